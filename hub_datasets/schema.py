@@ -1,0 +1,143 @@
+"""What passes between the steps of a build: raw records, reasons for rejection, and the columns of the two configs.
+
+Column names, codes and the shape of `report.json` are defined here and nowhere else in this folder.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help` does not need it
+    import datasets
+
+LANGUAGES = ("en", "zh")
+SPLITS = ("train", "validation", "test")
+
+
+class BuildError(Exception):
+    """A build that cannot go on: the message names the folder, file or flag at fault and what to do about it."""
+
+
+class Reason(enum.StrEnum):
+    """Why a raw record did not become a row. The value is the `code` in `rejections.jsonl` and `report.json`."""
+
+    IMAGE_MISSING = "image_missing"
+    IMAGE_OUTSIDE_ROOT = "image_outside_root"
+    IMAGE_FORMAT = "image_format"
+    IMAGE_UNREADABLE = "image_unreadable"
+    IMAGE_TOO_LARGE = "image_too_large"
+    TEXT_EMPTY = "text_empty"
+    TEXT_SHORT = "text_short"
+    TEXT_LONG = "text_long"
+    MALFORMED_ROW = "malformed_row"
+    DUPLICATE_IMAGE = "duplicate_image"
+    DUPLICATE_ROW = "duplicate_row"
+    CONFLICTING_LABELS = "conflicting_labels"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One line of `rejections.jsonl`."""
+
+    source: str
+    item: str
+    code: Reason
+    message: str
+
+
+@dataclass(slots=True)
+class RawRecord:
+    """One row or file of a source, as the source has it; nothing is checked yet.
+
+    Attributes:
+        item: where a person finds it: `metadata.csv line 17 (PAT_46_881_939.png)`.
+        image: path of the image relative to the source's folder, as the source gives it (not to be trusted).
+        text: what the pair says. None for a question and answer, which become part of a caption of their image.
+        question, answer: a turn of a conversation as the source gives it.
+        groups: keys of everything that must stay in one split, such as `patient:PAT_46`. The image itself is added
+            when its content is known.
+        metadata: the source's own fields, unchanged.
+    """
+
+    source: str
+    item: str
+    image: str
+    category: str
+    language: str
+    text: str | None = None
+    question: str | None = None
+    answer: str | None = None
+    groups: tuple[str, ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source of images and texts; `hub_datasets/sources/` has one file for each.
+
+    Attributes:
+        name: the value of the column `source_dataset`.
+        flag: the command-line option that names its folder.
+        read: yields a RawRecord for each row or file found under a folder, and a Rejection for each that cannot be
+            one (a line that is no JSON, a row without its columns). Raises BuildError where the folder is not this
+            source at all, or a file of it cannot be parsed.
+        title, homepage, licence, citation: for the card. `licence` is an SPDX identifier where there is one.
+        caption: makes the text of a pair from an image's questions and answers, for sources whose records have no
+            text of their own. It gets all accepted records of one image in one language, in source order, and the
+            longest length allowed.
+        settle: for sources that may hold an image more than once; see `hub_datasets/duplicates.py`.
+    """
+
+    name: str
+    flag: str
+    read: Callable[[Path], Iterator[RawRecord | Rejection]]
+    title: str
+    homepage: str
+    licence: str
+    citation: str
+    caption: Callable[[list[RawRecord], int], str] | None = None
+    settle: Callable[[list[RawRecord]], RawRecord | None] | None = None
+
+
+def pair_features() -> datasets.Features:
+    """Columns of the config `pairs`: one image with one text about it."""
+    from datasets import Features, Image, Json, Value
+
+    return Features(
+        {
+            "image": Image(),
+            "image_path": Value("string"),
+            "text": Value("string"),
+            "source_dataset": Value("string"),
+            "category": Value("string"),
+            "language": Value("string"),
+            "group_id": Value("string"),
+            "metadata": Json(),
+        }
+    )
+
+
+def chat_features() -> datasets.Features:
+    """Columns of the config `chat`: the same images as conversations.
+
+    `messages` holds plain strings: `Json()` content would turn the answer "42" into a number, and mixed lists of
+    parts would not load in every trainer.
+    """
+    from datasets import Features, Image, Json, List, Value
+
+    return Features(
+        {
+            "images": List(Image()),
+            "messages": List({"role": Value("string"), "content": Value("string")}),
+            "image_path": Value("string"),
+            "source_dataset": Value("string"),
+            "category": Value("string"),
+            "language": Value("string"),
+            "group_id": Value("string"),
+            "metadata": Json(),
+        }
+    )
