@@ -49,6 +49,15 @@ class Rejection:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A file that is no data and was passed over; the report names it."""
+
+    source: str
+    item: str
+    why: str
+
+
 @dataclass(slots=True)
 class RawRecord:
     """One row or file of a source, as the source has it; nothing is checked yet.
@@ -82,25 +91,26 @@ class Source:
     Attributes:
         name: the value of the column `source_dataset`.
         flag: the command-line option that names its folder.
-        read: yields a RawRecord for each row or file found under a folder, and a Rejection for each that cannot be
-            one (a line that is no JSON, a row without its columns). Raises BuildError where the folder is not this
-            source at all, or a file of it cannot be parsed.
+        read: yields a RawRecord for each row or file found under a folder, a Rejection for each that cannot be one (a
+            line that is no JSON, a row without its columns), and an Ignored for files that are no data. Raises
+            BuildError where the folder is not this source at all, or a file of it cannot be parsed.
         title, homepage, licence, citation: for the card. `licence` is an SPDX identifier where there is one.
         caption: makes the text of a pair from an image's questions and answers, for sources whose records have no
             text of their own. It gets all accepted records of one image in one language, in source order, and the
             longest length allowed.
-        settle: for sources that may hold an image more than once; see `hub_datasets/duplicates.py`.
+        settle: what to do with the records that share an image, where a source knows better than
+            `duplicates.drop_repeats`: yields each record to keep, and a Rejection for each other one.
     """
 
     name: str
     flag: str
-    read: Callable[[Path], Iterator[RawRecord | Rejection]]
+    read: Callable[[Path], Iterator[RawRecord | Rejection | Ignored]]
     title: str
     homepage: str
     licence: str
     citation: str
     caption: Callable[[list[RawRecord], int], str] | None = None
-    settle: Callable[[list[RawRecord]], RawRecord | None] | None = None
+    settle: Callable[[list[RawRecord]], Iterator[RawRecord | Rejection]] | None = None
 
 
 def pair_features() -> datasets.Features:

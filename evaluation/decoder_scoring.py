@@ -1,0 +1,85 @@
+"""How well does a decoder answer? Generates the last answer of every conversation, and measures the loss on it."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+IGNORED = -100
+
+
+def to_conversation(row: dict) -> list[dict]:
+    """A row of the config `chat` as a chat template wants it: the images stand before the first question."""
+    images = [{"type": "image", "image": image.convert("RGB")} for image in row["images"]]
+    turns = [{"role": turn["role"], "content": [{"type": "text", "text": turn["content"]}]} for turn in row["messages"]]
+    first_user = next(turn for turn in turns if turn["role"] == "user")
+    first_user["content"] = images + first_user["content"]
+    return turns
+
+
+def encode(processor: Any, conversations: list[list[dict]], side: str, prompt: bool) -> Any:
+    """Tokens, pixels and masks of conversations, padded on the given side; with `prompt`, up to where an answer starts.
+
+    One step from conversation to tokens: the two-step path puts the begin-of-text token twice.
+    """
+    return processor.apply_chat_template(
+        conversations,
+        add_generation_prompt=prompt,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs={"padding": True, "padding_side": side},
+    )
+
+
+def generate_answers(
+    model: Any, processor: Any, rows: Any, batch_size: int, max_new_tokens: int, progress: Callable = iter
+) -> list[str]:
+    """Greedy answers to the last question of each row. The reference answers are not part of the input."""
+    model.eval()
+    answers: list[str] = []
+    for start in progress(range(0, len(rows), batch_size)):
+        batch = [rows[index] for index in range(start, min(start + batch_size, len(rows)))]
+        prompts = [to_conversation(row)[:-1] for row in batch]
+        inputs = encode(processor, prompts, side="left", prompt=True).to(model.device)
+        with torch.inference_mode():
+            tokens = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+        new = tokens[:, inputs["input_ids"].shape[1] :]
+        answers += [text.strip() for text in processor.tokenizer.batch_decode(new, skip_special_tokens=True)]
+    return answers
+
+
+def answer_loss(model: Any, processor: Any, rows: Any, batch_size: int, progress: Callable = iter) -> float:
+    """Mean negative log-likelihood, in nats a token, of the last answers with their end-of-turn token."""
+    model.eval()
+    total, tokens = 0.0, 0
+    for start in progress(range(0, len(rows), batch_size)):
+        batch = [rows[index] for index in range(start, min(start + batch_size, len(rows)))]
+        conversations = [to_conversation(row) for row in batch]
+        inputs = encode(processor, conversations, side="right", prompt=False).to(model.device)
+        labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, IGNORED)
+        for index, conversation in enumerate(conversations):
+            prompt = encode(processor, [conversation[:-1]], side="right", prompt=True)["input_ids"][0]
+            labels[index, : len(prompt)] = IGNORED
+        with torch.inference_mode():
+            logits = model(**inputs).logits[:, :-1]
+        supervised = labels[:, 1:] != IGNORED
+        total += F.cross_entropy(logits[supervised].float(), labels[:, 1:][supervised], reduction="sum").item()
+        tokens += int(supervised.sum())
+    return total / tokens
+
+
+def exact_match(predictions: list[str], references: list[str]) -> float:
+    """Share of answers equal to their reference, case, white space and punctuation aside."""
+    pairs = zip(predictions, references, strict=True)
+    return sum(plain(prediction) == plain(reference) for prediction, reference in pairs) / len(references)
+
+
+def plain(text: str) -> str:
+    """Lower case, letters and digits of any script, single spaces."""
+    kept = "".join(" " if unicodedata.category(char)[0] in "PSZ" else char for char in text.lower())
+    return " ".join(kept.split())

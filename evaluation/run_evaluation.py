@@ -1,0 +1,162 @@
+"""Measures one model, encoder or decoder, on one split of a dataset, and writes the result as a file.
+
+    python evaluation/run_evaluation.py --model org/siglip-med --dataset org/med-pairs --split test
+
+An encoder is scored as retrieval (recall at 1, 5 and 10 in both directions, with chance levels), a decoder by the
+BLEU of its answers and its loss. With `--push_to_hub` the result goes to the model's repository and its card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from evaluation.loading import (
+    DECODER_TYPES,
+    ENCODER_TYPES,
+    InputError,
+    dataset_revision,
+    load_model_and_processor,
+    load_splits,
+    model_revision,
+    model_type,
+)
+from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
+    options = argument_parser().parse_args(argv)
+    try:
+        result, predictions = evaluate_model(options)
+        path = result.save(options.output_dir)
+        write_lines(path.with_suffix(".predictions.jsonl"), predictions)
+        shown = ", ".join(f"{NAMES[key]} {value:.4g}" for key, value in result.metrics.items() if key in NAMES)
+        print(f"{result.model} on {result.dataset_split}, {result.samples} rows: {shown}\nWritten to {path}")
+        if options.push_to_hub:
+            from evaluation.publish_results import push_result
+
+            print(f"Pushed to {push_result(result, create_pr=options.create_pr)}")
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = argparse.ArgumentParser(
+        prog="medpairs-evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True, help="repository on the Hub, or a folder")
+    parser.add_argument("--model_revision", help="commit, branch or tag of the model")
+    parser.add_argument("--dataset", default="data/processed", help="repository or folder of a build (%(default)s)")
+    parser.add_argument("--dataset_revision", help="commit, branch or tag of the dataset")
+    parser.add_argument("--split", default="validation", help="(%(default)s)")
+    parser.add_argument("--limit", type=int, help="only the first rows, to try things out")
+    parser.add_argument("--batch_size", type=int, default=16, help="(%(default)s)")
+    parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer of a decoder (%(default)s)")
+    parser.add_argument("--base_model", default="", help="named in the result beside the model")
+    parser.add_argument("--output_dir", type=Path, default=Path("results"), help="(%(default)s)")
+    parser.add_argument("--push_to_hub", action="store_true", help="add the result to the model's repository and card")
+    parser.add_argument("--create_pr", action="store_true", help="as a pull request, for a model of somebody else")
+    return parser
+
+
+def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[dict]]:
+    """Loads, scores and returns the result with what it was made of: a prediction for each image or question."""
+    kind = model_type(options.model, options.model_revision)
+    if kind in ENCODER_TYPES:
+        task, config, score = RETRIEVAL, "pairs", score_encoder
+    elif kind in DECODER_TYPES:
+        task, config, score = GENERATION, "chat", score_decoder
+    else:
+        known = ", ".join(ENCODER_TYPES + DECODER_TYPES)
+        raise InputError(f"--model {options.model}: a model of type {kind!r} cannot be scored; known are {known}")
+    rows = load_splits(options.dataset, config, [options.split], options.dataset_revision)[options.split]
+    if options.limit is not None:
+        rows = rows.select(range(min(options.limit, len(rows))))
+    metrics, signatures, predictions = score(options, rows)
+    result = EvaluationResult(
+        model=options.model,
+        model_revision=model_revision(options.model, options.model_revision),
+        base_model=options.base_model,
+        task=task,
+        dataset=options.dataset,
+        dataset_config=config,
+        dataset_split=options.split,
+        dataset_revision=dataset_revision(options.dataset, options.dataset_revision),
+        samples=len(rows),
+        metrics=metrics,
+        signatures=signatures,
+        settings={name: getattr(options, name) for name in ("limit", "batch_size", "max_new_tokens")},
+    )
+    return result, predictions
+
+
+def score_encoder(options: argparse.Namespace, rows) -> tuple[dict, dict, list[dict]]:
+    """Retrieval over the split: metrics, no signatures, and the nearest texts of every image."""
+    from tqdm import tqdm
+    from transformers import AutoModel
+
+    from evaluation.encoder_scoring import embed_pairs, nearest_texts, score_embeddings
+
+    model, processor = load_model_and_processor(options.model, AutoModel, options.model_revision)
+    embeds = embed_pairs(to_device(model), processor, rows, options.batch_size, progress=tqdm)
+    metrics = score_embeddings(embeds, model.logit_scale.item(), model.logit_bias.item())
+    return metrics, {}, list(nearest_texts(embeds, rows["text"], rows["image_path"]))
+
+
+def score_decoder(options: argparse.Namespace, rows) -> tuple[dict, dict, list[dict]]:
+    """Answers over the split: metrics, the signatures of the BLEU, and each question with both answers."""
+    from tqdm import tqdm
+    from transformers import AutoModelForImageTextToText
+
+    from evaluation.decoder_scoring import answer_loss, exact_match, generate_answers
+    from evaluation.medical_bleu.bilingual import bleu_scores
+
+    model, processor = load_model_and_processor(options.model, AutoModelForImageTextToText, options.model_revision)
+    to_device(model)
+    generated = generate_answers(model, processor, rows, options.batch_size, options.max_new_tokens, progress=tqdm)
+    turns = rows["messages"]
+    references = [messages[-1]["content"] for messages in turns]
+    metrics = bleu_scores(generated, references, rows["language"])
+    signatures = metrics.pop("signature")
+    metrics["exact_match"] = exact_match(generated, references)
+    metrics["loss"] = answer_loss(model, processor, rows, options.batch_size, progress=tqdm)
+    columns = zip(rows["image_path"], rows["source_dataset"], rows["language"], turns, generated, strict=True)
+    predictions = [
+        {
+            "image_path": image_path,
+            "source_dataset": source,
+            "language": language,
+            "question": messages[-2]["content"],
+            "reference": messages[-1]["content"],
+            "generated": answer,
+        }
+        for image_path, source, language, messages, answer in columns
+    ]
+    return metrics, signatures, predictions
+
+
+def to_device(model):
+    """The model on the GPU where there is one."""
+    import torch
+
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def write_lines(path: Path, rows: list[dict]) -> None:
+    """Writes one JSON a line, under a temporary name first."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

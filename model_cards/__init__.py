@@ -1,0 +1,1 @@
+"""Say it: cards and results with measured numbers."""

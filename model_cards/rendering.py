@@ -1,0 +1,50 @@
+"""How a card is made: a template of this folder, filled with measured values, checked before it is used."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def environment(html: bool = False) -> Any:
+    """Jinja with the templates of this folder: a name that is not given is an error, never an empty place."""
+    import jinja2
+
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=html,  # noqa: S701 (Markdown is escaped by the filter `cell`)
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters["cell"] = table_cell
+    env.filters["number"] = number
+    return env
+
+
+def render_card(card_type: type, card_data: Any, template: str, **values: Any) -> Any:
+    """A card of `huggingface_hub`: its YAML from `card_data`, its text from a template.
+
+    Raises ValueError where a placeholder was left in the text.
+    """
+    text = environment().get_template(template).render(**values)
+    card = card_type(f"---\n{card_data.to_yaml()}\n---\n\n{text}")
+    if "[More Information Needed]" in card.text:
+        raise ValueError(f"{template}: the card still has a placeholder")
+    return card
+
+
+def table_cell(value: Any) -> str:
+    """Text that comes from data, as one cell of a Markdown table: it can neither end the cell nor bring markup."""
+    text = re.sub(r"\s+", " ", str(value)).strip()
+    return re.sub(r"([\\|`*_\[\]<>#])", r"\\\1", text)
+
+
+def number(value: float | int | None) -> str:
+    """`1,234` for counts, four significant digits for measurements, a dash for nothing."""
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

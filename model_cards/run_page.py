@@ -1,0 +1,154 @@
+"""One page that shows a whole run: data, rejections, learning curves, what the models find and say, the leaderboard.
+
+Everything on it is read from the files that the commands wrote; the page needs no other file and no network.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from model_cards.model_card import SUMMARY
+from model_cards.rendering import environment
+from model_cards.results import NAMES, slug
+
+THUMBNAIL = 160  # pixels of the longer side
+PER_SOURCE = 12
+SHOWN_ROWS = 12
+SHOWN_REJECTIONS = 40
+
+
+def write_run_page(
+    page: Path,
+    data_dir: Path,
+    model_dirs: dict[str, Path],
+    results_dir: Path,
+    predictions: dict[str, Path],
+    cards: dict[str, str],
+) -> None:
+    """Writes `page`, and every card as a page of its own under `cards/` beside it.
+
+    Args:
+        data_dir: a build, with `report.json`, `rejections.jsonl` and its Parquet.
+        model_dirs: folders with a `training_summary.json`, by the name to show.
+        results_dir: holds `leaderboard.json`.
+        predictions: files that `run_evaluation.py` wrote, by the name to show.
+        cards: the text of each card by the repository it was read back from.
+    """
+    images = Thumbnails(data_dir)
+    env = environment(html=True)
+    card_files = {}
+    for repository, text in cards.items():
+        card_files[repository] = f"cards/{slug(repository)}.html"
+        target = page.parent / card_files[repository]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(env.get_template("card_page.html").render(title=repository, text=text), encoding="utf-8")
+    summaries = {name: read_json(folder / SUMMARY) for name, folder in model_dirs.items()}
+    found, said = split_predictions(predictions)
+    html = env.get_template("run_page.html").render(
+        report=read_json(data_dir / "report.json"),
+        sheets=images.contact_sheets(),
+        rejections=read_lines(data_dir / "rejections.jsonl"),
+        shown_rejections=SHOWN_REJECTIONS,
+        curves={name: curve_svg(summary["history"]) for name, summary in summaries.items()},
+        summaries=summaries,
+        found={name: images.illustrated(spread(rows)) for name, rows in found.items()},
+        said={name: images.illustrated(spread(rows)) for name, rows in said.items()},
+        tables=read_json(results_dir / "leaderboard.json"),
+        names=NAMES,
+        cards=card_files,
+    )
+    page.write_text(html, encoding="utf-8")
+
+
+class Thumbnails:
+    """Small copies of the images of a build, as data for `<img src>`."""
+
+    def __init__(self, data_dir: Path) -> None:
+        from datasets import concatenate_datasets, load_dataset
+
+        splits = load_dataset(str(data_dir), "pairs")
+        self.rows = concatenate_datasets(list(splits.values()))
+        self.index = {path: row for row, path in enumerate(self.rows["image_path"])}
+
+    def contact_sheets(self) -> dict[str, list[dict]]:
+        """For each source, rows spread over the build: `src`, `text` and `category`."""
+        by_source: dict[str, list[int]] = defaultdict(list)
+        for row, source in enumerate(self.rows["source_dataset"]):
+            by_source[source].append(row)
+        return {
+            source: [self.describe(self.rows[row]) for row in spread(rows, PER_SOURCE)]
+            for source, rows in by_source.items()
+        }
+
+    def illustrated(self, predictions: Iterable[dict]) -> list[dict]:
+        """Predictions with the `src` of their image."""
+        return [
+            prediction | {"src": thumbnail(self.rows[self.index[prediction["image_path"]]]["image"])}
+            for prediction in predictions
+            if prediction["image_path"] in self.index
+        ]
+
+    @staticmethod
+    def describe(row: dict) -> dict:
+        return {"src": thumbnail(row["image"]), "text": row["text"], "category": row["category"]}
+
+
+def thumbnail(image: Any) -> str:
+    """A `data:` address with a small JPEG."""
+    small = image.convert("RGB")
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def split_predictions(files: dict[str, Path]) -> tuple[dict[str, list[dict]], dict[str, list[dict]]]:
+    """Predictions of encoders (retrieved texts) and of decoders (generated answers)."""
+    found, said = {}, {}
+    for name, file in files.items():
+        rows = read_lines(file)
+        (found if rows and "nearest" in rows[0] else said)[name] = rows
+    return found, said
+
+
+def spread(rows: list, count: int = SHOWN_ROWS) -> list:
+    """At most `count` of the rows, evenly spread."""
+    if len(rows) <= count:
+        return list(rows)
+    return [rows[index * len(rows) // count] for index in range(count)]
+
+
+def curve_svg(history: list[dict], width: int = 640, height: int = 220) -> dict:
+    """The losses of a training as the parts of an SVG: polylines of training and evaluation, and the axes' ends."""
+    series = {
+        name: [(entry["step"], entry[name]) for entry in history if name in entry] for name in ("loss", "eval_loss")
+    }
+    points = [point for line in series.values() for point in line]
+    if not points:
+        return {"lines": {}, "width": width, "height": height}
+    top = max(value for _, value in points)
+    last = max(step for step, _ in points) or 1
+
+    def place(step: float, value: float) -> str:
+        return f"{width * step / last:.1f},{height * (1 - value / top) if top else height:.1f}"
+
+    lines = {name: " ".join(place(*point) for point in line) for name, line in series.items() if line}
+    ends = {name: line[-1][1] for name, line in series.items() if line}
+    return {"lines": lines, "ends": ends, "top": top, "last": last, "width": width, "height": height}
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_lines(path: Path) -> list[dict]:
+    """The content of a file with one JSON a line."""
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]

@@ -1,0 +1,1 @@
+"""What is fitted: classes that travel to the Hub with their weights."""

@@ -1,0 +1,155 @@
+"""Checkpoints small enough for a laptop's processor, with random weights: what `--tiny`, the demo and the tests use.
+
+They are real checkpoints in every other way: a tokenizer trained on the texts at hand, a processor, a configuration,
+safetensors. Nothing here is downloaded.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from transformers import set_seed
+
+# The special tokens of Llama 3.2 and their order; `<|image|>` comes last, just beyond the text vocabulary.
+LLAMA_SPECIAL_TOKENS = [
+    "<|begin_of_text|>",
+    "<|end_of_text|>",
+    "<|finetune_right_pad_id|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eom_id|>",
+    "<|eot_id|>",
+]
+IMAGE_TOKEN = "<|image|>"  # noqa: S105 (a token of a tokenizer)
+# How Llama 3 cuts text before its byte-pair merges.
+LLAMA_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
+CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+
+
+def write_tiny_encoder(folder: Path, texts: Iterable[str], seed: int = 0, image_size: int = 64) -> None:
+    """Writes a SigLIP of about a million parameters with a SentencePiece tokenizer trained on `texts`."""
+    from transformers import SiglipTokenizer
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+    from modeling.siglip_medical.configuration_siglip_medical import SiglipMedicalConfig
+    from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
+    from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
+
+    with tempfile.TemporaryDirectory() as scratch:
+        # model_input_names as in the released checkpoint: SigLIP attends to its padding, there is no mask
+        tokenizer = SiglipTokenizer(
+            vocab_file=train_sentencepiece(texts, Path(scratch)), model_input_names=["input_ids"]
+        )
+        image_processor = SiglipImageProcessorPil(size={"height": image_size, "width": image_size})
+        size = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4}
+        ends = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), tokenizer.eos_token_id)
+        config = SiglipMedicalConfig(
+            text_config=size | ends | {"vocab_size": len(tokenizer)},
+            vision_config=size | {"image_size": image_size, "patch_size": 8},
+        )
+        set_seed(seed)
+        SiglipMedicalModel(config).save_pretrained(folder)
+        SiglipMedicalProcessor(image_processor, tokenizer).save_pretrained(folder)
+
+
+def train_sentencepiece(texts: Iterable[str], folder: Path, vocab_size: int = 1500) -> str:
+    """Trains a unigram model as SigLIP's tokenizer reads it and returns its path."""
+    import sentencepiece
+
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=(text.lower() for text in texts),
+        model_prefix=str(folder / "spiece"),
+        vocab_size=vocab_size,
+        hard_vocab_limit=False,  # a handful of texts gives a smaller one
+        character_coverage=1.0,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        num_threads=1,  # the same texts give the same tokenizer
+        minloglevel=2,
+    )
+    return str(folder / "spiece.model")
+
+
+def write_tiny_decoder(folder: Path, texts: Iterable[str], chat_template: str, seed: int = 0, tile: int = 64) -> None:
+    """Writes an Mllama of about two million parameters with a byte-pair tokenizer trained on `texts`.
+
+    The gates of its cross-attention stand at 0.5. At zero, where random weights would leave them, no gradient
+    reaches the vision tower or the cross-attention, and nothing about the image could be learned.
+    """
+    from transformers import MllamaConfig, MllamaForConditionalGeneration, MllamaProcessor
+    from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
+
+    tokenizer, vocab_size = train_llama_tokenizer(texts)
+    image_processor = MllamaImageProcessorPil(
+        size={"height": tile, "width": tile}, max_image_tiles=4, image_mean=CLIP_MEAN, image_std=CLIP_STD
+    )
+    vision = {"hidden_size": 64, "intermediate_size": 128, "attention_heads": 4, "patch_size": 8, "image_size": tile}
+    kept_layers = [0, 1]  # whose outputs are appended to the last one's, as the released model does with five
+    text = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = MllamaConfig(
+        text_config=text
+        | {"num_hidden_layers": 5, "cross_attention_layers": [1, 3], "max_position_embeddings": 2048}
+        | {"vocab_size": vocab_size, "tie_word_embeddings": False}
+        | {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")},
+        vision_config=vision
+        | {"num_hidden_layers": 2, "num_global_layers": 1, "max_num_tiles": 4}
+        | {"intermediate_layers_indices": kept_layers, "vision_output_dim": 64 * (1 + len(kept_layers))},
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
+    )
+    set_seed(seed)
+    model = MllamaForConditionalGeneration(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("attn_gate", "mlp_gate")) and "cross_attn" in name:
+                parameter.fill_(0.5)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(folder)
+    MllamaProcessor(image_processor, tokenizer, chat_template=chat_template).save_pretrained(folder)
+
+
+def train_llama_tokenizer(texts: Iterable[str], vocab_size: int = 1200):
+    """Trains a byte-level BPE with Llama 3.2's special tokens.
+
+    Returns:
+        the tokenizer, and the size of the text vocabulary: the image token is the first id beyond it.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(LLAMA_SPLIT), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
+    bpe.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        bos_token="<|begin_of_text|>",  # noqa: S106
+        eos_token="<|eot_id|>",  # noqa: S106
+        pad_token="<|finetune_right_pad_id|>",  # noqa: S106
+        extra_special_tokens=LLAMA_SPECIAL_TOKENS,
+        model_input_names=["input_ids", "attention_mask"],
+        clean_up_tokenization_spaces=False,
+        padding_side="right",
+        model_max_length=131072,
+    )
+    text_vocabulary = len(tokenizer)
+    tokenizer.add_special_tokens({"extra_special_tokens": [*LLAMA_SPECIAL_TOKENS, IMAGE_TOKEN]})
+    begin = tokenizer.bos_token
+    tokenizer._tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{begin} $A", pair=f"{begin} $A {begin} $B", special_tokens=[(begin, tokenizer.bos_token_id)]
+    )
+    return tokenizer, text_vocabulary

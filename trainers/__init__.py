@@ -1,0 +1,1 @@
+"""Fit the encoder on pairs and the decoder on chats."""

@@ -1,0 +1,151 @@
+"""Every flag of the two training commands, with its default: the specification's where it names one."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from transformers import HfArgumentParser, TrainingArguments
+
+CHECKPOINT = "checkpoint-"
+
+
+def flag(default: Any, text: str, **more: Any) -> Any:
+    """A flag with its default and what `--help` says of it."""
+    return field(default=default, metadata={"help": text, **more})
+
+
+@dataclass
+class MedicalTrainingArguments(TrainingArguments):
+    """TrainingArguments with what both trainers change of them."""
+
+    overwrite: bool = flag(False, "Write to an output folder that is not empty.")
+    public: bool = flag(False, "Make a new repository on the Hub public; private otherwise.")
+    mixed_precision: bool = flag(True, "bfloat16 where there is a GPU.")
+    patience: int | None = flag(None, "Stop after this many evaluations without a better one.")
+    hub_strategy: str = flag("end", "Only `end`: one complete commit with the card, when the training is over.")
+    remove_unused_columns: bool = flag(False, "The collators choose the columns.")
+    lr_scheduler_type: str = flag("cosine", "Learning rate schedule.")
+    logging_steps: float = flag(100, "Log every this many updates.")
+    eval_strategy: str = flag("steps", "`steps` evaluates every eval_steps updates and at the end of every epoch.")
+    eval_steps: float | None = flag(500, "Evaluate every this many updates.")
+    save_steps: float = flag(1000, "Save a checkpoint every this many updates, and at the end of every epoch.")
+    save_total_limit: int | None = flag(2, "Keep the best and the last checkpoint.")
+    load_best_model_at_end: bool = flag(True, "End with the best checkpoint, not with the last.")
+
+    def __post_init__(self) -> None:
+        if "no" in (self.eval_strategy, self.save_strategy):
+            self.load_best_model_at_end = False
+        super().__post_init__()
+        if self.hub_strategy != "end":
+            raise ValueError("--hub_strategy: only `end` is supported; a checkpoint's optimizer state is a pickle")
+        import torch
+
+        has_gpu = torch.cuda.is_available() and not self.use_cpu
+        self.dataloader_pin_memory &= has_gpu
+        if self.mixed_precision and not self.fp16:
+            self.bf16 = has_gpu and torch.cuda.is_bf16_supported()
+
+
+@dataclass
+class EncoderTrainingArguments(MedicalTrainingArguments):
+    """Defaults of the specification for the encoder."""
+
+    output_dir: str | None = flag("checkpoints/encoder_finetuned", "Where checkpoints and the model are written.")
+    gradient_accumulation_steps: int = flag(8, "Batches whose gradients are added up before an update.")
+    learning_rate: float = flag(1e-4, "Peak learning rate of AdamW.")
+    weight_decay: float = flag(1e-4, "Weight decay of AdamW.")
+    adam_beta2: float = flag(0.95, "Beta2 of AdamW.")
+    warmup_steps: float = flag(0.1, "Share of the updates with a rising learning rate; from 1 on, their number.")
+    num_train_epochs: float = flag(2, "Epochs; 0 saves the starting model without training it.")
+
+
+@dataclass
+class DecoderTrainingArguments(MedicalTrainingArguments):
+    """Defaults of the specification for the decoder."""
+
+    output_dir: str | None = flag("checkpoints/decoder_finetuned", "Where checkpoints and the model are written.")
+    per_device_train_batch_size: int = flag(1, "Rows in a batch.")
+    per_device_eval_batch_size: int = flag(1, "Rows in a batch of the evaluation.")
+    gradient_accumulation_steps: int = flag(4, "Batches whose gradients are added up before an update.")
+    learning_rate: float = flag(2e-4, "Peak learning rate of AdamW.")
+    weight_decay: float = flag(0.01, "Weight decay of AdamW.")
+    num_train_epochs: float = flag(1, "Epochs; 0 saves the starting model without training it.")
+
+
+@dataclass
+class DataArguments:
+    """Where the rows come from."""
+
+    dataset: str = flag("data/processed", "Repository on the Hub, or a folder that hub_datasets/build.py wrote.")
+    dataset_revision: str | None = flag(None, "Commit, branch or tag of the dataset.")
+    train_split: str = flag("train", "Split to train on.")
+    eval_split: str = flag("validation", "Split to evaluate on while training.")
+    tiny: bool = flag(False, "Start from a small model with random weights instead, for tests and trials.")
+
+
+@dataclass
+class EncoderArguments(DataArguments):
+    """What is fitted, and to what."""
+
+    model_name_or_path: str = flag("google/siglip-base-patch16-224", "Checkpoint to start from.")
+    contrastive_loss: str = flag(
+        "sigmoid", "Loss: SigLIP's, or the specification's listing.", choices=["sigmoid", "sigmoid_logsumexp"]
+    )
+    positives: str = flag(
+        "group",
+        "What equal texts or images of a batch are to each other: positives, left out, or negatives.",
+        choices=["group", "mask", "pair"],
+    )
+
+
+@dataclass
+class DecoderArguments(DataArguments):
+    """What is fitted, and to what."""
+
+    model_name_or_path: str = flag("meta-llama/Llama-3.2-11B-Vision-Instruct", "Checkpoint to start from.")
+    train_scope: str = flag(
+        "lora", "Which weights learn: low-rank adapters of the text decoder, or all.", choices=["lora", "full"]
+    )
+    lora_r: int = flag(16, "Rank of the adapters.")
+    lora_alpha: int = flag(32, "Scale of the adapters, in units of their rank.")
+    lora_dropout: float = flag(0.05, "Dropout of the adapters.")
+    modules_to_save: list[str] | None = flag(None, "Modules trained whole, such as lm_head.")  # noqa: RUF009
+    max_seq_length: int = flag(512, "Longest row in tokens; longer answers are cut at their end.")
+    num_samples: int = flag(8, "Answers to generate when the training is over, for samples.jsonl and the card.")
+    max_new_tokens: int = flag(128, "Longest generated answer in tokens.")
+
+
+def parse(kinds: tuple[type, ...], prog: str, description: str, argv: list[str] | None) -> tuple[Any, ...]:
+    """The flags as dataclasses. An unknown flag or a wrong value ends the process with status 2 and one message."""
+    parser = HfArgumentParser(kinds, prog=prog, description=description, allow_abbrev=False)
+    namespace = vars(parser.parse_args(argv))
+    try:
+        return tuple(kind(**{name: namespace[name] for name in own_fields(kind)}) for kind in kinds)
+    except (ValueError, ImportError) as error:
+        parser.error(str(error))
+
+
+def own_fields(kind: type) -> list[str]:
+    """The names of a dataclass that can be given to it."""
+    return [name for name, item in kind.__dataclass_fields__.items() if item.init]
+
+
+def check_output_dir(training: MedicalTrainingArguments) -> None:
+    """Ends the process with status 2 where the output folder holds something that would be lost."""
+    folder = Path(training.output_dir)
+    if folder.exists() and not folder.is_dir():
+        fail(f"--output_dir {folder} is a file")
+    if folder.is_dir() and any(folder.iterdir()) and not (training.overwrite or training.resume_from_checkpoint):
+        fail(
+            f"--output_dir {folder} exists and is not empty; name another folder, go on from its last checkpoint with "
+            "--resume_from_checkpoint True, or add --overwrite"
+        )
+
+
+def fail(message: str) -> NoReturn:
+    """Ends the process with status 2 and one message."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

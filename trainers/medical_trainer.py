@@ -1,0 +1,185 @@
+"""What both trainers share: what a checkpoint holds, when to evaluate, and how a training ends.
+
+A training ends in one folder that is complete: weights as safetensors, processor, configuration, the training's
+summary, the results measured on the evaluation split, and a card made from those two. Pushing uploads that folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from evaluation.loading import InputError, dataset_revision
+from model_cards.model_card import SUMMARY, write_model_card
+from model_cards.results import PACKAGES, EvaluationResult, write_json
+from trainers.arguments import CHECKPOINT, DataArguments, MedicalTrainingArguments
+
+# What the summary and the card say of a run; everything else is in training_args.json.
+HYPERPARAMETERS = (
+    "learning_rate",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "num_train_epochs",
+    "max_steps",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "max_grad_norm",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "bf16",
+    "seed",
+)
+
+
+class EpochEndCallback(TrainerCallback):
+    """Evaluates and saves at the end of every epoch too: a small dataset never reaches 500 updates."""
+
+    def __init__(self) -> None:
+        self.evaluated = self.saved = 0  # the updates after which it was done last; never twice after the same
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        self.evaluated = state.global_step
+
+    def on_save(self, args, state, control, **kwargs):
+        self.saved = state.global_step
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        control.should_evaluate |= args.eval_strategy != "no" and self.evaluated < state.global_step
+        control.should_save |= args.save_strategy != "no" and self.saved < state.global_step
+        return control
+
+
+class MedicalTrainer(Trainer):
+    """Trainer whose checkpoints carry `training_args.json`, the processor, and no pickled arguments."""
+
+    args: MedicalTrainingArguments
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.add_callback(EpochEndCallback())
+        if self.args.patience is not None:
+            self.add_callback(EarlyStoppingCallback(early_stopping_patience=self.args.patience))
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        folder = Path(output_dir or self.args.output_dir)
+        super()._save(str(folder), state_dict)
+        if self.args.should_save:
+            (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; to_dict() hides tokens
+            write_json(folder / "training_args.json", self.args.to_dict())
+
+    def train_from_flags(self) -> None:
+        """Trains as `--num_train_epochs` and `--resume_from_checkpoint` say; with 0 epochs not at all."""
+        if self.args.num_train_epochs == 0 and self.args.max_steps <= 0:
+            print("--num_train_epochs 0: the model is saved as it is")
+            return
+        checkpoint = self.args.resume_from_checkpoint
+        if checkpoint in ("True", "true", "last"):
+            checkpoint = get_last_checkpoint(self.args.output_dir)
+            if checkpoint is None:
+                raise InputError(f"--resume_from_checkpoint: no {CHECKPOINT}* in {self.args.output_dir}")
+        self.train(resume_from_checkpoint=checkpoint)
+
+    def summary(self, **facts: Any) -> dict:
+        """What is written to `training_summary.json`: how the model came about, and the whole course of its loss."""
+        model = self.accelerator.unwrap_model(self.model)
+        arguments = self.args.to_dict()
+        return facts | {
+            "hyperparameters": {name: arguments[name] for name in HYPERPARAMETERS},
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "updates": self.state.global_step,
+            "best_metric": self.state.best_metric,
+            "best_step": self.state.best_global_step,
+            "history": self.state.log_history,
+            "device": str(self.args.device),
+            "versions": versions(),
+        }
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that decide the numbers."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in (*PACKAGES, "accelerate", "peft")}
+
+
+def prepare_output(args: MedicalTrainingArguments) -> None:
+    """Empties the output folder where `--overwrite` says so; checkpoints to go on from are kept."""
+    folder = Path(args.output_dir)
+    if args.overwrite and not args.resume_from_checkpoint and folder.is_dir():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def without_evaluation(args: MedicalTrainingArguments, split: str) -> None:
+    """Turns the evaluation during training off, because its split does not exist, and says so."""
+    print(f"There is no split {split!r}: nothing is evaluated while training, and the last checkpoint is kept")
+    args.eval_strategy, args.load_best_model_at_end = "no", False
+
+
+def evaluation_result(
+    trainer: MedicalTrainer, name: str, task: str, config: str, data: DataArguments
+) -> EvaluationResult | None:
+    """Evaluates the final model on the evaluation split, if there is one."""
+    if trainer.eval_dataset is None:
+        return None
+    measured = trainer.evaluate()
+    timing = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
+    metrics = {key.removeprefix("eval_"): value for key, value in measured.items() if key.startswith("eval_")}
+    return EvaluationResult(
+        model=name,
+        task=task,
+        dataset=data.dataset,
+        dataset_config=config,
+        dataset_split=data.eval_split,
+        dataset_revision=dataset_revision(data.dataset, data.dataset_revision),
+        samples=len(trainer.eval_dataset),
+        metrics={key: value for key, value in metrics.items() if key not in timing},
+    )
+
+
+def finish(folder: Path, name: str, summary: dict, result: EvaluationResult | None, args: Any) -> None:
+    """Writes summary, result and card beside the weights, and pushes the folder if it was asked for."""
+    write_json(folder / SUMMARY, summary)
+    if result is not None:
+        result.save(folder / "results")
+    write_model_card(folder, name)
+    print(f"Written to {folder}")
+    if args.push_to_hub:
+        print(f"Pushed to {push_folder(folder, name, private=not args.public, token=args.hub_token)}")
+
+
+def repository_name(args: MedicalTrainingArguments) -> str:
+    """The name of the model: the repository to push to, which is made now so that a bad token fails before training.
+
+    Raises InputError where the Hub refuses.
+    """
+    if not args.push_to_hub:
+        return args.hub_model_id or Path(args.output_dir).name
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+    name = args.hub_model_id or Path(args.output_dir).absolute().name
+    try:
+        return HfApi(token=args.hub_token).create_repo(name, private=not args.public, exist_ok=True).repo_id
+    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
+        raise InputError(f"--push_to_hub {name}: {error}; log in with `hf auth login`") from None
+
+
+def push_folder(folder: Path, repo_id: str, private: bool, token: str | None) -> str:
+    """Uploads a finished model folder in one commit, checkpoints left out. Returns the address of the repository."""
+    from huggingface_hub import HfApi
+
+    api = HfApi(token=token)
+    api.upload_folder(
+        repo_id=repo_id,
+        folder_path=folder,
+        ignore_patterns=[f"{CHECKPOINT}*", "runs/*", "_*", "training_args.bin", "*.pt", "*.pth"],
+        commit_message="Fine-tuned model",
+    )
+    return f"{api.endpoint}/{repo_id}"

@@ -1,0 +1,137 @@
+"""Fine-tunes Llama 3.2 Vision on image chats: questions and answers, and reports.
+
+    python trainers/run_decoder.py --dataset org/med-pairs --push_to_hub --hub_model_id org/llama-med
+
+Starts from `meta-llama/Llama-3.2-11B-Vision-Instruct` or any Mllama checkpoint (`--model_name_or_path`), or from a
+small random one (`--tiny`). Ends with the best checkpoint by validation loss in `--output_dir`, adapters merged, with
+sample answers and a card.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from trainers.arguments import DecoderArguments, DecoderTrainingArguments, check_output_dir, fail, parse
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
+    kinds = (DecoderArguments, DecoderTrainingArguments)
+    arguments, training = parse(kinds, "medpairs-train-decoder", __doc__, argv)
+    check_output_dir(training)
+
+    from evaluation.loading import InputError
+
+    try:
+        train(arguments, training)
+    except InputError as error:
+        fail(str(error))
+    return 0
+
+
+def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> None:
+    """Loads data and model, trains, generates samples, and leaves a complete model folder."""
+    from transformers import set_seed
+
+    from evaluation.loading import dataset_revision, load_splits
+    from model_cards.results import GENERATION
+    from trainers.decoder_collator import DecoderCollator
+    from trainers.decoder_trainer import DecoderTrainer, add_adapters, merged
+    from trainers.medical_trainer import evaluation_result, finish, prepare_output, repository_name, without_evaluation
+
+    splits = load_splits(
+        arguments.dataset, "chat", [arguments.train_split, arguments.eval_split], arguments.dataset_revision
+    )
+    if arguments.eval_split not in splits:
+        without_evaluation(training, arguments.eval_split)
+    name = repository_name(training)
+    set_seed(training.seed)
+    model, processor = load_decoder(arguments, splits[arguments.train_split], training)
+    if arguments.train_scope == "lora":
+        model = add_adapters(model, arguments)
+    prepare_output(training)
+    trainer = DecoderTrainer(
+        model=model,
+        args=training,
+        data_collator=DecoderCollator(processor, arguments.max_seq_length),
+        train_dataset=splits[arguments.train_split],
+        eval_dataset=splits.get(arguments.eval_split),
+        processing_class=processor,
+    )
+    trainer.train_from_flags()
+
+    folder = Path(training.output_dir)
+    result = evaluation_result(trainer, name, GENERATION, "chat", arguments)
+    summary = trainer.summary(
+        kind="decoder",
+        base_model="" if arguments.tiny else arguments.model_name_or_path,
+        dataset=arguments.dataset,
+        dataset_config="chat",
+        dataset_revision=dataset_revision(arguments.dataset, arguments.dataset_revision),
+        rows={split: len(rows) for split, rows in splits.items()},
+        train_scope=arguments.train_scope,
+        **({"lora": f"r {arguments.lora_r}, alpha {arguments.lora_alpha}"} if arguments.train_scope == "lora" else {}),
+    )
+    model = merged(trainer.accelerator.unwrap_model(trainer.model))
+    if trainer.args.should_save:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        unseen = splits.get(arguments.eval_split, splits[arguments.train_split])
+        write_samples(folder / "samples.jsonl", model, processor, unseen, arguments)
+        finish(folder, name, summary, result, training)
+
+
+def load_decoder(arguments: DecoderArguments, rows: Any, training: DecoderTrainingArguments) -> tuple[Any, Any]:
+    """The model and processor to start from. Raises InputError where a weight is missing or unexpected."""
+    if not arguments.tiny:
+        return open_checkpoint(arguments.model_name_or_path, training)
+    from modeling.tiny_checkpoints import write_tiny_decoder
+    from trainers.decoder_collator import CHAT_TEMPLATE
+
+    texts = [turn["content"] for messages in rows["messages"] for turn in messages]
+    with tempfile.TemporaryDirectory() as scratch:
+        write_tiny_decoder(Path(scratch), texts, CHAT_TEMPLATE, training.seed)
+        return open_checkpoint(scratch, training)
+
+
+def open_checkpoint(name: str, training: DecoderTrainingArguments) -> tuple[Any, Any]:
+    """An Mllama checkpoint with its processor, which gets the chat template that marks the assistant's words."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    from evaluation.loading import DECODER_TYPES, InputError, load_model_and_processor, model_type
+    from trainers.decoder_collator import CHAT_TEMPLATE
+
+    kind = model_type(name)
+    if kind not in DECODER_TYPES:
+        raise InputError(f"--model_name_or_path {name}: a model of type {kind!r}, not {' or '.join(DECODER_TYPES)}")
+    dtype = torch.bfloat16 if training.bf16 else torch.float32
+    model, processor = load_model_and_processor(name, AutoModelForImageTextToText, dtype=dtype)
+    processor.chat_template = processor.tokenizer.chat_template = CHAT_TEMPLATE
+    return model, processor
+
+
+def write_samples(path: Path, model: Any, processor: Any, rows: Any, arguments: DecoderArguments) -> None:
+    """Generates answers to evenly spread rows, prints them, and writes them as one JSON a line."""
+    from evaluation.decoder_scoring import generate_answers
+
+    count = min(arguments.num_samples, len(rows))
+    chosen = rows.select([index * len(rows) // count for index in range(count)]) if count else rows.select([])
+    answers = generate_answers(model, processor, chosen, 4, arguments.max_new_tokens)
+    with path.open("w", encoding="utf-8") as file:
+        for row, answer in zip(chosen, answers, strict=True):
+            question, reference = (turn["content"] for turn in row["messages"][-2:])
+            sample = {"image_path": row["image_path"], "question": question, "reference": reference}
+            file.write(json.dumps(sample | {"generated": answer}, ensure_ascii=False) + "\n")
+            print(f"{row['image_path']}\n  question:  {question}\n  reference: {reference}\n  generated: {answer}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
