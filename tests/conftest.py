@@ -1,0 +1,148 @@
+"""One Hub on loopback for each pytest process, and the environment that sends every Hugging Face library to it.
+
+The libraries read their environment when they are imported, so all of it is set here, before any test module is.
+Workers of pytest-xdist are processes of their own: each has its own Hub and its own cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.hub_server import User, serve
+
+if late := sorted({"huggingface_hub", "datasets", "transformers", "evaluate"} & set(sys.modules)):
+    raise RuntimeError(f"{', '.join(late)} imported before tests/conftest.py could set HF_ENDPOINT")
+
+USERS = {
+    "hf_test": User("tester", "write", orgs=("org",)),
+    "hf_read": User("reader", "read"),
+    "hf_other": User("other", "write"),
+}
+FOLDER = tempfile.TemporaryDirectory(prefix="medpairs-tests-", ignore_cleanup_errors=True)
+SERVER = serve(Path(FOLDER.name, "hub"), USERS)
+
+# The account, the caches and the offline switches of whoever runs the tests have no say in them.
+for name in [n for n in os.environ if n.startswith(("HF_", "HUGGINGFACE_", "HUGGING_FACE_", "TRANSFORMERS_"))]:
+    del os.environ[name]
+os.environ |= {
+    "HF_ENDPOINT": SERVER.endpoint,
+    "HF_TOKEN": "hf_test",
+    "HF_HOME": str(Path(FOLDER.name, "hf-home")),
+    "HF_HUB_DISABLE_XET": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "NO_PROXY": "127.0.0.1,localhost",
+    "no_proxy": "127.0.0.1,localhost",
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+ROOT = Path(__file__).resolve().parents[1]
+TAIL = 6000  # characters of a failed command's output that its error shows
+numbers = itertools.count(1)
+
+
+def pytest_unconfigure() -> None:
+    SERVER.stop()
+    FOLDER.cleanup()
+
+
+@dataclass(frozen=True)
+class Hub:
+    """`log` holds `(method, path, status)` of every request that was answered."""
+
+    endpoint: str
+    token: str
+    log: list[tuple[str, str, int]]
+
+
+@pytest.fixture(scope="session")
+def hub() -> Hub:
+    return Hub(SERVER.endpoint, "hf_test", SERVER.log)
+
+
+@pytest.fixture
+def repo_name(request: pytest.FixtureRequest) -> str:
+    """`org/<the test's name>-<n>`: no other test has it."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", request.node.name).strip("-")[:60].strip("-")
+    return f"org/{slug}-{next(numbers)}"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Samples of the public sources, where this machine has them."""
+    folder = Path(os.environ.get("MEDPAIRS_REAL_DATA") or ROOT.parent / "shared" / "real_data")
+    if not folder.is_dir():
+        pytest.skip(f"real_data is not here: {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess]:
+    """`run(*command, env=None, cwd=None, timeout=300, check=True, fresh_home=False)`: a command in its own process.
+
+    From the repository's root, with the Hub's environment; a leading `python` is this interpreter. `env` adds variables
+    (None takes one away). `fresh_home` gives it empty caches, as on another machine. With `check`, a command that fails
+    or takes longer than `timeout` seconds is an AssertionError that shows what it printed.
+    """
+
+    def run_command(
+        *command: str | Path,
+        env: dict[str, str | None] | None = None,
+        cwd: str | Path | None = None,
+        timeout: float = 300,
+        check: bool = True,
+        fresh_home: bool = False,
+    ) -> subprocess.CompletedProcess:
+        words = [str(word) for word in command]
+        if words[0] == "python":
+            words[0] = sys.executable
+        variables = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        }
+        if fresh_home:
+            variables["HF_HOME"] = str(tmp_path_factory.mktemp("hf-home"))
+        variables = {name: value for name, value in {**variables, **(env or {})}.items() if value is not None}
+        process = subprocess.Popen(
+            words,
+            cwd=cwd or ROOT,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # so that the workers it starts can be ended with it
+        )
+        try:
+            stdout, stderr = process.communicate(timeout=timeout)
+        except BaseException as error:
+            with contextlib.suppress(ProcessLookupError):  # it ended by itself just now
+                os.killpg(process.pid, signal.SIGKILL)
+            stdout, stderr = process.communicate()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            raise AssertionError(report(words, f"no end after {timeout} s", stdout, stderr)) from error
+        if check and process.returncode != 0:
+            raise AssertionError(report(words, f"exit code {process.returncode}", stdout, stderr))
+        return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
+
+    return run_command
+
+
+def report(words: list[str], outcome: str, stdout: str, stderr: str) -> str:
+    return f"{' '.join(words)}\n{outcome}\n--- stdout\n{stdout[-TAIL:]}\n--- stderr\n{stderr[-TAIL:]}"
