@@ -4,16 +4,15 @@
 
 writes `knee/`, `pad_ufes/`, `slake/` and `reports/`, which `build.py` reads as it reads the real ones. The images show
 what their texts say, so that a small model can learn to match them. The same seed gives the same bytes. A few rows are
-broken on purpose; `planted_faults.json` lists each as {"source", "key", "code"}, where the key is found in the item that
-a build's `rejections.jsonl` names and the code is the reason that it must give. The copies of a knee image beyond the
-first are no faults and not in the list, though a build rejects them, too (`duplicate_image`).
+broken on purpose; `planted_faults.json` lists each as {"source", "key", "code"}, where the key is found in the item
+that a build's `rejections.jsonl` names and the code is the reason that it must give. The copies of a knee image beyond
+the first are no faults and not in the list, though a build rejects them, too (`duplicate_image`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -79,11 +78,12 @@ def generate(
     """
     if seed < 0 or not 0 < scale <= 100:
         raise BuildError(f"--seed {seed} --scale {scale}: the seed is at least 0, the scale above 0 and at most 100")
-    output_dir = Path(output_dir)
+    output_dir = Path(output_dir).resolve()
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise BuildError(f"--output_dir {output_dir} exists and is not an empty folder; name another one")
-    work = output_dir.with_name(f".{output_dir.name}.drawing-{os.getpid()}")
+    work = output_dir.with_name(f".{output_dir.name}.drawing")
     try:
+        shutil.rmtree(work, ignore_errors=True)  # what a run that was killed left behind
         work.mkdir(parents=True)
         _write(work, seed, scale, say)
         if output_dir.exists():
@@ -108,7 +108,9 @@ def _write(root: Path, seed: int, scale: float, say: Callable[[str], object]) ->
         place = root / folder
         place.mkdir()
         written = writers[source].write(place, seed, scale)
-        (place / SYNTHETIC_MARK).write_text("Drawn by hub_datasets/sample_sources.py; no real patient.\n")
+        (place / SYNTHETIC_MARK).write_text(
+            "Drawn by hub_datasets/sample_sources.py; no real patient.\n", encoding="utf-8"
+        )
         faults += [{"source": source, "key": key, "code": str(code)} for key, code in written.faults]
         table.append(f"| `{folder}/` | {LAYOUTS[source]} | {written.summary} |")
         say(f"{source}: {written.summary}, {len(written.faults)} rows broken on purpose")

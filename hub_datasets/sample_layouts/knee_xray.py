@@ -1,0 +1,92 @@
+"""Mendeley "Digital Knee X-ray Images": folders by expert and grade, no table, no patients.
+
+As in the real files, both experts' trees hold the same contents under numbers of their own, a few images occur twice
+inside each tree, and of a few the first expert says 0 and the second 1. Copies beyond the first are no faults: a build
+drops them as `duplicate_image`, and they are not in the list that `write` returns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hub_datasets.phantoms.knee import draw_both_knees, draw_knee
+from hub_datasets.sample_layouts import Written, cut_short, portions, save
+from hub_datasets.schema import Reason
+
+TREE = Path("Digital Knee X-ray Images/Knee X-ray Images")
+EXPERTS = ("MedicalExpert-I", "MedicalExpert-II")
+GRADES = ("Normal", "Doubtful", "Mild", "Moderate", "Severe")
+SHARES = dict(enumerate((514, 477, 232, 221, 206)))  # images of each grade in the real set, by the first expert
+DISTINCT, COPIES, CONFLICTS = 160, 3, 3
+
+# What a web server sends instead of a file, saved under the file's name.
+ERROR_PAGE = (
+    "<!DOCTYPE html>\n<html><head><title>503 Service Unavailable</title></head><body>Try again.</body></html>\n"
+)
+
+
+@dataclass(slots=True)
+class _Strip:
+    """One content: its PNG file, and the grade that each expert gave it."""
+
+    path: Path
+    grades: tuple[int, int]
+    copies: int = 1
+    conflict: bool = False
+
+
+def write(folder: Path, seed: int, scale: float) -> Written:
+    """Write both experts' trees below `folder` and return what was written."""
+    rng = np.random.default_rng([seed, 1])
+    total = max(24, round(DISTINCT * scale))
+    grades = [(grade, grade) for grade in portions(total - CONFLICTS, SHARES)] + [(0, 1)] * CONFLICTS
+    drawn = folder / ".drawn"
+    strips = [_draw(drawn / f"{i}.png", pair, np.random.default_rng([seed, 1, i])) for i, pair in enumerate(grades)]
+
+    agreed = [strip for strip in strips if not strip.conflict]
+    chosen = rng.permutation(len(agreed))
+    for i in chosen[:COPIES]:
+        agreed[i].copies = 2
+    damaged = agreed[chosen[COPIES]]
+
+    written = Written()
+    for which, expert in enumerate(EXPERTS):
+        for grade, name in enumerate(GRADES):
+            shelf = folder / TREE / expert / f"{grade}{name}"
+            shelf.mkdir(parents=True)
+            held = [strip for strip in strips for _ in range(strip.copies) if strip.grades[which] == grade]
+            order = rng.permutation(len(held))
+            for number, i in enumerate(order, 1):
+                path = shelf / f"{name}G{grade} ({number}).png"
+                path.write_bytes(held[i].path.read_bytes())
+                key = f"{expert}/{grade}{name}/{path.name}"
+                if held[i].conflict:
+                    written.faults.append((key, Reason.CONFLICTING_LABELS))
+                elif held[i] is damaged and which == 0:  # the second expert's copy stays whole
+                    cut_short(path)
+                    written.faults.append((key, Reason.IMAGE_UNREADABLE))
+            if (which, grade) == (1, 3):
+                path = shelf / f"{name}G{grade} ({len(held) + 1}).png"
+                path.write_text(ERROR_PAGE, encoding="utf-8")
+                written.faults.append((f"{expert}/{grade}{name}/{path.name}", Reason.IMAGE_FORMAT))
+            if (which, grade) in ((0, 0), (1, 4)):  # Windows leaves its thumbnails behind; no fault, only to be ignored
+                (shelf / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + rng.bytes(504))
+    for strip in strips:
+        strip.path.unlink()
+    drawn.rmdir()
+    files = sum(2 * strip.copies for strip in strips) + 1
+    written.summary = f"{files} files of {len(strips)} distinct strips, graded by two experts"
+    return written
+
+
+def _draw(path: Path, grades: tuple[int, int], rng: np.random.Generator) -> _Strip:
+    grade = max(grades)
+    if rng.random() < 0.11:  # 186 of the real 1,650 show both knees
+        image = draw_both_knees(rng, grade)
+    else:
+        image = draw_knee(rng, grade, fibula_left=rng.random() < 0.5, height=int(rng.integers(161, 163)))
+    save(image, path)
+    return _Strip(path, grades, conflict=grades[0] != grades[1])

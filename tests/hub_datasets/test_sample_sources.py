@@ -1,0 +1,542 @@
+"""The synthetic sample: same seed same bytes, the sources' real layouts, planted faults, images that tell."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from hub_datasets import sample_sources
+from hub_datasets.schema import BuildError, Reason
+
+ROOT = Path(__file__).resolve().parents[2]
+KNEE_TREE = "Digital Knee X-ray Images/Knee X-ray Images"
+PAD_COLUMNS = (
+    "patient_id,lesion_id,smoke,drink,background_father,background_mother,age,pesticide,gender,skin_cancer_history,"
+    "cancer_history,has_piped_water,has_sewage_system,fitspatrick,region,diameter_1,diameter_2,diagnostic,itch,grew,"
+    "hurt,changed,bleed,elevation,img_id,biopsed"
+)
+SLAKE_KEYS = {
+    "img_id", "img_name", "question", "answer", "q_lang", "location", "modality", "answer_type", "base_type",
+    "content_type", "triple", "qid",
+}  # fmt: skip
+SLAKE_FILES = ("train.json", "validate.json", "test.json")
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory) -> Path:
+    """The whole sample, as `make demo` uses it."""
+    folder = tmp_path_factory.mktemp("sample") / "new"
+    sample_sources.generate(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def faults(sample) -> list[dict[str, str]]:
+    return json.loads((sample / "planted_faults.json").read_text())
+
+
+def keys_of(faults: list[dict[str, str]], source: str, *codes: Reason) -> set[str]:
+    return {fault["key"] for fault in faults if fault["source"] == source and fault["code"] in codes}
+
+
+def tree_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def grey(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("L"), dtype=np.float32)
+
+
+def pad_rows(sample: Path) -> list[dict[str, str]]:
+    """The rows that have all their cells."""
+    with (sample / "pad_ufes/metadata.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["img_id"] is not None]
+
+
+def slake_rows(sample: Path) -> list[dict]:
+    return [row for name in SLAKE_FILES for row in json.loads((sample / "slake" / name).read_text("utf-8"))]
+
+
+def report_rows(sample: Path) -> list[dict]:
+    """The rows of both files, without the line that is no JSON."""
+    lines = (sample / "reports/reports_en.jsonl").read_text("utf-8").splitlines()
+    rows = [json.loads(line) for line in lines if line.endswith("}")]
+    with (sample / "reports/reports_zh.csv").open(encoding="utf-8-sig", newline="") as file:
+        return rows + list(csv.DictReader(file))
+
+
+# --- The command
+
+
+def test_same_seed_same_bytes(tmp_path):
+    for name, seed in (("one", 0), ("two", 0), ("other", 1)):
+        sample_sources.generate(tmp_path / name, seed=seed, scale=0.05)
+    assert tree_hash(tmp_path / "one") == tree_hash(tmp_path / "two")
+    assert tree_hash(tmp_path / "one") != tree_hash(tmp_path / "other")
+
+
+def test_returns_the_folders_by_source(tmp_path):
+    folders = sample_sources.generate(tmp_path / "new", scale=0.05)
+    assert folders == {
+        "knee_xray": tmp_path / "new/knee",
+        "pad_ufes_20": tmp_path / "new/pad_ufes",
+        "slake": tmp_path / "new/slake",
+        "medical_reports": tmp_path / "new/reports",
+    }
+    assert all(folder.is_dir() for folder in folders.values())
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    script = ROOT / "hub_datasets/sample_sources.py"
+    command = [sys.executable, str(script), "--output_dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path.parent)
+    assert done.returncode == 2
+    assert str(tmp_path) in done.stderr and "not an empty folder" in done.stderr and "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_empty_folder_is_filled_by_the_script(tmp_path):
+    target = tmp_path / "empty"
+    target.mkdir()
+    script = ROOT / "hub_datasets/sample_sources.py"
+    command = [sys.executable, str(script), "--output_dir", "empty", "--scale", "0.05"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    for source in sample_sources.FOLDERS:
+        assert f"{source}: " in done.stdout
+    assert "synthetic" in (target / "README.md").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+@pytest.mark.parametrize("numbers", [{"seed": -1}, {"scale": 0}, {"scale": float("nan")}])
+def test_numbers_out_of_range(tmp_path, numbers):
+    with pytest.raises(BuildError, match="--seed"):
+        sample_sources.generate(tmp_path / "new", **numbers)
+
+
+def test_a_failed_run_leaves_nothing(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("hub_datasets.sample_layouts.slake.write", fail)
+    with pytest.raises(BuildError, match="no space left"):
+        sample_sources.generate(tmp_path / "new", scale=0.05)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys, hub_datasets.sample_sources; print({'numpy', 'PIL', 'torch', 'datasets'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+# --- Layouts and sizes
+
+
+def test_size(sample):
+    files = [path for path in sample.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 25e6
+    assert all((sample / folder / "SYNTHETIC.txt").is_file() for folder in sample_sources.FOLDERS.values())
+
+
+def test_all_images_are_distinct_but_the_copies_of_knees(sample):
+    for folder in ("pad_ufes", "slake/imgs", "reports"):
+        images = [path for path in (sample / folder).rglob("*") if path.suffix in (".png", ".jpg")]
+        images = [path for path in images if path.name != "mask.png"]
+        assert len({path.read_bytes() for path in images}) == len(images)
+
+
+def test_knee_layout(sample):
+    tree = sample / "knee" / KNEE_TREE
+    contents: dict[str, dict[str, set[int]]] = {}
+    for expert in ("MedicalExpert-I", "MedicalExpert-II"):
+        contents[expert] = {}
+        for grade, name in enumerate(("Normal", "Doubtful", "Mild", "Moderate", "Severe")):
+            files = sorted((tree / expert / f"{grade}{name}").glob("*.png"))
+            assert {path.name for path in files} == {f"{name}G{grade} ({n}).png" for n in range(1, len(files) + 1)}
+            for path in files:
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                contents[expert].setdefault(digest, set()).add(grade)
+    first, second = contents.values()
+    shared = set(first) & set(second)
+    # Each tree has one content that the other one has not: the file cut short, the page saved as an image. The whole
+    # of the cut one is in the second tree alone.
+    assert (len(shared), len(set(first) - shared), len(set(second) - shared)) == (159, 1, 2)
+    assert all(len(grades) == 1 for tree_of in (first, second) for grades in tree_of.values())
+    conflicts = [(first[digest], second[digest]) for digest in shared if first[digest] != second[digest]]
+    assert conflicts == [({0}, {1})] * 3
+    assert len(list(tree.rglob("Thumbs.db"))) == 2
+
+
+def test_knee_strips_are_grey_and_of_the_real_sizes(sample, faults):
+    broken = keys_of(faults, "knee_xray", Reason.IMAGE_FORMAT, Reason.IMAGE_UNREADABLE)
+    sizes = Counter()
+    for path in (sample / "knee").rglob("*.png"):
+        if not any(path.as_posix().endswith(key) for key in broken):
+            image = Image.open(path)
+            assert (image.format, image.mode) == ("PNG", "L")
+            sizes[image.size] += 1
+    assert set(sizes) == {(300, 161), (300, 162), (600, 162)}
+    assert sizes[600, 162] < 0.25 * sizes.total()
+
+
+def test_pad_layout(sample):
+    text = (sample / "pad_ufes/metadata.csv").read_text("ascii")
+    assert text.splitlines()[0] == PAD_COLUMNS and "\r" not in text
+    rows = pad_rows(sample)
+    assert len(text.splitlines()) == 207 and len(rows) == 205
+    patients = Counter(row["patient_id"] for row in rows)
+    assert 110 <= len(patients) <= 150 and max(patients.values()) > 2
+    assert len({row["img_id"] for row in rows}) == len(rows)
+    for row in rows:
+        name = f"{row['patient_id']}_{row['lesion_id']}_"
+        assert row["img_id"] == "../../outside.png" or re.fullmatch(name + r"\d+\.png", row["img_id"])
+    assert Counter(row["diagnostic"] for row in rows).most_common(2)[0][0] == "BCC"
+    assert {row["diagnostic"] for row in rows} == {"ACK", "BCC", "MEL", "NEV", "SCC", "SEK"}
+    lesions = {(row["patient_id"], row["lesion_id"]) for row in rows}
+    assert len({lesion for _, lesion in lesions}) == len(lesions) - 1  # one number with two patients
+
+
+def test_pad_cells_have_the_real_quirks(sample):
+    rows = pad_rows(sample)
+    empty = [row for row in rows if row["smoke"] == ""]
+    assert 0.25 < len(empty) / len(rows) < 0.45
+    for row in empty:
+        assert row["biopsed"] == "False" and row["age"] and row["region"] == row["region"].upper()
+        assert not any(row[column] for column in ("gender", "fitspatrick", "diameter_1", "diameter_2", "pesticide"))
+    assert {row["fitspatrick"] for row in rows} <= {"", *(f"{n}.0" for n in range(1, 7))}
+    assert {"True", "False", "UNK"} == {row["grew"] for row in rows}
+    assert {"BRAZIL", "BRASIL", "UNK"} <= {row["background_father"] for row in rows}
+    assert sum(row["diameter_1"] == "0.0" for row in rows) >= 1
+    assert {row["biopsed"] for row in rows if row["diagnostic"] in ("BCC", "MEL", "SCC")} == {"True"}
+    images = list((sample / "pad_ufes/images").glob("imgs_part_[123]/*.png"))
+    assert {Image.open(path).mode for path in images} == {"RGB", "RGBA"}
+
+
+def test_slake_layout(sample):
+    rows = slake_rows(sample)
+    assert [row["qid"] for row in rows] == list(range(len(rows)))
+    assert 1100 <= len(rows) <= 1600
+    assert sum(set(row) == SLAKE_KEYS for row in rows) == len(rows) - 1
+    assert len({tuple(row) for row in rows if len(row) == 12}) == 2  # the order of the keys differs
+    for name in SLAKE_FILES:
+        text = (sample / "slake" / name).read_bytes()
+        assert text.startswith(b"[{") and b"\n" not in text and "的".encode() in text
+    used = Counter((row["img_id"], row["q_lang"]) for row in rows)
+    assert len(used) == 221 and set(used.values()) - {1} <= set(range(4, 10))
+    assert {row["modality"] for row in rows} == {"CT", "MRI", "X-Ray"}
+    assert all(row["question"].endswith("?") for row in rows if "question" in row)
+    assert {path.name for path in (sample / "slake/KG").iterdir()} == {
+        f"{prefix}{name}.csv" for prefix in ("", "en_") for name in ("disease", "organ", "organ_rel")
+    }
+
+
+def test_slake_folders(sample):
+    rows = slake_rows(sample)
+    folders = sorted((sample / "slake/imgs").iterdir())
+    assert len(folders) == 110
+    for folder in folders:
+        image, mask = Image.open(folder / "source.jpg"), Image.open(folder / "mask.png")
+        assert image.format == "JPEG" and image.mode == mask.mode == "RGB"
+        assert image.size == mask.size and image.width == image.height
+        asked = json.loads((folder / "question.json").read_text("utf-8"))
+        assert all(set(row) == SLAKE_KEYS - {"qid", "content_type"} for row in asked)
+        number = int(folder.name.removeprefix("xmlab"))
+        assert len(asked) <= sum(row["img_id"] == number for row in rows)
+
+
+def test_slake_languages_are_split_independently(sample):
+    where: dict[int, set[str]] = {}
+    for name in SLAKE_FILES:
+        rows = json.loads((sample / "slake" / name).read_text("utf-8"))
+        for language in ("en", "zh"):
+            for number in {row["img_id"] for row in rows if row["q_lang"] == language}:
+                where.setdefault(number, set()).add(name)
+    assert sum(len(files) > 1 for files in where.values()) > 20
+
+
+def test_reports_layout(sample, faults):
+    assert (sample / "reports/reports_zh.csv").read_bytes().startswith(b"\xef\xbb\xbfimage,text,language,study_id\r\n")
+    rows = report_rows(sample)
+    assert all(set(row) == {"image", "text", "language", "study_id"} for row in rows)
+    assert {language: 60 < count < 100 for language, count in Counter(row["language"] for row in rows).items()} == {
+        "en": True,
+        "zh": True,
+    }
+    texts = [row["text"] for row in rows if len(row["text"]) not in (0, 2, 1200)]
+    assert all(30 <= len(text) <= 300 for text in texts)
+    studies: dict[str, set[str]] = {}
+    for row in rows:
+        studies.setdefault(row["study_id"], set()).add(row["text"])
+    assert all(len(said) == 1 for said in studies.values())
+    assert len(rows) - len(studies) >= 8  # second films
+    assert len(set(texts)) >= 0.8 * len(texts)
+
+
+# --- Planted faults
+
+
+def test_every_code_is_planted(faults):
+    never = {Reason.IMAGE_TOO_LARGE, Reason.DUPLICATE_IMAGE}
+    assert {fault["code"] for fault in faults} == set(Reason) - never
+    assert {fault["source"] for fault in faults} == set(sample_sources.FOLDERS)
+    assert len({(fault["source"], fault["key"]) for fault in faults}) == len(faults)
+
+
+def test_images_that_cannot_be_decoded_are_exactly_the_planted_ones(sample, faults):
+    unreadable, other = set(), set()
+    for path in sample.rglob("*"):
+        if path.suffix not in (".png", ".jpg"):
+            continue
+        if not path.read_bytes().startswith((b"\x89PNG", b"\xff\xd8")):
+            other.add(path)
+            continue
+        try:
+            Image.open(path).load()
+        except (OSError, SyntaxError):
+            unreadable.add(path)
+    keys = keys_of(faults, "knee_xray", Reason.IMAGE_UNREADABLE) | keys_of(
+        faults, "pad_ufes_20", Reason.IMAGE_UNREADABLE
+    )
+    for line in keys_of(faults, "medical_reports", Reason.IMAGE_UNREADABLE):
+        keys.add(report_line(sample, line)["image"])
+    assert len(unreadable) == len(keys) == 3
+    assert all(any(path.as_posix().endswith(key) for path in unreadable) for key in keys)
+    (page,) = keys_of(faults, "knee_xray", Reason.IMAGE_FORMAT)
+    assert [path.as_posix().endswith(page) for path in other] == [True]
+
+
+def report_line(sample: Path, key: str) -> dict:
+    """The row at `reports_en.jsonl line 12`."""
+    name, number = re.fullmatch(r"(\S+) line (\d+)", key).groups()
+    line = (sample / "reports" / name).read_text("utf-8-sig").splitlines()[int(number) - 1]
+    if name.endswith(".jsonl"):
+        return json.loads(line)
+    return dict(zip(("image", "text", "language", "study_id"), next(csv.reader([line])), strict=True))
+
+
+def test_knee_conflicts_are_all_files_of_the_content(sample, faults):
+    by_content: dict[bytes, set[str]] = {}
+    for path in (sample / "knee").rglob("*.png"):
+        by_content.setdefault(path.read_bytes(), set()).add("/".join(path.parts[-3:]))
+    conflicting = {key for keys in by_content.values() if len({key.split("/")[1] for key in keys}) > 1 for key in keys}
+    assert conflicting == keys_of(faults, "knee_xray", Reason.CONFLICTING_LABELS)
+    assert len(conflicting) == 6
+
+
+def test_pad_faults(sample, faults):
+    present = {path.name for path in (sample / "pad_ufes/images").rglob("*.png")}
+    absent = {row["img_id"] for row in pad_rows(sample)} - present
+    planted = keys_of(faults, "pad_ufes_20", Reason.IMAGE_MISSING)
+    outside = keys_of(faults, "pad_ufes_20", Reason.IMAGE_OUTSIDE_ROOT)
+    assert outside == {"../../outside.png"} and len(planted) == 3
+    assert absent == planted | outside
+    with (sample / "pad_ufes/metadata.csv").open(newline="") as file:
+        short = {f"metadata.csv line {n}" for n, cells in enumerate(csv.reader(file), 1) if len(cells) != 26}
+    assert short == keys_of(faults, "pad_ufes_20", Reason.MALFORMED_ROW)
+
+
+def test_slake_faults(sample, faults):
+    files = {name: json.loads((sample / "slake" / name).read_text("utf-8")) for name in SLAKE_FILES}
+    found, seen = set(), set()
+    for name, rows in files.items():
+        for number, row in enumerate(rows, 1):
+            statement = (row["img_id"], row["q_lang"], row.get("question"), row["answer"])
+            if "question" not in row:
+                found.add((f"{name} row {number}", Reason.MALFORMED_ROW))
+            elif not row["answer"]:
+                found.add((f"qid {row['qid']}", Reason.TEXT_EMPTY))
+            elif not (sample / "slake/imgs" / row["img_name"]).is_file():
+                found.add((f"qid {row['qid']}", Reason.IMAGE_MISSING))
+            elif statement in seen:
+                found.add((f"qid {row['qid']}", Reason.DUPLICATE_ROW))
+            seen.add(statement)
+    assert found == {(fault["key"], fault["code"]) for fault in faults if fault["source"] == "slake"}
+    assert Counter(code for _, code in found)[Reason.DUPLICATE_ROW] == 2
+
+
+def test_report_faults(sample, faults):
+    found = set()
+    for name, first in (("reports_en.jsonl", 1), ("reports_zh.csv", 2)):
+        for number in range(first, len((sample / "reports" / name).read_text("utf-8-sig").splitlines()) + 1):
+            key = f"{name} line {number}"
+            try:
+                row = report_line(sample, key)
+            except json.JSONDecodeError:
+                found.add((key, Reason.MALFORMED_ROW))
+                continue
+            length = len(row["text"])
+            if row["image"].startswith("/"):
+                found.add((key, Reason.IMAGE_OUTSIDE_ROOT))
+            elif not (sample / "reports" / row["image"]).is_file():
+                found.add((key, Reason.IMAGE_MISSING))
+            elif length <= 5:
+                found.add((key, Reason.TEXT_SHORT if length else Reason.TEXT_EMPTY))
+            elif length >= 1000:
+                found.add((key, Reason.TEXT_LONG))
+    planted = {(fault["key"], fault["code"]) for fault in faults if fault["source"] == "medical_reports"}
+    assert found == {pair for pair in planted if pair[1] != Reason.IMAGE_UNREADABLE}
+    (cut,) = planted - found
+    assert report_line(sample, cut[0])["image"].endswith(".jpg")
+
+
+def test_keys_are_in_no_other_rows_name(sample, faults):
+    """A build is searched for the keys: `qid 16` must not be found in `qid 160`."""
+    items = [f"metadata.csv line {n} ({row['img_id']})" for n, row in enumerate(pad_rows(sample), 2)]
+    items += [f"qid {row['qid']}" for row in slake_rows(sample)]
+    items += [f"test.json row {n}" for n in range(1, 1000)]
+    items += [f"{name} line {n}" for name in ("reports_en.jsonl", "reports_zh.csv") for n in range(1, 101)]
+    items += [path.as_posix() for path in (sample / "knee").rglob("*.png")]
+    for fault in faults:
+        assert sum(fault["key"] in item for item in items) == 1, fault
+
+
+# --- Images show what their texts say
+
+
+def joint_gap(strip: np.ndarray) -> float:
+    """Mean height, in pixels, of what is darker than bone between the two bones, over the middle of the strip."""
+    heights = []
+    for x in range(70, 231, 4):
+        column = strip[:, x : x + 3].mean(axis=1)
+        bone = np.median(np.concatenate([column[15:45], column[118:150]]))
+        heights.append(float((column[50:115] < 0.82 * bone).sum()))
+    return float(np.mean(heights))
+
+
+def test_the_joint_space_narrows_with_the_grade(sample, faults):
+    broken = keys_of(faults, "knee_xray", Reason.IMAGE_FORMAT, Reason.IMAGE_UNREADABLE)
+    gaps = []
+    for grade in range(5):
+        (folder,) = (sample / "knee" / KNEE_TREE / "MedicalExpert-II").glob(f"{grade}*")
+        paths = [path for path in folder.glob("*.png") if "/".join(path.parts[-3:]) not in broken]
+        strips = [grey(path) for path in paths]
+        gaps.append(np.mean([joint_gap(strip) for strip in strips if strip.shape[1] == 300]))
+    assert all(wide > 1.08 * narrow for wide, narrow in pairwise(gaps)), gaps
+    assert gaps[0] > 1.6 * gaps[4]
+
+
+def test_photographed_lesions_grow_with_the_diameters_of_their_rows(sample):
+    areas, expected = [], []
+    files = {path.name: path for path in (sample / "pad_ufes/images").rglob("*.png")}
+    for row in pad_rows(sample):
+        if row["diagnostic"] in ("MEL", "NEV", "SEK") and float(row["diameter_1"] or 0) and row["img_id"] in files:
+            bald = Image.open(files[row["img_id"]]).convert("RGB").filter(ImageFilter.MedianFilter(5))
+            image = np.asarray(bald, dtype=np.float32)
+            dark = image.sum(axis=2) < 0.75 * np.median(image.sum(axis=2))
+            low, high = (round(share * dark.shape[1]) for share in (0.12, 0.82))
+            areas.append(dark[low:high, low:high].sum() / dark.shape[1] ** 2)
+            expected.append(float(row["diameter_1"]) * float(row["diameter_2"]))
+    assert len(areas) > 12
+    assert np.corrcoef(areas, expected)[0, 1] > 0.8, list(zip(areas, expected, strict=True))
+
+
+def lower_lungs(image: np.ndarray) -> tuple[float, float]:
+    """Brightness of the lower outer lung of the patient's left and right; the patient's right is the image's left."""
+    size = image.shape[0]
+    band = image[round(0.66 * size) : round(0.75 * size)]
+    right, left = band[:, round(0.15 * size) : round(0.26 * size)], band[:, round(0.74 * size) : round(0.85 * size)]
+    return float(left.mean()), float(right.mean())
+
+
+# The side as English and Chinese reports name it: (patient's left, patient's right).
+EFFUSIONS = (
+    (r"left(-sided)? pleural", r"right(-sided)? pleural"),
+    (r"左侧(胸腔.{2,3}积液|肋膈角消失|可见.{2,3}胸腔)", r"右侧(胸腔.{2,3}积液|肋膈角消失|可见.{2,3}胸腔)"),
+)
+
+
+def test_effusions_are_on_the_side_that_the_report_names(sample):
+    checked = Counter()
+    for row in report_rows(sample):
+        path = sample / "reports" / row["image"]
+        # Pneumonia and nodules whiten a lung as well.
+        if not path.is_file() or re.search("pneumonia|nodule|mass|肺炎|结节|肿块", row["text"]):
+            continue
+        for left, right in EFFUSIONS:
+            on_left, on_right = (bool(re.search(side, row["text"])) for side in (left, right))
+            if on_left != on_right:
+                light_left, light_right = lower_lungs(grey(path))
+                assert (light_left > light_right) == on_left, row
+                checked["left" if on_left else "right", row["language"]] += 1
+    assert len({side for side, _ in checked}) == len({language for _, language in checked}) == 2
+    assert checked.total() >= 8, checked
+
+
+def detections(sample: Path, number: int) -> dict[str, list[float]]:
+    boxes = json.loads((sample / f"slake/imgs/xmlab{number}/detection.json").read_text())
+    return {name: box for entry in boxes for name, box in entry.items()}
+
+
+def test_slake_boxes_fit_the_mask(sample):
+    for folder in (sample / "slake/imgs").iterdir():
+        mask = np.asarray(Image.open(folder / "mask.png"))[..., 0]
+        boxes = detections(sample, int(folder.name.removeprefix("xmlab")))
+        assert len(np.unique(mask)) - 1 == len(boxes)
+        covered = np.zeros_like(mask, dtype=bool)
+        for x, y, width, height in boxes.values():
+            part = mask[int(y) : int(y + height), int(x) : int(x + width)]
+            values = np.unique(part[part > 0])
+            # Some region touches all four sides of its box.
+            assert any(all(edge.any() for edge in edges(part == value)) for value in values)
+            covered[int(y) : int(y + height), int(x) : int(x + width)] = True
+        assert not (mask[~covered] > 0).any()
+
+
+def edges(region: np.ndarray) -> tuple[np.ndarray, ...]:
+    return region[0], region[-1], region[:, 0], region[:, -1]
+
+
+def test_slake_answers_agree_with_what_is_drawn(sample):
+    chinese = {"肝脏": "liver", "脾脏": "spleen", "胃": "stomach", "肾脏": "kidney", "结肠": "colon", "心脏": "heart"}
+    checked = Counter()
+    for row in slake_rows(sample):
+        question = row.get("question", "")
+        if not row["answer"] or row["img_id"] == 110:
+            continue
+        boxes = detections(sample, row["img_id"])
+        names = {name.lower().removeprefix("left ").removeprefix("right ") for name in boxes}
+        if "Cardiomegaly" in boxes:  # the finding covers the heart in the mask
+            names.add("heart")
+        english = re.fullmatch(r"Does the picture contain (.+)\?", question)
+        zh = re.fullmatch(r"图片中包含(.+)吗\?", question)
+        if english or (zh and zh[1] in chinese):
+            organ = english[1] if english else chinese[zh[1]]
+            assert (row["answer"] in ("Yes", "包含")) == (organ in names), row
+            checked["organ", row["q_lang"]] += 1
+        elif question == "What diseases are included in the picture?":
+            assert row["answer"] == "None" or row["answer"] in boxes, row
+            checked["disease"] += 1
+        elif question == "Where is/are the abnormality located?":
+            side = re.match(r"(Left|Right) (Lung|Frontal|Occipital|Kidney)", row["answer"])
+            (finding,) = set(boxes) & DISEASES
+            if side:  # the patient's left is on the right of the image
+                x, _, width, _ = boxes[finding]
+                size = Image.open(sample / "slake/imgs" / row["img_name"]).width
+                assert (x + width / 2 > size / 2) == (side[1] == "Left"), row
+                checked["side"] += 1
+    assert all(count > 30 for count in checked.values()) and len(checked) == 4, checked
+
+
+DISEASES = {
+    "Lung Cancer", "Pneumonia", "Pleural Effusion", "Nodule", "Pneumothorax", "Cardiomegaly", "Brain Tumor",
+    "Brain Edema", "Liver Cancer", "Kidney Cancer", "Bladder Cancer", "Thyroid Nodule",
+}  # fmt: skip
