@@ -81,8 +81,8 @@ def train_sentencepiece(texts: Iterable[str], folder: Path, vocab_size: int = 15
 def write_tiny_decoder(folder: Path, texts: Iterable[str], chat_template: str, seed: int = 0, tile: int = 64) -> None:
     """Writes an Mllama of about two million parameters with a byte-pair tokenizer trained on `texts`.
 
-    The gates of its cross-attention stand at 0.5. At zero, where random weights would leave them, no gradient
-    reaches the vision tower or the cross-attention, and nothing about the image could be learned.
+    Its gates stand at 0.5, those of the cross-attention above all. At zero, where random weights would leave them, no
+    gradient reaches the vision tower or the cross-attention, and nothing about the image could be learned.
     """
     from transformers import MllamaConfig, MllamaForConditionalGeneration, MllamaProcessor
     from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
@@ -91,7 +91,7 @@ def write_tiny_decoder(folder: Path, texts: Iterable[str], chat_template: str, s
     image_processor = MllamaImageProcessorPil(
         size={"height": tile, "width": tile}, max_image_tiles=4, image_mean=CLIP_MEAN, image_std=CLIP_STD
     )
-    vision = {"hidden_size": 64, "intermediate_size": 128, "attention_heads": 4, "patch_size": 8, "image_size": tile}
+    vision = {"hidden_size": 64, "intermediate_size": 128, "attention_heads": 4, "patch_size": 16, "image_size": tile}
     kept_layers = [0, 1]  # whose outputs are appended to the last one's, as the released model does with five
     text = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2}
     config = MllamaConfig(
@@ -108,7 +108,7 @@ def write_tiny_decoder(folder: Path, texts: Iterable[str], chat_template: str, s
     model = MllamaForConditionalGeneration(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name.endswith(("attn_gate", "mlp_gate")) and "cross_attn" in name:
+            if name.endswith(("attn_gate", "mlp_gate", "gate_attn", "gate_ffn")):
                 parameter.fill_(0.5)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(folder)

@@ -68,7 +68,6 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
     trainer.train_from_flags()
 
     folder = Path(training.output_dir)
-    result = evaluation_result(trainer, name, GENERATION, "chat", arguments)
     summary = trainer.summary(
         kind="decoder",
         base_model="" if arguments.tiny else arguments.model_name_or_path,
@@ -79,6 +78,7 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
         train_scope=arguments.train_scope,
         **({"lora": f"r {arguments.lora_r}, alpha {arguments.lora_alpha}"} if arguments.train_scope == "lora" else {}),
     )
+    result = evaluation_result(trainer, name, GENERATION, "chat", arguments)
     model = merged(trainer.accelerator.unwrap_model(trainer.model))
     if trainer.args.should_save:
         model.save_pretrained(folder)

@@ -64,7 +64,6 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
     trainer.train_from_flags()
     trainer.save_model(_internal_call=True)
 
-    result = evaluation_result(trainer, name, RETRIEVAL, "pairs", arguments)
     summary = trainer.summary(
         kind="encoder",
         base_model="" if arguments.tiny else arguments.model_name_or_path,
@@ -75,6 +74,7 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
         contrastive_loss=arguments.contrastive_loss,
         positives=arguments.positives,
     )
+    result = evaluation_result(trainer, name, RETRIEVAL, "pairs", arguments)
     finish(Path(training.output_dir), name, summary, result, training)
 
 
