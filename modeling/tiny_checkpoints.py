@@ -6,6 +6,7 @@ safetensors. Nothing here is downloaded.
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -44,7 +45,7 @@ def write_tiny_encoder(folder: Path, texts: Iterable[str], seed: int = 0, image_
     with tempfile.TemporaryDirectory() as scratch:
         # model_input_names as in the released checkpoint: SigLIP attends to its padding, there is no mask
         tokenizer = SiglipTokenizer(
-            vocab_file=train_sentencepiece(texts, Path(scratch)), model_input_names=["input_ids"]
+            vocab_file=train_sentencepiece(texts, Path(scratch) / "spiece.model"), model_input_names=["input_ids"]
         )
         image_processor = SiglipImageProcessorPil(size={"height": image_size, "width": image_size})
         size = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4}
@@ -58,13 +59,14 @@ def write_tiny_encoder(folder: Path, texts: Iterable[str], seed: int = 0, image_
         SiglipMedicalProcessor(image_processor, tokenizer).save_pretrained(folder)
 
 
-def train_sentencepiece(texts: Iterable[str], folder: Path, vocab_size: int = 1500) -> str:
-    """Trains a unigram model as SigLIP's tokenizer reads it and returns its path."""
+def train_sentencepiece(texts: Iterable[str], path: Path, vocab_size: int = 1500) -> str:
+    """Trains a unigram model as SigLIP's tokenizer reads it, writes it to `path` and returns that."""
     import sentencepiece
 
+    model = io.BytesIO()  # written to a file by sentencepiece itself, the model would hold that file's name
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=(text.lower() for text in texts),
-        model_prefix=str(folder / "spiece"),
+        model_writer=model,
         vocab_size=vocab_size,
         hard_vocab_limit=False,  # a handful of texts gives a smaller one
         character_coverage=1.0,
@@ -75,7 +77,8 @@ def train_sentencepiece(texts: Iterable[str], folder: Path, vocab_size: int = 15
         num_threads=1,  # the same texts give the same tokenizer
         minloglevel=2,
     )
-    return str(folder / "spiece.model")
+    path.write_bytes(model.getvalue())
+    return str(path)
 
 
 def write_tiny_decoder(folder: Path, texts: Iterable[str], chat_template: str, seed: int = 0, tile: int = 64) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,9 +119,18 @@ class DecoderArguments(DataArguments):
     max_new_tokens: int = flag(128, "Longest generated answer in tokens.")
 
 
+class FlagParser(HfArgumentParser):
+    """HfArgumentParser that answers a mistake with one line, not with the names of its two hundred flags."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ").split()[0].split("=")[0]
+        close = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
+        fail(f"{message} ({f'did you mean {close[0]}? ' if close else ''}--help lists the flags)")
+
+
 def parse(kinds: tuple[type, ...], prog: str, description: str, argv: list[str] | None) -> tuple[Any, ...]:
     """The flags as dataclasses. An unknown flag or a wrong value ends the process with status 2 and one message."""
-    parser = HfArgumentParser(kinds, prog=prog, description=description, allow_abbrev=False)
+    parser = FlagParser(kinds, prog=prog, description=description, allow_abbrev=False)
     namespace = vars(parser.parse_args(argv))
     try:
         return tuple(kind(**{name: namespace[name] for name in own_fields(kind)}) for kind in kinds)

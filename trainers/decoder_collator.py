@@ -61,10 +61,11 @@ class DecoderCollator:
         excess = len(tokenizer(text, add_special_tokens=False)["input_ids"]) - self.max_length
         if excess <= 0:
             return conversation
-        answer = conversation[-1]["content"][0]["text"]
+        answer = conversation[-1]["content"][0]["text"].strip()  # as the template has it
         tokens = tokenizer(answer, add_special_tokens=False)["input_ids"]
         if excess >= len(tokens):
             over = excess - len(tokens) + 1
             raise ValueError(f"--max_seq_length {self.max_length}: {over} tokens too few for the row {text[:200]!r}")
         kept = tokenizer.decode(tokens[: len(tokens) - excess], skip_special_tokens=True)
-        return [*conversation[:-1], {"role": "assistant", "content": [{"type": "text", "text": kept}]}]
+        # once more: cut in the middle of a word, a text may need other tokens than before
+        return self.shortened([*conversation[:-1], {"role": "assistant", "content": [{"type": "text", "text": kept}]}])

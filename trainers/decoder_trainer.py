@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,9 +22,13 @@ class DecoderTrainer(MedicalTrainer):
         `load_best_model_at_end` read a file into the model without renaming it back: they would load nothing and
         only warn (transformers issues 43701 and 40187). An adapter's names are not touched.
         """
-        super()._save(output_dir, state_dict)
-        if self.args.should_save and isinstance(self.model, PreTrainedModel):
-            self.model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
+        if not isinstance(self.model, PreTrainedModel):
+            return super()._save(output_dir, state_dict)
+        self.model.save_pretrained = partial(self.model.save_pretrained, save_original_format=False)
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            del self.model.save_pretrained  # the class's own again
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Returns the loss alone: the logits of one row of 512 tokens take 263 MB at 128,256 words."""

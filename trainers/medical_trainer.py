@@ -143,8 +143,14 @@ def evaluation_result(
     )
 
 
-def finish(folder: Path, name: str, summary: dict, result: EvaluationResult | None, args: Any) -> None:
-    """Writes summary, result and card beside the weights, and pushes the folder if it was asked for."""
+def finish(trainer: MedicalTrainer, name: str, summary: dict, result: EvaluationResult | None) -> None:
+    """Writes summary, result and card beside the weights, and pushes the folder if it was asked for.
+
+    Of several processes only the first does anything.
+    """
+    if not trainer.is_world_process_zero():
+        return
+    args, folder = trainer.args, Path(trainer.args.output_dir)
     write_json(folder / SUMMARY, summary)
     if result is not None:
         result.save(folder / "results")

@@ -80,12 +80,12 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
     )
     result = evaluation_result(trainer, name, GENERATION, "chat", arguments)
     model = merged(trainer.accelerator.unwrap_model(trainer.model))
-    if trainer.args.should_save:
+    if trainer.is_world_process_zero():
         model.save_pretrained(folder)
         processor.save_pretrained(folder)
         unseen = splits.get(arguments.eval_split, splits[arguments.train_split])
         write_samples(folder / "samples.jsonl", model, processor, unseen, arguments)
-        finish(folder, name, summary, result, training)
+    finish(trainer, name, summary, result)
 
 
 def load_decoder(arguments: DecoderArguments, rows: Any, training: DecoderTrainingArguments) -> tuple[Any, Any]:

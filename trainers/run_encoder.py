@@ -75,7 +75,7 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
         positives=arguments.positives,
     )
     result = evaluation_result(trainer, name, RETRIEVAL, "pairs", arguments)
-    finish(Path(training.output_dir), name, summary, result, training)
+    finish(trainer, name, summary, result)
 
 
 def load_encoder(arguments: EncoderArguments, rows: Any, seed: int) -> tuple[Any, Any]:

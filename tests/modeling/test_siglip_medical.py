@@ -1,0 +1,122 @@
+"""One checkpoint, two doors: the same weights as a stock SiglipModel and as a SiglipMedicalModel."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+
+TEXTS = ["liver", "lung", "liver"]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_encoder):
+    from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
+
+    return SiglipMedicalModel.from_pretrained(tiny_encoder)
+
+
+@pytest.fixture(scope="module")
+def inputs(tiny_encoder):
+    from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
+
+    processor = SiglipMedicalProcessor.from_pretrained(tiny_encoder)
+    images = [Image.new("RGB", (50, 40), (80 * i, 10, 200 - 70 * i)) for i in range(3)]
+    return processor(images=images, text=TEXTS, return_tensors="pt")
+
+
+def test_from_scratch_it_starts_where_siglip_started():
+    from modeling.siglip_medical.configuration_siglip_medical import SiglipMedicalConfig
+    from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
+
+    size = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    ends = {"vocab_size": 9, "pad_token_id": 1, "bos_token_id": 1, "eos_token_id": 1}
+    config = SiglipMedicalConfig(text_config=size | ends, vision_config=size | {"image_size": 16, "patch_size": 8})
+    fresh = SiglipMedicalModel(config)
+    assert fresh.logit_scale.item() == pytest.approx(math.log(10))
+    assert fresh.logit_bias.item() == pytest.approx(-10)
+
+
+def test_a_checkpoint_keeps_its_own_temperature_and_bias(model, tmp_path):
+    from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
+
+    with torch.no_grad():
+        scale, bias = model.logit_scale.clone(), model.logit_bias.clone()
+        model.logit_scale.fill_(4.77)
+        model.logit_bias.fill_(-12.9)
+        model.save_pretrained(tmp_path)
+        model.logit_scale.copy_(scale)
+        model.logit_bias.copy_(bias)
+    reloaded = SiglipMedicalModel.from_pretrained(tmp_path)
+    assert (reloaded.logit_scale.item(), reloaded.logit_bias.item()) == pytest.approx((4.77, -12.9))
+
+
+def test_weights_are_named_as_siglip_s(model, tiny_encoder):
+    from transformers import SiglipModel
+
+    stock, info = SiglipModel.from_pretrained(tiny_encoder, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert stock.state_dict().keys() == model.state_dict().keys()
+
+
+def test_both_doors_give_the_same_to_the_bit(run, tiny_encoder, tmp_path):
+    """In a fresh process that cannot see this project, as for a user of the Hub."""
+    shutil.copytree(tiny_encoder, tmp_path / "checkpoint")
+    code = """
+import torch, json
+from PIL import Image
+from transformers import AutoModel, AutoProcessor
+found, logits = [], []
+for trust in (None, True):
+    model = AutoModel.from_pretrained("checkpoint", trust_remote_code=trust)
+    processor = AutoProcessor.from_pretrained("checkpoint", trust_remote_code=trust)
+    padding = {} if trust else {"padding": "max_length", "max_length": 64, "truncation": True}
+    images = [Image.new("RGB", (50, 40), (80 * i, 10, 200 - 70 * i)) for i in range(3)]
+    inputs = processor(images=images, text=["liver", "lung", "liver"], return_tensors="pt", **padding)
+    with torch.no_grad():
+        logits.append(model(**inputs).logits_per_image)
+    found.append([type(model).__name__, type(processor).__name__, list(inputs["input_ids"].shape)])
+print(json.dumps({"found": found, "equal": torch.equal(*logits)}))
+"""
+    process = run("python", "-c", code, cwd=tmp_path, env={"PYTHONPATH": None}, fresh_home=True)
+    answer = json.loads(process.stdout.splitlines()[-1])
+    assert answer["found"] == [
+        ["SiglipModel", "SiglipProcessor", [3, 64]],
+        ["SiglipMedicalModel", "SiglipMedicalProcessor", [3, 64]],
+    ]
+    assert answer["equal"]
+
+
+def test_the_loss_knows_equal_texts(model, inputs):
+    same, different = (
+        model(**inputs, group_ids=torch.tensor(ids), return_loss=True).loss for ids in ([1, 2, 1], [1, 2, 3])
+    )
+    logits = model(**inputs).logits_per_image
+    # two pairs change sign: softplus(l) becomes softplus(-l), so each takes its logit off the sum over 3 images
+    assert (different - same).item() == pytest.approx((logits[0, 2] + logits[2, 0]).item() / 3, rel=1e-5)
+
+
+def test_temperature_and_bias_learn(model, inputs):
+    model.zero_grad()
+    model(**inputs, return_loss=True).loss.backward()
+    assert model.logit_scale.grad.abs().item() > 0 and model.logit_bias.grad.abs().item() > 0
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    model.zero_grad()
+
+
+def test_the_loss_is_off_unless_asked_for(model, inputs):
+    assert model(**inputs).loss is None
+
+
+def test_texts_are_padded_to_64_and_cut_there(tiny_encoder):
+    from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
+
+    processor = SiglipMedicalProcessor.from_pretrained(tiny_encoder)
+    inputs = processor(text=["lung", "liver " * 100], return_tensors="pt")
+    assert list(inputs) == ["input_ids"]  # no mask: SigLIP attends to its padding
+    assert inputs["input_ids"].shape == (2, 64)
+    assert processor(text=["lung"], max_length=32, return_tensors="pt")["input_ids"].shape == (1, 32)

@@ -1,0 +1,83 @@
+"""The small checkpoints: complete, the same for the same seed, and able to learn from an image."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.modeling.conftest import TEXTS
+
+
+def digest(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir() if path.is_file()}
+
+
+def test_the_same_seed_gives_the_same_encoder(tiny_encoder, tmp_path):
+    from modeling.tiny_checkpoints import write_tiny_encoder
+
+    write_tiny_encoder(tmp_path / "same", TEXTS, seed=0)
+    write_tiny_encoder(tmp_path / "other", TEXTS, seed=1)
+    assert digest(tmp_path / "same") == digest(tiny_encoder)
+    assert digest(tmp_path / "other")["model.safetensors"] != digest(tiny_encoder)["model.safetensors"]
+
+
+def test_the_same_seed_gives_the_same_decoder(tiny_decoder, tmp_path):
+    from modeling.tiny_checkpoints import write_tiny_decoder
+    from trainers.decoder_collator import CHAT_TEMPLATE
+
+    write_tiny_decoder(tmp_path, TEXTS, CHAT_TEMPLATE, seed=0)
+    assert digest(tmp_path) == digest(tiny_decoder)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_weights_are_safetensors_only(kind, request):
+    names = {path.suffix for path in request.getfixturevalue(f"tiny_{kind}").iterdir()}
+    assert ".safetensors" in names and not names & {".bin", ".pt", ".pth", ".pkl"}
+
+
+def test_the_decoder_has_llama_s_vocabulary_layout(tiny_decoder):
+    from transformers import AutoConfig, AutoProcessor
+
+    config, processor = AutoConfig.from_pretrained(tiny_decoder), AutoProcessor.from_pretrained(tiny_decoder)
+    assert config.image_token_index == config.text_config.vocab_size == len(processor.tokenizer) - 1
+    assert processor.image_token_id == config.image_token_index
+
+
+def test_every_weight_of_the_decoder_gets_a_gradient(tiny_decoder):
+    """Closed gates would cut off the image: 113 of 156 weights would learn nothing."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    from trainers.decoder_collator import DecoderCollator
+
+    model = AutoModelForImageTextToText.from_pretrained(tiny_decoder)
+    collator = DecoderCollator(AutoProcessor.from_pretrained(tiny_decoder), 512)
+    messages = [{"role": "user", "content": "organ?"}, {"role": "assistant", "content": "liver"}]
+    model(**collator([{"images": [Image.new("RGB", (200, 90), "red")], "messages": messages}])).loss.backward()
+    # the tile embeddings start behind gates of their own, which get a gradient and open with training
+    waiting = ("tile_positional_embedding.embedding", "gated_positional_embedding.tile_embedding")
+    silent = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.abs().max() > 0)
+    ]
+    assert [name for name in silent if not any(part in name for part in waiting)] == []
+
+
+def test_the_decoder_s_answer_depends_on_the_image(tiny_decoder):
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    from evaluation.decoder_scoring import encode, to_conversation
+
+    model = AutoModelForImageTextToText.from_pretrained(tiny_decoder)
+    processor = AutoProcessor.from_pretrained(tiny_decoder)
+    rows = [
+        {"images": [Image.new("RGB", (90, 90), colour)], "messages": [{"role": "user", "content": "organ?"}]}
+        for colour in ("black", "white")
+    ]
+    with torch.no_grad():
+        logits = model(**encode(processor, [to_conversation(row) for row in rows], "right", True)).logits[:, -1]
+    assert (logits[0] - logits[1]).abs().max() > 1e-3

@@ -1,0 +1,95 @@
+"""The flags: the specification's defaults, and mistakes answered with one line and exit status 2."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def defaults(kind, **given):
+    return kind(output_dir="unused", **given)
+
+
+def test_the_encoder_s_defaults_are_the_specification_s():
+    from trainers.arguments import EncoderTrainingArguments
+
+    args = defaults(EncoderTrainingArguments)
+    assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (8, 8)
+    assert (args.learning_rate, args.weight_decay) == (1e-4, 1e-4)
+    assert (args.adam_beta1, args.adam_beta2, args.max_grad_norm) == (0.9, 0.95, 1.0)
+    assert (args.lr_scheduler_type, args.num_train_epochs) == ("cosine", 2)
+    assert args.get_warmup_steps(600) == 60
+    assert (args.logging_steps, args.eval_steps, args.save_steps) == (100, 500, 1000)
+    assert args.load_best_model_at_end and args.metric_for_best_model == "loss"
+
+
+def test_the_decoder_s_defaults_are_the_specification_s():
+    from trainers.arguments import DecoderArguments, DecoderTrainingArguments
+
+    args = defaults(DecoderTrainingArguments)
+    assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (1, 4)
+    assert (args.learning_rate, args.weight_decay, args.num_train_epochs) == (2e-4, 0.01, 1)
+    assert DecoderArguments().max_seq_length == 512
+    assert DecoderArguments().train_scope == "lora"
+
+
+def test_nothing_is_public_by_default():
+    from trainers.arguments import EncoderTrainingArguments
+
+    assert defaults(EncoderTrainingArguments).public is False
+    assert defaults(EncoderTrainingArguments).push_to_hub is False
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--learning_rat", "1"], "did you mean --learning_rate?"),
+        (["--learning_rate", "fast"], "--learning_rate"),
+        (["--hub_strategy", "every_save"], "--hub_strategy"),
+        (["--contrastive_loss", "softmax"], "--contrastive_loss"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(words, said, capsys):
+    from trainers.run_encoder import main
+
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, "--output_dir", "unused"])
+    assert stopped.value.code == 2
+    message = capsys.readouterr().err
+    assert said in message and message.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["run_encoder", "run_decoder"])
+def test_help_imports_no_more_than_the_flags_need(run, command):
+    """`--help` costs what importing TrainingArguments costs: nothing else is loaded for it."""
+    code = f"""
+import contextlib, io, json, sys
+from transformers import HfArgumentParser, TrainingArguments
+TrainingArguments(output_dir="unused")
+needed = set(sys.modules)
+from trainers.{command} import main
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as said:
+    main(["--help"])
+print(json.dumps({{"more": sorted(set(sys.modules) - needed), "said": len(said.getvalue())}}))
+"""
+    answer = json.loads(run("python", "-c", code).stdout.splitlines()[-1])
+    allowed = {"trainers", "trainers.arguments", f"trainers.{command}", "difflib"}
+    assert [name for name in answer["more"] if name not in allowed] == []
+    assert answer["said"] > 10_000
+
+
+@pytest.mark.parametrize("command", ["run_encoder", "run_decoder"])
+def test_an_output_folder_that_is_not_empty_is_left_alone(command, tmp_path, run):
+    (tmp_path / "weights").write_text("mine")
+    process = run("python", f"trainers/{command}.py", "--tiny", "--output_dir", tmp_path, check=False)
+    assert process.returncode == 2
+    assert process.stderr.splitlines()[-1].startswith(f"error: --output_dir {tmp_path} exists and is not empty")
+    assert (tmp_path / "weights").read_text() == "mine"
+
+
+def test_without_evaluation_there_is_no_best_model():
+    from trainers.arguments import EncoderTrainingArguments
+
+    args = defaults(EncoderTrainingArguments, eval_strategy="no")
+    assert args.load_best_model_at_end is False
