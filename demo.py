@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -83,6 +84,7 @@ def main() -> None:
 
     title("One page with all of it")
     write_page(cards)
+    write_record()
     print(f"{PAGE.resolve()}\nDone in {time.monotonic() - started:.0f} s.")
     print(f"Browse what was pushed: {Path(sys.executable)} -m tests.hub_server --root {OUT}/hub --open_pages")
 
@@ -193,6 +195,17 @@ def write_page(cards: dict[str, str]) -> None:
         {name: next(RESULTS.glob(f"{name.replace('/', '-')}--*.predictions.jsonl")) for name in (ENCODER, DECODER)},
         cards,
     )
+
+
+def write_record() -> None:
+    """Writes what this run measured, and on what, to `demo.json`: the README's table is made from it."""
+    from model_cards.results import load_results, write_json
+
+    first = load_results(RESULTS)[0]
+    machine = {"processors": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"}
+    facts = {"date": first.date[:10], "seconds": round(time.monotonic() - started), "versions": first.versions}
+    tables = json.loads((RESULTS / "leaderboard.json").read_text(encoding="utf-8"))
+    write_json(RESULTS / "demo.json", machine | facts | {"tables": tables})
 
 
 def title(text: str) -> None:

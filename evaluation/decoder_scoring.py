@@ -63,14 +63,19 @@ def answer_loss(model: Any, processor: Any, rows: Any, batch_size: int, progress
         inputs = encode(processor, conversations, side="right", prompt=False).to(model.device)
         labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, IGNORED)
         for index, conversation in enumerate(conversations):
-            prompt = encode(processor, [conversation[:-1]], side="right", prompt=True)["input_ids"][0]
-            labels[index, : len(prompt)] = IGNORED
+            labels[index, : prompt_length(processor, conversation)] = IGNORED
         with torch.inference_mode():
             logits = model(**inputs).logits[:, :-1]
         supervised = labels[:, 1:] != IGNORED
         total += F.cross_entropy(logits[supervised].float(), labels[:, 1:][supervised], reduction="sum").item()
         tokens += int(supervised.sum())
     return total / tokens
+
+
+def prompt_length(processor: Any, conversation: list[dict]) -> int:
+    """Tokens of a conversation up to where its last answer starts; the images are not needed for that."""
+    text = processor.apply_chat_template(conversation[:-1], add_generation_prompt=True, tokenize=False)
+    return len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def exact_match(predictions: list[str], references: list[str]) -> float:
@@ -80,6 +85,6 @@ def exact_match(predictions: list[str], references: list[str]) -> float:
 
 
 def plain(text: str) -> str:
-    """Lower case, letters and digits of any script, single spaces."""
-    kept = "".join(" " if unicodedata.category(char)[0] in "PSZ" else char for char in text.lower())
+    """Lower case, no punctuation of any script, single spaces. Symbols stay: "> 5 mm" is not "< 5 mm"."""
+    kept = "".join(" " if unicodedata.category(char)[0] == "P" else char for char in text.lower())
     return " ".join(kept.split())

@@ -15,7 +15,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from model_cards.results import HEADLINE, NAMES, EvaluationResult, load_results, write_json
+from model_cards.results import HEADLINE, NAMES, EvaluationResult, load_results, write_json, write_text
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -27,19 +27,15 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         results = load_results(options.results_dir)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if not results:
+            raise ValueError("no results; write one with evaluation/run_evaluation.py")
+        tables = rank(results)
+        text = "\n".join(markdown(table) for table in tables)
+        write_text(options.results_dir / "leaderboard.md", text)
+        write_json(options.results_dir / "leaderboard.json", tables)
+    except (ValueError, OSError) as error:
+        print(f"error: --results_dir {options.results_dir}: {error}", file=sys.stderr)
         return 2
-    if not results:
-        print(
-            f"error: --results_dir {options.results_dir}: no results; write one with evaluation/run_evaluation.py",
-            file=sys.stderr,
-        )
-        return 2
-    tables = rank(results)
-    text = "\n".join(markdown(table) for table in tables)
-    (options.results_dir / "leaderboard.md").write_text(text, encoding="utf-8")
-    write_json(options.results_dir / "leaderboard.json", tables)
     print(text, end="")
     return 0
 
@@ -47,28 +43,36 @@ def main(argv: list[str] | None = None) -> int:
 def rank(results: list[EvaluationResult]) -> list[dict]:
     """One table for each task, dataset, revision and split: scores are compared only on the very same rows.
 
+    Of several results of one model on the same rows, the newest counts.
+
     Returns:
         tables with `task`, `dataset`, `revision`, `split`, `samples`, `metrics` (columns) and `rows` (`model`, then
-        a value for each metric), sorted by the task's first metric.
+        a value for each metric, None where it was not measured). The task's first metric decides the order, the next
+        ones decide between equals, and what was not measured comes last.
     """
-    groups: dict[tuple, list[EvaluationResult]] = defaultdict(list)
-    for result in results:
-        limit = result.settings.get("limit")
-        groups[
-            result.task, result.dataset, result.dataset_revision, result.dataset_split, result.samples, limit
-        ].append(result)
+    groups: dict[tuple, dict[str, EvaluationResult]] = defaultdict(dict)
+    for result in sorted(results, key=lambda result: result.date):
+        rows = (result.dataset, result.dataset_config, result.dataset_revision, result.dataset_split, result.samples)
+        groups[result.task, *rows, str(result.settings.get("limit"))][result.model] = result
     tables = []
-    for (task, dataset, revision, split, samples, _), members in sorted(groups.items(), key=lambda item: str(item[0])):
-        first, larger_is_better = next(iter(HEADLINE[task].items()))
-        members.sort(key=lambda result: result.metrics[first], reverse=larger_is_better)
-        chance = {f"chance_{name}" for name in HEADLINE[task]}
-        columns = [name for name in [*HEADLINE[task], *sorted(chance)] if name in NAMES and name in members[0].metrics]
-        rows = [{"model": member.model} | {name: member.metrics.get(name) for name in columns} for member in members]
-        tables.append(
-            {"task": task, "dataset": dataset, "revision": revision, "split": split, "samples": samples}
-            | {"metrics": columns, "rows": rows}
-        )
+    for _, members in sorted(groups.items(), key=lambda item: str(item[0])):
+        best, *_ = ranked = sorted(members.values(), key=order)
+        chance = [f"chance_{name}" for name in HEADLINE[best.task] if f"chance_{name}" in NAMES]
+        shown = [name for name in [*HEADLINE[best.task], *chance] if any(name in member.metrics for member in ranked)]
+        table = {"task": best.task, "dataset": best.dataset, "revision": best.dataset_revision}
+        table |= {"split": best.dataset_split, "samples": best.samples, "metrics": shown}
+        rows = [{"model": member.model} | {name: member.metrics.get(name) for name in shown} for member in ranked]
+        tables.append(table | {"rows": rows})
     return tables
+
+
+def order(result: EvaluationResult) -> tuple:
+    """A key that sorts the best result first."""
+    key: list = []
+    for name, larger_is_better in HEADLINE[result.task].items():
+        value = result.metrics.get(name)
+        key += [value is None, 0 if value is None else -value if larger_is_better else value]
+    return *key, result.model
 
 
 def markdown(table: dict) -> str:
@@ -92,7 +96,9 @@ def markdown(table: dict) -> str:
     rule = "|" + "|".join(
         "-" * (width + 2) if column == 1 else "-" * (width + 1) + ":" for column, width in enumerate(widths)
     )
-    title = f"{table['task'].replace('_', ' ')} on {table['dataset']} ({table['split']}, {table['samples']:,} rows)"
+    revision = f", revision {table['revision'][:8]}" if table["revision"] else ""
+    rows = f"{table['split']}, {table['samples']:,} rows{revision}"
+    title = table_cell(f"{table['task'].replace('_', ' ')} on {table['dataset']} ({rows})")
     return f"**{title}**\n\n{draw(header)}{rule}|\n{''.join(map(draw, lines))}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
 
 ENCODER_TYPES = ("siglip",)
 DECODER_TYPES = ("mllama",)
+
+
+# What a name can stand for, and so what to give where it stands for nothing.
+DATASET = "a folder that hub_datasets/build.py wrote, or a dataset repository that you can read"
+MODEL = "a folder, or a repository on the Hub that you can read"
 
 
 class InputError(Exception):
@@ -29,15 +35,13 @@ def load_splits(dataset: str, config: str, splits: list[str], revision: str | No
     """
     from datasets import load_dataset
 
-    if not Path(dataset).exists() and dataset.count("/") != 1:
-        raise InputError(
-            f"--dataset {dataset}: no such folder, and no repository name (org/name); "
-            "build one with: python hub_datasets/build.py --help"
-        )
+    check_name(dataset)
+    cache = cache_of(Path(dataset)) if Path(dataset).is_dir() else None
     try:
-        found: datasets.DatasetDict = load_dataset(dataset, config, revision=revision)
+        found: datasets.DatasetDict = load_dataset(dataset, config, revision=revision, cache_dir=cache)
     except Exception as error:  # a missing repository, file, config or network each raise their own type
-        raise InputError(f"--dataset {dataset}, config {config}: {first_line(error)}") from None
+        problem = f"{first_line(error)}{advice(DATASET, dataset)}"
+        raise InputError(f"--dataset {dataset}, config {config}: {problem}") from None
     chosen = {split: found[split] for split in splits if split in found}
     if not chosen:
         raise InputError(
@@ -46,22 +50,56 @@ def load_splits(dataset: str, config: str, splits: list[str], revision: str | No
     return chosen
 
 
+def check_name(dataset: str) -> None:
+    """Raises InputError for what is no folder here, and cannot be a repository on the Hub."""
+    if not Path(dataset).exists() and dataset.count("/") != 1:
+        raise InputError(
+            f"--dataset {dataset}: no such folder, and no repository name (org/name); "
+            "build one with: python hub_datasets/build.py --help"
+        )
+
+
+def cache_of(folder: Path) -> str:
+    """Where `datasets` is to keep its copy of a folder: a place of its own for every state of the files in it.
+
+    Left alone it tells folders apart by their last name and their card, and gives the rows of an earlier build, or of
+    another folder, where those two are the same.
+    """
+    from datasets import config
+
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    state = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    digest = hashlib.blake2b(json.dumps(state).encode(), digest_size=16).hexdigest()
+    return str(Path(config.HF_DATASETS_CACHE) / "folders" / digest)
+
+
 def dataset_revision(dataset: str, revision: str | None = None) -> str:
-    """The commit of a dataset on the Hub, or the fingerprint of a local build; "" where neither is known."""
+    """The commit of a dataset on the Hub, or the fingerprint of a local build; "" where neither is known.
+
+    Raises:
+        InputError: the Hub does not answer or has no such dataset, or `report.json` is not a build's.
+    """
     report = Path(dataset) / "report.json"
     if report.is_file():
-        return json.loads(report.read_text(encoding="utf-8")).get("fingerprint", "")
+        try:
+            return str(json.loads(report.read_text(encoding="utf-8"))["fingerprint"])
+        except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError):
+            raise InputError(f"--dataset {dataset}: {report} is not the report of a build") from None
+    check_name(dataset)
     if Path(dataset).exists():
         return ""
     from huggingface_hub import HfApi
 
-    return HfApi().dataset_info(dataset, revision=revision).sha or ""
+    try:
+        return HfApi().dataset_info(dataset, revision=revision).sha or ""
+    except Exception as error:  # a missing repository, a bad name, no network: each raises its own type
+        raise InputError(f"--dataset {dataset}: {first_line(error)}{advice(DATASET, dataset)}") from None
 
 
 def load_model_and_processor(
     model: str, model_class: type, revision: str | None = None, processor_class: type | None = None, **settings: Any
 ) -> tuple[Any, Any]:
-    """A model with every weight it needs, and its processor. Safetensors only, no code from the repository.
+    """A model with every weight it needs, and its processor. Safetensors only; code in the repository is not run.
 
     Args:
         processor_class: AutoProcessor unless given.
@@ -74,12 +112,21 @@ def load_model_and_processor(
 
     try:
         loaded, info = model_class.from_pretrained(
-            model, revision=revision, use_safetensors=True, output_loading_info=True, **settings
+            model,
+            revision=revision,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **settings,
         )
-        processor = (processor_class or AutoProcessor).from_pretrained(model, revision=revision)
     except Exception as error:  # gated, missing, no network, broken files: each raises its own type
         raise InputError(f"{model}: {load_advice(model, error)}") from None
     check_loading_info(model, info)
+    opener = processor_class or AutoProcessor
+    try:
+        processor = opener.from_pretrained(model, revision=revision, trust_remote_code=False)
+    except Exception as error:  # as above
+        raise InputError(f"{model}: its processor cannot be opened: {load_advice(model, error)}") from None
     return loaded, processor
 
 
@@ -92,10 +139,16 @@ def check_loading_info(model: str, info: dict) -> None:
 
 def load_advice(model: str, error: Exception) -> str:
     """What went wrong in one line, and what to do about it."""
-    if type(error).__name__ == "GatedRepoError" or "gated repo" in str(error).lower():
+    from huggingface_hub.errors import GatedRepoError
+
+    if isinstance(error, GatedRepoError) or isinstance(error.__cause__, GatedRepoError):
         return "the repository is gated; accept its licence on the Hub and log in with `hf auth login`"
-    advice = "" if Path(model).is_dir() else "; give a folder, or a repository on the Hub that you can read"
-    return first_line(error) + advice
+    return first_line(error) + advice(MODEL, model)
+
+
+def advice(what: str, name: str) -> str:
+    """What to give instead of a name that could not be opened; nothing for a folder, which was found."""
+    return "" if Path(name).is_dir() else f"; give {what}"
 
 
 def model_type(model: str, revision: str | None = None) -> str:
@@ -103,20 +156,27 @@ def model_type(model: str, revision: str | None = None) -> str:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(model, revision=revision).model_type
+        return AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False).model_type
     except Exception as error:  # as above
         raise InputError(f"{model}: {load_advice(model, error)}") from None
 
 
 def model_revision(model: str, revision: str | None = None) -> str:
-    """The commit of a model on the Hub, "" for a folder."""
+    """The commit of a model on the Hub, "" for a folder. Raises InputError where the Hub does not tell."""
     if Path(model).exists():
         return ""
     from huggingface_hub import HfApi
 
-    return HfApi().model_info(model, revision=revision).sha or ""
+    try:
+        return HfApi().model_info(model, revision=revision).sha or ""
+    except Exception as error:  # as above
+        raise InputError(f"{model}: {load_advice(model, error)}") from None
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error that says something."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """What an error says, in one line: the Hub's own answer where there was one, else its first line with words."""
+    for link in (error, error.__cause__):
+        if answer := getattr(link, "server_message", None):
+            return " ".join(answer.split()).rstrip(".")
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__).rstrip(".")

@@ -9,6 +9,11 @@ import argparse
 import sys
 from pathlib import Path
 
+if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from evaluation.loading import first_line
+
 METRICS_FOLDER = Path(__file__).resolve().parent
 
 
@@ -20,13 +25,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--public", action="store_true", help="make new Spaces public; private otherwise")
     options = parser.parse_args(argv)
 
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.errors import HFValidationError, HTTPError
 
     try:
         for name in options.metrics:
             print(f"Pushed to {push_metric(name, options.namespace, private=not options.public)}")
-    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError) as error:
-        print(f"error: --namespace {options.namespace}: {error}", file=sys.stderr)
+    except (HTTPError, HFValidationError, OSError) as error:  # the Hub refuses, a bad name, no network or token
+        print(f"error: --namespace {options.namespace}: {first_line(error)}", file=sys.stderr)
         return 2
     return 0
 

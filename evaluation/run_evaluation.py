@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -26,13 +27,20 @@ from evaluation.loading import (
     model_revision,
     model_type,
 )
-from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult
+from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit, write_text
+
+# What a scoring reads of the rows of a config.
+COLUMNS = {
+    "pairs": ("image", "text", "image_path"),
+    "chat": ("images", "messages", "image_path", "source_dataset", "language"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
     options = argument_parser().parse_args(argv)
     try:
+        check_options(options)
         result, predictions = evaluate_model(options)
         path = result.save(options.output_dir)
         write_lines(path.with_suffix(".predictions.jsonl"), predictions)
@@ -58,9 +66,11 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset", default="data/processed", help="repository or folder of a build (%(default)s)")
     parser.add_argument("--dataset_revision", help="commit, branch or tag of the dataset")
     parser.add_argument("--split", default="validation", help="(%(default)s)")
-    parser.add_argument("--limit", type=int, help="only the first rows, to try things out")
-    parser.add_argument("--batch_size", type=int, default=16, help="(%(default)s)")
-    parser.add_argument("--max_new_tokens", type=int, default=128, help="longest answer of a decoder (%(default)s)")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N rows, to try things out")
+    parser.add_argument("--batch_size", type=positive, metavar="N", default=16, help="(%(default)s)")
+    parser.add_argument(
+        "--max_new_tokens", type=positive, metavar="N", default=128, help="longest answer of a decoder (%(default)s)"
+    )
     parser.add_argument("--base_model", default="", help="named in the result beside the model")
     parser.add_argument("--output_dir", type=Path, default=Path("results"), help="(%(default)s)")
     parser.add_argument("--push_to_hub", action="store_true", help="add the result to the model's repository and card")
@@ -68,8 +78,31 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def positive(text: str) -> int:
+    """A flag's value that is at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+    return int(text)
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Raises InputError, before anything is scored, for what would be lost or refused afterwards."""
+    if options.create_pr and not options.push_to_hub:
+        raise InputError("--create_pr: it says how to push; add --push_to_hub")
+    if options.push_to_hub and options.limit is not None:
+        raise InputError("--limit: a result on the first rows alone is not published; leave out --push_to_hub")
+    if options.push_to_hub and Path(options.model).exists():
+        raise InputError(f"--push_to_hub: {options.model} is a folder; push the model first, then score its repository")
+    try:
+        options.output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output_dir {options.output_dir}: {error.strerror}") from None
+
+
 def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[dict]]:
     """Loads, scores and returns the result with what it was made of: a prediction for each image or question."""
+    # Asked for once and then named at every loading, so that what is recorded is what was scored.
+    options.model_revision = model_revision(options.model, options.model_revision) or None
     kind = model_type(options.model, options.model_revision)
     if kind in ENCODER_TYPES:
         task, config, score = RETRIEVAL, "pairs", score_encoder
@@ -78,19 +111,18 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[
     else:
         known = ", ".join(ENCODER_TYPES + DECODER_TYPES)
         raise InputError(f"--model {options.model}: a model of type {kind!r} cannot be scored; known are {known}")
-    rows = load_splits(options.dataset, config, [options.split], options.dataset_revision)[options.split]
-    if options.limit is not None:
-        rows = rows.select(range(min(options.limit, len(rows))))
+    revision = dataset_revision(options.dataset, options.dataset_revision)
+    rows = load_rows(options, config, revision)
     metrics, signatures, predictions = score(options, rows)
     result = EvaluationResult(
         model=options.model,
-        model_revision=model_revision(options.model, options.model_revision),
+        model_revision=options.model_revision or "",
         base_model=options.base_model,
         task=task,
         dataset=options.dataset,
         dataset_config=config,
         dataset_split=options.split,
-        dataset_revision=dataset_revision(options.dataset, options.dataset_revision),
+        dataset_revision=revision,
         samples=len(rows),
         metrics=metrics,
         signatures=signatures,
@@ -99,7 +131,16 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[
     return result, predictions
 
 
-def score_encoder(options: argparse.Namespace, rows) -> tuple[dict, dict, list[dict]]:
+def load_rows(options: argparse.Namespace, config: str, revision: str) -> Any:
+    """The rows to score. Raises InputError where they lack a column."""
+    commit = revision if is_commit(revision) else None
+    rows = load_splits(options.dataset, config, [options.split], commit)[options.split]
+    if missing := [column for column in COLUMNS[config] if column not in rows.column_names]:
+        raise InputError(f"--dataset {options.dataset}, config {config}: no column {', '.join(missing)}")
+    return rows if options.limit is None else rows.select(range(min(options.limit, len(rows))))
+
+
+def score_encoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, list[dict]]:
     """Retrieval over the split: metrics, no signatures, and the nearest texts of every image."""
     from tqdm import tqdm
     from transformers import AutoModel
@@ -108,11 +149,14 @@ def score_encoder(options: argparse.Namespace, rows) -> tuple[dict, dict, list[d
 
     model, processor = load_model_and_processor(options.model, AutoModel, options.model_revision)
     embeds = embed_pairs(to_device(model), processor, rows, options.batch_size, progress=tqdm)
-    metrics = score_embeddings(embeds, model.logit_scale.item(), model.logit_bias.item())
-    return metrics, {}, list(nearest_texts(embeds, rows["text"], rows["image_path"]))
+    try:
+        metrics = score_embeddings(embeds, model.logit_scale.item(), model.logit_bias.item())
+    except ValueError as error:  # an embedding is not finite
+        raise InputError(f"--model {options.model}: {error}") from None
+    return metrics, {}, list(nearest_texts(embeds, list(rows["text"]), list(rows["image_path"])))
 
 
-def score_decoder(options: argparse.Namespace, rows) -> tuple[dict, dict, list[dict]]:
+def score_decoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, list[dict]]:
     """Answers over the split: metrics, the signatures of the BLEU, and each question with both answers."""
     from tqdm import tqdm
     from transformers import AutoModelForImageTextToText
@@ -120,16 +164,21 @@ def score_decoder(options: argparse.Namespace, rows) -> tuple[dict, dict, list[d
     from evaluation.decoder_scoring import answer_loss, exact_match, generate_answers
     from evaluation.medical_bleu.bilingual import bleu_scores
 
+    turns, languages = list(rows["messages"]), list(rows["language"])
+    try:  # what cannot be scored is found before hours of generating
+        check_turns(turns)
+        references = [messages[-1]["content"] for messages in turns]
+        bleu_scores(references, references, languages)
+    except ValueError as error:
+        raise InputError(f"--dataset {options.dataset}, config chat: {error}") from None
     model, processor = load_model_and_processor(options.model, AutoModelForImageTextToText, options.model_revision)
     to_device(model)
     generated = generate_answers(model, processor, rows, options.batch_size, options.max_new_tokens, progress=tqdm)
-    turns = rows["messages"]
-    references = [messages[-1]["content"] for messages in turns]
-    metrics = bleu_scores(generated, references, rows["language"])
+    metrics = bleu_scores(generated, references, languages)
     signatures = metrics.pop("signature")
     metrics["exact_match"] = exact_match(generated, references)
     metrics["loss"] = answer_loss(model, processor, rows, options.batch_size, progress=tqdm)
-    columns = zip(rows["image_path"], rows["source_dataset"], rows["language"], turns, generated, strict=True)
+    columns = zip(rows["image_path"], rows["source_dataset"], languages, turns, generated, strict=True)
     predictions = [
         {
             "image_path": image_path,
@@ -144,6 +193,13 @@ def score_decoder(options: argparse.Namespace, rows) -> tuple[dict, dict, list[d
     return metrics, signatures, predictions
 
 
+def check_turns(turns: list[list[dict]]) -> None:
+    """Raises ValueError unless every conversation ends with a question and its answer."""
+    for row, messages in enumerate(turns):
+        if [turn["role"] for turn in messages[-2:]] != ["user", "assistant"]:
+            raise ValueError(f"row {row} does not end with a turn of the user and one of the assistant")
+
+
 def to_device(model):
     """The model on the GPU where there is one."""
     import torch
@@ -152,10 +208,8 @@ def to_device(model):
 
 
 def write_lines(path: Path, rows: list[dict]) -> None:
-    """Writes one JSON a line, under a temporary name first."""
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    temporary.replace(path)
+    """Writes one JSON a line."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from hub_datasets.report import Accepted, Tally, make_report, summary, write_rej
 from hub_datasets.schema import BuildError, Ignored, RawRecord, Rejection, Source
 from hub_datasets.sources import SOURCES
 from hub_datasets.splits import Fractions, Groups, split_of
-from hub_datasets.validation import CheckedImage, Problem, check_image, check_text
+from hub_datasets.validation import CheckedImage, Problem, check_image, check_text, check_writable
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
             from hub_datasets.publish import push_dataset
 
             print(f"Pushed to {push_dataset(options.output_dir, options.push_to_hub, private=not options.public)}")
-    except BuildError as error:
+    except (BuildError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -70,8 +70,11 @@ def argument_parser() -> argparse.ArgumentParser:
 
 def source_folders(options: argparse.Namespace) -> list[tuple[Source, Path]]:
     """The sources that were asked for with their folders. Raises BuildError for what cannot be built."""
-    if options.val_fraction < 0 or options.test_fraction < 0 or options.val_fraction + options.test_fraction >= 1:
+    held_out = (options.val_fraction, options.test_fraction)
+    if not (min(held_out) >= 0 and sum(held_out) < 1):  # in this form it holds for `nan`, too
         raise BuildError("--val_fraction and --test_fraction are at least 0 and together less than 1")
+    if not 0 <= options.min_text_chars < options.max_text_chars - 1:
+        raise BuildError("--min_text_chars is at least 0, and --max_text_chars leaves room for a text above it")
     folders = []
     for source in SOURCES:
         folder = getattr(options, source.flag.removeprefix("--"))
@@ -87,10 +90,19 @@ def source_folders(options: argparse.Namespace) -> list[tuple[Source, Path]]:
             f"name the folder of at least one source ({flags}); to try without any, generate synthetic ones: "
             "python hub_datasets/sample_sources.py --output_dir data/sample"
         )
-    output = options.output_dir
-    if output.exists() and (not output.is_dir() or not is_empty(output)) and not options.overwrite:
-        raise BuildError(f"--output_dir {output} exists and is not empty; name another folder or add --overwrite")
+    check_output(options.output_dir, options.overwrite, folders)
     return folders
+
+
+def check_output(output: Path, overwrite: bool, folders: list[tuple[Source, Path]]) -> None:
+    """Raises BuildError where the output folder holds something that must stay."""
+    for source, folder in folders:
+        if folder.resolve().is_relative_to(output.resolve()):
+            raise BuildError(f"--output_dir {output} holds {source.flag} {folder}; name another folder")
+    if output.exists() and not output.is_dir():
+        raise BuildError(f"--output_dir {output} is a file; name a folder")
+    if output.exists() and not is_empty(output) and not overwrite:
+        raise BuildError(f"--output_dir {output} exists and is not empty; name another folder or add --overwrite")
 
 
 def is_empty(folder: Path) -> bool:
@@ -109,7 +121,9 @@ def build(folders: list[tuple[Source, Path]], options: argparse.Namespace) -> di
     fractions = Fractions(validation=options.val_fraction, test=options.test_fraction)
     assign_splits(tallies, fractions)
 
-    rows = rows_of.make_rows(tallies, options.max_text_chars)
+    rows = rows_of.make_rows(tallies, options.min_text_chars, options.max_text_chars)
+    if not rows["pairs"]:
+        raise BuildError("no text of a pair lies between --min_text_chars and --max_text_chars")
     flags = ("val_fraction", "test_fraction", "min_text_chars", "max_text_chars", "max_image_pixels")
     settings = {flag: getattr(options, flag) for flag in flags}
     report = make_report(tallies, rows, settings, rows_of.fingerprint(rows))
@@ -127,7 +141,7 @@ def read_and_check(source: Source, folder: Path, options: argparse.Namespace) ->
     tally = Tally(source, folder)
     images: dict[str, CheckedImage | Problem] = {}
     by_content: dict[str, list[RawRecord]] = defaultdict(list)
-    for record in tqdm(source.read(folder), desc=source.name, unit=" records"):
+    for record in tqdm(source.read(folder), desc=source.name, unit=" records", disable=None):
         if isinstance(record, Ignored):
             tally.ignored.append(record)
             continue
@@ -135,7 +149,8 @@ def read_and_check(source: Source, folder: Path, options: argparse.Namespace) ->
         if isinstance(record, Rejection):
             tally.rejections.append(record)
             continue
-        image: CheckedImage | Problem | None = check_text(record, options.min_text_chars, options.max_text_chars)
+        image: CheckedImage | Problem | None
+        image = check_writable(record) or check_text(record, options.min_text_chars, options.max_text_chars)
         if image is None:
             if record.image not in images:
                 images[record.image] = check_image(folder, record.image, options.max_image_pixels)
@@ -193,8 +208,11 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
     A build that is killed leaves `target` as it was; what it leaves behind is removed by the next one.
     """
+    target = target.resolve()  # so that it has a name, and a link stays a link
     target.parent.mkdir(parents=True, exist_ok=True)
     work, old = (target.with_name(f".{target.name}.{name}") for name in ("building", "old"))
+    if old.exists() and not target.exists():  # killed between the two renames below
+        old.rename(target)
     for leftover in (work, old):
         shutil.rmtree(leftover, ignore_errors=True)
     work.mkdir()

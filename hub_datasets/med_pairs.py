@@ -9,7 +9,7 @@ from pathlib import Path
 
 import datasets
 
-from hub_datasets.schema import SPLITS, chat_features, pair_features
+from hub_datasets.schema import SPLITS, BuildError, chat_features, pair_features
 
 CONFIGS = ("pairs", "chat")
 IMAGE_COLUMN = {"pairs": "image", "chat": "images"}
@@ -55,18 +55,24 @@ class MedPairs(datasets.GeneratorBasedBuilder):
             for number, line in enumerate(lines):
                 row = json.loads(line)
                 image = {"bytes": Path(row.pop("image_file")).read_bytes(), "path": Path(row["image_path"]).name}
-                yield number, row | {column: image if column == "image" else [image]}
+                row[column] = image if column == "image" else [image]
+                row["metadata"] = json.dumps(row["metadata"])  # `datasets` itself would cut floats to 10 decimals
+                yield number, row
 
 
 def write_parquet(config: str, rows_dir: Path, output_dir: Path, cache_dir: Path) -> datasets.DatasetInfo:
     """Writes `output_dir/{config}/{split}-00000-of-00001.parquet` (and further shards) from the rows in `rows_dir`.
 
     Returns:
-        the config's info: its features, and the rows and bytes of each split.
+        the config's info: its features, and the rows and bytes of each split. Raises BuildError where an image is
+        gone or the disk is full.
     """
     builder = MedPairs(config_name=config, rows_dir=str(rows_dir), cache_dir=str(cache_dir))
     raw_dir = cache_dir / f"{config}-parquet"
-    builder.download_and_prepare(output_dir=str(raw_dir), file_format="parquet")
+    try:
+        builder.download_and_prepare(output_dir=str(raw_dir), file_format="parquet")
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise BuildError(f"the Parquet files of {config!r} cannot be written: {error.__cause__ or error}") from error
     target = output_dir / config
     target.mkdir(parents=True)
     for split in builder.info.splits:

@@ -19,7 +19,7 @@ def push_dataset(folder: Path, repo_id: str, private: bool = True) -> str:
         the address of the repository. Raises BuildError where the Hub refuses.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.errors import HFValidationError, HTTPError
 
     api = HfApi()
     try:
@@ -32,6 +32,7 @@ def push_dataset(folder: Path, repo_id: str, private: bool = True) -> str:
             delete_patterns=["pairs/*.parquet", "chat/*.parquet"],
             commit_message="Build of the dataset",
         )
-    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError) as error:
-        raise BuildError(f"--push_to_hub {repo_id}: {error}; the build itself is in {folder}") from None
+    except (HTTPError, HFValidationError, OSError) as error:  # OSError: no token, or told to stay offline
+        reason = " ".join(str(error).split())
+        raise BuildError(f"--push_to_hub {repo_id}: {reason}; the build itself is in {folder}") from None
     return str(repo)

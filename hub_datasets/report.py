@@ -74,7 +74,7 @@ def source_report(tally: Tally) -> dict:
         "accepted": len(tally.accepted),
         "rejected": dict(sorted(rejected.items())),
         "images": len({accepted.image.sha256 for accepted in tally.accepted}),
-        "ignored": [ignored.item for ignored in tally.ignored],
+        "ignored": [f"{ignored.item}: {ignored.why}" for ignored in tally.ignored],
     }
 
 
@@ -97,7 +97,7 @@ def count_groups(tallies: Iterable[Tally]) -> dict[str, int]:
 
 def write_rejections(path: Path, tallies: Iterable[Tally]) -> None:
     """One JSON a line for each rejection, in the order in which they were met."""
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:  # a name may not be UTF-8
         for tally in tallies:
             for rejection in tally.rejections:
                 file.write(json.dumps(asdict(rejection), ensure_ascii=False) + "\n")
@@ -108,8 +108,11 @@ def summary(report: dict) -> str:
     lines = []
     for name, counts in report["sources"].items():
         reasons = ", ".join(f"{code} {number:,}" for code, number in counts["rejected"].items())
+        ignored = len(counts["ignored"])
         lines.append(
-            f"{name}: read {counts['read']:,}, accepted {counts['accepted']:,}" + f" ({reasons})" * bool(reasons)
+            f"{name}: read {counts['read']:,}, accepted {counts['accepted']:,}"
+            + f" ({reasons})" * bool(reasons)
+            + f"; ignored {ignored:,}" * bool(ignored)
         )
     for config, splits in report["splits"].items():
         lines.append(f"{config}: " + ", ".join(f"{split} {rows:,}" for split, rows in splits.items()))

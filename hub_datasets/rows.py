@@ -6,32 +6,39 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from hub_datasets import chat
 from hub_datasets.report import Accepted, Tally
-from hub_datasets.schema import SPLITS
+from hub_datasets.schema import SPLITS, Ignored
+from hub_datasets.validation import check_text
 
 
-def make_rows(tallies: list[Tally], max_text_chars: int) -> dict[str, dict[str, list[dict]]]:
+def make_rows(tallies: list[Tally], min_text_chars: int, max_text_chars: int) -> dict[str, dict[str, list[dict]]]:
     """The rows of both configs by split, in the order of the sources; a split without rows is left out.
 
     A row has the columns of its config except for the image; `image_file` is the image's path on this machine and
     `image_sha256` the hash of its bytes.
     """
-    makers = {"pairs": pair_rows, "chat": chat_rows}
+    made = {
+        "pairs": (pair for tally in tallies for pair in pair_rows(tally, min_text_chars, max_text_chars)),
+        "chat": (pair for tally in tallies for pair in chat_rows(tally)),
+    }
     rows: dict[str, dict[str, list[dict]]] = {}
-    for config, maker in makers.items():
+    for config, pairs in made.items():
         by_split: dict[str, list[dict]] = {split: [] for split in SPLITS}
-        for tally in tallies:
-            for split, row in maker(tally, max_text_chars):
-                by_split[split].append(row)
+        for split, row in pairs:
+            by_split[split].append(row)
         rows[config] = {split: part for split, part in by_split.items() if part}
     return rows
 
 
-def pair_rows(tally: Tally, max_text_chars: int) -> Iterator[tuple[str, dict]]:
-    """Yields (split, row) for every text, or for every image and language where the source writes captions."""
+def pair_rows(tally: Tally, min_text_chars: int, max_text_chars: int) -> Iterator[tuple[str, dict]]:
+    """Yields (split, row) for every text, or for every image and language where the source writes captions.
+
+    A caption outside the bounds is left out and added to `tally.ignored`: its questions and answers are still chats.
+    """
     caption = tally.source.caption
     if caption is None:
         for accepted in tally.accepted:
@@ -46,10 +53,14 @@ def pair_rows(tally: Tally, max_text_chars: int) -> Iterator[tuple[str, dict]]:
         metadata = shared_fields([record.metadata for record in records])
         metadata["items"] = [record.item for record in records]
         text = caption(records, max_text_chars - 1)
+        if problem := check_text(replace(records[0], text=text), min_text_chars, max_text_chars):
+            item = f"caption of {records[0].image} ({records[0].language})"
+            tally.ignored.append(Ignored(tally.source.name, item, problem.message))
+            continue
         yield members[0].split, base_row(members[0]) | {"text": text, "metadata": metadata}
 
 
-def chat_rows(tally: Tally, max_text_chars: int) -> Iterator[tuple[str, dict]]:
+def chat_rows(tally: Tally) -> Iterator[tuple[str, dict]]:
     """Yields (split, row) for every accepted record."""
     for accepted in tally.accepted:
         record = accepted.record
@@ -98,7 +109,7 @@ def write_rows(folder: Path, rows: dict[str, dict[str, list[dict]]]) -> None:
             with (folder / f"{config}-{split}.jsonl").open("w", encoding="utf-8") as file:
                 for row in part:
                     content = {key: value for key, value in row.items() if key != "image_sha256"}
-                    file.write(json.dumps(content, ensure_ascii=False) + "\n")
+                    file.write(json.dumps(content) + "\n")  # in ASCII: the path may hold bytes that are not UTF-8
 
 
 def write_chat_instructions(path: Path, tallies: list[Tally], chat_rows: dict[str, list[dict]]) -> None:
@@ -108,7 +119,7 @@ def write_chat_instructions(path: Path, tallies: list[Tally], chat_rows: dict[st
     by where the row came from.
     """
     folders = {tally.source.name: tally.folder for tally in tallies}
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:  # a folder's name may not be UTF-8
         for split, part in chat_rows.items():
             for row in part:
                 source = row["source_dataset"]

@@ -1,6 +1,6 @@
 """What passes between the steps of a build: raw records, reasons for rejection, and the columns of the two configs.
 
-Column names, codes and the shape of `report.json` are defined here and nowhere else in this folder.
+Column names and codes are defined here and nowhere else in this folder.
 """
 
 from __future__ import annotations
@@ -51,7 +51,10 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """A file that is no data and was passed over; the report names it."""
+    """What is no record and was passed over: a file that is no data, a caption that no text bounds allow.
+
+    The report names it with the reason.
+    """
 
     source: str
     item: str

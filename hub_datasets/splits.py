@@ -15,7 +15,7 @@ KIND_ORDER = ("patient", "study", "image")
 
 
 class Groups:
-    """Connected components over group keys (`patient:PAT_46`), by union-find with path halving."""
+    """Connected components over group keys (`patient:PAT_46`), by union-find with path splitting."""
 
     def __init__(self) -> None:
         self._parent: dict[str, str] = {}

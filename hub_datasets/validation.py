@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from PIL import Image
@@ -51,12 +52,12 @@ def check_image(root: Path, name: str, max_pixels: int) -> CheckedImage | Proble
     path = resolve_inside(root, name)
     if path is None:
         return Problem(Reason.IMAGE_OUTSIDE_ROOT, f"{name!r} does not lie inside the source's folder")
-    if not name or not path.is_file():  # also false for a folder, a pipe or a device
-        return Problem(Reason.IMAGE_MISSING, f"no file {name!r}")
-    size = path.stat().st_size
-    if size > MAX_IMAGE_BYTES:
-        return Problem(Reason.IMAGE_TOO_LARGE, f"{name!r} has {size:,} bytes, the limit is {MAX_IMAGE_BYTES:,}")
     try:
+        if not name or not path.is_file():  # also false for a folder, a pipe or a device
+            return Problem(Reason.IMAGE_MISSING, f"no file {name!r}")
+        size = path.stat().st_size
+        if size > MAX_IMAGE_BYTES:
+            return Problem(Reason.IMAGE_TOO_LARGE, f"{name!r} has {size:,} bytes, the limit is {MAX_IMAGE_BYTES:,}")
         data = path.read_bytes()
     except OSError as error:
         return Problem(Reason.IMAGE_UNREADABLE, f"{name!r} cannot be read: {error.strerror}")
@@ -76,7 +77,7 @@ def resolve_inside(root: Path, name: str) -> Path | None:
         return None
     try:
         path = (root / name).resolve()
-    except (OSError, RuntimeError):  # a name too long, or links that form a loop
+    except (OSError, RuntimeError):  # links that form a loop
         return None
     return path if path.is_relative_to(root.resolve()) else None
 
@@ -90,12 +91,31 @@ def decode(data: bytes, max_pixels: int) -> tuple[int, int] | Problem:
             width, height = image.size
             if width * height > max_pixels:
                 return Problem(Reason.IMAGE_TOO_LARGE, f"has {width} x {height} pixels, the limit is {max_pixels:,}")
+            if image.mode.startswith(("I", "F")):  # a conversion to RGB would cut all values above 255 to white
+                return Problem(Reason.IMAGE_FORMAT, "is 16-bit; convert it to 8 bits through a window first")
             image.load()
     except Image.DecompressionBombError as error:
         return Problem(Reason.IMAGE_TOO_LARGE, f"is too large to decode: {error}")
     except Exception as error:  # Pillow's decoders raise a dozen types on broken data, SyntaxError among them
         return Problem(Reason.IMAGE_UNREADABLE, f"is cut off or damaged: {error}")
     return width, height
+
+
+def check_writable(record: RawRecord) -> Problem | None:
+    """Checks that everything a record holds can be written as JSON and read again by other programs."""
+    try:
+        content = json.dumps(asdict(record), ensure_ascii=False, allow_nan=False)  # ValueError for NaN and infinity
+        content.encode()  # UnicodeEncodeError for one half of a surrogate pair
+        json.loads(content, parse_int=check_integer)
+    except (ValueError, RecursionError) as error:
+        return Problem(Reason.MALFORMED_ROW, f"cannot be kept as JSON in UTF-8: {error}")
+    return None
+
+
+def check_integer(digits: str) -> None:
+    """Raises ValueError for an integer that needs more than 64 bits: `datasets` writes it and cannot read it."""
+    if not -(2**63) <= int(digits) < 2**64:
+        raise ValueError(f"the integer {digits:.30} does not fit in 64 bits")
 
 
 def check_text(record: RawRecord, min_chars: int, max_chars: int) -> Problem | None:

@@ -16,7 +16,7 @@ def write_dataset_card(folder: Path, report: dict, infos: dict) -> None:
     Args:
         folder: holds `{config}/{split}-*.parquet`.
         report: the build's `report.json`.
-        infos: `datasets.DatasetInfo` by config.
+        infos: `datasets.DatasetInfo` by config; they get the size of their files as what is to be downloaded.
     """
     from datasets.info import DatasetInfosDict
     from huggingface_hub import DatasetCard, DatasetCardData
@@ -33,6 +33,8 @@ def write_dataset_card(folder: Path, report: dict, infos: dict) -> None:
         tags=["medical", "image-text", "medpairs", *(["synthetic"] if synthetic else [])],
         configs=[config_yaml(config, report["splits"][config], default=config == "pairs") for config in infos],
     )
+    for config, info in infos.items():
+        info.download_size = sum(path.stat().st_size for path in (folder / config).glob("*.parquet"))
     DatasetInfosDict(infos).to_dataset_card_data(data)
     card = render_card(DatasetCard, data, "dataset_card.md", title=TITLE, report=report, synthetic=synthetic)
     card.save(folder / "README.md")

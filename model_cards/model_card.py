@@ -1,14 +1,16 @@
-"""The model card: how the model came about and what was measured, from `training_summary.json` and `results/`."""
+"""The model card: how the model came about and what was measured, from the files beside its weights."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from model_cards.rendering import render_card
-from model_cards.results import HEADLINE, NAMES, load_results, model_index
+from model_cards.results import HEADLINE, NAMES, dataset_name, is_commit, load_results, model_index
 
-SUMMARY = "training_summary.json"
+SUMMARY, SAMPLES, RESULTS = "training_summary.json", "samples.jsonl", "results"
+CARD_FILES = (SUMMARY, SAMPLES, f"{RESULTS}/*.json")  # all that a card is made from
 PIPELINES = {"encoder": "zero-shot-image-classification", "decoder": "image-text-to-text"}
 TITLES = {
     "encoder": "SigLIP fine-tuned on medical image-text pairs",
@@ -20,30 +22,37 @@ def write_model_card(folder: Path, repo_id: str) -> None:
     """Writes `README.md` from the files in `folder`; every number in it comes from them.
 
     Args:
-        folder: holds `training_summary.json` and `results/*.json`.
+        folder: holds `training_summary.json`, `results/*.json` and, for a decoder, `samples.jsonl`.
         repo_id: what the card calls the model, in its code too.
+
+    Raises:
+        ValueError: a file is not what a training or evaluation of this project writes.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
-    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    results = load_results(folder / "results")
+    summary = read_summary(folder / SUMMARY)
+    results = load_results(folder / RESULTS)
     kind, base = summary["kind"], summary["base_model"]
-    dataset = summary["dataset"]
-    is_hub_dataset = dataset.count("/") == 1 and not Path(dataset).exists()
+    base_on_hub = is_repository(base)
+    dataset = dataset_name(summary["dataset"], summary["dataset_revision"])
     data = ModelCardData(
         model_name=repo_id,
         library_name="transformers",
         pipeline_tag=PIPELINES[kind],
-        base_model=base or None,
-        base_model_relation="finetune" if base else None,
-        datasets=[dataset] if is_hub_dataset else None,
+        base_model=base if base_on_hub else None,
+        base_model_relation="finetune" if base_on_hub else None,
+        datasets=[dataset] if is_commit(summary["dataset_revision"]) else None,
         license=licence(base),
         license_name="llama3.2" if licence(base) == "other" else None,
         tags=["medical", "medpairs", *([] if base else ["tiny-random-start"])],
-        eval_results=model_index(dataset, results) or None,
+        eval_results=model_index(results) or None,
     )
     tables = [
-        {"result": result, "metrics": [name for name in HEADLINE[result.task] if name in result.metrics]}
+        {
+            "result": result,
+            "dataset": dataset_name(result.dataset, result.dataset_revision),
+            "metrics": [name for name in HEADLINE[result.task] if name in result.metrics],
+        }
         for result in results
     ]
     card = render_card(
@@ -53,12 +62,32 @@ def write_model_card(folder: Path, repo_id: str) -> None:
         title=TITLES[kind],
         repo_id=repo_id,
         summary=summary,
+        dataset=dataset,
         tables=tables,
         names=NAMES,
         curve=curve(summary["history"]),
-        samples=read_samples(folder / "samples.jsonl"),
+        samples=read_samples(folder / SAMPLES),
     )
     card.save(folder / "README.md")
+
+
+def read_summary(path: Path) -> dict:
+    """What a training wrote of itself. Raises ValueError, naming the file, for anything else."""
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        known = summary["kind"] in PIPELINES
+        texts = [summary[name] for name in ("base_model", "dataset", "dataset_revision")]
+        history = summary["history"]
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a training summary ({type(error).__name__}: {error})") from None
+    if not known or not all(isinstance(text, str) for text in texts) or not isinstance(history, list):
+        raise ValueError(f"{path}: not a training summary")
+    return summary
+
+
+def is_repository(model: str) -> bool:
+    """True where a model's name can be one on the Hub: the Hub refuses a card whose base model is a folder."""
+    return re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", model) is not None and not Path(model).exists()
 
 
 def licence(base_model: str) -> str:
@@ -80,7 +109,10 @@ def curve(history: list[dict], rows: int = 12) -> list[dict]:
 
 
 def read_samples(path: Path) -> list[dict]:
-    """What a decoder answered at the end of its training, if it is there."""
+    """What a decoder answered at the end of its training, if it is there. Raises ValueError where it is no JSON."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    except ValueError as error:
+        raise ValueError(f"{path}: not a file of sample answers ({error})") from None

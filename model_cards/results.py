@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 import re
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
+from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 RETRIEVAL, GENERATION = "retrieval", "report_generation"
 # The metrics of a task that a table shows, the first of which it sorts by; True where more is better.
@@ -41,9 +45,13 @@ class EvaluationResult:
         dataset, dataset_config, dataset_split: what it was measured on.
         dataset_revision: the commit on the Hub, or the fingerprint in `report.json` of a local build.
         samples: rows scored.
-        metrics: by name; recalls lie in [0, 1], BLEU in [0, 100], the loss is a mean in nats.
+        metrics: by name; recalls lie in [0, 1], BLEU in [0, 100], the loss is a mean in nats. What is not finite was
+            not measured and is left out.
         base_model: the checkpoint this one started from, "" where it is not known.
         settings: what else decides the numbers (batch size, resolution, length of an answer).
+
+    Raises:
+        TypeError: a field has another type, or the task is not known.
     """
 
     model: str
@@ -61,10 +69,32 @@ class EvaluationResult:
     date: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     versions: dict[str, str] = field(default_factory=lambda: {name: version(name) for name in PACKAGES})
 
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            value, kind = getattr(self, name), get_origin(hint) or hint
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise TypeError(f"{name} is {value!r}, not of type {kind.__name__}")
+        if self.task not in HEADLINE:
+            raise TypeError(f"task is {self.task!r}, not one of {', '.join(HEADLINE)}")
+        measured = {name: value for name, value in self.metrics.items() if value is not None}
+        for name, value in measured.items():
+            if not isinstance(value, Real) or isinstance(value, bool):
+                raise TypeError(f"the metric {name} is {value!r}, not a number")
+        finite = {name: value for name, value in measured.items() if math.isfinite(value)}
+        object.__setattr__(self, "metrics", finite)
+
     @property
     def file_name(self) -> str:
-        """The same for every measurement of a model on a split, so that a new one takes the old one's place."""
-        return f"{slug(self.model)}--{self.task}--{slug(self.dataset)}--{self.dataset_split}.json"
+        """The same for every measurement of a model on the same rows, so that a new one takes the old one's place.
+
+        Its last part tells apart what reads the same in a file name (`a/b-c` and `a-b/c`), and a trial on the first
+        rows from the measurement on all of them.
+        """
+        limit = self.settings.get("limit")
+        whole = json.dumps([self.model, self.task, self.dataset, self.dataset_config, self.dataset_split, limit])
+        digest = hashlib.blake2b(whole.encode(), digest_size=4).hexdigest()
+        model, dataset = (slug(name)[-60:].strip("-.") for name in (self.model, self.dataset))
+        return f"{model}--{self.task}--{dataset}--{slug(self.dataset_split)}--{digest}.json"
 
     def save(self, folder: Path) -> Path:
         """Writes the record to `folder` and returns its path."""
@@ -74,22 +104,31 @@ class EvaluationResult:
 
 
 def load_result(path: Path) -> EvaluationResult:
-    """Reads a record. Raises ValueError, naming the file, for anything else."""
+    """Reads a record; fields that it does not know are passed over. Raises ValueError, naming the file, for the rest.
+
+    A date or versions that the file does not have stay empty: they are not those of the reader.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = {"date": "", "versions": {}} | json.loads(path.read_text(encoding="utf-8"))
         known = {item.name for item in fields(EvaluationResult)}
         return EvaluationResult(**{key: value for key, value in content.items() if key in known})
-    except (UnicodeDecodeError, json.JSONDecodeError, TypeError, AttributeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, TypeError) as error:
         raise ValueError(f"{path}: not a result file ({error})") from None
 
 
 def load_results(folder: Path) -> list[EvaluationResult]:
-    """All records directly in a folder, in the order of their names."""
-    return [load_result(path) for path in sorted(folder.glob("*--*.json"))]
+    """All records directly in a folder, in the order of their names; hidden files are none."""
+    paths = sorted(path for path in folder.glob("*--*.json") if not path.name.startswith("."))
+    return [load_result(path) for path in paths]
 
 
-def model_index(name: str, results: Iterable[EvaluationResult]) -> list:
-    """The results as `EvalResult`s, for the `model-index` of a card."""
+def is_commit(revision: str) -> bool:
+    """True for a commit on the Hub, false for the fingerprint of a local build: a dataset with one is on the Hub."""
+    return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
+
+
+def model_index(results: Iterable[EvaluationResult]) -> list:
+    """The results as `EvalResult`s, for the `model-index` of a card. A local folder is called by its last part."""
     from huggingface_hub import EvalResult
 
     tasks = {RETRIEVAL: "zero-shot-image-classification", GENERATION: "image-text-to-text"}
@@ -97,8 +136,8 @@ def model_index(name: str, results: Iterable[EvaluationResult]) -> list:
         EvalResult(
             task_type=tasks[result.task],
             task_name=result.task.replace("_", " "),
-            dataset_type=result.dataset,
-            dataset_name=name,
+            dataset_type=dataset_name(result.dataset, result.dataset_revision),
+            dataset_name=dataset_name(result.dataset, result.dataset_revision),
             dataset_config=result.dataset_config,
             dataset_split=result.dataset_split,
             dataset_revision=result.dataset_revision or None,
@@ -112,16 +151,22 @@ def model_index(name: str, results: Iterable[EvaluationResult]) -> list:
     ]
 
 
+def dataset_name(dataset: str, revision: str) -> str:
+    """The dataset's repository, or the last part of a folder: a card has no paths of the machine it was made on."""
+    return dataset if is_commit(revision) else slug(Path(dataset).name)
+
+
 def eval_results_yaml(result: EvaluationResult) -> str:
-    """The text of `.eval_results/<name>.yaml`, which the Hub reads for the leaderboard of a benchmark dataset."""
+    """The text of `.eval_results/<name>.yaml`, which the Hub reads for the leaderboard of a benchmark dataset.
+
+    The dataset is one on the Hub: a leaderboard knows it by its repository.
+    """
     import yaml
 
-    dataset = {"id": result.dataset}
-    if result.dataset_revision:
-        dataset["revision"] = result.dataset_revision
+    dataset = {"id": result.dataset, "revision": result.dataset_revision}
     entries = [
         {
-            "dataset": dataset | {"task_id": f"{result.dataset_config}_{metric}"},
+            "dataset": dataset | {"task_id": f"{result.dataset_config}_{result.dataset_split}_{metric}"},
             "value": result.metrics[metric],
             "date": result.date,
             "notes": f"{result.samples} rows of {result.dataset_config}/{result.dataset_split}",
@@ -138,8 +183,28 @@ def slug(text: str) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON under a temporary name and renames it: a reader sees the old file or the whole new one."""
+    """Writes JSON as `write_text` does. JSON has no NaN and no infinity: such a number becomes null."""
+    write_text(path, json.dumps(without_nan(content), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def without_nan(content: Any) -> Any:
+    """The content with None for every number that is not finite."""
+    if isinstance(content, dict):
+        return {key: without_nan(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes under a temporary name and renames it: a reader sees the old file or the whole new one.
+
+    Several processes or threads may write the same file at a time; the last one stays.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import Any
 
 from model_cards.model_card import SUMMARY
 from model_cards.rendering import environment
-from model_cards.results import NAMES, slug
+from model_cards.results import NAMES, slug, write_text
 
+SPLITS = ("train", "validation", "test")
 THUMBNAIL = 160  # pixels of the longer side
 PER_SOURCE = 12
 SHOWN_ROWS = 12
@@ -43,11 +45,10 @@ def write_run_page(
     images = Thumbnails(data_dir)
     env = environment(html=True)
     card_files = {}
-    for repository, text in cards.items():
-        card_files[repository] = f"cards/{slug(repository)}.html"
-        target = page.parent / card_files[repository]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(env.get_template("card_page.html").render(title=repository, text=text), encoding="utf-8")
+    for place, (repository, text) in enumerate(cards.items(), 1):
+        card_files[repository] = f"cards/{place}-{slug(repository)}.html"
+        card = env.get_template("card_page.html").render(title=repository, text=text, page=page.name)
+        write_text(page.parent / card_files[repository], card)
     summaries = {name: read_json(folder / SUMMARY) for name, folder in model_dirs.items()}
     found, said = split_predictions(predictions)
     html = env.get_template("run_page.html").render(
@@ -63,17 +64,18 @@ def write_run_page(
         names=NAMES,
         cards=card_files,
     )
-    page.write_text(html, encoding="utf-8")
+    write_text(page, html)
 
 
 class Thumbnails:
     """Small copies of the images of a build, as data for `<img src>`."""
 
     def __init__(self, data_dir: Path) -> None:
-        from datasets import concatenate_datasets, load_dataset
+        from datasets import load_dataset
 
-        splits = load_dataset(str(data_dir), "pairs")
-        self.rows = concatenate_datasets(list(splits.values()))
+        # By its files: of a folder, `datasets` may give what the folder held when it was read before.
+        files = [str(path) for split in SPLITS for path in sorted((data_dir / "pairs").glob(f"{split}-*.parquet"))]
+        self.rows = load_dataset("parquet", data_files=files, split="train")
         self.index = {path: row for row, path in enumerate(self.rows["image_path"])}
 
     def contact_sheets(self) -> dict[str, list[dict]]:
@@ -127,7 +129,8 @@ def spread(rows: list, count: int = SHOWN_ROWS) -> list:
 def curve_svg(history: list[dict], width: int = 640, height: int = 220) -> dict:
     """The losses of a training as the parts of an SVG: polylines of training and evaluation, and the axes' ends."""
     series = {
-        name: [(entry["step"], entry[name]) for entry in history if name in entry] for name in ("loss", "eval_loss")
+        name: [(entry["step"], entry[name]) for entry in history if is_measured(entry.get(name))]
+        for name in ("loss", "eval_loss")
     }
     points = [point for line in series.values() for point in line]
     if not points:
@@ -141,6 +144,11 @@ def curve_svg(history: list[dict], width: int = 640, height: int = 220) -> dict:
     lines = {name: " ".join(place(*point) for point in line) for name, line in series.items() if line}
     ends = {name: line[-1][1] for name, line in series.items() if line}
     return {"lines": lines, "ends": ends, "top": top, "last": last, "width": width, "height": height}
+
+
+def is_measured(value: float | None) -> bool:
+    """False for what a log does not have, or has as no number: a training can diverge."""
+    return value is not None and math.isfinite(value)
 
 
 def read_json(path: Path) -> Any:

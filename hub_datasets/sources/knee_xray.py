@@ -15,52 +15,66 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hub_datasets.schema import BuildError, Ignored, RawRecord, Reason, Rejection, Source
-from hub_datasets.sources.reading import is_junk
+from hub_datasets.sources.reading import is_junk, printable
 
 NAME = "knee_xray"
 GRADES = ("Normal", "Doubtful", "Mild", "Moderate", "Severe")
 EXPERT_FOLDER = re.compile(r"MedicalExpert-(I{1,2})")
-MENDELEY_GRADE = re.compile(r"([0-4])(?:" + "|".join(GRADES) + ")", re.IGNORECASE)
+MENDELEY_GRADES = {f"{grade}{name}".lower(): grade for grade, name in enumerate(GRADES)}
+OAI_GRADES = {str(grade): grade for grade in range(len(GRADES))}
 OAI_SPLITS = ("train", "val", "test", "auto_test")
 OAI_FILE = re.compile(r"(\d{7})([LR])?")
 
 
 def read(root: Path) -> Iterator[RawRecord | Rejection | Ignored]:
-    """Yields a record for every file in a grade folder of either layout, in path order."""
+    """Yields a record for every file in a grade folder of either layout, in path order, and Ignored for the others.
+
+    Raises BuildError where there is no grade folder, and OSError where a folder cannot be read.
+    """
+    ignored: list[Ignored] = []
     found = False
-    for folder, subfolders, files in os.walk(root):
+    for folder, subfolders, files in os.walk(root, onerror=fail):
         subfolders.sort()
-        here = Path(folder)
-        layout = grade_folder(here.relative_to(root).parts)
-        if layout is None:
-            continue
-        found = True
+        here = Path(folder).relative_to(root)
+        for name in subfolders:
+            if (root / here / name).is_symlink():
+                ignored.append(Ignored(NAME, printable((here / name).as_posix()), "a link to a folder"))
+        layout = grade_folder(here.parts)
+        found = found or layout is not None
         for name in sorted(files):
             path = here / name
-            item = path.relative_to(root).as_posix()
             if is_junk(path):
-                yield Ignored(NAME, item, "left by the operating system")
+                ignored.append(Ignored(NAME, printable(path.as_posix()), "left by the operating system"))
+            elif layout is None:
+                ignored.append(Ignored(NAME, printable(path.as_posix()), "not in the folder of a grade"))
             else:
-                yield make_record(item, **layout)
+                yield make_record(path.as_posix(), **layout)
+    yield from ignored
     if not found:
         raise BuildError(
             f"{root}: no knee images found; expected MedicalExpert-I/0Normal/*.png (Mendeley) or train/0/*.png (OAI)"
         )
 
 
+def fail(error: OSError) -> None:
+    """Raises the error of a folder that cannot be read, which `os.walk` passes over by default."""
+    raise error
+
+
 def grade_folder(parts: tuple[str, ...]) -> dict | None:
     """What the last two folders of a path say: the grade, and the expert or the official split. None for others."""
     if len(parts) < 2:
         return None
-    expert, grade = EXPERT_FOLDER.fullmatch(parts[-2]), MENDELEY_GRADE.fullmatch(parts[-1])
-    if expert and grade:
-        return {"grade": int(grade[1]), "expert": expert[1]}
-    if parts[-2] in OAI_SPLITS and parts[-1] in "01234":
-        return {"grade": int(parts[-1]), "official_split": parts[-2]}
+    parent, name = parts[-2:]
+    expert = EXPERT_FOLDER.fullmatch(parent)
+    if expert and name.lower() in MENDELEY_GRADES:
+        return {"grade": MENDELEY_GRADES[name.lower()], "expert": expert[1]}
+    if parent in OAI_SPLITS and name in OAI_GRADES:
+        return {"grade": OAI_GRADES[name], "official_split": parent}
     return None
 
 
-def make_record(item: str, grade: int, expert: str | None = None, official_split: str | None = None) -> RawRecord:
+def make_record(image: str, grade: int, expert: str | None = None, official_split: str | None = None) -> RawRecord:
     """The record of one file. A file of the Mendeley set names no patient; one of the OAI does."""
     metadata: dict = {"kellgren_lawrence_grade": grade}
     groups: tuple[str, ...] = ()
@@ -68,13 +82,13 @@ def make_record(item: str, grade: int, expert: str | None = None, official_split
         metadata["grade_by_expert"] = {expert: grade}
     else:
         metadata["official_split"] = official_split
-        if match := OAI_FILE.match(Path(item).stem):
+        if match := OAI_FILE.match(Path(image).stem):
             metadata |= {"patient_id": match[1], "side": match[2]}
             groups = (f"patient:{match[1]}",)
     return RawRecord(
         source=NAME,
-        item=item,
-        image=item,
+        item=printable(image),
+        image=image,
         category=GRADES[grade],
         language="en",
         text=describe(grade, [expert] if expert else []),

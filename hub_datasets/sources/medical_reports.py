@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hub_datasets.schema import LANGUAGES, BuildError, Ignored, RawRecord, Reason, Rejection, Source
-from hub_datasets.sources.reading import read_csv_rows, read_json_array, read_text
+from hub_datasets.sources.reading import is_junk, printable, read_csv_rows, read_json_array, read_text
 
 NAME = "medical_reports"
 SUFFIXES = (".csv", ".json", ".jsonl")
@@ -30,32 +30,40 @@ def read(root: Path) -> Iterator[RawRecord | Rejection | Ignored]:
     if not files:
         raise BuildError(f"{root}: no .json, .jsonl or .csv file with the columns image and text")
     for file in files:
+        if is_junk(file):
+            yield Ignored(NAME, printable(file.name), "left by the operating system")
+            continue
         for item, row in rows_of(file):
             yield make_record(item, row)
 
 
 def rows_of(file: Path) -> Iterator[tuple[str, object]]:
     """Yields (where it stands, row); a row that could not be parsed is None."""
-    suffix = file.suffix.lower()
+    suffix, name = file.suffix.lower(), printable(file.name)
     if suffix == ".csv":
         for line, row in read_csv_rows(file, REQUIRED):
-            yield f"{file.name} line {line}", row
+            yield f"{name} line {line}", row
     elif suffix == ".json":
         for number, row in enumerate(read_json_array(file), 1):
-            yield f"{file.name} row {number}", row
+            yield f"{name} row {number}", row
     else:
         for number, line in enumerate(read_text(file).split("\n"), 1):
             if line.strip():
                 try:
-                    yield f"{file.name} line {number}", json.loads(line)
-                except json.JSONDecodeError:
-                    yield f"{file.name} line {number}", None
+                    row = json.loads(line)
+                except (ValueError, RecursionError):  # ValueError also for an integer of thousands of digits
+                    row = None
+                yield f"{name} line {number}", row
 
 
 def make_record(item: str, row: object) -> RawRecord | Rejection:
     """The record of one row, or why it cannot be one."""
+    if row is None:
+        message = "not valid JSON, or a row with another number of cells than the header"
+        return Rejection(NAME, item, Reason.MALFORMED_ROW, message)
     if not isinstance(row, dict):
-        return Rejection(NAME, item, Reason.MALFORMED_ROW, "not a row with the columns image and text")
+        message = f"expected an object with the keys image and text, found {type(row).__name__}"
+        return Rejection(NAME, item, Reason.MALFORMED_ROW, message)
     wrong = [key for key in REQUIRED if not isinstance(row.get(key), str)]
     if wrong:
         return Rejection(NAME, item, Reason.MALFORMED_ROW, f"no text in the column {', '.join(wrong)}")
@@ -63,7 +71,7 @@ def make_record(item: str, row: object) -> RawRecord | Rejection:
     if language not in LANGUAGES:
         message = f"language {language!r}; expected one of {', '.join(LANGUAGES)}"
         return Rejection(NAME, item, Reason.MALFORMED_ROW, message)
-    groups = tuple(f"{kind}:{row[key]}" for key, kind in GROUP_KEYS.items() if row.get(key))
+    groups = tuple(f"{kind}:{row[key]}" for key, kind in GROUP_KEYS.items() if row.get(key) not in (None, ""))
     return RawRecord(
         source=NAME,
         item=item,

@@ -6,6 +6,7 @@ asked), `UNK` (asked, not known), `True` or `False`: the metadata keeps the thre
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,9 @@ SYMPTOMS = {
     "bleed": ("bleeds", "does not bleed"),
     "elevation": ("is elevated", "is not elevated"),
 }
+UNKNOWN = ("", "UNK")
+# The largest number that a cell can hold; above it, it is a slip of the keyboard or another column's value.
+LIMITS = {"age": 130, "fitspatrick": 6, "diameter_1": 1000, "diameter_2": 1000}
 REQUIRED = ("patient_id", "lesion_id", "age", "region", "diagnostic", "img_id")
 
 
@@ -53,7 +57,7 @@ def read(root: Path) -> Iterator[RawRecord | Rejection | Ignored]:
         try:
             text = describe(row)
         except ValueError as error:
-            yield Rejection(NAME, item, Reason.MALFORMED_ROW, f"a cell that should be a number is none: {error}")
+            yield Rejection(NAME, item, Reason.MALFORMED_ROW, str(error))
             continue
         yield RawRecord(
             source=NAME,
@@ -78,19 +82,19 @@ def index_images(root: Path) -> dict[str, str]:
 def describe(row: dict[str, str]) -> str:
     """A description from the filled cells of a row; nothing is said of a cell that is empty or `UNK`.
 
-    Raises ValueError where a diameter or the skin type is no number.
+    Raises ValueError where the age, a diameter or the skin type is no number or cannot be true.
     """
     text = f"Skin lesion, {DIAGNOSES[row['diagnostic']]}"
     text += {"True": ", confirmed by biopsy", "False": ", diagnosed clinically"}.get(row.get("biopsed", ""), "")
-    if row["region"]:
+    if row["region"] not in UNKNOWN:
         text += f", on the {row['region'].lower()}"
     person = {"FEMALE": "woman", "MALE": "man"}.get(row.get("gender", ""), "patient")
-    if row["age"]:
-        text += f" of a {row['age']}-year-old {person}"
+    if (age := number(row, "age")) is not None:
+        text += f" of a {age:g}-year-old {person}"
     if diameters := known_diameters(row):
         text += f", {diameters} mm"
-    if skin := row.get("fitspatrick"):
-        text += f", Fitzpatrick skin type {float(skin):.0f}"
+    if skin := number(row, "fitspatrick"):
+        text += f", Fitzpatrick skin type {skin:.0f}"
     said = [phrases[0] for column, phrases in SYMPTOMS.items() if row.get(column) == "True"]
     denied = [phrases[1] for column, phrases in SYMPTOMS.items() if row.get(column) == "False"]
     for phrases in (said, denied):
@@ -101,8 +105,22 @@ def describe(row: dict[str, str]) -> str:
 
 def known_diameters(row: dict[str, str]) -> str:
     """`6 x 5` from the two diameters in millimetres; the few that are recorded as 0.0 were not measured."""
-    values = [float(row.get(column) or 0) for column in ("diameter_1", "diameter_2")]
-    return " x ".join(f"{value:g}" for value in values if value > 0)
+    values = [number(row, column) for column in ("diameter_1", "diameter_2")]
+    return " x ".join(f"{value:g}" for value in values if value)
+
+
+def number(row: dict[str, str], column: str) -> float | None:
+    """The number in a cell, None where it is not known. Raises ValueError, naming the column, for anything else."""
+    cell = row.get(column, "")
+    if cell in UNKNOWN:
+        return None
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= LIMITS[column]:
+        raise ValueError(f"{column} {cell!r}; expected a number from 0 to {LIMITS[column]}")
+    return value
 
 
 def join(phrases: list[str]) -> str:

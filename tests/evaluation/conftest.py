@@ -1,4 +1,4 @@
-"""Checks that hold for every metric folder, because each travels to the Hub alone as a Space."""
+"""A small build and tiny models to measure, and checks that hold for every metric folder: each travels alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,46 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.evaluation import small_run
+
 REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory) -> Path:
+    return small_run.write_build(tmp_path_factory.mktemp("build"))
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory) -> Path:
+    return small_run.write_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="session")
+def decoder(tmp_path_factory) -> Path:
+    return small_run.write_decoder(tmp_path_factory.mktemp("decoder"))
+
+
+@pytest.fixture(scope="session")
+def dataset_on_hub(build, hub) -> str:
+    from hub_datasets.publish import push_dataset
+
+    push_dataset(build, small_run.DATASET)
+    return small_run.DATASET
+
+
+@pytest.fixture(scope="session")
+def trained_encoder(dataset_on_hub, run, tmp_path_factory) -> tuple[Path, str]:
+    """The folder of an encoder that was trained and pushed to `small_run.ENCODER`, and what the training printed."""
+    folder = tmp_path_factory.mktemp("trained") / "encoder"
+    return folder, small_run.train_encoder(run, folder)
+
+
+@pytest.fixture(scope="session")
+def trained_decoder(dataset_on_hub, run, tmp_path_factory) -> tuple[Path, str]:
+    """The same for a decoder and `small_run.DECODER`."""
+    folder = tmp_path_factory.mktemp("trained") / "decoder"
+    return folder, small_run.train_decoder(run, folder)
 
 
 @pytest.fixture(scope="session")

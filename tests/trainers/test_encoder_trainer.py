@@ -37,9 +37,14 @@ def losses(trainer) -> list[float]:
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-def test_accumulation_averages_the_gradients_of_the_batches(make_trainer):
-    """A model that takes `**kwargs` makes Trainer add them up instead: 2 times the gradient, unless it says not to."""
+@pytest.mark.parametrize("with_labels", [False, True])
+def test_accumulation_averages_the_gradients_of_the_batches(make_trainer, with_labels):
+    """A model that takes `**kwargs` beside a column `labels` makes Trainer add them up: 2 times the gradient."""
     trainer = make_trainer(rows=8, max_steps=1, lr_scheduler_type="constant", optim="sgd", max_grad_norm=0)
+    trainer.args.weight_decay = 0.0
+    if with_labels:
+        collator = trainer.data_collator
+        trainer.data_collator = lambda rows: collator(rows) | {"labels": torch.zeros(len(rows), dtype=torch.int64)}
     before = {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
     batches = list(trainer.get_train_dataloader())
     expected = {name: torch.zeros_like(value) for name, value in before.items()}
@@ -49,7 +54,6 @@ def test_accumulation_averages_the_gradients_of_the_batches(make_trainer):
         for name, parameter in trainer.model.named_parameters():
             expected[name] += parameter.grad / len(batches)
     trainer.model.zero_grad()
-    trainer.args.weight_decay = 0.0
     trainer.train()
     for name, parameter in trainer.model.named_parameters():
         moved = (before[name] - parameter.detach()) / 1e-3

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi, ModelCard
+
+from evaluation import publish_results
+from evaluation.loading import InputError
+from evaluation.publish_results import push_result
+from evaluation.run_evaluation import main
+from model_cards.results import GENERATION, RETRIEVAL, EvaluationResult, load_results
+from tests.evaluation.small_run import DATASET, DECODER, ENCODER, TOKEN
+from tests.model_cards.markdown import front_matter, headings, tables
+
+COMMIT = "c" * 40
+RESULT = EvaluationResult(
+    "org/x", RETRIEVAL, "org/benchmark", "pairs", "test", 145, {"recall_at_5": 0.4321, "loss": 9.75},
+    dataset_revision=COMMIT,
+)  # fmt: skip
+
+
+def commits(name: str) -> int:
+    return len(HfApi().list_repo_commits(name))
+
+
+def text_of(name: str, path: str) -> str:
+    return Path(HfApi().hf_hub_download(name, path)).read_text(encoding="utf-8")
+
+
+def files_of(name: str, folder: str) -> list[str]:
+    return [path for path in HfApi().list_repo_files(name) if path.startswith(f"{folder}/")]
+
+
+def values_of(name: str) -> dict[str, float]:
+    entries = HfApi().model_info(name, expand=["evalResults"]).eval_results or []
+    return {entry.task_id: entry.value for entry in entries}
+
+
+@pytest.fixture
+def foreign(repo_name) -> str:
+    """A repository with a model that this project did not train."""
+    api = HfApi()
+    api.create_repo(repo_name)
+    api.upload_file(repo_id=repo_name, path_or_fileobj=b"# Mine\n", path_in_repo="README.md")
+    return repo_name
+
+
+def test_one_commit_has_result_card_and_leaderboard(trained_encoder, tmp_path, capsys, hub):
+    before, card_before = commits(ENCODER), text_of(ENCODER, "README.md")
+    flags = ["--model", ENCODER, "--dataset", DATASET, "--split", "test", "--output_dir", str(tmp_path)]
+    assert main([*flags, "--push_to_hub"]) == 0
+    printed, _ = capsys.readouterr()
+    assert f"Pushed to {hub.endpoint}/{ENCODER}/commit/" in printed
+    assert commits(ENCODER) == before + 1
+    (result,) = load_results(tmp_path)
+    assert text_of(ENCODER, f"results/{result.file_name}") == (tmp_path / result.file_name).read_text("utf-8")
+    assert len(files_of(ENCODER, "results")) == 2  # that of the training is kept
+
+    card = text_of(ENCODER, "README.md")
+    shown = [table for table in tables(card) if table[0] == ["metric", "value", "chance"]]
+    for name, split in (("R@5", "test"), ("R@1", "test")):
+        value = f"{result.metrics['recall_at_5' if name == 'R@5' else 'recall_at_1']:.4g}"
+        assert [name, value] in [row[:2] for table in shown for row in table], split
+    assert len(shown) == 2 and "split `test`, 14 rows" in card and "split `test`" not in card_before
+    splits = {entry["dataset"]["split"] for entry in front_matter(card)["model-index"][0]["results"]}
+    assert splits == {"validation", "test"}
+    values = {
+        f"pairs_test_{name}": result.metrics[name] for name in ("recall_at_5", "recall_at_1", "recall_at_10", "loss")
+    }
+    assert values_of(ENCODER) == pytest.approx(values)
+
+
+def test_a_second_split_stands_beside_the_first(foreign):
+    push_result(replace(RESULT, model=foreign))
+    push_result(replace(RESULT, model=foreign, dataset_split="validation", metrics={"loss": 1.0}))
+    push_result(replace(RESULT, model=foreign, metrics={"recall_at_5": 0.5}))  # measured again
+    assert values_of(foreign) == {"pairs_test_recall_at_5": 0.5, "pairs_validation_loss": 1.0}
+    assert len(files_of(foreign, "results")) == 2
+    assert text_of(foreign, "README.md") == "# Mine\n"  # a card that was not made from results is left alone
+    assert HfApi().model_info(foreign).sha
+
+
+def test_sample_answers_stay_in_the_card(trained_decoder):
+    before = text_of(DECODER, "README.md")
+    assert "Sample answers" in headings(before)
+    push_result(replace(RESULT, model=DECODER, task=GENERATION, dataset_config="chat", metrics={"bleu": 12.345}))
+    card = text_of(DECODER, "README.md")
+    assert headings(card) == headings(before)
+    assert tables(card)[-1] == tables(before)[-1]
+    assert ["BLEU", "12.35"] in [row for table in tables(card) for row in table]
+
+
+def test_a_local_dataset_has_no_leaderboard_on_the_hub(foreign):
+    push_result(replace(RESULT, model=foreign, dataset="data/processed", dataset_revision="ba0b4a9751397ee3"))
+    assert len(files_of(foreign, "results")) == 1
+    assert files_of(foreign, ".eval_results") == []
+
+
+def test_a_pull_request_for_the_model_of_somebody_else(foreign, monkeypatch, hub):
+    result = replace(RESULT, model=foreign)
+    monkeypatch.setenv("HF_TOKEN", "hf_other")
+    with pytest.raises(InputError, match=f"--push_to_hub {foreign}: .*may not write"):
+        push_result(result)
+    before = commits(foreign)
+    assert push_result(result, create_pr=True) == f"{hub.endpoint}/{foreign}/discussions/1"
+    assert commits(foreign) == before and files_of(foreign, "results") == []
+    assert HfApi().file_exists(foreign, f"results/{result.file_name}", revision="refs/pr/1")
+
+
+def test_an_overtaken_push_starts_again(trained_encoder, monkeypatch):
+    """Somebody else adds a result between reading the repository and the commit: the card shows both."""
+    own = replace(RESULT, model=ENCODER, dataset="org/own")
+    theirs = replace(RESULT, model=ENCODER, dataset="org/theirs")
+    add_result, calls = publish_results.add_result, []
+
+    def overtaken(folder, result):
+        calls.append(result)
+        if len(calls) == 1:
+            push_result(theirs)
+        add_result(folder, result)
+
+    monkeypatch.setattr(publish_results, "add_result", overtaken)
+    push_result(own)
+    assert [result.dataset for result in calls] == ["org/own", "org/theirs", "org/own"]
+    card = text_of(ENCODER, "README.md")
+    assert "on `org/own`" in card and "on `org/theirs`" in card
+
+    def always(folder, result):
+        HfApi().upload_file(repo_id=ENCODER, path_or_fileobj=str(folder).encode(), path_in_repo="note.txt")
+        add_result(folder, result)
+
+    monkeypatch.setattr(publish_results, "add_result", always)
+    with pytest.raises(InputError, match="--push_to_hub org/small-siglip: The branch was updated"):
+        push_result(replace(own, samples=7))
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "words"),
+    [
+        ("training_summary.json", {"kind": "other"}, "not a training summary"),
+        ("results/a--b.json", {"score": 1}, r"a--b\.json: not a result file"),
+    ],
+)
+def test_files_of_another_project_are_named(foreign, trained_encoder, path, content, words):
+    api = HfApi()
+    api.upload_file(repo_id=foreign, path_or_fileobj=json.dumps(content).encode(), path_in_repo=path)
+    if path.startswith("results"):  # read for a card only
+        push_result(replace(RESULT, model=foreign))
+        summary = Path(api.hf_hub_download(ENCODER, "training_summary.json"))
+        api.upload_file(repo_id=foreign, path_or_fileobj=summary, path_in_repo="training_summary.json")
+    before = commits(foreign)
+    with pytest.raises(InputError, match=f"--push_to_hub {foreign}: .*{words}") as caught:
+        push_result(replace(RESULT, model=foreign))
+    assert "\n" not in str(caught.value) and commits(foreign) == before
+
+
+@pytest.mark.parametrize(
+    ("model", "token", "words"),
+    [
+        ("org/none", "hf_test", "Repository not found"),
+        ("org/none", "hf_wrong", "Invalid credentials"),
+        ("no good/name", "hf_test", "Repo id must"),
+    ],
+)
+def test_a_refusal_is_one_line(monkeypatch, model, token, words):
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(InputError, match=f"--push_to_hub {model}: {words}") as caught:
+        push_result(replace(RESULT, model=model))
+    assert "\n" not in str(caught.value) and token not in str(caught.value)
+
+
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is a folder; push the model first"):
+        push_result(replace(RESULT, model=str(tmp_path)))
+
+
+def test_no_token_is_written_or_printed(trained_encoder, trained_decoder, tmp_path):
+    """Both trainings had it in HF_TOKEN and in --hub_token, and pushed."""
+    for (folder, printed), name in ((trained_encoder, ENCODER), (trained_decoder, DECODER)):
+        push_result(replace(RESULT, model=name))
+        assert "Pushed to" in printed and TOKEN not in printed
+        pushed = Path(HfApi().snapshot_download(name, local_dir=tmp_path / name))
+        files = [path for place in (folder, pushed) for path in place.rglob("*") if path.is_file()]
+        assert {"README.md", "training_args.json", "training_summary.json"} <= {path.name for path in files}
+        assert [path for path in files if TOKEN.encode() in path.read_bytes()] == []
+        assert ModelCard.load(pushed / "README.md").data.model_name == name

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from huggingface_hub import HfApi
+
+from evaluation.push_metrics import METRICS_FOLDER, main, metric_names
+
+LOAD = """
+import json, evaluate
+
+bleu = evaluate.load("tester/medical_bleu").compute(predictions=["左肺结节"], references=["左肺结节"])
+recall = evaluate.load("tester/retrieval_recall").compute(predictions=[[2, 1]], references=[[1]], ks=[1, 2])
+print(json.dumps([bleu, recall]))
+"""
+
+
+def test_the_metrics_open_in_a_fresh_process(run, tmp_path, capsys, hub):
+    assert main(["--namespace", "tester"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [f"Pushed to {hub.endpoint}/spaces/tester/{name}" for name in metric_names()]
+    done = run("python", "-I", "-c", LOAD, cwd=tmp_path, env={"PYTHONPATH": None}, fresh_home=True)
+    bleu, recall = json.loads(done.stdout.splitlines()[-1])
+    assert bleu["bleu"] == pytest.approx(100) and bleu["num_samples_zh"] == 1
+    assert recall["recall_at_1"] == 0 and recall["recall_at_2"] == 1
+
+    api = HfApi()
+    for name in metric_names():
+        files = set(api.list_repo_files(f"tester/{name}", repo_type="space"))
+        here = {path.name for path in (METRICS_FOLDER / name).iterdir() if path.is_file()}
+        assert files - {".gitattributes"} == here - {"__init__.py"}
+        info = api.space_info(f"tester/{name}")
+        assert info.private and info.sdk == "gradio"
+    assert main(["--namespace", "tester"]) == 0  # a second time changes nothing and is no error
+
+
+def test_some_and_public(monkeypatch, capsys, hub):
+    monkeypatch.setenv("HF_TOKEN", "hf_other")
+    assert main(["--namespace", "other", "--metrics", "retrieval_recall", "--public"]) == 0
+    assert capsys.readouterr().out == f"Pushed to {hub.endpoint}/spaces/other/retrieval_recall\n"
+    assert [space.id for space in HfApi().list_spaces(author="other")] == ["other/retrieval_recall"]
+    assert HfApi().space_info("other/retrieval_recall").private is False
+
+
+def test_the_metrics_are_the_folders_with_an_app():
+    assert metric_names() == ["medical_bleu", "retrieval_recall"]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "token", "words"),
+    [
+        ("nobody", "hf_test", "this token may not write to nobody"),
+        ("org", "hf_wrong", "Invalid credentials in Authorization header"),
+        ("org", None, "Invalid username or password"),
+        ("org", "hf_read", "write"),
+        ("no good/name", "hf_test", "Repo id must"),
+    ],
+)
+def test_a_refusal_is_one_line(monkeypatch, capsys, namespace, token, words):
+    monkeypatch.delenv("HF_TOKEN")
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    assert main(["--namespace", namespace]) == 2
+    printed, complained = capsys.readouterr()
+    assert printed == ""
+    assert complained.startswith(f"error: --namespace {namespace}: ") and words in complained
+    assert complained.count("\n") == 1 and "hf_" not in complained
+
+
+def test_flags(capsys):
+    for arguments in ([], ["--namespace", "org", "--metrics", "accuracy"]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
+    assert "invalid choice: 'accuracy'" in capsys.readouterr().err
+
+
+def test_no_network(run):
+    """In its own process, because the address of the Hub is read once."""
+    env = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    done = run("python", "evaluation/push_metrics.py", "--namespace", "org", env=env, check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: --namespace org: ")

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from datasets import Dataset, load_dataset
+from huggingface_hub import HfApi
+
+from evaluation.encoder_scoring import embed_pairs, score_embeddings
+from evaluation.medical_bleu.bilingual import bleu_scores
+from evaluation.run_evaluation import main
+from model_cards.results import load_result, load_results
+
+HEAVY = ("torch", "transformers", "datasets", "evaluate", "huggingface_hub", "jinja2", "numpy", "sacrebleu")
+HELP = f"""
+import json, runpy, sys
+for script in ("run_evaluation", "leaderboard", "push_metrics"):
+    sys.argv = [script, "--help"]
+    try:
+        runpy.run_path(f"evaluation/{{script}}.py", run_name="__main__")
+    except SystemExit as end:
+        assert end.code == 0
+    print("imported:", [name for name in {HEAVY} if name in sys.modules])
+"""
+
+
+@pytest.fixture
+def score(tmp_path, capsys) -> Callable[..., tuple[int, str, str]]:
+    """A function: score(model, dataset, *flags) is the exit status, what was printed, and the errors. Results go to
+    `tmp_path / "results"`."""
+
+    def run(model, dataset, *flags: str) -> tuple[int, str, str]:
+        places = ["--model", str(model), "--dataset", str(dataset), "--output_dir", str(tmp_path / "results")]
+        status = main([*places, *flags])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refused(score, tmp_path):
+    """A function: refused(model, dataset, *flags) asserts exit status 2 and one message, which it returns."""
+
+    def run(*arguments) -> str:
+        status, printed, complained = score(*arguments)
+        assert (status, printed) == (2, "")
+        assert "Traceback" not in complained
+        *_, message = complained.strip().splitlines()
+        assert message.startswith("error: ")
+        assert not (tmp_path / "results").is_dir() or not any((tmp_path / "results").iterdir())
+        return message.removeprefix("error: ")
+
+    return run
+
+
+def written(folder: Path):
+    """The one result of a folder, and its predictions; there is no other file."""
+    (path,) = (path for path in folder.iterdir() if path.suffix == ".json")
+    predictions = path.with_suffix(".predictions.jsonl")
+    assert sorted(folder.iterdir()) == sorted([path, predictions])
+    with predictions.open(encoding="utf-8") as lines:
+        return load_result(path), [json.loads(line) for line in lines]
+
+
+def test_an_encoder(score, encoder, build, tmp_path):
+    status, printed, _ = score(encoder, build, "--split", "test", "--batch_size", "5")
+    assert status == 0
+    result, predictions = written(tmp_path / "results")
+    rows = load_dataset(str(build), "pairs", split="test")
+    report = json.loads((build / "report.json").read_text())
+    assert (result.model, result.task, result.model_revision) == (str(encoder), "retrieval", "")
+    assert (result.dataset, result.dataset_config, result.dataset_split) == (str(build), "pairs", "test")
+    assert (result.samples, result.dataset_revision) == (len(rows), report["fingerprint"])
+    assert result.settings == {"limit": None, "batch_size": 5, "max_new_tokens": 128}
+    assert f"{len(rows)} rows: R@1 {result.metrics['recall_at_1']:.4g}" in printed and "loss" in printed
+
+    from transformers import AutoModel, AutoProcessor
+
+    model = AutoModel.from_pretrained(encoder)
+    embeds = embed_pairs(model, AutoProcessor.from_pretrained(encoder), rows, 16)
+    expected = score_embeddings(embeds, model.logit_scale.item(), model.logit_bias.item())
+    assert result.metrics == pytest.approx(expected, rel=1e-4)
+    for direction in ("image_to_text", "text_to_image"):
+        assert {f"{direction}_recall_at_1", f"chance_{direction}_recall_at_1"} <= result.metrics.keys()
+    # The predictions are those that the recall counts: an image whose first text is right is a hit.
+    assert len(predictions) == result.metrics["num_images"] == len({row["image_path"] for row in predictions})
+    hits = sum(row["nearest"][0]["right"] for row in predictions)
+    assert hits / len(predictions) == pytest.approx(result.metrics["image_to_text_recall_at_1"])
+    assert {row["text"] for row in predictions} <= set(rows["text"])
+
+
+def test_a_decoder(score, decoder, build, tmp_path):
+    status, printed, _ = score(decoder, build, "--max_new_tokens", "8", "--base_model", "org/base")
+    assert status == 0
+    result, predictions = written(tmp_path / "results")
+    rows = load_dataset(str(build), "chat", split="validation")
+    assert (result.task, result.dataset_config, result.dataset_split) == ("report_generation", "chat", "validation")
+    assert (result.base_model, result.samples) == ("org/base", len(rows))
+    assert result.settings["max_new_tokens"] == 8
+    for row, prediction in zip(rows, predictions, strict=True):
+        *_, question, answer = row["messages"]
+        assert (prediction["question"], prediction["reference"]) == (question["content"], answer["content"])
+        assert all(prediction[name] == row[name] for name in ("image_path", "source_dataset", "language"))
+    languages = [row["language"] for row in predictions]
+    assert set(languages) == {"en", "zh"}
+    expected = bleu_scores(
+        [row["generated"] for row in predictions], [row["reference"] for row in predictions], languages
+    )
+    assert result.signatures == expected.pop("signature")
+    assert {"bleu_en", "bleu_zh", "bleu_1_en", "bleu_1_zh"} <= expected.keys()
+    exact, loss = result.metrics.pop("exact_match"), result.metrics.pop("loss")
+    assert result.metrics == pytest.approx(expected)
+    assert 0 <= exact < 0.5 and 0 < loss < 2 * math.log(415)
+    assert f"BLEU {expected['bleu']:.4g}" in printed
+
+
+def test_a_trial_on_the_first_rows_leaves_the_whole_result(score, encoder, build, tmp_path):
+    for flags in ((), ("--limit", "4"), ("--limit", "4"), ("--limit", "9999")):
+        assert score(encoder, build, "--split", "test", *flags)[0] == 0
+    results = load_results(tmp_path / "results")
+    whole = len(load_dataset(str(build), "pairs", split="test"))
+    assert sorted((result.samples, result.settings["limit"] or 0) for result in results) == [
+        (4, 4),
+        (whole, 0),
+        (whole, 9999),
+    ]
+
+
+def test_the_hub(score, trained_encoder, dataset_on_hub, repo_name, build, tmp_path):
+    """What is recorded is the commit that was scored, for a tag too, and whatever the branch holds by now."""
+    from tests.evaluation.small_run import ENCODER
+
+    api = HfApi()
+    api.create_repo(repo_name, repo_type="dataset")
+    api.upload_folder(repo_id=repo_name, repo_type="dataset", folder_path=build, allow_patterns=["*.md", "pairs/*"])
+    api.create_tag(repo_name, repo_type="dataset", tag="v1")
+    commit = api.dataset_info(repo_name).sha
+    smaller = tmp_path / "smaller.parquet"
+    load_dataset(str(build), "pairs", split="test").select(range(3)).to_parquet(smaller)
+    (name,) = (path.name for path in (build / "pairs").glob("test-*"))
+    api.upload_file(repo_id=repo_name, repo_type="dataset", path_or_fileobj=smaller, path_in_repo=f"pairs/{name}")
+    assert score(ENCODER, repo_name, "--split", "test", "--dataset_revision", "v1", "--model_revision", "main")[0] == 0
+    result, _ = written(tmp_path / "results")
+    assert (result.dataset_revision, result.samples) == (commit, 14)
+    assert result.model_revision == api.model_info(ENCODER).sha
+
+
+# ---- what cannot be scored -------------------------------------------------------------------------------------------
+
+
+def test_names_that_stand_for_nothing(refused, encoder, build, tmp_path):
+    assert "org/none: " in refused("org/none", build)
+    assert f"{tmp_path}/none: " in refused(tmp_path / "none", build)
+    assert refused(encoder, "org/none").startswith("--dataset org/none")
+    assert refused(encoder, tmp_path / "none").startswith(f"--dataset {tmp_path}/none: no such folder")
+    assert "no split dev; it has train, validation, test" in refused(encoder, build, "--split", "dev")
+
+
+def test_a_model_of_another_type(refused, tmp_path, build):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    message = f"--model {tmp_path}: a model of type 'bert' cannot be scored; known are siglip, mllama"
+    assert refused(tmp_path, build) == message
+
+
+def test_a_model_without_numbers(refused, tmp_path, encoder, build):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(encoder, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["text_model.head.bias"].fill_(math.nan)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    message = f"--model {folder}: text_embeds row 0 has a value that is not finite (19 such rows)"
+    assert refused(folder, build) == message
+
+
+TURNS = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "Liver."}]
+CHAT = {"images": [], "messages": TURNS, "image_path": "a", "source_dataset": "own", "language": "en"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"language": "fr"}, "config chat: sample 1: language 'fr' is not one of"),
+        ({"messages": [*TURNS, TURNS[0]]}, "config chat: row 1 does not end with a turn of the user and one of"),
+        ({"messages": [TURNS[1]]}, "config chat: row 1 does not end"),
+        ({"messages": [TURNS[0], {"role": "assistant", "content": " "}]}, "sample 1: a reference is ' '"),
+    ],
+)
+def test_chats_that_cannot_be_scored_are_found_before_the_model_is_loaded(refused, decoder, tmp_path, change, words):
+    (tmp_path / "data" / "chat").mkdir(parents=True)
+    Dataset.from_list([CHAT, CHAT | change]).to_parquet(tmp_path / "data" / "chat" / "validation.parquet")
+    (tmp_path / "data" / "README.md").write_text(CONFIG.format("chat"))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text((decoder / "config.json").read_text())  # and no weights
+    assert words in refused(tmp_path / "model", tmp_path / "data")
+
+
+CONFIG = "---\nconfigs:\n- config_name: {0}\n  data_files:\n  - split: validation\n    path: {0}/*.parquet\n---\n"
+
+
+def test_a_dataset_of_another_shape(refused, encoder, tmp_path):
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "README.md").write_text(CONFIG.format("pairs"))
+    Dataset.from_dict({"image": ["a"], "caption": ["b"]}).to_parquet(tmp_path / "pairs" / "validation.parquet")
+    assert refused(encoder, tmp_path) == f"--dataset {tmp_path}, config pairs: no column text, image_path"
+    empty = Dataset.from_dict({"image": ["a"], "text": ["b"], "image_path": ["c"]}).select([])
+    empty.to_parquet(tmp_path / "pairs" / "validation.parquet")
+    assert '"validation" corresponds to no data' in refused(encoder, tmp_path)
+
+
+def test_flags_are_checked_before_anything_is_loaded(score, refused, encoder, tmp_path, capsys):
+    nowhere = tmp_path / "none"
+    message = f"--push_to_hub: {encoder} is a folder; push the model first, then score its repository"
+    assert refused(encoder, nowhere, "--push_to_hub") == message
+    assert refused("org/x", nowhere, "--push_to_hub", "--limit", "3").startswith("--limit: a result on the first rows")
+    assert refused("org/x", nowhere, "--create_pr").startswith("--create_pr: ")
+    (tmp_path / "file").write_text("x")
+    message = refused("org/x", nowhere, "--output_dir", str(tmp_path / "file"))
+    assert message == f"--output_dir {tmp_path}/file: File exists"
+    for flag in ("--limit", "--batch_size", "--max_new_tokens"):
+        for value in ("0", "-1", "x", "1.5"):
+            with pytest.raises(SystemExit) as caught:
+                score("org/x", nowhere, flag, value)
+            assert caught.value.code == 2
+            assert f"argument {flag}: {value} is not a number from 1 on" in capsys.readouterr().err
+
+
+# ---- as a script -----------------------------------------------------------------------------------------------------
+
+
+def test_help_imports_nothing_heavy(run):
+    done = run("python", "-c", HELP)
+    assert done.stdout.count("usage: ") == 3 and done.stdout.count("imported: []\n") == 3
+    for words in ("--model", "--results_dir", "--namespace", "medpairs-evaluate"):
+        assert words in done.stdout
+
+
+def test_it_runs_from_any_folder(run, encoder, build, tmp_path, request):
+    script = request.config.rootpath / "evaluation" / "run_evaluation.py"
+    command = ["python", script, "--model", encoder, "--dataset", build, "--split", "test"]
+    done = run(*command, cwd=tmp_path, env={"PYTHONPATH": None})
+    result, _ = written(tmp_path / "results")
+    assert f"Written to results/{result.file_name}\n" in done.stdout
+    texts = [path.read_text(encoding="utf-8") for path in (tmp_path / "results").iterdir()]
+    assert not any("hf_test" in text for text in (done.stdout, done.stderr, *texts))  # HF_TOKEN is set
+
+    done = run("python", script, "--model", tmp_path, "--dataset", build, cwd=tmp_path, check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path}: ")

@@ -1,0 +1,74 @@
+"""The build command as a process of its own, and the builds that several tests look at."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hub_datasets.build import argument_parser, read_and_check
+from hub_datasets.report import Tally
+from hub_datasets.sample_sources import generate
+from hub_datasets.sources import SOURCES
+from tests.hub_datasets.layouts import four_sources
+
+FLAGS = {source.name: source.flag for source in SOURCES}
+
+
+@dataclass(frozen=True)
+class Build:
+    """A finished build: the folder it wrote, the folders it read by flag, and what it printed."""
+
+    folder: Path
+    sources: dict[str, Path]
+    printed: subprocess.CompletedProcess
+
+
+@pytest.fixture(scope="session")
+def build(run) -> Callable[..., subprocess.CompletedProcess]:
+    """`build({flag: folder}, output, *more flags)`: the command as a user runs it."""
+
+    def command(folders: dict[str, Path], output: Path, *more: str | Path, check: bool = True, **options):
+        words = [word for flag, folder in folders.items() for word in (flag, folder)]
+        command = ("python", "hub_datasets/build.py", *words, "--output_dir", output, *more)
+        return run(*command, check=check, **options)
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory) -> dict[str, Path]:
+    """The smallest synthetic sample, by flag; `planted_faults.json` lies above the folders."""
+    folders = generate(tmp_path_factory.mktemp("sample") / "raw", scale=0.05)
+    return {FLAGS[name]: folder for name, folder in folders.items()}
+
+
+@pytest.fixture(scope="session")
+def built_sample(build, sample, tmp_path_factory) -> Build:
+    output = tmp_path_factory.mktemp("built-sample") / "out"
+    split = ("--val_fraction", "0.2", "--test_fraction", "0.2")
+    return Build(output, sample, build(sample, output, *split))
+
+
+@pytest.fixture(scope="session")
+def built_small(build, tmp_path_factory) -> Build:
+    """A few rows of each source without any fault."""
+    folder = tmp_path_factory.mktemp("small")
+    sources = four_sources(folder / "raw")
+    return Build(folder / "out", sources, build(sources, folder / "out", "--val_fraction", "0.3"))
+
+
+@pytest.fixture
+def check(tmp_path) -> Callable[..., Tally]:
+    """`check(name of the source, folder, *flags)`: reads a source and checks every record, in this process."""
+
+    def read(name: str, folder: Path, *flags: str) -> Tally:
+        options: argparse.Namespace = argument_parser().parse_args(flags)
+        (source,) = (source for source in SOURCES if source.name == name)
+        return read_and_check(source, folder, options)
+
+    return read

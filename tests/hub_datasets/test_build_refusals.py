@@ -1,0 +1,261 @@
+"""Input that cannot be built: one clear message, exit status 2, and nothing on the disk that was not there before."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.hub_datasets.layouts import (
+    csv_text,
+    four_sources,
+    pad_row,
+    picture,
+    png,
+    read_lines,
+    report_row,
+    slake_row,
+    tree,
+    write_files,
+    write_reports,
+    write_slake,
+)
+
+
+@pytest.fixture
+def raw(tmp_path):
+    folder = tmp_path / "raw"
+    four_sources(folder)
+    return folder
+
+
+@pytest.fixture
+def refused(build, tmp_path):
+    """`refused({flag: folder}, *more flags)`: the one message of a build that ends with status 2 and writes nothing."""
+
+    def attempt(folders, *more, output=None, **options) -> str:
+        before = tree(tmp_path)
+        done = build(folders, output or tmp_path / "out", *more, check=False, **options)
+        assert done.returncode == 2, done.stderr
+        errors = [line for line in done.stderr.splitlines() if "error: " in line]
+        assert len(errors) == 1 and "Traceback" not in done.stderr and done.stdout == "", done.stderr
+        assert errors == done.stderr.splitlines() or done.stderr.startswith("usage: ")
+        assert tree(tmp_path) == before
+        return errors[0]
+
+    return attempt
+
+
+def test_a_folder_that_is_not_there(refused, raw, tmp_path):
+    message = refused({"--slake_dir": raw / "slake", "--pad_ufes_dir": tmp_path / "gone"})
+    assert message == f"error: --pad_ufes_dir {tmp_path / 'gone'}: no such folder"
+    file = raw / "pad/metadata.csv"
+    assert refused({"--pad_ufes_dir": file}) == f"error: --pad_ufes_dir {file}: no such folder"
+
+
+@pytest.mark.parametrize("flag", ["--knee_dir", "--pad_ufes_dir", "--slake_dir", "--reports_dir"])
+def test_an_empty_folder(refused, tmp_path, flag):
+    (tmp_path / "empty").mkdir()
+    assert refused({flag: tmp_path / "empty"}) == f"error: {flag} {tmp_path / 'empty'}: the folder is empty"
+
+
+@pytest.mark.parametrize("flag", ["--knee_dir", "--pad_ufes_dir", "--slake_dir", "--reports_dir"])
+def test_a_folder_of_something_else(refused, tmp_path, flag):
+    message = refused({flag: write_files(tmp_path / "other", {"notes.txt": "", "more/1.png": png(1)})})
+    assert str(tmp_path / "other") in message
+
+
+def test_no_source_at_all(refused):
+    message = refused({})
+    assert "--knee_dir, --pad_ufes_dir, --slake_dir, --reports_dir" in message and "sample_sources.py" in message
+
+
+def test_a_table_without_img_id(refused, raw):
+    row = {key: cell for key, cell in pad_row(1).items() if key != "img_id"}
+    write_files(raw, {"pad/metadata.csv": csv_text([row])})
+    message = refused({"--pad_ufes_dir": raw / "pad"})
+    assert "metadata.csv: no column img_id; the columns found are: patient_id, lesion_id" in message
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.999])
+def test_json_that_is_cut_off(refused, raw, share):
+    """The other sources of the build are fine; they are not built either."""
+    path = raw / "slake/train.json"
+    content = path.read_bytes().decode()
+    write_files(raw, {"slake/train.json": content[: int(len(content) * share)]})
+    message = refused({"--pad_ufes_dir": raw / "pad", "--slake_dir": raw / "slake"})
+    assert f"{path}: the file is cut off (" in message and "line 1 column" in message
+
+
+def test_text_of_another_encoding(refused, raw):
+    write_files(raw, {"reports/more.csv": "image,text\n1.png,胸片清晰\n".encode("gbk")})
+    assert "more.csv: not UTF-8" in refused({"--reports_dir": raw / "reports"})
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--slake_directory", "x"], "unrecognized arguments: --slake_directory x"),
+        (["--seed", "1"], "unrecognized arguments: --seed 1"),
+        (["--val_fraction", "half"], "--val_fraction: invalid float value"),
+        (["--val_fraction", "nan"], "--val_fraction and --test_fraction are at least 0"),
+        (["--val_fraction", "-0.1"], "--val_fraction and --test_fraction are at least 0"),
+        (["--test_fraction", "-1"], "--val_fraction and --test_fraction are at least 0"),
+        (["--val_fraction", "0.6", "--test_fraction", "0.4"], "together less than 1"),
+        (["--min_text_chars", "10", "--max_text_chars", "11"], "--max_text_chars leaves room"),
+        (["--min_text_chars", "-1"], "--min_text_chars is at least 0"),
+    ],
+    ids=" ".join,
+)
+def test_flags(refused, raw, flags, words):
+    assert words in refused({"--slake_dir": raw / "slake"}, *flags)
+
+
+def test_an_output_folder_that_is_not_empty(refused, raw, tmp_path):
+    write_files(tmp_path / "out", {"mine.txt": "precious"})
+    message = f"--output_dir {tmp_path / 'out'} exists and is not empty; name another folder or add --overwrite"
+    assert refused({"--slake_dir": raw / "slake"}) == f"error: {message}"
+
+
+def test_an_output_folder_that_is_a_file(refused, raw, tmp_path):
+    write_files(tmp_path, {"out": "precious"})
+    assert "is a file" in refused({"--slake_dir": raw / "slake"})
+    assert "is a file" in refused({"--slake_dir": raw / "slake"}, "--overwrite")
+
+
+@pytest.mark.parametrize("output", ["raw/slake", "raw", "raw/alias", "."])
+def test_an_output_folder_that_holds_a_source(refused, raw, tmp_path, output):
+    """To replace it would be to delete what the build is made from."""
+    (raw / "alias").symlink_to(raw / "slake", target_is_directory=True)
+    message = refused({"--slake_dir": raw / "slake"}, "--overwrite", output=tmp_path / output)
+    assert f"--output_dir {tmp_path / output} holds --slake_dir" in message
+
+
+def test_no_row_that_is_fit(refused, tmp_path):
+    folder = write_reports(tmp_path / "reports", [report_row(0), report_row(1)])
+    shutil.rmtree(folder / "images")
+    message = refused({"--reports_dir": folder})
+    assert "no row was accepted; 2 were rejected, the first is reports.jsonl line 1: no file 'images/0.png'" in message
+    write_files(folder, {"reports.jsonl": ""})
+    assert "no row was accepted; 0 were rejected" in refused({"--reports_dir": folder})
+
+
+def test_no_text_that_fits(refused, tmp_path):
+    slake = write_slake(tmp_path / "slake", train=[slake_row(0, 0, "Question?", "Yes")])
+    assert "no text of a pair lies between" in refused({"--slake_dir": slake}, "--max_text_chars", "10")
+
+
+# --- The machine's own errors
+
+
+def test_an_output_folder_that_cannot_be_made(refused, raw, tmp_path):
+    message = refused({"--slake_dir": raw / "slake"}, output=raw / "pad/metadata.csv/out")
+    assert message.startswith("error: [Errno ") and str(raw / "pad/metadata.csv") in message
+
+
+@pytest.mark.parametrize("kilobytes", [1, 60])
+def test_a_disk_that_is_full(build, raw, tmp_path, run, kilobytes):
+    """The rejections do not fit, or the Parquet files do not."""
+    names = {f"images/{n}.png": picture(n, size=(120, 120)) for n in range(4)}
+    for name, image in names.items():
+        image.save(raw / "reports" / name)
+    before = tree(tmp_path)
+    command = f"ulimit -f {kilobytes}; exec {sys.executable} hub_datasets/build.py --reports_dir {raw}/reports"
+    done = run("bash", "-c", f"{command} --output_dir {tmp_path}/out", check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert "File too large" in error
+    assert ("Parquet" in error) == (kilobytes == 60)
+    assert tree(tmp_path) == before and not (tmp_path / "out").exists()
+
+
+def without_privileges() -> list[str]:
+    """What to put before a command so that permissions hold for it, even where root runs the tests."""
+    if os.geteuid() != 0:
+        return []
+    if not shutil.which("setpriv"):
+        pytest.skip("root may read everything, and setpriv is not here")
+    dropped = "-dac_override,-dac_read_search"
+    return ["setpriv", f"--bounding-set={dropped}", f"--inh-caps={dropped}"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "place"),
+    [
+        ("--knee_dir", "knee/MedicalExpert-I"),
+        ("--knee_dir", "knee"),
+        ("--slake_dir", "slake/train.json"),
+        ("--pad_ufes_dir", "pad/metadata.csv"),
+        ("--reports_dir", "reports"),
+    ],
+)
+def test_what_may_not_be_read_is_not_passed_over(run, raw, tmp_path, flag, place):
+    folder, command = raw / place.partition("/")[0], without_privileges()
+    (raw / place).chmod(0)
+    command += [sys.executable, "hub_datasets/build.py", flag, folder, "--output_dir", tmp_path / "out"]
+    done = run(*command, check=False)
+    (raw / place).chmod(0o700)
+    assert done.returncode == 2 and not (tmp_path / "out").exists()
+    assert done.stderr == f"error: [Errno 13] Permission denied: {str(raw / place)!r}\n"
+
+
+def test_images_that_may_not_be_read_are_rejected_by_name(run, raw, tmp_path):
+    command, folders = without_privileges(), (raw / "slake/imgs/xmlab0", raw / "slake/imgs/xmlab1/source.jpg")
+    for place in folders:
+        place.chmod(0)
+    command += [sys.executable, "hub_datasets/build.py", "--slake_dir", raw / "slake", "--output_dir", tmp_path / "out"]
+    run(*command)
+    for place in folders:
+        place.chmod(0o700)
+    rejections = read_lines(tmp_path / "out/rejections.jsonl")
+    assert len(rejections) == 8 and {rejection["code"] for rejection in rejections} == {"image_unreadable"}
+    assert all("cannot be read: Permission denied" in rejection["message"] for rejection in rejections)
+
+
+# --- The command itself
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, hub_datasets.build as b; b.main(['--help'])"
+        "if len(sys.argv) > 1 else print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"datasets", "numpy", "pandas", "pyarrow", "torch", "transformers", "huggingface_hub", "evaluate", "jinja2"}
+    assert "hub_datasets" in loaded and not heavy & set(loaded)
+    shown = subprocess.run([*command, "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    flags = ("--knee_dir", "--pad_ufes_dir", "--slake_dir", "--reports_dir", "--output_dir", "--push_to_hub", "(0.05)")
+    assert all(flag in shown for flag in flags)
+
+
+def test_the_script_finds_the_project_from_anywhere(raw, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, ROOT / "hub_datasets/build.py", "--slake_dir", "raw/slake", "--output_dir", "a/b/out"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert json.loads((tmp_path / "a/b/out/report.json").read_text())["sources"]["slake"]["accepted"] == 12
+
+
+def test_overwrite_replaces_all_of_an_earlier_build(build, raw, tmp_path):
+    write_files(tmp_path / "out", {"pairs/train-00007-of-00008.parquet": "old", "notes.txt": "old"})
+    build({"--slake_dir": raw / "slake"}, tmp_path / "out", "--overwrite")
+    build({"--slake_dir": raw / "slake"}, tmp_path / "fresh")
+    assert tree(tmp_path / "out") == tree(tmp_path / "fresh")
+    assert {path.name for path in tmp_path.iterdir()} == {"raw", "out", "fresh"}
+
+
+@pytest.mark.parametrize("place", ["linked", "."])
+def test_an_empty_output_folder_is_filled_where_it_is(raw, tmp_path, place):
+    """Behind a link, which stays; and as the folder that the command is called in."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "linked").symlink_to("empty", target_is_directory=True)
+    here = tmp_path / "empty" if place == "." else tmp_path
+    command = [sys.executable, ROOT / "hub_datasets/build.py", "--slake_dir", raw / "slake", "--output_dir", place]
+    subprocess.run(command, cwd=here, check=True, capture_output=True)
+    assert (tmp_path / "linked").is_symlink() and (tmp_path / "empty/report.json").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"raw", "empty", "linked"}

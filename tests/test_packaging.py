@@ -1,0 +1,72 @@
+"""What `pip install` gives a user: the five folders, their templates, the commands; no tests, no Hub."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.readme import ROOT
+
+COMMANDS = ("build", "train-encoder", "train-decoder", "evaluate", "leaderboard")
+
+
+@pytest.fixture(scope="module")
+def wheel(run, clone, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    words = ("--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", folder)
+    run("python", "-m", "pip", "wheel", clone, *words)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(run, wheel, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("installed")
+    run("python", "-m", "pip", "install", "--no-deps", "--quiet", "--target", folder, wheel)
+    return folder
+
+
+def test_it_holds_the_five_folders_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    folders = {name.split("/")[0] for name in names if ".dist-info" not in name}
+    assert folders == {"hub_datasets", "modeling", "trainers", "evaluation", "model_cards"}
+
+
+def test_every_file_that_the_code_reads_is_in_it(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder, patterns in {
+        "model_cards/templates": ["*"],
+        "trainers": ["*.jinja"],
+        "evaluation": ["*/README.md", "*/requirements.txt", "*/app.py"],
+    }.items():
+        files = [path for pattern in patterns for path in (ROOT / folder).glob(pattern) if path.is_file()]
+        assert files
+        for path in files:
+            assert path.relative_to(ROOT).as_posix() in names, path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_console_commands_answer(command, installed, run, tmp_path):
+    script = installed / "bin" / f"medpairs-{command}"
+    process = run(sys.executable, script, "--help", cwd=tmp_path, env={"PYTHONPATH": str(installed)})
+    assert f"medpairs-{command}" in process.stdout
+
+
+def test_an_installed_build_works_outside_the_repository(installed, run, tmp_path):
+    environment = {"PYTHONPATH": str(installed)}
+    run(
+        "python",
+        "-m",
+        "hub_datasets.sample_sources",
+        "--output_dir",
+        "raw",
+        "--scale",
+        "0.05",
+        cwd=tmp_path,
+        env=environment,
+    )
+    words = ("--slake_dir", "raw/slake", "--output_dir", "data", "--val_fraction", "0.3")
+    run(sys.executable, installed / "bin" / "medpairs-build", *words, cwd=tmp_path, env=environment)
+    assert "slake" in (tmp_path / "data" / "README.md").read_text(encoding="utf-8")
