@@ -96,16 +96,26 @@ def licence(base_model: str) -> str:
 
 
 def curve(history: list[dict], rows: int = 12) -> list[dict]:
-    """At most `rows` entries of the log, evenly spread, with the losses of training and evaluation by update."""
-    by_step: dict[int, dict] = {}
-    for entry in history:
-        values = {name: entry[name] for name in ("loss", "eval_loss", "learning_rate") if name in entry}
-        if values:
-            by_step.setdefault(entry["step"], {"step": entry["step"], "epoch": entry["epoch"]}).update(values)
-    entries = [by_step[step] for step in sorted(by_step)]
+    """At most `rows` updates of the log, evenly spread, with the losses of training and evaluation."""
+    entries = losses_by_update(history)
     if len(entries) <= rows:
         return entries
     return [entries[round(index * (len(entries) - 1) / (rows - 1))] for index in range(rows)]
+
+
+def losses_by_update(history: list[dict]) -> list[dict]:
+    """The updates at which a loss was logged, in order: `step`, `epoch`, and `loss` or `eval_loss` or both.
+
+    The first evaluation after an update is the one of that update. The log may hold another after the last: that of
+    the best checkpoint, which is from an earlier update.
+    """
+    by_step: dict[int, dict] = {}
+    for entry in history:
+        losses = {name: entry[name] for name in ("loss", "eval_loss") if name in entry}
+        if losses:
+            step = by_step.setdefault(entry["step"], {"step": entry["step"], "epoch": entry["epoch"]})
+            by_step[entry["step"]] = losses | step
+    return [by_step[step] for step in sorted(by_step)]
 
 
 def read_samples(path: Path) -> list[dict]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from model_cards.model_card import SUMMARY
+from model_cards.model_card import SUMMARY, losses_by_update
 from model_cards.rendering import environment
 from model_cards.results import NAMES, slug, write_text
 
@@ -129,7 +129,7 @@ def spread(rows: list, count: int = SHOWN_ROWS) -> list:
 def curve_svg(history: list[dict], width: int = 640, height: int = 220) -> dict:
     """The losses of a training as the parts of an SVG: polylines of training and evaluation, and the axes' ends."""
     series = {
-        name: [(entry["step"], entry[name]) for entry in history if is_measured(entry.get(name))]
+        name: [(entry["step"], entry[name]) for entry in losses_by_update(history) if is_measured(entry.get(name))]
         for name in ("loss", "eval_loss")
     }
     points = [point for line in series.values() for point in line]

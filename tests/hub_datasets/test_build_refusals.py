@@ -110,7 +110,7 @@ def test_text_of_another_encoding(refused, raw):
         (["--min_text_chars", "10", "--max_text_chars", "11"], "--max_text_chars leaves room"),
         (["--min_text_chars", "-1"], "--min_text_chars is at least 0"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_flags(refused, raw, flags, words):
     assert words in refused({"--slake_dir": raw / "slake"}, *flags)

@@ -275,6 +275,14 @@ def test_a_long_curve_is_thinned_out_and_keeps_its_ends():
     assert curve([{"train_runtime": 1.0, "step": 1, "epoch": 1.0}]) == []
 
 
+def test_the_evaluation_of_the_best_checkpoint_is_not_that_of_the_last_update():
+    """It is logged under the number of the last update, and after that one's own."""
+    last = [{"loss": 2.7, "step": 360, "epoch": 40.0}, {"eval_loss": 5.91, "step": 360, "epoch": 40.0}]
+    entries = curve([{"loss": 9.0, "step": 9, "epoch": 1.0}, *last, {"eval_loss": 5.46, "step": 360, "epoch": 40.0}])
+    assert entries[-1] == {"step": 360, "epoch": 40.0, "loss": 2.7, "eval_loss": 5.91}
+    assert len(entries) == 2
+
+
 def test_a_loss_that_is_no_number_is_a_dash(card_of):
     history = [{"loss": None, "step": 1, "epoch": 0.5}, {"loss": math.nan, "step": 2, "epoch": 1.0}]
     rows = tables(card_of("encoder", {"history": history}))[-1]

@@ -248,6 +248,8 @@ def test_a_curve():
     curve = curve_svg(HISTORY, width=100, height=80)
     assert curve["lines"] == {"loss": "50.0,0.0 100.0,60.0", "eval_loss": "100.0,20.0"}
     assert (curve["top"], curve["last"], curve["ends"]) == (8.0, 20, {"loss": 2.0, "eval_loss": 6.0})
+    best = {"eval_loss": 4.0, "step": 20, "epoch": 1.0}  # of the best checkpoint, logged when all is over
+    assert curve_svg([*HISTORY, best], width=100, height=80) == curve
 
 
 @pytest.mark.parametrize("lost", [None, math.nan, math.inf])
