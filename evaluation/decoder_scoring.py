@@ -13,9 +13,17 @@ IGNORED = -100
 
 
 def to_conversation(row: dict) -> list[dict]:
-    """A row of the config `chat` as a chat template wants it: the images stand before the first question."""
+    """A row of the config `chat` as a chat template wants it: the images stand before the first question.
+
+    Llama's control tokens (`<|image|>`, `<|eot_id|>`) are words like any other where they stand in a text: taken for
+    tokens, they would end a turn or ask for an image that is not there.
+    """
     images = [{"type": "image", "image": image.convert("RGB")} for image in row["images"]]
-    turns = [{"role": turn["role"], "content": [{"type": "text", "text": turn["content"]}]} for turn in row["messages"]]
+    texts = [turn["content"].replace("<|", "< |") for turn in row["messages"]]
+    turns = [
+        {"role": turn["role"], "content": [{"type": "text", "text": text}]}
+        for turn, text in zip(row["messages"], texts, strict=True)
+    ]
     first_user = next(turn for turn in turns if turn["role"] == "user")
     first_user["content"] = images + first_user["content"]
     return turns

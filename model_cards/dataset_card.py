@@ -31,7 +31,7 @@ def write_dataset_card(folder: Path, report: dict, infos: dict) -> None:
         size_categories=[size_category(sum(report["splits"]["chat"].values()))],
         task_categories=["image-text-to-text", "visual-question-answering", "zero-shot-image-classification"],
         tags=["medical", "image-text", "medpairs", *(["synthetic"] if synthetic else [])],
-        configs=[config_yaml(config, report["splits"][config], default=config == "pairs") for config in infos],
+        configs=[config_yaml(config, report, default=config == "pairs") for config in infos],
     )
     for config, info in infos.items():
         info.download_size = sum(path.stat().st_size for path in (folder / config).glob("*.parquet"))
@@ -40,10 +40,15 @@ def write_dataset_card(folder: Path, report: dict, infos: dict) -> None:
     card.save(folder / "README.md")
 
 
-def config_yaml(config: str, splits: dict[str, int], default: bool) -> dict:
-    """The part of the card's YAML that says which files make up a config."""
-    files = [{"split": split, "path": f"{config}/{split}-*.parquet"} for split in splits]
-    return {"config_name": config, "data_files": files, **({"default": True} if default else {})}
+def config_yaml(config: str, report: dict, default: bool) -> dict:
+    """The part of the card's YAML that says which files make up a config.
+
+    `load_dataset` finds the cache of a folder by the folder's last name and this YAML alone, not by the files: without
+    the fingerprint it would hand out the rows of an earlier build, or of another folder of the same name.
+    """
+    files = [{"split": split, "path": f"{config}/{split}-*.parquet"} for split in report["splits"][config]]
+    content = {"config_name": config, "data_files": files, "description": f"fingerprint {report['fingerprint']}"}
+    return content | ({"default": True} if default else {})
 
 
 def size_category(rows: int) -> str:

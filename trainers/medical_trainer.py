@@ -13,7 +13,7 @@ from typing import Any
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
-from evaluation.loading import InputError, dataset_revision
+from evaluation.loading import InputError
 from model_cards.model_card import SUMMARY, write_model_card
 from model_cards.results import PACKAGES, EvaluationResult, write_json
 from trainers.arguments import CHECKPOINT, DataArguments, MedicalTrainingArguments
@@ -95,7 +95,7 @@ class MedicalTrainer(Trainer):
             "updates": self.state.global_step,
             "best_metric": self.state.best_metric,
             "best_step": self.state.best_global_step,
-            "history": self.state.log_history,
+            "history": list(self.state.log_history),  # a copy: the evaluation of the final model is no part of it
             "device": str(self.args.device),
             "versions": versions(),
         }
@@ -123,7 +123,7 @@ def without_evaluation(args: MedicalTrainingArguments, split: str) -> None:
 
 
 def evaluation_result(
-    trainer: MedicalTrainer, name: str, task: str, config: str, data: DataArguments
+    trainer: MedicalTrainer, name: str, task: str, config: str, data: DataArguments, revision: str
 ) -> EvaluationResult | None:
     """Evaluates the final model on the evaluation split, if there is one."""
     if trainer.eval_dataset is None:
@@ -137,7 +137,7 @@ def evaluation_result(
         dataset=data.dataset,
         dataset_config=config,
         dataset_split=data.eval_split,
-        dataset_revision=dataset_revision(data.dataset, data.dataset_revision),
+        dataset_revision=revision,
         samples=len(trainer.eval_dataset),
         metrics={key: value for key, value in metrics.items() if key not in timing},
     )

@@ -41,14 +41,14 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
     from transformers import set_seed
 
     from evaluation.loading import dataset_revision, load_splits
-    from model_cards.results import GENERATION
+    from model_cards.results import GENERATION, is_commit
     from trainers.decoder_collator import DecoderCollator
     from trainers.decoder_trainer import DecoderTrainer, add_adapters, merged
     from trainers.medical_trainer import evaluation_result, finish, prepare_output, repository_name, without_evaluation
 
-    splits = load_splits(
-        arguments.dataset, "chat", [arguments.train_split, arguments.eval_split], arguments.dataset_revision
-    )
+    revision = dataset_revision(arguments.dataset, arguments.dataset_revision)
+    commit = revision if is_commit(revision) else None  # what is recorded is what is read
+    splits = load_splits(arguments.dataset, "chat", [arguments.train_split, arguments.eval_split], commit)
     if arguments.eval_split not in splits:
         without_evaluation(training, arguments.eval_split)
     name = repository_name(training)
@@ -73,12 +73,12 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
         base_model="" if arguments.tiny else arguments.model_name_or_path,
         dataset=arguments.dataset,
         dataset_config="chat",
-        dataset_revision=dataset_revision(arguments.dataset, arguments.dataset_revision),
+        dataset_revision=revision,
         rows={split: len(rows) for split, rows in splits.items()},
         train_scope=arguments.train_scope,
         **({"lora": f"r {arguments.lora_r}, alpha {arguments.lora_alpha}"} if arguments.train_scope == "lora" else {}),
     )
-    result = evaluation_result(trainer, name, GENERATION, "chat", arguments)
+    result = evaluation_result(trainer, name, GENERATION, "chat", arguments, revision)
     model = merged(trainer.accelerator.unwrap_model(trainer.model))
     if trainer.is_world_process_zero():
         model.save_pretrained(folder)

@@ -39,14 +39,14 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
     from transformers import set_seed
 
     from evaluation.loading import dataset_revision, load_splits
-    from model_cards.results import RETRIEVAL
+    from model_cards.results import RETRIEVAL, is_commit
     from trainers.encoder_collator import EncoderCollator
     from trainers.encoder_trainer import EncoderTrainer
     from trainers.medical_trainer import evaluation_result, finish, prepare_output, repository_name, without_evaluation
 
-    splits = load_splits(
-        arguments.dataset, "pairs", [arguments.train_split, arguments.eval_split], arguments.dataset_revision
-    )
+    revision = dataset_revision(arguments.dataset, arguments.dataset_revision)
+    commit = revision if is_commit(revision) else None  # what is recorded is what is read
+    splits = load_splits(arguments.dataset, "pairs", [arguments.train_split, arguments.eval_split], commit)
     if arguments.eval_split not in splits:
         without_evaluation(training, arguments.eval_split)
     name = repository_name(training)
@@ -69,12 +69,12 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
         base_model="" if arguments.tiny else arguments.model_name_or_path,
         dataset=arguments.dataset,
         dataset_config="pairs",
-        dataset_revision=dataset_revision(arguments.dataset, arguments.dataset_revision),
+        dataset_revision=revision,
         rows={split: len(rows) for split, rows in splits.items()},
         contrastive_loss=arguments.contrastive_loss,
         positives=arguments.positives,
     )
-    result = evaluation_result(trainer, name, RETRIEVAL, "pairs", arguments)
+    result = evaluation_result(trainer, name, RETRIEVAL, "pairs", arguments, revision)
     finish(trainer, name, summary, result)
 
 
