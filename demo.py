@@ -144,6 +144,7 @@ def hub() -> Iterator[dict[str, str]]:
             "HF_HOME": str((OUT / "hf_home").resolve()),
             "HF_HUB_DISABLE_XET": "1",  # the server stores files by LFS
             "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         }
     finally:
         server.terminate()
