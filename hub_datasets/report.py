@@ -1,4 +1,4 @@
-"""What was read, and what became of it: the tally of each source, `report.json` and `rejections.jsonl`.
+"""What was read, and what became of it: `report.json`, `rejections.jsonl` and `review.jsonl`.
 
 Every number that the dataset card shows comes from the report.
 """
@@ -6,109 +6,177 @@ Every number that the dataset card shows comes from the report.
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from hub_datasets.schema import Ignored, RawRecord, Rejection, Source
-from hub_datasets.validation import CheckedImage
+from hub_datasets.catalogue import Catalogue
+from hub_datasets.decisions import Decisions
+from hub_datasets.schema import CONFIGS, SPLITS, Ignored
 
-# `sample_sources.py` leaves this file in the folders it makes, so that a card can say that the data is synthetic.
-SYNTHETIC_MARK = "SYNTHETIC.txt"
-
-
-@dataclass(slots=True)
-class Accepted:
-    """A record that passed every check, with what the checks and the grouping found out."""
-
-    record: RawRecord
-    image: CheckedImage
-    group_id: str = ""
-    split: str = ""
+COUNTED = {  # the columns whose values are counted, by config
+    "pairs": ("source_dataset", "language", "category", "license"),
+    "chat": ("source_dataset", "language", "category", "license", "template_id", "answer_type"),
+}
+EXAMPLES = 3  # rejections that the report shows for each reason
+IGNORED = 100  # passed-over files that it names for each source
 
 
-@dataclass(slots=True)
-class Tally:
-    """What became of everything that was read from one source."""
+class RowStatistics:
+    """Counts rows as they are written: by split, by the values of some columns, and by the length of their texts."""
 
-    source: Source
-    folder: Path
-    read: int = 0
-    accepted: list[Accepted] = field(default_factory=list)
-    rejections: list[Rejection] = field(default_factory=list)
-    ignored: list[Ignored] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.rows: Counter[tuple[str, str]] = Counter()
+        self.values: Counter[tuple[str, str, str, str]] = Counter()
+        self.lengths: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+
+    def add(self, config: str, split: str, columns: dict[str, Any]) -> None:
+        self.rows[config, split] += 1
+        for column in COUNTED[config]:
+            if columns[column]:
+                self.values[config, column, columns[column], split] += 1
+        if config == "pairs":
+            said = len(columns["text"])
+        else:
+            said = sum(len(turn["content"]) for turn in columns["messages"] if turn["role"] == "assistant")
+        self.lengths[config, columns["language"]][said] += 1
+
+    def splits(self) -> dict[str, dict[str, int]]:
+        """Rows by config and split."""
+        found = {config: {split: self.rows[config, split] for split in SPLITS} for config in CONFIGS}
+        return {config: {split: rows for split, rows in parts.items() if rows} for config, parts in found.items()}
+
+    def rows_by(self) -> dict[str, dict[str, dict[str, dict[str, int]]]]:
+        """Rows by config, column, value and split."""
+        counts: dict = {config: {column: {} for column in COUNTED[config]} for config in CONFIGS}
+        for (config, column, value, split), number in sorted(self.values.items()):
+            counts[config][column].setdefault(value, {})[split] = number
+        return counts
+
+    def texts(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Characters of the texts of `pairs` and the answers of `chat`, by config and language."""
+        found: dict = {config: {} for config in CONFIGS}
+        for (config, language), lengths in sorted(self.lengths.items()):
+            found[config][language] = spread(lengths) | {"histogram": histogram(lengths)}
+        return found
 
 
-def make_report(tallies: list[Tally], rows: dict[str, dict[str, list[dict]]], settings: dict, fingerprint: str) -> dict:
-    """The content of `report.json`.
-
-    Args:
-        rows: by config and split.
-        settings: the flags that decide which rows are accepted and where they go.
-        fingerprint: of all rows, see `rows.fingerprint`.
-    """
-    splits = {config: {split: len(part) for split, part in by_split.items()} for config, by_split in rows.items()}
-    return {
-        "sources": {tally.source.name: source_report(tally) for tally in tallies},
-        "splits": splits,
-        "rows_by": {config: count_by(by_split) for config, by_split in rows.items()},
-        "groups": count_groups(tallies),
-        "settings": settings,
-        "fingerprint": fingerprint,
-    }
+def spread(values: Counter[int]) -> dict[str, int]:
+    """The smallest, the middle and the largest of counted values."""
+    half, seen = (values.total() - 1) // 2, 0
+    for value in sorted(values):
+        seen += values[value]
+        if seen > half:
+            return {"min": min(values), "median": value, "max": max(values)}
+    return {"min": 0, "median": 0, "max": 0}
 
 
-def source_report(tally: Tally) -> dict:
+def histogram(values: Counter[int], bins: int = 20) -> list[list[int]]:
+    """`[low, high, number]` of bins of one width, from the smallest to the largest value; high is not in its bin."""
+    low = min(values)
+    width = max(1, -(-(max(values) + 1 - low) // bins))
+    numbers: Counter[int] = Counter()
+    for value, number in values.items():
+        numbers[(value - low) // width] += number
+    return [[low + width * n, low + width * (n + 1), numbers[n]] for n in range(max(numbers) + 1)]
+
+
+def source_report(decisions: Decisions, number: int, left_out: Iterable[Ignored]) -> dict[str, Any]:
     """One source: how many were read, accepted and rejected. Raises AssertionError if one of them got lost."""
-    rejected = Counter(str(rejection.code) for rejection in tally.rejections)
-    if len(tally.accepted) + rejected.total() != tally.read:
-        raise AssertionError(f"{tally.source.name}: accepted and rejected do not add up to the records read")
+    stage = decisions.stages[number]
+    catalogue = Catalogue(stage.catalogue)
+    read = catalogue.count_read()
+    passed_over = [f"{item}: {why}" for item, why in catalogue.ignored()]
+    passed_over += [f"{one.item}: {one.why}" for one in left_out if one.source == stage.source.name]
+    catalogue.close()
+    rejected: Counter[str] = Counter()
+    examples: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for rejection in decisions.rejections(number):
+        rejected[rejection.code] += 1
+        if len(examples[rejection.code]) < EXAMPLES:
+            examples[rejection.code].append({"item": rejection.item, "message": rejection.message})
+    accepted = decisions.count("accepted", number)
+    if accepted + rejected.total() != read:
+        raise AssertionError(f"{stage.source.name}: accepted and rejected do not add up to the records read")
+    query = "SELECT count(DISTINCT pixels) FROM accepted WHERE source = ?"
     return {
-        "title": tally.source.title,
-        "homepage": tally.source.homepage,
-        "licence": tally.source.licence,
-        "citation": tally.source.citation,
-        "synthetic": (tally.folder / SYNTHETIC_MARK).exists(),
-        "read": tally.read,
-        "accepted": len(tally.accepted),
-        "rejected": dict(sorted(rejected.items())),
-        "images": len({accepted.image.sha256 for accepted in tally.accepted}),
-        "ignored": [f"{ignored.item}: {ignored.why}" for ignored in tally.ignored],
+        "kind": stage.source.kind,
+        "title": stage.source.title,
+        "homepage": stage.source.homepage,
+        "licence": stage.source.licence,
+        "redistributable": stage.source.redistributable,
+        "citation": stage.source.citation,
+        "synthetic": stage.synthetic,
+        "read": read,
+        "accepted": accepted,
+        "rejected": {str(code): rejected[code] for code in sorted(rejected)},
+        "examples": {str(code): examples[code] for code in sorted(examples)},
+        "images": decisions.database.execute(query, (number,)).fetchone()[0],
+        "ignored": passed_over[:IGNORED],
+        "ignored_count": len(passed_over),
     }
 
 
-def count_by(by_split: dict[str, list[dict]]) -> dict[str, dict[str, dict[str, int]]]:
-    """Rows by the value of a column: `{column: {value: {split: rows}}}`."""
-    counts: dict[str, dict[str, dict[str, int]]] = {}
-    for column in ("source_dataset", "language", "category"):
-        counted = Counter((row[column], split) for split, part in by_split.items() for row in part)
-        counts[column] = {value: {} for value, _ in sorted(counted)}
-        for (value, split), number in sorted(counted.items()):
-            counts[column][value][split] = number
-    return counts
+def image_report(decisions: Decisions) -> dict[str, Any]:
+    """The distinct pictures that were accepted: how many, their formats and sizes, and what was done to them."""
+    columns = ("format", "width", "height", "length", "window", "stripped")
+    formats, widths, heights, stripped = (Counter() for _ in range(4))
+    count = total = windowed = 0
+    query = f"SELECT {', '.join(columns)} FROM accepted GROUP BY first_key"  # noqa: S608 (names from above)
+    for format, width, height, length, window, removed in decisions.database.execute(query):
+        count += 1
+        total += length
+        windowed += bool(window)
+        formats[format] += 1
+        widths[width] += 1
+        heights[height] += 1
+        stripped.update(json.loads(removed))
+    sizes = {"width": spread(widths), "height": spread(heights)}
+    found = {"count": count, "bytes": total, "formats": dict(sorted(formats.items())), **sizes}
+    return found | {"windowed": windowed, "stripped": dict(sorted(stripped.items()))}
 
 
-def count_groups(tallies: Iterable[Tally]) -> dict[str, int]:
-    """The number of groups in each split."""
-    pairs = {(accepted.group_id, accepted.split) for tally in tallies for accepted in tally.accepted}
-    return dict(sorted(Counter(split for _, split in pairs).items()))
-
-
-def write_rejections(path: Path, tallies: Iterable[Tally]) -> None:
-    """One JSON a line for each rejection, in the order in which they were met."""
+def write_rejections(path: Path, decisions: Decisions) -> None:
+    """One JSON a line for each rejection, in the order in which the records were read."""
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:  # a name may not be UTF-8
-        for tally in tallies:
-            for rejection in tally.rejections:
+        for number in range(len(decisions.stages)):
+            for rejection in decisions.rejections(number):
                 file.write(json.dumps(asdict(rejection), ensure_ascii=False) + "\n")
 
 
-def summary(report: dict) -> str:
-    """The report as a few lines to read: one a source, one a config."""
+def write_review(path: Path, decisions: Decisions, ocr: bool) -> dict[str, Any]:
+    """One JSON a line for everything that a person should look at before the data is shared; returns the counts.
+
+    Flags of rejected records are among them: their files are still in the source's folder.
+    """
+    kinds: Counter[str] = Counter()
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        for stage in decisions.stages:
+            catalogue = Catalogue(stage.catalogue)
+            for item, where, kind, detail in catalogue.flags():
+                kinds[kind] += 1
+                line = {"source": stage.source.name, "item": item, "in": where, "kind": kind, "detail": detail}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            catalogue.close()
+    return {"rows": kinds.total(), "flags": dict(sorted(kinds.items())), "file": path.name, "ocr": ocr}
+
+
+def duplicate_report(decisions: Decisions, near: dict[str, int]) -> dict[str, Any]:
+    """Rejected copies by source, and what was found of near-duplicates."""
+    query = """SELECT source, count(*) FROM rejections WHERE code IN ('duplicate_image', 'duplicate_row')
+        GROUP BY source ORDER BY source"""
+    names = [stage.source.name for stage in decisions.stages]
+    return {"exact": {names[n]: count for n, count in decisions.database.execute(query)}, "near": near}
+
+
+def summary(report: dict[str, Any]) -> str:
+    """The report as a few lines to read: one a source, one a config, and what else a person should know."""
     lines = []
     for name, counts in report["sources"].items():
         reasons = ", ".join(f"{code} {number:,}" for code, number in counts["rejected"].items())
-        ignored = len(counts["ignored"])
+        ignored = counts["ignored_count"]
         lines.append(
             f"{name}: read {counts['read']:,}, accepted {counts['accepted']:,}"
             + f" ({reasons})" * bool(reasons)
@@ -116,4 +184,20 @@ def summary(report: dict) -> str:
         )
     for config, splits in report["splits"].items():
         lines.append(f"{config}: " + ", ".join(f"{split} {rows:,}" for split, rows in splits.items()))
+    near = report["duplicates"]["near"]
+    if near["clusters"]:
+        lines.append(f"near-duplicates: {near['images']:,} images in {near['clusters']:,} clusters, kept together")
+    for gap in report["coverage"]:
+        place = f"{gap['source']} ({gap['language']})"
+        lines.append(f"no rows of {place} in {', '.join(gap['missing'])}: {gap['why']} ({gap['groups']:,})")
+    for kind, number in report["leakage"]["leaks"].items():
+        if number:
+            lines.append(f"LEAK: {number:,} {kind.replace('_', ' ')} in more than one split")
+    for name, leak in report["leakage"]["official"].items():
+        if leak["images_in_several_files"]:
+            several, images = leak["images_in_several_files"], leak["images"]
+            lines.append(f"{name}: its official splits share {several:,} of {images:,} images")
+    if flags := report["review"]["flags"]:
+        kinds = ", ".join(f"{kind} {number:,}" for kind, number in flags.items())
+        lines.append(f"to review before sharing ({report['review']['file']}): {kinds}")
     return "\n".join(lines)

@@ -1,130 +1,175 @@
-"""Accepted records become the rows of the two configs."""
+"""Accepted records become the rows of the two configs: lines of JSON that say where the bytes of their images are."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
+from array import array
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from hub_datasets import chat
-from hub_datasets.report import Accepted, Tally
-from hub_datasets.schema import SPLITS, Ignored
+from hub_datasets import chat, storage
+from hub_datasets.decisions import ONE_CONVERSATION, ONE_IMAGE, Accepted, Decisions
+from hub_datasets.report import RowStatistics
+from hub_datasets.schema import CONFIGS, SPLITS, Ignored
+from hub_datasets.staging import TextSettings
 from hub_datasets.validation import check_text
 
+SYNTHETIC_LICENCE = "Apache-2.0"  # that of the program which draws them
 
-def make_rows(tallies: list[Tally], min_text_chars: int, max_text_chars: int) -> dict[str, dict[str, list[dict]]]:
-    """The rows of both configs by split, in the order of the sources; a split without rows is left out.
 
-    A row has the columns of its config except for the image; `image_file` is the image's path on this machine and
-    `image_sha256` the hash of its bytes.
+@dataclass(slots=True)
+class RowFile:
+    """The rows of one config and split, one JSON a line.
+
+    Attributes:
+        ends: where each line ends, in bytes.
+        sizes: bytes of each row with its images.
     """
-    made = {
-        "pairs": (pair for tally in tallies for pair in pair_rows(tally, min_text_chars, max_text_chars)),
-        "chat": (pair for tally in tallies for pair in chat_rows(tally)),
+
+    path: Path
+    ends: array = field(default_factory=lambda: array("q"))
+    sizes: array = field(default_factory=lambda: array("q"))
+
+
+@dataclass(slots=True)
+class Written:
+    """What `write_rows` wrote: the files by config and split, a fingerprint of all rows, and captions left out."""
+
+    files: dict[str, dict[str, RowFile]]
+    fingerprint: str
+    left_out: list[Ignored]
+
+
+def write_rows(
+    decisions: Decisions, folder: Path, texts: TextSettings, system_prompt: str, statistics: RowStatistics
+) -> Written:
+    """Writes `{config}-{split}.jsonl` to `folder`, in the order of the sources; a split without rows gets none.
+
+    A line holds `columns`, those of the config but for the images; `images`: file, offset, length and name of each; and
+    `paths`: theirs below the source's folder.
+    """
+    digest = hashlib.sha256()
+    files: dict[str, dict[str, RowFile]] = {}
+    left_out: list[Ignored] = []
+    makers = {
+        "pairs": lambda number: pair_rows(decisions, number, texts, left_out),
+        "chat": lambda number: chat_rows(decisions, number, system_prompt),
     }
-    rows: dict[str, dict[str, list[dict]]] = {}
-    for config, pairs in made.items():
-        by_split: dict[str, list[dict]] = {split: [] for split in SPLITS}
-        for split, row in pairs:
-            by_split[split].append(row)
-        rows[config] = {split: part for split, part in by_split.items() if part}
-    return rows
+    with ExitStack() as stack:
+        for config in CONFIGS:
+            files[config] = {split: RowFile(folder / f"{config}-{split}.jsonl") for split in SPLITS}
+            opened = {split: stack.enter_context(file.path.open("wb")) for split, file in files[config].items()}
+            for number in range(len(decisions.stages)):
+                for split, columns, images in makers[config](number):
+                    places = [image_place(accepted) for accepted in images]
+                    paths = [accepted.record.image for accepted in images]
+                    line = json.dumps({"columns": columns, "images": places, "paths": paths}).encode() + b"\n"
+                    contents = [accepted.image["content"] for accepted in images]
+                    digest.update(json.dumps([config, split, columns, contents], sort_keys=True).encode())
+                    row_file = files[config][split]
+                    row_file.ends.append((row_file.ends[-1] if row_file.ends else 0) + len(line))
+                    row_file.sizes.append(len(line) + sum(place[2] for place in places))
+                    opened[split].write(line)
+                    statistics.add(config, split, columns)
+    files = {config: {split: file for split, file in parts.items() if file.ends} for config, parts in files.items()}
+    return Written(files, digest.hexdigest()[:16], left_out)
 
 
-def pair_rows(tally: Tally, min_text_chars: int, max_text_chars: int) -> Iterator[tuple[str, dict]]:
-    """Yields (split, row) for every text, or for every image and language where the source writes captions.
+def pair_rows(
+    decisions: Decisions, number: int, texts: TextSettings, left_out: list[Ignored]
+) -> Iterator[tuple[str, dict[str, Any], list[Accepted]]]:
+    """Yields (split, columns, images) for every text, or every image and language where the source writes captions.
 
-    A caption outside the bounds is left out and added to `tally.ignored`: its questions and answers are still chats.
+    A caption outside the bounds is left out and added to `left_out`: its questions and answers are still chats.
     """
-    caption = tally.source.caption
+    caption = decisions.stages[number].source.caption
     if caption is None:
-        for accepted in tally.accepted:
+        for (accepted,) in decisions.accepted(number):
             record = accepted.record
-            yield accepted.split, base_row(accepted) | {"text": record.text, "metadata": record.metadata}
+            yield accepted.split, base_columns(accepted, record.metadata) | {"text": record.text}, [accepted]
         return
-    by_image: dict[tuple[str, str], list[Accepted]] = defaultdict(list)
-    for accepted in tally.accepted:
-        by_image[accepted.record.image, accepted.record.language].append(accepted)
-    for members in by_image.values():
+    for members in decisions.accepted(number, ONE_IMAGE):
         records = [member.record for member in members]
-        metadata = shared_fields([record.metadata for record in records])
-        metadata["items"] = [record.item for record in records]
-        text = caption(records, max_text_chars - 1)
-        if problem := check_text(replace(records[0], text=text), min_text_chars, max_text_chars):
+        text = caption(records, texts.max_chars - 1)
+        if problem := check_text(replace(records[0], text=text), texts.min_chars, texts.max_chars):
             item = f"caption of {records[0].image} ({records[0].language})"
-            tally.ignored.append(Ignored(tally.source.name, item, problem.message))
+            left_out.append(Ignored(records[0].source, item, problem.message))
             continue
-        yield members[0].split, base_row(members[0]) | {"text": text, "metadata": metadata}
+        yield members[0].split, base_columns(members[0], shared_metadata(members)) | {"text": text}, members[:1]
 
 
-def chat_rows(tally: Tally) -> Iterator[tuple[str, dict]]:
-    """Yields (split, row) for every accepted record."""
-    for accepted in tally.accepted:
-        record = accepted.record
-        yield accepted.split, base_row(accepted) | {"messages": chat.messages(record), "metadata": record.metadata}
+def chat_rows(
+    decisions: Decisions, number: int, system_prompt: str
+) -> Iterator[tuple[str, dict[str, Any], list[Accepted]]]:
+    """Yields (split, columns, images) for every conversation."""
+    for members in decisions.accepted(number, ONE_CONVERSATION):
+        records = [member.record for member in members]
+        metadata = records[0].metadata if len(members) == 1 else shared_metadata(members)
+        kind = members[0].stage.source.kind
+        columns = base_columns(members[0], metadata) | chat.make_conversation(records, kind, system_prompt)
+        yield members[0].split, columns, members if records[0].text is not None else members[:1]
 
 
-def base_row(accepted: Accepted) -> dict:
+def base_columns(accepted: Accepted, metadata: dict[str, Any]) -> dict[str, Any]:
     """The columns that both configs have."""
     record = accepted.record
     return {
-        "image_file": str(accepted.image.path),
-        "image_sha256": accepted.image.sha256,
         "image_path": f"{record.source}/{record.image}",
         "source_dataset": record.source,
         "category": record.category,
         "language": record.language,
+        "license": licence_of(accepted),
         "group_id": accepted.group_id,
+        "metadata": metadata,
     }
 
 
-def shared_fields(metadata: list[dict]) -> dict:
-    """The fields that are the same in all of them."""
-    first, *others = metadata
-    return {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+def licence_of(accepted: Accepted) -> str:
+    """The licence of a row: its source's, or the project's where the source is one that it drew."""
+    return SYNTHETIC_LICENCE if accepted.stage.synthetic else accepted.stage.source.licence
 
 
-def fingerprint(rows: dict[str, dict[str, list[dict]]]) -> str:
-    """A hash of everything in the dataset, image bytes included: 16 hexadecimal digits.
+def shared_metadata(members: list[Accepted]) -> dict[str, Any]:
+    """The fields that are the same in all records, and where each of the records is found."""
+    first, *others = [member.record.metadata for member in members]
+    shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    return shared | {"items": [member.record.item for member in members]}
 
-    It names a dataset that has no revision on the Hub, so that a score can say what it was measured on.
+
+def image_place(accepted: Accepted) -> tuple[str, int, int, str]:
+    """File, offset, length and name of an image's bytes."""
+    image = accepted.image
+    name = accepted.record.image.rsplit("/", 1)[-1]
+    return storage.join(accepted.stage.address, image["file"]), image["offset"], image["length"], name
+
+
+def write_chat_instructions(folder: Path, output: Path, addresses: dict[str, str]) -> None:
+    """Writes the rows of `chat` as one JSON a line, with the image as a path below the folder that was given.
+
+    This is the format of the specification, which other trainers read: `{"image": path, "messages": [{"role",
+    "content"}, ...]}`, followed by where the row came from. A conversation about several images has `images`, a list.
+
+    Args:
+        folder: with the files of `write_rows`.
+        addresses: the folder of each source, as it was given.
     """
-    digest = hashlib.sha256()
-    for config, by_split in rows.items():
-        for split, part in by_split.items():
-            for row in part:
-                content = {key: value for key, value in row.items() if key != "image_file"}
-                digest.update(json.dumps([config, split, content], sort_keys=True).encode())
-    return digest.hexdigest()[:16]
-
-
-def write_rows(folder: Path, rows: dict[str, dict[str, list[dict]]]) -> None:
-    """Writes `{config}-{split}.jsonl`, which the builder reads."""
-    folder.mkdir(parents=True)
-    for config, by_split in rows.items():
-        for split, part in by_split.items():
-            with (folder / f"{config}-{split}.jsonl").open("w", encoding="utf-8") as file:
-                for row in part:
-                    content = {key: value for key, value in row.items() if key != "image_sha256"}
-                    file.write(json.dumps(content) + "\n")  # in ASCII: the path may hold bytes that are not UTF-8
-
-
-def write_chat_instructions(path: Path, tallies: list[Tally], chat_rows: dict[str, list[dict]]) -> None:
-    """Writes the rows of `chat` as one JSON a line, with the image as a path under the folder that was given.
-
-    This is the format that other trainers read: `{"image": path, "messages": [{"role", "content"}, ...]}`, followed
-    by where the row came from.
-    """
-    folders = {tally.source.name: tally.folder for tally in tallies}
-    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:  # a folder's name may not be UTF-8
-        for split, part in chat_rows.items():
-            for row in part:
-                source = row["source_dataset"]
-                image = folders[source] / row["image_path"].removeprefix(f"{source}/")
-                provenance = ("source_dataset", "category", "language", "group_id", "metadata")
-                line = {"image": image.as_posix(), "messages": row["messages"], "split": split}
-                line |= {column: row[column] for column in provenance}
+    with output.open("w", encoding="utf-8", errors="backslashreplace") as file:  # a folder's name may not be UTF-8
+        for split in SPLITS:
+            for row in read_rows(folder / f"chat-{split}.jsonl"):
+                columns = row["columns"]
+                source = columns["source_dataset"]
+                paths = [storage.join(addresses[source], path) for path in row["paths"]]
+                line = {"image": paths[0]} if len(paths) == 1 else {"images": paths}
+                line |= {"messages": columns.pop("messages"), "split": split} | columns
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a file of `write_rows`; none where there is no file."""
+    if path.exists():
+        with path.open("rb") as file:
+            yield from map(json.loads, file)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help`
 
 LANGUAGES = ("en", "zh")
 SPLITS = ("train", "validation", "test")
+CONFIGS = ("pairs", "chat")
 
 
 class BuildError(Exception):

@@ -1,53 +1,58 @@
 """Which rows must stay together, and which split does a group belong to?
 
 A group is a connected component: records that share a patient, a study or an image, directly or through others. Its
-split is a hash of the group's name, so it depends neither on the order of the rows nor on the other groups.
+split is a hash of the group's name, so it depends neither on the order of the rows nor on the other groups. Two things
+come before the hash. What an earlier build had decided stays: a key (a patient, an image) keeps its split when rows
+are added. And a split that a source and language would miss, though they have groups enough, gets one of them.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterable
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
+from hub_datasets.schema import SPLITS
+
 # A group is named after the key that is least likely to change when rows are added: its patient before its images.
-KIND_ORDER = ("patient", "study", "image")
+KIND_ORDER = ("patient", "study", "conversation", "image")
 
 
 class Groups:
-    """Connected components over group keys (`patient:PAT_46`), by union-find with path splitting."""
+    """Connected components over numbered keys, by union-find with path splitting: 8 bytes a key."""
 
-    def __init__(self) -> None:
-        self._parent: dict[str, str] = {}
+    def __init__(self, size: int = 0) -> None:
+        self._parent = array("q", range(size))
 
-    def connect(self, keys: Iterable[str]) -> None:
+    def connect(self, keys: Iterable[int]) -> None:
         """Puts all the keys into one component."""
         keys = iter(keys)
-        first = self._root(next(keys))
+        first = self.root(next(keys))
         for key in keys:
-            self._parent[self._root(key)] = first
+            self._parent[self.root(key)] = first
 
-    def names(self) -> dict[str, str]:
-        """The name of its component for every key: the smallest key of the steadiest kind in it."""
-        best: dict[str, str] = {}
-        for key in self._parent:
-            root = self._root(key)
-            best[root] = min(best.get(root, key), key, key=name_order)
-        return {key: best[self._root(key)] for key in self._parent}
-
-    def _root(self, key: str) -> str:
-        parent = self._parent.setdefault(key, key)
+    def root(self, key: int) -> int:
+        """The number that all keys of a component have in common."""
+        parents = self._parent
+        parent = parents[key]
         while parent != key:
-            grandparent = self._parent[parent]
-            self._parent[key] = grandparent
+            grandparent = parents[parent]
+            parents[key] = grandparent
             key, parent = parent, grandparent
         return key
 
 
 def name_order(key: str) -> tuple[Hashable, ...]:
-    """Sorts keys of the form `source/kind:value` by kind, then by text."""
-    kind = key.split("/", 1)[-1].split(":", 1)[0]
+    """Sorts keys of the form `source/kind:value` by kind, then by text: a group is named after the first."""
+    kind = key_kind(key)
     return (KIND_ORDER.index(kind) if kind in KIND_ORDER else len(KIND_ORDER), key)
+
+
+def key_kind(key: str) -> str:
+    """`patient` of `pad_ufes_20/patient:PAT_46`, `image` of `image:9f...`."""
+    return key.split("/", 1)[-1].split(":", 1)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,9 @@ class Fractions:
     validation: float = 0.05
     test: float = 0.0
 
+    def of(self, split: str) -> float:
+        return {"validation": self.validation, "test": self.test}.get(split, 1 - self.validation - self.test)
+
 
 def split_of(group_id: str, fractions: Fractions) -> str:
     """The split of a group: `test`, `validation` or `train`, by the group's hash.
@@ -64,9 +72,96 @@ def split_of(group_id: str, fractions: Fractions) -> str:
     The hash lies in [0, 1); the test set takes its lowest part and validation the next, so the test set stays the
     same when the share of validation changes.
     """
-    position = int.from_bytes(hashlib.sha256(group_id.encode()).digest()[:8]) / 2**64
+    position = position_of(group_id)
     if position < fractions.test:
         return "test"
     if position < fractions.test + fractions.validation:
         return "validation"
     return "train"
+
+
+def position_of(group_id: str) -> float:
+    """A number in [0, 1) that depends on the name alone."""
+    return int.from_bytes(hashlib.sha256(group_id.encode()).digest()[:8]) / 2**64
+
+
+def remembered_split(old: Iterable[str]) -> str:
+    """The split of a group whose keys an earlier build had put into these splits: almost always one and the same.
+
+    New rows can tie two old groups together. Then `train` wins: a row of the test set that is tied to one that models
+    were trained on was no fair test.
+    """
+    found = set(old)
+    return next(split for split in SPLITS if split in found)
+
+
+def fill_gaps(
+    strata: Mapping[tuple[str, str], set[str]], splits: dict[str, str], fixed: set[str], fractions: Fractions
+) -> list[dict]:
+    """Moves single groups so that every source and language is in every split, where it has groups enough.
+
+    A stratum has enough for a split when its groups times the split's share are at least 1. The group that moves is
+    the one next in line by its hash in the split of the stratum that has most.
+
+    Args:
+        strata: the names of its groups for each (source, language).
+        splits: the split of each group; changed here.
+        fixed: groups that stay where they are.
+
+    Returns:
+        the gaps that are left: `source`, `language`, `groups`, the splits `missing`, and `why`.
+    """
+    gaps = []
+    for (source, language), groups in sorted(strata.items()):
+        missing = []
+        for split in SPLITS:
+            share = fractions.of(split)
+            count = Counter(splits[group] for group in groups)
+            if share == 0 or count[split]:
+                continue
+            fullest = max(SPLITS, key=lambda name: (count[name], name == "train"))
+            movable = [group for group in groups if splits[group] == fullest and group not in fixed]
+            if len(groups) * share >= 1 and count[fullest] > 1 and movable:
+                moved = min(movable, key=lambda group: (position_of(f"{split} {group}"), group))
+                splits[moved] = split
+                fixed.add(moved)
+            else:
+                missing.append(split)
+        if missing:
+            why = "it has too few groups" if len(groups) < 1 / min(map(fractions.of, missing)) else "all are taken"
+            gaps.append({"source": source, "language": language, "groups": len(groups), "missing": missing, "why": why})
+    return gaps
+
+
+def key_digest(key: str) -> str:
+    """What is remembered of a key: 16 hexadecimal digits that do not tell it."""
+    return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+
+
+def read_memory(content: bytes, name: str) -> dict[str, str]:
+    """The split of each key digest, from the lines that `memory_line` writes. Raises ValueError for other content."""
+    memory = {}
+    for number, line in enumerate(content.decode("ascii").splitlines(), 1):
+        key, _, split = line.partition(" ")
+        if len(key) != 16 or split not in SPLITS:
+            raise ValueError(f"{name} line {number} is not a key and a split")
+        memory[key] = split
+    return memory
+
+
+def memory_line(key: str, split: str) -> str:
+    return f"{key_digest(key)} {split}\n"
+
+
+def count_splits(splits: Iterable[str]) -> dict[str, int]:
+    """How many there are of each, in the order of SPLITS."""
+    count = Counter(splits)
+    return {split: count[split] for split in SPLITS if count[split]}
+
+
+def by_stratum(members: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], set[str]]:
+    """The groups of each (source, language), from (source, language, group)."""
+    strata: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for source, language, group in members:
+        strata[source, language].add(group)
+    return strata

@@ -1,0 +1,180 @@
+"""What can be asked of a build? The flags of the command, checked, with one message for each mistake."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hub_datasets import storage
+from hub_datasets.engines import ENGINES
+from hub_datasets.folder import Folder
+from hub_datasets.schema import SOURCE_CHOICES_HELP, BuildError, ImageSettings, Source, TextSettings
+from hub_datasets.sources import SOURCES
+from hub_datasets.splits import Fractions, read_memory
+
+SPLIT_BY = ("group", "official")
+TURNS = ("single", "multi")
+MEMORY = "splits.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """The flags of a build, checked.
+
+    Attributes:
+        folders: the sources that were asked for with their folders.
+        output: path or address of the result.
+        cache: path or address of what was read, for the next build.
+        choices: values of the sources' own flags.
+        keep_splits: a build whose splits are to be kept; empty for the one that is replaced, if its shares are the same.
+    """
+
+    folders: tuple[tuple[Source, Folder], ...]
+    output: str
+    cache: str
+    images: ImageSettings = ImageSettings()
+    texts: TextSettings = TextSettings()
+    fractions: Fractions = Fractions()
+    choices: dict[str, str] = field(default_factory=dict)
+    split_by: str = "group"
+    keep_splits: str = ""
+    near_distance: int = 0
+    chat_turns: str = "single"
+    system_prompt: str = ""
+    num_shards: int = 1
+    engine: str = "local"
+    num_proc: int = 1
+    overwrite: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """The flags that decide which rows are accepted, how they read and where they go."""
+        return {
+            "val_fraction": self.fractions.validation,
+            "test_fraction": self.fractions.test,
+            "split_by": self.split_by,
+            "min_text_chars": self.texts.min_chars,
+            "max_text_chars": self.texts.max_chars,
+            "max_image_pixels": self.images.max_pixels,
+            "min_image_side": self.images.min_side,
+            "window": self.images.window,
+            "ocr": self.images.ocr,
+            "near_distance": self.near_distance,
+            "chat_turns": self.chat_turns,
+            "system_prompt": self.system_prompt,
+            "num_shards": self.num_shards,
+            **self.choices,
+        }
+
+    def memory_header(self) -> str:
+        """The first line of the file of splits: what they depend on."""
+        shares = f"val_fraction {self.fractions.validation:g} test_fraction {self.fractions.test:g}"
+        return f"# {shares} split_by {self.split_by}\n"
+
+    def memory(self) -> dict[str, str]:
+        """The splits of the build that is replaced, or of the one that was named: rows that were there stay there.
+
+        The replaced build's count only where the shares are the same: who asks for other shares wants other splits.
+        """
+        address = storage.join(self.keep_splits or self.output, MEMORY)
+        if not storage.exists(address):
+            if self.keep_splits:
+                raise BuildError(f"--keep_splits {self.keep_splits}: no {MEMORY} there; name the folder of a build")
+            return {}
+        header, _, lines = storage.read(address).partition(b"\n")
+        if not self.keep_splits and header.decode("ascii", "replace") + "\n" != self.memory_header():
+            return {}
+        try:
+            return read_memory(lines, MEMORY)
+        except ValueError as error:
+            raise BuildError(f"{address}: {error}; name another build, or remove the file") from None
+
+
+def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = argparse.ArgumentParser(
+        prog="medpairs-build", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    sources = parser.add_argument_group("sources", "folders, zip files among their files or not, or fsspec addresses")
+    for source in SOURCES:
+        sources.add_argument(source.flag, metavar="DIR", help=source.title)
+        for name, values in source.choices.items():
+            sources.add_argument(f"--{name}", choices=values, default=values[0], help=f"for {source.flag} (%(default)s)")
+
+    result = parser.add_argument_group("result")
+    result.add_argument("--output_dir", default="data/processed", metavar="DIR", help="%(default)s")
+    result.add_argument("--overwrite", action="store_true", help="replace an output folder that is not empty")
+    result.add_argument("--num_shards", type=int, default=1, help="at least as many Parquet files a split (%(default)s)")
+
+    splits = parser.add_argument_group("splits")
+    splits.add_argument("--val_fraction", type=float, default=0.05, help="share of groups for validation (%(default)s)")
+    splits.add_argument("--test_fraction", type=float, default=0.0, help="share of groups for a test set (%(default)s)")
+    splits.add_argument(
+        "--split_by", choices=SPLIT_BY, default="group", help="`official` takes the sources' own splits, leaks and all"
+    )
+    splits.add_argument("--keep_splits", default="", metavar="DIR", help="keep the splits of this build or dataset")
+    splits.add_argument("--near_distance", type=int, help="bits (of 256) by which near-duplicates differ at most")
+
+    checks = parser.add_argument_group("checks")
+    checks.add_argument("--min_text_chars", type=int, default=5, help="a pair's text is longer (%(default)s)")
+    checks.add_argument("--max_text_chars", type=int, default=1000, help="a pair's text is shorter (%(default)s)")
+    checks.add_argument("--max_image_pixels", type=int, default=64_000_000, help="larger images are not decoded")
+    checks.add_argument("--min_image_side", type=int, default=8, help="smaller images are rejected (%(default)s)")
+    checks.add_argument("--window", default="auto", metavar="LOW:HIGH", help="for 16-bit images: `auto`, or two values")
+    checks.add_argument("--ocr", action="store_true", help="look for text burned into images (needs medpairs[ocr])")
+
+    chat = parser.add_argument_group("chat")
+    chat.add_argument("--chat_turns", choices=TURNS, default="single", help="`multi`: all questions of an image in one")
+    chat.add_argument("--system_prompt", default="", metavar="TEXT", help="first message of every conversation")
+
+    work = parser.add_argument_group("work")
+    work.add_argument("--engine", choices=ENGINES, default="local", help="where images are read (%(default)s)")
+    work.add_argument("--num_proc", type=int, default=0, help="processes; one for each processor if not given")
+    work.add_argument("--cache_dir", default="", metavar="DIR", help="what was read, for the next build")
+
+    hub = parser.add_argument_group("Hub")
+    hub.add_argument("--push_to_hub", metavar="ORG/NAME", help="push the result to this dataset repository")
+    hub.add_argument("--public", action="store_true", help="make a new repository public; private otherwise")
+    hub.add_argument(
+        "--redistribute", action="store_true", help="push sources, too, whose licence is not known to allow it"
+    )
+    return parser
+
+
+def read_options(arguments: argparse.Namespace) -> BuildOptions:
+    """The options that the flags make. Raises BuildError for what cannot be built."""
+    check_numbers(arguments)
+    folders = tuple(source_folders(arguments))
+    if not folders:
+        flags = ", ".join(source.flag for source in SOURCES)
+        raise BuildError(
+            f"name the folder of at least one source ({flags}); to try without any, generate synthetic ones: "
+            "python hub_datasets/sample_sources.py --output_dir data/sample"
+        )
+    output = arguments.output_dir
+    check_output(output, folders)
+    from hub_datasets.windowing import check_window
+
+    check_window(arguments.window)
+    return BuildOptions(
+        folders=folders,
+        output=output,
+        cache=arguments.cache_dir or cache_of(output),
+        images=ImageSettings(
+            arguments.max_image_pixels, arguments.min_image_side, arguments.window, arguments.ocr
+        ),
+        texts=TextSettings(arguments.min_text_chars, arguments.max_text_chars),
+        fractions=Fractions(arguments.val_fraction, arguments.test_fraction),
+        choices={name: getattr(arguments, name) for source in SOURCES for name in source.choices},
+        split_by=arguments.split_by,
+        keep_splits=arguments.keep_splits,
+        near_distance=near_distance(arguments.near_distance),
+        chat_turns=arguments.chat_turns,
+        system_prompt=arguments.system_prompt,
+        num_shards=arguments.num_shards,
+        engine=arguments.engine,
+        num_proc=arguments.num_proc or processors(),
+        overwrite=arguments.overwrite,
+    )

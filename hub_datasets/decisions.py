@@ -1,0 +1,256 @@
+"""Which records become rows, and in which split? Decided over the catalogues of all sources, on disk.
+
+What several records say of one picture is settled first. Then everything that shares a patient, a study, a picture or
+a near-duplicate of it becomes one group, and each group gets its split.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from hub_datasets.catalogue import IMAGE_COLUMNS, Catalogue, connect, decoded, encoded, printable, to_json
+from hub_datasets.duplicates import drop_repeats
+from hub_datasets.schema import RawRecord, Reason, Rejection
+from hub_datasets.splits import (
+    Fractions,
+    Groups,
+    by_stratum,
+    count_splits,
+    fill_gaps,
+    key_digest,
+    memory_line,
+    name_order,
+    remembered_split,
+    split_of,
+)
+from hub_datasets.staging import Stage
+
+TURNS = ("single", "multi")  # one conversation for each question, or for all questions of an image
+ONE_IMAGE = "accepted.image || ' ' || accepted.language"
+ONE_CONVERSATION = "coalesce(accepted.conversation, accepted.id)"
+SOURCE_SHIFT = 40  # a record's number is its source's number, shifted, and its place there: sorted as they were read
+TABLES = f"""
+CREATE TABLE accepted (id INTEGER PRIMARY KEY, source INTEGER, language, image, conversation, record,
+    {", ".join(IMAGE_COLUMNS)}, first_key INTEGER, split);
+CREATE TABLE rejections (id INTEGER PRIMARY KEY, source INTEGER, item, code, message);
+CREATE TABLE keys (id INTEGER PRIMARY KEY, key UNIQUE, root INTEGER);
+CREATE TABLE record_keys (record INTEGER, key INTEGER);
+CREATE TABLE near (first INTEGER, second INTEGER);
+CREATE TABLE groups (root INTEGER PRIMARY KEY, name, split);
+"""
+ACCEPTED = "INSERT INTO accepted VALUES (" + ", ".join("?" * (len(IMAGE_COLUMNS) + 8)) + ")"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A record that becomes a row.
+
+    Attributes:
+        image: its columns of the catalogue.
+    """
+
+    record: RawRecord
+    stage: Stage
+    image: dict[str, Any]
+    group_id: str
+    split: str
+
+
+class Decisions:
+    """The tables of a build."""
+
+    def __init__(self, path: Path, stages: list[Stage], turns: str = "single") -> None:
+        """Makes the tables in the file `path`; `turns` is one of TURNS."""
+        self.stages = stages
+        self.turns = turns
+        self.database = connect(path)
+        self.database.executescript(TABLES)
+
+    def settle(self, settings: Mapping[str, str]) -> None:
+        """Accepts or rejects every record of every source.
+
+        Args:
+            settings: the values of the sources' own options (`Source.choices`).
+        """
+        for number, stage in enumerate(self.stages):
+            catalogue = Catalogue(stage.catalogue)
+            for seq, rejection in catalogue.rejections():
+                self._reject(number, seq, rejection)
+            settle = stage.source.settle or drop_repeats
+            for _, members in groupby(catalogue.records_by_picture(), key=lambda member: member[0]):
+                group = list(members)
+                places = {id(record): (seq, image) for _, seq, record, image in group}
+                by_item: dict[str, list[int]] = {}
+                for _, seq, record, _ in group:
+                    by_item.setdefault(record.item, []).append(seq)
+                for settled in settle([record for _, _, record, _ in group], dict(settings)):
+                    if isinstance(settled, Rejection):
+                        self._reject(number, by_item[settled.item].pop(), settled)
+                    else:
+                        seq, image = places[id(settled)]
+                        by_item[settled.item].remove(seq)
+                        self._accept(number, seq, settled, image)
+                if lost := [item for item, seqs in by_item.items() if seqs]:
+                    raise AssertionError(f"{stage.source.name}: settle gave no answer for {lost[:3]}")
+            catalogue.close()
+        self.database.executescript(
+            "CREATE INDEX by_key ON record_keys (key); CREATE INDEX by_picture ON accepted (pixels);"
+        )
+
+    def _accept(self, source: int, seq: int, record: RawRecord, image: dict[str, Any]) -> None:
+        number = (source << SOURCE_SHIFT) + seq
+        keys = [self._key(key) for key in group_keys(record, image)]
+        place = (number, source, record.language, record.image, conversation_of(record, self.turns))
+        columns = [image[column] for column in IMAGE_COLUMNS]
+        self.database.execute(ACCEPTED, (*place, encoded(record), *columns, keys[0], None))
+        self.database.executemany("INSERT INTO record_keys VALUES (?, ?)", [(number, key) for key in keys])
+
+    def _reject(self, source: int, seq: int, rejection: Rejection) -> None:
+        values = ((source << SOURCE_SHIFT) + seq, source, rejection.item, str(rejection.code))
+        self.database.execute("INSERT INTO rejections VALUES (?, ?, ?, ?, ?)", (*values, printable(rejection.message)))
+
+    def _key(self, key: str) -> int:
+        known = self.database.execute("SELECT id FROM keys WHERE key = ?", (key,)).fetchone()
+        return known[0] if known else self.database.execute("INSERT INTO keys (key) VALUES (?)", (key,)).lastrowid
+
+    def find_near_duplicates(self, distance: int) -> dict[str, int]:
+        """Finds the accepted pictures that are almost the same; returns what the report says of them."""
+        import numpy as np
+
+        from hub_datasets.duplicates import near_duplicates
+
+        query = """SELECT keys.id, perceptual FROM accepted JOIN keys ON keys.id = first_key
+            GROUP BY first_key ORDER BY keys.id"""
+        keys, hashes = [], bytearray()
+        for key, perceptual in self.database.execute(query):
+            keys.append(key)
+            hashes += bytes.fromhex(perceptual)
+        table = np.frombuffer(bytes(hashes), np.uint8).reshape(len(keys), -1)
+        edges = near_duplicates(table, distance) if len(keys) > 1 else np.empty((0, 2), np.int64)
+        groups, members = Groups(len(keys)), set()
+        for first, second in edges.tolist():
+            groups.connect((first, second))
+            members |= {first, second}
+        pairs = ((keys[first], keys[second]) for first, second in edges.tolist())
+        self.database.executemany("INSERT INTO near VALUES (?, ?)", pairs)
+        sizes = Counter(groups.root(member) for member in members)
+        found = {"images": len(members), "clusters": len(sizes), "largest": max(sizes.values(), default=0)}
+        return {"distance": distance, "pairs": len(edges), **found}
+
+    def make_groups(self) -> None:
+        """Joins the keys of each record, and those of near-duplicates; names every group."""
+        (count,) = self.database.execute("SELECT coalesce(max(id), 0) FROM keys").fetchone()
+        groups = Groups(count + 1)
+        query = "SELECT first_key, key FROM record_keys JOIN accepted ON accepted.id = record"
+        for first, key in self.database.execute(query):
+            groups.connect((first, key))
+        for first, second in self.database.execute("SELECT first, second FROM near"):
+            groups.connect((first, second))
+        self.database.executemany(
+            "UPDATE keys SET root = ? WHERE id = ?", ((groups.root(key), key) for key in range(1, count + 1))
+        )
+        self.database.create_function("name_order", 1, lambda key: "{:02d} {}".format(*name_order(key)))
+        self.database.execute(
+            "INSERT INTO groups (root, name) SELECT root, substr(min(name_order(key)), 4) FROM keys GROUP BY root"
+        )
+
+    def assign_splits(self, fractions: Fractions, split_by: str, memory: Mapping[str, str]) -> dict[str, Any]:
+        """Gives every group its split, and every record that of its group, or its source's own.
+
+        Args:
+            split_by: `group`, or `official` for the source's own splits where it has them.
+            memory: splits of an earlier build by key digest, see `splits.read_memory`.
+
+        Returns:
+            `coverage`: gaps that are left; `moved`: groups whose keys the earlier build had in several splits.
+        """
+        splits, fixed, moved = {}, set(), []
+        query = "SELECT name, key FROM groups JOIN keys ON keys.root = groups.root ORDER BY name"
+        for name, members in groupby(self.database.execute(query), key=lambda row: row[0]):
+            old = [memory[digest] for _, key in members if (digest := key_digest(key)) in memory] if memory else []
+            splits[name] = remembered_split(old) if old else split_of(name, fractions)
+            if old:
+                fixed.add(name)
+            if len(set(old)) > 1:
+                moved.append(name)
+        query = """SELECT DISTINCT source, language, name FROM accepted JOIN keys ON keys.id = first_key
+            JOIN groups ON groups.root = keys.root"""
+        members = ((self.stages[source].source.name, *rest) for source, *rest in self.database.execute(query))
+        gaps = fill_gaps(by_stratum(members), splits, fixed, fractions)
+        self.database.execute("CREATE INDEX by_name ON groups (name)")
+        self.database.executemany(
+            "UPDATE groups SET split = ? WHERE name = ?", ((split, name) for name, split in splits.items())
+        )
+        self.database.execute(
+            """UPDATE accepted SET split = (SELECT groups.split FROM keys JOIN groups ON groups.root = keys.root
+            WHERE keys.id = first_key)"""
+        )
+        if split_by == "official":
+            self.database.create_function("official", 1, lambda record: decoded(record).official_split or None)
+            self.database.execute("UPDATE accepted SET split = coalesce(official(record), split)")
+        return {"coverage": gaps, "moved": moved}
+
+    # --- read when rows are made
+
+    def accepted(self, source: int, together: str = "accepted.id") -> Iterator[list[Accepted]]:
+        """The accepted records of a source in the order in which it gave them.
+
+        Args:
+            together: a value by which records are listed together, such as ONE_IMAGE, each list in place of its first.
+        """
+        columns = ", ".join(IMAGE_COLUMNS)
+        query = f"""SELECT min(accepted.id) OVER (PARTITION BY {together}, accepted.split) AS first,
+            record, name, accepted.split, {columns} FROM accepted
+            JOIN keys ON keys.id = first_key JOIN groups ON groups.root = keys.root
+            WHERE source = ? ORDER BY first, accepted.id"""
+        for _, rows in groupby(self.database.execute(query, (source,)), key=lambda row: row[0]):
+            yield [
+                Accepted(decoded(record), self.stages[source], dict(zip(IMAGE_COLUMNS, image, strict=True)), group, split)
+                for _, record, group, split, *image in rows
+            ]
+
+    def rejections(self, source: int) -> Iterator[Rejection]:
+        """The rejections of a source in the order in which it gave the records."""
+        query = "SELECT item, code, message FROM rejections WHERE source = ? ORDER BY id"
+        for item, code, message in self.database.execute(query, (source,)):
+            yield Rejection(self.stages[source].source.name, item, Reason(code), message)
+
+    def count(self, table: str, source: int) -> int:
+        """The rows of `accepted` or `rejections` that a source has."""
+        return self.database.execute(f"SELECT count(*) FROM {table} WHERE source = ?", (source,)).fetchone()[0]  # noqa: S608
+
+    def count_groups(self) -> dict[str, int]:
+        """The number of groups that have records in each split."""
+        query = "SELECT DISTINCT root, split FROM accepted JOIN keys ON keys.id = first_key"
+        return count_splits(split for _, split in self.database.execute(query))
+
+    def memory(self) -> Iterator[str]:
+        """The lines that let the next build keep these splits: a key's digest and its split."""
+        query = "SELECT key, split FROM keys JOIN groups ON groups.root = keys.root"
+        yield from sorted(memory_line(key, split) for key, split in self.database.execute(query))
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def conversation_of(record: RawRecord, turns: str) -> str | None:
+    """What the records of one conversation have in common; None for one that is a conversation of its own."""
+    if record.text is not None:
+        shared = [record.conversation, record.language, record.text] if record.conversation else None
+    else:
+        shared = [record.image, record.language] if turns == "multi" else None
+    return shared and to_json(shared)
+
+
+def group_keys(record: RawRecord, image: dict[str, Any]) -> list[str]:
+    """What ties a record to others: its picture, in whatever source, and the keys that its own source and file give."""
+    own = [*record.groups, *json.loads(image["groups"])]
+    if record.conversation:
+        own.append(f"conversation:{record.conversation}")
+    return [f"image:{image['pixels']}", *(f"{record.source}/{key}" for key in own)]

@@ -1,0 +1,138 @@
+"""Where the work is done: in this process, in several, or on a Ray cluster. The results are the same, in the same order.
+
+An engine maps a function over tasks. The function is importable; tasks and results are dictionaries that can be
+written as JSON, so that they pass between processes and machines without pickled objects of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from hub_datasets.schema import BuildError
+
+ENGINES = ("local", "ray")
+Task = dict[str, Any]
+
+
+class InProcess:
+    """One task after the other, here."""
+
+    workers = 1
+
+    def map(self, function: Callable[[Task], Task], tasks: Iterable[Task]) -> Iterator[Task]:
+        yield from map(function, tasks)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Processes:
+    """A pool of processes on this machine. Tasks are taken as results are, so neither piles up."""
+
+    def __init__(self, workers: int) -> None:
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor
+
+        self.workers = workers
+        context = multiprocessing.get_context("spawn")  # a fork would copy the locks of running threads
+        self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
+
+    def map(self, function: Callable[[Task], Task], tasks: Iterable[Task]) -> Iterator[Task]:
+        from concurrent.futures.process import BrokenProcessPool
+
+        running: deque = deque()
+        try:
+            for task in tasks:
+                running.append(self._pool.submit(function, task))
+                if len(running) >= 2 * self.workers:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        except BrokenProcessPool:
+            raise BuildError("a worker process was killed (out of memory?); try again with a smaller --num_proc") from None
+        finally:
+            for future in running:
+                future.cancel()
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+def end_with_parent() -> None:
+    """A worker ends when the build does, even when that is killed: it would wait for tasks for ever."""
+    import multiprocessing
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+class Ray:
+    """Ray Data on the cluster that RAY_ADDRESS names, or on this machine. The workers must see the same paths."""
+
+    def __init__(self, workers: int | None) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise BuildError("--engine ray needs Ray: pip install 'medpairs[ray]'") from None
+        self._ray = ray
+        self._ours = not ray.is_initialized()
+        if self._ours:
+            address = os.environ.get("RAY_ADDRESS")
+            size = {} if address else {"num_cpus": workers, "include_dashboard": False}
+            ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False, **size)
+        self.workers = workers or int(ray.cluster_resources().get("CPU", 1))
+        context = ray.data.DataContext.get_current()
+        context.execution_options.preserve_order = True
+        context.enable_progress_bars = False
+
+    def map(self, function: Callable[[Task], Task], tasks: Iterable[Task]) -> Iterator[Task]:
+        lines = [json.dumps(task) for task in tasks]
+        if not lines:
+            return
+        data = self._ray.data.from_items([{"task": line} for line in lines], override_num_blocks=len(lines))
+        try:
+            for row in data.map(OnJson(function)).iter_rows():
+                yield json.loads(row["result"])
+        except self._ray.exceptions.RayTaskError as error:
+            cause = getattr(error, "cause", None)
+            raise cause if isinstance(cause, (BuildError, OSError)) else error from None
+
+    def close(self) -> None:
+        if self._ours:
+            self._ray.shutdown()
+
+
+class OnJson:
+    """A function of a task as a function of a row of Ray Data, which holds the task as JSON."""
+
+    def __init__(self, function: Callable[[Task], Task]) -> None:
+        self.function = function
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
+
+    def __call__(self, row: dict[str, str]) -> dict[str, str]:
+        return {"result": json.dumps(self.function(json.loads(row["task"])))}
+
+
+def make_engine(name: str, workers: int) -> InProcess | Processes | Ray:
+    """The engine of that name.
+
+    Args:
+        name: one of ENGINES.
+        workers: processes to use; 1 works in this process. For Ray the CPUs of a Ray that is started here; a cluster
+            that is there already brings its own.
+    """
+    if name == "ray":
+        return Ray(workers)
+    return InProcess() if workers == 1 else Processes(workers)

@@ -1,0 +1,145 @@
+"""Files on this machine or behind an fsspec address (`s3://`, `hf://`, `file://`), and folders that appear all at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from hub_datasets.schema import BuildError
+
+
+def is_remote(address: str | os.PathLike) -> bool:
+    """True for an address that is no path of this machine."""
+    return "://" in str(address) and not str(address).startswith("file://")
+
+
+def local_path(address: str | os.PathLike) -> Path:
+    """The path of an address on this machine, `file://` taken off."""
+    return Path(str(address).removeprefix("file://"))
+
+
+def join(address: str | os.PathLike, *names: str) -> str:
+    """The address of something below another."""
+    if is_remote(address):
+        return "/".join([str(address).rstrip("/"), *names])
+    return str(local_path(address).joinpath(*names))
+
+
+def open_file(address: str, mode: str) -> IO[bytes]:
+    """Opens a file to read (`rb`) or to write (`wb`), and makes its folder when it is written."""
+    if not is_remote(address):
+        path = local_path(address)
+        if mode == "wb":
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open(mode)
+    import fsspec
+
+    return fsspec.open(address, mode).open()
+
+
+def read_range(address: str, offset: int, length: int) -> bytes:
+    """A part of a file."""
+    if not is_remote(address):
+        with local_path(address).open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
+    filesystem, path = filesystem_of(address)
+    return filesystem.cat_file(path, start=offset, end=offset + length)
+
+
+def filesystem_of(address: str) -> tuple:
+    """(the fsspec file system of an address, the path in it). Raises BuildError where there is none."""
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(str(address))
+    except (ImportError, ValueError) as error:
+        raise BuildError(f"{address}: cannot be opened: {error}") from None
+
+
+def exists(address: str) -> bool:
+    if not is_remote(address):
+        return local_path(address).exists()
+    filesystem, path = filesystem_of(address)
+    return filesystem.exists(path)
+
+
+def names_in(address: str) -> list[str]:
+    """The names of the files and folders directly below an address, sorted; none where it is not there."""
+    if not is_remote(address):
+        path = local_path(address)
+        return sorted(os.listdir(path)) if path.is_dir() else []
+    filesystem, path = filesystem_of(address)
+    return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in filesystem.ls(path, detail=False)) if filesystem.exists(path) else []
+
+
+def remove(address: str) -> None:
+    """Removes a file or a folder with all that is in it; nothing happens where there is none."""
+    if not is_remote(address):
+        path = local_path(address)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        return
+    filesystem, path = filesystem_of(address)
+    if filesystem.exists(path):
+        filesystem.rm(path, recursive=True)
+        filesystem.invalidate_cache()
+
+
+def upload(folder: Path, address: str, last: tuple[str, ...] = ()) -> None:
+    """Copies a folder's files below a remote address; those named in `last` after all others, in that order."""
+    filesystem, root = filesystem_of(address)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    for name in sorted(names, key=lambda name: last.index(name) if name in last else -1):
+        filesystem.makedirs(f"{root}/{name}".rsplit("/", 1)[0], exist_ok=True)
+        filesystem.put_file(str(folder / name), f"{root}/{name}")
+
+
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """Gives a hidden folder beside `target` to write to, and puts it in the place of `target` when all went well.
+
+    A build that is killed leaves `target` as it was; what it leaves behind is removed by the next one.
+    """
+    target = target.resolve()  # so that it has a name, and a link stays a link
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work, old = (target.with_name(f".{target.name}.{name}") for name in ("building", "old"))
+    if old.exists() and not target.exists():  # killed between the two renames below
+        old.rename(target)
+    for leftover in (work, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    work.mkdir()
+    try:
+        yield work
+        if target.exists():
+            target.rename(old)
+        work.rename(target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise
+    finally:
+        for leftover in (work, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def only_one(lock: Path, what: str) -> Iterator[None]:
+    """Holds a lock file. Raises BuildError where another process has it; it is free again when that ends, however."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows: two builds at once are not told apart
+            pass
+        except BlockingIOError:
+            raise BuildError(f"another build is writing {what}; wait for it, or name another --output_dir") from None
+        yield
