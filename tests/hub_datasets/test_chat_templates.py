@@ -28,9 +28,9 @@ PUBLISHED = {
 # What answers are made of. "Findings", "lesion" and the like say only what an image was taken for.
 GIVEN_AWAY = {
     "en": (
-        "abnormal arthritis benign bilateral brain cancer carcinoma chest ct disease doubtful effusion fracture "
-        "grade healthy joint keratosis kellgren knee left lung malignant melanoma mild moderate mole mri narrow nevus normal "
-        "opacity organ osteoarthritis pathology pneumonia right severe tumor tumour wrong"
+        "abnormal arthritis benign bilateral brain cancer carcinoma chest ct disease doubtful effusion "
+        "fracture grade healthy joint keratosis kellgren knee left lung malignant melanoma mild moderate mole mri "
+        "narrow nevus normal opacity organ osteoarthritis pathology pneumonia right severe tumor tumour wrong"
     ),
     "zh": ("异常 正常 左 右 双侧 肺 胸 脑 腹 膝 骨 关节 癌 瘤 痣 恶性 良性 轻度 中度 重度 骨折 炎 积液 健康 疾病"),
 }
