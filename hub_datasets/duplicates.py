@@ -1,17 +1,96 @@
-"""Which records say the same of the same image?"""
+"""Which images are the same picture, and which records say the same of the same image?
+
+Two hashes of an image that is already decoded: `pixel_hash` is equal for equal pixels only, `perceptual_hash` is close
+for pictures that look the same. `near_duplicates.py` finds the close ones among many.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
 
 from hub_datasets.schema import RawRecord, Reason, Rejection
 
+PIXEL_HASH_BYTES = 16
+PERCEPTUAL_HASH_BYTES = 32
+STRIP_BYTES = 1 << 18  # pixels are hashed in strips that fit in the processor's cache
+SIDE = 64  # an image is averaged to SIDE x SIDE grey values
+FREQUENCIES = 16  # of its cosine transform, the FREQUENCIES x FREQUENCIES lowest are kept
+NOISE = 0.05  # grey levels; a frequency with a smaller amplitude says nothing
+LEAST_STRUCTURE = 64  # frequencies above the noise; with fewer of them pictures are too plain to be told apart
+NO_STRUCTURE = bytes(PERCEPTUAL_HASH_BYTES)  # the perceptual hash of a plain image; near to no other
+DEEP_MODES = ("I", "F")  # and I;16, I;16B, ...: more than 8 bits for a pixel
 
-def drop_repeats(records: list[RawRecord]) -> Iterator[RawRecord | Rejection]:
+
+def cosines() -> np.ndarray:
+    """The lowest frequencies of the orthonormal cosine transform (DCT-II) of SIDE values, one in each row."""
+    positions = (2 * np.arange(SIDE) + 1) * np.pi / (2 * SIDE)
+    matrix = np.cos(np.outer(np.arange(FREQUENCIES), positions)) * np.sqrt(2 / SIDE)
+    matrix[0] /= np.sqrt(2)
+    return matrix.astype(np.float32)
+
+
+COSINES = cosines()
+
+
+def pixel_hash(image: Image.Image) -> bytes:
+    """16 bytes over the size and the pixels: equal for the same picture in grey, in RGB and with an opaque alpha.
+
+    Transparency counts where there is any; pixels of more than 8 bits count with all their bits.
+    """
+    if not image.mode.startswith(DEEP_MODES):
+        image = plain(image)
+    digest = hashlib.sha256(f"{image.mode} {image.width} {image.height}".encode())
+    rows = max(1, STRIP_BYTES // (4 * max(1, image.width)))
+    for top in range(0, image.height, rows):
+        digest.update(image.crop((0, top, image.width, min(top + rows, image.height))).tobytes())
+    return digest.digest()[:PIXEL_HASH_BYTES]
+
+
+def plain(image: Image.Image) -> Image.Image:
+    """The same picture in RGB, or in RGBA where a pixel is transparent."""
+    if image.has_transparency_data:
+        image = to_mode(image, "RGBA")
+        if image.getextrema()[3] != (255, 255):
+            return image
+    return to_mode(image, "RGB")
+
+
+def to_mode(image: Image.Image, mode: str) -> Image.Image:
+    """`image.convert(mode)` for every mode: of LAB, which needs a colour profile, the lightness is taken."""
+    if image.mode == "LAB":
+        image = image.getchannel("L")
+    elif image.mode in ("La", "RGBa"):  # premultiplied alpha converts to the same without it only
+        image = image.convert(image.mode.upper())
+    return image if image.mode == mode else image.convert(mode)
+
+
+def perceptual_hash(image: Image.Image) -> bytes:
+    """32 bytes, one bit for each of the 256 lowest frequencies of the grey picture: is it above their median?
+
+    Pictures that look the same differ in few bits, whatever their size, coding, brightness and contrast; different
+    pictures, mirrored ones too, differ in about half. A picture with too little structure to be told from others,
+    such as a plain black one, gets NO_STRUCTURE.
+    """
+    if image.mode != "RGB":  # an RGB image is cheaper to turn grey when it is small
+        image = to_mode(image, "L")
+    small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L")
+    spectrum = COSINES @ np.asarray(small, dtype=np.float32) @ COSINES.T
+    spectrum[np.abs(spectrum) < NOISE * SIDE / 2] = 0  # a wave of amplitude 1 has the coefficient SIDE / 2
+    if np.count_nonzero(spectrum) < LEAST_STRUCTURE:
+        return NO_STRUCTURE
+    return np.packbits(spectrum > np.median(spectrum)).tobytes()
+
+
+def drop_repeats(records: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
     """Yields the records of one image, each statement once; a repeated one becomes a rejection that names the first.
 
     Args:
         records: all records of one source whose images have the same content.
+        settings: the source's own choices; none matters here.
     """
     first: dict[tuple, RawRecord] = {}
     for record in records:

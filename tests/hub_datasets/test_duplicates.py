@@ -12,7 +12,7 @@ def record(item: str, language: str = "en", **said: str) -> RawRecord:
 
 def test_the_first_is_kept_and_the_others_name_it():
     records = [record(f"row {n}", question="Is it normal?", answer="No") for n in range(3)]
-    kept, *rejected = drop_repeats(records)
+    kept, *rejected = drop_repeats(records, {})
     assert kept is records[0]
     assert [(rejection.item, rejection.code) for rejection in rejected] == [
         ("row 1", Reason.DUPLICATE_ROW),
@@ -30,10 +30,10 @@ def test_every_part_of_a_statement_makes_a_difference():
         record("e", text="Q?"),
         record("f", text="No"),
     ]
-    assert list(drop_repeats(records)) == records
+    assert list(drop_repeats(records, {})) == records
 
 
 def test_repeats_keep_their_place_among_the_others():
     records = [record("a", text="one"), record("b", text="two"), record("c", text="one"), record("d", text="three")]
-    kinds = ["repeat" if isinstance(found, Rejection) else found.item for found in drop_repeats(records)]
+    kinds = ["repeat" if isinstance(found, Rejection) else found.item for found in drop_repeats(records, {})]
     assert kinds == ["a", "b", "repeat", "d"]
