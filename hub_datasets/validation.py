@@ -1,104 +1,223 @@
-"""Is this image, is this text fit to become a row? Each answer is the thing itself or the reason why not."""
+"""Is this image, is this text fit to become a row? Each answer is the thing itself or the reason why not.
+
+An image is published as it is coded, without its metadata. It is coded anew, as PNG, where that is not possible: values
+of more than 8 bits (`windowing`), DICOM (`dicom`), pixels that EXIF wants turned, and CMYK, which becomes the RGB that
+every reader makes of it and which most cannot show. Of a JPEG with several pictures, such as a phone's picture and its
+depth map, the first is taken; a PNG with several is an animation, and refused.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
+import re
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING
 
-from PIL import Image
+from hub_datasets.dicom import check_size, is_dicom, read_dicom
+from hub_datasets.image_metadata import Coding, edited, read_coding
+from hub_datasets.schema import Flag, Problem, RawRecord, Reason
+from hub_datasets.windowing import linear, parse_window, read_deep_png, window_colour, window_grey
 
-from hub_datasets.schema import RawRecord, Reason
+if TYPE_CHECKING:  # `--help` does without Pillow and numpy
+    import numpy as np
+    from PIL import Image
 
-ALLOWED_FORMATS = ("JPEG", "PNG")
-SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-MAX_IMAGE_BYTES = 256 * 1024 * 1024  # a larger file is not read at all
+ALLOWED_FORMATS = ("JPEG", "PNG", "DICOM")
+UPRIGHT = {  # the orientation of EXIF: what sets it right, as a name in PIL.Image.Transpose
+    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
+    8: "ROTATE_90",
+}  # fmt: skip
+CONTROL_CHARACTERS = re.compile(  # all but tab and line ends: C0 and C1, those that turn the line around, U+FEFF
+    "[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]"
+)
+BROKEN_ENCODING = re.compile("[\0\ufffd-\uffff\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Why an image or a text cannot be used."""
+class ImageSettings:
+    """What the options of a build say about images.
 
-    code: Reason
-    message: str
+    Attributes:
+        max_pixels: width times height above which an image is not decoded.
+        min_side: pixels that width and height must have.
+        window: how values of more than 8 bits become 8 bits: `auto` or `LOW:HIGH`, see `windowing`.
+        ocr: whether to look for text that is burned into the pixels.
+    """
+
+    max_pixels: int = 64_000_000
+    min_side: int = 8
+    window: str = "auto"
+    ocr: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class CheckedImage:
+class ExaminedImage:
     """An image that was decoded to its last pixel.
 
     Attributes:
-        path: the file, links resolved.
-        sha256: of the file's bytes, in hexadecimal digits.
+        data: the file to publish: JPEG or PNG without metadata, in its original coding wherever that is possible.
+        format: `JPEG` or `PNG`.
         width, height: in pixels.
+        pixels: 16 bytes, equal for equal pixels (`duplicates.pixel_hash`).
+        perceptual: 32 bytes, close for images that look alike (`duplicates.perceptual_hash`).
+        groups: what the file itself says of the patient and the study, as hashes.
+        window: how values of more than 8 bits became 8 bits; empty for an 8-bit image.
+        stripped: what `data` lacks of the original file: "EXIF", "GPS", "comment", ...
+        flags: what a person should look at.
     """
 
-    path: Path
-    sha256: str
+    data: bytes
+    format: str
     width: int
     height: int
+    pixels: bytes
+    perceptual: bytes
+    groups: tuple[str, ...] = ()
+    window: str = ""
+    stripped: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
 
 
-def check_image(root: Path, name: str, max_pixels: int) -> CheckedImage | Problem:
-    """Checks that `name` is an image below `root` and decodes it whole.
+def examine_image(data: bytes, name: str, settings: ImageSettings) -> ExaminedImage | Problem:
+    """Decodes the bytes of an image once and takes its metadata away. No bytes make it raise.
 
     Args:
-        root: the folder of the source; no path and no link may lead out of it.
-        name: path below the root, as the source gives it.
-        max_pixels: width times height above which an image is not decoded.
+        name: how messages name the file.
+
+    Raises:
+        BuildError: if the window of the settings is none.
     """
-    path = resolve_inside(root, name)
-    if path is None:
-        return Problem(Reason.IMAGE_OUTSIDE_ROOT, f"{name!r} does not lie inside the source's folder")
+    bounds = parse_window(settings.window)
     try:
-        if not name or not path.is_file():  # also false for a folder, a pipe or a device
-            return Problem(Reason.IMAGE_MISSING, f"no file {name!r}")
-        size = path.stat().st_size
-        if size > MAX_IMAGE_BYTES:
-            return Problem(Reason.IMAGE_TOO_LARGE, f"{name!r} has {size:,} bytes, the limit is {MAX_IMAGE_BYTES:,}")
-        data = path.read_bytes()
-    except OSError as error:
-        return Problem(Reason.IMAGE_UNREADABLE, f"{name!r} cannot be read: {error.strerror}")
-    decoded = decode(data, max_pixels)
-    if isinstance(decoded, Problem):
-        return Problem(decoded.code, f"{name!r} {decoded.message}")
-    width, height = decoded
-    return CheckedImage(path, hashlib.sha256(data).hexdigest(), width, height)
+        examined = examine_dicom(data, settings, bounds) if is_dicom(data) else examine_coded(data, settings, bounds)
+    except MemoryError:
+        examined = Problem(Reason.IMAGE_TOO_LARGE, "does not fit into the memory; lower the limit of pixels")
+    if isinstance(examined, Problem):
+        return Problem(examined.code, f"{name!r} {examined.message}")
+    return examined
 
 
-def resolve_inside(root: Path, name: str) -> Path | None:
-    """The path `name` below `root`, links resolved; None for anything that is or leads outside, on any system."""
-    windows = PureWindowsPath(name)
-    if "\0" in name or "://" in name or PurePosixPath(name).is_absolute() or windows.drive or windows.root:
-        return None
-    if ".." in windows.parts:  # Windows parts are split at both kinds of slash
-        return None
+def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, float] | None) -> ExaminedImage | Problem:
+    """A JPEG or PNG; a problem's message goes on after the file's name."""
+    coding = read_coding(data)
+    if coding is None:
+        return Problem(
+            Reason.IMAGE_FORMAT, f"is no image in an allowed format ({', '.join(ALLOWED_FORMATS)}); convert it to PNG"
+        )
+    if problem := check_coding(coding, settings):
+        return problem
+    published, removed = edited(data, coding), list(coding.removed)
     try:
-        path = (root / name).resolve()
-    except (OSError, RuntimeError):  # links that form a loop
-        return None
-    return path if path.is_relative_to(root.resolve()) else None
-
-
-def decode(data: bytes, max_pixels: int) -> tuple[int, int] | Problem:
-    """Decodes an image to its last pixel; returns (width, height) or what is wrong with it."""
-    if not data.startswith(SIGNATURES):
-        return Problem(Reason.IMAGE_FORMAT, f"is no image in an allowed format ({', '.join(ALLOWED_FORMATS)})")
-    try:
-        with Image.open(io.BytesIO(data), formats=ALLOWED_FORMATS) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                return Problem(Reason.IMAGE_TOO_LARGE, f"has {width} x {height} pixels, the limit is {max_pixels:,}")
-            if image.mode.startswith(("I", "F")):  # a conversion to RGB would cut all values above 255 to white
-                return Problem(Reason.IMAGE_FORMAT, "is 16-bit; convert it to 8 bits through a window first")
-            image.load()
-    except Image.DecompressionBombError as error:
-        return Problem(Reason.IMAGE_TOO_LARGE, f"is too large to decode: {error}")
+        image, window = decode(published, coding, bounds)
     except Exception as error:  # Pillow's decoders raise a dozen types on broken data, SyntaxError among them
-        return Problem(Reason.IMAGE_UNREADABLE, f"is cut off or damaged: {error}")
-    return width, height
+        if "truncated" in str(error):
+            return Problem(Reason.IMAGE_TRUNCATED, "is cut off: pixels are missing; copy it again from where it came")
+        return Problem(Reason.IMAGE_UNREADABLE, f"is damaged: {error or type(error).__name__}")
+    recode = bool(window)
+    if coding.orientation != 1:
+        from PIL.Image import Transpose
+
+        image = image.transpose(Transpose[UPRIGHT[coding.orientation]])
+        removed.append("orientation applied")
+        recode = True
+    if image.mode == "CMYK":
+        image.info.pop("icc_profile", None)  # describes inks
+        image = image.convert("RGB")
+        removed.append("CMYK converted to RGB")
+        recode = True
+    if recode:
+        published = encode_png(image)
+    return finish(published, "PNG" if recode else coding.format, image, settings, (), window, tuple(removed), ())
+
+
+def check_coding(coding: Coding, settings: ImageSettings) -> Problem | None:
+    """Checks what can be known without decoding; a problem's message goes on after the file's name."""
+    if coding.width and coding.height:  # else it has no header, and the file is damaged or ends too early
+        if problem := check_size(coding.width, coding.height, settings.max_pixels, settings.min_side):
+            return problem
+        if coding.format == "JPEG" and coding.bits > 8:
+            return Problem(Reason.IMAGE_FORMAT, f"is a JPEG of {coding.bits} bits; convert it to a PNG of 16 bits")
+    if coding.animated:
+        return Problem(Reason.IMAGE_ANIMATED, "is an animation; save the picture that the text is about by itself")
+    if coding.cut_off:
+        return Problem(
+            Reason.IMAGE_TRUNCATED, "is cut off: the file ends before its end mark; copy it again from where it came"
+        )
+    if coding.damage:
+        return Problem(Reason.IMAGE_UNREADABLE, f"is damaged: {coding.damage}")
+    return None
+
+
+def decode(data: bytes, coding: Coding, bounds: tuple[float, float] | None) -> tuple[Image.Image, str]:
+    """The decoded image, of 8 bits, and the window in words that brought it there; raises whatever Pillow raises.
+
+    Not through `Image.open`: it has a limit of pixels of its own, and tells of it on the standard error stream.
+    """
+    if coding.format == "JPEG":
+        from PIL.JpegImagePlugin import JpegImageFile as Plugin
+    else:
+        from PIL.PngImagePlugin import PngImageFile as Plugin
+    image = Plugin(io.BytesIO(data))
+    if image.size != (coding.width, coding.height):
+        raise ValueError(f"its headers disagree about its size: {image.size} and {(coding.width, coding.height)}")
+    if coding.bits > 8:
+        return to_8_bit(read_deep_png(data), bounds)
+    image.load()
+    return image, ""
+
+
+def to_8_bit(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[Image.Image, str]:
+    """Values of 16 bits, as [height, width] or [height, width, channels], as an image; alpha keeps its full range."""
+    import numpy as np
+    from PIL import Image
+
+    if values.ndim == 2:
+        grey, window = window_grey(values, bounds)
+        return Image.fromarray(grey), window
+    channels = values.shape[-1]
+    colours, alpha = (values, values[..., :0]) if channels == 3 else np.split(values, [channels - 1], axis=-1)
+    shown, window = (window_grey if channels == 2 else window_colour)(colours, bounds)
+    opacity = linear(alpha, 0, 65535)
+    return Image.fromarray(np.concatenate([shown, opacity], axis=-1)), window
+
+
+def examine_dicom(data: bytes, settings: ImageSettings, bounds: tuple[float, float] | None) -> ExaminedImage | Problem:
+    """A DICOM file, which becomes a PNG; a problem's message goes on after the file's name."""
+    picture = read_dicom(data, settings.max_pixels, settings.min_side, bounds)
+    if isinstance(picture, Problem):
+        return picture
+    published = encode_png(picture.image)
+    removed = ("DICOM header",)
+    return finish(published, "PNG", picture.image, settings, picture.groups, picture.window, removed, picture.flags)
+
+
+def encode_png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def finish(
+    data: bytes,
+    format: str,
+    image: Image.Image,
+    settings: ImageSettings,
+    groups: tuple[str, ...],
+    window: str,
+    stripped: tuple[str, ...],
+    flags: tuple[Flag, ...],
+) -> ExaminedImage:
+    """Adds to an image what its pixels say."""
+    from hub_datasets.duplicates import perceptual_hash, pixel_hash
+
+    if settings.ocr:
+        from hub_datasets.privacy import find_burned_in_text
+
+        found = find_burned_in_text(image)
+        flags = (*flags, found) if found else flags
+    hashes = pixel_hash(image), perceptual_hash(image)
+    return ExaminedImage(data, format, *image.size, *hashes, groups, window, stripped, flags)
 
 
 def check_writable(record: RawRecord) -> Problem | None:
@@ -124,14 +243,35 @@ def check_text(record: RawRecord, min_chars: int, max_chars: int) -> Problem | N
     Args:
         min_chars, max_chars: the text of a pair must be longer than the first and shorter than the second.
     """
+    said = {name: getattr(record, name) for name in ("text", "question", "answer")}
+    required = ("question", "answer") if record.text is None else ("text",)
+    if empty := [name for name in required if not said[name]]:
+        return Problem(Reason.TEXT_EMPTY, f"the {' and the '.join(empty)} is empty")
+    for name, text in said.items():
+        if text and (problem := check_characters(name, text)):
+            return problem
     if record.text is None:
-        empty = [name for name in ("question", "answer") if not getattr(record, name)]
-        return Problem(Reason.TEXT_EMPTY, f"the {' and the '.join(empty)} is empty") if empty else None
+        return None
     length = len(record.text)
-    if length == 0:
-        return Problem(Reason.TEXT_EMPTY, "the text is empty")
     if length <= min_chars:
         return Problem(Reason.TEXT_SHORT, f"{length} characters, more than {min_chars} are needed: {record.text!r}")
     if length >= max_chars:
         return Problem(Reason.TEXT_LONG, f"{length:,} characters, fewer than {max_chars:,} are allowed")
     return None
+
+
+def check_characters(name: str, text: str) -> Problem | None:
+    """Checks that a text holds nothing that was lost on the way to Unicode, and nothing that only machines read.
+
+    Joiners and spaces without width (U+200B to U+200F) pass: they are common in Chinese that was copied from a page.
+    """
+    if found := BROKEN_ENCODING.search(text):
+        why = "the file was read in the wrong encoding, or a character was lost before; correct the source"
+        return Problem(Reason.TEXT_ENCODING, f"{place(found, name)}: {why}")
+    if found := CONTROL_CHARACTERS.search(text):
+        return Problem(Reason.TEXT_CONTROL_CHARACTERS, f"{place(found, name)}: remove it from the source")
+    return None
+
+
+def place(found: re.Match, name: str) -> str:
+    return f"the {name} has U+{ord(found[0]):04X} as its character {found.start() + 1} of {len(found.string)}"

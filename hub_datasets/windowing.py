@@ -1,0 +1,145 @@
+"""How do values of more than 8 bits become the 8 bits of a published image?
+
+A linear window: the values from LOW to HIGH become 0 to 255, rounded to the nearest. Where nobody chose one, it is
+
+- in grey, the image's own smallest and largest value, as radiology tools do without a window: nothing is cut, but one
+  bright spot, a metal marker, darkens the rest, and two images have two windows;
+- in colour, 0 to the largest value of 8, 12 or 16 bits, the fewest that hold the image: each image stretched to its own
+  extremes would change the colours, which mean something.
+
+Fixed bounds, the same for a whole set, come from the option `--window LOW:HIGH`. Values outside of a window become 0 or
+255, and the description of the window says how many there are.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from typing import TYPE_CHECKING
+
+from hub_datasets.schema import BuildError
+
+if TYPE_CHECKING:  # `--help` does without numpy
+    import numpy as np
+    from PIL.PngImagePlugin import PngImageFile
+
+NUMBER = r"([+-]?\d+(?:\.\d+)?)"
+BOUNDS = re.compile(f"{NUMBER}:{NUMBER}", re.ASCII)
+COLOUR_DEPTHS = (8, 12, 16, 32)  # bits for each channel
+ROWS = 64  # are looked up at once
+
+
+def parse_window(text: str) -> tuple[float, float] | None:
+    """The bounds that `LOW:HIGH` names; None for `auto`.
+
+    Raises:
+        BuildError: for anything else.
+    """
+    if text == "auto":
+        return None
+    found = BOUNDS.fullmatch(text)
+    low, high = (float(found[1]), float(found[2])) if found else (0.0, 0.0)
+    if not low < high or math.isinf(high - low):
+        raise BuildError(
+            f"--window {text!r} is neither auto nor LOW:HIGH, two numbers of which the first is smaller: "
+            "use --window auto, or for example --window 0:4095"
+        )
+    return low, high
+
+
+def linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """`values` as bytes: 0 up to `low`, 255 from `high` on, straight between. A value that is no number becomes 0.
+
+    With `low` equal to `high` only values above become 255.
+    """
+    import numpy as np
+
+    if values.dtype.kind not in "iu" or values.dtype.itemsize > 2:
+        return scaled(values.astype(np.float64), low, high)
+    values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+    places = values.view(f"u{values.itemsize}")
+    table = scaled(np.arange(256**values.itemsize, dtype=places.dtype).view(values.dtype).astype(np.float64), low, high)
+    grey = np.empty(values.shape, np.uint8)
+    for row in range(0, len(values), ROWS):  # numpy turns what it looks up by into 64 bits
+        grey[row : row + ROWS] = table[places[row : row + ROWS]]
+    return grey
+
+
+def scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """`linear` in double precision."""
+    import numpy as np
+
+    if low == high:
+        return np.where(values > high, 255, 0).astype(np.uint8)
+    with np.errstate(all="ignore"):  # differences of huge values, which become infinite, and are clipped
+        grey = np.rint((np.clip(values, low, high) - low) / (high - low) * 255)
+    return np.nan_to_num(grey, nan=0.0, posinf=255.0, neginf=0.0).astype(np.uint8)
+
+
+def extremes(values: np.ndarray) -> tuple[float, float]:
+    """The smallest and the largest value that is a number; 0 and 0 without any."""
+    import numpy as np
+
+    if values.dtype.kind == "f":
+        values = values[np.isfinite(values)]
+    return (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+
+
+def describe(how: str, values: np.ndarray, low: float, high: float) -> str:
+    """The window in words: `fixed 0..4095, 1.5 % of the values outside`."""
+    import numpy as np
+
+    outside = int(np.count_nonzero(values < low)) + int(np.count_nonzero(values > high))
+    share = f", {100 * outside / values.size:.2g} % of the values outside" if outside else ""
+    return f"{how} {low:.10g}..{high:.10g}{share}"
+
+
+def window_grey(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
+    """Grey values as bytes, and the window in words."""
+    low, high = bounds or extremes(values)
+    return linear(values, low, high), describe("fixed" if bounds else "min-max", values, low, high)
+
+
+def window_colour(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
+    """Values of colour channels as bytes, all channels through one window, and the window in words."""
+    if bounds:
+        low, high = bounds
+    else:
+        largest = extremes(values)[1]
+        low, high = 0.0, float(next((2**bits - 1 for bits in COLOUR_DEPTHS if largest < 2**bits), largest))
+    return linear(values, low, high), describe("fixed" if bounds else "full range", values, low, high)
+
+
+def read_deep_png(data: bytes) -> np.ndarray:
+    """All 16 bits of a PNG, as uint16: [height, width] for grey, else [height, width, channels], alpha the last.
+
+    Pillow gives grey whole, but of colours only the upper byte. The same coded pixels are therefore decoded again as if
+    their bytes stood the other way round, which gives the lower one. Grey with alpha is read as one number of 32 bits.
+
+    Raises:
+        Exception: many types, for damaged data, as Pillow does.
+    """
+    import numpy as np
+
+    layout = open_png(data).tile[0].args
+    if layout == "I;16B":
+        return np.asarray(open_png(data), dtype=np.uint16)
+    if layout == "LA;16B":
+        both = np.asarray(open_png(data, "I", "I;32B")).view(np.uint32)
+        return np.stack([both >> 16, both & 0xFFFF], axis=-1).astype(np.uint16)
+    values = np.asarray(open_png(data)).astype(np.uint16)
+    values <<= 8
+    values |= np.asarray(open_png(data, rawmode=layout.replace("16B", "16L")))
+    return values
+
+
+def open_png(data: bytes, mode: str = "", rawmode: str = "") -> PngImageFile:
+    """A PNG that is not decoded yet, and will be into another mode, or from another order of bytes, if given."""
+    from PIL.PngImagePlugin import PngImageFile
+
+    image = PngImageFile(io.BytesIO(data))
+    image._mode = mode or image.mode
+    if rawmode:
+        image.tile = [image.tile[0]._replace(args=rawmode)]
+    return image
