@@ -30,7 +30,9 @@ BESIDE = re.compile(r"[\u3000-\u303f\uff00-\uffef\u2010-\u2027\u2030-\u203b\u210
 # another encoding that happens to be valid GB18030 reads as the rare characters, or has none of the commonest.
 EVERYDAY = frozenset(bytes(b for row in range(0xB0, 0xD8) for cell in range(0xA1, 0xFF) for b in (row, cell))
                      .decode("gb2312", "ignore"))  # fmt: skip
-COMMONEST = frozenset("的一是不了在有和见未上下左右中大小高低正常无明显影像胸肺心部双及性者清晰位于可约为示患检查病内结节光骨")
+COMMONEST = frozenset(
+    "的一是不了在有和见未上下左右中大小高低正常无明显影像胸肺心部双及性者清晰位于可约为示患检查病内结节光骨"
+)
 LEAST_CHINESE, LEAST_EVERYDAY, LEAST_COMMONEST = 0.8, 0.7, 0.05  # shares; Chinese reports have 0.99, 0.99 and 0.3
 SHORT = 8  # characters; the share of so few says nothing
 
