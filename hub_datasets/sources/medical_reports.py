@@ -23,7 +23,7 @@ from hub_datasets.folder import Folder, FolderError
 from hub_datasets.schema import BuildError, Ignored, RawRecord, Rejection, Source
 from hub_datasets.sources import iu_xray
 from hub_datasets.sources.reading import is_junk, printable
-from hub_datasets.sources.report_rows import IMAGE_SUFFIXES, NAME, Images, make_records
+from hub_datasets.sources.report_rows import NAME, Images, make_records
 from hub_datasets.sources.report_tables import EXPECTED, SUFFIXES, NotReports, read_table
 
 MAX_TABLE_BYTES = 2 * 1024**3
