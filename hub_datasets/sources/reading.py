@@ -6,19 +6,21 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+from hub_datasets.folder import Folder, FolderError
 from hub_datasets.schema import BuildError
 
+MAX_TABLE_BYTES = 1024**3  # a table is held in memory
 # Files that operating systems leave in every folder they show; they belong to no data set.
 JUNK_NAMES = {"thumbs.db", "desktop.ini", ".ds_store"}
 csv.field_size_limit(2**31 - 1)  # a text that is too long is rejected by name; it does not break the whole file
 
 
-def is_junk(path: Path) -> bool:
+def is_junk(name: str) -> bool:
     """True for files an operating system wrote beside the data (`Thumbs.db`, `.DS_Store`, `._name`)."""
-    return path.name.lower() in JUNK_NAMES or path.name.startswith("._") or "__MACOSX" in path.parts
+    *folders, base = name.split("/")
+    return base.lower() in JUNK_NAMES or base.startswith("._") or "__MACOSX" in folders
 
 
 def printable(name: str) -> str:
@@ -26,17 +28,27 @@ def printable(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 
-def read_text(path: Path) -> str:
-    """The file's text, UTF-8 with or without a byte order mark. Raises BuildError if it is not UTF-8."""
+def find_files(folder: Folder, base: str) -> list[str]:
+    """Names of the files that are called `base` in any folder, in upper or lower case, the least nested first."""
+    found = [file.name for file in folder.files() if file.name.rpartition("/")[2].lower() == base.lower()]
+    return sorted((name for name in found if not is_junk(name)), key=lambda name: (name.count("/"), name))
+
+
+def read_text(folder: Folder, name: str) -> str:
+    """The file's text, UTF-8 with or without a byte order mark. Raises BuildError if it is not UTF-8, or not there."""
+    place = folder.named(name)
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return folder.read(name, MAX_TABLE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BuildError(f"{path}: not UTF-8 (byte {error.start}); save the file as UTF-8 and run again") from None
+        raise BuildError(f"{place}: not UTF-8 (byte {error.start}); save the file as UTF-8 and run again") from None
+    except FolderError as error:
+        raise BuildError(f"{place}: {error}") from None
 
 
-def read_json_array(path: Path) -> list[Any]:
+def read_json_array(folder: Folder, name: str) -> list[Any]:
     """The elements of a JSON array. Raises BuildError where the file is cut off, is no JSON, or holds no array."""
-    text = read_text(path)
+    place = folder.named(name)
+    text = read_text(folder, name)
     try:
         rows = json.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError also for an integer of thousands of digits
@@ -44,29 +56,31 @@ def read_json_array(path: Path) -> list[Any]:
         if isinstance(error, json.JSONDecodeError):
             cut_off = cut_off or error.pos >= len(text.rstrip()) or "Unterminated" in error.msg
         what = "the file is cut off" if cut_off else "not valid JSON"
-        raise BuildError(f"{path}: {what} ({error}); download or export it again") from None
+        raise BuildError(f"{place}: {what} ({error}); download or export it again") from None
     if not isinstance(rows, list):
-        raise BuildError(f"{path}: expected a JSON array of rows, found {type(rows).__name__}")
+        raise BuildError(f"{place}: expected a JSON array of rows, found {type(rows).__name__}")
     return rows
 
 
-def read_csv_rows(path: Path, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str] | None]]:
+def read_csv_rows(folder: Folder, name: str, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str] | None]]:
     """Yields (line number, row) of a CSV file with a header; the row is None where its number of cells is wrong.
 
     Raises BuildError where a required column is missing or a column occurs twice, and where a quoted cell has no end
     or goes on behind it: the rows that it swallowed cannot be told from its text.
     """
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    place = folder.named(name)
+    reader = csv.reader(io.StringIO(read_text(folder, name), newline=""), strict=True)
     try:
         header = next(reader, [])
-        if missing := [name for name in required if name not in header]:
+        if missing := [column for column in required if column not in header]:
             found = " ".join(", ".join(header).split())[:500] or "nothing"
-            raise BuildError(f"{path}: no column {', '.join(missing)}; the columns found are: {found}")
-        if twice := sorted({name for name in header if header.count(name) > 1}):
-            raise BuildError(f"{path}: the column {', '.join(map(repr, twice))} occurs more than once")
+            hint = "; save the table with commas between its cells" if len(header) == 1 and ";" in header[0] else ""
+            raise BuildError(f"{place}: no column {', '.join(missing)}; the columns found are: {found}{hint}")
+        if twice := sorted({column for column in header if header.count(column) > 1}):
+            raise BuildError(f"{place}: the column {', '.join(map(repr, twice))} occurs more than once")
         for cells in reader:
             if cells:  # a blank line between rows is no row
                 row = dict(zip(header, cells, strict=True)) if len(cells) == len(header) else None
                 yield reader.line_num, row
     except csv.Error as error:
-        raise BuildError(f"{path} line {reader.line_num}: not valid CSV ({error})") from None
+        raise BuildError(f"{place} line {reader.line_num}: not valid CSV ({error})") from None
