@@ -17,16 +17,14 @@ import hashlib
 import posixpath
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from hub_datasets.folder import Folder, FolderError
-from hub_datasets.schema import BuildError, Ignored, RawRecord, Rejection, Source
+from hub_datasets.schema import BuildError, Ignored, RawRecord, Reason, Rejection, Source
 from hub_datasets.sources import iu_xray
-from hub_datasets.sources.reading import is_junk, printable
+from hub_datasets.sources.reading import MAX_TABLE_BYTES, is_junk, printable
 from hub_datasets.sources.report_rows import NAME, Images, make_records
 from hub_datasets.sources.report_tables import EXPECTED, SUFFIXES, NotReports, read_table
 
-MAX_TABLE_BYTES = 2 * 1024**3
 # What people keep reports in and what is not read here: what to do about it.
 ADVICE = {
     ".xlsx": "save it as 'CSV UTF-8'",
@@ -51,7 +49,7 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
     is_report = False
     for file in folder.files():
         suffix = posixpath.splitext(file.name)[1].lower()
-        if is_junk(PurePosixPath(file.name)):
+        if is_junk(file.name):
             found.append(Ignored(NAME, printable(file.name), "left by the operating system"))
         elif suffix in ADVICE:
             found.append(Ignored(NAME, printable(file.name), f"not read; {ADVICE[suffix]}"))
@@ -79,10 +77,10 @@ def read_file(folder: Folder, name: str, images: Images) -> list[RawRecord | Rej
     shown = printable(name)
     is_xml = name.lower().endswith(".xml")
     try:
-        data = folder.read(name, iu_xray.MAX_BYTES + 1 if is_xml else MAX_TABLE_BYTES)
+        data = folder.read(name, iu_xray.MAX_BYTES if is_xml else MAX_TABLE_BYTES)
     except FolderError as error:
-        if is_xml:
-            return [Rejection(NAME, shown, error.code, error.message)]
+        if is_xml:  # one report, which need not stop the others
+            return [Rejection(NAME, shown, Reason.MALFORMED_ROW, error.message)]
         raise BuildError(f"{folder.named()}: {error.message}") from None
     if is_xml:
         records = iu_xray.read_report(shown, data, images)
