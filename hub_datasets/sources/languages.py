@@ -10,7 +10,7 @@ NAMES = {
 }
 CODES = {name: code for code, names in NAMES.items() for name in names}
 CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]")
-WORD = re.compile(r"[A-Za-zÀ-ɏ]+")
+WORD = re.compile(r"[A-Za-zÀ-ɏ][A-Za-zÀ-ɏ0-9]*")
 # Letters of what is neither: Cyrillic to Thai, Japanese syllables, Korean. Greek letters are signs in any report.
 OTHER = re.compile(r"[\u0400-\u0fff\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9d\u1100-\u11ff\uac00-\ud7af]")
 
