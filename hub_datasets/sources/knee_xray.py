@@ -4,86 +4,82 @@
   `MedicalExpert-{I,II}/{0Normal,1Doubtful,2Mild,3Moderate,4Severe}/NormalG0 (1).png`. Both experts' folders hold the
   same 1,633 images in 3,300 files, and 11 of them carry another grade with the second expert.
 - OAI kneeKL224 (Chen, 2018, doi:10.17632/56rmx5bjcr.1): `{train,val,test,auto_test}/{0..4}/9001695L.png`, where the
-  first seven digits are the patient and the letter is the side.
+  first seven digits are the patient and the letter is the side (`9001695_1.png` in `auto_test`).
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 
+from hub_datasets.folder import Folder
 from hub_datasets.schema import BuildError, Ignored, RawRecord, Reason, Rejection, Source
-from hub_datasets.sources.reading import is_junk, printable
+from hub_datasets.sources.reading import is_junk, passed_over, passed_over_by_default, printable
 
 NAME = "knee_xray"
 GRADES = ("Normal", "Doubtful", "Mild", "Moderate", "Severe")
-EXPERT_FOLDER = re.compile(r"MedicalExpert-(I{1,2})")
+EXPERT_FOLDER = re.compile(r"Medical ?Expert[- ]?(I{1,2})", re.IGNORECASE)
 MENDELEY_GRADES = {f"{grade}{name}".lower(): grade for grade, name in enumerate(GRADES)}
 OAI_GRADES = {str(grade): grade for grade in range(len(GRADES))}
-OAI_SPLITS = ("train", "val", "test", "auto_test")
-OAI_FILE = re.compile(r"(\d{7})([LR])?")
+# `auto_test` holds other crops of the patients of `test`.
+OAI_SPLITS = {"train": "train", "val": "validation", "test": "test", "auto_test": "test"}
+OAI_FILE = re.compile(r"(\d{7})(?!\d)([LR])?", re.ASCII)
+CONFLICTS = ("reject", "keep_lower", "keep_higher")
 
 
-def read(root: Path) -> Iterator[RawRecord | Rejection | Ignored]:
-    """Yields a record for every file in a grade folder of either layout, in path order, and Ignored for the others.
+def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
+    """Yields a record for every file in a grade folder of either layout, sorted by name, and Ignored for the others.
 
-    Raises BuildError where there is no grade folder, and OSError where a folder cannot be read.
+    Raises BuildError where there is no grade folder.
     """
-    ignored: list[Ignored] = []
-    found = False
-    for folder, subfolders, files in os.walk(root, onerror=fail):
-        subfolders.sort()
-        here = Path(folder).relative_to(root)
-        for name in subfolders:
-            if (root / here / name).is_symlink():
-                ignored.append(Ignored(NAME, printable((here / name).as_posix()), "a link to a folder"))
-        layout = grade_folder(here.parts)
-        found = found or layout is not None
-        for name in sorted(files):
-            path = here / name
-            if is_junk(path):
-                ignored.append(Ignored(NAME, printable(path.as_posix()), "left by the operating system"))
-            elif layout is None:
-                ignored.append(Ignored(NAME, printable(path.as_posix()), "not in the folder of a grade"))
-            else:
-                yield make_record(path.as_posix(), **layout)
-    yield from ignored
-    if not found:
+    names = [file.name for file in folder.files() if not is_junk(file.name)]
+    layouts = {name: grade_folder(name) for name in names}
+    if not any(layouts.values()):
         raise BuildError(
-            f"{root}: no knee images found; expected MedicalExpert-I/0Normal/*.png (Mendeley) or train/0/*.png (OAI)"
+            f"{folder.named()}: no knee images found; expected MedicalExpert-I/0Normal/*.png (Mendeley) or "
+            "train/0/*.png (OAI)"
         )
+    for name, layout in layouts.items():
+        if layout:
+            yield make_record(name, **layout)
+    yield from passed_over_by_default(NAME, folder)
+    yield from passed_over(NAME, [name for name in names if not layouts[name]], "not in the folder of a grade")
 
 
-def fail(error: OSError) -> None:
-    """Raises the error of a folder that cannot be read, which `os.walk` passes over by default."""
-    raise error
+def grade_folder(name: str) -> dict | None:
+    """What the last two folders of a name say: the grade, and the expert or the official split. None for others.
 
-
-def grade_folder(parts: tuple[str, ...]) -> dict | None:
-    """What the last two folders of a path say: the grade, and the expert or the official split. None for others."""
+    A zip file that was left as it is, and a folder in a folder of its own name, count once.
+    """
+    parts: list[str] = []
+    for part in name.split("/")[:-1]:
+        part = part[:-4] if part.lower().endswith(".zip") else part
+        if part not in parts[-1:]:
+            parts.append(part)
     if len(parts) < 2:
         return None
-    parent, name = parts[-2:]
-    expert = EXPERT_FOLDER.fullmatch(parent)
-    if expert and name.lower() in MENDELEY_GRADES:
-        return {"grade": MENDELEY_GRADES[name.lower()], "expert": expert[1]}
-    if parent in OAI_SPLITS and name in OAI_GRADES:
-        return {"grade": OAI_GRADES[name], "official_split": parent}
+    above, last = parts[-2:]
+    expert = EXPERT_FOLDER.fullmatch(above)
+    if expert and last.lower() in MENDELEY_GRADES:
+        return {"grade": MENDELEY_GRADES[last.lower()], "expert": expert[1].upper()}
+    if above in OAI_SPLITS and last in OAI_GRADES:
+        return {"grade": OAI_GRADES[last], "oai_folder": above}
     return None
 
 
-def make_record(image: str, grade: int, expert: str | None = None, official_split: str | None = None) -> RawRecord:
+def make_record(image: str, grade: int, expert: str = "", oai_folder: str = "") -> RawRecord:
     """The record of one file. A file of the Mendeley set names no patient; one of the OAI does."""
     metadata: dict = {"kellgren_lawrence_grade": grade}
     groups: tuple[str, ...] = ()
     if expert:
         metadata["grade_by_expert"] = {expert: grade}
     else:
-        metadata["official_split"] = official_split
-        if match := OAI_FILE.match(Path(image).stem):
-            metadata |= {"patient_id": match[1], "side": match[2]}
+        metadata["official_split"] = oai_folder
+        if match := OAI_FILE.match(image.rpartition("/")[2]):
+            metadata["patient_id"] = match[1]
+            if match[2]:
+                metadata["side"] = match[2]
             groups = (f"patient:{match[1]}",)
     return RawRecord(
         source=NAME,
@@ -91,56 +87,80 @@ def make_record(image: str, grade: int, expert: str | None = None, official_spli
         image=image,
         category=GRADES[grade],
         language="en",
-        text=describe(grade, [expert] if expert else []),
+        text=describe(grade, {expert: grade} if expert else {}),
         groups=groups,
+        official_split=OAI_SPLITS.get(oai_folder, ""),
         metadata=metadata,
     )
 
 
-def describe(grade: int, experts: list[str]) -> str:
-    """The grade in words, and who gave it."""
+def describe(grade: int, by_expert: dict[str, int]) -> str:
+    """The grade in words, who gave it, and who gave another."""
     finding = "no osteoarthritis" if grade == 0 else f"{GRADES[grade].lower()} osteoarthritis"
     text = f"Knee X-ray, Kellgren-Lawrence grade {grade}: {finding}."
+    experts = sorted(expert for expert, given in by_expert.items() if given == grade)
     if experts:
         text += f" Graded by medical expert{'s' if len(experts) > 1 else ''} {' and '.join(experts)}."
+    for expert, given in sorted(by_expert.items()):
+        if given != grade:
+            text += f" Medical expert {expert} graded it {given} ({GRADES[given].lower()})."
     return text
 
 
-def settle(copies: list[RawRecord]) -> Iterator[RawRecord | Rejection]:
+def settle(copies: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
     """Makes one record of the files that hold the same image.
 
     The first file is kept, with the grades of both experts; the others are rejected as copies. Where the grades
-    differ nobody can say which is right: all the files are rejected, each naming the others.
+    differ nobody can say which is right: `knee_conflicts` is `reject` (all the files are rejected, each naming the
+    others), `keep_lower` or `keep_higher` (the files with the other grade are rejected; the text and the metadata say
+    who gave it).
     """
-    grades = {record.metadata["kellgren_lawrence_grade"] for record in copies}
-    if len(grades) > 1:
+    choice = settings.get("knee_conflicts", CONFLICTS[0])
+    grades = sorted({grade_of(record) for record in copies})
+    chosen = grades[-1] if choice == "keep_higher" else grades[0]
+    if len(grades) > 1 and choice == "reject":
         for record in copies:
-            others = "; ".join(
-                f"{other.item} has grade {other.metadata['kellgren_lawrence_grade']}"
-                for other in copies
-                if other is not record
-            )
+            others = "; ".join(f"{other.item} has grade {grade_of(other)}" for other in copies if other is not record)
             message = f"the same image with another grade: {others}"
             yield Rejection(NAME, record.item, Reason.CONFLICTING_LABELS, message)
         return
-    kept, *rest = copies
-    by_expert: dict[str, int] = {}
+    kept = next(record for record in copies if grade_of(record) == chosen)
+    yield merge(kept, copies, grades)
     for record in copies:
+        if grade_of(record) != chosen:
+            message = f"grade {grade_of(record)}; the same image is kept with grade {chosen} as {kept.item}"
+            yield Rejection(NAME, record.item, Reason.CONFLICTING_LABELS, message)
+        elif record is not kept:
+            yield Rejection(NAME, record.item, Reason.DUPLICATE_IMAGE, f"the same image as {kept.item}")
+
+
+def grade_of(record: RawRecord) -> int:
+    return record.metadata["kellgren_lawrence_grade"]
+
+
+def merge(kept: RawRecord, copies: list[RawRecord], grades: list[int]) -> RawRecord:
+    """The kept record with what its copies add: grades, experts, patients."""
+    metadata = dict(kept.metadata)
+    by_expert: dict[str, int] = {}
+    for record in (*copies, kept):  # an expert who contradicts himself is said to have given the grade that is kept
         by_expert |= record.metadata.get("grade_by_expert", {})
     if by_expert:
-        kept.metadata["grade_by_expert"] = by_expert
-        kept.text = describe(kept.metadata["kellgren_lawrence_grade"], sorted(by_expert))
-    kept.groups = tuple(sorted({group for record in copies for group in record.groups}))
-    yield kept
-    for record in rest:
-        yield Rejection(NAME, record.item, Reason.DUPLICATE_IMAGE, f"the same image as {kept.item}")
+        metadata["grade_by_expert"] = dict(sorted(by_expert.items()))
+    if len(grades) > 1:
+        metadata["conflicting_grades"] = grades
+    groups = sorted({group for record in copies for group in record.groups})
+    text = describe(grade_of(kept), by_expert)
+    return replace(kept, text=text, groups=tuple(groups), metadata=metadata)
 
 
 SOURCE = Source(
     name=NAME,
     flag="--knee_dir",
+    kind="radiograph",
     read=read,
     settle=settle,
+    choices={"knee_conflicts": CONFLICTS},
+    redistributable=True,
     title="Knee X-rays with Kellgren-Lawrence grades (Mendeley Digital Knee X-ray Images; OAI kneeKL224)",
     homepage="https://data.mendeley.com/datasets/t9ndx37v5h/1",
     licence="CC-BY-4.0",

@@ -1,17 +1,28 @@
 """PAD-UFES-20: photographs of skin lesions with patient data (Pacheco et al., 2020, doi:10.17632/zr7vgbcyr2.1).
 
-`metadata.csv` has one row for each image; the images lie in `images/imgs_part_{1,2,3}/`. A cell may be empty (not
+`metadata.csv` has one row for each image; the images lie in `images/imgs_part_{1,2,3}/`, and are found by their names
+wherever they were unpacked to, or in their zip files. A name in two places is no question where both hold the same
+bytes; where they differ nobody can say which one the row means, and the row is rejected. A cell may be empty (not
 asked), `UNK` (asked, not known), `True` or `False`: the metadata keeps the three apart, the text uses what is known.
 """
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Iterator
-from pathlib import Path
 
+from hub_datasets.folder import Folder
 from hub_datasets.schema import BuildError, Ignored, RawRecord, Reason, Rejection, Source
-from hub_datasets.sources.reading import read_csv_rows
+from hub_datasets.sources.reading import (
+    ImageIndex,
+    find_files,
+    is_junk,
+    passed_over,
+    passed_over_by_default,
+    printable,
+    read_csv_rows,
+    read_text,
+)
 
 NAME = "pad_ufes_20"
 DIAGNOSES = {
@@ -32,51 +43,77 @@ SYMPTOMS = {
     "elevation": ("is elevated", "is not elevated"),
 }
 UNKNOWN = ("", "UNK")
+NUMBER = re.compile(r"\s*[0-9]{1,9}(\.[0-9]*)?\s*", re.ASCII)
+TABLE = "metadata.csv"
 # The largest number that a cell can hold; above it, it is a slip of the keyboard or another column's value.
 LIMITS = {"age": 130, "fitspatrick": 6, "diameter_1": 1000, "diameter_2": 1000}
 REQUIRED = ("patient_id", "lesion_id", "age", "region", "diagnostic", "img_id")
 
 
-def read(root: Path) -> Iterator[RawRecord | Rejection | Ignored]:
-    """Yields a record for every row of `metadata.csv`. Raises BuildError without that file or its columns."""
-    table = root / "metadata.csv"
-    if not table.is_file():
-        raise BuildError(f"{root}: no metadata.csv; --pad_ufes_dir is the folder with metadata.csv and images/")
-    images = index_images(root)
-    for line, row in read_csv_rows(table, REQUIRED):
-        item = f"metadata.csv line {line}"
-        if row is None:
-            yield Rejection(NAME, item, Reason.MALFORMED_ROW, "the row has another number of cells than the header")
-            continue
-        item += f" ({row['img_id']})"
-        if row["diagnostic"] not in DIAGNOSES:
-            known = ", ".join(DIAGNOSES)
-            message = f"unknown diagnostic {row['diagnostic']!r}; known are {known}"
-            yield Rejection(NAME, item, Reason.MALFORMED_ROW, message)
-            continue
-        try:
-            text = describe(row)
-        except ValueError as error:
-            yield Rejection(NAME, item, Reason.MALFORMED_ROW, str(error))
-            continue
-        yield RawRecord(
-            source=NAME,
-            item=item,
-            # an image that is nowhere keeps its name: the check of the image says that it is missing, or outside
-            image=images.get(row["img_id"], row["img_id"]),
-            category=row["diagnostic"],
-            language="en",
-            text=text,
-            # lesion_id alone is no key: 250 of them occur with two patients
-            groups=(f"patient:{row['patient_id']}",),
-            metadata=row,
-        )
+def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
+    """Yields a record for every row of `metadata.csv`, in whatever folder it lies, and Ignored for what no row names.
+
+    Raises BuildError without that file or its columns, and where two of them differ.
+    """
+    table, *copies = find_files(folder, TABLE) or [None]
+    if table is None:
+        raise BuildError(f"{folder.named()}: no {TABLE}; --pad_ufes_dir is the folder with {TABLE} and images/")
+    for copy in copies:
+        if read_text(folder, copy) != read_text(folder, table):
+            raise BuildError(f"{folder.named(copy)}: differs from {table}; leave only one of the two in the folder")
+    images = ImageIndex(folder, parts=1)
+    used = {table}
+    for line, row in read_csv_rows(folder, table, REQUIRED):
+        record = make_record(f"{printable(table)} line {line}", row, images)
+        if isinstance(record, RawRecord):
+            used.add(record.image)
+        yield record
+    yield from passed_over_by_default(NAME, folder)
+    yield from passed_over(NAME, copies, f"the same as {printable(table)}")
+    rest = [file.name for file in folder.files() if not is_junk(file.name)]
+    yield from passed_over(NAME, [name for name in rest if name not in {*used, *copies}], "no row stands for it")
 
 
-def index_images(root: Path) -> dict[str, str]:
-    """Path below the root of every file under `images/`, by file name."""
-    files = sorted(path for path in (root / "images").rglob("*") if path.is_file())
-    return {path.name: path.relative_to(root).as_posix() for path in files}
+def make_record(item: str, row: dict[str, str] | None, images: ImageIndex) -> RawRecord | Rejection:
+    """The record of one row, or why it cannot be one."""
+
+    def malformed(message: str) -> Rejection:
+        return Rejection(NAME, item, Reason.MALFORMED_ROW, message)
+
+    if row is None:
+        return malformed("the row has another number of cells than the header")
+    item += f" ({row['img_id']})"
+    if row["diagnostic"] not in DIAGNOSES:
+        return malformed(f"unknown diagnostic {row['diagnostic']!r}; known are {', '.join(DIAGNOSES)}")
+    try:
+        text = describe(row)
+    except ValueError as error:
+        return malformed(str(error))
+    found = images.find(row["img_id"])
+    if len(found) > 1:
+        return malformed(f"{' and '.join(map(repr, found))} are different images; leave only the right one")
+    patient, lesion = row["patient_id"], row["lesion_id"]
+    groups = [f"patient:{patient}"] if patient not in UNKNOWN else []
+    if groups and lesion not in UNKNOWN:  # lesion_id alone is no key: 250 of them occur with two patients
+        groups.append(f"lesion:{patient}/{lesion}")
+    return RawRecord(
+        source=NAME,
+        item=item,
+        # an image that is nowhere keeps its name: the reading of the image says that it is missing, or outside
+        image=found[0] if found else row["img_id"],
+        category=row["diagnostic"],
+        language="en",
+        text=text,
+        groups=tuple(groups),
+        metadata=row,
+    )
+
+
+def settle(records: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
+    """Rejects all rows of one image that do not agree on the diagnosis; of those that do, each statement stays once."""
+    from hub_datasets.duplicates import one_label
+
+    return one_label(records, settings)
 
 
 def describe(row: dict[str, str]) -> str:
@@ -90,7 +127,8 @@ def describe(row: dict[str, str]) -> str:
         text += f", on the {row['region'].lower()}"
     person = {"FEMALE": "woman", "MALE": "man"}.get(row.get("gender", ""), "patient")
     if (age := number(row, "age")) is not None:
-        text += f" of a {age:g}-year-old {person}"
+        article = "an" if age in (11, 18) or f"{age:g}".startswith("8") else "a"
+        text += f" of {article} {age:g}-year-old {person}"
     if diameters := known_diameters(row):
         text += f", {diameters} mm"
     if skin := number(row, "fitspatrick"):
@@ -114,13 +152,9 @@ def number(row: dict[str, str], column: str) -> float | None:
     cell = row.get(column, "")
     if cell in UNKNOWN:
         return None
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= LIMITS[column]:
-        raise ValueError(f"{column} {cell!r}; expected a number from 0 to {LIMITS[column]}")
-    return value
+    if not NUMBER.fullmatch(cell) or float(cell) > LIMITS[column]:
+        raise ValueError(f"{column} {cell[:50]!r}; expected a number from 0 to {LIMITS[column]}")
+    return float(cell)
 
 
 def join(phrases: list[str]) -> str:
@@ -131,7 +165,10 @@ def join(phrases: list[str]) -> str:
 SOURCE = Source(
     name=NAME,
     flag="--pad_ufes_dir",
+    kind="skin_lesion",
     read=read,
+    settle=settle,
+    redistributable=True,
     title="PAD-UFES-20: skin lesion photographs with patient clinical information",
     homepage="https://data.mendeley.com/datasets/zr7vgbcyr2/1",
     licence="CC-BY-4.0",

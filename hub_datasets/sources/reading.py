@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from hub_datasets.folder import Folder, FolderError
-from hub_datasets.schema import BuildError
+from hub_datasets.schema import BuildError, Ignored
 
 MAX_TABLE_BYTES = 1024**3  # a table is held in memory
+MANY = 20  # more files than this that are passed over for one reason are counted
 # Files that operating systems leave in every folder they show; they belong to no data set.
 JUNK_NAMES = {"thumbs.db", "desktop.ini", ".ds_store"}
 csv.field_size_limit(2**31 - 1)  # a text that is too long is rejected by name; it does not break the whole file
@@ -28,10 +29,64 @@ def printable(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()
 
 
+def passed_over(source: str, names: list[str], why: str, many: int = MANY) -> Iterator[Ignored]:
+    """An Ignored for each name, or for more than `many` of them one that counts them."""
+    if len(names) > many:
+        yield Ignored(source, f"{printable(names[0])} and {len(names) - 1:,} more", why)
+    else:
+        yield from (Ignored(source, printable(name), why) for name in names)
+
+
+def passed_over_by_default(source: str, folder: Folder) -> Iterator[Ignored]:
+    """What no source reads: the links to folders, and what operating systems left."""
+    yield from passed_over(source, list(folder.linked_folders()), "a link to a folder")
+    junk = [file.name for file in folder.files() if is_junk(file.name)]
+    yield from passed_over(source, junk, "left by the operating system")
+
+
 def find_files(folder: Folder, base: str) -> list[str]:
     """Names of the files that are called `base` in any folder, in upper or lower case, the least nested first."""
     found = [file.name for file in folder.files() if file.name.rpartition("/")[2].lower() == base.lower()]
     return sorted((name for name in found if not is_junk(name)), key=lambda name: (name.count("/"), name))
+
+
+class ImageIndex:
+    """Finds files by the last parts of their names, wherever they were unpacked to, in upper or lower case."""
+
+    def __init__(self, folder: Folder, parts: int):
+        """Indexes all files of a folder.
+
+        Args:
+            parts: how many parts of a name are given: 1 for `PAT_1.png`, 2 for `xmlab1/source.jpg`.
+        """
+        self._folder, self._parts = folder, parts
+        self._names: dict[str, list[str]] = {}
+        self._found: dict[str, list[str]] = {}
+        for file in folder.files():
+            if not is_junk(file.name):
+                self._names.setdefault(self._end(file.name).lower(), []).append(file.name)
+
+    def _end(self, name: str) -> str:
+        return "/".join(name.split("/")[-self._parts :])
+
+    def find(self, end: str) -> list[str]:
+        """The files whose names end so, one for each content: none, the one, or several that contradict each other.
+
+        Of files with the same content the least nested is taken. One in the very letters of `end` comes before one
+        in others.
+        """
+        if end not in self._found:
+            names = self._names.get(end.lower(), [])
+            names = [name for name in names if self._end(name) == end] or names
+            names = sorted(names, key=lambda name: (name.count("/"), name))
+            self._found[end] = names[:1] + [name for name in names[1:] if not self._same(names[0], name)]
+        return self._found[end]
+
+    def _same(self, one: str, other: str) -> bool:
+        try:
+            return self._folder.read(one) == self._folder.read(other)
+        except FolderError:  # one of them is refused; they cannot be told to be the same
+            return False
 
 
 def read_text(folder: Folder, name: str) -> str:
