@@ -1,95 +1,133 @@
-"""A folder of one's own: images, and JSON, JSONL or CSV files that say which report belongs to which image.
+"""Medical reports: a folder of one's own, or a public set of chest X-rays with reports.
 
-Each row has `image` (a path below the folder), `text`, and `language` (`en` or `zh`; found from the text where it is
-not given). `patient_id` and `study_id`, where a row has them, keep a patient's images in one split.
+Read are, wherever they lie below the folder:
+
+- CSV, TSV, JSON and JSONL tables with a column for the image, one for the text and, if you like, `language`,
+  `patient_id`, `study_id`; what else they have is kept as metadata (`report_tables.py`, `report_rows.py`);
+- `{"annotations": [{"image_id": "162_1", "caption": ...}]}`, as XrayGLM has OpenI in English and Chinese;
+- the XML reports of OpenI (`iu_xray.py`).
+
+A patient's and a study's images stay in one split. Images of one study with the same text in one language are one
+conversation; where each image has words of its own, as in the Chinese of XrayGLM, each is a conversation of its own.
 """
 
 from __future__ import annotations
 
-import json
-import re
+import hashlib
+import posixpath
+from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
-from hub_datasets.schema import LANGUAGES, BuildError, Ignored, RawRecord, Reason, Rejection, Source
-from hub_datasets.sources.reading import is_junk, printable, read_csv_rows, read_json_array, read_text
+from hub_datasets.folder import Folder, FolderError
+from hub_datasets.schema import BuildError, Ignored, RawRecord, Reason, Rejection, Source
+from hub_datasets.sources import iu_xray
+from hub_datasets.sources.reading import MAX_TABLE_BYTES, is_junk, printable
+from hub_datasets.sources.report_rows import NAME, Images, make_records
+from hub_datasets.sources.report_tables import EXPECTED, SUFFIXES, NotReports, read_table
 
-NAME = "medical_reports"
-SUFFIXES = (".csv", ".json", ".jsonl")
-REQUIRED = ("image", "text")
-GROUP_KEYS = {"patient_id": "patient", "study_id": "study"}
-CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
+# What people keep reports in and what is not read here: what to do about it.
+ADVICE = {
+    ".xlsx": "save it as 'CSV UTF-8'",
+    ".xls": "save it as 'CSV UTF-8'",
+    ".ods": "save it as CSV in UTF-8",
+    ".parquet": "write it as JSONL or CSV",
+    ".tgz": "unpack it (tar xzf)",
+    ".gz": "unpack it (tar xzf or gunzip)",
+    ".tar": "unpack it (tar xf)",
+    ".rar": "unpack it",
+    ".7z": "unpack it",
+}
 
 
-def read(root: Path) -> Iterator[RawRecord | Rejection | Ignored]:
-    """Yields a record for every row of every JSON, JSONL and CSV file directly in the folder.
+def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
+    """Yields a record for every image of every report, in the order of the files' names.
 
-    Raises BuildError where there is no such file.
+    Raises BuildError where no file holds reports, or a table cannot be decoded or parsed.
     """
-    files = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not files:
-        raise BuildError(f"{root}: no .json, .jsonl or .csv file with the columns image and text")
-    for file in files:
-        if is_junk(file):
-            yield Ignored(NAME, printable(file.name), "left by the operating system")
+    images = Images(file.name for file in folder.files())
+    found: list[RawRecord | Rejection | Ignored] = []
+    is_report = False
+    for file in folder.files():
+        suffix = posixpath.splitext(file.name)[1].lower()
+        if is_junk(file.name):
+            found.append(Ignored(NAME, printable(file.name), "left by the operating system"))
+        elif suffix in ADVICE:
+            found.append(Ignored(NAME, printable(file.name), f"not read; {ADVICE[suffix]}"))
+        elif suffix in SUFFIXES or suffix == ".xml":
+            part = read_file(folder, file.name, images)
+            is_report |= not isinstance(part, Ignored)
+            found += [part] if isinstance(part, Ignored) else part
+    if not is_report:
+        seen = [f"{entry.item}: {entry.why}" for entry in found if isinstance(entry, Ignored)]
+        message = f"{folder.named()}: no .json, .jsonl, .csv or .tsv file with {EXPECTED}, and no XML report of OpenI"
+        raise BuildError("; ".join([message, *seen[:3]]))
+    place_studies([entry for entry in found if isinstance(entry, RawRecord)])
+    used = {entry.image for entry in found if isinstance(entry, RawRecord)}
+    yield from found
+    if unused := [name for names in images.by_stem.values() for name in names if name not in used]:
+        first = printable(min(unused))
+        yield Ignored(NAME, f"{len(unused):,} images", f"no report that could be read names them; the first is {first}")
+
+
+def read_file(folder: Folder, name: str, images: Images) -> list[RawRecord | Rejection] | Ignored:
+    """What one file holds; Ignored where it is sound and no table of reports, and does not lie at the top.
+
+    Raises BuildError where it cannot be read, decoded or parsed, or lies at the top and is no table of reports.
+    """
+    shown = printable(name)
+    is_xml = name.lower().endswith(".xml")
+    try:
+        data = folder.read(name, iu_xray.MAX_BYTES if is_xml else MAX_TABLE_BYTES)
+    except FolderError as error:
+        if is_xml:  # one report, which need not stop the others
+            return [Rejection(NAME, shown, Reason.MALFORMED_ROW, error.message)]
+        raise BuildError(f"{folder.named()}: {error.message}") from None
+    if is_xml:
+        records = iu_xray.read_report(shown, data, images)
+        return Ignored(NAME, shown, "XML, but no report of OpenI") if records is None else list(records)
+    try:
+        table = read_table(shown, data)
+    except NotReports as error:
+        if "/" in name:  # many folders of images have tables of their own
+            return Ignored(NAME, shown, str(error).removeprefix(f"{shown}: "))
+        raise NotReports(f"{folder.named()}/{error}") from None
+    except BuildError as error:
+        raise BuildError(f"{folder.named()}/{error}") from None
+    rows = table.rows
+    return [record for item, row in rows for record in make_records(item, row, name, images, table.numbered)]
+
+
+def place_studies(records: list[RawRecord]) -> None:
+    """Names the study of each record so that no other patient has it, and the conversation of a study's images.
+
+    Some hospitals number each patient's studies from 1: a study that occurs with several patients is a study of each.
+    One report about several images is one conversation: the same study, the same language, the same text.
+    """
+    patients: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        groups = dict(key.split(":", 1) for key in record.groups)
+        if len(groups) == 2:
+            patients[groups["study"]].add(groups["patient"])
+    for record in records:
+        groups = dict(key.split(":", 1) for key in record.groups)
+        if "study" not in groups:
             continue
-        for item, row in rows_of(file):
-            yield make_record(item, row)
-
-
-def rows_of(file: Path) -> Iterator[tuple[str, object]]:
-    """Yields (where it stands, row); a row that could not be parsed is None."""
-    suffix, name = file.suffix.lower(), printable(file.name)
-    if suffix == ".csv":
-        for line, row in read_csv_rows(file, REQUIRED):
-            yield f"{name} line {line}", row
-    elif suffix == ".json":
-        for number, row in enumerate(read_json_array(file), 1):
-            yield f"{name} row {number}", row
-    else:
-        for number, line in enumerate(read_text(file).split("\n"), 1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError):  # ValueError also for an integer of thousands of digits
-                    row = None
-                yield f"{name} line {number}", row
-
-
-def make_record(item: str, row: object) -> RawRecord | Rejection:
-    """The record of one row, or why it cannot be one."""
-    if row is None:
-        message = "not valid JSON, or a row with another number of cells than the header"
-        return Rejection(NAME, item, Reason.MALFORMED_ROW, message)
-    if not isinstance(row, dict):
-        message = f"expected an object with the keys image and text, found {type(row).__name__}"
-        return Rejection(NAME, item, Reason.MALFORMED_ROW, message)
-    wrong = [key for key in REQUIRED if not isinstance(row.get(key), str)]
-    if wrong:
-        return Rejection(NAME, item, Reason.MALFORMED_ROW, f"no text in the column {', '.join(wrong)}")
-    language = row.get("language") or ("zh" if CHINESE.search(row["text"]) else "en")
-    if language not in LANGUAGES:
-        message = f"language {language!r}; expected one of {', '.join(LANGUAGES)}"
-        return Rejection(NAME, item, Reason.MALFORMED_ROW, message)
-    groups = tuple(f"{kind}:{row[key]}" for key, kind in GROUP_KEYS.items() if row.get(key) not in (None, ""))
-    return RawRecord(
-        source=NAME,
-        item=item,
-        image=row["image"],
-        category="report",
-        language=language,
-        text=row["text"].strip(),
-        groups=groups,
-        metadata={key: value for key, value in row.items() if key != "text"},
-    )
+        study = groups["study"]
+        if len(patients[study]) > 1 and "patient" in groups:
+            study = f"{groups['patient']}/{study}"
+            record.groups = (f"patient:{groups['patient']}", f"study:{study}")
+        said = hashlib.blake2b(record.text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        record.conversation = f"study:{study} {record.language} {said}"
 
 
 SOURCE = Source(
     name=NAME,
     flag="--reports_dir",
+    kind="report",
     read=read,
     title="Medical reports of one's own",
     homepage="",
     licence="unknown",
     citation="",
+    redistributable=False,  # nobody but their owner can say; OpenI does not allow changed copies (CC BY-NC-ND 4.0)
 )
