@@ -1,4 +1,4 @@
-"""The contact sheet of a dataset card: a few images of the dataset in a grid, each with its number, source and category."""
+"""The contact sheet of a dataset card: a few of its images in a grid, each with its number, source and category."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 SCALE = 2  # pixels of the file per unit of the layout
 WIDTH, MARGIN, LABEL, NUMBERS = 800, 24, 150, 132  # units: the page, its border, the columns of names and of numbers
-LINE, BAR = 28, 18  # units: from one bar to the next, and a bar's height
+LINE, BAR, HEADING = 28, 18, 26  # units: from one bar to the next, a bar's height, a heading with its space
 PAPER, BORDER, GRID, INK, MUTED = "#FCFCFB", "#D5D9DE", "#E3E6EA", "#1F2933", "#56616D"
 # White text is readable on each of them (a contrast of 4.5 and more), and so is each on the paper.
 ACCEPTED, OTHER = "#2C6AA0", "#69737E"
@@ -95,15 +95,15 @@ def categories(counts: Mapping[str, int], labels: Mapping[str, str]) -> bytes:
 def text_lengths(texts: Mapping[str, Mapping[str, Mapping]]) -> bytes:
     """A histogram for each config and language of `{config: {language: {"histogram": [[low, high, n], ...]}}}`."""
     panels = [(config, language, texts[config][language]) for config in texts for language in texts[config]]
-    columns, height = 2, 172
+    columns, height = 2, 184
     wide = (WIDTH - 2 * MARGIN - 32) / columns
-    page = Page("Lengths of the texts", "characters, number of texts", 56 + height * -(-len(panels) // columns))
+    page = Page("Lengths of the texts", "number of texts by characters", 46 + height * -(-len(panels) // columns))
     for place, (config, language, measured) in enumerate(panels):
         left, top = MARGIN + (place % columns) * (wide + 32), 62 + height * (place // columns)
         title = f"{ascii_text(config)} · {ascii_text(language)}"
         page.text((left, top + 8), title, anchor="lm", width=wide / 2)
         page.text((left + wide, top + 8), f"median {measured['median']:,.0f}", fill=MUTED, anchor="rm", width=wide / 2)
-        histogram(page, (left, top + 26, left + wide, top + 134), measured["histogram"])
+        histogram(page, (left, top + 38, left + wide, top + 146), measured["histogram"])
     return page.png()
 
 
@@ -136,22 +136,22 @@ def stacked_bars(
     bars = [segments for _, rows in sections for _, segments, _ in rows]
     legend = [name for name in colours if any(count for segments in bars for part, count in segments if part == name)]
     places, legend_height = legend_places(legend)
-    height = 62 + sum(LINE * len(rows) + (26 if heading else 0) for heading, rows in sections) + 10
+    height = 68 + sum(LINE * len(rows) + (HEADING if heading else 0) for heading, rows in sections)
     page = Page(title, subtitle, height + legend_height)
     left, full = MARGIN + LABEL, WIDTH - 2 * MARGIN - LABEL - NUMBERS
     top = 68.0
     for heading, rows in sections:
         if heading:
             page.text((MARGIN, top + BAR / 2), heading, fill=MUTED, anchor="lm", width=WIDTH - 2 * MARGIN)
-            top += 26
+            top += HEADING
         for name, segments, numbers in rows:
             page.text((left - 12, top + BAR / 2), name, anchor="rm", width=LABEL - 16)
             divided_bar(page, (left, top, left + full, top + BAR), segments, colours)
             page.text((WIDTH - MARGIN, top + BAR / 2), numbers, fill=MUTED, anchor="rm", width=NUMBERS - 12)
             top += LINE
     for name, (x, y) in zip(legend, places, strict=True):
-        page.box((x, height + y, x + 12, height + y + 12), colours[name])
-        page.text((x + 18, height + y + 6), name, anchor="lm", width=WIDTH - 2 * MARGIN - 18)
+        page.box((x, height + y + 8, x + 12, height + y + 20), colours[name])
+        page.text((x + 18, height + y + 14), name, anchor="lm", width=WIDTH - 2 * MARGIN - 18)
     return page.png()
 
 
@@ -166,6 +166,7 @@ def divided_bar(page: Page, box: tuple, segments: Sequence[Segment], colours: Ma
         end = x + (right - left) * count / whole
         page.box((x, top, max(end - 0.75, x + 0.75), bottom), colours[name])
         share = f"{100 * count / whole:.0f}%"
+        share = ">99%" if share == "100%" and count < whole else share
         if end - x > page.width(share, 11) + 8:
             page.text(((x + end) / 2, (top + bottom) / 2), share, size=11, fill="#FFFFFF", anchor="mm")
         x = end
@@ -181,7 +182,7 @@ def legend_places(names: Sequence[str]) -> tuple[list[tuple[float, float]], floa
             x, y = float(MARGIN), y + 22
         places.append((x, y))
         x += wide
-    return places, y + 22
+    return places, y + 20
 
 
 class Page:
@@ -236,7 +237,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
 
 def ascii_text(text: str) -> str:
     """The text with a question mark for what the font has no sign for."""
-    return "".join(sign if sign.isascii() and sign.isprintable() or sign == "·" else "?" for sign in str(text))
+    return "".join(sign if (sign.isascii() and sign.isprintable()) or sign == "·" else "?" for sign in str(text))
 
 
 def ascii_labels(values: Iterable[str]) -> dict[str, str]:
