@@ -1,46 +1,132 @@
-"""The dataset card: what was read, what was accepted, what was not and why, from the build's report."""
+"""The dataset card: what was read, what was accepted, what was not and why, from the build's report.
+
+Every number on it comes from the report; `benchmark.py` writes what makes the dataset a benchmark.
+"""
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from model_cards.rendering import render_card
+from model_cards.benchmark import write_benchmark
+from model_cards.contact_sheet import Sample, choose, contact_sheet
+from model_cards.figures import ascii_labels, categories, funnel, split_order, split_shares, text_lengths
+from model_cards.rendering import code, render_card
+
+__all__ = ["Sample", "write_dataset_card"]
 
 TITLE = "Medical image-text pairs and chats"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+# The licences that the Hub has a word for, among those that data comes with; any other is `other`.
+HUB_LICENCES = {
+    "apache-2.0", "mit", "cc", "cc0-1.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-3.0",
+    "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "pddl",
+    "odc-by", "odbl", "unknown",
+}  # fmt: skip
+TAGS = {
+    "radiograph": ("radiology", "x-ray"),
+    "skin_lesion": ("dermatology",),
+    "question_answering": ("medical-vqa",),
+    "report": ("medical-reports",),
+}
+# The flag of the build that names a source's folder; a source without one here is called by its own name.
+FOLDER_FLAGS = {
+    "knee_xray": "--knee_dir",
+    "pad_ufes_20": "--pad_ufes_dir",
+    "slake": "--slake_dir",
+    "medical_reports": "--reports_dir",
+}
+KEYS = {
+    "image": "the same pixels",
+    "near_duplicate": "images that look alike, by their perceptual hash",
+    "patient": "the same patient",
+    "study": "the same study or report",
+}
+VALUES_SHOWN = 40  # of a column, in the card's tables
+TEXT_SHOWN = 200  # characters of a text beside the contact sheet, and of an example
 
 
-def write_dataset_card(folder: Path, report: dict, infos: dict) -> None:
-    """Writes `README.md` with the YAML that `load_dataset` and the Hub's viewer read.
+def write_dataset_card(folder: Path, report: dict, infos: dict, samples: Sequence[Sample]) -> None:
+    """Writes `README.md`, its pictures to `assets`, and `eval.yaml` where there is a test split.
+
+    The card's YAML is what `load_dataset` and the Hub's viewer read. The same input gives the same bytes.
 
     Args:
         folder: holds `{config}/{split}-*.parquet`.
         report: the build's `report.json`.
         infos: `datasets.DatasetInfo` by config; they get the size of their files as what is to be downloaded.
+        samples: rows of the dataset with their images; some are shown, without any there is no contact sheet.
+
+    Raises:
+        ValueError: the report lacks a part, or has one of another kind.
     """
     from datasets.info import DatasetInfosDict
-    from huggingface_hub import DatasetCard, DatasetCardData
 
-    sources = report["sources"].values()
-    synthetic = all(source["synthetic"] for source in sources)
-    licences = sorted({source["licence"].lower() for source in sources if not source["synthetic"]})
-    data = DatasetCardData(
-        pretty_name=TITLE,
-        language=sorted(report["rows_by"]["pairs"]["language"]),
-        license="apache-2.0" if synthetic else licences[0] if len(licences) == 1 else "other",
-        size_categories=[size_category(sum(report["splits"]["chat"].values()))],
-        task_categories=["image-text-to-text", "visual-question-answering", "zero-shot-image-classification"],
-        tags=["medical", "image-text", "medpairs", *(["synthetic"] if synthetic else [])],
-        configs=[config_yaml(config, report, default=config == "pairs") for config in infos],
-    )
     for config, info in infos.items():
         info.download_size = sum(path.stat().st_size for path in (folder / config).glob("*.parquet"))
-    DatasetInfosDict(infos).to_dataset_card_data(data)
-    card = render_card(DatasetCard, data, "dataset_card.md", title=TITLE, report=report, synthetic=synthetic)
+    shown = choose(samples)
+    try:
+        pictures = draw(report, shown)
+        data = card_data(report, list(infos))
+        DatasetInfosDict(infos).to_dataset_card_data(data)
+        card = render(data, report, shown)
+        write_benchmark(folder / "eval.yaml", TITLE, report)
+    except KeyError as error:
+        raise ValueError(f"the report lacks {error}") from None
+    (folder / "assets").mkdir(exist_ok=True)
+    for name, content in pictures.items():
+        (folder / "assets" / name).write_bytes(content)
     card.save(folder / "README.md")
 
 
-def config_yaml(config: str, report: dict, default: bool) -> dict:
+def draw(report: Mapping, shown: Sequence[Sample]) -> dict[str, bytes]:
+    """The pictures by file name."""
+    by_category = report["rows_by"]["pairs"]["category"]
+    labels = picture_labels(report, shown)
+    pictures = {
+        "funnel.png": funnel(report["sources"]),
+        "splits.png": split_shares(report["rows_by"]),
+        "categories.png": categories({name: sum(counts.values()) for name, counts in by_category.items()}, labels),
+        "text_lengths.png": text_lengths(report["texts"]),
+    }
+    return pictures | ({"contact_sheet.png": contact_sheet(shown, labels)} if shown else {})
+
+
+def picture_labels(report: Mapping, shown: Sequence[Sample]) -> dict[str, str]:
+    """What each category and source is called in pictures, whose font has ASCII only."""
+    return ascii_labels({*report["rows_by"]["pairs"]["category"], *(sample.category for sample in shown)})
+
+
+def card_data(report: Mapping, configs: Sequence[str]) -> Any:
+    """The card's YAML, a `DatasetCardData`, without the description of the columns."""
+    from huggingface_hub import DatasetCardData
+
+    sources = report["sources"].values()
+    synthetic = [source for source in sources if source["synthetic"]]
+    real = [source for source in sources if not source["synthetic"]]
+    licences = sorted({source["licence"].lower() for source in real})
+    licence = "apache-2.0" if not real else licences[0] if len(licences) == 1 else "other"
+    # A source with no publication is data of one's own; any other is someone else's dataset in a new form.
+    published = any(source["homepage"] or source["citation"] for source in real)
+    own = bool(synthetic) or any(not (source["homepage"] or source["citation"]) for source in real)
+    kinds = {tag: None for source in sources for tag in TAGS.get(source["kind"], ())}
+    return DatasetCardData(
+        pretty_name=TITLE,
+        language=sorted(report["rows_by"]["pairs"]["language"]),
+        license=licence if licence in HUB_LICENCES else "other",
+        size_categories=[size_category(sum(report["splits"]["chat"].values()))],
+        task_categories=["image-text-to-text", "visual-question-answering", "zero-shot-image-classification"],
+        annotations_creators=["found"] * bool(real) + ["machine-generated"] * bool(synthetic),
+        source_datasets=["original"] * own + ["extended|other"] * published,
+        tags=["medical", "image-text", "medpairs", *kinds, *(["synthetic"] if not real else [])],
+        configs=[config_yaml(config, report, default=config == "pairs") for config in configs],
+    )
+
+
+def config_yaml(config: str, report: Mapping, default: bool) -> dict:
     """The part of the card's YAML that says which files make up a config.
 
     `load_dataset` finds the cache of a folder by the folder's last name and this YAML alone, not by the files: without
@@ -54,3 +140,88 @@ def config_yaml(config: str, report: dict, default: bool) -> dict:
 def size_category(rows: int) -> str:
     """The Hub's word for a number of rows."""
     return next((word for limit, word in SIZES if rows < limit), "n>1M")
+
+
+def render(data: Any, report: Mapping, shown: Sequence[Sample]) -> Any:
+    """The card, a `DatasetCard`: its YAML and its text."""
+    from huggingface_hub import DatasetCard
+
+    return render_card(
+        DatasetCard,
+        data,
+        "dataset_card.md",
+        title=TITLE,
+        report=report,
+        synthetic=[name for name, source in report["sources"].items() if source["synthetic"]],
+        closed=[
+            name
+            for name, source in report["sources"].items()
+            if not source["redistributable"] and not source["synthetic"]
+        ],
+        splits=split_order(split for by_split in report["splits"].values() for split in by_split),
+        leaks=sum(report["leakage"]["leaks"].values()),
+        keys=KEYS,
+        values=largest_values,
+        renamed={value: label for value, label in picture_labels(report, shown).items() if value != label},
+        shown=shown,
+        clipped=clipped,
+        address=address,
+        megabytes=megabytes,
+        command=fenced(rebuild_command(report)),
+    )
+
+
+def largest_values(report: Mapping, column: str) -> tuple[list[tuple[str, dict[str, Mapping]]], int, int]:
+    """The values of a column, those with the most rows first.
+
+    Returns:
+        the first 40 with their rows by config and split, how many more values there are, and how many rows they have.
+    """
+    tables = {config: columns[column] for config, columns in report["rows_by"].items() if column in columns}
+    rows = {
+        value: {config: tables[config].get(value, {}) for config in tables}
+        for table in tables.values()
+        for value in table
+    }
+    total = {value: sum(sum(counts.values()) for counts in by_config.values()) for value, by_config in rows.items()}
+    ranked = sorted(rows, key=lambda value: (-total[value], value))
+    rest = ranked[VALUES_SHOWN:]
+    return [(value, rows[value]) for value in ranked[:VALUES_SHOWN]], len(rest), sum(total[value] for value in rest)
+
+
+def rebuild_command(report: Mapping) -> str:
+    """The command that writes this dataset again: folders as placeholders, and every setting that is no default.
+
+    The report may have `defaults`, the value of each flag that was not given; without it all settings are written out.
+    """
+    defaults = report.get("defaults", {})
+    words = [f"{FOLDER_FLAGS.get(name, f'--{name}_dir')} <folder>" for name in report["sources"]]
+    for flag, value in report["settings"].items():
+        if value in (None, False, "", []) or (flag in defaults and defaults[flag] == value):
+            continue
+        values = [] if value is True else value if isinstance(value, list | tuple) else [value]
+        words.append(" ".join([f"--{flag}", *(shlex.quote(str(item)) for item in values)]))
+    return " \\\n    ".join(["python hub_datasets/build.py", *words, "--output_dir <folder>"])
+
+
+def fenced(text: str) -> str:
+    """A block of code whose fence is longer than any run of backticks in it."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}bash\n{text}\n{fence}"
+
+
+def address(url: str) -> str:
+    """A web address as a link, anything else as code."""
+    plain = re.fullmatch(r"https?://[A-Za-z0-9.-]+(?::\d+)?(?:/[A-Za-z0-9._~/%?=&+,;:@-]*)?", url)
+    return f"<{url}>" if plain else code(url)
+
+
+def clipped(text: str, most: int = TEXT_SHOWN) -> str:
+    """The text in one line, cut where it is long."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+
+
+def megabytes(size: int) -> str:
+    """`12.35 MB`: 10^6 bytes."""
+    return f"{size / 1e6:,.2f} MB"

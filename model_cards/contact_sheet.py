@@ -1,0 +1,99 @@
+"""The contact sheet of a dataset card: a few of its images in a grid, each with its number, source and category."""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from model_cards.figures import MARGIN, MUTED, SCALE, WIDTH, Page, png
+
+COLUMNS, GAP, CAPTION = 6, 10, 36  # images in a line; units between two images, and below each one for its caption
+MOST = 24  # images on a sheet
+MAX_BYTES = 600_000
+MAX_ENLARGED = 2.0  # pixels of the sheet for one of the image: a tiny image stays small and sharp
+MAT = "#EBEDEF"
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image of the dataset, for the card to show.
+
+    Attributes:
+        data: a JPEG or PNG, as it is published.
+        source, category, language: the columns of its row.
+        text: what its row says about it.
+    """
+
+    data: bytes
+    source: str
+    category: str
+    language: str
+    text: str
+
+
+def choose(samples: Sequence[Sample], most: int = MOST) -> list[Sample]:
+    """At most `most` of the samples, in the order of their sources: every source and category gets its turn."""
+    queues: dict[str, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+    for sample in samples:
+        queues[sample.source][sample.category].append(sample)
+    turns = {source: by_turns(list(by_category.values())) for source, by_category in queues.items()}
+    chosen = by_turns(list(turns.values()))[:most]
+    order = list(queues)
+    return sorted(chosen, key=lambda sample: order.index(sample.source))
+
+
+def by_turns(queues: list[list]) -> list:
+    """The first of each queue, then the second of each, and so on."""
+    longest = max((len(queue) for queue in queues), default=0)
+    return [queue[place] for place in range(longest) for queue in queues if place < len(queue)]
+
+
+def contact_sheet(samples: Sequence[Sample], labels: Mapping[str, str]) -> bytes:
+    """A PNG with the samples in their order, numbered from 1, below 600 kB: with fewer colours where it must be.
+
+    Args:
+        labels: what each category is called in pictures, from `figures.ascii_labels`.
+
+    Raises:
+        ValueError: there is no sample.
+    """
+    if not samples:
+        raise ValueError("a contact sheet shows at least one sample")
+    lines = -(-len(samples) // COLUMNS)
+    side = (WIDTH - 2 * MARGIN - (COLUMNS - 1) * GAP) / COLUMNS
+    columns = min(COLUMNS, len(samples))
+    wide = max(2 * MARGIN + columns * side + (columns - 1) * GAP, 2 * MARGIN + 2 * side)
+    page = Page("", "", MARGIN + lines * (side + CAPTION + GAP) - GAP, width=wide)
+    for place, sample in enumerate(samples):
+        left = MARGIN + (place % COLUMNS) * (side + GAP)
+        top = MARGIN + (place // COLUMNS) * (side + CAPTION + GAP)
+        page.box((left, top, left + side, top + side), MAT)
+        paste(page, thumbnail(sample.data, round(side * SCALE)), left, top, side)
+        page.text((left, top + side + 4), f"{place + 1} · {labels[sample.category]}", size=11, width=side)
+        page.text((left, top + side + 19), sample.source, size=10, fill=MUTED, width=side)
+    sheets = (png(page.image, colours) for colours in (256, 128, 64, 32, 16, 8, 4, 2))
+    return next(sheet for sheet in sheets if len(sheet) < MAX_BYTES)
+
+
+def paste(page: Page, image: Image.Image, left: float, top: float, side: float) -> None:
+    """Puts an image into the middle of a square."""
+    x, y = (round((edge + side / 2) * SCALE) for edge in (left, top))
+    page.image.paste(image, (x - image.width // 2, y - image.height // 2))
+
+
+def thumbnail(data: bytes, side: int) -> Image.Image:
+    """The image within a square of `side` pixels, whole and undistorted, on the mat where it is transparent."""
+    with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+        image.draft(None, (side, side))  # a large JPEG is decoded at a fraction of its size
+        picture = image.convert("RGBA") if image.has_transparency_data else image.convert("RGB")
+    factor = min(side / max(picture.size), MAX_ENLARGED)
+    size = [max(round(length * factor), 1) for length in picture.size]
+    picture = picture.resize(size, Image.Resampling.LANCZOS)
+    if picture.mode == "RGBA":
+        mat = Image.new("RGBA", picture.size, MAT)
+        picture = Image.alpha_composite(mat, picture)
+    return picture.convert("RGB")
