@@ -85,15 +85,16 @@ class Search:
             ordered = rows[np.argsort(key, kind="stable")]
             small = size <= SMALL
             self._compare(ordered[np.repeat(small, size)], size[small], word)
-            for group in np.split(ordered, np.cumsum(size)[:-1]) if not small.all() else []:
-                if len(group) > SMALL and np.ptp(self._roots(group)):
+            for end, count in zip(np.cumsum(size)[~small], size[~small], strict=True):
+                group = ordered[end - count : end]
+                if np.ptp(self._roots(group)):
                     self.find(group)  # it is equal in this band, and its other bits are dealt anew
 
     def _bands(self, rows: np.ndarray) -> tuple[np.ndarray, int]:
         """The value of each row in each band [bands, rows], and which of the 4 words tells most rows apart."""
         ones = np.zeros(HASH_BITS, np.int64)
         for bits in self._bits(rows):
-            ones += bits.sum(axis=0, dtype=np.int64)
+            ones += bits.sum(axis=1, dtype=np.int64)
         spread = np.minimum(ones, len(rows) - ones)
         columns = np.argsort(spread, kind="stable")[::-1]
         columns = columns[spread[columns] > 0]  # two rows differ in no other bit
@@ -102,17 +103,19 @@ class Search:
         keys = np.zeros((count, len(rows)), np.uint16)
         start = 0
         for bits in self._bits(rows):
-            for key, band in zip(keys, bands, strict=True):
+            end = start + bits.shape[1]
+            for key, band in zip(keys[:, start:end], bands, strict=True):
                 for column in band:
-                    part = key[start : start + len(bits)]
-                    part <<= 1
-                    part |= bits[:, column]
-            start += len(bits)
+                    key <<= 1
+                    key |= bits[column]
+            start = end
         return keys, int(spread.reshape(4, -1).sum(axis=1).argmax())
 
     def _bits(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """The bits of some rows at a time, [256, rows]."""
         for start in range(0, len(rows), ROWS_AT_ONCE):
-            yield np.unpackbits(self.words[rows[start : start + ROWS_AT_ONCE]].view(np.uint8), axis=1)
+            part = self.words[rows[start : start + ROWS_AT_ONCE]]
+            yield np.ascontiguousarray(np.unpackbits(part.view(np.uint8), axis=1).T)
 
     def _compare(self, rows: np.ndarray, sizes: np.ndarray, word: int = 0) -> None:
         """Compares each row with each other of its group; `rows` holds the groups of these sizes one after another.
@@ -120,19 +123,21 @@ class Search:
         All rows are compared with the one `step` places further on, for each step. A single word of four rules out
         nearly all of them.
         """
-        step = 1
+        step, found, waiting = 1, [], 0
         while len(rows):
-            if step & (step - 1) == 0:  # what a step finds often makes further steps needless
+            if step & (step - 1) == 0 or waiting > ROWS_AT_ONCE:
+                self._connect(found)
+                found, waiting = [], 0
+            if step & (step - 1) == 0:  # what was found often makes further steps needless
                 rows, sizes = self._unfinished(rows, sizes, step)
                 left = np.repeat(np.cumsum(sizes), sizes) - np.arange(len(rows))  # rows to the end of the group
                 values = self.words[rows, word]
-            if len(rows) <= step:
-                return
             near = np.bitwise_count(values[step:] ^ values[:-step]) <= self.distance
             near &= left[:-step] > step
             places = np.flatnonzero(near)
             if len(places):
-                self._connect(np.stack([rows[places], rows[places + step]], axis=1))
+                found.append((rows[places], rows[places + step]))
+                waiting += len(places)
             step += 1
 
     def _unfinished(self, rows: np.ndarray, sizes: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -146,8 +151,11 @@ class Search:
         keep = np.minimum.reduceat(roots, starts) != np.maximum.reduceat(roots, starts)
         return rows[np.repeat(keep, sizes)], sizes[keep]
 
-    def _connect(self, pairs: np.ndarray) -> None:
+    def _connect(self, found: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """Keeps the pairs that are near and not connected yet as edges."""
+        if not found:
+            return
+        pairs = np.concatenate(found, axis=1).T
         pairs = pairs[self._roots(pairs[:, 0]) != self._roots(pairs[:, 1])]
         differing = np.bitwise_count(self.words[pairs[:, 0]] ^ self.words[pairs[:, 1]]).sum(axis=1, dtype=np.int64)
         pairs = pairs[differing <= self.distance]

@@ -7,21 +7,25 @@ import pytest
 
 from hub_datasets import near_duplicates as module
 from hub_datasets.near_duplicates import NEAR_DISTANCE, near_duplicates
-from hub_datasets.splits import Groups
 
 
 def distances(hashes: np.ndarray) -> np.ndarray:
     return np.stack([np.bitwise_count(hashes ^ row).sum(axis=1, dtype=np.int64) for row in hashes])
 
 
-def clusters(count: int, edges: np.ndarray) -> list[str]:
-    groups = Groups()
+def clusters(count: int, edges: np.ndarray) -> list[int]:
+    """The smallest row of each row's cluster."""
+    joined = np.eye(count, dtype=bool)
+    joined[edges[:, 0], edges[:, 1]] = joined[edges[:, 1], edges[:, 0]] = True
+    names = np.full(count, -1)
     for row in range(count):
-        groups.connect([f"row:{row}"])
-    for first, second in edges.tolist():
-        groups.connect([f"row:{first}", f"row:{second}"])
-    names = groups.names()
-    return [names[f"row:{row}"] for row in range(count)]
+        reached = np.zeros(count, bool)
+        new = np.array([row] if names[row] < 0 else [], dtype=int)
+        while len(new):
+            reached[new] = True
+            new = np.flatnonzero(joined[new].any(axis=0) & ~reached)
+        names[reached] = row
+    return names.tolist()
 
 
 def expected(hashes: np.ndarray, distance: int) -> np.ndarray:
