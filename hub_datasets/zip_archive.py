@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import stat
 import threading
+import weakref
 import zipfile
 from collections.abc import Callable
 from typing import BinaryIO
@@ -59,6 +60,7 @@ class Archive:
             raise BuildError(
                 f"{place}: cut off, or no zip file ({one_line(error)}); download it again, or take it out of the folder"
             ) from None
+        weakref.finalize(self, file.close)  # when the last thread that reads it is done
         self._infos: dict[str, zipfile.ZipInfo] = {}
         self._refused: dict[str, Unreadable] = {}
         for name, info in found:
