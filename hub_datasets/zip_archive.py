@@ -64,12 +64,12 @@ class Archive:
         self._infos: dict[str, zipfile.ZipInfo] = {}
         self._refused: dict[str, Unreadable] = {}
         for name, info in found:
-            if info.is_dir() or name.endswith("/"):
+            if name.endswith("/"):  # a folder
                 continue
             if name in self._infos:
                 message = "is in its zip file more than once: which one is meant cannot be told"
                 self._refused[name] = Unreadable(Reason.IMAGE_UNREADABLE, message)
-            elif refuse(name) or stat.S_ISLNK(info.external_attr >> 16):
+            elif not name or refuse(name) or stat.S_ISLNK(info.external_attr >> 16):
                 self._refused[name] = Unreadable(Reason.IMAGE_OUTSIDE_ROOT, "does not lie inside its zip file")
             elif info.flag_bits & ENCRYPTED:
                 message = "is encrypted; unpack the zip file with its password"
