@@ -19,8 +19,8 @@ PERCEPTUAL_HASH_BYTES = 32
 STRIP_BYTES = 1 << 18  # pixels are hashed in strips that fit in the processor's cache
 SIDE = 64  # an image is averaged to SIDE x SIDE grey values
 FREQUENCIES = 16  # of its cosine transform, the FREQUENCIES x FREQUENCIES lowest are kept
-NOISE = 0.05  # grey levels; a frequency with a smaller amplitude says nothing
-LEAST_STRUCTURE = 64  # frequencies above the noise; with fewer of them pictures are too plain to be told apart
+NOISE = 0.05  # grey levels; a wave of a smaller amplitude says nothing: 8-bit values make waves of 0.01 on their own
+LEAST_STRUCTURE = 128  # waves above the noise; with fewer of them pictures are too plain to be told apart
 NO_STRUCTURE = bytes(PERCEPTUAL_HASH_BYTES)  # the perceptual hash of a plain image; near to no other
 DEEP_MODES = ("I", "F")  # and I;16, I;16B, ...: more than 8 bits for a pixel
 
@@ -79,9 +79,9 @@ def perceptual_hash(image: Image.Image) -> bytes:
         image = to_mode(image, "L")
     small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L")
     spectrum = COSINES @ np.asarray(small, dtype=np.float32) @ COSINES.T
-    spectrum[np.abs(spectrum) < NOISE * SIDE / 2] = 0  # a wave of amplitude 1 has the coefficient SIDE / 2
-    if np.count_nonzero(spectrum) < LEAST_STRUCTURE:
+    if np.count_nonzero(np.abs(spectrum) > NOISE * SIDE / 2) < LEAST_STRUCTURE:  # amplitude 1: coefficient SIDE / 2
         return NO_STRUCTURE
+    spectrum = np.round(spectrum, 1)  # what only rounding errors tell apart becomes equal, on every machine
     return np.packbits(spectrum > np.median(spectrum)).tobytes()
 
 
