@@ -18,7 +18,6 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
 
 import json
 import tempfile
-from dataclasses import asdict
 from typing import Any
 
 from hub_datasets import storage
@@ -74,10 +73,19 @@ def build(options: BuildOptions) -> dict[str, Any]:
         engine = WhenNeeded(options.engine, options.num_proc)
         try:
             stages = [
-                stage(source, folder, keys[source.name], options, engine, Path(scratch))
+                stage(
+                    source,
+                    folder,
+                    keys[source.name],
+                    options.images,
+                    options.texts,
+                    engine,
+                    options.cache,
+                    Path(scratch),
+                )
                 for source, folder in options.folders
             ]
-            with written_folder(options.output, key) as output:
+            with written_folder(options.output, key, Path(scratch)) as output:
                 report = write_dataset(stages, options, engine, output, Path(scratch))
             remove_stale(options.cache, stages)
         finally:
@@ -92,7 +100,6 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
 
     decisions = Decisions(scratch / "decisions.sqlite", stages, options.chat_turns)
     decisions.settle(options.choices)
-    refuse_nothing(decisions)
     near = decisions.find_near_duplicates(options.near_distance)
     decisions.make_groups()
     assigned = decisions.assign_splits(options.fractions, options.split_by, options.memory())

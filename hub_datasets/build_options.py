@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from hub_datasets import storage
 from hub_datasets.engines import ENGINES
 from hub_datasets.folder import Folder
-from hub_datasets.schema import SOURCE_CHOICES_HELP, BuildError, ImageSettings, Source, TextSettings
+from hub_datasets.schema import TURNS, BuildError, Source
 from hub_datasets.sources import SOURCES
 from hub_datasets.splits import Fractions, read_memory
+from hub_datasets.validation import ImageSettings, TextSettings
+from hub_datasets.windowing import parse_window
 
 SPLIT_BY = ("group", "official")
-TURNS = ("single", "multi")
 MEMORY = "splits.txt"
 
 
@@ -29,15 +30,15 @@ class BuildOptions:
         output: path or address of the result.
         cache: path or address of what was read, for the next build.
         choices: values of the sources' own flags.
-        keep_splits: a build whose splits are to be kept; empty for the one that is replaced, if its shares are the same.
+        keep_splits: a build whose splits are to be kept; empty for the one that is replaced.
     """
 
     folders: tuple[tuple[Source, Folder], ...]
     output: str
     cache: str
-    images: ImageSettings = ImageSettings()
-    texts: TextSettings = TextSettings()
-    fractions: Fractions = Fractions()
+    images: ImageSettings
+    texts: TextSettings
+    fractions: Fractions
     choices: dict[str, str] = field(default_factory=dict)
     split_by: str = "group"
     keep_splits: str = ""
@@ -67,6 +68,13 @@ class BuildOptions:
             "num_shards": self.num_shards,
             **self.choices,
         }
+
+    def key(self, stage_keys: dict[str, str]) -> str:
+        """Names everything that the result depends on: what was read, from where, and the settings."""
+        from hub_datasets.staging import digest
+
+        sources = [[source.name, folder.address, stage_keys[source.name]] for source, folder in self.folders]
+        return digest([sources, self.settings(), self.keep_splits])
 
     def memory_header(self) -> str:
         """The first line of the file of splits: what they depend on."""
@@ -101,12 +109,16 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
     for source in SOURCES:
         sources.add_argument(source.flag, metavar="DIR", help=source.title)
         for name, values in source.choices.items():
-            sources.add_argument(f"--{name}", choices=values, default=values[0], help=f"for {source.flag} (%(default)s)")
+            sources.add_argument(
+                f"--{name}", choices=values, default=values[0], help=f"for {source.flag} (%(default)s)"
+            )
 
     result = parser.add_argument_group("result")
     result.add_argument("--output_dir", default="data/processed", metavar="DIR", help="%(default)s")
     result.add_argument("--overwrite", action="store_true", help="replace an output folder that is not empty")
-    result.add_argument("--num_shards", type=int, default=1, help="at least as many Parquet files a split (%(default)s)")
+    result.add_argument(
+        "--num_shards", type=int, default=1, help="at least as many Parquet files a split (%(default)s)"
+    )
 
     splits = parser.add_argument_group("splits")
     splits.add_argument("--val_fraction", type=float, default=0.05, help="share of groups for validation (%(default)s)")
@@ -115,7 +127,9 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         "--split_by", choices=SPLIT_BY, default="group", help="`official` takes the sources' own splits, leaks and all"
     )
     splits.add_argument("--keep_splits", default="", metavar="DIR", help="keep the splits of this build or dataset")
-    splits.add_argument("--near_distance", type=int, help="bits (of 256) by which near-duplicates differ at most")
+    splits.add_argument(
+        "--near_distance", type=int, metavar="BITS", help="of 256 that near-duplicates differ in at most (measured: 15)"
+    )
 
     checks = parser.add_argument_group("checks")
     checks.add_argument("--min_text_chars", type=int, default=5, help="a pair's text is longer (%(default)s)")
@@ -155,22 +169,17 @@ def read_options(arguments: argparse.Namespace) -> BuildOptions:
         )
     output = arguments.output_dir
     check_output(output, folders)
-    from hub_datasets.windowing import check_window
-
-    check_window(arguments.window)
     return BuildOptions(
         folders=folders,
         output=output,
         cache=arguments.cache_dir or cache_of(output),
-        images=ImageSettings(
-            arguments.max_image_pixels, arguments.min_image_side, arguments.window, arguments.ocr
-        ),
+        images=ImageSettings(arguments.max_image_pixels, arguments.min_image_side, arguments.window, arguments.ocr),
         texts=TextSettings(arguments.min_text_chars, arguments.max_text_chars),
         fractions=Fractions(arguments.val_fraction, arguments.test_fraction),
         choices={name: getattr(arguments, name) for source in SOURCES for name in source.choices},
         split_by=arguments.split_by,
         keep_splits=arguments.keep_splits,
-        near_distance=near_distance(arguments.near_distance),
+        near_distance=arguments.near_distance,
         chat_turns=arguments.chat_turns,
         system_prompt=arguments.system_prompt,
         num_shards=arguments.num_shards,
@@ -178,3 +187,69 @@ def read_options(arguments: argparse.Namespace) -> BuildOptions:
         num_proc=arguments.num_proc or processors(),
         overwrite=arguments.overwrite,
     )
+
+
+def check_numbers(arguments: argparse.Namespace) -> None:
+    """Raises BuildError, which names the flag, for a number that makes no sense."""
+    held_out = (arguments.val_fraction, arguments.test_fraction)
+    if not (min(held_out) >= 0 and sum(held_out) < 1):  # in this form it holds for `nan`, too
+        raise BuildError("--val_fraction and --test_fraction are at least 0 and together less than 1")
+    if not 0 <= arguments.min_text_chars < arguments.max_text_chars - 1:
+        raise BuildError("--min_text_chars is at least 0, and --max_text_chars leaves room for a text above it")
+    if arguments.near_distance is None:
+        from hub_datasets.near_duplicates import NEAR_DISTANCE
+
+        arguments.near_distance = NEAR_DISTANCE
+    if not 0 <= arguments.near_distance < 128:
+        raise BuildError("--near_distance is at least 0 and less than 128: different images differ by about 128 bits")
+    for flag, least in (("num_proc", 0), ("num_shards", 1), ("max_image_pixels", 1), ("min_image_side", 1)):
+        if getattr(arguments, flag) < least:
+            raise BuildError(f"--{flag} is at least {least}")
+    parse_window(arguments.window)
+    if arguments.ocr:
+        from hub_datasets.privacy import require_ocr
+
+        require_ocr()
+
+
+def source_folders(arguments: argparse.Namespace) -> Iterator[tuple[Source, Folder]]:
+    """The sources that were asked for with their folders. Raises BuildError where there is nothing."""
+    for source in SOURCES:
+        address = getattr(arguments, source.flag.removeprefix("--"))
+        if address is None:
+            continue
+        path = storage.local_path(address)
+        if not storage.is_remote(address):
+            if not path.exists():
+                raise BuildError(f"{source.flag} {address}: no such folder")
+            if path.is_dir() and not any(path.iterdir()):
+                raise BuildError(f"{source.flag} {address}: the folder is empty")
+        yield source, Folder(address)
+
+
+def check_output(output: str, folders: Sequence[tuple[Source, Folder]]) -> None:
+    """Raises BuildError where the result cannot lie there."""
+    if storage.is_remote(output):
+        return
+    path = storage.local_path(output)
+    for source, folder in folders:
+        if storage.is_remote(folder.address):
+            continue
+        if storage.local_path(folder.address).resolve().is_relative_to(path.resolve()):
+            raise BuildError(f"--output_dir {output} holds {source.flag} {folder.address}; name another folder")
+    if path.exists() and not path.is_dir():
+        raise BuildError(f"--output_dir {output} is a file; name a folder")
+
+
+def cache_of(output: str) -> str:
+    """Where what was read is kept: a hidden folder beside the result."""
+    if storage.is_remote(output):
+        parent, _, name = output.rstrip("/").rpartition("/")
+        return f"{parent}/.{name}.cache"
+    path = storage.local_path(output).resolve()
+    return str(path.with_name(f".{path.name}.cache"))
+
+
+def processors() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hub_datasets.schema import Flag, Ignored, Problem, RawRecord, Reason, Rejection
+from hub_datasets.schema import Flag, Ignored, RawRecord, Reason, Rejection
 
 # What a worker finds out about an image: the first three say where its bytes are, `code` and `message` what is wrong.
 IMAGE_COLUMNS = ("file", "offset", "length", "content", "format", "width", "height", "pixels", "perceptual", "groups",

@@ -16,7 +16,7 @@ from typing import Any
 
 from hub_datasets.catalogue import IMAGE_COLUMNS, Catalogue, connect, decoded, encoded, printable, to_json
 from hub_datasets.duplicates import drop_repeats
-from hub_datasets.schema import RawRecord, Reason, Rejection
+from hub_datasets.schema import BuildError, RawRecord, Reason, Rejection
 from hub_datasets.splits import (
     Fractions,
     Groups,
@@ -31,7 +31,6 @@ from hub_datasets.splits import (
 )
 from hub_datasets.staging import Stage
 
-TURNS = ("single", "multi")  # one conversation for each question, or for all questions of an image
 ONE_IMAGE = "accepted.image || ' ' || accepted.language"
 ONE_CONVERSATION = "coalesce(accepted.conversation, accepted.id)"
 SOURCE_SHIFT = 40  # a record's number is its source's number, shifted, and its place there: sorted as they were read
@@ -44,7 +43,7 @@ CREATE TABLE record_keys (record INTEGER, key INTEGER);
 CREATE TABLE near (first INTEGER, second INTEGER);
 CREATE TABLE groups (root INTEGER PRIMARY KEY, name, split);
 """
-ACCEPTED = "INSERT INTO accepted VALUES (" + ", ".join("?" * (len(IMAGE_COLUMNS) + 8)) + ")"
+ACCEPTED = f"INSERT INTO accepted VALUES ({', '.join('?' * (len(IMAGE_COLUMNS) + 8))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +84,23 @@ class Decisions:
             settle = stage.source.settle or drop_repeats
             for _, members in groupby(catalogue.records_by_picture(), key=lambda member: member[0]):
                 group = list(members)
-                places = {id(record): (seq, image) for _, seq, record, image in group}
-                by_item: dict[str, list[int]] = {}
-                for _, seq, record, _ in group:
-                    by_item.setdefault(record.item, []).append(seq)
+                places: dict[str, list[tuple[int, dict]]] = {}
+                for _, seq, record, image in group:
+                    places.setdefault(record.item, []).append((seq, image))
                 for settled in settle([record for _, _, record, _ in group], dict(settings)):
+                    seq, image = places[settled.item].pop(0)
                     if isinstance(settled, Rejection):
-                        self._reject(number, by_item[settled.item].pop(), settled)
+                        self._reject(number, seq, settled)
                     else:
-                        seq, image = places[id(settled)]
-                        by_item[settled.item].remove(seq)
                         self._accept(number, seq, settled, image)
-                if lost := [item for item, seqs in by_item.items() if seqs]:
+                if lost := [item for item, left in places.items() if left]:
                     raise AssertionError(f"{stage.source.name}: settle gave no answer for {lost[:3]}")
             catalogue.close()
+        if not self.database.execute("SELECT 1 FROM accepted").fetchone():
+            query = "SELECT count(*), item, message, min(id) FROM rejections"  # the columns are those of the lowest id
+            count, item, message, _ = self.database.execute(query).fetchone()
+            example = f", the first is {item}: {message}" if count else ""
+            raise BuildError(f"no row was accepted; {count:,} were rejected{example}")
         self.database.executescript(
             "CREATE INDEX by_key ON record_keys (key); CREATE INDEX by_picture ON accepted (pixels);"
         )
@@ -123,7 +125,7 @@ class Decisions:
         """Finds the accepted pictures that are almost the same; returns what the report says of them."""
         import numpy as np
 
-        from hub_datasets.duplicates import near_duplicates
+        from hub_datasets.near_duplicates import near_duplicates
 
         query = """SELECT keys.id, perceptual FROM accepted JOIN keys ON keys.id = first_key
             GROUP BY first_key ORDER BY keys.id"""
@@ -198,22 +200,31 @@ class Decisions:
 
     # --- read when rows are made
 
-    def accepted(self, source: int, together: str = "accepted.id") -> Iterator[list[Accepted]]:
+    def accepted(self, source: int, together: str = "accepted.id", only: int | None = None) -> Iterator[list[Accepted]]:
         """The accepted records of a source in the order in which it gave them.
 
         Args:
             together: a value by which records are listed together, such as ONE_IMAGE, each list in place of its first.
+            only: the number of a single record.
         """
         columns = ", ".join(IMAGE_COLUMNS)
         query = f"""SELECT min(accepted.id) OVER (PARTITION BY {together}, accepted.split) AS first,
             record, name, accepted.split, {columns} FROM accepted
             JOIN keys ON keys.id = first_key JOIN groups ON groups.root = keys.root
-            WHERE source = ? ORDER BY first, accepted.id"""
-        for _, rows in groupby(self.database.execute(query, (source,)), key=lambda row: row[0]):
+            WHERE source = ? AND (? IS NULL OR accepted.id = ?) ORDER BY first, accepted.id"""
+        for _, rows in groupby(self.database.execute(query, (source, only, only)), key=lambda row: row[0]):
             yield [
-                Accepted(decoded(record), self.stages[source], dict(zip(IMAGE_COLUMNS, image, strict=True)), group, split)
+                Accepted(
+                    decoded(record), self.stages[source], dict(zip(IMAGE_COLUMNS, image, strict=True)), group, split
+                )
                 for _, record, group, split, *image in rows
             ]
+
+    def pictures(self, source: int, count: int) -> list[Accepted]:
+        """A record of each of the pictures with the lowest hashes: the same ones in every build."""
+        query = "SELECT min(id) FROM accepted WHERE source = ? GROUP BY first_key ORDER BY pixels LIMIT ?"
+        numbers = [number for (number,) in self.database.execute(query, (source, count))]
+        return [accepted for number in sorted(numbers) for (accepted,) in self.accepted(source, only=number)]
 
     def rejections(self, source: int) -> Iterator[Rejection]:
         """The rejections of a source in the order in which it gave the records."""

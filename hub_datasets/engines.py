@@ -1,4 +1,4 @@
-"""Where the work is done: in this process, in several, or on a Ray cluster. The results are the same, in the same order.
+"""Where is the work done? In this process, in several, or on a Ray cluster: the results and their order are the same.
 
 An engine maps a function over tasks. The function is importable; tasks and results are dictionaries that can be
 written as JSON, so that they pass between processes and machines without pickled objects of ours.
@@ -11,12 +11,24 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from itertools import chain, islice
+from typing import Any, Protocol
 
 from hub_datasets.schema import BuildError
 
 ENGINES = ("local", "ray")
 Task = dict[str, Any]
+FEW = 4  # tasks: as many are done before another process has started
+
+
+class Engine(Protocol):
+    """Maps a function over tasks."""
+
+    def map(self, function: Callable[[Task], Task], tasks: Iterable[Task]) -> Iterator[Task]:
+        """The results of the tasks, in their order. Raises what the function raises."""
+
+    def close(self) -> None:
+        """Ends the processes that it has started."""
 
 
 class InProcess:
@@ -54,7 +66,9 @@ class Processes:
             while running:
                 yield running.popleft().result()
         except BrokenProcessPool:
-            raise BuildError("a worker process was killed (out of memory?); try again with a smaller --num_proc") from None
+            raise BuildError(
+                "a worker process was killed (out of memory?); try again with a smaller --num_proc"
+            ) from None
         finally:
             for future in running:
                 future.cancel()
@@ -136,3 +150,27 @@ def make_engine(name: str, workers: int) -> InProcess | Processes | Ray:
     if name == "ray":
         return Ray(workers)
     return InProcess() if workers == 1 else Processes(workers)
+
+
+class WhenNeeded:
+    """An engine that starts when it gets its first tasks, and works here where there are few of them."""
+
+    def __init__(self, name: str, workers: int) -> None:
+        self.is_remote = name == "ray"
+        self._make = lambda: make_engine(name, workers)
+        self._engine: InProcess | Processes | Ray | None = None
+
+    def map(self, function: Callable[[Task], Task], tasks: Iterable[Task]) -> Iterator[Task]:
+        """The results of the tasks, in their order."""
+        tasks = iter(tasks)
+        first = list(islice(tasks, FEW))
+        if len(first) < FEW and self._engine is None and not self.is_remote:
+            return InProcess().map(function, first)
+        if self._engine is None:
+            self._engine = self._make()
+        return self._engine.map(function, chain(first, tasks))
+
+    def close(self) -> None:
+        """Ends what was started."""
+        if self._engine is not None:
+            self._engine.close()

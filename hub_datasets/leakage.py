@@ -13,8 +13,8 @@ ITEM, OFFICIAL_SPLIT = (RawRecord.__slots__.index(name) for name in ("item", "of
 NAMED = 10  # leaks that the report names, for each kind
 
 # key, its records' splits
-SHARED_KEYS = """SELECT keys.id, key, group_concat(DISTINCT split) FROM record_keys JOIN keys ON keys.id = record_keys.key
-    JOIN accepted ON accepted.id = record GROUP BY keys.id"""
+SHARED_KEYS = """SELECT keys.id, keys.key, group_concat(DISTINCT split) FROM record_keys
+    JOIN keys ON keys.id = record_keys.key JOIN accepted ON accepted.id = record GROUP BY keys.id"""
 # the two pictures of a near-duplicate, and the splits of the records of both
 NEAR = """SELECT first, second, group_concat(DISTINCT split) FROM near
     JOIN accepted ON accepted.first_key = first OR accepted.first_key = second GROUP BY first, second"""
@@ -33,7 +33,9 @@ def find_leaks(decisions: Decisions) -> dict[str, Any]:
     leaks: Counter[str] = Counter()
     examples: dict[str, list[str]] = defaultdict(list)
     decisions.database.execute("CREATE INDEX IF NOT EXISTS by_first_key ON accepted (first_key)")
-    shared = ((key_kind(key), (number,), key, splits) for number, key, splits in decisions.database.execute(SHARED_KEYS))
+    shared = (
+        (key_kind(key), (number,), key, splits) for number, key, splits in decisions.database.execute(SHARED_KEYS)
+    )
     near = (("near_duplicate", pair, "two pictures", splits) for *pair, splits in decisions.database.execute(NEAR))
     for found in (shared, near):
         for kind, numbers, name, splits in found:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from hub_datasets.schema import CONFIGS, chat_features, pair_features
 from hub_datasets.shards import Shard, shard_tables
 
+
 @dataclass
 class MedPairsConfig(datasets.BuilderConfig):
     """One of the two configs.

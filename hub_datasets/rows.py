@@ -9,14 +9,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hub_datasets import chat, storage
 from hub_datasets.decisions import ONE_CONVERSATION, ONE_IMAGE, Accepted, Decisions
 from hub_datasets.report import RowStatistics
 from hub_datasets.schema import CONFIGS, SPLITS, Ignored
-from hub_datasets.staging import TextSettings
-from hub_datasets.validation import check_text
+from hub_datasets.staging import bytes_of
+from hub_datasets.validation import TextSettings, check_text
+
+if TYPE_CHECKING:
+    from model_cards.contact_sheet import Sample
 
 SYNTHETIC_LICENCE = "Apache-2.0"  # that of the program which draws them
 
@@ -110,8 +113,11 @@ def chat_rows(
         records = [member.record for member in members]
         metadata = records[0].metadata if len(members) == 1 else shared_metadata(members)
         kind = members[0].stage.source.kind
-        columns = base_columns(members[0], metadata) | chat.make_conversation(records, kind, system_prompt)
-        yield members[0].split, columns, members if records[0].text is not None else members[:1]
+        conversation = chat.make_conversation(records, kind, system_prompt)
+        images = members if records[0].text is not None else members[:1]
+        marked = chat.for_llama_factory(conversation["messages"], [image.record.image for image in images])["messages"]
+        columns = base_columns(members[0], metadata) | conversation | {"marked_messages": marked}
+        yield members[0].split, columns, images
 
 
 def base_columns(accepted: Accepted, metadata: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +130,7 @@ def base_columns(accepted: Accepted, metadata: dict[str, Any]) -> dict[str, Any]
         "language": record.language,
         "license": licence_of(accepted),
         "group_id": accepted.group_id,
-        "metadata": metadata,
+        "metadata": json.dumps(metadata, ensure_ascii=False),
     }
 
 
@@ -165,6 +171,8 @@ def write_chat_instructions(folder: Path, output: Path, addresses: dict[str, str
                 paths = [storage.join(addresses[source], path) for path in row["paths"]]
                 line = {"image": paths[0]} if len(paths) == 1 else {"images": paths}
                 line |= {"messages": columns.pop("messages"), "split": split} | columns
+                line["metadata"] = json.loads(columns["metadata"])
+                del line["marked_messages"], line["image_path"]
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
@@ -173,3 +181,19 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     if path.exists():
         with path.open("rb") as file:
             yield from map(json.loads, file)
+
+
+def samples(decisions: Decisions, each: int = 6) -> list[Sample]:
+    """Some pictures of each source for the card to show; those of a source that may not be passed on stay here."""
+    from model_cards.contact_sheet import Sample
+
+    chosen = []
+    for number, stage in enumerate(decisions.stages):
+        if not (stage.source.redistributable or stage.synthetic):
+            continue
+        for accepted in decisions.pictures(number, each):
+            record = accepted.record
+            said = record.text if record.text is not None else f"{record.question} {record.answer}"
+            data = bytes_of(stage, accepted.image)
+            chosen.append(Sample(data, record.source, record.category, record.language, said))
+    return chosen

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help`
 LANGUAGES = ("en", "zh")
 SPLITS = ("train", "validation", "test")
 CONFIGS = ("pairs", "chat")
+TURNS = ("single", "multi")  # one conversation for each question, or for all questions of an image
 
 
 class BuildError(Exception):
@@ -157,8 +158,11 @@ class Source:
 
 
 def pair_features() -> datasets.Features:
-    """Columns of the config `pairs`: one image with one text about it."""
-    from datasets import Features, Image, Json, Value
+    """Columns of the config `pairs`: one image with one text about it.
+
+    `metadata` is JSON in a string: `Json()` cuts floats to 10 decimals, and `datasets` before 4.7 cannot open it.
+    """
+    from datasets import Features, Image, Value
 
     return Features(
         {
@@ -170,7 +174,7 @@ def pair_features() -> datasets.Features:
             "language": Value("string"),
             "license": Value("string"),
             "group_id": Value("string"),
-            "metadata": Json(),
+            "metadata": Value("string"),
         }
     )
 
@@ -179,14 +183,16 @@ def chat_features() -> datasets.Features:
     """Columns of the config `chat`: the same images as conversations.
 
     `messages` holds plain strings: `Json()` content would turn the answer "42" into a number, and mixed lists of
-    parts would not load in every trainer.
+    parts would not load in every trainer. `marked_messages` are the same with `<image>` for each image in the first
+    question: TRL puts the images there by itself, LLaMA-Factory wants them marked.
     """
-    from datasets import Features, Image, Json, List, Value
+    from datasets import Features, Image, List, Value
 
     return Features(
         {
             "images": List(Image()),
             "messages": List({"role": Value("string"), "content": Value("string")}),
+            "marked_messages": List({"role": Value("string"), "content": Value("string")}),
             "image_path": Value("string"),
             "source_dataset": Value("string"),
             "category": Value("string"),
@@ -198,6 +204,6 @@ def chat_features() -> datasets.Features:
             "location": Value("string"),
             "content_type": Value("string"),
             "group_id": Value("string"),
-            "metadata": Json(),
+            "metadata": Value("string"),
         }
     )

@@ -28,7 +28,14 @@ Shard = dict[str, Any]  # config, schema, rows (file), start and end (bytes in i
 
 
 def plan_shards(
-    config: str, split: str, schema: pa.Schema, rows: str, ends: Sequence[int], sizes: Sequence[int], target: str, least: int
+    config: str,
+    split: str,
+    schema: pa.Schema,
+    rows: str,
+    ends: Sequence[int],
+    sizes: Sequence[int],
+    target: str,
+    least: int,
 ) -> list[Shard]:
     """Cuts the rows of a split into shards of about the same size, and those into row groups.
 
@@ -66,7 +73,7 @@ def plan_shards(
 
 
 def write_shard(shard: Shard) -> dict[str, int]:
-    """A worker's task: writes one Parquet file; returns its `rows` and `bytes`.
+    """A worker's task: writes one Parquet file; returns its `rows`, its `bytes`, and those of its rows in `memory`.
 
     Images are stored as they are. In `chat` an image is often in many rows: each row group keeps it once, and points
     to it (a dictionary). Chunks are cut where the content says, so that the Hub stores what did not change once.
@@ -85,11 +92,13 @@ def write_shard(shard: Shard) -> dict[str, int]:
             use_content_defined_chunking=CHUNKING,
             write_page_index=True,
         )
+        memory = 0
         with writer:
             for table in shard_tables(shard):
                 writer.write_table(table, row_group_size=len(table))
+                memory += table.nbytes
             writer.add_key_value_metadata({"content_defined_chunking": json.dumps(CHUNKING)})
-        return {"rows": sum(shard["groups"]), "bytes": file.tell()}
+        return {"rows": sum(shard["groups"]), "bytes": file.tell(), "memory": memory}
 
 
 def schema_of(shard: Shard) -> pa.Schema:
@@ -152,14 +161,4 @@ def make_table(config: str, schema: pa.Schema, rows: list[dict[str, Any]], image
         columns[IMAGE_COLUMN[config]].append(pictures[0] if config == "pairs" else pictures)
         for name, value in row["columns"].items():
             columns[name].append(value)
-    # `datasets` itself would cut floats to 10 decimals
-    columns["metadata"] = [json.dumps(value) for value in columns["metadata"]]
-    arrays = [column_array(columns[field.name], field.type) for field in schema]
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def column_array(values: list, type: pa.DataType) -> pa.Array:
-    """An array of a type, JSON among them."""
-    if isinstance(type, pa.BaseExtensionType):
-        return pa.ExtensionArray.from_storage(type, pa.array(values, type.storage_type))
-    return pa.array(values, type)
+    return pa.Table.from_pydict(columns, schema=schema)

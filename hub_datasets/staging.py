@@ -19,24 +19,16 @@ from typing import Any
 
 from hub_datasets import storage
 from hub_datasets.catalogue import Catalogue
-from hub_datasets.engines import InProcess, Processes, Ray
+from hub_datasets.engines import Engine
 from hub_datasets.folder import Folder, FolderError
 from hub_datasets.schema import BuildError, Ignored, Problem, Rejection, Source
-from hub_datasets.validation import ImageSettings, check_text, check_writable, examine_image
+from hub_datasets.validation import ImageSettings, TextSettings, check_text, check_writable, examine_image
 
 IMAGES_PER_TASK = 32  # small enough to keep every worker busy to the end, large enough that a task's start is no cost
 # `sample_sources.py` leaves this file in the folders it makes, so that a card can say that the data is synthetic.
 SYNTHETIC_MARK = "SYNTHETIC.txt"
 MANIFEST = "stage.json"
 CATALOGUE = "catalogue.sqlite"
-
-
-@dataclass(frozen=True, slots=True)
-class TextSettings:
-    """The text of a pair is longer than `min_chars` and shorter than `max_chars` characters."""
-
-    min_chars: int = 5
-    max_chars: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +52,29 @@ class Stage:
     synthetic: bool
 
 
+def stage_keys(folders: Iterable[tuple[Source, Folder]], images: ImageSettings, texts: TextSettings) -> dict[str, str]:
+    """Names everything that the stage of each source depends on, 20 hexadecimal digits each."""
+    common = [asdict(images), asdict(texts), code_version()]
+    return {source.name: digest([source.name, folder.state(), *common])[:20] for source, folder in folders}
+
+
 def stage(
     source: Source,
     folder: Folder,
+    key: str,
     images: ImageSettings,
     texts: TextSettings,
-    engine: InProcess | Processes | Ray,
+    engine: Engine,
     root: str,
     scratch: Path,
 ) -> Stage:
     """Reads a source into a folder below `root`, or finds it there as it would come out.
 
     Args:
+        key: of `stage_keys`.
         root: path or fsspec address; the engine's workers write to it.
-        scratch: an empty folder on this machine, for catalogues of a remote `root`.
+        scratch: a folder on this machine, for catalogues of a remote `root`.
     """
-    state = folder.state()
-    key = digest([source.name, state, asdict(images), asdict(texts), code_version()])[:20]
     address = storage.join(root, f"{source.name}-{key}")
     synthetic = folder.has(SYNTHETIC_MARK)
     remote = storage.is_remote(root)
@@ -89,8 +87,8 @@ def stage(
 
     storage.remove(address)  # what a killed build left
     read_records(source, folder, texts, catalogue)
-    examine_images(source, folder, state, images, engine, catalogue, address)
-    if folder.state() != state:
+    examine_images(source, folder, key, images, engine, catalogue, address)
+    if stage_keys([(source, folder)], images, texts)[source.name] != key:
         raise BuildError(f"{source.flag} {folder.address}: files changed while they were read; run again")
     if remote:
         with catalogue.open("rb") as here, storage.open_file(storage.join(address, CATALOGUE), "wb") as there:
@@ -125,9 +123,9 @@ def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path
 def examine_images(
     source: Source,
     folder: Folder,
-    state: str,
+    key: str,
     settings: ImageSettings,
-    engine: InProcess | Processes | Ray,
+    engine: Engine,
     path: Path,
     address: str,
 ) -> None:
@@ -136,7 +134,7 @@ def examine_images(
 
     catalogue = Catalogue(path, "change")
     total = catalogue.count_images()
-    common = {"folder": folder.address, "state": state, "settings": asdict(settings)}
+    common = {"folder": folder.address, "key": key, "settings": asdict(settings)}
     tasks = (
         {**common, "names": names, "target": storage.join(address, f"images-{number:06d}.bin")}
         for number, names in enumerate(batches(catalogue.image_names(), IMAGES_PER_TASK))
@@ -157,7 +155,7 @@ def batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
 
 def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
     """A worker's task: reads and examines some images of a source, and writes what is to be published to one file."""
-    folder = opened(task["folder"], task["state"])
+    folder = opened(task["folder"], task["key"])
     settings = ImageSettings(**task["settings"])
     file = task["target"].rsplit("/", 1)[-1]
     images, offset = [], 0
@@ -194,7 +192,7 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=8)
-def opened(address: str, state: str) -> Folder:
+def opened(address: str, key: str) -> Folder:
     """The folder, kept open from task to task as long as it has not changed."""
     return Folder(address)
 

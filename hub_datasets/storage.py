@@ -1,4 +1,4 @@
-"""Files on this machine or behind an fsspec address (`s3://`, `hf://`, `file://`), and folders that appear all at once."""
+"""Files on this machine or behind an fsspec address (`s3://`, `hf://`, `file://`), and folders that appear at once."""
 
 from __future__ import annotations
 
@@ -61,6 +61,21 @@ def filesystem_of(address: str) -> tuple:
         raise BuildError(f"{address}: cannot be opened: {error}") from None
 
 
+def read(address: str) -> bytes:
+    """A whole file."""
+    with open_file(address, "rb") as file:
+        return file.read()
+
+
+def size(address: str) -> int | None:
+    """The bytes of a file; None where there is none."""
+    if not is_remote(address):
+        path = local_path(address)
+        return path.stat().st_size if path.is_file() else None
+    filesystem, path = filesystem_of(address)
+    return filesystem.size(path) if filesystem.isfile(path) else None
+
+
 def exists(address: str) -> bool:
     if not is_remote(address):
         return local_path(address).exists()
@@ -74,7 +89,11 @@ def names_in(address: str) -> list[str]:
         path = local_path(address)
         return sorted(os.listdir(path)) if path.is_dir() else []
     filesystem, path = filesystem_of(address)
-    return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in filesystem.ls(path, detail=False)) if filesystem.exists(path) else []
+    return (
+        sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in filesystem.ls(path, detail=False))
+        if filesystem.exists(path)
+        else []
+    )
 
 
 def remove(address: str) -> None:
@@ -130,10 +149,16 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def only_one(lock: Path, what: str) -> Iterator[None]:
-    """Holds a lock file. Raises BuildError where another process has it; it is free again when that ends, however."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
+def only_one(folder: str, what: str) -> Iterator[None]:
+    """Holds a lock in a folder of this machine; behind an address there is none.
+
+    Raises BuildError where another process has it. It is free again when that process ends, however it does.
+    """
+    if is_remote(folder):
+        yield
+        return
+    local_path(folder).mkdir(parents=True, exist_ok=True)
+    with (local_path(folder) / "lock").open("w") as file:
         try:
             import fcntl
 

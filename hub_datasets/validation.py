@@ -52,6 +52,14 @@ class ImageSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TextSettings:
+    """The text of a pair is longer than `min_chars` and shorter than `max_chars` characters."""
+
+    min_chars: int = 5
+    max_chars: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
 class ExaminedImage:
     """An image that was decoded to its last pixel.
 

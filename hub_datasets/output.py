@@ -1,0 +1,138 @@
+"""The folder that a build writes: all at once on this machine, its last file last behind an address."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hub_datasets import storage
+from hub_datasets.engines import InProcess, WhenNeeded
+from hub_datasets.med_pairs import MedPairs, features_of
+from hub_datasets.rows import RowFile
+from hub_datasets.schema import CONFIGS
+from hub_datasets.shards import Shard, plan_shards, write_shard
+
+MANIFEST = ".build.json"  # what the result was made from, and the size of each of its files
+LAST = ("README.md", MANIFEST)
+WORTH_A_TASK = 64_000_000  # bytes: less is written before another process has started
+
+
+@dataclass(slots=True)
+class Output:
+    """Where a build writes to.
+
+    Attributes:
+        address: where the Parquet files go.
+        local: folder on this machine for everything else; the same one where `address` is of this machine.
+        parquet: names of the Parquet files that were written.
+        infos: what `datasets` wants to know of each config.
+    """
+
+    address: str
+    local: Path
+    parquet: set[str] = field(default_factory=set)
+    infos: dict[str, Any] = field(default_factory=dict)
+
+    def write_shards(
+        self, files: dict[str, dict[str, RowFile]], engine: WhenNeeded, least: int
+    ) -> dict[str, dict[str, int]]:
+        """Writes the Parquet files of both configs; returns their number by config and split."""
+        shards: dict[str, dict[str, list[Shard]]] = {}
+        for config in CONFIGS:
+            schema = features_of(config).arrow_schema
+            shards[config] = {
+                split: plan_shards(config, split, schema, str(f.path), f.ends, f.sizes, self.address, least)
+                for split, f in files[config].items()
+            }
+        size = sum(sum(file.sizes) for parts in files.values() for file in parts.values())
+        chosen = engine if size > WORTH_A_TASK or engine.is_remote else InProcess()
+        tasks = [shard for parts in shards.values() for part in parts.values() for shard in part]
+        written = dict(zip((task["target"] for task in tasks), chosen.map(write_shard, tasks), strict=True))
+        self.parquet |= {"/".join(task["target"].split("/")[-2:]) for task in tasks}
+        for config in CONFIGS:
+            builder = MedPairs(config_name=config, shards=shards[config], cache_dir=str(self.local / ".cache"))
+            self.infos[config] = finished_info(builder, shards[config], written)
+        return {config: {split: len(part) for split, part in parts.items()} for config, parts in shards.items()}
+
+    def write_card(self, report: dict[str, Any], samples: list) -> None:
+        """Writes the report and the card; the folder then is a dataset repository."""
+        from model_cards.dataset_card import write_dataset_card
+        from model_cards.results import write_json
+
+        write_json(self.local / "report.json", report)
+        write_dataset_card(self.local, report, self.infos, samples)
+
+
+def finished_info(builder: MedPairs, shards: dict[str, list[Shard]], written: dict[str, dict[str, int]]) -> Any:
+    """The builder's info with the rows and bytes of each split, as `load_dataset` checks them."""
+    from datasets import SplitDict, SplitInfo
+
+    info = builder.info
+    info.splits = SplitDict(dataset_name=builder.dataset_name)
+    for split, part in shards.items():
+        rows, size = (sum(written[shard["target"]][what] for shard in part) for what in ("rows", "memory"))
+        info.splits.add(SplitInfo(split, num_bytes=size, num_examples=rows, dataset_name=builder.dataset_name))
+    info.download_size = sum(written[shard["target"]]["bytes"] for part in shards.values() for shard in part)
+    info.dataset_size = sum(part.num_bytes for part in info.splits.values())
+    return info
+
+
+def is_empty(output: str) -> bool:
+    """True where there is nothing at all."""
+    return not storage.names_in(output)
+
+
+def is_current(output: str, key: str) -> bool:
+    """True where the folder holds what a build of this key writes, whole."""
+    manifest = storage.join(output, MANIFEST)
+    if not storage.exists(manifest):
+        return False
+    try:
+        content = json.loads(storage.read(manifest))
+        return content["key"] == key and content["files"] == sizes(output, content["files"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def sizes(output: str, names: list[str] | dict[str, int]) -> dict[str, int]:
+    """The size of each file of a folder that is there."""
+    found = {name: storage.size(storage.join(output, name)) for name in names}
+    return {name: size for name, size in found.items() if size is not None}
+
+
+@contextmanager
+def written_folder(output: str, key: str, scratch: Path) -> Iterator[Output]:
+    """Gives an Output to write to; when all went well it is in place, with a manifest that was written last."""
+    if not storage.is_remote(output):
+        with storage.replaced_folder(storage.local_path(output)) as work:
+            yield Output(str(work), work)
+            shutil.rmtree(work / ".cache", ignore_errors=True)
+            names = sorted(path.relative_to(work).as_posix() for path in work.rglob("*") if path.is_file())
+            (work / MANIFEST).write_bytes(manifest(key, sizes(str(work), names)))
+        return
+    local = scratch / "output"
+    local.mkdir()
+    for name in LAST:  # from now on what lies there is no dataset, until the last file is written
+        storage.remove(storage.join(output, name))
+    result = Output(output, local)
+    yield result
+    shutil.rmtree(local / ".cache", ignore_errors=True)
+    names = {path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file()}
+    for config in CONFIGS:
+        for name in storage.names_in(storage.join(output, config)):
+            if f"{config}/{name}" not in result.parquet:
+                storage.remove(storage.join(output, config, name))
+    storage.upload(local, output, LAST)
+    names |= result.parquet
+    with storage.open_file(storage.join(output, MANIFEST), "wb") as file:
+        file.write(manifest(key, sizes(output, sorted(names))))
+
+
+def manifest(key: str, files: dict[str, int]) -> bytes:
+    """The content of MANIFEST."""
+    return json.dumps({"key": key, "files": files}, indent=1).encode()
