@@ -114,7 +114,8 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     shards = output.write_shards(written.files, engine, options.num_shards)
 
     local = output.local
-    rows.write_chat_instructions(scratch, local, {s.source.name: s.folder.address for s in stages})
+    addresses = {stage.source.name: stage.folder.address for stage in stages}
+    rows.write_chat_instructions(scratch, local / "chat_instructions.jsonl", addresses)
     report.write_rejections(local / "rejections.jsonl", decisions)
     review = report.write_review(local / "review.jsonl", decisions, options.images.ocr)
     with (local / "splits.txt").open("w", encoding="ascii") as file:

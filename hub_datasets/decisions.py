@@ -39,7 +39,7 @@ CREATE TABLE accepted (id INTEGER PRIMARY KEY, source INTEGER, language, image, 
     {", ".join(IMAGE_COLUMNS)}, first_key INTEGER, split);
 CREATE TABLE rejections (id INTEGER PRIMARY KEY, source INTEGER, item, code, message);
 CREATE TABLE keys (id INTEGER PRIMARY KEY, key UNIQUE, root INTEGER);
-CREATE TABLE record_keys (record INTEGER, key INTEGER);
+CREATE TABLE record_keys (owner INTEGER, key INTEGER);
 CREATE TABLE near (first INTEGER, second INTEGER);
 CREATE TABLE groups (root INTEGER PRIMARY KEY, name, split);
 """
@@ -149,7 +149,7 @@ class Decisions:
         """Joins the keys of each record, and those of near-duplicates; names every group."""
         (count,) = self.database.execute("SELECT coalesce(max(id), 0) FROM keys").fetchone()
         groups = Groups(count + 1)
-        query = "SELECT first_key, key FROM record_keys JOIN accepted ON accepted.id = record"
+        query = "SELECT first_key, key FROM record_keys JOIN accepted ON accepted.id = owner"
         for first, key in self.database.execute(query):
             groups.connect((first, key))
         for first, second in self.database.execute("SELECT first, second FROM near"):

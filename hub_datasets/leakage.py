@@ -14,11 +14,11 @@ NAMED = 10  # leaks that the report names, for each kind
 
 # key, its records' splits
 SHARED_KEYS = """SELECT keys.id, keys.key, group_concat(DISTINCT split) FROM record_keys
-    JOIN keys ON keys.id = record_keys.key JOIN accepted ON accepted.id = record GROUP BY keys.id"""
+    JOIN keys ON keys.id = record_keys.key JOIN accepted ON accepted.id = owner GROUP BY keys.id"""
 # the two pictures of a near-duplicate, and the splits of the records of both
 NEAR = """SELECT first, second, group_concat(DISTINCT split) FROM near
     JOIN accepted ON accepted.first_key = first OR accepted.first_key = second GROUP BY first, second"""
-EXAMPLES = f"""SELECT split, min(accepted.id), record ->> {ITEM} FROM accepted JOIN record_keys ON record = accepted.id
+EXAMPLES = f"""SELECT split, min(accepted.id), record ->> {ITEM} FROM accepted JOIN record_keys ON owner = accepted.id
     WHERE key = ? GROUP BY split"""
 
 
