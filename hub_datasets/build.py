@@ -22,6 +22,7 @@ from typing import Any
 
 from hub_datasets import storage
 from hub_datasets.build_options import BuildOptions, argument_parser, read_options
+from hub_datasets.publish import push_dataset, refuse_what_may_not_be_shared
 from hub_datasets.schema import BuildError
 
 
@@ -30,16 +31,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments = argument_parser(__doc__).parse_args(argv)
     try:
         options = read_options(arguments)
+        if arguments.push_to_hub and not arguments.redistribute:
+            refuse_what_may_not_be_shared(options.not_to_be_shared())
         report = build(options)
         print(report_lines(report))
         print(f"Written to {options.output}: load_dataset({options.output!r}, 'pairs')")
         if arguments.push_to_hub:
-            from hub_datasets.publish import push_dataset
-
-            url = push_dataset(
-                options.output, arguments.push_to_hub, private=not arguments.public, redistribute=arguments.redistribute
-            )
-            print(f"Pushed to {url}")
+            visibility = {"private": not arguments.public, "redistribute": arguments.redistribute}
+            print(f"Pushed to {push_dataset(options.output, arguments.push_to_hub, **visibility)}")
     except (BuildError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -90,12 +89,13 @@ def build(options: BuildOptions) -> dict[str, Any]:
             remove_stale(options.cache, stages)
         finally:
             engine.close()
+            storage.remove(storage.join(options.cache, "rows"))
     return report
 
 
 def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path) -> dict[str, Any]:
     """Decides what becomes of everything that was read, and writes it; returns the report."""
-    from hub_datasets import leakage, report, rows
+    from hub_datasets import chat, leakage, report, rows
     from hub_datasets.decisions import Decisions
 
     decisions = Decisions(scratch / "decisions.sqlite", stages, options.chat_turns)
@@ -111,9 +111,12 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     written = rows.write_rows(decisions, scratch, options.texts, options.system_prompt, statistics)
     if not written.files["pairs"]:
         raise BuildError("no text of a pair lies between --min_text_chars and --max_text_chars")
+    if engine.is_remote:  # its workers may be on machines that do not see this one's files
+        rows.share(written, storage.join(options.cache, "rows"))
     shards = output.write_shards(written.files, engine, options.num_shards)
 
     local = output.local
+    chat.write_llama_factory_info(local / "llama_factory" / "dataset_info.json", shards["chat"])
     addresses = {stage.source.name: stage.folder.address for stage in stages}
     rows.write_chat_instructions(scratch, local / "chat_instructions.jsonl", addresses)
     report.write_rejections(local / "rejections.jsonl", decisions)

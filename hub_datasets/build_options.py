@@ -11,7 +11,7 @@ from typing import Any
 from hub_datasets import storage
 from hub_datasets.engines import ENGINES
 from hub_datasets.folder import Folder
-from hub_datasets.schema import TURNS, BuildError, Source
+from hub_datasets.schema import SYNTHETIC_MARK, TURNS, BuildError, Source
 from hub_datasets.sources import SOURCES
 from hub_datasets.splits import Fractions, read_memory
 from hub_datasets.validation import ImageSettings, TextSettings
@@ -68,6 +68,11 @@ class BuildOptions:
             "num_shards": self.num_shards,
             **self.choices,
         }
+
+    def not_to_be_shared(self) -> list[str]:
+        """The sources whose licence does not let others publish them; what this project drew itself may be shared."""
+        asked = ((source, folder) for source, folder in self.folders if not source.redistributable)
+        return [source.name for source, folder in asked if not folder.has(SYNTHETIC_MARK)]
 
     def key(self, stage_keys: dict[str, str]) -> str:
         """Names everything that the result depends on: what was read, from where, and the settings."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 from hub_datasets.chat_templates import COUNTS, TEMPLATES
 from hub_datasets.schema import RawRecord
@@ -125,18 +126,19 @@ def set_apart(text: str) -> str:
     return text
 
 
-def llama_factory_info(files: dict[str, str]) -> dict:
+def llama_factory_info(files: dict[str, str], messages: str = "marked_messages") -> dict:
     """The content of `dataset_info.json`, with which LLaMA-Factory finds the lines of `for_llama_factory`.
 
     Its format is sharegpt under other names for roles and columns; the one that it calls openai would add "detailed
     thinking off" to every system prompt.
 
     Args:
-        files: path of each JSONL file relative to `dataset_info.json`, by the name that `--dataset` will ask for.
+        files: path of each file relative to `dataset_info.json`, by the name that `--dataset` will ask for.
+        messages: the column with the marked messages.
     """
     entry = {
         "formatting": "sharegpt",
-        "columns": {"messages": "messages", "images": "images"},
+        "columns": {"messages": messages, "images": "images"},
         "tags": {
             "role_tag": "role",
             "content_tag": "content",
@@ -146,3 +148,18 @@ def llama_factory_info(files: dict[str, str]) -> dict:
         },
     }
     return {name: {"file_name": file} | entry for name, file in files.items()}
+
+
+def write_llama_factory_info(path: Path, shards: dict[str, int]) -> None:
+    """Writes `dataset_info.json` for the Parquet files of `chat`: `--dataset_dir` of LLaMA-Factory is its folder.
+
+    Args:
+        shards: the number of Parquet files of each split; each is a dataset of its own name, `chat_train_0`.
+    """
+    files = {
+        f"chat_{split}_{number}": f"../chat/{split}-{number:05d}-of-{count:05d}.parquet"
+        for split, count in shards.items()
+        for number in range(count)
+    }
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(llama_factory_info(files), indent=1), encoding="utf-8")

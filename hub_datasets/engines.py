@@ -7,6 +7,7 @@ written as JSON, so that they pass between processes and machines without pickle
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from collections import deque
@@ -110,6 +111,7 @@ class Ray:
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # after its own set-up, which the line above does
 
     def map(self, function: Callable[[Task], Task], tasks: Iterable[Task]) -> Iterator[Task]:
         lines = [json.dumps(task) for task in tasks]

@@ -90,6 +90,7 @@ def source_report(decisions: Decisions, number: int, left_out: Iterable[Ignored]
     read = catalogue.count_read()
     passed_over = [f"{item}: {why}" for item, why in catalogue.ignored()]
     passed_over += [f"{one.item}: {one.why}" for one in left_out if one.source == stage.source.name]
+    ignored = len(passed_over)
     catalogue.close()
     rejected: Counter[str] = Counter()
     examples: dict[str, list[dict[str, str]]] = defaultdict(list)
@@ -97,6 +98,8 @@ def source_report(decisions: Decisions, number: int, left_out: Iterable[Ignored]
         rejected[rejection.code] += 1
         if len(examples[rejection.code]) < EXAMPLES:
             examples[rejection.code].append({"item": rejection.item, "message": rejection.message})
+    if not (stage.source.redistributable or stage.synthetic):  # the report is published: it names no rows of theirs
+        examples, passed_over = {}, []
     accepted = decisions.count("accepted", number)
     if accepted + rejected.total() != read:
         raise AssertionError(f"{stage.source.name}: accepted and rejected do not add up to the records read")
@@ -112,10 +115,10 @@ def source_report(decisions: Decisions, number: int, left_out: Iterable[Ignored]
         "read": read,
         "accepted": accepted,
         "rejected": {str(code): rejected[code] for code in sorted(rejected)},
-        "examples": {str(code): examples[code] for code in sorted(examples)},
+        "examples": {str(code): named for code, named in sorted(examples.items())},
         "images": decisions.database.execute(query, (number,)).fetchone()[0],
         "ignored": passed_over[:IGNORED],
-        "ignored_count": len(passed_over),
+        "ignored_count": ignored,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -33,7 +34,7 @@ class RowFile:
         sizes: bytes of each row with its images.
     """
 
-    path: Path
+    path: Path | str
     ends: array = field(default_factory=lambda: array("q"))
     sizes: array = field(default_factory=lambda: array("q"))
 
@@ -80,6 +81,16 @@ def write_rows(
                     statistics.add(config, split, columns)
     files = {config: {split: file for split, file in parts.items() if file.ends} for config, parts in files.items()}
     return Written(files, digest.hexdigest()[:16], left_out)
+
+
+def share(written: Written, address: str) -> None:
+    """Copies the files of rows to where every worker can read them."""
+    for parts in written.files.values():
+        for file in parts.values():
+            target = storage.join(address, Path(file.path).name)
+            with Path(file.path).open("rb") as here, storage.open_file(target, "wb") as there:
+                shutil.copyfileobj(here, there)
+            file.path = target
 
 
 def pair_rows(

@@ -21,12 +21,10 @@ from hub_datasets import storage
 from hub_datasets.catalogue import Catalogue
 from hub_datasets.engines import Engine
 from hub_datasets.folder import Folder, FolderError
-from hub_datasets.schema import BuildError, Ignored, Problem, Rejection, Source
+from hub_datasets.schema import SYNTHETIC_MARK, BuildError, Ignored, Problem, Rejection, Source
 from hub_datasets.validation import ImageSettings, TextSettings, check_text, check_writable, examine_image
 
 IMAGES_PER_TASK = 32  # small enough to keep every worker busy to the end, large enough that a task's start is no cost
-# `sample_sources.py` leaves this file in the folders it makes, so that a card can say that the data is synthetic.
-SYNTHETIC_MARK = "SYNTHETIC.txt"
 MANIFEST = "stage.json"
 CATALOGUE = "catalogue.sqlite"
 
