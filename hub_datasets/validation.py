@@ -110,6 +110,8 @@ def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
     published, removed = edited(data, coding), list(coding.removed)
     try:
         image, window = decode(published, coding, bounds)
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's decoders raise a dozen types on broken data, SyntaxError among them
         if "truncated" in str(error):
             return Problem(Reason.IMAGE_TRUNCATED, "is cut off: pixels are missing; copy it again from where it came")
@@ -128,7 +130,7 @@ def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
         recode = True
     if recode:
         published = encode_png(image)
-    return finish(published, "PNG" if recode else coding.format, image, settings, (), window, tuple(removed), ())
+    return finish(published, "PNG" if recode else coding.format, image, settings, tuple(removed), window)
 
 
 def check_coding(coding: Coding, settings: ImageSettings) -> Problem | None:
@@ -187,9 +189,8 @@ def examine_dicom(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
     picture = read_dicom(data, settings.max_pixels, settings.min_side, bounds)
     if isinstance(picture, Problem):
         return picture
-    published = encode_png(picture.image)
-    removed = ("DICOM header",)
-    return finish(published, "PNG", picture.image, settings, picture.groups, picture.window, removed, picture.flags)
+    data, image = encode_png(picture.image), picture.image
+    return finish(data, "PNG", image, settings, ("DICOM header",), picture.window, picture.groups, picture.flags)
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -203,10 +204,10 @@ def finish(
     format: str,
     image: Image.Image,
     settings: ImageSettings,
-    groups: tuple[str, ...],
-    window: str,
     stripped: tuple[str, ...],
-    flags: tuple[Flag, ...],
+    window: str = "",
+    groups: tuple[str, ...] = (),
+    flags: tuple[Flag, ...] = (),
 ) -> ExaminedImage:
     """Adds to an image what its pixels say."""
     from hub_datasets.duplicates import perceptual_hash, pixel_hash
