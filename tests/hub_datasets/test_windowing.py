@@ -21,7 +21,8 @@ def test_windows_that_can_be_chosen(text, bounds):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Auto", "0", "0:", ":5", "5:5", "6:5", "a:b", "0:1:2", "nan:1", "0:inf", "1e3:2e3", "0 : 5", "0:" + "9" * 400]
+    "text",
+    ["", "Auto", "0", "0:", ":5", "5:5", "6:5", "a:b", "0:1:2", "nan:1", "0:inf", "1e3:2e3", "0 : 5", "0:" + "9" * 400],
 )  # fmt: skip
 def test_windows_that_cannot(text):
     with pytest.raises(BuildError, match=r"neither auto nor LOW:HIGH.*--window 0:4095") as caught:
