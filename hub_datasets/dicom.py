@@ -105,9 +105,7 @@ def check_header(dataset: Dataset, max_pixels: int, min_side: int) -> Problem | 
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
         if frame.startswith((b"\xff\xd8", b"\xff\x4f", b"\0\0\0\x0cjP")):  # JPEG and JPEG 2000 have their own header
-            with contextlib.suppress(
-                OSError, SyntaxError
-            ):  # unknown to Pillow, which then decodes nothing
+            with contextlib.suppress(OSError, SyntaxError):  # unknown to Pillow, which then decodes nothing
                 sizes.append(Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")).size)
     for width, height in sizes:
         if problem := check_size(width, height, max_pixels, min_side):

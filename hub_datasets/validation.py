@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from hub_datasets.dicom import check_size, is_dicom, read_dicom
 from hub_datasets.image_metadata import Coding, edited, read_coding
+from hub_datasets.png_pixels import lacks_rows, may_lack_rows, read_deep_png
 from hub_datasets.schema import Flag, Problem, RawRecord, Reason
-from hub_datasets.windowing import linear, parse_window, read_deep_png, window_colour, window_grey
+from hub_datasets.windowing import linear, parse_window, window_colour, window_grey
 
 if TYPE_CHECKING:  # `--help` does without Pillow and numpy
     import numpy as np
@@ -164,9 +165,19 @@ def decode(data: bytes, coding: Coding, bounds: tuple[float, float] | None) -> t
     if image.size != (coding.width, coding.height):
         raise ValueError(f"its headers disagree about its size: {image.size} and {(coding.width, coding.height)}")
     if coding.bits > 8:
-        return to_8_bit(read_deep_png(data), bounds)
+        values = read_deep_png(data)
+        check_rows(data, values[-1].tobytes())
+        return to_8_bit(values, bounds)
     image.load()
+    if coding.format == "PNG":
+        check_rows(data, image.crop((0, image.height - 1, *image.size)).tobytes())
     return image, ""
+
+
+def check_rows(data: bytes, last_row: bytes) -> None:
+    """Raises OSError, in Pillow's words, for a PNG without all its rows: Pillow itself does so only for some."""
+    if may_lack_rows(data, last_row) and lacks_rows(data):
+        raise OSError("image file is truncated")
 
 
 def to_8_bit(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[Image.Image, str]:

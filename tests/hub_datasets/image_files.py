@@ -85,12 +85,13 @@ def rows(values: np.ndarray) -> bytes:
     return content
 
 
-def deep_png(values: np.ndarray, colour: int, interlaced: bool = False) -> bytes:
-    """A PNG of 16 bits, or 8, from [height, width, channels]."""
+def deep_png(values: np.ndarray, colour: int, interlaced: bool = False, share: float = 1) -> bytes:
+    """A PNG of 16 bits, or 8, from [height, width, channels], with this share of its coded rows."""
     height, width, channels = values.shape
     assert channels == CHANNELS[colour]
     parts = [values[y::dy, x::dx] for y, x, dy, dx in ADAM7] if interlaced else [values]
-    content = zlib.compress(b"".join(rows(part) for part in parts if part.size))
+    content = b"".join(rows(part) for part in parts if part.size)
+    content = zlib.compress(content[: int(len(content) * share)])
     header = struct.pack(">IIBBBBB", width, height, 8 * values.itemsize, colour, 0, 0, interlaced)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from hub_datasets.schema import BuildError
-from hub_datasets.windowing import linear, parse_window, read_deep_png, window_colour, window_grey
-from tests.hub_datasets.image_files import deep_png
+from hub_datasets.windowing import linear, parse_window, window_colour, window_grey
 
 
 def formula(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -93,13 +92,3 @@ def test_colours_are_not_stretched(largest, top):
     assert window == f"full range 0..{top}"
     assert np.array_equal(shown, formula(values, 0, top))
     assert window_colour(values, (0, 100_000))[1] == "fixed 0..100000"
-
-
-@pytest.mark.parametrize("colour", [0, 2, 4, 6], ids=["grey", "RGB", "grey alpha", "RGB alpha"])
-@pytest.mark.parametrize("interlaced", [False, True])
-def test_both_bytes_of_a_deep_png_are_read(colour, interlaced):
-    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour]
-    values = np.random.default_rng(colour).integers(0, 65536, (19, 23, channels), dtype=np.uint16)
-    read = read_deep_png(deep_png(values, colour, interlaced))
-    assert read.dtype == np.uint16
-    assert np.array_equal(read, values[..., 0] if colour == 0 else values)
