@@ -223,6 +223,8 @@ def finish(
     """Adds to an image what its pixels say."""
     from hub_datasets.duplicates import perceptual_hash, pixel_hash
 
+    if isinstance(image.info.get("transparency"), bytes):  # of a palette; Pillow warns when that turns into grey
+        image = image.convert("RGBA")
     if settings.ocr:
         from hub_datasets.privacy import find_burned_in_text
 

@@ -286,6 +286,15 @@ def test_headers_that_contradict_each_other():
         assert (read_coding(data).width, read_coding(data).height) == (0x3000, 0x2000)
 
 
+def test_a_jpeg_that_would_be_decoded_for_hours():
+    """A progressive file may draw the whole image again and again; each time takes a few bytes and all the pixels."""
+    data = JPEGS["progressive"]
+    start = data.rindex(b"\xff\xda")
+    scan = data[start:-2]
+    assert not read_coding(data[:start] + scan * 100 + data[-2:]).damage
+    assert "more than 500 scans" in read_coding(data[:start] + scan * 600 + data[-2:]).damage
+
+
 def test_damaged_files_never_raise_and_are_stripped_once():
     random = np.random.default_rng(0)
     for data in (*JPEGS.values(), *PNGS.values()):

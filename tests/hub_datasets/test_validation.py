@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageFile, ImageOps
+from PIL import Image, ImageCms, ImageDraw, ImageFile, ImageFont, ImageOps
 
 from hub_datasets.duplicates import perceptual_hash, pixel_hash
 from hub_datasets.schema import BuildError, Problem, RawRecord, Reason
@@ -356,6 +356,17 @@ def with_right_checksums(data: bytes) -> bytes:
     return made + data[place:]
 
 
+def test_a_palette_with_transparent_colours_warns_nobody():
+    image = noise(1).convert("P")
+    data = coded(image, "PNG", transparency=bytes(range(256)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        examined = examine(data)
+    assert examined.data is data
+    with Image.open(io.BytesIO(data)) as image:
+        assert examined.pixels == pixel_hash(image)
+
+
 def test_an_image_beyond_pillows_own_limit_warns_nobody(capfd):
     image = Image.new("1", (10_000, 9_000))  # 90 million pixels: from there on Image.open warns
     with warnings.catch_warnings():
@@ -365,6 +376,16 @@ def test_an_image_beyond_pillows_own_limit_warns_nobody(capfd):
 
 
 # --- Other parts that are asked
+
+
+def test_text_that_is_burned_in_is_looked_for_when_asked():
+    pytest.importorskip("hub_datasets.privacy")
+    pytest.importorskip("rapidocr_onnxruntime", reason="the extra `ocr` is not installed")
+    page = Image.new("RGB", (640, 240), "white")
+    ImageDraw.Draw(page).text((20, 80), "DOE JANE 1961-04-12", "black", ImageFont.load_default(48))
+    (flag,) = examine(coded(page, "PNG"), ocr=True).flags
+    assert flag.kind == "burned_in_text"
+    assert examine(coded(page, "PNG")).flags == examine(coded(Image.new("L", (64, 64)), "PNG"), ocr=True).flags == ()
 
 
 def test_dicom_becomes_png():
