@@ -69,6 +69,8 @@ def read_dicom(
                 return problem
             dataset = pydicom.dcmread(io.BytesIO(data))
             return check_header(dataset, max_pixels, min_side) or show(dataset, bounds)
+    except MemoryError:
+        raise
     except Exception as error:  # on broken data anything that Python can raise
         return explain(error)
 
@@ -103,9 +105,7 @@ def check_header(dataset: Dataset, max_pixels: int, min_side: int) -> Problem | 
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
         if frame.startswith((b"\xff\xd8", b"\xff\x4f", b"\0\0\0\x0cjP")):  # JPEG and JPEG 2000 have their own header
-            with contextlib.suppress(
-                OSError, SyntaxError
-            ):  # a kind that Pillow does not know it does not decode either
+            with contextlib.suppress(OSError, SyntaxError):  # unknown to Pillow, which then decodes nothing
                 sizes.append(Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")).size)
     for width, height in sizes:
         if problem := check_size(width, height, max_pixels, min_side):
@@ -142,7 +142,7 @@ def show(dataset: Dataset, bounds: tuple[float, float] | None) -> DicomPicture |
         shown, window = (values, "") if values.dtype == np.uint8 else window_colour(values, bounds)
     flags = ()
     if str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES":
-        flags = (Flag("burned_in_text", "the DICOM header says that text is burned into the image"),)
+        flags = (Flag("burned_in_text", "the file's DICOM header says that text is burned into the image"),)
     return DicomPicture(Image.fromarray(np.ascontiguousarray(shown)), window, read_groups(dataset), flags)
 
 

@@ -23,6 +23,7 @@ PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in coded pixels FF 00 is a byte FF, and FF D0 to D7 are restarts
 STANDALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length: TEM, RST0 to RST7, SOI
+MAX_SCANS = 500  # a whole image is decoded anew for each; programs write about ten
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15: the codes between are DHT, JPG and DAC
 
 COLOUR_CHUNKS = {  # name: the most bytes that it can hold; a longer one is no such chunk
@@ -104,8 +105,8 @@ def read_coding(data: bytes) -> Coding | None:
 def read_jpeg(data: bytes) -> Coding:
     """Jumps from segment to segment; only coded pixels are searched for the next marker."""
     coding, exif, xmp = Coding("JPEG"), b"", b""
-    position, size = 2, len(data)
-    while True:
+    position, size, scans = 2, len(data), 0
+    while scans <= MAX_SCANS:
         if data[position : position + 1] != b"\xff":  # decoders skip such bytes, so anything could hide there
             found = MARKER.search(data, position)
             if found is None:
@@ -144,13 +145,15 @@ def read_jpeg(data: bytes) -> Coding:
                 coding.width, coding.height = width, height
         position = end
         if marker == 0xDA:
+            scans += 1
             found = MARKER.search(data, position)
             if found is None:
                 break
             position = found.start()
     finish(coding, exif, xmp)
     coding.cut_off = not data.endswith(JPEG_END)
-    coding.damage = "a segment is longer than the rest of the file"
+    many = f"it has more than {MAX_SCANS} scans"
+    coding.damage = many if scans > MAX_SCANS else "a segment is longer than the rest of the file"
     return coding
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from hub_datasets.dicom import check_size, is_dicom, read_dicom
 from hub_datasets.image_metadata import Coding, edited, read_coding
+from hub_datasets.png_pixels import lacks_rows, may_lack_rows, read_deep_png
 from hub_datasets.schema import Flag, Problem, RawRecord, Reason
-from hub_datasets.windowing import linear, parse_window, read_deep_png, window_colour, window_grey
+from hub_datasets.windowing import linear, parse_window, window_colour, window_grey
 
 if TYPE_CHECKING:  # `--help` does without Pillow and numpy
     import numpy as np
@@ -118,6 +119,8 @@ def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
     published, removed = edited(data, coding), list(coding.removed)
     try:
         image, window = decode(published, coding, bounds)
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's decoders raise a dozen types on broken data, SyntaxError among them
         if "truncated" in str(error):
             return Problem(Reason.IMAGE_TRUNCATED, "is cut off: pixels are missing; copy it again from where it came")
@@ -136,7 +139,7 @@ def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
         recode = True
     if recode:
         published = encode_png(image)
-    return finish(published, "PNG" if recode else coding.format, image, settings, (), window, tuple(removed), ())
+    return finish(published, "PNG" if recode else coding.format, image, settings, tuple(removed), window)
 
 
 def check_coding(coding: Coding, settings: ImageSettings) -> Problem | None:
@@ -170,9 +173,19 @@ def decode(data: bytes, coding: Coding, bounds: tuple[float, float] | None) -> t
     if image.size != (coding.width, coding.height):
         raise ValueError(f"its headers disagree about its size: {image.size} and {(coding.width, coding.height)}")
     if coding.bits > 8:
-        return to_8_bit(read_deep_png(data), bounds)
+        values = read_deep_png(data)
+        check_rows(data, values[-1].tobytes())
+        return to_8_bit(values, bounds)
     image.load()
+    if coding.format == "PNG":
+        check_rows(data, image.crop((0, image.height - 1, *image.size)).tobytes())
     return image, ""
+
+
+def check_rows(data: bytes, last_row: bytes) -> None:
+    """Raises OSError, in Pillow's words, for a PNG without all its rows: Pillow itself does so only for some."""
+    if may_lack_rows(data, last_row) and lacks_rows(data):
+        raise OSError("image file is truncated")
 
 
 def to_8_bit(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[Image.Image, str]:
@@ -195,9 +208,8 @@ def examine_dicom(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
     picture = read_dicom(data, settings.max_pixels, settings.min_side, bounds)
     if isinstance(picture, Problem):
         return picture
-    published = encode_png(picture.image)
-    removed = ("DICOM header",)
-    return finish(published, "PNG", picture.image, settings, picture.groups, picture.window, removed, picture.flags)
+    data, image = encode_png(picture.image), picture.image
+    return finish(data, "PNG", image, settings, ("DICOM header",), picture.window, picture.groups, picture.flags)
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -211,14 +223,16 @@ def finish(
     format: str,
     image: Image.Image,
     settings: ImageSettings,
-    groups: tuple[str, ...],
-    window: str,
     stripped: tuple[str, ...],
-    flags: tuple[Flag, ...],
+    window: str = "",
+    groups: tuple[str, ...] = (),
+    flags: tuple[Flag, ...] = (),
 ) -> ExaminedImage:
     """Adds to an image what its pixels say."""
     from hub_datasets.duplicates import perceptual_hash, pixel_hash
 
+    if isinstance(image.info.get("transparency"), bytes):  # of a palette; Pillow warns when that turns into grey
+        image = image.convert("RGBA")
     if settings.ocr:
         from hub_datasets.privacy import find_burned_in_text
 

@@ -13,7 +13,6 @@ Fixed bounds, the same for a whole set, come from the option `--window LOW:HIGH`
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from typing import TYPE_CHECKING
@@ -22,7 +21,6 @@ from hub_datasets.schema import BuildError
 
 if TYPE_CHECKING:  # `--help` does without numpy
     import numpy as np
-    from PIL.PngImagePlugin import PngImageFile
 
 NUMBER = r"([+-]?\d+(?:\.\d+)?)"
 BOUNDS = re.compile(f"{NUMBER}:{NUMBER}", re.ASCII)
@@ -109,37 +107,3 @@ def window_colour(values: np.ndarray, bounds: tuple[float, float] | None) -> tup
         largest = extremes(values)[1]
         low, high = 0.0, float(next((2**bits - 1 for bits in COLOUR_DEPTHS if largest < 2**bits), largest))
     return linear(values, low, high), describe("fixed" if bounds else "full range", values, low, high)
-
-
-def read_deep_png(data: bytes) -> np.ndarray:
-    """All 16 bits of a PNG, as uint16: [height, width] for grey, else [height, width, channels], alpha the last.
-
-    Pillow gives grey whole, but of colours only the upper byte. The same coded pixels are therefore decoded again as if
-    their bytes stood the other way round, which gives the lower one. Grey with alpha is read as one number of 32 bits.
-
-    Raises:
-        Exception: many types, for damaged data, as Pillow does.
-    """
-    import numpy as np
-
-    layout = open_png(data).tile[0].args
-    if layout == "I;16B":
-        return np.asarray(open_png(data), dtype=np.uint16)
-    if layout == "LA;16B":
-        both = np.asarray(open_png(data, "I", "I;32B")).view(np.uint32)
-        return np.stack([both >> 16, both & 0xFFFF], axis=-1).astype(np.uint16)
-    values = np.asarray(open_png(data)).astype(np.uint16)
-    values <<= 8
-    values |= np.asarray(open_png(data, rawmode=layout.replace("16B", "16L")))
-    return values
-
-
-def open_png(data: bytes, mode: str = "", rawmode: str = "") -> PngImageFile:
-    """A PNG that is not decoded yet, and will be into another mode, or from another order of bytes, if given."""
-    from PIL.PngImagePlugin import PngImageFile
-
-    image = PngImageFile(io.BytesIO(data))
-    image._mode = mode or image.mode
-    if rawmode:
-        image.tile = [image.tile[0]._replace(args=rawmode)]
-    return image
