@@ -67,7 +67,7 @@ class LocalStore:
                         elif not entry.is_symlink():
                             status = entry.stat(follow_symlinks=False)
                             yield name, status.st_size, str(status.st_mtime_ns), False
-                        elif entry.is_dir():
+                        elif leads_to_folder(entry):
                             yield name, 0, "", True
                         else:
                             yield self._link(entry, name)
@@ -157,6 +157,14 @@ class LocalStore:
         except (OSError, ValueError):
             return None
         return (status.st_ino, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+
+def leads_to_folder(link: os.DirEntry) -> bool:
+    """True for a link to a folder, false also where it leads in a circle."""
+    try:
+        return link.is_dir()
+    except OSError:
+        return False
 
 
 class RemoteStore:

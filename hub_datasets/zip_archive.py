@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import stat
 import threading
+import weakref
 import zipfile
 from collections.abc import Callable
 from typing import BinaryIO
@@ -59,15 +60,16 @@ class Archive:
             raise BuildError(
                 f"{place}: cut off, or no zip file ({one_line(error)}); download it again, or take it out of the folder"
             ) from None
+        weakref.finalize(self, file.close)  # when the last thread that reads it is done
         self._infos: dict[str, zipfile.ZipInfo] = {}
         self._refused: dict[str, Unreadable] = {}
         for name, info in found:
-            if info.is_dir() or name.endswith("/"):
+            if name.endswith("/"):  # a folder
                 continue
             if name in self._infos:
                 message = "is in its zip file more than once: which one is meant cannot be told"
                 self._refused[name] = Unreadable(Reason.IMAGE_UNREADABLE, message)
-            elif refuse(name) or stat.S_ISLNK(info.external_attr >> 16):
+            elif not name or refuse(name) or stat.S_ISLNK(info.external_attr >> 16):
                 self._refused[name] = Unreadable(Reason.IMAGE_OUTSIDE_ROOT, "does not lie inside its zip file")
             elif info.flag_bits & ENCRYPTED:
                 message = "is encrypted; unpack the zip file with its password"

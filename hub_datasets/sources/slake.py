@@ -2,16 +2,30 @@
 
 `train.json`, `validate.json` (`validation.json` in the Hub's copy) and `test.json` hold one row for each question;
 the image of a row is `imgs/xmlabN/source.jpg`. The official files were split by language: one image is often in two
-of them, so rows are grouped by image here and the official file is kept in `metadata.official_split`.
+of them, so rows are grouped by image here, and the official file is kept beside them.
+
+Other sets were made of SLAKE and have files of the same names: CSLAKE and CEDO have other keys, SLAKE-CP deals the
+same rows out to the files anew. None of them is taken for SLAKE.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import pairwise
+from typing import Any
 
+from hub_datasets.folder import Folder
 from hub_datasets.schema import LANGUAGES, BuildError, Ignored, RawRecord, Reason, Rejection, Source
-from hub_datasets.sources.reading import read_json_array
+from hub_datasets.sources.reading import (
+    ImageIndex,
+    find_files,
+    is_junk,
+    passed_over,
+    passed_over_by_default,
+    printable,
+    read_json_array,
+)
 
 NAME = "slake"
 # file name: official split
@@ -37,18 +51,106 @@ LOCATIONS_ZH = {
 }
 
 
-def read(root: Path) -> Iterator[RawRecord | Rejection | Ignored]:
-    """Yields a record for every question of the split files. Raises BuildError where there is none of them."""
-    files = [root / name for name in FILES if (root / name).is_file()]
-    if not files:
-        raise BuildError(f"{root}: none of {', '.join(FILES)}; --slake_dir is the folder with train.json and imgs/")
-    for file in files:
-        for number, row in enumerate(read_json_array(file), 1):
-            item = f"{file.name} row {number}"
-            if problem := row_problem(row):
-                yield Rejection(NAME, item, Reason.MALFORMED_ROW, problem)
-            else:
-                yield make_record(f"{item} (qid {row['qid']})", row, FILES[file.name])
+# What is seen in the image comes first in its caption, what is known about organs in general last.
+CAPTION_ORDER = ("Abnormality", "Organ", "Position", "Size", "Shape", "Color", "Quantity", "Plane", "Modality", "KG")
+
+
+def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
+    """Yields a record for every question of the split files, which may lie in any one folder or zip file.
+
+    Raises BuildError where there is none of them, where they lie in several folders or contradict each other, and
+    where their rows are not SLAKE's.
+    """
+    tables, repeated = find_tables(folder)
+    rows = {name: read_json_array(folder, name) for name in tables}
+    check_validation(folder, rows, repeated)
+    for name, found in rows.items():
+        check_keys(folder.named(name), found)
+    check_split(folder, rows)
+    images = ImageIndex(folder, parts=2)
+    used = {*tables, *repeated}
+    for name, split in tables.items():
+        for number, row in enumerate(rows.get(name, ()), 1):
+            record = make_record(f"{printable(name)} row {number}", row, split, name, images)
+            if isinstance(record, RawRecord):
+                used.add(record.image)
+            yield record
+    yield from passed_over_by_default(NAME, folder)
+    for name, why in repeated.items():
+        yield Ignored(NAME, printable(name), why)
+    others: dict[str, list[str]] = defaultdict(list)  # masks, boxes, and the questions once more, of 642 images
+    for file in folder.files():
+        if file.name not in used and not is_junk(file.name):
+            others[file.name.rpartition("/")[2].lower()].append(file.name)
+    for base, names in others.items():
+        why = "no question stands for it" if base == "source.jpg" else "holds no questions of a split"
+        yield from passed_over(NAME, names, why, many=1)
+
+
+def find_tables(folder: Folder) -> tuple[dict[str, str], dict[str, str]]:
+    """({name: official split} of the files to read, {name: why} of those that repeat them)."""
+    places: dict[str, dict[str, str]] = defaultdict(dict)
+    for base, split in FILES.items():
+        for name in find_files(folder, base):
+            places[name.rpartition("/")[0]][name] = split
+    if not places:
+        raise BuildError(
+            f"{folder.named()}: none of {', '.join(FILES)}; --slake_dir is the folder with train.json and imgs/"
+        )
+    first, *others = sorted(places, key=lambda place: (place.count("/"), place))
+    repeated = {}
+    for place in others:
+        contents = [
+            {name[len(at) :].lstrip("/").lower(): folder.read(name) for name in places[at]} for at in (first, place)
+        ]
+        if contents[0] != contents[1]:
+            raise BuildError(
+                f"{folder.named()}: {', '.join(FILES)} lie in {first or 'it'!r} and in {place!r}, and differ; "
+                "--slake_dir is a folder with one of the two"
+            )
+        repeated |= dict.fromkeys(places[place], f"the same as in {printable(first) or 'the folder above'}")
+    return places[first], repeated
+
+
+def check_validation(folder: Folder, rows: dict[str, list], repeated: dict[str, str]) -> None:
+    """Takes one of the two names of the validation file where both are there and say the same; BuildError if not."""
+    names = [name for name in rows if FILES[name.rpartition("/")[2].lower()] == "validation"]
+    for name in names[1:]:
+        if rows[name] != rows[names[0]]:
+            raise BuildError(
+                f"{folder.named(name)}: differs from {printable(names[0])}, the other name of the validation file; "
+                "leave only one of the two in the folder"
+            )
+        del rows[name]
+        repeated[name] = f"the same as {printable(names[0])}"
+
+
+def check_keys(place: str, rows: list[Any]) -> None:
+    """Raises BuildError where most rows have not SLAKE's keys; a single odd row is rejected by itself."""
+    odd = [row for row in rows if isinstance(row, dict) and not row.keys() >= set(REQUIRED)]
+    if len(odd) > max(1, len(rows) / 2):
+        found = " ".join(", ".join(odd[0]).encode(errors="backslashreplace").decode().split())[:500]
+        missing = ", ".join(key for key in REQUIRED if key not in odd[0])
+        raise BuildError(
+            f"{place}: not SLAKE's own file: its rows have no {missing}; expected the keys {', '.join(REQUIRED)}, "
+            f"found {found or 'none'}"
+        )
+
+
+def check_split(folder: Folder, rows: dict[str, list]) -> None:
+    """Raises BuildError where the questions were dealt out to the files anew: SLAKE's `qid` runs on over its files."""
+    numbered = sorted(
+        (row["qid"], name)
+        for name, found in rows.items()
+        for row in found
+        if isinstance(row, dict) and type(row.get("qid")) is int
+    )
+    changes = sum(one[1] != other[1] for one, other in pairwise(numbered))
+    if changes > max(10, len(numbered) / 20):
+        raise BuildError(
+            f"{folder.named()}: another split of SLAKE's questions, such as SLAKE-CP: the qid of "
+            f"{', '.join(map(printable, rows))} are mixed, in SLAKE's own files they run on from one to the next"
+        )
 
 
 def row_problem(row: object) -> str | None:
@@ -59,22 +161,33 @@ def row_problem(row: object) -> str | None:
         return f"no key {', '.join(missing)}; expected {', '.join(REQUIRED)}"
     if wrong := [key for key in TEXT_KEYS if not isinstance(row[key], str)]:
         return f"{', '.join(wrong)}: expected text"
+    if wrong := [key for key in ("img_id", "qid") if type(row[key]) is not int]:  # True is an int, too
+        return f"{', '.join(wrong)}: expected a number"
     if row["q_lang"] not in LANGUAGES:
-        return f"q_lang {row['q_lang']!r}; expected one of {', '.join(LANGUAGES)}"
+        return f"q_lang {row['q_lang'][:50]!r}; expected one of {', '.join(LANGUAGES)}"
     return None
 
 
-def make_record(item: str, row: dict, official_split: str) -> RawRecord:
-    """The record of one question and its answer."""
+def make_record(item: str, row: Any, official_split: str, table: str, images: ImageIndex) -> RawRecord | Rejection:
+    """The record of one question and its answer, or why it cannot be one."""
+    if problem := row_problem(row):
+        return Rejection(NAME, item, Reason.MALFORMED_ROW, problem)
+    item += f" (qid {row['qid']})"
+    found = images.find(row["img_name"])
+    if len(found) > 1:
+        message = f"{' and '.join(map(repr, found))} are different images; leave only the right one"
+        return Rejection(NAME, item, Reason.MALFORMED_ROW, message)
     return RawRecord(
         source=NAME,
         item=item,
-        image=f"imgs/{row['img_name']}",
+        # an image that is nowhere has the name that it should have: its reading says that it is missing, or outside
+        image=found[0] if found else f"{table.rpartition('/')[0]}/imgs/{row['img_name']}".lstrip("/"),
         category=row["location"],
         language=row["q_lang"],
         question=row["question"].strip(),
         answer=row["answer"].strip(),
         groups=(f"image:{row['img_id']}",),
+        official_split=official_split,
         metadata=row | {"official_split": official_split},
     )
 
@@ -82,29 +195,41 @@ def make_record(item: str, row: dict, official_split: str) -> RawRecord:
 def caption(records: list[RawRecord], max_chars: int) -> str:
     """A caption of one image from its own questions and answers in one language.
 
-    Modality and location come first; then the questions with their answers in the order of the source, as many as
-    fit in `max_chars` characters.
+    Modality and location come first; then the questions with their answers, as many as fit in `max_chars` characters:
+    what is seen before what is known in general, each kind in the order of the source. An answer that only repeats
+    the modality or the location is left out.
     """
     first = records[0]
     modality, location = first.metadata["modality"], first.metadata["location"]
     if first.language == "zh":
-        text, sentence = f"{modality}图像，{LOCATIONS_ZH.get(location, location)}。", "{question}{answer}。"
+        where = LOCATIONS_ZH.get(location, location)
+        text, sentence = f"{modality}图像，{where}。", "{question}{answer}。"
     else:
-        text, sentence = f"{modality} image, {location.replace('_', ' ').lower()}.", " {question} {answer}."
-    said = set()
-    for record in records:
-        addition = sentence.format(question=record.question, answer=record.answer.rstrip(".。"))
-        if addition not in said and len(text) + len(addition) <= max_chars:
+        where = location.replace("_", " ").lower()
+        text, sentence = f"{modality} image, {where}.", " {question} {answer}."
+    said = {modality.lower(), where}
+    for record in sorted(records, key=caption_order):
+        answer = record.answer.rstrip(".。")
+        addition = sentence.format(question=record.question, answer=answer)
+        if not said & {answer.lower(), addition} and len(text) + len(addition) <= max_chars:
             said.add(addition)
             text += addition
     return text
 
 
+def caption_order(record: RawRecord) -> int:
+    """The place of a question in a caption; a kind that SLAKE does not have comes before what is known in general."""
+    kind = record.metadata.get("content_type")
+    return CAPTION_ORDER.index(kind) if kind in CAPTION_ORDER else len(CAPTION_ORDER) - 2
+
+
 SOURCE = Source(
     name=NAME,
     flag="--slake_dir",
+    kind="question_answering",
     read=read,
     caption=caption,
+    redistributable=True,
     title="SLAKE: a semantically-labelled knowledge-enhanced dataset for medical visual question answering",
     homepage="https://www.med-vqa.com/slake/",
     licence="CC-BY-4.0",
