@@ -185,6 +185,17 @@ def test_lines_that_are_no_json(tmp_path, row):
     assert (rejection.code, rejection.message) == (Reason.MALFORMED_ROW, "not valid JSON")
 
 
+@pytest.mark.parametrize("name", ["r.json", "r.jsonl"])
+def test_a_row_that_says_two_things_in_one_column(tmp_path, name):
+    rows = ['{"image": "1.png", "text": "Clear.", "text": "Effusion."}', json.dumps(report_row(2))]
+    write_files(tmp_path, {name: "\n".join(rows) if name == "r.jsonl" else f"[{', '.join(rows)}]"})
+    rejection, record = read(tmp_path)
+    assert (rejection.code, rejection.message) == (
+        Reason.MALFORMED_ROW, "a column occurs more than once in the row",
+    )  # fmt: skip
+    assert isinstance(record, RawRecord)
+
+
 def test_a_table_with_rows_of_another_length(tmp_path):
     write_files(tmp_path, {"r.csv": csv_text([report_row(1)]) + "images/2.png,text\n,,\n\n1,2,en,4\n"})
     record, shorter, longer = read(tmp_path)
@@ -262,7 +273,9 @@ def test_tables_of_something_else_among_the_images_are_named(tmp_path):
 
 def test_what_is_left_out_is_named(tmp_path):
     write_files(write_reports(tmp_path, [report_row(1)]), {"images/2.png": png(2), "images/0.jpg": b"", "r.xlsx": b""})
-    table, _, unused = sorted(read(tmp_path), key=lambda entry: not entry.item.endswith("xlsx"))
+    write_files(tmp_path, {"images/._0.jpg": b""})
+    junk, table, _, unused = sorted(read(tmp_path), key=lambda entry: not entry.item.endswith(("xlsx", "jpg")))
+    assert junk.why == "left by the operating system"
     assert table == Ignored("medical_reports", "r.xlsx", "not read; save it as 'CSV UTF-8'")
     assert (unused.item, unused.why) == (
         "2 images", "no report that could be read names them; the first is images/0.jpg",
