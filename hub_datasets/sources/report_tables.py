@@ -19,8 +19,10 @@ from hub_datasets.sources.encodings import BROKEN, broken_byte, decode, decode_l
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 IMAGE_COLUMNS = ("images", "image", "image_path", "file_name", "image_id")  # `images` and cells may name several
 TEXT_COLUMNS = ("text", "report", "caption")
-EXPECTED = "a column for the image (images, image, image_path, file_name or image_id) and one for the text (text, " \
-           "report or caption)"  # fmt: skip
+EXPECTED = (
+    "a column for the image (images, image, image_path, file_name or image_id) and one for the text (text, report or "
+    "caption)"
+)
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 SEPARATOR_LINE = re.compile(r"\s*\"?sep=(.)\"?\r?\n", re.IGNORECASE)  # what Excel writes and reads above a header
 NOT_JSON = Problem(Reason.MALFORMED_ROW, "not valid JSON")
@@ -33,9 +35,11 @@ class NotReports(BuildError):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Attributes:
-    rows: where each row stands, and its cells by column, or what is wrong with it.
-    numbered: whether image ids are `<study>_<number>`, as in the annotations of XrayGLM.
+    """What a file holds.
+
+    Attributes:
+        rows: where each row stands, and its cells by column, or what is wrong with it.
+        numbered: whether image ids are `<study>_<number>`, as in the annotations of XrayGLM.
     """
 
     rows: list[tuple[str, dict[str, Any] | Problem]]
