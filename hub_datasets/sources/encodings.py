@@ -26,6 +26,7 @@ PRIVATE = re.compile(r"[\x80-\x9f\ue000-\uf8ff]")  # GB18030 has codes for them,
 CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]")
 # What stands beside the characters in Chinese text: punctuation, full-width forms, signs of units and of numbers.
 BESIDE = re.compile(r"[\u3000-\u303f\uff00-\uffef\u2010-\u2027\u2030-\u203b\u2100-\u22ff\u2460-\u25ff°±×÷·μαβγδ]")
+LATIN_SIGNS = re.compile(r"[\xa0-\xff\u2010-\u22ff]")  # `°`, `é`, dashes, quotation marks, arrows
 # The 3,755 everyday characters, level 1 of GB 2312, and those that no page of Chinese reports is without. Text in
 # another encoding that happens to be valid GB18030 reads as the rare characters, or has none of the commonest.
 EVERYDAY = frozenset(bytes(b for row in range(0xB0, 0xD8) for cell in range(0xA1, 0xFF) for b in (row, cell))
@@ -76,18 +77,34 @@ def decode_lines(data: bytes, name: str) -> str:
 def decode_gb18030(data: bytes) -> str:
     """The text with a lone surrogate in each line that is broken.
 
-    Where a byte was lost, the rest of its line pairs up wrongly and may be valid all the same: it is broken where its
-    characters are not everyday ones. No code of two bytes ends in a line break, a comma, a semicolon, a tab or a
-    quotation mark: the lines and cells around it are sound.
+    No code of two bytes ends in a line break, a comma, a semicolon, a tab or a quotation mark: the lines and cells
+    around a broken byte are sound.
     """
     lines = data.decode("gb18030", "surrogateescape").split("\n")
     for number, line in enumerate(lines):
-        characters = CHINESE.findall(line)
-        rare = len(characters) - sum(map(EVERYDAY.__contains__, characters))
-        shifted = len(characters) >= SHORT and rare > (1 - LEAST_EVERYDAY) * len(characters)
-        if (shifted or PRIVATE.search(line)) and not BROKEN.search(line):
+        if is_doubtful(line) and not BROKEN.search(line):
             lines[number] = FOREIGN.sub(lambda found: chr(0xDC00 + found[0].encode("gb18030")[0]), line, count=1)
     return "\n".join(lines)
+
+
+def is_doubtful(line: str) -> bool:
+    """Whether a line that is valid GB18030 says something else than was meant.
+
+    Where a byte was lost, the rest of the line pairs up wrongly, into rare characters. And where one line in a Chinese
+    file is UTF-8, a lone sign such as `°` reads as one everyday character.
+    """
+    characters = CHINESE.findall(line)
+    if len(characters) >= SHORT:
+        everyday = sum(map(EVERYDAY.__contains__, characters))
+        return everyday < LEAST_EVERYDAY * len(characters) or PRIVATE.search(line) is not None
+    if characters:
+        try:
+            other = line.encode("gb18030", "surrogateescape").decode("utf-8")
+        except UnicodeDecodeError:
+            other = ""
+        if other and not FOREIGN.search(LATIN_SIGNS.sub("", other)):
+            return True
+    return PRIVATE.search(line) is not None
 
 
 def reads_like_chinese(text: str) -> bool:

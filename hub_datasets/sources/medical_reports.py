@@ -44,7 +44,7 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
 
     Raises BuildError where no file holds reports, or a table cannot be decoded or parsed.
     """
-    images = Images(file.name for file in folder.files())
+    images = Images(file.name for file in folder.files() if not is_junk(file.name))
     found: list[RawRecord | Rejection | Ignored] = []
     is_report = False
     for file in folder.files():

@@ -26,9 +26,8 @@ class Images:
         self.names = set(names)
         self.by_stem: dict[str, list[str]] = defaultdict(list)
         for name in sorted(self.names):
-            stem, suffix = posixpath.splitext(posixpath.basename(name))
-            if suffix.lower() in IMAGE_SUFFIXES:
-                self.by_stem[stem].append(name)
+            if name.lower().endswith(IMAGE_SUFFIXES):
+                self.by_stem[stem_of(name)].append(name)
 
     def find(self, path: str, table: str) -> str:
         """The file that a path means: below the folder, or below the folder of the table; `\\` may be between parts.
@@ -57,6 +56,12 @@ class Images:
             message = f"{stem!r} may be {best[0]!r} or {best[1]!r}; name the path, or leave one of them"
             return Problem(Reason.MALFORMED_ROW, message)
         return best[0]
+
+
+def stem_of(path: str) -> str:
+    """The name of an image without its folders and the suffix of its kind, if it has one."""
+    stem, suffix = posixpath.splitext(posixpath.basename(path))
+    return stem if suffix.lower() in IMAGE_SUFFIXES else posixpath.basename(path)
 
 
 def make_records(
@@ -97,7 +102,7 @@ def records_of_row(item: str, row: Any, table: str, images: Images, numbered: bo
     paths = named_images(row[image_column], image_column, table, images)
     language = find_language(row, text)
     study = cell(row, "study_id")
-    if numbered and not study and (match := NUMBERED.fullmatch(paths[0])):
+    if numbered and not study and (match := NUMBERED.fullmatch(stem_of(paths[0]))):
         study = match[1]
     groups = tuple(f"{kind}:{key}" for kind, key in (("patient", cell(row, "patient_id")), ("study", study)) if key)
     for number, path in enumerate(paths, 1):

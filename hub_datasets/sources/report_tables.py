@@ -19,8 +19,10 @@ from hub_datasets.sources.encodings import BROKEN, broken_byte, decode, decode_l
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 IMAGE_COLUMNS = ("images", "image", "image_path", "file_name", "image_id")  # `images` and cells may name several
 TEXT_COLUMNS = ("text", "report", "caption")
-EXPECTED = "a column for the image (images, image, image_path, file_name or image_id) and one for the text (text, " \
-           "report or caption)"  # fmt: skip
+EXPECTED = (
+    "a column for the image (images, image, image_path, file_name or image_id) and one for the text (text, report or "
+    "caption)"
+)
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 SEPARATOR_LINE = re.compile(r"\s*\"?sep=(.)\"?\r?\n", re.IGNORECASE)  # what Excel writes and reads above a header
 NOT_JSON = Problem(Reason.MALFORMED_ROW, "not valid JSON")
@@ -33,9 +35,11 @@ class NotReports(BuildError):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Attributes:
-    rows: where each row stands, and its cells by column, or what is wrong with it.
-    numbered: whether image ids are `<study>_<number>`, as in the annotations of XrayGLM.
+    """What a file holds.
+
+    Attributes:
+        rows: where each row stands, and its cells by column, or what is wrong with it.
+        numbered: whether image ids are `<study>_<number>`, as in the annotations of XrayGLM.
     """
 
     rows: list[tuple[str, dict[str, Any] | Problem]]
@@ -68,7 +72,7 @@ def read_json(name: str, data: bytes) -> Table:
 def parse_json(name: str, text: str) -> Any:
     """The value. Raises BuildError where the file is cut off or is no JSON."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=as_object)
     except (ValueError, RecursionError) as error:  # ValueError also for an integer of thousands of digits
         start, end = text.strip()[:1], text.strip()[-1:]
         cut_off = (start, end) not in (("[", "]"), ("{", "}"))
@@ -92,13 +96,25 @@ def parse_line(line: str) -> dict[str, Any] | Problem:
     if BROKEN.search(line):
         return undecoded(line)
     try:
-        return as_row(json.loads(line))
+        return as_row(json.loads(line, object_pairs_hook=as_object))
     except (ValueError, RecursionError):  # ValueError also for an integer of thousands of digits
         return NOT_JSON
 
 
+class Repeated(dict):
+    """An object in which a key occurs more than once, of which JSON says nothing and Python keeps the last."""
+
+
+def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these keys and values."""
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else Repeated(found)
+
+
 def as_row(value: Any) -> dict[str, Any] | Problem:
-    """The value itself where it is an object."""
+    """The value itself where it is an object with each of its keys once."""
+    if isinstance(value, Repeated):
+        return Problem(Reason.MALFORMED_ROW, "a column occurs more than once in the row")
     if isinstance(value, dict):
         return value
     return Problem(Reason.MALFORMED_ROW, f"expected an object with the columns of a row, found {describe(value)}")

@@ -99,6 +99,22 @@ def test_a_lost_byte_of_gbk_shifts_its_line_and_no_other():
     assert valid > 5
 
 
+@pytest.mark.parametrize("signs", ["25 °C", "café", "2 × 3 mm ± 1", "– “so” –", "≤ 3 cm →"])
+def test_a_line_of_utf8_in_a_chinese_file_is_not_read_as_chinese(signs):
+    """`°` in UTF-8 is the everyday character 掳 in GB18030."""
+    chinese = [f"{n}.png,双肺清晰，未见异常" for n in range(4)]
+    data = [line.encode("gbk") for line in chinese]
+    assert "掳" in "°".encode().decode("gbk")
+    found = decode_lines(b"\n".join([*data[:2], signs.encode(), *data[2:]]), "r.csv").split("\n")
+    assert broken_byte(found[2]) and found[:2] + found[3:] == chinese
+
+
+def test_a_short_chinese_line_that_is_valid_utf8_too():
+    """女 in GBK is `Ů` in UTF-8, which no report holds."""
+    text = "".join(f"{n}.png,{'男女'[n % 2]},clear,正常\n{n}.png,{'男女'[n % 2]}\n" for n in range(9))
+    assert decode(text.encode("gbk"), "r.csv") == text
+
+
 def test_one_line_of_windows_in_an_english_file():
     data = b"1.png,clear\n2.png,12 \xb0C\n3.png,clear\n"
     assert [broken_byte(line) for line in decode_lines(data, "r.csv").split("\n")] == ["", "0xB0", "", ""]

@@ -1,14 +1,18 @@
-"""A folder of one's own in each of its three formats, and the rows that nobody would write but somebody has."""
+"""Tables of reports in each of their forms, and the rows that nobody would write but somebody has."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 
 import pytest
 
-from hub_datasets.schema import BuildError, Ignored, Reason, Rejection
-from hub_datasets.sources.medical_reports import read
-from tests.hub_datasets.layouts import csv_text, fates, png, records_of, report_row, write_files, write_reports
+from hub_datasets.folder import Folder
+from hub_datasets.schema import BuildError, Ignored, RawRecord, Reason, Rejection
+from hub_datasets.sources.medical_reports import SOURCE
+from hub_datasets.validation import check_text, check_writable
+from tests.hub_datasets.layouts import csv_text, png, records_of, report_row, write_files, write_reports
 
 ROWS = [
     report_row(1, study_id="S1", view="PA"),
@@ -16,30 +20,47 @@ ROWS = [
 ]
 
 
+def read(path) -> list:
+    return list(SOURCE.read(Folder(path)))
+
+
+def table(rows: list[dict], delimiter: str) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, tuple(rows[0]), delimiter=delimiter, lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
 def rejection_of(folder, row: object) -> Rejection:
     """Why a row is rejected, which stands between two good ones."""
     write_reports(folder, [report_row(1), row, report_row(3)])
-    first, rejection, last = read(folder)
+    first, rejection, last = (entry for entry in read(folder) if not isinstance(entry, Ignored))
     assert (first.item, last.item) == ("reports.jsonl line 1", "reports.jsonl line 3")
     assert isinstance(rejection, Rejection), rejection
     assert (rejection.source, rejection.item) == ("medical_reports", "reports.jsonl line 2")
     return rejection
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gbk", "gb18030"])
 @pytest.mark.parametrize(
     ("name", "content", "items"),
     [
         ("r.jsonl", "\n".join(json.dumps(row) for row in ROWS), ["r.jsonl line 1", "r.jsonl line 2"]),
-        ("r.JSONL", "\ufeff\n" + "\r\n \r\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS) + "\r\n",
+        ("r.JSONL", "\n" + "\r\n \r\n".join(json.dumps(row, ensure_ascii=False) for row in ROWS) + "\r\n",
          ["r.JSONL line 2", "r.JSONL line 4"]),
-        ("r.json", json.dumps(ROWS, indent=1), ["r.json row 1", "r.json row 2"]),
+        ("r.json", json.dumps(ROWS, indent=1, ensure_ascii=False), ["r.json row 1", "r.json row 2"]),
+        ("r.json", json.dumps({"info": {}, "annotations": ROWS}), ["r.json row 1", "r.json row 2"]),
         ("r.csv", csv_text(ROWS), ["r.csv line 2", "r.csv line 4"]),
-        ("r.csv", "\ufeff" + csv_text(ROWS), ["r.csv line 2", "r.csv line 4"]),
+        ("r.csv", table(ROWS, ";"), ["r.csv line 2", "r.csv line 4"]),
+        ("r.csv", "sep=;\r\n" + table(ROWS, ";"), ["r.csv line 3", "r.csv line 5"]),
+        ("r.tsv", table(ROWS, "\t"), ["r.tsv line 2", "r.tsv line 4"]),
+        ("r.csv", table(ROWS, "\t"), ["r.csv line 2", "r.csv line 4"]),
     ],
-    ids=["jsonl", "jsonl of Windows", "json", "csv", "csv with a byte order mark"],
+    ids=["jsonl", "jsonl of Windows", "json", "annotations", "commas", "semicolons", "Excel", "tsv", "tabs"],
 )  # fmt: skip
-def test_the_three_formats_say_the_same(tmp_path, name, content, items):
-    first, second = records_of(read(write_files(tmp_path, {name: content})))
+def test_all_forms_and_encodings_say_the_same(tmp_path, name, content, items, encoding):
+    first, second = records_of(read(write_files(tmp_path, {name: content.encode(encoding)})))
     assert [first.item, second.item] == items
     assert (first.source, first.category, first.language, first.image) == (
         "medical_reports", "report", "en", "images/1.png",
@@ -50,13 +71,52 @@ def test_the_three_formats_say_the_same(tmp_path, name, content, items):
     assert second.metadata == {"image": "images/2.png", "language": "zh", "study_id": "S2", "view": ""}
 
 
+def test_what_the_source_says_of_itself():
+    """A push of reports that nobody has given free is refused by the build."""
+    assert (SOURCE.kind, SOURCE.flag, SOURCE.licence, SOURCE.redistributable) == (
+        "report", "--reports_dir", "unknown", False,
+    )  # fmt: skip
+
+
 def test_all_files_are_read_in_the_order_of_their_names(tmp_path):
     write_reports(tmp_path, [report_row(1)], "b.jsonl")
     write_files(tmp_path, {"c.csv": csv_text([report_row(2)]), "a.json": json.dumps([report_row(3)])})
-    write_files(tmp_path, {"._a.json": b"\0\5\x16\7\xff", "notes.txt": "", "more.json/x.json": ""})
-    found = list(read(tmp_path))
+    write_files(tmp_path, {"._a.json": b"\0\5\x16\7\xff", "notes.txt": "", "more/d.tsv": table([report_row(4)], "\t")})
+    found = read(tmp_path)
     assert found[0] == Ignored("medical_reports", "._a.json", "left by the operating system")
-    assert [record.item for record in records_of(found[1:])] == ["a.json row 1", "b.jsonl line 1", "c.csv line 2"]
+    items = ["a.json row 1", "b.jsonl line 1", "c.csv line 2", "more/d.tsv line 2"]
+    assert [record.item for record in records_of(found[1:])] == items
+
+
+@pytest.mark.parametrize("image", ["image", "image_path", "file_name", "images", "Image", " FILE_NAME "])
+@pytest.mark.parametrize("text", ["text", "report", "caption", "Report"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_columns_may_have_other_names(tmp_path, image, text, suffix):
+    row = {image: "images/1.png", text: "Clear lungs.", "age": "7"}
+    content = csv_text([row]) if suffix == "csv" else json.dumps(row)
+    (record,) = records_of(read(write_files(tmp_path, {f"r.{suffix}": content, "images/1.png": png(1)})))
+    assert (record.image, record.text) == ("images/1.png", "Clear lungs.")
+    assert list(record.metadata) == [image.strip() if suffix == "csv" else image, "age"]
+
+
+def test_of_several_names_the_first_counts_and_the_others_are_metadata(tmp_path):
+    row = {"caption": "A figure.", "text": "Clear lungs.", "image_id": "7", "image": "images/1.png"}
+    (record,) = records_of(read(write_files(tmp_path, {"r.jsonl": json.dumps(row)})))
+    assert (record.image, record.text) == ("images/1.png", "Clear lungs.")
+    assert record.metadata == {"caption": "A figure.", "image_id": "7", "image": "images/1.png"}
+
+
+@pytest.mark.parametrize("given", ["images/1.png", "./images/1.png", "images\\1.png", " images/1.png", "1.png"])
+def test_paths_below_the_folder_or_beside_the_table(tmp_path, given):
+    files = {"images/1.png": png(1), "images/r.jsonl": json.dumps(report_row(1, image=given))}
+    (record,) = records_of(read(write_files(tmp_path, files)))
+    assert record.image == "images/1.png" and record.metadata["image"] == given
+
+
+@pytest.mark.parametrize("given", ["2.png", "../1.png", "/etc/hostname", "C:\\1.png", "images/../../x.png", "\0"])
+def test_paths_that_mean_no_file_are_left_to_the_check_of_the_image(tmp_path, given):
+    (record,) = records_of(read(write_files(tmp_path, {"r.jsonl": json.dumps(report_row(1, image=given))})))
+    assert record.image == given
 
 
 def test_a_line_separator_inside_a_text_ends_no_line(tmp_path):
@@ -65,22 +125,30 @@ def test_a_line_separator_inside_a_text_ends_no_line(tmp_path):
     assert record.text == "one\u2028two\x85three"
 
 
-@pytest.mark.parametrize("given", [{}, {"language": None}, {"language": ""}])
+@pytest.mark.parametrize("given", [{}, {"language": None}, {"language": ""}, {"language": " "}])
 def test_the_language_is_found_from_the_text_where_it_is_not_given(tmp_path, given):
     rows = [{"image": "1.png", "text": text} | given for text in ("Clear lungs.", "CT平扫", "X线 normal", "é ü")]
-    assert [record.language for record in records_of(read(write_reports(tmp_path, rows)))] == ["en", "zh", "zh", "en"]
+    assert [record.language for record in records_of(read(write_reports(tmp_path, rows)))] == ["en", "zh", "en", "en"]
 
 
-def test_a_language_that_is_given_is_taken(tmp_path):
-    (record,) = records_of(read(write_reports(tmp_path, [report_row(1, text="CT, MRI.", language="zh")])))
-    assert record.language == "zh"
+@pytest.mark.parametrize(("given", "language"), [("zh", "zh"), ("zh-CN", "zh"), ("英文", "en"), ("English", "en")])
+def test_a_language_that_is_given_is_taken(tmp_path, given, language):
+    (record,) = records_of(read(write_reports(tmp_path, [report_row(1, text="CT, MRI.", language=given)])))
+    assert record.language == language and record.metadata["language"] == given
 
 
-@pytest.mark.parametrize("language", ["fr", "EN", " en", "chinese", 5, 1.5, True, ["en"], {"en": 1}])
+@pytest.mark.parametrize("language", ["fr", "german", "en,zh", 5, 1.5, True, ["en"], {"en": 1}])
 def test_a_language_that_is_none(tmp_path, language):
     rejection = rejection_of(tmp_path, report_row(2, language=language))
     assert rejection.code is Reason.MALFORMED_ROW
-    assert rejection.message == f"language {language!r}; expected one of en, zh"
+    assert rejection.message == f"language {language!r}; expected one of en, zh, or a name of theirs"
+
+
+def test_a_text_in_another_script_needs_its_language_named(tmp_path):
+    rejection = rejection_of(tmp_path, report_row(2, language="", text="Лёгкие без очаговых теней"))
+    assert (rejection.code, rejection.message) == (
+        Reason.MALFORMED_ROW, "the text is neither English nor Chinese",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("column", ["image", "text"])
@@ -90,69 +158,151 @@ def test_cells_that_are_no_text(tmp_path, column, cell):
     assert rejection.code is Reason.MALFORMED_ROW and rejection.message == f"no text in the column {column}"
 
 
+@pytest.mark.parametrize("images", [[], "", " ", ";", [None], ["images/1.png", 3], ["images/1.png", ""], [["1.png"]]])
+def test_lists_of_images_that_are_none(tmp_path, images):
+    rejection = rejection_of(tmp_path, {"images": images, "text": "Clear lungs."})
+    assert rejection.code is Reason.MALFORMED_ROW and rejection.message.startswith("the column images ")
+
+
 def test_columns_that_are_not_there(tmp_path):
-    assert rejection_of(tmp_path, {"language": "en"}).message == "no text in the column image, text"
+    message = rejection_of(tmp_path, {"language": "en"}).message
+    assert "images, image, image_path, file_name or image_id" in message and "text, report or caption" in message
+    assert rejection_of(tmp_path, {"image": "images/1.png"}).message.endswith("the row lacks text/report/caption")
 
 
-@pytest.mark.parametrize("row", ["[]", "42", '"text"', "true"])
+@pytest.mark.parametrize("row", ["[]", "42", '"text"', "true", "null"])
 def test_lines_that_are_json_but_no_row(tmp_path, row):
-    assert "expected an object with the keys image and text, found " in rejection_of(tmp_path, row).message
+    assert "expected an object with the columns of a row, found " in rejection_of(tmp_path, row).message
 
 
 @pytest.mark.parametrize(
     "row",
-    ['{"image": "images/1.png", "text": "No fo', "image,text", '{"a": ' + "9" * 5000 + "}", "[" * 100_000, "null"],
-    ids=["cut off", "csv", "digits", "deep", "null"],
+    ['{"image": "images/1.png", "text": "No fo', "image,text", '{"a": ' + "9" * 5000 + "}", "[" * 100_000],
+    ids=["cut off", "csv", "digits", "deep"],
 )
 def test_lines_that_are_no_json(tmp_path, row):
     rejection = rejection_of(tmp_path, row)
-    assert rejection.code is Reason.MALFORMED_ROW and "not valid JSON" in rejection.message
+    assert (rejection.code, rejection.message) == (Reason.MALFORMED_ROW, "not valid JSON")
 
 
-def test_a_table_with_a_row_of_another_length(tmp_path):
-    write_files(tmp_path, {"r.csv": csv_text([report_row(1)]) + "images/2.png,text\n"})
-    record, rejection = read(tmp_path)
-    assert (record.item, rejection.item, rejection.code) == ("r.csv line 2", "r.csv line 3", Reason.MALFORMED_ROW)
-    assert "number of cells" in rejection.message
+@pytest.mark.parametrize("name", ["r.json", "r.jsonl"])
+def test_a_row_that_says_two_things_in_one_column(tmp_path, name):
+    rows = ['{"image": "1.png", "text": "Clear.", "text": "Effusion."}', json.dumps(report_row(2))]
+    write_files(tmp_path, {name: "\n".join(rows) if name == "r.jsonl" else f"[{', '.join(rows)}]"})
+    rejection, record = read(tmp_path)
+    assert (rejection.code, rejection.message) == (
+        Reason.MALFORMED_ROW, "a column occurs more than once in the row",
+    )  # fmt: skip
+    assert isinstance(record, RawRecord)
+
+
+def test_a_table_with_rows_of_another_length(tmp_path):
+    write_files(tmp_path, {"r.csv": csv_text([report_row(1)]) + "images/2.png,text\n,,\n\n1,2,en,4\n"})
+    record, shorter, longer = read(tmp_path)
+    assert (record.item, shorter.item, longer.item) == ("r.csv line 2", "r.csv line 3", "r.csv line 6")
+    assert shorter.code is longer.code is Reason.MALFORMED_ROW
+    assert shorter.message == "2 cells, the header has another number of cells: 3"
+
+
+def test_columns_without_a_name_are_kept(tmp_path):
+    write_files(tmp_path, {"r.csv": "image;text;;\n1.png;Clear lungs.;a;\n"})
+    (record,) = records_of(read(tmp_path))
+    assert record.metadata == {"image": "1.png", "column 3": "a", "column 4": ""}
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl"])
+def test_a_row_with_a_broken_byte_leaves_the_others_as_they_are(tmp_path, name):
+    rows = [report_row(n, text=f"双肺清晰，第\n{n} 例。") for n in range(4)]
+    text = csv_text(rows) if name == "r.csv" else "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_files(tmp_path, {name: text.encode().replace("2 例".encode(), b"2 \xe4\xbe")})
+    first, second, broken, fourth = read(tmp_path)
+    assert [record.text for record in (first, second, fourth)] == [rows[n]["text"] for n in (0, 1, 3)]
+    assert broken.code is Reason.TEXT_ENCODING and broken.item == f"{name} line {7 if name == 'r.csv' else 3}"
+    assert broken.message == "the byte 0xE4 does not belong to the file's encoding"
+
+
+def test_a_broken_byte_in_json_stops_the_build(tmp_path):
+    write_files(tmp_path, {"r.json": b'[{"image": "1.png", "text": "12 \xb0C"}]'})
+    with pytest.raises(BuildError, match=r"/r\.json: not UTF-8 \(byte 32 is 0xB0\)"):
+        read(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("fields", "groups"),
+    ("name", "content", "message"),
     [
-        ({"patient_id": "P1", "study_id": "S1"}, ("patient:P1", "study:S1")),
-        ({"patient_id": 1}, ("patient:1",)),
-        ({"patient_id": 0}, ("patient:0",)),
-        ({"patient_id": "", "study_id": None}, ()),
-        ({}, ()),
+        ("r.json", '[{"image": "1.png"}, {"image": "2', "the file is cut off"),
+        ("r.json", "", "the file is cut off"),
+        ("r.json", '[{"image": "1.png",}]', "not valid JSON"),
+        ("r.json", '{"rows": []}', "or one under 'annotations', found an object with the keys rows"),
+        ("r.json", "[[1], [2]]", "expected an object with the columns of a row, found an array"),
+        ("r.json", '[{"img": "1.png", "text": "x"}]', "row 1: its columns are: img, text"),
+        ("r.jsonl", '{"img": "1.png"}\n', "line 1: its columns are: img"),
+        ("r.jsonl", "image,text\n1.png,text\n", "line 1: not valid JSON"),
+        ("r.csv", "", "the columns found are: nothing"),
+        ("r.csv", "img;text;age\n", "the columns found are: img, text, age (at semicolons)"),
+        ("r.csv", "image,findings\n", "no column text or report or caption"),
+        ("r.csv", "image|text\n", "the columns found are: image|text"),
+        ("r.csv", "image,text,Text\n1,2,3\n", "the column 'Text', 'text' occurs more than once"),
+        ("r.csv", 'image,text\n1.png,"no end\n2.png,text\n', "not valid CSV"),
+        ("r.csv", 'sep=,\nimage,text\n1.png,"a" b\n', "r.csv line 3: not valid CSV"),
+        ("r.csv", b"image,text\n1.png,caf\xe9\n2.png,\xe9t\xe9\n", "not UTF-8 (byte 20 is 0xE9)"),
     ],
 )
-def test_groups(tmp_path, fields, groups):
-    (record,) = records_of(read(write_reports(tmp_path, [report_row(1, **fields)])))
-    assert record.groups == groups
+def test_files_that_cannot_be_read_at_all(tmp_path, name, content, message):
+    write_files(tmp_path, {name: content})
+    with pytest.raises(BuildError) as error:
+        read(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path}/{name}") and message in str(error.value), error.value
 
 
-def test_rows_that_no_json_reader_could_take_are_rejected_by_name(tmp_path, check):
-    extras = ["NaN", "[-Infinity]", "1e999", str(2**64), '"\\ud800"', "9007199254740993", '"\\u0000"']
-    lines = [json.dumps(report_row(n)).removesuffix("}") + f', "extra": {extra}}}' for n, extra in enumerate(extras)]
-    write_files(write_reports(tmp_path, lines), {f"images/{n}.png": png(n) for n in range(len(extras))})
-    found = list(fates(check("medical_reports", tmp_path)).values())
-    assert found == ["malformed_row"] * 5 + ["accepted"] * 2
+def test_tables_of_something_else_among_the_images_are_named(tmp_path):
+    files = {
+        "images/boxes.json": '[{"Lung": [1, 2, 3, 4]}]',
+        "images/sizes.csv": "name,width\n",
+        "images/a.xml": "<a/>",
+    }
+    write_files(write_reports(tmp_path, [report_row(1)]), files)
+    *ignored, record = read(tmp_path)
+    assert isinstance(record, RawRecord)
+    assert {entry.item: entry.why.split(";")[-1].strip() for entry in ignored} == {
+        "images/a.xml": "XML, but no report of OpenI",
+        "images/boxes.json": "row 1: its columns are: Lung",
+        "images/sizes.csv": "the columns found are: name, width (at commas)",
+    }
 
 
-def test_texts_are_stripped_and_bounded(tmp_path, check):
-    texts = ["", "  \n ", "short", "longer", " " * 9 + "short", "x" * 999, "x" * 1000, "肺部清晰无", "肺部清晰无异"]
-    rows = [report_row(n, text=text, language="") for n, text in enumerate(texts)]
-    assert list(fates(check("medical_reports", write_reports(tmp_path, rows))).values()) == [
-        "text_empty", "text_empty", "text_short", "accepted", "text_short", "accepted", "text_long",
-        "text_short", "accepted",
-    ]  # fmt: skip
-    flags = ("--min_text_chars", "0", "--max_text_chars", "6")
-    found = list(fates(check("medical_reports", tmp_path, *flags)).values())
-    assert found.count("accepted") == 3 and found.count("text_long") == 4
+def test_what_is_left_out_is_named(tmp_path):
+    write_files(write_reports(tmp_path, [report_row(1)]), {"images/2.png": png(2), "images/0.jpg": b"", "r.xlsx": b""})
+    write_files(tmp_path, {"images/._0.jpg": b""})
+    junk, table, _, unused = sorted(read(tmp_path), key=lambda entry: not entry.item.endswith(("xlsx", "jpg")))
+    assert junk.why == "left by the operating system"
+    assert table == Ignored("medical_reports", "r.xlsx", "not read; save it as 'CSV UTF-8'")
+    assert (unused.item, unused.why) == (
+        "2 images", "no report that could be read names them; the first is images/0.jpg",
+    )  # fmt: skip
 
 
 def test_a_folder_of_something_else(tmp_path):
-    write_files(tmp_path, {"images/1.png": "", "reports.txt": "", "nested/reports.json": "[]"})
-    with pytest.raises(BuildError, match=r"no \.json, \.jsonl or \.csv file with the columns image and text") as caught:
-        list(read(tmp_path))
-    assert str(tmp_path) in str(caught.value)
+    write_files(tmp_path, {"images/1.png": "", "reports.txt": "", "nested/boxes.json": "{}", "NLMCXR_reports.tgz": ""})
+    with pytest.raises(BuildError, match=r"no \.json, \.jsonl, \.csv or \.tsv file with a column for") as caught:
+        read(tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}: ") and "NLMCXR_reports.tgz: not read; unpack it (tar xzf)" in message
+    assert "nested/boxes.json: expected a JSON array" in message
+
+
+def test_rows_that_no_json_reader_could_take_are_rejected_by_the_check(tmp_path):
+    extras = ["NaN", "[-Infinity]", "1e999", str(2**64), '"\\ud800"', "9007199254740993", '"\\u0000"']
+    lines = [json.dumps(report_row(n)).removesuffix("}") + f', "extra": {extra}}}' for n, extra in enumerate(extras)]
+    records = records_of(read(write_reports(tmp_path, lines)))
+    assert [check_writable(record) is None for record in records] == [False] * 5 + [True] * 2
+
+
+def test_texts_are_stripped_and_bounded_by_the_check(tmp_path):
+    texts = ["", "  \n ", "short", "longer", " " * 9 + "short", "x" * 999, "x" * 1000, "肺部清晰无", "肺部清晰无异"]
+    records = records_of(read(write_reports(tmp_path, [report_row(n, text=text) for n, text in enumerate(texts)])))
+    problems = [check_text(record, 5, 1000) for record in records]
+    assert [problem.code if problem else "accepted" for problem in problems] == [
+        "text_empty", "text_empty", "text_short", "accepted", "text_short", "accepted", "text_long",
+        "text_short", "accepted",
+    ]  # fmt: skip
