@@ -243,9 +243,9 @@ def ascii_text(text: str) -> str:
 def ascii_labels(values: Iterable[str]) -> dict[str, str]:
     """What each value is called in pictures: itself where the font can write it, otherwise `#1`, `#2`, ...
 
-    The numbers follow the order of the values' text; the card says which is which.
+    The numbers follow the order of the values' text; the card says which is which. An empty value is `(none)`.
     """
     ordered = sorted(set(values))
     taken = {value for value in ordered if value.isascii() and value.isprintable() and value.strip()}
     free = (f"#{number}" for number in range(1, 2 * len(ordered) + 1) if f"#{number}" not in taken)
-    return {value: value if value in taken else next(free) for value in ordered}
+    return {value: value if value in taken else next(free) if value.strip() else "(none)" for value in ordered}
