@@ -75,7 +75,7 @@ def contact_sheet(samples: Sequence[Sample], labels: Mapping[str, str]) -> bytes
         paste(page, thumbnail(sample.data, round(side * SCALE)), left, top, side)
         page.text((left, top + side + 4), f"{place + 1} · {labels[sample.category]}", size=11, width=side)
         page.text((left, top + side + 19), sample.source, size=10, fill=MUTED, width=side)
-    sheets = (png(page.image, colours) for colours in (256, 128, 64, 32, 16, 8, 4, 2))
+    sheets = (png(page.image, colours) for colours in (256, 128, 64, 16, 4, 2))
     return next(sheet for sheet in sheets if len(sheet) < MAX_BYTES)
 
 
