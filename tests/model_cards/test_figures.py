@@ -246,7 +246,7 @@ def test_only_jpeg_and_png_are_opened():
 
 
 def test_a_sheet_has_every_sample_in_its_place():
-    colours = ["#C00000", "#00A000", "#0000C0", "#A0A000", "#00A0A0", "#A000A0", "#303030"]
+    colours = ["#C00000", "#00A000", "#0000C0", "#A0A000", "#00A0A0", "#A000A0", "#804000"]
     samples = [sample(Image.new("RGB", (400, 200), colour)) for colour in colours]
     picture = pixels(contact_sheet(samples, {"Lung": "Lung"}))
     places = [np.argwhere(near(picture, colour)).mean(axis=0) for colour in colours]
@@ -289,3 +289,13 @@ def test_the_bytes_of_a_sheet_are_those_of_its_images(name):
     sheets = [contact_sheet([sample(image, category=name)], {name: name}) for image in (one, one, other)]
     digests = [hashlib.sha256(sheet).hexdigest() for sheet in sheets]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_small_red_spot_among_grey_images_stays_red():
+    noise = np.random.default_rng(0)
+    grey = [sample(Image.fromarray(noise.integers(0, 256, (300, 300), np.uint8))) for _ in range(20)]
+    skin = Image.new("RGB", (300, 300), "#C89070")
+    skin.paste("#A03020", (120, 120, 150, 150))
+    picture = pixels(contact_sheet([*grey, sample(skin)], {"Lung": "Lung"}))
+    red = np.abs(picture - rgb("#A03020")).max(axis=2) <= 16
+    assert red.sum() >= 300
