@@ -172,7 +172,7 @@ def test_what_may_not_be_passed_on_is_named(card_of, report):
     assert "Not to be passed on." not in card_of(report)
     report["sources"]["slake"] |= {"redistributable": False, "synthetic": False}
     text = card_of(report)
-    assert "> **Not to be passed on.** The licence of `slake` does not let others publish it" in text
+    assert "> **Not to be passed on.** The licence of `slake` gives no right to publish it" in text
     report["sources"]["slake"]["synthetic"] = True  # synthetic files in its layout are nobody's
     assert "Not to be passed on." not in card_of(report)
 
@@ -190,7 +190,9 @@ def test_a_leak_is_told(card_of, report):
     assert "**Yes: 300 of the things checked lie in more than one split.**" in text
     assert "`slake`: 298 images are in more than one of its own split files, in 6,501 rows; `languages` split" in text
     assert "xmlab1/source.jpg: train, test" in text and "The splits leak, as said above." in text
-    assert "a whole group goes to one" not in text
+    assert "a whole group goes to one" not in text and "sources published are taken as they are." in text
+    report["leakage"]["split_by"] = "group"
+    assert "sources published are not used here." in card_of(report)
 
 
 def test_a_report_with_nothing_to_tell(card_of, report):
