@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from model_cards.figures import MARGIN, MUTED, SCALE, WIDTH, Page, png
 
@@ -16,6 +16,7 @@ MOST = 24  # images on a sheet
 MAX_BYTES = 600_000
 MAX_ENLARGED = 2.0  # pixels of the sheet for one of the image: a tiny image stays small and sharp
 MAT = "#EBEDEF"
+GREY = 12  # steps of 255 by which the channels of a grey pixel may differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +68,45 @@ def contact_sheet(samples: Sequence[Sample], labels: Mapping[str, str]) -> bytes
     side = (WIDTH - 2 * MARGIN - (COLUMNS - 1) * GAP) / COLUMNS
     columns = min(COLUMNS, len(samples))
     wide = max(2 * MARGIN + columns * side + (columns - 1) * GAP, 2 * MARGIN + 2 * side)
+    pictures: list[Image.Image] = []
     page = Page("", "", MARGIN + lines * (side + CAPTION + GAP) - GAP, width=wide)
     for place, sample in enumerate(samples):
         left = MARGIN + (place % COLUMNS) * (side + GAP)
         top = MARGIN + (place // COLUMNS) * (side + CAPTION + GAP)
         page.box((left, top, left + side, top + side), MAT)
-        paste(page, thumbnail(sample.data, round(side * SCALE)), left, top, side)
+        pictures.append(thumbnail(sample.data, round(side * SCALE)))
+        paste(page, pictures[-1], left, top, side)
         page.text((left, top + side + 4), f"{place + 1} · {labels[sample.category]}", size=11, width=side)
         page.text((left, top + side + 19), sample.source, size=10, fill=MUTED, width=side)
-    sheets = (png(page.image, colours) for colours in (256, 128, 64, 32, 16, 8, 4, 2))
+    palettes = (palette(pictures, size) for size in (256, 128, 64, 16, 4))
+    sheets = (png(page.image.quantize(palette=few, dither=Image.Dither.NONE)) for few in palettes)
     return next(sheet for sheet in sheets if len(sheet) < MAX_BYTES)
+
+
+def palette(pictures: Sequence[Image.Image], size: int) -> Image.Image:
+    """An image whose palette has `size` colours: greys for radiographs, and colours of the pictures that have some.
+
+    A palette made of all pixels would tint the greys, or lose the few reddish pixels of a lesion among many grey ones.
+    """
+    coloured = [picture for picture in pictures if is_coloured(picture)]
+    greys = max(size // 4, 2) if coloured else size
+    entries = [(255 * place // (greys - 1),) * 3 for place in range(greys)]
+    if coloured:
+        strip = Image.new("RGB", (64 * len(coloured), 64))
+        for place, picture in enumerate(coloured):
+            strip.paste(picture.resize((64, 64), Image.Resampling.NEAREST), (64 * place, 0))
+        chosen = strip.quantize(size - greys, method=Image.Quantize.MAXCOVERAGE).getpalette() or []
+        entries += zip(chosen[0::3], chosen[1::3], chosen[2::3], strict=True)
+    few = Image.new("P", (1, 1))
+    few.putpalette([part for entry in entries[:size] for part in entry])
+    return few
+
+
+def is_coloured(picture: Image.Image) -> bool:
+    """Whether the channels of an RGB image differ, by more than the coding of a grey image lets them."""
+    red, green, blue = picture.split()
+    apart = (ImageChops.difference(red, green), ImageChops.difference(green, blue))
+    return max(channel.getextrema()[1] for channel in apart) > GREY
 
 
 def paste(page: Page, image: Image.Image, left: float, top: float, side: float) -> None:

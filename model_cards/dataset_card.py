@@ -96,7 +96,7 @@ def draw(report: Mapping, shown: Sequence[Sample]) -> dict[str, bytes]:
 
 
 def picture_labels(report: Mapping, shown: Sequence[Sample]) -> dict[str, str]:
-    """What each category and source is called in pictures, whose font has ASCII only."""
+    """What each category is called in pictures, whose font has ASCII only."""
     return ascii_labels({*report["rows_by"]["pairs"]["category"], *(sample.category for sample in shown)})
 
 
@@ -146,23 +146,21 @@ def render(data: Any, report: Mapping, shown: Sequence[Sample]) -> Any:
     """The card, a `DatasetCard`: its YAML and its text."""
     from huggingface_hub import DatasetCard
 
+    sources = report["sources"].items()
+    labels = picture_labels(report, shown)
     return render_card(
         DatasetCard,
         data,
         "dataset_card.md",
         title=TITLE,
         report=report,
-        synthetic=[name for name, source in report["sources"].items() if source["synthetic"]],
-        closed=[
-            name
-            for name, source in report["sources"].items()
-            if not source["redistributable"] and not source["synthetic"]
-        ],
+        synthetic=[name for name, source in sources if source["synthetic"]],
+        closed=[name for name, source in sources if not (source["redistributable"] or source["synthetic"])],
         splits=split_order(split for by_split in report["splits"].values() for split in by_split),
         leaks=sum(report["leakage"]["leaks"].values()),
         keys=KEYS,
         values=largest_values,
-        renamed={value: label for value, label in picture_labels(report, shown).items() if value != label},
+        renamed={value: label for value, label in labels.items() if value != label and value.strip()},
         shown=shown,
         clipped=clipped,
         address=address,

@@ -86,8 +86,9 @@ def categories(counts: Mapping[str, int], labels: Mapping[str, str]) -> bytes:
     for place, (label, count, colour) in enumerate(rows):
         top = 68 + LINE * place
         page.text((left - 10, top + BAR / 2), label, anchor="rm", width=LABEL + 40)
-        right = left + max(full * count / largest, 1 if count else 0)
-        page.box((left, top, right, top + BAR), colour)
+        right = left + full * count / largest
+        if count:
+            page.box((left, top, right, top + BAR), colour)
         page.text((right + 8, top + BAR / 2), f"{count:,}", fill=MUTED, anchor="lm")
     return page.png()
 
@@ -115,8 +116,10 @@ def histogram(page: Page, box: tuple[float, float, float, float], bins: Sequence
     page.box((left, top, right, top + 0.5), GRID)
     step = (right - left) / max(len(bins), 1)
     for place, (_, _, count) in enumerate(bins):
-        x, tall = left + step * place, (bottom - top) * count / (largest or 1)
-        page.box((x + 0.5, bottom - max(tall, 1 if count else 0), x + step - 0.5, bottom), ACCEPTED)
+        x = left + step * place
+        if count:
+            tall = max((bottom - top) * count / largest, 1)
+            page.box((x + 0.5, bottom - tall, x + step - 0.5, bottom), ACCEPTED)
     page.box((left, bottom, right, bottom + 1), MUTED)
     edges = [low for low, _, _ in bins] + [bins[-1][1]] if bins else []
     every = -(-len(edges) // 7)  # seven numbers of five digits fit below a panel
@@ -217,15 +220,14 @@ class Page:
         left, top, right, bottom = (round(value * SCALE) for value in box)
         self.draw.rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), fill=fill)
 
-    def png(self, colours: int = 64) -> bytes:
-        return png(self.image, colours)
+    def png(self) -> bytes:
+        return png(self.image.quantize(64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE))
 
 
-def png(image: Image.Image, colours: int) -> bytes:
-    """The image as a PNG with a palette: a few dozen kilobytes for a plot."""
-    few = image.quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+def png(image: Image.Image) -> bytes:
+    """The bytes of an image with a palette: a few dozen kilobytes for a plot."""
     buffer = io.BytesIO()
-    few.save(buffer, format="PNG", optimize=True)
+    image.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
@@ -243,9 +245,9 @@ def ascii_text(text: str) -> str:
 def ascii_labels(values: Iterable[str]) -> dict[str, str]:
     """What each value is called in pictures: itself where the font can write it, otherwise `#1`, `#2`, ...
 
-    The numbers follow the order of the values' text; the card says which is which.
+    The numbers follow the order of the values' text; the card says which is which. An empty value is `(none)`.
     """
     ordered = sorted(set(values))
     taken = {value for value in ordered if value.isascii() and value.isprintable() and value.strip()}
     free = (f"#{number}" for number in range(1, 2 * len(ordered) + 1) if f"#{number}" not in taken)
-    return {value: value if value in taken else next(free) for value in ordered}
+    return {value: value if value in taken else next(free) if value.strip() else "(none)" for value in ordered}
