@@ -141,6 +141,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         "images": report.image_report(decisions),
         "texts": statistics.texts(),
         "settings": options.settings(),
+        "defaults": options.defaults(),
         "fingerprint": written.fingerprint,
     }
     output.write_card(content, rows.samples(decisions))

@@ -69,6 +69,12 @@ class BuildOptions:
             **self.choices,
         }
 
+    def defaults(self) -> dict[str, Any]:
+        """The settings of a build without any flag but those of folders."""
+        arguments = argument_parser().parse_args([])
+        check_numbers(arguments)
+        return options_of(arguments, ()).settings()
+
     def not_to_be_shared(self) -> list[str]:
         """The sources whose licence does not let others publish them; what this project drew itself may be shared."""
         asked = ((source, folder) for source, folder in self.folders if not source.redistributable)
@@ -172,12 +178,16 @@ def read_options(arguments: argparse.Namespace) -> BuildOptions:
             f"name the folder of at least one source ({flags}); to try without any, generate synthetic ones: "
             "python hub_datasets/sample_sources.py --output_dir data/sample"
         )
-    output = arguments.output_dir
-    check_output(output, folders)
+    check_output(arguments.output_dir, folders)
+    return options_of(arguments, folders)
+
+
+def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folder], ...]) -> BuildOptions:
+    """The flags under the names that they have here."""
     return BuildOptions(
         folders=folders,
-        output=output,
-        cache=arguments.cache_dir or cache_of(output),
+        output=arguments.output_dir,
+        cache=arguments.cache_dir or cache_of(arguments.output_dir),
         images=ImageSettings(arguments.max_image_pixels, arguments.min_image_side, arguments.window, arguments.ocr),
         texts=TextSettings(arguments.min_text_chars, arguments.max_text_chars),
         fractions=Fractions(arguments.val_fraction, arguments.test_fraction),

@@ -234,7 +234,7 @@ class Decisions:
 
     def count(self, table: str, source: int) -> int:
         """The rows of `accepted` or `rejections` that a source has."""
-        return self.database.execute(f"SELECT count(*) FROM {table} WHERE source = ?", (source,)).fetchone()[0]  # noqa: S608
+        return self.database.execute(f"SELECT count(*) FROM {table} WHERE source = ?", (source,)).fetchone()[0]
 
     def count_groups(self) -> dict[str, int]:
         """The number of groups that have records in each split."""

@@ -127,7 +127,7 @@ def image_report(decisions: Decisions) -> dict[str, Any]:
     columns = ("format", "width", "height", "length", "window", "stripped")
     formats, widths, heights, stripped = (Counter() for _ in range(4))
     count = total = windowed = 0
-    query = f"SELECT {', '.join(columns)} FROM accepted GROUP BY first_key"  # noqa: S608 (names from above)
+    query = f"SELECT {', '.join(columns)} FROM accepted GROUP BY first_key"
     for format, width, height, length, window, removed in decisions.database.execute(query):
         count += 1
         total += length

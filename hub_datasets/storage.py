@@ -87,13 +87,11 @@ def names_in(address: str) -> list[str]:
     """The names of the files and folders directly below an address, sorted; none where it is not there."""
     if not is_remote(address):
         path = local_path(address)
-        return sorted(os.listdir(path)) if path.is_dir() else []
+        return sorted(child.name for child in path.iterdir()) if path.is_dir() else []
     filesystem, path = filesystem_of(address)
-    return (
-        sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in filesystem.ls(path, detail=False))
-        if filesystem.exists(path)
-        else []
-    )
+    if not filesystem.exists(path):
+        return []
+    return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in filesystem.ls(path, detail=False))
 
 
 def remove(address: str) -> None:
