@@ -2,44 +2,122 @@
 
 from __future__ import annotations
 
+import csv
+import random
+import shutil
+import zipfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from hub_datasets.schema import BuildError, Reason, Rejection
-from hub_datasets.sources.pad_ufes_20 import DIAGNOSES, describe, read
-from tests.hub_datasets.layouts import PAD_COLUMNS, csv_text, fates, pad_row, png, records_of, write_files, write_pad
+from hub_datasets.folder import Folder
+from hub_datasets.schema import BuildError, RawRecord, Reason, Rejection
+from hub_datasets.sources.pad_ufes_20 import DIAGNOSES, SOURCE, describe
+from tests.hub_datasets.layouts import PAD_COLUMNS, csv_text, pad_row, png, records_of, write_files, write_pad
+from tests.hub_datasets.sources.mutations import mutated
+from tests.hub_datasets.sources.settled import fates, ignored, settled
+
+
+def read(path: Path) -> list:
+    return list(SOURCE.read(Folder(path)))
 
 
 def test_a_row_becomes_a_record(tmp_path):
-    row = pad_row(7, hurt="UNK", changed="")
+    row = pad_row(7, hurt="UNK", changed="", background_father="BRASIL", background_mother="BRAZIL")
     (record,) = records_of(read(write_pad(tmp_path, [row])))
     assert record.item == "metadata.csv line 2 (PAT_7_7_1.png)"
     assert record.image == "images/imgs_part_1/PAT_7_7_1.png"
     assert (record.source, record.category, record.language) == ("pad_ufes_20", "BCC", "en")
-    assert record.groups == ("patient:PAT_7",)
+    assert record.groups == ("patient:PAT_7", "lesion:PAT_7/7") and record.official_split == ""
     assert record.metadata == row and tuple(record.metadata) == PAD_COLUMNS
     assert {row["hurt"], row["changed"], row["bleed"]} == {"UNK", "", "False"}
+    assert (row["background_father"], row["background_mother"]) == ("BRASIL", "BRAZIL")
 
 
-def test_images_are_found_in_whatever_folder_they_were_unpacked_to(tmp_path):
-    write_pad(tmp_path, [pad_row(1), pad_row(2)])
-    (tmp_path / "images/imgs_part_2").rename(tmp_path / "images/nested")
-    (tmp_path / "images/nested").rename(tmp_path / "images/imgs_part_1/imgs_part_2")
-    assert [record.image for record in records_of(read(tmp_path))] == [
-        "images/imgs_part_1/PAT_1_1_1.png",
-        "images/imgs_part_1/imgs_part_2/PAT_2_2_1.png",
-    ]
+def zip_folder(folder: Path, place: Path, above: str = "") -> None:
+    """Packs a folder into a zip file of its name beside it, and takes the folder away."""
+    with zipfile.ZipFile(place, "w") as file:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                file.write(path, above + path.relative_to(folder).as_posix())
+    shutil.rmtree(folder)
 
 
-def test_a_row_without_its_image_is_rejected_by_name(tmp_path, check):
+@pytest.mark.parametrize("layout", ["as it is", "nested", "below", "zips", "one zip", "upper case"])
+def test_downloads_as_people_leave_them(tmp_path, layout):
+    rows = [pad_row(n) for n in range(6)]
+    write_pad(tmp_path / "pad", rows)
+    images, root = tmp_path / "pad/images", tmp_path / "pad"
+    if layout == "nested":
+        for part in (1, 2, 3):
+            (images / f"imgs_part_{part}").rename(images / "moved")
+            (images / f"imgs_part_{part}").mkdir()
+            (images / "moved").rename(images / f"imgs_part_{part}/imgs_part_{part}")
+    elif layout == "below":
+        root = tmp_path
+    elif layout == "zips":
+        for part in (1, 2, 3):
+            zip_folder(images / f"imgs_part_{part}", images / f"imgs_part_{part}.zip", f"imgs_part_{part}/")
+    elif layout == "one zip":
+        zip_folder(tmp_path / "pad", tmp_path / "PAD-UFES-20.zip", "PAD-UFES-20/")
+        root = tmp_path
+    elif layout == "upper case":
+        for path in list(images.rglob("*.png")):
+            path.rename(path.with_suffix(".PNG"))
+        (tmp_path / "pad/metadata.csv").rename(tmp_path / "pad/Metadata.CSV")
+    if layout != "one zip":
+        write_files(tmp_path / "pad", {"images/Thumbs.db": "", "images/imgs_part_1/._PAT_1_1_1.png": ""})
+    found = read(root)
+    records = [record for record in found if isinstance(record, RawRecord)]
+    assert [record.metadata for record in records] == rows
+    assert [Folder(root).read(record.image) for record in records] == [png(1000 + n) for n in range(6)]
+    assert set(ignored(found).values()) <= {"left by the operating system"} and len(found) - len(records) in (0, 2)
+
+
+def test_an_image_in_two_places(tmp_path):
+    """The same bytes are one image; where they differ nobody can say which one the row means."""
+    write_pad(tmp_path, [pad_row(0), pad_row(1)])
+    write_files(tmp_path, {"copies/PAT_0_0_1.png": png(1000), "copies/PAT_1_1_1.png": png(9)})
+    record, rejection, *rest = read(tmp_path)
+    assert record.image == "copies/PAT_0_0_1.png"
+    assert isinstance(rejection, Rejection) and rejection.code is Reason.MALFORMED_ROW
+    assert "'copies/PAT_1_1_1.png' and 'images/imgs_part_2/PAT_1_1_1.png' are different images" in rejection.message
+    assert len(ignored(rest)) == 3
+
+
+def test_images_without_a_row_are_named(tmp_path):
+    write_pad(tmp_path, [pad_row(0)])
+    write_files(tmp_path, {"images/imgs_part_1/PAT_9_9_9.png": png(1), "readme.txt": ""})
+    assert ignored(read(tmp_path)) == dict.fromkeys(
+        ["images/imgs_part_1/PAT_9_9_9.png", "readme.txt"], "no row stands for it"
+    )
+    write_files(tmp_path, {f"masks/{n}.png": b"" for n in range(40)})
+    assert list(ignored(read(tmp_path))) == ["images/imgs_part_1/PAT_9_9_9.png and 41 more"]
+
+
+def test_a_row_without_its_image_is_rejected_by_name(tmp_path):
     rows = [pad_row(1), pad_row(2), pad_row(3, img_id="../outside.png"), pad_row(4, img_id="")]
     write_files(tmp_path / "pad", {"metadata.csv": csv_text(rows), "images/imgs_part_1/PAT_1_1_1.png": png(1)})
     write_files(tmp_path, {"outside.png": png(2)})
-    assert fates(check("pad_ufes_20", tmp_path / "pad")) == {
+    assert fates(settled(SOURCE, tmp_path / "pad")) == {
         "metadata.csv line 2 (PAT_1_1_1.png)": "accepted",
         "metadata.csv line 3 (PAT_2_2_1.png)": "image_missing",
         "metadata.csv line 4 (../outside.png)": "image_outside_root",
         "metadata.csv line 5 ()": "image_missing",
     }
+
+
+def test_rows_of_one_image(tmp_path):
+    """The same pixels with two diagnoses are a conflict; of rows with one diagnosis each statement stays once."""
+    rows = [pad_row(0), pad_row(1, diagnostic="MEL"), pad_row(2), pad_row(3, age="20"), pad_row(4)]
+    same = {f"images/imgs_part_{n % 3 + 1}/{row['img_id']}": png(7 if n < 2 else 8) for n, row in enumerate(rows)}
+    write_files(tmp_path, {"metadata.csv": csv_text(rows), **same})
+    done = settled(SOURCE, tmp_path)
+    codes = {item.split("_")[1]: code for item, code in fates(done).items()}
+    assert codes == {"0": "conflicting_labels", "1": "conflicting_labels", "2": "accepted", "3": "accepted",
+                     "4": "duplicate_row"}  # fmt: skip
 
 
 def test_the_whole_description():
@@ -51,7 +129,7 @@ def test_the_whole_description():
 
 def test_a_description_says_nothing_of_what_is_not_known():
     bare = dict.fromkeys(PAD_COLUMNS, "") | {"diagnostic": "NEV", "region": "BACK", "age": "8"}
-    assert describe(bare) == "Skin lesion, nevus, on the back of a 8-year-old patient."
+    assert describe(bare) == "Skin lesion, nevus, on the back of an 8-year-old patient."
     unknown = dict.fromkeys(PAD_COLUMNS, "UNK") | {"diagnostic": "NEV"}
     assert describe(unknown) == "Skin lesion, nevus."
     assert describe({"diagnostic": "NEV", "region": "", "age": ""}) == "Skin lesion, nevus."
@@ -63,6 +141,10 @@ def test_a_description_says_nothing_of_what_is_not_known():
         ({"biopsed": "False"}, "diagnosed clinically"),
         ({"gender": "MALE"}, "of a 55-year-old man"),
         ({"age": "33.0"}, "of a 33-year-old"),
+        ({"age": "80"}, "of an 80-year-old"),
+        ({"age": "11"}, "of an 11-year-old"),
+        ({"age": "18"}, "of an 18-year-old"),
+        ({"age": "1"}, "of a 1-year-old"),
         ({"diameter_1": "0.0", "diameter_2": "0.0"}, "woman, Fitzpatrick"),
         ({"diameter_2": "1.2"}, "6 x 1.2 mm"),
         ({"diameter_2": ""}, ", 6 mm"),
@@ -80,16 +162,16 @@ def test_every_diagnosis_has_its_words(code):
 
 
 @pytest.mark.parametrize("column", ["age", "fitspatrick", "diameter_1", "diameter_2"])
-@pytest.mark.parametrize("cell", ["abc", "nan", "inf", "-1", "1e9", "5,5", "6 mm", "True", "９９９９"])
+@pytest.mark.parametrize("cell", ["abc", "nan", "inf", "-1", "1e1", "5,5", "6 mm", "True", "９", "1_0", "9" * 400])
 def test_numbers_that_cannot_be(tmp_path, column, cell):
-    (rejection,) = read(write_pad(tmp_path, [pad_row(1, **{column: cell})]))
+    rejection, _ = read(write_pad(tmp_path, [pad_row(1, **{column: cell})]))
     assert isinstance(rejection, Rejection) and rejection.code is Reason.MALFORMED_ROW
-    assert column in rejection.message and repr(cell) in rejection.message and "PAT_1_1_1.png" in rejection.item
+    assert column in rejection.message and repr(cell[:50]) in rejection.message and "PAT_1_1_1.png" in rejection.item
 
 
 @pytest.mark.parametrize("code", ["BOD", "bcc", "", "UNK"])
 def test_a_diagnosis_that_is_not_known(tmp_path, code):
-    (rejection,) = read(write_pad(tmp_path, [pad_row(1, diagnostic=code)]))
+    rejection, _ = read(write_pad(tmp_path, [pad_row(1, diagnostic=code)]))
     assert isinstance(rejection, Rejection) and rejection.code is Reason.MALFORMED_ROW
     assert repr(code) in rejection.message and "MEL" in rejection.message
 
@@ -100,22 +182,39 @@ def test_a_row_of_another_length_is_rejected_and_the_others_are_read(tmp_path):
     write_files(tmp_path, {"metadata.csv": "\n".join(table) + "\n"})
     first, rejection, last = read(tmp_path)
     assert (rejection.item, rejection.code) == ("metadata.csv line 3", Reason.MALFORMED_ROW)
-    assert (first.category, last.groups) == ("BCC", ("patient:PAT_3",))
+    assert (first.category, last.groups) == ("BCC", ("patient:PAT_3", "lesion:PAT_3/3"))
 
 
-def test_one_patient_with_two_lesions_is_one_group_and_one_lesion_of_two_patients_is_none(tmp_path):
-    rows = [pad_row(1), pad_row(2, patient_id="PAT_1"), pad_row(3, lesion_id="1")]
-    groups = [record.groups for record in records_of(read(write_pad(tmp_path, rows)))]
-    assert groups == [("patient:PAT_1",), ("patient:PAT_1",), ("patient:PAT_3",)]
+def test_groups(tmp_path):
+    """A patient with two lesions is one group; one lesion_id of two patients is none; nobody knows the unknown."""
+    rows = [pad_row(1), pad_row(2, patient_id="PAT_1"), pad_row(3, lesion_id="1"), pad_row(4, patient_id=""),
+            pad_row(5, lesion_id="UNK")]  # fmt: skip
+    assert [record.groups for record in records_of(read(write_pad(tmp_path, rows)))] == [
+        ("patient:PAT_1", "lesion:PAT_1/1"), ("patient:PAT_1", "lesion:PAT_1/2"), ("patient:PAT_3", "lesion:PAT_3/1"),
+        (), ("patient:PAT_5",),
+    ]  # fmt: skip
 
 
 def test_folders_that_are_not_this_source(tmp_path):
     with pytest.raises(BuildError, match=r"no metadata\.csv; --pad_ufes_dir is the folder with"):
-        list(read(tmp_path))
+        read(tmp_path)
     rows = [{key: value for key, value in pad_row(1).items() if key not in ("img_id", "age")}]
     write_files(tmp_path, {"metadata.csv": csv_text(rows)})
     with pytest.raises(BuildError, match="no column age, img_id; the columns found are: patient_id, lesion_id"):
-        list(read(tmp_path))
+        read(tmp_path)
+    write_files(tmp_path, {"metadata.csv": csv_text([pad_row(1)]).replace(",", ";")})
+    with pytest.raises(BuildError, match=r"no column patient_id.*save the table with commas"):
+        read(tmp_path)
+
+
+def test_two_tables(tmp_path):
+    write_pad(tmp_path, [pad_row(1)])
+    write_files(tmp_path, {"more/metadata.csv": (tmp_path / "metadata.csv").read_bytes()})
+    found = read(tmp_path)
+    assert ignored(found) == {"more/metadata.csv": "the same as metadata.csv"} and len(found) == 2
+    write_files(tmp_path, {"more/metadata.csv": csv_text([pad_row(2)])})
+    with pytest.raises(BuildError, match=r"more/metadata\.csv: differs from metadata\.csv; leave only one"):
+        read(tmp_path)
 
 
 def test_the_columns_that_only_the_text_uses_may_be_absent(tmp_path):
@@ -123,3 +222,90 @@ def test_the_columns_that_only_the_text_uses_may_be_absent(tmp_path):
     write_files(tmp_path, {"metadata.csv": csv_text([row])})
     (record,) = records_of(read(tmp_path))
     assert record.metadata == row and "of a 55-year-old patient, 5 mm" in record.text
+
+
+# --- The real table
+
+
+def test_the_real_sample(real_data):
+    with (real_data / "pad_ufes/metadata.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    done = settled_without_repeats(real_data / "pad_ufes")
+    assert Counter(fates(done).values()) == {"accepted": 7, "image_missing": 50}
+    records = records_of(read(real_data / "pad_ufes"))
+    assert [record.metadata for record in records] == rows
+    assert all(record.text.startswith(f"Skin lesion, {DIAGNOSES[record.category]}, ") for record in records)
+    for record, row in zip(records, rows, strict=True):
+        assert (", confirmed by biopsy" in record.text) == (row["biopsed"] == "True")
+        assert ("UNK" not in record.text) and record.groups[0] == f"patient:{row['patient_id']}"
+
+
+def settled_without_repeats(path: Path) -> list:
+    return settled(replace(SOURCE, settle=None), path)
+
+
+def full_size() -> list[dict[str, str]]:
+    """2,298 rows of 1,373 patients and 1,891 lesions in the real proportions, with the quirks that rows can have.
+
+    250 of 1,641 lesion ids occur with two patients; 804 rows lack the clinical cells, the others have 'UNK' in some.
+    """
+    diagnoses = [code for code, count in REAL_DIAGNOSES.items() for _ in range(count)]
+    # pairs of (patient, lesion): every patient has one, 518 have a second; the last 250 share the id of another
+    pairs = [(n, n if n < 1123 else n - 1123) for n in range(1373)] + [(n, 1123 + n) for n in range(518)]
+    owners = pairs + pairs[: 2298 - len(pairs)]  # 407 lesions were photographed twice
+    rows = []
+    for n, ((patient, lesion), code) in enumerate(zip(owners, diagnoses, strict=True)):
+        row = pad_row(n, patient_id=f"PAT_{patient}", lesion_id=str(lesion), diagnostic=code)
+        row |= {"img_id": f"PAT_{patient}_{lesion}_{n}.png", "biopsed": str(code in ("BCC", "MEL", "SCC"))}
+        row |= {"background_father": ("BRAZIL", "BRASIL", "UNK")[n % 3], "grew": ("True", "False", "UNK")[n % 3]}
+        if n >= 2298 - 804:
+            row |= dict.fromkeys(
+                ("smoke", "gender", "fitspatrick", "diameter_1", "diameter_2", "background_father"), ""
+            )
+        rows.append(row)
+    return rows
+
+
+REAL_DIAGNOSES = {"BCC": 845, "MEL": 52, "SCC": 192, "ACK": 730, "NEV": 244, "SEK": 235}
+
+
+def test_the_full_size(tmp_path):
+    rows = full_size()
+    assert len({row["lesion_id"] for row in rows}) == 1641 and sum(not row["gender"] for row in rows) == 804
+    write_files(tmp_path, {"metadata.csv": csv_text(rows, PAD_COLUMNS)})
+    for part in (1, 2, 3):
+        place = tmp_path / f"images/imgs_part_{part}.zip"
+        place.parent.mkdir(exist_ok=True)
+        with zipfile.ZipFile(place, "w") as file:
+            for n, row in enumerate(rows):
+                if n % 3 == part - 1:
+                    file.writestr(f"imgs_part_{part}/{row['img_id']}", f"image {n}")
+    records = records_of(read(tmp_path))
+    assert len(records) == 2298 and Counter(record.category for record in records) == REAL_DIAGNOSES
+    assert len({group for record in records for group in record.groups if group.startswith("patient:")}) == 1373
+    assert len({group for record in records for group in record.groups if group.startswith("lesion:")}) == 1891
+    assert [record.metadata for record in records] == rows
+    assert {record.metadata["background_father"] for record in records} == {"BRAZIL", "BRASIL", "UNK", ""}
+    folder = Folder(tmp_path)
+    assert [folder.read(record.image).decode() for record in records] == [f"image {n}" for n in range(2298)]
+
+
+# --- Damage
+
+
+def test_damaged_tables(tmp_path):
+    """Every row is a record or a rejection, or the table is refused in one line."""
+    rng = random.Random(3)
+    write_pad(tmp_path, [pad_row(n) for n in range(8)])
+    table = (tmp_path / "metadata.csv").read_bytes()
+    refused = rejected = 0
+    for _ in range(250):
+        write_files(tmp_path, {"metadata.csv": mutated(table, rng)})
+        try:
+            done = settled_without_repeats(tmp_path)
+        except BuildError as error:
+            assert str(error).startswith(str(tmp_path)) and len(str(error).splitlines()) == 1
+            refused += 1
+        else:
+            rejected += sum(isinstance(one, Rejection) for one in done)
+    assert refused > 30 and rejected > 50
