@@ -513,6 +513,25 @@ def test_a_zip_file_behind_an_address(address):
     assert names(folder) == ["x/1.png"] and folder.read("x/1.png") == png(3)
 
 
+def test_a_dataset_on_a_hub(hub, repo_name, root):
+    from huggingface_hub import HfApi
+
+    api = HfApi(endpoint=hub.endpoint, token=hub.token)
+    api.create_repo(repo_name, repo_type="dataset")
+    write_files(root, {"a.zip": zipped({"x/1.png": png(3)}), "胸片 (1).png": png(4)})
+    api.upload_folder(repo_id=repo_name, repo_type="dataset", folder_path=root)
+    folder = sent(Folder(f"hf://datasets/{repo_name}"))
+    assert read_all(folder) | {".gitattributes": b""} == {
+        "image.png": png(1), "folder/image.png": png(2), "a.zip/x/1.png": png(3), "胸片 (1).png": png(4),
+        ".gitattributes": b"",
+    }  # fmt: skip
+    assert code_of(folder, "gone.png") is MISSING and code_of(folder, "../image.png") is OUTSIDE
+    state = folder.state()
+    assert state == Folder(f"hf://datasets/{repo_name}").state()
+    api.upload_file(path_or_fileobj=png(5), path_in_repo="image.png", repo_id=repo_name, repo_type="dataset")
+    assert folder.state() != state and folder.read("image.png") == png(5)
+
+
 def test_an_address_that_cannot_be_opened():
     with pytest.raises(BuildError, match=r"nonsense://bucket: cannot be opened: .*nonsense"):
         Folder("nonsense://bucket")
