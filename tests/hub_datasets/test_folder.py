@@ -316,6 +316,13 @@ def test_a_zip_file_that_is_cut_off_anywhere(root):
             Folder(root).read("folder/a.zip/1.png")
 
 
+def test_what_macos_leaves_beside_a_zip_file_is_none(root):
+    write_files(root, {"folder/._a.zip": "Mac OS X"})
+    folder = Folder(root)
+    assert folder.has("folder/._a.zip") and folder.read("folder/._a.zip") == b"Mac OS X"
+    assert code_of(folder, "folder/._a.zip/1.png") is MISSING
+
+
 def test_a_zip_file_that_changes_while_it_is_read(root):
     write_files(root, {"a.zip": zipped({"1.png": png(1), "2.png": png(2)})})
     folder = Folder(root)
