@@ -96,7 +96,11 @@ def check_header(dataset: Dataset, max_pixels: int, min_side: int) -> Problem | 
     from pydicom.encaps import get_frame
 
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        if "Rows" in dataset:
+            return Problem(Reason.IMAGE_TRUNCATED, "is cut off: it ends before its pixels; copy it again")
         return Problem(Reason.IMAGE_FORMAT, "is a DICOM file without a picture")
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        return Problem(Reason.IMAGE_UNREADABLE, "is damaged: it does not say how its pixels are coded")
     if (frames := int(dataset.get("NumberOfFrames") or 1)) > 1:
         return Problem(Reason.IMAGE_ANIMATED, f"holds {frames} pictures; save the one that the text is about by itself")
     if "Rows" not in dataset or "Columns" not in dataset:
@@ -219,6 +223,6 @@ def explain(error: Exception) -> Problem:
             "is compressed in a way that cannot be decoded here; decompress it first, for example with gdcmconv --raw, "
             f"or install a decoder: {message}",
         )
-    if "less than expected" in message or isinstance(error, EOFError):
+    if isinstance(error, EOFError) or any(words in message for words in ("less than expected", "truncated stream")):
         return Problem(Reason.IMAGE_TRUNCATED, f"is cut off; copy it again: {message or 'it ends within a value'}")
     return Problem(Reason.IMAGE_UNREADABLE, f"is damaged: {message or type(error).__name__}")

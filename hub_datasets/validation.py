@@ -169,6 +169,8 @@ def decode(data: bytes, coding: Coding, bounds: tuple[float, float] | None) -> t
         check_rows(data, values[-1].tobytes())
         return to_8_bit(values, bounds)
     image.load()
+    if image.mode == "P" and image.palette is None:
+        raise ValueError("its pixels refer to a palette, and it has none")
     if coding.format == "PNG":
         check_rows(data, image.crop((0, image.height - 1, *image.size)).tobytes())
     return image, ""

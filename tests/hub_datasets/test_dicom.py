@@ -296,6 +296,15 @@ def test_a_file_that_is_cut_off():
         assert isinstance(read_dicom(data[:size], 10**6, 8, None), Problem), size
     for size in range(len(data) - 2000, len(data), 100):
         assert refused(data[:size]).code is Reason.IMAGE_TRUNCATED, size
+    before_pixels = data.index(b"\xe0\x7f\x10\0OW")
+    assert refused(data[:before_pixels]).code is Reason.IMAGE_TRUNCATED
+    deflated = dicom(GREY, DeflatedExplicitVRLittleEndian)
+    assert refused(deflated[: len(deflated) // 2]).code is Reason.IMAGE_TRUNCATED
+
+
+def test_a_file_that_does_not_say_how_it_is_coded():
+    problem = refused(dicom(GREY).replace(b"\2\0\x10\0UI", b"\2\0\x11\0UI"))
+    assert problem.code is Reason.IMAGE_UNREADABLE
 
 
 def test_kinds_of_pixels_that_no_rule_covers():

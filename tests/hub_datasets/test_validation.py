@@ -101,6 +101,14 @@ def test_a_damaged_png():
         data[place] ^= 1
 
 
+def test_a_png_without_its_palette():
+    data = coded(noise(1).convert("P"), "PNG")
+    start = data.index(b"PLTE") - 4
+    end = start + 12 + int.from_bytes(data[start : start + 4])
+    problem = refused(data[:start] + data[end:])
+    assert problem.code is Reason.IMAGE_UNREADABLE and "a palette, and it has none" in problem.message
+
+
 def test_a_damaged_jpeg():
     data = coded(noise(7, size=(80, 80)), "JPEG")
     tables = data.index(b"\xff\xc4")
