@@ -152,22 +152,24 @@ def show(dataset: Dataset, bounds: tuple[float, float] | None) -> DicomPicture |
 
 def show_grey(values: np.ndarray, dataset: Dataset, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
     """Grey values as bytes, large ones bright, and the window in words."""
+    import numpy as np
     from pydicom.pixels import apply_modality_lut, apply_voi
 
     padding = find_padding(values, dataset)
     rescaled = apply_modality_lut(values, dataset)
-    deep = dataset.BitsStored > 8 or rescaled is not values
+    bits = dataset.get("BitsStored", 32)  # pixels of floating point need not say it
+    deep = bits > 8 or rescaled is not values
     if bounds and deep:
         (low, high), how = bounds, "fixed"
     elif "VOILUTSequence" in dataset:
-        rescaled = apply_voi(rescaled.astype(values.dtype), dataset)
+        rescaled = apply_voi(np.rint(rescaled).astype(np.int64), dataset)
         low, high, how = 0, 2 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1, "lookup table of the file"
     elif own := own_window(dataset):
         (low, high), how = own, "window of the file"
     elif deep:
         (low, high), how = extremes(rescaled if padding is None else rescaled[~padding]), "min-max"
     else:
-        low, high, how = 0, 2**dataset.BitsStored - 1, ""
+        low, high, how = 0, 2**bits - 1, ""
     shown = linear(rescaled, low, high)
     counted = rescaled if padding is None else rescaled[~padding]
     window = describe(how, counted, low, high) if how else ""

@@ -195,6 +195,30 @@ def test_a_lookup_table_of_the_file():
     assert np.array_equal(values_of(picture)[:, 0], expected)
 
 
+def test_a_lookup_table_below_zero():
+    """Rescaled values are negative although the stored ones cannot be."""
+    table = Dataset()
+    table.LUTDescriptor = [3, -1001, 8]
+    table.LUTData = b"\x0a\0\x14\0\x1e\0"
+    stored = np.array([22, 23, 24, 25], np.uint16).repeat(16).reshape(8, 8)
+    data = dicom(stored, VOILUTSequence=[table], RescaleSlope=1, RescaleIntercept=-1024, PixelRepresentation=1)
+    assert np.unique(values_of(shown(data))).tolist() == [10, 20, 30]
+
+
+def test_pixels_of_floating_point():
+    values = np.linspace(-0.5, 2.0, 120, dtype=np.float32).reshape(10, 12)
+    data = dicom(values, pixel_data=b"")
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    for name in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+        delattr(dataset, name)
+    dataset.FloatPixelData = values.tobytes()
+    file = io.BytesIO()
+    dataset.save_as(file)
+    picture = shown(file.getvalue())
+    assert picture.window == "min-max -0.5..2"
+    assert np.array_equal(values_of(picture), np.rint((values.astype(float) + 0.5) / 2.5 * 255))
+
+
 def test_padding_does_not_darken_the_picture():
     stored = GREY.copy()
     stored[:5] = -2000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import random
 import sys
 import warnings
@@ -381,6 +382,17 @@ def test_an_image_beyond_pillows_own_limit_warns_nobody(capfd):
         warnings.simplefilter("error")
         assert examine(coded(image, "PNG"), max_pixels=10**8).width == 10_000
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_passes_between_processes_can():
+    settings, examined = ImageSettings(window="0:4095"), examine(packaged_dicom("CT_small.dcm"))
+    assert pickle.loads(pickle.dumps((settings, examined))) == (settings, examined)  # noqa: S301
+
+
+def test_help_need_not_wait_for_heavy_modules(run):
+    heavy = "{'numpy', 'PIL', 'pydicom', 'datasets', 'torch', 'rapidocr_onnxruntime'}"
+    code = f"import sys, hub_datasets.validation; print(sorted({heavy} & set(sys.modules)))"
+    assert run("python", "-c", code).stdout.strip() == "[]"
 
 
 # --- Other parts that are asked
