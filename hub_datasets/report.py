@@ -106,6 +106,7 @@ def source_report(decisions: Decisions, number: int, left_out: Iterable[Ignored]
     query = "SELECT count(DISTINCT pixels) FROM accepted WHERE source = ?"
     return {
         "kind": stage.source.kind,
+        "flag": stage.source.flag,
         "title": stage.source.title,
         "homepage": stage.source.homepage,
         "licence": stage.source.licence,

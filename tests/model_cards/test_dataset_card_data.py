@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import shlex
 from pathlib import Path
 
 import pytest
 
-from model_cards.dataset_card import FOLDER_FLAGS, address
+from model_cards.dataset_card import address
 from tests.model_cards import small_dataset
 from tests.model_cards.markdown import HOSTILE, code_blocks, front_matter, headings, one_line, parse, tables
 
@@ -28,25 +27,6 @@ def test_the_command_leaves_out_what_is_a_default(card_of, report):
     (command,) = [block for block in code_blocks(card_of(report)) if "build.py" in block]
     flags = [word for word in command.split() if word.startswith("--")]
     assert flags == ["--knee_dir", "--slake_dir", "--reports_dir", "--val_fraction", "--ocr", "--output_dir"]
-
-
-def test_the_flags_of_the_folders_are_those_of_the_build():
-    flags = {}
-    for path in (ROOT / "hub_datasets" / "sources").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Source":
-                words = {word.arg: word.value for word in node.keywords}
-                name, flag = words["name"], words["flag"]
-                constants = {
-                    target.id: statement.value
-                    for statement in ast.parse(path.read_text(encoding="utf-8")).body
-                    if isinstance(statement, ast.Assign)
-                    for target in statement.targets
-                    if isinstance(target, ast.Name)
-                }
-                name = constants[name.id] if isinstance(name, ast.Name) else name
-                flags[ast.literal_eval(name)] = ast.literal_eval(flag)
-    assert flags == FOLDER_FLAGS
 
 
 @pytest.mark.parametrize("value", ["a b; rm -rf $HOME `id`", "it's", "```\n# title", "-x"])
