@@ -14,7 +14,7 @@ HASH_BITS = 256
 NEAR_DISTANCE = 15  # bits; evaluation/benchmarks/near_duplicates.py measures what it finds and what it keeps apart
 LEAST_BANDS = 16  # so that a band has at most 16 bits
 SMALL = 4096  # hashes; as many are compared each with each
-ROWS_AT_ONCE = 1 << 16
+ROWS_AT_ONCE = 1 << 12
 
 
 def near_duplicates(hashes: np.ndarray, distance: int = NEAR_DISTANCE) -> np.ndarray:
