@@ -1,7 +1,7 @@
-"""Which of many images look the same? Pairs of perceptual hashes that differ in few bits, found without trying all pairs.
+"""Which of many images look the same? Finds perceptual hashes that differ in few bits without trying all pairs.
 
 If two hashes differ in at most d bits and the bits are dealt into d + 1 bands or more, at least one band is equal in
-both (the pigeonhole principle). So only hashes that share a band are compared, and no pair within the distance is missed.
+both (the pigeonhole principle). So only hashes that share a band are compared, and no pair is missed.
 """
 
 from __future__ import annotations
