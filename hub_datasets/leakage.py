@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
-from hub_datasets.decisions import Decisions
-from hub_datasets.schema import SPLITS, BuildError, RawRecord
+from hub_datasets.decisions import ITEM, OFFICIAL_SPLIT, Decisions
+from hub_datasets.schema import SPLITS, BuildError
 from hub_datasets.splits import key_kind
 
-ITEM, OFFICIAL_SPLIT = (RawRecord.__slots__.index(name) for name in ("item", "official_split"))  # places in the JSON
 NAMED = 10  # leaks that the report names, for each kind
 
 # key, its records' splits

@@ -140,9 +140,18 @@ def fill_gaps(
                 if movable:
                     move(movable, split)
 
+    return gaps_left(strata, counts, fractions)
+
+
+def gaps_left(
+    strata: Mapping[tuple[str, str], set[str]],
+    counts: Mapping[tuple[str, str], Mapping[str, int]],
+    fractions: Fractions,
+) -> list[dict]:
+    """The gaps as `fill_gaps` reports them: a stratum's splits that have a share and for which it counts nothing."""
     gaps = []
     for (source, language), groups in sorted(strata.items()):
-        missing = [split for split in SPLITS if fractions.of(split) > 0 and not counts[source, language][split]]
+        missing = [split for split in SPLITS if fractions.of(split) > 0 and not counts[source, language].get(split)]
         if missing:
             why = "it has too few groups" if len(groups) < 1 / min(map(fractions.of, missing)) else "all are taken"
             gaps.append({"source": source, "language": language, "groups": len(groups), "missing": missing, "why": why})
