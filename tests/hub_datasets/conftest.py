@@ -1,8 +1,7 @@
-"""The build command as a process of its own, and the builds that several tests look at."""
+"""The build command as a process of its own, in this process, one source on its own, and builds that tests share."""
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hub_datasets.build import argument_parser, read_and_check
-from hub_datasets.report import Tally
 from hub_datasets.sample_sources import generate
 from hub_datasets.sources import SOURCES
+from tests.hub_datasets.checked import Checked, check_source
 from tests.hub_datasets.layouts import four_sources
 
 FLAGS = {source.name: source.flag for source in SOURCES}
@@ -62,13 +60,11 @@ def built_small(build, tmp_path_factory) -> Build:
     return Build(folder / "out", sources, build(sources, folder / "out", "--val_fraction", "0.3"))
 
 
-@pytest.fixture
-def check(tmp_path) -> Callable[..., Tally]:
+@pytest.fixture(scope="session")
+def check(tmp_path_factory) -> Callable[..., Checked]:
     """`check(name of the source, folder, *flags)`: reads a source and checks every record, in this process."""
 
-    def read(name: str, folder: Path, *flags: str) -> Tally:
-        options: argparse.Namespace = argument_parser().parse_args(flags)
-        (source,) = (source for source in SOURCES if source.name == name)
-        return read_and_check(source, folder, options)
+    def read(name: str, folder: Path, *flags: str) -> Checked:
+        return check_source(name, folder, tmp_path_factory.mktemp("checked"), *flags)
 
     return read

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import struct
 import zlib
 from pathlib import Path
@@ -13,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hub_datasets.report import Tally
 from hub_datasets.schema import RawRecord, Rejection
 
 PAD_COLUMNS = (
@@ -153,10 +151,3 @@ def records_of(found) -> list[RawRecord]:
 def rejections_of(found) -> dict[str, str]:
     """Code of each rejection by its item."""
     return {rejection.item: str(rejection.code) for rejection in found if isinstance(rejection, Rejection)}
-
-
-def fates(tally: Tally) -> dict[str, str]:
-    """What became of each record of a tally, by item: a code, or `accepted`. Line 10 comes after line 9."""
-    found = {accepted.record.item: "accepted" for accepted in tally.accepted} | rejections_of(tally.rejections)
-    assert len(found) == tally.read
-    return dict(sorted(found.items(), key=lambda pair: re.sub(r"\d+", lambda digits: digits[0].zfill(9), pair[0])))

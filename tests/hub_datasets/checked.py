@@ -1,0 +1,105 @@
+"""The steps of a build in this process, one after the other, for tests that look between them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hub_datasets.build import build
+from hub_datasets.build_options import BuildOptions, argument_parser, read_options
+from hub_datasets.catalogue import Catalogue
+from hub_datasets.decisions import Decisions
+from hub_datasets.engines import InProcess
+from hub_datasets.schema import BuildError, Ignored, RawRecord, Rejection
+from hub_datasets.sources import SOURCES
+from hub_datasets.staging import Stage, stage, stage_keys
+from tests.hub_datasets.layouts import rejections_of
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What became of everything that one source yielded.
+
+    Attributes:
+        read: the number of its records, those that were rejected among them.
+        accepted: in the order in which the source gave them.
+        images: for each accepted record its image's columns of the catalogue.
+        published: for each accepted record the bytes of its image that a build writes.
+    """
+
+    read: int
+    accepted: list[RawRecord]
+    images: list[dict[str, Any]]
+    published: list[bytes]
+    rejections: list[Rejection]
+    ignored: list[Ignored]
+
+
+def options_for(folders: Mapping[str, str | Path], output: str | Path, *flags: str | Path) -> BuildOptions:
+    """The options of `build.py` with the folders by flag."""
+    words = [word for flag, folder in folders.items() for word in (flag, folder)]
+    words += ["--output_dir", output, "--num_proc", "1", *flags]
+    return read_options(argument_parser().parse_args([str(word) for word in words]))
+
+
+def build_here(folders: Mapping[str, str | Path], output: str | Path, *flags: str | Path) -> dict[str, Any]:
+    """A whole build in this process; returns the report. Raises BuildError."""
+    return build(options_for(folders, output, *flags))
+
+
+def staged(options: BuildOptions, work: Path) -> list[Stage]:
+    """The sources, read."""
+    work.mkdir(parents=True, exist_ok=True)
+    keys = stage_keys(options.folders, options.images, options.texts)
+    settings = (options.images, options.texts, InProcess(), options.cache, work)
+    return [stage(source, folder, keys[source.name], *settings) for source, folder in options.folders]
+
+
+def decided(options: BuildOptions, work: Path, memory: Mapping[str, str] | None = None) -> tuple[Decisions, dict]:
+    """What becomes of every record, and what `assign_splits` says, with everything before the rows are made."""
+    decisions = Decisions(work / "decisions.sqlite", staged(options, work), options.chat_turns)
+    decisions.settle(options.choices)
+    decisions.find_near_duplicates(options.near_distance)
+    decisions.make_groups()
+    assigned = decisions.assign_splits(options.fractions, options.split_by, memory or {})
+    return decisions, assigned
+
+
+def check_source(name: str, folder: Path, work: Path, *flags: str) -> Checked:
+    """Reads one source and checks every record. Raises BuildError where the folder is not that source at all."""
+    (source,) = (source for source in SOURCES if source.name == name)
+    options = options_for({source.flag: folder}, work / "out", *flags)
+    (stage,) = stages = staged(options, work)
+    decisions = Decisions(work / "decisions.sqlite", stages, options.chat_turns)
+    try:
+        decisions.settle(options.choices)
+    except BuildError as error:  # raised when all is decided
+        if not str(error).startswith("no row was accepted"):
+            raise
+    decisions.make_groups()
+    decisions.assign_splits(options.fractions, options.split_by, {})
+    accepted = [one for (one,) in decisions.accepted(0)]
+    rejections = list(decisions.rejections(0))
+    decisions.close()
+    catalogue = Catalogue(stage.catalogue)
+    read, ignored = catalogue.count_read(), [Ignored(name, *one) for one in catalogue.ignored()]
+    catalogue.close()
+    images = [one.image for one in accepted]
+    published = [published_bytes(stage, image) for image in images]
+    return Checked(read, [one.record for one in accepted], images, published, rejections, ignored)
+
+
+def published_bytes(stage: Stage, image: Mapping[str, Any]) -> bytes:
+    """The bytes of an image, cut from the stage's file without the project's own reader."""
+    content = (Path(stage.address) / image["file"]).read_bytes()
+    return content[image["offset"] : image["offset"] + image["length"]]
+
+
+def fates(checked: Checked) -> dict[str, str]:
+    """What became of each record, by item: a code, or `accepted`. Line 10 comes after line 9."""
+    found = {record.item: "accepted" for record in checked.accepted} | rejections_of(checked.rejections)
+    assert len(found) == checked.read
+    return dict(sorted(found.items(), key=lambda pair: re.sub(r"\d+", lambda digits: digits[0].zfill(9), pair[0])))
