@@ -17,7 +17,6 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import json
-import tempfile
 from typing import Any
 
 from hub_datasets import storage
@@ -60,7 +59,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
     from hub_datasets.output import is_current, is_empty, written_folder
     from hub_datasets.staging import remove_stale, stage, stage_keys
 
-    with storage.only_one(options.cache, options.output), tempfile.TemporaryDirectory(prefix="medpairs-") as scratch:
+    with storage.only_one(options.cache), storage.scratch_folder(options.cache) as scratch:
         keys = stage_keys(options.folders, options.images, options.texts)
         key = options.key(keys)
         if is_current(options.output, key):
@@ -80,16 +79,15 @@ def build(options: BuildOptions) -> dict[str, Any]:
                     options.texts,
                     engine,
                     options.cache,
-                    Path(scratch),
+                    scratch,
                 )
                 for source, folder in options.folders
             ]
-            with written_folder(options.output, key, Path(scratch)) as output:
-                report = write_dataset(stages, options, engine, output, Path(scratch))
+            with written_folder(options.output, key, scratch) as output:
+                report = write_dataset(stages, options, engine, output, scratch)
             remove_stale(options.cache, stages)
         finally:
             engine.close()
-            storage.remove(storage.join(options.cache, "rows"))
     return report
 
 
@@ -111,7 +109,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     written = rows.write_rows(decisions, scratch, options.texts, options.system_prompt, statistics)
     if not written.files["pairs"]:
         raise BuildError("no text of a pair lies between --min_text_chars and --max_text_chars")
-    if engine.is_remote:  # its workers may be on machines that do not see this one's files
+    if storage.is_remote(options.cache):  # the workers may be on machines that do not see this one's files
         rows.share(written, storage.join(options.cache, "rows"))
     shards = output.write_shards(written.files, engine, options.num_shards)
 

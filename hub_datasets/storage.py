@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -147,7 +148,26 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def only_one(folder: str, what: str) -> Iterator[None]:
+def scratch_folder(cache: str) -> Iterator[Path]:
+    """Gives an empty folder of this machine, and removes it afterwards; what a killed build left is removed first.
+
+    It lies in the cache, where there is room for what is built; `/tmp` may be memory.
+    """
+    if is_remote(cache):
+        with tempfile.TemporaryDirectory(prefix="medpairs-") as folder:
+            yield Path(folder)
+        return
+    folder = local_path(cache) / "scratch"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def only_one(folder: str) -> Iterator[None]:
     """Holds a lock in a folder of this machine; behind an address there is none.
 
     Raises BuildError where another process has it. It is free again when that process ends, however it does.
@@ -164,5 +184,6 @@ def only_one(folder: str, what: str) -> Iterator[None]:
         except ImportError:  # Windows: two builds at once are not told apart
             pass
         except BlockingIOError:
-            raise BuildError(f"another build is writing {what}; wait for it, or name another --output_dir") from None
+            message = f"another build is using {folder}; wait for it, or name another --output_dir or --cache_dir"
+            raise BuildError(message) from None
         yield
