@@ -86,7 +86,6 @@ def build(options: BuildOptions) -> dict[str, Any]:
             raise BuildError(f"{options.cache}: cannot be read or written: {error}; is the disk full?") from None
         finally:
             engine.close()
-            storage.remove(storage.join(options.cache, "rows"))
     return report
 
 
@@ -108,7 +107,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     written = rows.write_rows(decisions, scratch, options.texts, options.system_prompt, statistics)
     if not written.files["pairs"]:
         raise BuildError("no text of a pair lies between --min_text_chars and --max_text_chars")
-    if engine.is_remote:  # its workers may be on machines that do not see this one's files
+    if storage.is_remote(options.cache):  # the workers may be on machines that do not see this one's files
         rows.share(written, storage.join(options.cache, "rows"))
     shards = output.write_shards(written.files, engine, options.num_shards)
 

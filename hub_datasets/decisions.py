@@ -181,8 +181,11 @@ class Decisions:
                 fixed.add(name)
             if len(set(old)) > 1:
                 moved.append(name)
+        if split_by == "official":
+            self.database.create_function("official", 1, lambda record: decoded(record).official_split)
+            self.database.execute("UPDATE accepted SET split = nullif(official(record), '')")
         query = """SELECT DISTINCT source, language, name FROM accepted JOIN keys ON keys.id = first_key
-            JOIN groups ON groups.root = keys.root"""
+            JOIN groups ON groups.root = keys.root WHERE accepted.split IS NULL"""
         members = ((self.stages[source].source.name, *rest) for source, *rest in self.database.execute(query))
         gaps = fill_gaps(by_stratum(members), splits, fixed, fractions)
         self.database.execute("CREATE INDEX by_name ON groups (name)")
@@ -191,11 +194,8 @@ class Decisions:
         )
         self.database.execute(
             """UPDATE accepted SET split = (SELECT groups.split FROM keys JOIN groups ON groups.root = keys.root
-            WHERE keys.id = first_key)"""
+            WHERE keys.id = first_key) WHERE split IS NULL"""
         )
-        if split_by == "official":
-            self.database.create_function("official", 1, lambda record: decoded(record).official_split or None)
-            self.database.execute("UPDATE accepted SET split = coalesce(official(record), split)")
         return {"coverage": gaps, "moved": moved}
 
     # --- read when rows are made
@@ -221,8 +221,9 @@ class Decisions:
             ]
 
     def pictures(self, source: int, count: int) -> list[Accepted]:
-        """A record of each of the pictures with the lowest hashes: the same ones in every build."""
-        query = "SELECT min(id) FROM accepted WHERE source = ? GROUP BY first_key ORDER BY pixels LIMIT ?"
+        """A record of each of the unflagged pictures with the lowest hashes: the same ones in every build."""
+        query = """SELECT min(id) FROM accepted WHERE source = ? AND flags = '[]' GROUP BY first_key
+            ORDER BY pixels LIMIT ?"""
         numbers = [number for (number,) in self.database.execute(query, (source, count))]
         return [accepted for number in sorted(numbers) for (accepted,) in self.accepted(source, only=number)]
 

@@ -96,7 +96,11 @@ def check_header(dataset: Dataset, max_pixels: int, min_side: int) -> Problem | 
     from pydicom.encaps import get_frame
 
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        if "Rows" in dataset:
+            return Problem(Reason.IMAGE_TRUNCATED, "is cut off: it ends before its pixels; copy it again")
         return Problem(Reason.IMAGE_FORMAT, "is a DICOM file without a picture")
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        return Problem(Reason.IMAGE_UNREADABLE, "is damaged: it does not say how its pixels are coded")
     if (frames := int(dataset.get("NumberOfFrames") or 1)) > 1:
         return Problem(Reason.IMAGE_ANIMATED, f"holds {frames} pictures; save the one that the text is about by itself")
     if "Rows" not in dataset or "Columns" not in dataset:
@@ -148,22 +152,24 @@ def show(dataset: Dataset, bounds: tuple[float, float] | None) -> DicomPicture |
 
 def show_grey(values: np.ndarray, dataset: Dataset, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
     """Grey values as bytes, large ones bright, and the window in words."""
+    import numpy as np
     from pydicom.pixels import apply_modality_lut, apply_voi
 
     padding = find_padding(values, dataset)
     rescaled = apply_modality_lut(values, dataset)
-    deep = dataset.BitsStored > 8 or rescaled is not values
+    bits = dataset.get("BitsStored", 32)  # pixels of floating point need not say it
+    deep = bits > 8 or rescaled is not values
     if bounds and deep:
         (low, high), how = bounds, "fixed"
     elif "VOILUTSequence" in dataset:
-        rescaled = apply_voi(rescaled.astype(values.dtype), dataset)
+        rescaled = apply_voi(np.rint(rescaled).astype(np.int64), dataset)
         low, high, how = 0, 2 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1, "lookup table of the file"
     elif own := own_window(dataset):
         (low, high), how = own, "window of the file"
     elif deep:
         (low, high), how = extremes(rescaled if padding is None else rescaled[~padding]), "min-max"
     else:
-        low, high, how = 0, 2**dataset.BitsStored - 1, ""
+        low, high, how = 0, 2**bits - 1, ""
     shown = linear(rescaled, low, high)
     counted = rescaled if padding is None else rescaled[~padding]
     window = describe(how, counted, low, high) if how else ""
@@ -219,6 +225,6 @@ def explain(error: Exception) -> Problem:
             "is compressed in a way that cannot be decoded here; decompress it first, for example with gdcmconv --raw, "
             f"or install a decoder: {message}",
         )
-    if "less than expected" in message or isinstance(error, EOFError):
+    if isinstance(error, EOFError) or any(words in message for words in ("less than expected", "truncated stream")):
         return Problem(Reason.IMAGE_TRUNCATED, f"is cut off; copy it again: {message or 'it ends within a value'}")
     return Problem(Reason.IMAGE_UNREADABLE, f"is damaged: {message or type(error).__name__}")

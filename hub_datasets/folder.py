@@ -60,6 +60,11 @@ def is_unsafe(name: str) -> bool:
     return UNSAFE.search(name) is not None
 
 
+def is_zip(name: str) -> bool:
+    """True for the name of a zip file; macOS leaves `._a.zip`, which is none, beside `a.zip`."""
+    return name[-len(ZIP) :].lower() == ZIP and not name.rpartition("/")[2].startswith("._")
+
+
 class Folder:
     """The files of a source by their names. It can be sent to another process, which opens what it reads by itself.
 
@@ -158,7 +163,7 @@ class Folder:
             for name, size, version, is_link in self._store.walk():
                 if is_link:
                     self._linked.append(name)
-                elif name[-4:].lower() == ZIP or not name:  # the folder itself is one
+                elif is_zip(name) or not name:  # the folder itself is one
                     files += self._members(name)
                 else:
                     files.append(File(name, size, version))
@@ -189,7 +194,8 @@ class Folder:
         if self._store.is_zip:
             return self._archive(""), name
         for match in IN_ZIP.finditer(name):
-            if archive := self._archive(name[: match.end()]):  # a folder may be named like a zip file
+            archive = self._archive(name[: match.end()]) if is_zip(name[: match.end()]) else None
+            if archive:  # and no folder that is named like a zip file
                 member = name[match.end() + 1 :]
                 if is_unsafe(member):
                     raise Unreadable(Reason.IMAGE_OUTSIDE_ROOT, "does not lie inside its zip file")

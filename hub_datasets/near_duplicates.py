@@ -1,7 +1,7 @@
-"""Which of many images look the same? Pairs of perceptual hashes that differ in few bits, found without trying all pairs.
+"""Which of many images look the same? Finds perceptual hashes that differ in few bits without trying all pairs.
 
 If two hashes differ in at most d bits and the bits are dealt into d + 1 bands or more, at least one band is equal in
-both (the pigeonhole principle). So only hashes that share a band are compared, and no pair within the distance is missed.
+both (the pigeonhole principle). So only hashes that share a band are compared, and no pair is missed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ HASH_BITS = 256
 NEAR_DISTANCE = 15  # bits; evaluation/benchmarks/near_duplicates.py measures what it finds and what it keeps apart
 LEAST_BANDS = 16  # so that a band has at most 16 bits
 SMALL = 4096  # hashes; as many are compared each with each
-ROWS_AT_ONCE = 1 << 14
+ROWS_AT_ONCE = 1 << 12
 
 
 def near_duplicates(hashes: np.ndarray, distance: int = NEAR_DISTANCE) -> np.ndarray:

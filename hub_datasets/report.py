@@ -106,6 +106,7 @@ def source_report(decisions: Decisions, number: int, left_out: Iterable[Ignored]
     query = "SELECT count(DISTINCT pixels) FROM accepted WHERE source = ?"
     return {
         "kind": stage.source.kind,
+        "flag": stage.source.flag,
         "title": stage.source.title,
         "homepage": stage.source.homepage,
         "licence": stage.source.licence,
@@ -193,6 +194,10 @@ def summary(report: dict[str, Any]) -> str:
     for gap in report["coverage"]:
         place = f"{gap['source']} ({gap['language']})"
         lines.append(f"no rows of {place} in {', '.join(gap['missing'])}: {gap['why']} ({gap['groups']:,})")
+    if moved := len(report["moved"]):
+        lines.append(
+            f"{moved:,} groups are now in train: new rows tie together what the earlier build had in two splits"
+        )
     for kind, number in report["leakage"]["leaks"].items():
         if number:
             lines.append(f"LEAK: {number:,} {kind.replace('_', ' ')} in more than one split")

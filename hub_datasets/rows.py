@@ -195,7 +195,11 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def samples(decisions: Decisions, each: int = 6) -> list[Sample]:
-    """Some pictures of each source for the card to show; those of a source that may not be passed on stay here."""
+    """Some pictures of each source for the card to show.
+
+    None that is flagged for review, and none of a source that may not be passed on.
+    """
+    from hub_datasets.privacy import find_identifiers
     from model_cards.contact_sheet import Sample
 
     chosen = []
@@ -205,6 +209,8 @@ def samples(decisions: Decisions, each: int = 6) -> list[Sample]:
         for accepted in decisions.pictures(number, each):
             record = accepted.record
             said = record.text if record.text is not None else f"{record.question} {record.answer}"
+            if find_identifiers(said):
+                continue
             data = bytes_of(stage, accepted.image)
             chosen.append(Sample(data, record.source, record.category, record.language, said))
     return chosen

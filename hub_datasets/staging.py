@@ -21,7 +21,7 @@ from hub_datasets import storage
 from hub_datasets.catalogue import Catalogue
 from hub_datasets.engines import Engine
 from hub_datasets.folder import Folder, FolderError
-from hub_datasets.schema import SYNTHETIC_MARK, BuildError, Ignored, Problem, Rejection, Source
+from hub_datasets.schema import SYNTHETIC_MARK, BuildError, Flag, Ignored, Problem, Rejection, Source
 from hub_datasets.validation import ImageSettings, TextSettings, check_text, check_writable, examine_image
 
 IMAGES_PER_TASK = 32  # small enough to keep every worker busy to the end, large enough that a task's start is no cost
@@ -130,8 +130,14 @@ def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path
             catalogue.reject(record.item, problem.code, problem.message)
         else:
             said = filter(None, (record.text, record.question, record.answer))
-            catalogue.add(record, [flag for text in said for flag in find_identifiers(text)])
+            catalogue.add(record, [flag for text in said for flag in (*find_identifiers(text), *find_tokens(text))])
     catalogue.close()
+
+
+def find_tokens(text: str) -> list[Flag]:
+    """Words that Llama's tokenizer takes for control tokens: some trainers stop at them, others obey."""
+    place = text.find("<|")
+    return [Flag("control_token", f"at character {place + 1}")] if place >= 0 else []
 
 
 def examine_images(

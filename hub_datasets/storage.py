@@ -161,18 +161,18 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch_folder(parent: str) -> Iterator[Path]:
-    """Gives an empty folder of this machine for what is needed only now; below `parent` where that is of this machine.
+def scratch_folder(cache: str) -> Iterator[Path]:
+    """Gives an empty folder of this machine, and removes it afterwards; what a killed build left is removed first.
 
-    What a killed build left there goes, so only one at a time may be below a `parent` (`only_one`).
+    It lies in the cache, where there is room for what is built; `/tmp` may be memory.
     """
-    if is_remote(parent):
+    if is_remote(cache):
         with tempfile.TemporaryDirectory(prefix="medpairs-") as folder:
             yield Path(folder)
         return
-    folder = local_path(parent) / "scratch"
+    folder = local_path(cache) / "scratch"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir()
     try:
         yield folder
     finally:

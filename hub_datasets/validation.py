@@ -2,8 +2,9 @@
 
 An image is published as it is coded, without its metadata. It is coded anew, as PNG, where that is not possible: values
 of more than 8 bits (`windowing`), DICOM (`dicom`), pixels that EXIF wants turned, and CMYK, which becomes the RGB that
-every reader makes of it and which most cannot show. Of a JPEG with several pictures, such as a phone's picture and its
-depth map, the first is taken; a PNG with several is an animation, and refused.
+every reader makes of it. What is coded anew keeps its ICC profile, if it has one and it still fits. Of a JPEG with
+several pictures, such as a phone's picture and its depth map, the first is taken; a PNG with several is an animation,
+and refused.
 """
 
 from __future__ import annotations
@@ -177,6 +178,8 @@ def decode(data: bytes, coding: Coding, bounds: tuple[float, float] | None) -> t
         check_rows(data, values[-1].tobytes())
         return to_8_bit(values, bounds)
     image.load()
+    if image.mode == "P" and image.palette is None:
+        raise ValueError("its pixels refer to a palette, and it has none")
     if coding.format == "PNG":
         check_rows(data, image.crop((0, image.height - 1, *image.size)).tobytes())
     return image, ""

@@ -32,13 +32,6 @@ TAGS = {
     "question_answering": ("medical-vqa",),
     "report": ("medical-reports",),
 }
-# The flag of the build that names a source's folder; a source without one here is called by its own name.
-FOLDER_FLAGS = {
-    "knee_xray": "--knee_dir",
-    "pad_ufes_20": "--pad_ufes_dir",
-    "slake": "--slake_dir",
-    "medical_reports": "--reports_dir",
-}
 KEYS = {
     "image": "the same pixels",
     "near_duplicate": "images that look alike, by their perceptual hash",
@@ -193,7 +186,7 @@ def rebuild_command(report: Mapping) -> str:
     The report may have `defaults`, the value of each flag that was not given; without it all settings are written out.
     """
     defaults = report.get("defaults", {})
-    words = [f"{FOLDER_FLAGS.get(name, f'--{name}_dir')} <folder>" for name in report["sources"]]
+    words = [f"{source['flag']} <folder>" for source in report["sources"].values()]
     for flag, value in report["settings"].items():
         if value in (None, False, "", []) or (flag in defaults and defaults[flag] == value):
             continue

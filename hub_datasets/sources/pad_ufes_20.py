@@ -21,7 +21,7 @@ from hub_datasets.sources.reading import (
     passed_over_by_default,
     printable,
     read_csv_rows,
-    read_text,
+    read_table,
 )
 
 NAME = "pad_ufes_20"
@@ -59,7 +59,7 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
     if table is None:
         raise BuildError(f"{folder.named()}: no {TABLE}; --pad_ufes_dir is the folder with {TABLE} and images/")
     for copy in copies:
-        if read_text(folder, copy) != read_text(folder, table):
+        if read_table(folder, copy) != read_table(folder, table):
             raise BuildError(f"{folder.named(copy)}: differs from {table}; leave only one of the two in the folder")
     images = ImageIndex(folder, parts=1)
     used = {table}

@@ -89,15 +89,22 @@ class ImageIndex:
             return False
 
 
+def read_table(folder: Folder, name: str) -> bytes:
+    """The bytes of a file that a source cannot do without. Raises BuildError where it cannot be read."""
+    try:
+        return folder.read(name, MAX_TABLE_BYTES)
+    except FolderError as error:
+        raise BuildError(f"{folder.named(name)}: {error}") from None
+
+
 def read_text(folder: Folder, name: str) -> str:
     """The file's text, UTF-8 with or without a byte order mark. Raises BuildError if it is not UTF-8, or not there."""
-    place = folder.named(name)
     try:
-        return folder.read(name, MAX_TABLE_BYTES).decode("utf-8-sig")
+        return read_table(folder, name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BuildError(f"{place}: not UTF-8 (byte {error.start}); save the file as UTF-8 and run again") from None
-    except FolderError as error:
-        raise BuildError(f"{place}: {error}") from None
+        raise BuildError(
+            f"{folder.named(name)}: not UTF-8 (byte {error.start}); save the file as UTF-8 and run again"
+        ) from None
 
 
 def read_json_array(folder: Folder, name: str) -> list[Any]:

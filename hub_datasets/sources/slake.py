@@ -25,6 +25,7 @@ from hub_datasets.sources.reading import (
     passed_over_by_default,
     printable,
     read_json_array,
+    read_table,
 )
 
 NAME = "slake"
@@ -49,8 +50,6 @@ LOCATIONS_ZH = {
     "Neck": "颈部",
     "Pelvic Cavity": "盆腔",
 }
-
-
 # What is seen in the image comes first in its caption, what is known about organs in general last.
 CAPTION_ORDER = ("Abnormality", "Organ", "Position", "Size", "Shape", "Color", "Quantity", "Plane", "Modality", "KG")
 
@@ -101,7 +100,8 @@ def find_tables(folder: Folder) -> tuple[dict[str, str], dict[str, str]]:
     repeated = {}
     for place in others:
         contents = [
-            {name[len(at) :].lstrip("/").lower(): folder.read(name) for name in places[at]} for at in (first, place)
+            {name[len(at) :].lstrip("/").lower(): read_table(folder, name) for name in places[at]}
+            for at in (first, place)
         ]
         if contents[0] != contents[1]:
             raise BuildError(

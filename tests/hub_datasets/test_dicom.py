@@ -195,6 +195,30 @@ def test_a_lookup_table_of_the_file():
     assert np.array_equal(values_of(picture)[:, 0], expected)
 
 
+def test_a_lookup_table_below_zero():
+    """Rescaled values are negative although the stored ones cannot be."""
+    table = Dataset()
+    table.LUTDescriptor = [3, -1001, 8]
+    table.LUTData = b"\x0a\0\x14\0\x1e\0"
+    stored = np.array([22, 23, 24, 25], np.uint16).repeat(16).reshape(8, 8)
+    data = dicom(stored, VOILUTSequence=[table], RescaleSlope=1, RescaleIntercept=-1024, PixelRepresentation=1)
+    assert np.unique(values_of(shown(data))).tolist() == [10, 20, 30]
+
+
+def test_pixels_of_floating_point():
+    values = np.linspace(-0.5, 2.0, 120, dtype=np.float32).reshape(10, 12)
+    data = dicom(values, pixel_data=b"")
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    for name in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+        delattr(dataset, name)
+    dataset.FloatPixelData = values.tobytes()
+    file = io.BytesIO()
+    dataset.save_as(file)
+    picture = shown(file.getvalue())
+    assert picture.window == "min-max -0.5..2"
+    assert np.array_equal(values_of(picture), np.rint((values.astype(float) + 0.5) / 2.5 * 255))
+
+
 def test_padding_does_not_darken_the_picture():
     stored = GREY.copy()
     stored[:5] = -2000
@@ -296,6 +320,15 @@ def test_a_file_that_is_cut_off():
         assert isinstance(read_dicom(data[:size], 10**6, 8, None), Problem), size
     for size in range(len(data) - 2000, len(data), 100):
         assert refused(data[:size]).code is Reason.IMAGE_TRUNCATED, size
+    before_pixels = data.index(b"\xe0\x7f\x10\0OW")
+    assert refused(data[:before_pixels]).code is Reason.IMAGE_TRUNCATED
+    deflated = dicom(GREY, DeflatedExplicitVRLittleEndian)
+    assert refused(deflated[: len(deflated) // 2]).code is Reason.IMAGE_TRUNCATED
+
+
+def test_a_file_that_does_not_say_how_it_is_coded():
+    problem = refused(dicom(GREY).replace(b"\2\0\x10\0UI", b"\2\0\x11\0UI"))
+    assert problem.code is Reason.IMAGE_UNREADABLE
 
 
 def test_kinds_of_pixels_that_no_rule_covers():

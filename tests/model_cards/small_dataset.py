@@ -36,6 +36,7 @@ PUBLISHED = {
     "synthetic": True,
 }
 OWN = PUBLISHED | {"title": "Reports of one's own", "homepage": "", "licence": "unknown", "citation": ""}
+FLAGS = {"knee_xray": "--knee_dir", "slake": "--slake_dir", "medical_reports": "--reports_dir"}
 KINDS = {"knee_xray": "radiograph", "slake": "question_answering", "medical_reports": "report"}
 
 
@@ -157,6 +158,7 @@ def source_report(name: str, place: int) -> dict:
     base = OWN if name == "medical_reports" else PUBLISHED
     return base | {
         "kind": KINDS[name],
+        "flag": FLAGS[name],
         "read": accepted + 4 + place,
         "accepted": accepted,
         "rejected": {"image_missing": 3, "text_empty": 1 + place},

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import shlex
 from pathlib import Path
 
 import pytest
 
-from model_cards.dataset_card import FOLDER_FLAGS, address
+from model_cards.dataset_card import address
 from tests.model_cards import small_dataset
 from tests.model_cards.markdown import HOSTILE, code_blocks, front_matter, headings, one_line, parse, tables
 
@@ -28,25 +27,6 @@ def test_the_command_leaves_out_what_is_a_default(card_of, report):
     (command,) = [block for block in code_blocks(card_of(report)) if "build.py" in block]
     flags = [word for word in command.split() if word.startswith("--")]
     assert flags == ["--knee_dir", "--slake_dir", "--reports_dir", "--val_fraction", "--ocr", "--output_dir"]
-
-
-def test_the_flags_of_the_folders_are_those_of_the_build():
-    flags = {}
-    for path in (ROOT / "hub_datasets" / "sources").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "Source":
-                words = {word.arg: word.value for word in node.keywords}
-                name, flag = words["name"], words["flag"]
-                constants = {
-                    target.id: statement.value
-                    for statement in ast.parse(path.read_text(encoding="utf-8")).body
-                    if isinstance(statement, ast.Assign)
-                    for target in statement.targets
-                    if isinstance(target, ast.Name)
-                }
-                name = constants[name.id] if isinstance(name, ast.Name) else name
-                flags[ast.literal_eval(name)] = ast.literal_eval(flag)
-    assert flags == FOLDER_FLAGS
 
 
 @pytest.mark.parametrize("value", ["a b; rm -rf $HOME `id`", "it's", "```\n# title", "-x"])
@@ -70,7 +50,8 @@ def test_data_cannot_leave_its_place(card_of, report, hostile):
         tokens = [child for token in parse(text) for child in [token, *(token.children or [])]]
         return [token.content for token in tokens if token.type.startswith("html")]
 
-    report["leakage"]["official"] = {"slake": {"images_in_several_files": 1, "rows": 2, "why": "text"}}
+    counts = ("images", "images_in_several_files", "test_rows", "test_rows_seen_in_train")
+    report["leakage"]["official"] = {"slake": dict.fromkeys(counts, 3)}
     report["leakage"]["examples"] = ["an example"]
     report["sources"]["knee_xray"] |= {"synthetic": False, "redistributable": False, "homepage": ""}
     samples = small_dataset.samples()
@@ -110,7 +91,6 @@ def renamed_everywhere(report: dict, hostile: str) -> dict:
     rename(report["review"]["flags"], "phone_number")
     rename(report["leakage"]["checked"], "study")
     rename(report["leakage"]["official"], "slake")
-    report["leakage"]["official"][hostile] = {"images_in_several_files": 1, "rows": 2, hostile: hostile}
     report["leakage"]["examples"] = [hostile]
     report["review"]["file"] = hostile
     report["coverage"] = [{"source": hostile, "language": hostile, "groups": 1, "missing": [hostile], "why": hostile}]
