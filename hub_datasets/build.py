@@ -84,6 +84,10 @@ def build(options: BuildOptions) -> dict[str, Any]:
             remove_stale(options.cache, stages)
         except sqlite3.OperationalError as error:
             raise BuildError(f"{options.cache}: cannot be read or written: {error}; is the disk full?") from None
+        except OSError as error:
+            if error.filename:
+                raise
+            raise BuildError(f"{options.output} or {options.cache} cannot be written: {error}") from None
         finally:
             engine.close()
     return report

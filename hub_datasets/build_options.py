@@ -248,6 +248,8 @@ def source_folders(arguments: argparse.Namespace) -> Iterator[tuple[Source, Fold
         if not storage.is_remote(address):
             if not path.exists():
                 raise BuildError(f"{source.flag} {address}: no such folder")
+            if not (path.is_dir() or path.suffix.lower() == ".zip"):
+                raise BuildError(f"{source.flag} {address}: neither a folder nor a zip file")
             if path.is_dir() and not any(path.iterdir()):
                 raise BuildError(f"{source.flag} {address}: the folder is empty")
         yield source, Folder(address)
