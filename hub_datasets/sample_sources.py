@@ -7,6 +7,8 @@ what their texts say, so that a small model can learn to match them. The same se
 broken on purpose; `planted_faults.json` lists each as {"source", "key", "code"}, where the key is found in the item
 that a build's `rejections.jsonl` names and the code is the reason that it must give. The copies of a knee image beyond
 the first are no faults and not in the list, though a build rejects them, too (`duplicate_image`).
+`planted_oddities.json` lists as {"source", "key", "kind"} what a build accepts and must see to: images that are nearly
+the same, turned, of 16 bits, with the place where they were taken, and reports with somebody's telephone number.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from hub_datasets.schema import BuildError
+from hub_datasets.schema import SYNTHETIC_MARK, BuildError
 
 FOLDERS = {"knee_xray": "knee", "pad_ufes_20": "pad_ufes", "slake": "slake", "medical_reports": "reports"}
 README = """# Synthetic sample
@@ -36,13 +38,14 @@ layouts of four sources:
 
 The drawings are no anatomy to learn from: nothing trained on them is fit for any clinical use.
 
-Some rows are broken on purpose, as some rows of real collections are. `planted_faults.json` lists them.
+Some rows are broken on purpose, as some rows of real collections are. `planted_faults.json` lists them;
+`planted_oddities.json` lists those that are fit and need care.
 """
 LAYOUTS = {
     "knee_xray": "Mendeley Digital Knee X-ray Images",
     "pad_ufes_20": "PAD-UFES-20",
     "slake": "SLAKE",
-    "medical_reports": "a folder of one's own reports (JSONL and CSV)",
+    "medical_reports": "a folder of one's own reports (JSONL and CSV, UTF-8 and GBK)",
 }
 
 
@@ -103,7 +106,7 @@ def _write(root: Path, seed: int, scale: float, say: Callable[[str], object]) ->
     from hub_datasets.schema import SYNTHETIC_MARK
 
     writers = {"knee_xray": knee_xray, "pad_ufes_20": pad_ufes_20, "slake": slake, "medical_reports": medical_reports}
-    faults, table = [], []
+    faults, oddities, table = [], [], []
     for source, folder in FOLDERS.items():
         place = root / folder
         place.mkdir()
@@ -112,9 +115,11 @@ def _write(root: Path, seed: int, scale: float, say: Callable[[str], object]) ->
             "Drawn by hub_datasets/sample_sources.py; no real patient.\n", encoding="utf-8"
         )
         faults += [{"source": source, "key": key, "code": str(code)} for key, code in written.faults]
+        oddities += [{"source": source, "key": key, "kind": kind} for key, kind in written.oddities]
         table.append(f"| `{folder}/` | {LAYOUTS[source]} | {written.summary} |")
         say(f"{source}: {written.summary}, {len(written.faults)} rows broken on purpose")
-    (root / "planted_faults.json").write_text(json.dumps(faults, indent=1) + "\n", encoding="utf-8")
+    for name, entries in (("planted_faults", faults), ("planted_oddities", oddities)):
+        (root / f"{name}.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     readme = README.format(seed=seed, scale=scale, table="\n".join(table))
     (root / "README.md").write_text(readme, encoding="utf-8")
 

@@ -17,13 +17,20 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Written:
-    """What a layout wrote: a line that says how much, and the rows it broke on purpose.
+    """What a layout wrote.
 
-    `faults` holds (key, code); the key is found in the `item` of the rejected record and in no other one's.
+    Attributes:
+        summary: a line that says how much.
+        faults: the rows that it broke on purpose as (key, code); the key is found in the `item` of the rejected record
+            and in no other one's.
+        oddities: what a build accepts and must see to, as (key, kind): the path of an image below the folder that is a
+            `near_duplicate` of another, `turned` and from a `place`, or `deep`, and the place of a row with a
+            `phone_number` or a `birth_date`.
     """
 
     summary: str = ""
     faults: list[tuple[str, Reason]] = field(default_factory=list)
+    oddities: list[tuple[str, str]] = field(default_factory=list)
 
 
 def portions(total: int, shares: dict) -> list:
@@ -44,9 +51,3 @@ def save(image: Image.Image, path: Path) -> None:
         image.save(path, "PNG", compress_level=6)
     else:
         image.save(path, "JPEG", quality=92)
-
-
-def cut_short(path: Path, share: float = 0.6) -> None:
-    """Cut a file off after a share of its bytes, as an interrupted download does."""
-    data = path.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])

@@ -2,7 +2,8 @@
 
 As in the real files, both experts' trees hold the same contents under numbers of their own, a few images occur twice
 inside each tree, and of a few the first expert says 0 and the second 1. Copies beyond the first are no faults: a build
-drops them as `duplicate_image`, and they are not in the list that `write` returns.
+drops them as `duplicate_image`, and they are not in the list that `write` returns. Two of the second expert's copies
+are brighter than the first one's: near-duplicates, which a build keeps and must not deal out to two splits.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from hub_datasets.phantoms.knee import draw_both_knees, draw_knee
-from hub_datasets.sample_layouts import Written, cut_short, portions, save
+from hub_datasets.sample_layouts import Written, portions, save
+from hub_datasets.sample_layouts.file_faults import brightened, cut_short
 from hub_datasets.schema import Reason
 
 TREE = Path("Digital Knee X-ray Images/Knee X-ray Images")
 EXPERTS = ("MedicalExpert-I", "MedicalExpert-II")
 GRADES = ("Normal", "Doubtful", "Mild", "Moderate", "Severe")
 SHARES = dict(enumerate((514, 477, 232, 221, 206)))  # images of each grade in the real set, by the first expert
-DISTINCT, COPIES, CONFLICTS = 160, 3, 3
+DISTINCT, COPIES, CONFLICTS, BRIGHTENED = 160, 3, 3, 2
 
 # What a web server sends instead of a file, saved under the file's name.
 ERROR_PAGE = (
@@ -36,6 +39,7 @@ class _Strip:
     grades: tuple[int, int]
     copies: int = 1
     conflict: bool = False
+    brightened: bool = False
 
 
 def write(folder: Path, seed: int, scale: float) -> Written:
@@ -51,6 +55,8 @@ def write(folder: Path, seed: int, scale: float) -> Written:
     for i in chosen[:COPIES]:
         agreed[i].copies = 2
     damaged = agreed[chosen[COPIES]]
+    for i in chosen[COPIES + 1 : COPIES + 1 + BRIGHTENED]:
+        agreed[i].brightened = True
 
     written = Written()
     for which, expert in enumerate(EXPERTS):
@@ -62,12 +68,16 @@ def write(folder: Path, seed: int, scale: float) -> Written:
             for number, i in enumerate(order, 1):
                 path = shelf / f"{name}G{grade} ({number}).png"
                 path.write_bytes(held[i].path.read_bytes())
+                if held[i].brightened and which == 1:
+                    with Image.open(held[i].path) as image:
+                        save(brightened(image), path)
+                    written.oddities.append((path.relative_to(folder).as_posix(), "near_duplicate"))
                 key = f"{expert}/{grade}{name}/{path.name}"
                 if held[i].conflict:
                     written.faults.append((key, Reason.CONFLICTING_LABELS))
                 elif held[i] is damaged and which == 0:  # the second expert's copy stays whole
                     cut_short(path)
-                    written.faults.append((key, Reason.IMAGE_UNREADABLE))
+                    written.faults.append((key, Reason.IMAGE_TRUNCATED))
             if (which, grade) == (1, 3):
                 path = shelf / f"{name}G{grade} ({len(held) + 1}).png"
                 path.write_text(ERROR_PAGE, encoding="utf-8")

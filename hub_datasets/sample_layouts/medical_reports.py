@@ -1,6 +1,8 @@
-"""A folder of one's own reports: `images/`, English reports as JSON lines, Chinese ones as CSV with a byte order mark.
+"""A folder of one's own reports: `images/`, English ones as JSON lines, Chinese ones as CSV in UTF-8 and in GBK.
 
-Some studies have two films under one report. The texts are in `report_texts.py`.
+Some studies have two films under one report, which are two rows, or one row that names both. A few films are of 16
+bits, a few were photographed with a phone, and a few of the English studies were reported in Chinese, too, from
+another export of the film. The texts are in `report_texts.py`, what is wrong with some rows in `report_faults.py`.
 """
 
 from __future__ import annotations
@@ -8,74 +10,148 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from hub_datasets.phantoms.canvas import to_image
 from hub_datasets.phantoms.chest import ChestFindings, draw_chest
-from hub_datasets.sample_layouts import Written, cut_short, save
-from hub_datasets.sample_layouts.report_texts import describe, long_text
-from hub_datasets.schema import Reason
+from hub_datasets.sample_layouts import Written, save
+from hub_datasets.sample_layouts.file_faults import brightened, save_deep, save_phone_photograph
+from hub_datasets.sample_layouts.report_texts import describe
 
 IMAGES = 150
 COLUMNS = ("image", "text", "language", "study_id")
-LANGUAGES = {"en": 0.55, "zh": 0.45}
+# file: (language, share of the images)
+TABLES = {"reports_en.jsonl": ("en", 0.55), "reports_zh.csv": ("zh", 0.25), "reports_zh_gbk.csv": ("zh", 0.20)}
 SIDES, ZONES, EXTENTS = ("left", "right"), ("upper", "middle", "lower"), ("small", "medium", "large")
+# Of fifty studies: the one whose film has 16 bits, is a photograph of the film, and was exported twice.
+EVERY, DEEP, PHONE, TWICE = 50, 2, 3, 5
+
+
+@dataclass(slots=True)
+class Telling:
+    """What the studies of one language have shown and said so far."""
+
+    rng: np.random.Generator
+    language: str
+    shown: set[ChestFindings] = field(default_factory=set)
+    told: set[str] = field(default_factory=set)
+
+    def findings(self) -> ChestFindings:
+        """Findings that no other study has; where a large sample has used up what there is, they are shown again."""
+        for _ in range(50):
+            findings = choose_findings(self.rng)
+            if findings not in self.shown:
+                break
+        if not findings.normal:  # several normal chests may be described, each in other words
+            self.shown.add(findings)
+        return findings
+
+    def text(self, findings: ChestFindings) -> str:
+        """A report in words that no other one has, as long as there are others."""
+        for _ in range(50):
+            text = describe(self.rng, findings, self.language)
+            if 30 <= len(text) <= 300 and text not in self.told:
+                break
+        self.told.add(text)
+        return text
 
 
 def write(folder: Path, seed: int, scale: float) -> Written:
-    """Write `images/`, `reports_en.jsonl` and `reports_zh.csv` below `folder` and return what was written."""
+    """Write `images/` and the tables below `folder` and return what was written."""
+    from hub_datasets.sample_layouts.report_faults import plant
+
     total = max(24, round(IMAGES * scale))
-    rows: dict[str, list[dict]] = {}
-    number = 0
-    for language, share in LANGUAGES.items():
-        rng = np.random.default_rng([seed, 4, list(LANGUAGES).index(language)])
-        rows[language] = []
-        told: set[str] = set()
-        shown: set[ChestFindings] = set()
-        while len(rows[language]) < round(total * share):
+    tellings = {
+        language: Telling(np.random.default_rng([seed, 4, number]), language)
+        for number, language in enumerate(("en", "zh"))
+    }
+    written = Written()
+    tables: dict[str, list[dict | str]] = {}
+    exports: list[tuple[str, ChestFindings]] = []  # films that are exported once more
+    number = 0  # of the study
+    for name, (language, share) in TABLES.items():
+        tables[name] = []
+        films = 0
+        while films < round(total * share):
             number += 1
-            rows[language] += _study(rng, folder, f"S{number:04d}", language, told, shown)
-    faults = _break(np.random.default_rng([seed, 4, 2]), folder, rows, number)
-    english = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows["en"]]
-    (folder / "reports_en.jsonl").write_text("\n".join(english) + "\n", encoding="utf-8", newline="\n")
-    table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\r\n")  # as a spreadsheet program saves "CSV UTF-8"
-    writer.writeheader()
-    writer.writerows(rows["zh"])
-    (folder / "reports_zh.csv").write_text(table.getvalue(), encoding="utf-8-sig", newline="")
+            films += _study(tellings[language], folder, number, name, tables[name], exports, written)
+    for image, findings in exports:
+        number += 1
+        tables["reports_zh.csv"].append(_export(tellings["zh"], folder, image, findings, number))
+        written.oddities.append((tables["reports_zh.csv"][-1]["image"], "near_duplicate"))
+    plant(np.random.default_rng([seed, 4, 2]), folder, tables, number, written)
+    for name, rows in tables.items():
+        if name.endswith(".jsonl"):
+            lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
+            (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+        else:
+            (folder / name).write_bytes(as_csv(rows).encode("gbk" if "gbk" in name else "utf-8-sig"))
+    counts = {language: 0 for language in tellings}
+    for name, rows in tables.items():
+        counts[TABLES[name][0]] += len(rows)
     images = len(list((folder / "images").iterdir()))
-    return Written(f"{len(rows['en'])} reports in English, {len(rows['zh'])} in Chinese, {images} images", faults)
+    written.summary = f"{counts['en']} rows in English, {counts['zh']} in Chinese, {images} images"
+    return written
 
 
-def _study(rng, folder: Path, study: str, language: str, told: set[str], shown: set[ChestFindings]) -> list[dict]:
-    """Draw one study that looks like no other one of its language; return a row for each of its films.
+def as_csv(rows: list[dict]) -> str:
+    """The table as a spreadsheet program saves it."""
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS, lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return table.getvalue()
 
-    Where a large sample has used up what there is to show or to say, it is shown or said again.
-    """
-    for _ in range(50):
-        findings = _findings(rng)
-        if findings not in shown:
-            break
-    if not findings.normal:  # several normal chests may be described, each in other words
-        shown.add(findings)
-    for _ in range(50):
-        text = describe(rng, findings, language)
-        if 30 <= len(text) <= 300 and text not in told:
-            break
-    told.add(text)
+
+def _study(
+    telling: Telling, folder: Path, number: int, table: str, rows: list, exports: list, written: Written
+) -> int:
+    """Draw one study, add its row or rows, and return how many films it has."""
+    rng = telling.rng
+    findings = telling.findings()
+    common = {"text": telling.text(findings), "language": telling.language, "study_id": f"S{number:04d}"}
     films = 2 if rng.random() < 0.12 else 1
     suffix = ".png" if rng.random() < 0.6 else ".jpg"
-    rows = []
+    names = []
     for film in range(1, films + 1):
-        name = f"images/{study}_{film}{suffix}"
-        save(to_image(draw_chest(rng, findings).picture), folder / name)
-        rows.append({"image": name, "text": text, "language": language, "study_id": study})
-    return rows
+        name = f"images/S{number:04d}_{film}{suffix}"
+        picture = draw_chest(rng, findings).picture
+        if number % EVERY == DEEP:
+            name = f"images/S{number:04d}_{film}.png"
+            save_deep(picture, folder / name)
+            written.oddities.append((name, "deep"))
+        elif number % EVERY == PHONE:
+            name = f"images/S{number:04d}_{film}.jpg"
+            save_phone_photograph(to_image(picture), folder / name, orientation=6)
+            written.oddities += [(name, "turned"), (name, "place")]
+        else:
+            save(to_image(picture), folder / name)
+            if (number % EVERY, film, telling.language) == (TWICE, 1, "en"):
+                exports.append((name, findings))
+        names.append(name)
+    if films > 1 and table.endswith(".jsonl") and number % 2:
+        rows.append({"images": names} | common)
+    elif films > 1 and "gbk" in table:
+        rows.append({"image": ";".join(names)} | common)
+    else:
+        rows += [{"image": name} | common for name in names]
+    return films
 
 
-def _findings(rng: np.random.Generator) -> ChestFindings:
+def _export(telling: Telling, folder: Path, image: str, findings: ChestFindings, number: int) -> dict:
+    """Export a film once more, brighter and as another kind of file, and report it in another language."""
+    suffix = ".jpg" if image.endswith(".png") else ".png"
+    row = {"image": f"images/S{number:04d}_1{suffix}", "text": telling.text(findings)}
+    with Image.open(folder / image) as film:
+        save(brightened(film), folder / row["image"])
+    return row | {"language": telling.language, "study_id": f"S{number:04d}"}
+
+
+def choose_findings(rng: np.random.Generator) -> ChestFindings:
     """Return none to three findings that can be seen beside each other."""
 
     def pick(choices):
@@ -106,39 +182,3 @@ def _findings(rng: np.random.Generator) -> ChestFindings:
             else:
                 shown["pneumothorax"] = side
     return ChestFindings(**shown)
-
-
-def _break(rng: np.random.Generator, folder: Path, rows: dict[str, list], studies: int) -> list[tuple[str, Reason]]:
-    """Add broken rows in the last half of both files, where no other line's number begins with theirs."""
-    broken: dict[str, list[tuple[dict | str, Reason]]] = {"en": [], "zh": []}
-
-    def add(language: str, code: Reason, **changed: str) -> dict:
-        number = studies + len(broken["en"]) + len(broken["zh"]) + 1
-        drawn = "image" not in changed
-        row = {"image": f"images/S{number:04d}_1.{'jpg' if code is Reason.IMAGE_UNREADABLE else 'png'}"}
-        findings = _findings(rng)
-        row |= {"text": describe(rng, findings, language), "language": language, "study_id": f"S{number:04d}"} | changed
-        if drawn:
-            save(to_image(draw_chest(rng, findings).picture), folder / row["image"])
-        broken[language].append((row, code))
-        return row
-
-    add("en", Reason.TEXT_EMPTY, text="")
-    add("en", Reason.TEXT_SHORT, text="ok")
-    add("en", Reason.IMAGE_MISSING, image="images/S0000_1.png")
-    add("en", Reason.IMAGE_OUTSIDE_ROOT, image="/etc/hostname")
-    broken["en"].append(('{"image": "images/S0001_1.png", "text": "No focal', Reason.MALFORMED_ROW))
-    add("zh", Reason.TEXT_LONG, text=long_text(rng, "zh", 1200))
-    cut_short(folder / add("zh", Reason.IMAGE_UNREADABLE)["image"])
-
-    faults = []
-    for language, file in (("en", "reports_en.jsonl"), ("zh", "reports_zh.csv")):
-        members = rows[language]
-        for row, _ in broken[language]:
-            members.insert(int(rng.integers(len(members) // 2, len(members))), row)
-        header = 1 if language == "zh" else 0
-        for row, code in broken[language]:
-            # By identity: a row may say the same as another one.
-            place = next(i for i, member in enumerate(members) if member is row)
-            faults.append((f"{file} line {place + 1 + header}", code))
-    return faults

@@ -2,7 +2,8 @@
 
 The quirks are the real ones: lesions photographed more than once, patients with several lesions, one `lesion_id` that
 two patients share, clinical cells empty where nobody asked and `UNK` where nobody knew, `BRAZIL` beside `BRASIL`,
-numbers written as `2.0`, a diameter of 0.0, and PNG with and without an alpha channel.
+numbers written as `2.0`, a diameter of 0.0, and PNG with and without an alpha channel. A few photographs are as a phone
+leaves them: turned, with EXIF that says so, and that says where they were taken.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import io
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from hub_datasets.phantoms.skin import Lesion, draw_lesion
-from hub_datasets.sample_layouts import Written, cut_short, portions, save
+from hub_datasets.sample_layouts import Written, portions, save
+from hub_datasets.sample_layouts.file_faults import TURNED, damage, save_phone_photograph
 from hub_datasets.schema import Reason
 
 COLUMNS = (
@@ -58,20 +61,27 @@ def write(folder: Path, seed: int, scale: float) -> Written:
     _name(rng, rows)
 
     order = rng.permutation(len(rows))
+    places = rng.choice(len(rows) // 2, MISSING + 2 + len(TURNED), replace=False).tolist()
     # The row that is cut off is known by its line alone; in the last half no other line's number begins with it.
-    roles: dict[int, str] = dict.fromkeys(rng.choice(len(rows) // 2, MISSING + 2, replace=False).tolist(), "missing")
-    cut, outside = list(roles)[:2]
-    roles |= {cut: "cut", outside: "outside"}
+    roles: dict[int, str] = dict.fromkeys(places[2 : MISSING + 2], "missing")
+    roles |= {places[0]: "damaged", places[1]: "outside"}
+    turned = dict(zip(places[MISSING + 2 :], TURNED, strict=True))
     roles[len(rows) // 2 + int(rng.integers(len(rows) // 2))] = "malformed"
     written = Written()
     lines = [",".join(COLUMNS)]
     for place, i in enumerate(order):
         row, role = rows[i], roles.get(place)
         path = folder / "images" / f"imgs_part_{_part(row)}" / row["img_id"]
-        if role in (None, "cut"):
-            _photograph(path, lesions[i], np.random.default_rng([seed, 2, int(i)]))
-        if role == "cut":
-            cut_short(path)
+        if role in (None, "damaged"):
+            image = _photograph(lesions[i], np.random.default_rng([seed, 2, int(i)]))
+            if place in turned:
+                save_phone_photograph(image, path, turned[place])
+                name = path.relative_to(folder).as_posix()
+                written.oddities += [(name, "turned"), (name, "place")]
+            else:
+                save(image, path)
+        if role == "damaged":
+            damage(path)
             written.faults.append((row["img_id"], Reason.IMAGE_UNREADABLE))
         elif role == "missing":
             written.faults.append((row["img_id"], Reason.IMAGE_MISSING))
@@ -200,14 +210,14 @@ def _part(row: dict[str, str]) -> int:
     return int(row["patient_id"].removeprefix("PAT_")) % 3 + 1
 
 
-def _photograph(path: Path, lesion: Lesion, rng: np.random.Generator) -> None:
+def _photograph(lesion: Lesion, rng: np.random.Generator) -> Image.Image:
     size = int(rng.choice([128, 144, 160, 176, 192]))
     image = draw_lesion(rng, lesion, size)
     if rng.random() < 0.12:  # some are not square
         image = image.crop((0, size // 16, size, size - size // 16))
     if rng.random() < 0.4:
         image.putalpha(255)
-    save(image, path)
+    return image
 
 
 def _csv_line(cells: list[str]) -> str:
