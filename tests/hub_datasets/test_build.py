@@ -13,21 +13,14 @@ from pathlib import Path
 import pytest
 from datasets import Image, List, load_dataset
 
-from hub_datasets.schema import Reason, chat_features, pair_features
+from hub_datasets.schema import chat_features, pair_features
 from tests.conftest import ROOT
 from tests.hub_datasets.layouts import (
     four_sources,
-    jpeg,
-    png,
-    raw_png,
     read_lines,
     report_row,
-    slake_row,
     tree,
-    write_files,
-    write_knee,
     write_reports,
-    write_slake,
 )
 
 FILES = {
