@@ -51,7 +51,7 @@ def test_every_record_is_accepted_or_rejected_with_its_reason(tmp_path):
     }
     decisions = settled(tmp_path / "d", make_stage(tmp_path / "s", records, images))
     assert codes_of(decisions) == {
-        "line 1": "malformed_row", "line 2": "image_missing", "line 4": "duplicate_row", "line 5": "duplicate_row",
+        "line 1": "malformed_row", "line 2": "image_missing", "line 4": "duplicate_row", "line 5": "duplicate_image",
     }  # fmt: skip
     messages = {rejection.item: rejection.message for rejection in decisions.rejections(0)}
     assert messages["line 1"] == "no JSON" and messages["line 2"] == "no file" and "line 0" in messages["line 5"]
