@@ -14,8 +14,9 @@ from hub_datasets.schema import Flag, Ignored, RawRecord, Reason, Rejection
 from tests.hub_datasets.hand_made import question, report
 
 ODD = RawRecord(
-    "s", "line 1\n(x)", "图/a b.png", "'; DROP TABLE records; --", "zh", text="\u2028\U0001f600\"\\'", groups=("patient:张",),
-    conversation=" ", metadata={"": None, "a": [1, 0.1, 1e300, -(2**63), {"b": "null"}], "true": True},
+    "s", "line 1\n(x)", "图/a b.png", "'; DROP TABLE records; --", "zh", text="\u2028\U0001f600\"\\'",
+    groups=("patient:张",), conversation=" ",
+    metadata={"": None, "a": [1, 0.1, 1e300, -(2**63), {"b": "null"}], "true": True},
 )  # fmt: skip
 
 

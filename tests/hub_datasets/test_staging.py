@@ -130,7 +130,8 @@ def test_the_key_changes_with_the_settings_and_the_code_and_not_with_the_place(r
         return stage_keys([(source, Folder(folder))], images, texts)["medical_reports"]
 
     keys = [key(), key(images=replace(IMAGES, min_side=9)), key(images=replace(IMAGES, ocr=True)),
-            key(images=replace(IMAGES, window="0:9")), key(texts=TextSettings(6)), key(texts=TextSettings(5, 999))]  # fmt: skip
+            key(images=replace(IMAGES, window="0:9")), key(images=replace(IMAGES, max_pixels=9)),
+            key(texts=TextSettings(6)), key(texts=TextSettings(5, 999))]  # fmt: skip
     monkeypatch.setattr(staging, "code_version", lambda: "another")
     keys.append(key())
     assert len(set(keys)) == len(keys)
