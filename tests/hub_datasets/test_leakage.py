@@ -60,7 +60,7 @@ def test_a_sound_split_passes_and_all_that_was_checked_is_counted(decisions):
     found = leakage.find_leaks(decisions)
     leakage.refuse_leaks(found)
     assert found["checked"] == {
-        "image": 31 + 2, "image_number": 3, "near_duplicate": 1, "patient": 1, "study": 1, "conversation": 1,
+        "image": 31 + 2, "near_duplicate": 1, "patient": 1, "study": 1, "image_number": 3, "conversation": 1,
         "lesion": 1,
     }  # fmt: skip
     assert found["leaks"] == dict.fromkeys(found["checked"], 0) and found["examples"] == []
