@@ -107,9 +107,7 @@ def as_csv(rows: list[dict]) -> str:
     return table.getvalue()
 
 
-def _study(
-    telling: Telling, folder: Path, number: int, table: str, rows: list, exports: list, written: Written
-) -> int:
+def _study(telling: Telling, folder: Path, number: int, table: str, rows: list, exports: list, written: Written) -> int:
     """Draw one study, add its row or rows, and return how many films it has."""
     rng = telling.rng
     findings = telling.findings()
