@@ -90,7 +90,7 @@ def write(folder: Path, seed: int, scale: float) -> Written:
             (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
         else:
             (folder / name).write_bytes(as_csv(rows).encode("gbk" if "gbk" in name else "utf-8-sig"))
-    counts = {language: 0 for language in tellings}
+    counts = dict.fromkeys(tellings, 0)
     for name, rows in tables.items():
         counts[TABLES[name][0]] += len(rows)
     images = len(list((folder / "images").iterdir()))
