@@ -13,26 +13,19 @@ from pathlib import Path
 import pytest
 from datasets import Image, List, load_dataset
 
-from hub_datasets.schema import Reason, chat_features, pair_features
+from hub_datasets.schema import chat_features, pair_features
 from tests.conftest import ROOT
 from tests.hub_datasets.layouts import (
     four_sources,
-    jpeg,
-    png,
-    raw_png,
     read_lines,
     report_row,
-    slake_row,
     tree,
-    write_files,
-    write_knee,
     write_reports,
-    write_slake,
 )
 
 FILES = {
-    "README.md", "report.json", "rejections.jsonl", "review.jsonl", "chat_instructions.jsonl", "splits.txt", "eval.yaml",
-    ".build.json", "llama_factory/dataset_info.json",
+    "README.md", "report.json", "rejections.jsonl", "review.jsonl", "chat_instructions.jsonl", "splits.txt",
+    "eval.yaml", ".build.json", "llama_factory/dataset_info.json",
     *(f"assets/{name}.png" for name in ("funnel", "splits", "categories", "text_lengths", "contact_sheet")),
     *(f"{c}/{s}-00000-of-00001.parquet" for c in ("pairs", "chat") for s in ("train", "validation", "test")),
 }  # fmt: skip
