@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections import defaultdict
+from array import array
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +25,7 @@ SHARD_BYTES = 256_000_000
 # Where pages are cut: as `datasets` does it, where the content says, so that the Hub stores what did not change once.
 CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
 
+Picture = tuple[str, int, int, str]  # file, offset, length, name
 Shard = dict[str, Any]  # config, schema, rows (file), start and end (bytes in it), groups (rows of each), target
 
 
@@ -137,28 +139,47 @@ class Images:
         for file in self._files.values():
             file.close()
 
-    def read(self, address: str, offset: int, length: int) -> bytes:
-        """A part of a file."""
+    def read_into(self, target: memoryview, address: str, offset: int) -> None:
+        """Fills `target` from a file. Raises OSError where the file is too short."""
         if address not in self._files:
             if len(self._files) >= 16:  # rows follow the files, by and large
                 self._files.pop(next(iter(self._files))).close()
             self._files[address] = storage.open_file(address, "rb")
         file = self._files[address]
         file.seek(offset)
-        return file.read(length)
+        if file.readinto(target) != len(target):
+            raise OSError(f"{address} was cut off while it was read")
 
 
 def make_table(config: str, schema: pa.Schema, rows: list[dict[str, Any]], images: Images) -> pa.Table:
     """Rows with their images as a table."""
-    columns: dict[str, list] = defaultdict(list)
-    held: dict[tuple[str, int], bytes] = {}  # the rows about one image follow each other
-    for row in rows:
-        pictures = []
-        for address, offset, length, name in row["images"]:
-            if (address, offset) not in held:
-                held[address, offset] = images.read(address, offset, length)
-            pictures.append({"bytes": held[address, offset], "path": name})
-        columns[IMAGE_COLUMN[config]].append(pictures[0] if config == "pairs" else pictures)
-        for name, value in row["columns"].items():
-            columns[name].append(value)
-    return pa.Table.from_pydict(columns, schema=schema)
+    place = schema.get_field_index(IMAGE_COLUMN[config])
+    pictures = picture_array([picture for row in rows for picture in row["images"]], images)
+    if config == "chat":
+        ends = accumulate((len(row["images"]) for row in rows), initial=0)
+        pictures = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pictures)
+    columns = [
+        pictures.cast(field.type)
+        if number == place
+        else pa.array((row["columns"][field.name] for row in rows), field.type)
+        for number, field in enumerate(schema)
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def picture_array(pictures: list[Picture], images: Images) -> pa.StructArray:
+    """The bytes and names of images; the bytes go from their files straight to where Arrow wants them."""
+    ends = array("i", accumulate((length for _, _, length, _ in pictures), initial=0))
+    buffer = pa.allocate_buffer(ends[-1])
+    view = memoryview(buffer)
+    held: dict[tuple[str, int], memoryview] = {}  # the rows about one image follow each other
+    for (address, offset, length, _), start in zip(pictures, ends, strict=False):
+        target = view[start : start + length]
+        if (address, offset) in held:
+            target[:] = held[address, offset]
+        else:
+            images.read_into(target, address, offset)
+            held[address, offset] = target
+    data = pa.BinaryArray.from_buffers(pa.binary(), len(pictures), [None, pa.py_buffer(ends), buffer])
+    names = pa.array([name for *_, name in pictures], pa.string())
+    return pa.StructArray.from_arrays([data, names], ["bytes", "path"])
