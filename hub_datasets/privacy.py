@@ -39,7 +39,9 @@ SEPARATOR = r"[\s:：#.=]{0,5}"
 NUMBER = r"[A-Za-z]{0,4}[-_]?\d[\dA-Za-z/_-]{2,23}"  # of a record
 NO_NAME = r"(?!X{2,}|(?i:n/?a|none|unknown|anonym\w{0,9}|redacted|removed|withheld|patient|not)\b)"
 NAME = rf"{NO_NAME}[A-Z][A-Za-z'’-]{{1,30}}(?:,? [A-Z][A-Za-z.'’-]{{0,30}}){{0,3}}"
-NO_CHINESE_NAME = r"(?!姓名|性别|年龄|出生|电话|手机|住院|门诊|病历|科室|不详|未知|未填|匿名|保密|隐藏|[\u4e00-\u9fff]{0,3}某)"
+NO_CHINESE_NAME = (
+    r"(?!姓名|性别|年龄|出生|电话|手机|住院|门诊|病历|科室|不详|未知|未填|匿名|保密|隐藏|[\u4e00-\u9fff]{0,3}某)"
+)
 CHINESE_NAME = rf"(?:{NO_CHINESE_NAME}[\u4e00-\u9fff·]{{2,12}}|{NAME})"
 PROVINCE = r"(?:1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[1-3])"  # the first digits of a resident's number
 CHECK_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)  # of its other digits, GB 11643-1999
@@ -85,7 +87,8 @@ PATTERNS = (
     Pattern(
         "birth_date",
         one_of(
-            r"(?i:\b(?:DOB|D\.O\.B|date of birth|birth\s?date|birthday|born(?: on)?)\b|出生日期|出生年月日?|出生于|生日|生于)"
+            r"(?i:\b(?:DOB|D\.O\.B|date of birth|birth\s?date|birthday|born(?: on)?)\b"
+            r"|出生日期|出生年月日?|出生于|生日|生于)"
             rf"{SEPARATOR}(?:{DATE}|{YEAR}{MONTH_DAY}(?!\d)|{YEAR}\s?年\s?{MONTH}\s?月|{YEAR}[-/.]{MONTH}(?![\d/.-])"
             r"|\d{1,2}[-/.]\d{1,2}[-/.]\d{2}(?!\d))",
             rf"{DATE}\s?(?:出生|生(?!化))",
@@ -137,15 +140,15 @@ PATTERNS = (
     Pattern(
         "person_name",
         one_of(
-            rf"(?<![A-Za-z])(?i:patient(?:['’]?s)?\s{{1,3}}name|name of (?:the )?patient)(?:\s{{0,3}}[:=]|\sis)\s{{0,3}}{NAME}",
+            r"(?<![A-Za-z])(?i:patient(?:['’]?s)?\s{1,3}name|name of (?:the )?patient)(?:\s{0,3}[:=]|\sis)\s{0,3}"
+            rf"{NAME}",
             rf"(?<![A-Za-z] )\b(?i:(?:(?:full|first|last|family|given) )?name|surname)\s{{0,3}}[:=]\s{{0,3}}{NAME}",
             rf"\b(?i:physician|radiologist|doctor)\s{{0,3}}[:=]\s{{0,3}}{NAME}",
             r"\b(?i:dictated|signed|reported|transcribed|interpreted|verified|approved) (?i:by)\s{0,3}:?\s{0,3}" + NAME,
             rf"姓名(?:\s{{0,3}}[:：=是为叫]\s{{0,3}}|\s{{1,3}}){CHINESE_NAME}",
-            rf"(?:医师|医生|大夫|报告者|审核者|记录者|联系人|家属)\s{{0,3}}[:：=]\s{{0,3}}{CHINESE_NAME}",
+            rf"(?:医师|医生|报告者|审核者|联系人)\s{{0,3}}[:：=]\s{{0,3}}{CHINESE_NAME}",
         ),
-        words=("name", "physician", "radiologist", "doctor", "ed by")
-        + ("姓名", "医师", "医生", "大夫", "告者", "核者", "录者", "联系人", "家属"),
+        words=("name", "physician", "radiologist", "doctor", "ed by", "姓名", "医师", "医生", "告者", "核者", "联系人"),
     ),
     Pattern(
         "person_name",

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import random
-import subprocess
+import re
 import sys
 import time
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from hub_datasets import privacy
+from hub_datasets.phantoms.canvas import to_image
+from hub_datasets.phantoms.chest import ChestFindings, draw_chest
+from hub_datasets.phantoms.knee import draw_knee
 from hub_datasets.privacy import find_burned_in_text, find_identifiers
-from hub_datasets.schema import Flag
+from hub_datasets.schema import BuildError, Flag
 
 # what is found stands between angle brackets
 IDENTIFIERS = {
@@ -119,6 +123,13 @@ FINDINGS = [
     "姓名：某某某，姓名：匿名，姓名： 性别：男，姓名和年龄不详。医师认为正常。2019年3月，病理生长。",
     "住院12天，门诊3次，检查2019例，地址不详，出生时体重3500克，Apgar评分10-10-10。",
 ]
+# fmt: off
+PIECES = [
+    "a", "1", "1 ", "1-", "+1", "@a.", "a@", "A a ", "Dr ", "Dr. A", "name: ", "Name: Aa ", "https://", "1.", "(",
+    "姓名", "姓名：", "电话", "电话：1", "出生", "2019年", "2019-1", "Jan ", "Jan 1 ", "MRN ", "MRN A", "住院号",
+    "born ", "地址：", "号1", "\n", " ", "1\n", "x@y.z ", "13812345678 ", "12/12/2019 ",
+]
+# fmt: on
 EXPECTED = [(kind, text) for kind, texts in IDENTIFIERS.items() for text in texts]
 
 
@@ -166,9 +177,7 @@ def test_real_questions_and_answers_are_not_flagged(real_data):
 
 @pytest.mark.parametrize(
     "piece",
-    ["a", "1", "1 ", "1-", "+1", "@a.", "a@", "A a ", "Dr ", "Dr. A", "name: ", "Name: Aa ", "https://", "1.", "(", "姓名"]
-    + ["姓名：", "电话", "电话：1", "出生", "2019年", "2019-1", "Jan ", "Jan 1 ", "MRN ", "MRN A", "住院号", "born ", "地址：", "号1"]
-    + ["\n", " ", "1\n", "x@y.z ", "13812345678 ", "12/12/2019 "],
+    PIECES,
 )
 def test_no_text_takes_long(piece):
     """100,000 characters of what the expressions begin with, also between hints that wake every pattern."""
@@ -177,3 +186,69 @@ def test_no_text_takes_long(piece):
         start = time.perf_counter()
         find_identifiers(text)
         assert time.perf_counter() - start < 2
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """What the tests of burned-in text need; loaded once."""
+    pytest.importorskip("rapidocr_onnxruntime", reason="the extra `ocr` is not installed")
+    return privacy.text_engine()
+
+
+def phantoms() -> dict[str, Image.Image]:
+    """One clean picture of each kind."""
+    return {
+        "knee": draw_knee(np.random.default_rng(1), 2, fibula_left=True),
+        "chest": to_image(draw_chest(np.random.default_rng(2), ChestFindings()).picture),
+        "noise": Image.fromarray(np.random.default_rng(3).integers(0, 256, (300, 300, 3), np.uint8)),
+        "black": Image.new("L", (512, 512)),
+        "small": Image.new("1", (8, 8)),
+        "clear": Image.new("RGBA", (300, 100)),
+    }
+
+
+def written(image: Image.Image, *lines: str) -> Image.Image:
+    """The picture with lines of white text from its upper left corner."""
+    image = image.convert("L").resize((448, 448))
+    for number, line in enumerate(lines):
+        font = ImageFont.load_default(22)
+        ImageDraw.Draw(image).text((20, 10 + 30 * number), line, fill=255, font=font, stroke_width=1, stroke_fill=0)
+    return image
+
+
+@pytest.mark.parametrize("name", ["knee", "chest", "noise", "black", "small", "clear"])
+def test_a_clean_picture_has_no_text(name, engine):
+    assert find_burned_in_text(phantoms()[name]) is None
+
+
+@pytest.mark.parametrize("name", ["knee", "chest", "black"])
+def test_text_in_a_picture_is_found_where_it_is(name, engine):
+    flag = find_burned_in_text(written(phantoms()[name], "SMITH, JOHN", "1960-05-12"))
+    assert flag.kind == "burned_in_text"
+    count, left, right, top, bottom = map(int, re.findall(r"\d+", flag.detail))
+    assert count == 2
+    assert 10 <= left <= 30 and 100 <= right <= 200
+    assert 0 <= top <= 20 and 55 <= bottom <= 75
+    assert "SMITH" not in flag.detail and "1960" not in flag.detail
+
+
+def test_marks_of_the_side_are_passed_over(engine):
+    assert find_burned_in_text(written(phantoms()["knee"], "R")) is None
+
+
+def test_real_images_are_flagged_where_they_have_text(real_data, engine):
+    """Of the SLAKE images here, one radiograph says PORTABLE; the knees and the skin lesions say nothing."""
+    images = [*real_data.glob("slake/imgs/*/source.jpg"), *real_data.glob("knee/oai*/*/*/*.png")]
+    images += real_data.glob("pad_ufes/images/*/*.png")
+    flagged = []
+    for path in images:
+        with Image.open(path) as image:
+            flagged += [path.parent.name] if find_burned_in_text(image) else []
+    assert flagged == ["xmlab169"]
+
+
+def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rapidocr_onnxruntime", None)  # an import of it fails
+    monkeypatch.setattr(privacy, "text_engine", functools.cache(privacy.text_engine.__wrapped__))
+    with pytest.raises(BuildError, match=r"pip install 'medpairs\[ocr\]'"):
+        find_burned_in_text(Image.new("L", (64, 64)))
