@@ -85,7 +85,10 @@ class BuildOptions:
         from hub_datasets.staging import digest
 
         sources = [[source.name, folder.address, stage_keys[source.name]] for source, folder in self.folders]
-        return digest([sources, self.settings(), self.keep_splits])
+        kept = self.keep_splits
+        if kept and kept != self.output:  # splits of another build, which may have been built anew since
+            kept = self.memory()
+        return digest([sources, self.settings(), kept])
 
     def memory_header(self) -> str:
         """The first line of the file of splits: what they depend on."""
