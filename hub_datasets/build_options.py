@@ -85,9 +85,10 @@ class BuildOptions:
         from hub_datasets.staging import digest
 
         sources = [[source.name, folder.address, stage_keys[source.name]] for source, folder in self.folders]
-        kept = storage.join(self.keep_splits, MEMORY) if self.keep_splits else ""
-        splits = storage.read(kept).hex() if kept and storage.exists(kept) else ""
-        return digest([sources, self.settings(), self.keep_splits, splits])
+        kept = self.keep_splits
+        if kept and kept != self.output:  # splits of another build, which may have been built anew since
+            kept = self.memory()
+        return digest([sources, self.settings(), kept])
 
     def locks(self) -> dict[str, str]:
         """The folders that only one build at a time may use, and what another one is told."""

@@ -62,7 +62,8 @@ def write_dataset_card(folder: Path, report: dict, infos: dict, samples: Sequenc
     from datasets.info import DatasetInfosDict
 
     for config, info in infos.items():
-        info.download_size = sum(path.stat().st_size for path in (folder / config).glob("*.parquet"))
+        if size := sum(path.stat().st_size for path in (folder / config).glob("*.parquet")):  # else they lie elsewhere
+            info.download_size = size
     shown = choose(samples)
     try:
         pictures = draw(report, shown)
