@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -49,24 +49,39 @@ def generate_answers(
 ) -> list[str]:
     """Greedy answers to the last question of each row. The reference answers are not part of the input."""
     model.eval()
-    answers: list[str] = []
-    for start in progress(range(0, len(rows), batch_size)):
-        batch = [rows[index] for index in range(start, min(start + batch_size, len(rows)))]
+    answers: dict[int, str] = {}
+    for numbers, batch in alike_batches(rows, batch_size, progress):
         prompts = [to_conversation(row)[:-1] for row in batch]
         inputs = encode(processor, prompts, side="left", prompt=True).to(model.device)
         with torch.inference_mode():
             tokens = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         new = tokens[:, inputs["input_ids"].shape[1] :]
-        answers += [text.strip() for text in processor.tokenizer.batch_decode(new, skip_special_tokens=True)]
-    return answers
+        texts = processor.tokenizer.batch_decode(new, skip_special_tokens=True)
+        answers |= {number: text.strip() for number, text in zip(numbers, texts, strict=True)}
+    return [answers[number] for number in range(len(rows))]
+
+
+def alike_batches(rows: Any, batch_size: int, progress: Callable) -> Iterator[tuple[list[int], list[dict]]]:
+    """Yields (numbers, rows) of at most `batch_size` rows with the same number of images each.
+
+    In a batch with a row of two images, one of a single image gets an empty place beside it, and Mllama lets the tokens
+    in front of the image attend to it: the answer would depend on what else is in the batch.
+    """
+    for start in progress(range(0, len(rows), batch_size)):
+        by_count: dict[int, tuple[list[int], list[dict]]] = {}
+        for number in range(start, min(start + batch_size, len(rows))):
+            row = rows[number]
+            numbers, batch = by_count.setdefault(len(row["images"]), ([], []))
+            numbers.append(number)
+            batch.append(row)
+        yield from by_count.values()
 
 
 def answer_loss(model: Any, processor: Any, rows: Any, batch_size: int, progress: Callable = iter) -> float:
     """Mean negative log-likelihood, in nats a token, of the last answers with their end-of-turn token."""
     model.eval()
     total, tokens = 0.0, 0
-    for start in progress(range(0, len(rows), batch_size)):
-        batch = [rows[index] for index in range(start, min(start + batch_size, len(rows)))]
+    for _, batch in alike_batches(rows, batch_size, progress):
         conversations = [to_conversation(row) for row in batch]
         inputs = encode(processor, conversations, side="right", prompt=False).to(model.device)
         labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, IGNORED)

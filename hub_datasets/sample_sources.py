@@ -103,7 +103,6 @@ def _write(root: Path, seed: int, scale: float, say: Callable[[str], object]) ->
     """Write all sources, the list of faults, and what says that all this is synthetic."""
     # Imported here: the brushes need numpy and Pillow, `--help` does not.
     from hub_datasets.sample_layouts import knee_xray, medical_reports, pad_ufes_20, slake
-    from hub_datasets.schema import SYNTHETIC_MARK
 
     writers = {"knee_xray": knee_xray, "pad_ufes_20": pad_ufes_20, "slake": slake, "medical_reports": medical_reports}
     faults, oddities, table = [], [], []

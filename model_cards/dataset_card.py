@@ -37,6 +37,9 @@ KEYS = {
     "near_duplicate": "images that look alike, by their perceptual hash",
     "patient": "the same patient",
     "study": "the same study or report",
+    "image_number": "the same image, by the source's own number",
+    "conversation": "the same conversation",
+    "lesion": "the same lesion",
 }
 VALUES_SHOWN = 40  # of a column, in the card's tables
 TEXT_SHOWN = 200  # characters of a text beside the contact sheet, and of an example

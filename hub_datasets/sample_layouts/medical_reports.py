@@ -90,7 +90,7 @@ def write(folder: Path, seed: int, scale: float) -> Written:
             (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
         else:
             (folder / name).write_bytes(as_csv(rows).encode("gbk" if "gbk" in name else "utf-8-sig"))
-    counts = {language: 0 for language in tellings}
+    counts = dict.fromkeys(tellings, 0)
     for name, rows in tables.items():
         counts[TABLES[name][0]] += len(rows)
     images = len(list((folder / "images").iterdir()))
@@ -107,9 +107,7 @@ def as_csv(rows: list[dict]) -> str:
     return table.getvalue()
 
 
-def _study(
-    telling: Telling, folder: Path, number: int, table: str, rows: list, exports: list, written: Written
-) -> int:
+def _study(telling: Telling, folder: Path, number: int, table: str, rows: list, exports: list, written: Written) -> int:
     """Draw one study, add its row or rows, and return how many films it has."""
     rng = telling.rng
     findings = telling.findings()

@@ -5,6 +5,7 @@ Plain functions: the conftest of each folder that needs them makes fixtures of t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ def write_build(root: Path) -> Path:
     data = root / "data"
     assert main([*sources, "--output_dir", str(data), "--val_fraction", "0.2", "--test_fraction", "0.1"]) == 0
     return data
+
+
+def rows_of(build: Path, split: str) -> int:
+    """How many rows `pairs` has in a split, by the build's own report."""
+    return json.loads((build / "report.json").read_text("utf-8"))["splits"]["pairs"][split]
 
 
 def write_encoder(folder: Path) -> Path:

@@ -28,7 +28,9 @@ def make_row(size, mode, question, answer, seed=0) -> dict:
 
 @pytest.fixture(scope="module")
 def rows() -> list[dict]:
-    return [make_row(*row, seed) for seed, row in enumerate(ROWS)]
+    made = [make_row(*row, seed) for seed, row in enumerate(ROWS)]
+    made[3]["images"].append(picture((90, 200), 11))  # two films of one study
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +54,12 @@ def test_a_conversation_has_its_images_before_the_first_question(rows):
 def by_hand(model, processor, row) -> tuple[float, int]:
     """Sum of -log p over the tokens of the answer and its end of turn, and their number; one token at a time."""
     question, answer = (turn["content"] for turn in row["messages"])
-    prompt = "<|begin_of_text|>" + HEAD.format("user", f"<|image|>{question}<|eot_id|>") + HEAD.format("assistant", "")
+    marks = "<|image|>" * len(row["images"])
+    prompt = "<|begin_of_text|>" + HEAD.format("user", f"{marks}{question}<|eot_id|>") + HEAD.format("assistant", "")
     count = len(processor.tokenizer(prompt, add_special_tokens=False)["input_ids"])
-    image = row["images"][0].convert("RGB")
     text = f"{prompt}{answer.strip()}<|eot_id|>"
-    inputs = processor(images=[[image]], text=[text], add_special_tokens=False, return_tensors="pt")
+    images = [image.convert("RGB") for image in row["images"]]
+    inputs = processor(images=[images], text=[text], add_special_tokens=False, return_tensors="pt")
     tokens = inputs["input_ids"][0].tolist()
     assert tokens.count(processor.tokenizer.bos_token_id) == 1
     with torch.inference_mode():

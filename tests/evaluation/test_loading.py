@@ -16,6 +16,7 @@ from evaluation.loading import (
     model_revision,
     model_type,
 )
+from tests.evaluation.small_run import rows_of
 
 # ---- datasets --------------------------------------------------------------------------------------------------------
 
@@ -61,7 +62,7 @@ def test_a_dataset_that_cannot_be_read(build, tmp_path, dataset, config, split, 
 def test_a_folder_comes_before_a_repository_of_its_name(build, tmp_path, monkeypatch, dataset_on_hub):
     """`org/small-pairs` is on the Hub; where a folder has the name, everything is about the folder."""
     monkeypatch.chdir(tmp_path)
-    assert len(load_splits(dataset_on_hub, "pairs", ["test"])["test"]) == 14
+    assert len(load_splits(dataset_on_hub, "pairs", ["test"])["test"]) == rows_of(build, "test")
     commit = HfApi().dataset_info(dataset_on_hub).sha
     assert dataset_revision(dataset_on_hub) == commit
     shutil.copytree(build, tmp_path / dataset_on_hub, ignore=shutil.ignore_patterns("README.md"))
@@ -94,7 +95,7 @@ def test_a_revision_of_a_dataset(build, repo_name):
     first = api.dataset_info(repo_name).sha
     api.upload_file(repo_id=repo_name, repo_type="dataset", path_or_fileobj=b"x", path_in_repo="note.txt")
     assert dataset_revision(repo_name, "v1") == first != dataset_revision(repo_name)
-    assert len(load_splits(repo_name, "pairs", ["test"], revision="v1")["test"]) == 14
+    assert len(load_splits(repo_name, "pairs", ["test"], revision="v1")["test"]) == rows_of(build, "test")
     with pytest.raises(InputError, match=f"--dataset {repo_name}: Invalid rev id"):
         dataset_revision(repo_name, "v2")
     with pytest.raises(InputError, match="config pairs: "):

@@ -13,6 +13,7 @@ from evaluation.encoder_scoring import embed_pairs, score_embeddings
 from evaluation.medical_bleu.bilingual import bleu_scores
 from evaluation.run_evaluation import main
 from model_cards.results import load_result, load_results
+from tests.evaluation.small_run import rows_of
 
 HEAVY = ("torch", "transformers", "datasets", "evaluate", "huggingface_hub", "jinja2", "numpy", "sacrebleu")
 HELP = f"""
@@ -144,7 +145,7 @@ def test_the_hub(score, trained_encoder, dataset_on_hub, repo_name, build, tmp_p
     api.upload_file(repo_id=repo_name, repo_type="dataset", path_or_fileobj=smaller, path_in_repo=f"pairs/{name}")
     assert score(ENCODER, repo_name, "--split", "test", "--dataset_revision", "v1", "--model_revision", "main")[0] == 0
     result, _ = written(tmp_path / "results")
-    assert (result.dataset_revision, result.samples) == (commit, 14)
+    assert (result.dataset_revision, result.samples) == (commit, rows_of(build, "test"))
     assert result.model_revision == api.model_info(ENCODER).sha
 
 
@@ -175,7 +176,8 @@ def test_a_model_without_numbers(refused, tmp_path, encoder, build):
     weights = load_file(folder / "model.safetensors")
     weights["text_model.head.bias"].fill_(math.nan)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    message = f"--model {folder}: text_embeds row 0 has a value that is not finite (19 such rows)"
+    rows = rows_of(build, "validation")
+    message = f"--model {folder}: text_embeds row 0 has a value that is not finite ({rows} such rows)"
     assert refused(folder, build) == message
 
 

@@ -92,6 +92,19 @@ def test_a_row_in_a_batch_is_the_row_alone(collator):
         assert torch.equal(batch["pixel_values"][index], single["pixel_values"][0])
 
 
+def test_all_images_of_a_row_stand_before_its_question(collator, processor):
+    """One row has two films, the other one has one: its second place is empty."""
+    both = row("And now?", "Both are clear.")
+    both["images"].append(Image.new("RGB", (30, 90), "white"))
+    batch = collator([both, row("organ?", "liver")])
+    assert batch["pixel_values"].shape[:2] == (2, 2)
+    assert (batch["input_ids"] == processor.image_token_id).sum(dim=1).tolist() == [2, 1]
+    assert batch["pixel_values"][1, 1].abs().sum() == 0 != batch["pixel_values"][0, 1].abs().sum()
+    assert batch["cross_attention_mask"][1, :, 1].sum() == 0 != batch["cross_attention_mask"][0, :, 1].sum()
+    text = processor.tokenizer.decode(batch["input_ids"][0])
+    assert "<|image|><|image|>And now?" in text and supervised(batch, 0, processor) == "Both are clear.<|eot_id|>"
+
+
 def test_a_long_answer_is_cut_and_the_image_kept(processor):
     from trainers.decoder_collator import DecoderCollator
 
