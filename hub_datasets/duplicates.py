@@ -38,7 +38,7 @@ COSINES = cosines()
 def pixel_hash(image: Image.Image) -> bytes:
     """16 bytes over the size and the pixels: equal for the same picture in grey, in RGB and with an opaque alpha.
 
-    Transparency counts where there is any; pixels of more than 8 bits count with all their bits. The hash, XXH3, is fast
+    Transparency counts where there is any; pixels of more than 8 bits count with all their bits. XXH3 is a fast hash,
     and no proof against forgers: who could forge a copy of a picture could as well put in the copy.
     """
     if image.mode.startswith(DEEP_MODES):
