@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python evaluation/benchmarks/build_dataset.py --images 2000
 
 The build reads drawn folders of four sources (`build_sources.py`); `build_peers.py` holds what it is compared with: a
-loop that only reads and decodes the same files, and `datasets`' imagefolder. Numbers are medians; on a machine that does
-other work, the seconds of the processors say more than those of the clock. Printed is a table; `--result` is written.
+loop that only reads and decodes the same files, and `datasets`' imagefolder. Numbers are medians; on a machine that
+does other work, the seconds of the processors say more than those of the clock. A table is printed, a JSON written.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
-    sys.path[0] = str(ROOT)
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from evaluation.benchmarks.build_sources import FLAGS, QUESTIONS, SHARES, draw, lay_out_imagefolder
 from model_cards.results import write_json
 
+ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("speed", "rebuild", "memory", "rows")
 MEMORY_IMAGES = (2_000, 20_000)
 SLICES = 640  # images of the measurement of rows: about SLAKE's 14,000 questions
@@ -176,8 +176,8 @@ def measure_memory(work: Path, numbers: tuple[int, int]) -> dict[str, Any]:
         found[number] = asdict(run(build(folder, counts, output, 2)))
     forget(output)
     few, many = (found[number] for number in numbers)
-    ratios = {f"{who}_growth": many[f"{who}_mb"] / few[f"{who}_mb"] for who in ("parent", "worker")}
-    return {"runs": found, **ratios}
+    parent, worker = (many[who] / few[who] if few[who] else 0.0 for who in ("parent_mb", "worker_mb"))
+    return {"runs": found, "parent_growth": parent, "worker_growth": worker}
 
 
 def measure_rows(work: Path, slices: int) -> dict[str, Any]:
@@ -247,7 +247,7 @@ def run(command: list[str]) -> Run:
 
 
 def watch(process: subprocess.Popen, peaks: dict[int, int]) -> None:
-    """Notes the peak memory, in KiB, of a process and of its children while it runs; nothing where there is no /proc."""
+    """Notes the peak memory, in KiB, of a process and of its children while it runs; it needs Linux's /proc."""
     while process.poll() is None:
         for pid in (process.pid, *children(process.pid)):
             try:
@@ -267,9 +267,8 @@ def children(pid: int) -> list[int]:
 
 def print_table(found: dict[str, Any]) -> None:
     """Says what was found."""
-    print(
-        f"load {found['load_before']} before, {found['load_after']} after, on {found['machine']['processors']} processors"
-    )
+    processors = found["machine"]["processors"]
+    print(f"load {found['load_before']} before, {found['load_after']} after, on {processors} processors")
     if speed := found.get("speed"):
         print(f"\n{speed['images']:,} images    {'images/s':>18}  {'processor ms/image':>20}  1 to 2")
         for name, by in speed["images_per_second"].items():
@@ -279,13 +278,9 @@ def print_table(found: dict[str, Any]) -> None:
         for name in ("build_to_decode", "build_to_decode_by_processor", "build_to_imagefolder"):
             print(f"{name:30} {speed[name][1]:.2f} with 1 process, {speed[name][2]:.2f} with 2")
     if rebuild := found.get("rebuild"):
-        print(
-            f"\nfirst build {rebuild['first_seconds']:.1f} s, nothing changed {rebuild['again_seconds']:.2f} s", end=""
-        )
-        print(
-            f" ({rebuild['again_to_first']:.1%}); one source changed {rebuild['one_source_changed_seconds']:.1f} s",
-            end="",
-        )
+        print(f"\nfirst build: {rebuild['first_seconds']:.1f} s")
+        print(f"nothing changed: {rebuild['again_seconds']:.2f} s, {rebuild['again_to_first']:.1%} of it")
+        print(f"one source changed: {rebuild['one_source_changed_seconds']:.1f} s", end="")
         print(f", {rebuild['sources_read_again']} of {rebuild['sources']} sources read")
     if memory := found.get("memory"):
         for number, one in memory["runs"].items():

@@ -26,11 +26,11 @@ QUESTIONS = 22  # on a slice, in both languages together
 GRADES = ("Normal", "Doubtful", "Mild", "Moderate", "Severe")
 DIAGNOSES = ("ACK", "BCC", "MEL", "NEV", "SCC", "SEK")
 REGIONS = ("FACE", "ARM", "BACK", "CHEST", "NOSE", "FOOT")
-LESION_COLUMNS = (  # of `metadata.csv`
+LESION_HEADER = (  # of `metadata.csv`
     "patient_id,lesion_id,smoke,drink,background_father,background_mother,age,pesticide,gender,skin_cancer_history,"
     "cancer_history,has_piped_water,has_sewage_system,fitspatrick,region,diameter_1,diameter_2,diagnostic,itch,grew,"
     "hurt,changed,bleed,elevation,img_id,biopsed"
-).split(",")
+)
 LESION_CELLS = {
     "smoke": "False", "drink": "False", "background_father": "POMERANIA", "background_mother": "BRAZIL",
     "pesticide": "False", "skin_cancer_history": "True", "cancer_history": "True", "has_piped_water": "True",
@@ -155,7 +155,7 @@ def lay_out_lesions(folder: Path, count: int) -> list[Drawn]:
         text = f"Skin lesion, {cells['diagnostic']}, on the {cells['region'].lower()} of a person of {cells['age']}."
         drawn.append(Drawn("lesion", f"lesion/images/imgs_part_{1 + number % 3}/{name}", text))
     table = io.StringIO()
-    writer = csv.DictWriter(table, LESION_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(table, LESION_HEADER.split(","), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write(folder / "metadata.csv", table.getvalue())
