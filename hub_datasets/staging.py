@@ -17,6 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from hub_datasets import storage
 from hub_datasets.catalogue import Catalogue
 from hub_datasets.engines import Engine
@@ -195,7 +197,7 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
                     "file": file,
                     "offset": offset,
                     "length": len(found.data),
-                    "content": hashlib.blake2b(found.data, digest_size=16).hexdigest(),
+                    "content": xxhash.xxh3_128_hexdigest(found.data),
                     "format": found.format,
                     "width": found.width,
                     "height": found.height,

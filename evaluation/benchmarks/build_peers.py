@@ -53,12 +53,15 @@ def decode_some(files: list[Path]) -> int:
 def imagefolder(folder: Path, num_proc: int, output: Path) -> int:
     """Loads a folder with `metadata.csv`, checks every row, writes Parquet; returns the rows."""
     from datasets import load_dataset
+    from datasets.table import embed_table_storage
 
     with tempfile.TemporaryDirectory(dir=output.parent) as cache:
         processes = num_proc if num_proc > 1 else None
         data = load_dataset("imagefolder", data_dir=str(folder), split="train", cache_dir=cache, num_proc=processes)
         checked = data.map(check, num_proc=processes)
-        checked.to_parquet(output)
+        # `to_parquet` writes paths where it finds paths; this is how the documentation puts the images themselves in
+        embedded = checked.with_format("arrow").map(embed_table_storage, batched=True, num_proc=processes)
+        embedded.with_format(None).to_parquet(output)
         return len(checked)
 
 

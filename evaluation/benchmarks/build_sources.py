@@ -26,11 +26,11 @@ QUESTIONS = 22  # on a slice, in both languages together
 GRADES = ("Normal", "Doubtful", "Mild", "Moderate", "Severe")
 DIAGNOSES = ("ACK", "BCC", "MEL", "NEV", "SCC", "SEK")
 REGIONS = ("FACE", "ARM", "BACK", "CHEST", "NOSE", "FOOT")
-LESION_COLUMNS = (
+LESION_HEADER = (  # of `metadata.csv`
     "patient_id,lesion_id,smoke,drink,background_father,background_mother,age,pesticide,gender,skin_cancer_history,"
     "cancer_history,has_piped_water,has_sewage_system,fitspatrick,region,diameter_1,diameter_2,diagnostic,itch,grew,"
     "hurt,changed,bleed,elevation,img_id,biopsed"
-).split(",")
+)
 LESION_CELLS = {
     "smoke": "False", "drink": "False", "background_father": "POMERANIA", "background_mother": "BRAZIL",
     "pesticide": "False", "skin_cancer_history": "True", "cancer_history": "True", "has_piped_water": "True",
@@ -155,7 +155,7 @@ def lay_out_lesions(folder: Path, count: int) -> list[Drawn]:
         text = f"Skin lesion, {cells['diagnostic']}, on the {cells['region'].lower()} of a person of {cells['age']}."
         drawn.append(Drawn("lesion", f"lesion/images/imgs_part_{1 + number % 3}/{name}", text))
     table = io.StringIO()
-    writer = csv.DictWriter(table, LESION_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(table, LESION_HEADER.split(","), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write(folder / "metadata.csv", table.getvalue())
@@ -203,8 +203,12 @@ def write(path: Path, text: str) -> None:
 
 
 def lay_out_imagefolder(root: Path, folder: Path, drawn: list[Drawn]) -> None:
-    """The same files once more, as links, in the layout of `datasets`' imagefolder."""
+    """The same files once more, as links, in the layout of `datasets`' imagefolder.
+
+    In no order of kinds: it gives each process one part of the files, and the parts shall be as hard as each other.
+    """
     folder.mkdir()
+    drawn = [drawn[place] for place in np.random.default_rng(0).permutation(len(drawn))]
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("file_name", "text"))
