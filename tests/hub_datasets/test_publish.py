@@ -3,29 +3,54 @@
 from __future__ import annotations
 
 import json
+import os
+import posixpath
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub import DatasetCard, HfApi
 
-from tests.hub_datasets.layouts import report_row, tree, write_reports
+from hub_datasets.publish import push_dataset
+from hub_datasets.schema import SYNTHETIC_MARK, BuildError
+from tests.conftest import ROOT, SERVER
+from tests.hub_datasets.layouts import csv_text, pad_row, png, report_row, tree, write_files, write_pad, write_reports
 
 LOAD = """
-import sys
+import json, sys
 from datasets import load_dataset
 
-pairs = load_dataset(sys.argv[1], "pairs")
-print({split: len(part) for split, part in pairs.items()}, pairs["train"][0]["image"].size)
-stream = load_dataset(sys.argv[1], "chat", split="train", streaming=True)
-row = next(iter(stream))
-print(row["images"][0].size, row["messages"][0]["role"], sum(1 for _ in stream))
-default = load_dataset(sys.argv[1], split="train")
-print(default.column_names)
+found = {"default": load_dataset(sys.argv[1], split="train").column_names}
+for config in ("pairs", "chat"):
+    plain = load_dataset(sys.argv[1], config)
+    stream = load_dataset(sys.argv[1], config, streaming=True)
+    first = next(iter(stream["train"]))
+    image = first["image"] if config == "pairs" else first["images"][0]
+    found[config] = {
+        "plain": {split: len(part) for split, part in plain.items()},
+        "stream": {split: sum(1 for _ in part) for split, part in stream.items()},
+        "same": all(dict(one, image=0, images=0) == dict(other, image=0, images=0)
+                    for split, part in plain.items() for one, other in zip(part, stream[split])),
+        "size": image.size,
+    }
+print(json.dumps(found))
 """
+HELD_OUT = ("--val_fraction", "0.3", "--test_fraction", "0.3")
+
+
+def drawn(folder: Path, count: int) -> dict[str, Path]:
+    """Reports that are marked as synthetic, so that they may be shared, by flag."""
+    write_reports(folder, [report_row(n) for n in range(count)])
+    return {"--reports_dir": write_files(folder, {SYNTHETIC_MARK: "Drawn.\n"})}
 
 
 @pytest.fixture
-def reports(tmp_path) -> dict:
-    return {"--reports_dir": write_reports(tmp_path / "reports", [report_row(n) for n in range(9)])}
+def reports(tmp_path) -> dict[str, Path]:
+    return drawn(tmp_path / "reports", 40)
 
 
 @pytest.fixture
@@ -43,14 +68,37 @@ def uploads(log: list[tuple[str, str, int]]) -> list[str]:
     return [path for method, path, _ in log if method == "PUT"]
 
 
+def files_of(repo: str) -> set[str]:
+    return set(HfApi().list_repo_files(repo, repo_type="dataset"))
+
+
+def load(run, repo: str) -> dict:
+    """What another process, with empty caches, finds in a repository."""
+    return json.loads(run("python", "-c", LOAD, repo, fresh_home=True).stdout)
+
+
 def test_a_pushed_dataset_loads_in_a_fresh_process(push, built_small, run, repo_name):
-    done = push(built_small.sources, repo_name, "--val_fraction", "0.3")
+    done = push(built_small.sources, repo_name, "--val_fraction", "0.3", "--redistribute")
     assert done.stdout.rstrip().endswith(f"/datasets/{repo_name}")
     report = json.loads((built_small.folder / "report.json").read_text())
-    lines = run("python", "-c", LOAD, repo_name, fresh_home=True).stdout.splitlines()
-    assert lines[0] == f"{report['splits']['pairs']} (12, 10)"
-    assert lines[1] == f"(12, 10) user {report['splits']['chat']['train']}"
-    assert lines[2].startswith("['image', 'image_path', 'text', ")
+    found = load(run, repo_name)
+    assert found["default"][:3] == ["image", "image_path", "text"]
+    for config in ("pairs", "chat"):
+        assert found[config]["plain"] == found[config]["stream"] == report["splits"][config]
+        assert found[config]["same"] and found[config]["size"] == [12, 10]
+
+
+def test_the_card_says_of_the_splits_what_is_loaded(push, reports, run, repo_name):
+    push(reports, repo_name, *HELD_OUT, "--num_shards", "3")
+    card = DatasetCard.load(repo_name, repo_type="dataset")
+    found = load(run, repo_name)
+    infos = {info["config_name"]: info for info in card.data.to_dict()["dataset_info"]}
+    for config in ("pairs", "chat"):
+        said = {split["name"]: split["num_examples"] for split in infos[config]["splits"]}
+        assert said == found[config]["plain"] and set(said) == {"train", "validation", "test"}
+        row = re.search(rf"^\| rows of `{config}` \|(.*)\|\s*$", card.text, re.MULTILINE)
+        assert [int(cell.replace(",", "")) for cell in row[1].split("|")] == list(said.values())
+    assert {name.partition("/")[0] for name in files_of(repo_name) if "00002-of-00003" in name} == {"pairs", "chat"}
 
 
 def test_a_repository_is_private_unless_it_is_asked_to_be_public(push, reports, repo_name):
@@ -62,17 +110,57 @@ def test_a_repository_is_private_unless_it_is_asked_to_be_public(push, reports, 
     assert HfApi().dataset_info(repo_name).private is True  # an existing one stays as it is
 
 
-def test_only_what_may_leave_this_machine(push, reports, hub, repo_name, tmp_path, tmp_path_factory):
-    push(reports, repo_name)
-    files = set(HfApi().list_repo_files(repo_name, repo_type="dataset"))
-    expected = {name for name in tree(tmp_path / "out") if name.endswith((".parquet", "README.md", "report.json"))}
+# --- What may leave this machine
+
+
+def test_data_that_may_not_be_shared_is_refused(push, hub, repo_name, tmp_path):
+    """Before anything is read or asked of the Hub."""
+    own = {"--reports_dir": write_reports(tmp_path / "own", [report_row(n) for n in range(9)])}
+    pad = {"--pad_ufes_dir": write_pad(tmp_path / "pad", [pad_row(n) for n in range(9)])}
+    before = len(hub.log)
+    done = push(own | pad, repo_name, check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == (
+        "error: --push_to_hub: the licence of medical_reports is not known to allow it; "
+        "leave it out, or add --redistribute if you have the right to publish it\n"
+    )
+    assert len(hub.log) == before and {path.name for path in tmp_path.iterdir()} == {"own", "pad"}
+    push(pad, repo_name)
+    push(own | pad, f"{repo_name}-all", "--redistribute")
+    assert "pairs/train-00000-of-00001.parquet" in files_of(repo_name) & files_of(f"{repo_name}-all")
+    with pytest.raises(BuildError, match="the licence of medical_reports is not known"):
+        push_dataset(tmp_path / "out", f"{repo_name}-direct")  # a build that is there already
+    assert not HfApi().repo_exists(f"{repo_name}-direct", repo_type="dataset")
+
+
+def test_only_what_may_leave_this_machine(push, reports, repo_name, tmp_path, tmp_path_factory):
+    write_files(
+        reports["--reports_dir"], {"more.jsonl": json.dumps(report_row(99) | {"image": "images/no.png"}) + "\n"}
+    )
+    secret = report_row(98, text="Call Dr. Eva Sommer at +49 170 1234567 about the left lung.") | {
+        "image": "images/9.png"
+    }
+    write_files(reports["--reports_dir"], {"secret.jsonl": json.dumps(secret) + "\n"})
+    push(reports, repo_name, *HELD_OUT)
+    here = tree(tmp_path / "out")
+    assert all(here[name] for name in ("rejections.jsonl", "review.jsonl", "chat_instructions.jsonl"))
+    expected = {name for name in here if name.endswith((".parquet", ".png"))}
+    expected |= {"README.md", "report.json", "splits.txt", "eval.yaml", "llama_factory/dataset_info.json"}
+    files = files_of(repo_name)
     assert files - {".gitattributes"} == expected
+    assert {"assets/contact_sheet.png", "assets/funnel.png"} <= files
+
     local = tmp_path_factory.mktemp("snapshot")
     HfApi().snapshot_download(repo_name, repo_type="dataset", local_dir=local)
     snapshot = {name: content for name, content in tree(local).items() if not name.startswith(".cache")}
-    assert set(snapshot) == files
+    assert set(snapshot) == files and all(snapshot[name] == here[name] for name in expected)
     places = [str(tmp_path).encode(), str(tmp_path.parent).encode(), b"/tmp/", b"/home/"]
     assert not [name for name, content in snapshot.items() if any(place in content for place in places)]
+    for entry in json.loads(snapshot["llama_factory/dataset_info.json"]).values():
+        assert posixpath.normpath(f"llama_factory/{entry['file_name']}") in files
+
+
+# --- Again
 
 
 def test_a_second_push_that_changes_nothing_sends_nothing(push, reports, hub, repo_name):
@@ -82,20 +170,77 @@ def test_a_second_push_that_changes_nothing_sends_nothing(push, reports, hub, re
     assert uploads(hub.log)
     push(reports, repo_name)
     assert len(hub.log) > before and uploads(hub.log[before:]) == []
+    assert not [path for _, path, _ in hub.log[before:] if "/commit/" in path]
     assert HfApi().list_repo_commits(repo_name, repo_type="dataset")[0].commit_id == first[0].commit_id
 
 
-def test_a_smaller_build_takes_the_place_of_a_larger_one(push, reports, run, repo_name, tmp_path):
-    push(reports, repo_name, "--val_fraction", "0.5")
+def test_a_smaller_build_takes_the_place_of_a_larger_one(push, reports, run, repo_name):
+    """In one commit: shards, the benchmark of a test split, and pictures that are no more."""
+    push(reports, repo_name, *HELD_OUT, "--num_shards", "4")
     commits = len(HfApi().list_repo_commits(repo_name, repo_type="dataset"))
-    assert "pairs/validation-00000-of-00001.parquet" in HfApi().list_repo_files(repo_name, repo_type="dataset")
-    push(reports, repo_name, "--val_fraction", "0")
-    files = HfApi().list_repo_files(repo_name, repo_type="dataset")
+    assert {"pairs/validation-00003-of-00004.parquet", "eval.yaml"} <= files_of(repo_name)
+    (reports["--reports_dir"] / SYNTHETIC_MARK).unlink()  # no picture of it is shown now
+    push(reports, repo_name, "--val_fraction", "0", "--redistribute")
+    files = files_of(repo_name)
     assert {name for name in files if name.endswith(".parquet")} == {
         "pairs/train-00000-of-00001.parquet", "chat/train-00000-of-00001.parquet",
     }  # fmt: skip
+    assert not {"eval.yaml", "assets/contact_sheet.png"} & files and "assets/funnel.png" in files
     assert len(HfApi().list_repo_commits(repo_name, repo_type="dataset")) == commits + 1
-    assert "{'train': 9}" in run("python", "-c", LOAD, repo_name, fresh_home=True).stdout
+    assert load(run, repo_name)["pairs"]["plain"] == {"train": 40}
+
+
+def test_what_others_put_into_the_repository_stays(push, reports, repo_name):
+    push(reports, repo_name)
+    notes = {"path_or_fileobj": b"Ours.\n", "path_in_repo": "NOTES.md", "repo_type": "dataset"}
+    HfApi().upload_file(repo_id=repo_name, **notes)
+    push(reports, repo_name, "--val_fraction", "0.4")
+    assert "NOTES.md" in files_of(repo_name)
+
+
+def test_a_source_that_grew_is_pushed_again(push, repo_name, run, tmp_path):
+    rows = [pad_row(n) for n in range(30)]
+    pad = {"--pad_ufes_dir": write_pad(tmp_path / "pad", rows)}
+    push(pad, repo_name)
+    rows.append(pad_row(30))
+    write_files(tmp_path / "pad", {"metadata.csv": csv_text(rows), "images/imgs_part_1/PAT_30_30_1.png": png(77)})
+    push(pad, repo_name)
+    assert sum(load(run, repo_name)["pairs"]["plain"].values()) == 31
+
+
+@pytest.mark.parametrize("moment", ["/repos/create", "/preupload/", "/objects/batch", "/lfs/", "/commit/"])
+def test_a_push_that_is_killed_can_be_run_again(push, reports, run, hub, repo_name, tmp_path, moment):
+    """By SIGKILL, as the Hub has answered such a request and is slow with what follows."""
+    flags = (*HELD_OUT, "--num_shards", "8")
+    words = ["--reports_dir", reports["--reports_dir"], "--output_dir", tmp_path / "out", *flags]
+    command = [sys.executable, "hub_datasets/build.py", *map(str, words), "--push_to_hub", repo_name]
+    before = len(hub.log)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, **quiet)
+    while process.poll() is None and not any(moment in path for _, path, _ in hub.log[before:]):
+        time.sleep(0.0005)
+    with SERVER.app.store.lock:  # nothing is answered from now on
+        time.sleep(0.05)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    sent = uploads(hub.log[before:])
+    parquet = [name for name in tree(tmp_path / "out") if name.endswith(".parquet")]
+    assert len(parquet) == 48 and (len(sent) < len(parquet) or moment == "/commit/")
+    if HfApi().repo_exists(repo_name, repo_type="dataset"):  # all of it or nothing
+        there = {name for name in files_of(repo_name) if name.endswith(".parquet")}
+        assert there == set(parquet) if moment == "/commit/" else there in (set(), set(parquet))
+
+    again = len(hub.log)
+    push(reports, repo_name, *flags)
+    assert not set(sent) & set(uploads(hub.log[again:]))  # what had arrived is not sent twice
+    assert {name for name in files_of(repo_name) if name.endswith(".parquet")} == set(parquet)
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert load(run, repo_name)["chat"]["plain"] == report["splits"]["chat"]
+    titles = [commit.title for commit in HfApi().list_repo_commits(repo_name, repo_type="dataset")]
+    assert titles.count("Build of the dataset") == 1
+
+
+# --- What the Hub refuses
 
 
 @pytest.mark.parametrize(
@@ -118,4 +263,9 @@ def test_a_push_that_fails_leaves_the_build(push, reports, repo_name, tmp_path, 
     assert len(errors) == 1, done.stderr
     assert errors[0].startswith(f"error: --push_to_hub {repo or repo_name}: ")
     assert errors[0].endswith(f"; the build itself is in {tmp_path / 'out'}")
-    assert json.loads((tmp_path / "out/report.json").read_text())["splits"]["chat"] == {"train": 9}
+    assert sum(json.loads((tmp_path / "out/report.json").read_text())["splits"]["chat"].values()) == 40
+
+
+def test_a_build_behind_an_address_is_not_pushed(tmp_path):
+    with pytest.raises(BuildError, match="memory://bucket/out is not on this machine; push from a folder that is"):
+        push_dataset("memory://bucket/out", "org/any")
