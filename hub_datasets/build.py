@@ -17,6 +17,8 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import json
+import sqlite3
+from contextlib import ExitStack
 from typing import Any
 
 from hub_datasets import storage
@@ -59,7 +61,10 @@ def build(options: BuildOptions) -> dict[str, Any]:
     from hub_datasets.output import is_current, is_empty, written_folder
     from hub_datasets.staging import remove_stale, stage, stage_keys
 
-    with storage.only_one(options.cache), storage.scratch_folder(options.cache) as scratch:
+    with ExitStack() as held:
+        for folder, message in options.locks().items():
+            held.enter_context(storage.only_one(folder, message))
+        scratch = held.enter_context(storage.scratch_folder(options.cache))
         keys = stage_keys(options.folders, options.images, options.texts)
         key = options.key(keys)
         if is_current(options.output, key):
@@ -71,21 +76,18 @@ def build(options: BuildOptions) -> dict[str, Any]:
         engine = WhenNeeded(options.engine, options.num_proc)
         try:
             stages = [
-                stage(
-                    source,
-                    folder,
-                    keys[source.name],
-                    options.images,
-                    options.texts,
-                    engine,
-                    options.cache,
-                    scratch,
-                )
+                stage(source, folder, keys[source.name], options.images, options.texts, engine, options.cache, scratch)
                 for source, folder in options.folders
             ]
             with written_folder(options.output, key, scratch) as output:
                 report = write_dataset(stages, options, engine, output, scratch)
             remove_stale(options.cache, stages)
+        except sqlite3.OperationalError as error:
+            raise BuildError(f"{options.cache}: cannot be read or written: {error}; is the disk full?") from None
+        except OSError as error:
+            if error.filename:
+                raise
+            raise BuildError(f"{options.output} or {options.cache} cannot be written: {error}") from None
         finally:
             engine.close()
     return report

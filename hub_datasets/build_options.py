@@ -85,7 +85,19 @@ class BuildOptions:
         from hub_datasets.staging import digest
 
         sources = [[source.name, folder.address, stage_keys[source.name]] for source, folder in self.folders]
-        return digest([sources, self.settings(), self.keep_splits])
+        kept = self.keep_splits
+        if kept and kept != self.output:  # splits of another build, which may have been built anew since
+            kept = self.memory()
+        return digest([sources, self.settings(), kept])
+
+    def locks(self) -> dict[str, str]:
+        """The folders that only one build at a time may use, and what another one is told."""
+        wait = "wait for it, or name another"
+        beside = cache_of(self.output)
+        locks = {beside: f"another build is writing {self.output}; {wait} --output_dir"}
+        if place_of(self.cache) != beside:
+            locks[self.cache] = f"another build keeps what it reads in {self.cache}; {wait} --cache_dir"
+        return locks
 
     def memory_header(self) -> str:
         """The first line of the file of splits: what they depend on."""
@@ -237,6 +249,8 @@ def source_folders(arguments: argparse.Namespace) -> Iterator[tuple[Source, Fold
         if not storage.is_remote(address):
             if not path.exists():
                 raise BuildError(f"{source.flag} {address}: no such folder")
+            if not (path.is_dir() or path.suffix.lower() == ".zip"):
+                raise BuildError(f"{source.flag} {address}: neither a folder nor a zip file")
             if path.is_dir() and not any(path.iterdir()):
                 raise BuildError(f"{source.flag} {address}: the folder is empty")
         yield source, Folder(address)
@@ -263,6 +277,11 @@ def cache_of(output: str) -> str:
         return f"{parent}/.{name}.cache"
     path = storage.local_path(output).resolve()
     return str(path.with_name(f".{path.name}.cache"))
+
+
+def place_of(address: str) -> str:
+    """The address, or the one way to write a path of this machine."""
+    return address.rstrip("/") if storage.is_remote(address) else str(storage.local_path(address).resolve())
 
 
 def processors() -> int:

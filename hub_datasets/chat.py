@@ -102,21 +102,18 @@ def count_word(count: int, language: str) -> str:
     return words[count - 2] if count < len(words) + 2 else str(count)
 
 
-def for_llama_factory(messages: list[dict[str, str]], images: list[str]) -> dict:
-    """A conversation as a JSON line of LLaMA-Factory's sharegpt format.
+def mark_images(messages: list[dict[str, str]], images: int) -> list[dict[str, str]]:
+    """The messages with `<image>` for each image at the head of the first question.
 
     LLaMA-Factory (0.9.5, `data/mm_plugin.py`, `_validate_messages`) wants one `<image>` for each image in the texts,
-    where TRL puts the images by itself and would read `<image>` out as a word: one row cannot serve both. The marks
-    come first in the first question. The same words in a text, where a source has them, are set apart by a space:
-    they would count as images that are not there, and end the whole training.
-
-    Args:
-        images: paths, absolute or relative to LLaMA-Factory's `media_dir`, which is its `dataset_dir` by default.
+    where TRL puts the images by itself and would read `<image>` out as a word: the same messages cannot serve both.
+    The same words in a text, where a source has them, are set apart by a space: they would count as images that are
+    not there, and end the whole training.
     """
     turns = [{"role": turn["role"], "content": set_apart(turn["content"])} for turn in messages]
     first = next(turn for turn in turns if turn["role"] == "user")
-    first["content"] = LLAMA_FACTORY_IMAGE * len(images) + first["content"]
-    return {"messages": turns, "images": images}
+    first["content"] = LLAMA_FACTORY_IMAGE * images + first["content"]
+    return turns
 
 
 def set_apart(text: str) -> str:
@@ -126,19 +123,18 @@ def set_apart(text: str) -> str:
     return text
 
 
-def llama_factory_info(files: dict[str, str], messages: str = "marked_messages") -> dict:
-    """The content of `dataset_info.json`, with which LLaMA-Factory finds the lines of `for_llama_factory`.
+def llama_factory_info(files: dict[str, str]) -> dict:
+    """The content of `dataset_info.json`, with which LLaMA-Factory reads the rows of `chat`.
 
     Its format is sharegpt under other names for roles and columns; the one that it calls openai would add "detailed
     thinking off" to every system prompt.
 
     Args:
         files: path of each file relative to `dataset_info.json`, by the name that `--dataset` will ask for.
-        messages: the column with the marked messages.
     """
     entry = {
         "formatting": "sharegpt",
-        "columns": {"messages": messages, "images": "images"},
+        "columns": {"messages": "marked_messages", "images": "images"},
         "tags": {
             "role_tag": "role",
             "content_tag": "content",

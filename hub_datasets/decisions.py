@@ -7,7 +7,7 @@ a near-duplicate of it becomes one group, and each group gets its split.
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -23,6 +23,7 @@ from hub_datasets.splits import (
     by_stratum,
     count_splits,
     fill_gaps,
+    gaps_left,
     key_digest,
     memory_line,
     name_order,
@@ -33,6 +34,7 @@ from hub_datasets.staging import Stage
 
 ONE_IMAGE = "accepted.image || ' ' || accepted.language"
 ONE_CONVERSATION = "coalesce(accepted.conversation, accepted.id)"
+ITEM, OFFICIAL_SPLIT = (RawRecord.__slots__.index(name) for name in ("item", "official_split"))  # places in the JSON
 SOURCE_SHIFT = 40  # a record's number is its source's number, shifted, and its place there: sorted as they were read
 TABLES = f"""
 CREATE TABLE accepted (id INTEGER PRIMARY KEY, source INTEGER, language, image, conversation, record,
@@ -84,15 +86,19 @@ class Decisions:
             settle = stage.source.settle or drop_repeats
             for _, members in groupby(catalogue.records_by_picture(), key=lambda member: member[0]):
                 group = list(members)
-                places: dict[str, list[tuple[int, dict]]] = {}
+                places: dict[str, list[tuple[int, RawRecord, dict]]] = {}
                 for _, seq, record, image in group:
-                    places.setdefault(record.item, []).append((seq, image))
+                    places.setdefault(record.item, []).append((seq, record, image))
+                kept, left_out = [], []
                 for settled in settle([record for _, _, record, _ in group], dict(settings)):
-                    seq, image = places[settled.item].pop(0)
+                    seq, record, image = places[settled.item].pop(0)
                     if isinstance(settled, Rejection):
                         self._reject(number, seq, settled)
+                        left_out += group_keys(record, image)
                     else:
-                        self._accept(number, seq, settled, image)
+                        kept.append(self._accept(number, seq, settled, image))
+                if kept:  # the patient of a copy that is left out is in the picture, too
+                    self._tie(kept[0], left_out)
                 if lost := [item for item, left in places.items() if left]:
                     raise AssertionError(f"{stage.source.name}: settle gave no answer for {lost[:3]}")
             catalogue.close()
@@ -105,13 +111,18 @@ class Decisions:
             "CREATE INDEX by_key ON record_keys (key); CREATE INDEX by_picture ON accepted (pixels);"
         )
 
-    def _accept(self, source: int, seq: int, record: RawRecord, image: dict[str, Any]) -> None:
+    def _accept(self, source: int, seq: int, record: RawRecord, image: dict[str, Any]) -> int:
         number = (source << SOURCE_SHIFT) + seq
-        keys = [self._key(key) for key in group_keys(record, image)]
+        keys = group_keys(record, image)
         place = (number, source, record.language, record.image, conversation_of(record, self.turns))
         columns = [image[column] for column in IMAGE_COLUMNS]
-        self.database.execute(ACCEPTED, (*place, encoded(record), *columns, keys[0], None))
-        self.database.executemany("INSERT INTO record_keys VALUES (?, ?)", [(number, key) for key in keys])
+        self.database.execute(ACCEPTED, (*place, encoded(record), *columns, self._key(keys[0]), None))
+        self._tie(number, keys)
+        return number
+
+    def _tie(self, number: int, keys: list[str]) -> None:
+        values = [(number, self._key(key)) for key in keys]
+        self.database.executemany("INSERT INTO record_keys VALUES (?, ?)", values)
 
     def _reject(self, source: int, seq: int, rejection: Rejection) -> None:
         values = ((source << SOURCE_SHIFT) + seq, source, rejection.item, str(rejection.code))
@@ -181,22 +192,38 @@ class Decisions:
                 fixed.add(name)
             if len(set(old)) > 1:
                 moved.append(name)
-        if split_by == "official":
-            self.database.create_function("official", 1, lambda record: decoded(record).official_split)
-            self.database.execute("UPDATE accepted SET split = nullif(official(record), '')")
         query = """SELECT DISTINCT source, language, name FROM accepted JOIN keys ON keys.id = first_key
-            JOIN groups ON groups.root = keys.root WHERE accepted.split IS NULL"""
-        members = ((self.stages[source].source.name, *rest) for source, *rest in self.database.execute(query))
-        gaps = fill_gaps(by_stratum(members), splits, fixed, fractions)
+            JOIN groups ON groups.root = keys.root"""
+        strata = by_stratum((self.stages[source].source.name, *rest) for source, *rest in self.database.execute(query))
+        gaps = fill_gaps(strata, splits, fixed, fractions)
         self.database.execute("CREATE INDEX by_name ON groups (name)")
         self.database.executemany(
             "UPDATE groups SET split = ? WHERE name = ?", ((split, name) for name, split in splits.items())
         )
         self.database.execute(
             """UPDATE accepted SET split = (SELECT groups.split FROM keys JOIN groups ON groups.root = keys.root
-            WHERE keys.id = first_key) WHERE split IS NULL"""
+            WHERE keys.id = first_key)"""
         )
+        if split_by == "official":
+            query = "UPDATE accepted SET split = coalesce(nullif(record ->> ?, ''), split)"
+            self.database.execute(query, (OFFICIAL_SPLIT,))
+            gaps = self._official_gaps(strata, fractions)
         return {"coverage": gaps, "moved": moved}
+
+    def _official_gaps(self, strata: Mapping[tuple[str, str], set[str]], fractions: Fractions) -> list[dict]:
+        """What is missing where rows have the splits of their sources."""
+        counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+        own = set()
+        query = """SELECT source, language, split, count(*), sum(record ->> ? != '') FROM accepted
+            GROUP BY source, language, split"""
+        for source, language, split, rows, official in self.database.execute(query, (OFFICIAL_SPLIT,)):
+            stratum = (self.stages[source].source.name, language)
+            counts[stratum][split] += rows
+            if official:
+                own.add(stratum)
+        gaps = gaps_left(strata, counts, fractions)
+        why = {"why": "its own splits have none"}
+        return [gap | why if (gap["source"], gap["language"]) in own else gap for gap in gaps]
 
     # --- read when rows are made
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
-from hub_datasets.decisions import Decisions
-from hub_datasets.schema import SPLITS, BuildError, RawRecord
+from hub_datasets.decisions import ITEM, OFFICIAL_SPLIT, Decisions
+from hub_datasets.schema import SPLITS, BuildError
 from hub_datasets.splits import key_kind
 
-ITEM, OFFICIAL_SPLIT = (RawRecord.__slots__.index(name) for name in ("item", "official_split"))  # places in the JSON
 NAMED = 10  # leaks that the report names, for each kind
 
 # key, its records' splits
@@ -33,9 +32,7 @@ def find_leaks(decisions: Decisions) -> dict[str, Any]:
     leaks: Counter[str] = Counter()
     examples: dict[str, list[str]] = defaultdict(list)
     decisions.database.execute("CREATE INDEX IF NOT EXISTS by_first_key ON accepted (first_key)")
-    shared = (
-        (key_kind(key), (number,), key, splits) for number, key, splits in decisions.database.execute(SHARED_KEYS)
-    )
+    shared = ((kind_of(key), (number,), key, splits) for number, key, splits in decisions.database.execute(SHARED_KEYS))
     near = (("near_duplicate", pair, "two pictures", splits) for *pair, splits in decisions.database.execute(NEAR))
     for found in (shared, near):
         for kind, numbers, name, splits in found:
@@ -49,6 +46,12 @@ def find_leaks(decisions: Decisions) -> dict[str, Any]:
         "leaks": {kind: leaks[kind] for kind in checked},
         "examples": [example for kind in checked for example in examples[kind]],
     }
+
+
+def kind_of(key: str) -> str:
+    """What a key stands for: `image` for a picture, `image_number` for what a source itself calls an image."""
+    kind = key_kind(key)
+    return "image_number" if kind == "image" and not key.startswith("image:") else kind
 
 
 def where(decisions: Decisions, keys: tuple[int, ...] | list[int]) -> str:

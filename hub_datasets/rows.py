@@ -126,8 +126,8 @@ def chat_rows(
         kind = members[0].stage.source.kind
         conversation = chat.make_conversation(records, kind, system_prompt)
         images = members if records[0].text is not None else members[:1]
-        marked = chat.for_llama_factory(conversation["messages"], [image.record.image for image in images])["messages"]
-        columns = base_columns(members[0], metadata) | conversation | {"marked_messages": marked}
+        marked = {"marked_messages": chat.mark_images(conversation["messages"], len(images))}
+        columns = base_columns(members[0], metadata) | conversation | marked
         yield members[0].split, columns, images
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections import defaultdict
+from array import array
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +25,9 @@ SHARD_BYTES = 256_000_000
 # Where pages are cut: as `datasets` does it, where the content says, so that the Hub stores what did not change once.
 CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
 
+# An image while `chat` is written: a place in a list of bytes, and its name.
+POINTING = pa.struct({"bytes": pa.dictionary(pa.int32(), pa.binary()), "path": pa.string()})
+Picture = tuple[str, int, int, str]  # file, offset, length, name
 Shard = dict[str, Any]  # config, schema, rows (file), start and end (bytes in it), groups (rows of each), target
 
 
@@ -78,25 +82,27 @@ def write_shard(shard: Shard) -> dict[str, int]:
     Images are stored as they are. In `chat` an image is often in many rows: each row group keeps it once, and points
     to it (a dictionary). Chunks are cut where the content says, so that the Hub stores what did not change once.
     """
-    config = shard["config"]
-    schema = schema_of(shard)
+    config, schema = shard["config"], schema_of(shard)
     leaves = leaf_names(schema)
     with storage.open_file(shard["target"], "wb") as file:
         writer = pq.ParquetWriter(
             file,
-            schema,
+            schema if config == "pairs" else schema.set(*once(schema)),
             compression={leaf: "none" if leaf == BYTES_LEAF[config] else "snappy" for leaf in leaves},
             use_dictionary=[leaf for leaf in leaves if leaf != BYTES_LEAF["pairs"]],
             dictionary_pagesize_limit=4 * ROW_GROUP_BYTES,  # so that all images of a row group fit
             write_statistics=[leaf for leaf in leaves if leaf != BYTES_LEAF[config]],
             use_content_defined_chunking=CHUNKING,
             write_page_index=True,
+            store_schema=False,
         )
         memory = 0
         with writer:
-            for table in shard_tables(shard):
+            for table, repeated in read_tables(shard, config == "chat"):
                 writer.write_table(table, row_group_size=len(table))
-                memory += table.nbytes
+                memory += table.nbytes + repeated
+            # what a reader gets to see: that images were pointed to while they were written is no matter of its
+            writer.add_key_value_metadata({b"ARROW:schema": base64.b64encode(schema.serialize()), **schema.metadata})
             writer.add_key_value_metadata({"content_defined_chunking": json.dumps(CHUNKING)})
         return {"rows": sum(shard["groups"]), "bytes": file.tell(), "memory": memory}
 
@@ -114,14 +120,30 @@ def leaf_names(schema: pa.Schema) -> list[str]:
     return [columns.column(number).path for number in range(len(columns))]
 
 
+def once(schema: pa.Schema) -> tuple[int, pa.Field]:
+    """The column of `chat` with its images, and its place, with a type that holds the bytes of each image once."""
+    place = schema.get_field_index(IMAGE_COLUMN["chat"])
+    return place, schema.field(place).with_type(pa.list_(POINTING))
+
+
 def shard_tables(shard: Shard) -> Iterator[pa.Table]:
     """The rows of a shard as tables, one for each row group; the bytes of the images are read here."""
+    for table, _ in read_tables(shard):
+        yield table
+
+
+def read_tables(shard: Shard, pointing: bool = False) -> Iterator[tuple[pa.Table, int]]:
+    """Yields each row group as a table, and the bytes that it would have more if it held each row's images.
+
+    Args:
+        pointing: whether the table holds the bytes of an image once and points to them.
+    """
     schema = schema_of(shard)
     with storage.open_file(shard["rows"], "rb") as file, Images() as images:
         file.seek(shard["start"])
         for count in shard["groups"]:
             rows = [json.loads(file.readline()) for _ in range(count)]
-            yield make_table(shard["config"], schema, rows, images)
+            yield make_table(shard["config"], schema, rows, images, pointing)
 
 
 class Images:
@@ -137,28 +159,56 @@ class Images:
         for file in self._files.values():
             file.close()
 
-    def read(self, address: str, offset: int, length: int) -> bytes:
-        """A part of a file."""
+    def read_into(self, target: memoryview, address: str, offset: int) -> None:
+        """Fills `target` from a file. Raises OSError where the file is too short."""
         if address not in self._files:
             if len(self._files) >= 16:  # rows follow the files, by and large
                 self._files.pop(next(iter(self._files))).close()
             self._files[address] = storage.open_file(address, "rb")
         file = self._files[address]
         file.seek(offset)
-        return file.read(length)
+        if file.readinto(target) != len(target):
+            raise OSError(f"{address} was cut off while it was read")
 
 
-def make_table(config: str, schema: pa.Schema, rows: list[dict[str, Any]], images: Images) -> pa.Table:
-    """Rows with their images as a table."""
-    columns: dict[str, list] = defaultdict(list)
-    held: dict[tuple[str, int], bytes] = {}  # the rows about one image follow each other
-    for row in rows:
-        pictures = []
-        for address, offset, length, name in row["images"]:
-            if (address, offset) not in held:
-                held[address, offset] = images.read(address, offset, length)
-            pictures.append({"bytes": held[address, offset], "path": name})
-        columns[IMAGE_COLUMN[config]].append(pictures[0] if config == "pairs" else pictures)
-        for name, value in row["columns"].items():
-            columns[name].append(value)
-    return pa.Table.from_pydict(columns, schema=schema)
+def make_table(
+    config: str, schema: pa.Schema, rows: list[dict[str, Any]], images: Images, pointing: bool
+) -> tuple[pa.Table, int]:
+    """Rows with their images as `read_tables` yields them."""
+    pictures, repeated = picture_array([picture for row in rows for picture in row["images"]], images, pointing)
+    if config == "chat":
+        ends = accumulate((len(row["images"]) for row in rows), initial=0)
+        pictures = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pictures)
+    if pointing:
+        schema = schema.set(*once(schema))
+    columns = [
+        pictures.cast(field.type)  # the names of its parts
+        if field.name == IMAGE_COLUMN[config]
+        else pa.array((row["columns"][field.name] for row in rows), field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema), repeated
+
+
+def picture_array(pictures: list[Picture], images: Images, pointing: bool) -> tuple[pa.StructArray, int]:
+    """The bytes and names of images, each read once, to where Arrow wants it; and the bytes that pointing saves."""
+    places: dict[tuple[str, int], int] = {}
+    indices, lengths = array("i"), array("i")
+    for address, offset, length, _ in pictures:
+        indices.append(places.setdefault((address, offset), len(places)))
+        if len(lengths) < len(places):
+            lengths.append(length)
+    ends = array("i", accumulate(lengths, initial=0))
+    buffer = pa.allocate_buffer(ends[-1])
+    view = memoryview(buffer)
+    for (address, offset), start, end in zip(places, ends, ends[1:], strict=False):
+        images.read_into(view[start:end], address, offset)
+    held = pa.BinaryArray.from_buffers(pa.binary(), len(places), [None, pa.py_buffer(ends), buffer])
+    indices = pa.array(indices, pa.int32())
+    if pointing:
+        data = pa.DictionaryArray.from_arrays(indices, held)
+    else:
+        data = held if len(held) == len(indices) else held.take(indices)
+    repeated = sum(length for _, _, length, _ in pictures) - ends[-1] if pointing else 0
+    names = pa.array([name for *_, name in pictures], pa.string())
+    return pa.StructArray.from_arrays([data, names], ["bytes", "path"]), repeated

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 from hub_datasets.schema import SPLITS
@@ -101,32 +101,57 @@ def fill_gaps(
     """Moves single groups so that every source and language is in every split, where it has groups enough.
 
     A stratum has enough for a split when its groups times the split's share are at least 1. The group that moves is
-    the one next in line by its hash in the split of the stratum that has most.
+    the one next in line by its hash in the split that has most of them; none moves that would leave a gap behind, of
+    this stratum or another. Whatever the shares, some group is in `train`.
 
     Args:
         strata: the names of its groups for each (source, language).
         splits: the split of each group; changed here.
-        fixed: groups that stay where they are.
+        fixed: groups that stay where they are; those that moved are added.
 
     Returns:
         the gaps that are left: `source`, `language`, `groups`, the splits `missing`, and `why`.
     """
+    counts = {stratum: Counter(splits[group] for group in groups) for stratum, groups in strata.items()}
+
+    def leaves_a_gap(group: str) -> bool:
+        """Is it the only group of a stratum in its split?"""
+        return any(counts[one][splits[group]] == 1 for one, members in strata.items() if group in members)
+
+    def move(groups: Collection[str], split: str) -> None:
+        """Moves one of the groups, from where most of them are."""
+        count = Counter(splits[group] for group in groups)
+        fullest = max(SPLITS, key=lambda name: (count[name], name == "train"))
+        line = (group for group in groups if splits[group] == fullest)
+        moved = min(line, key=lambda group: (position_of(f"{split} {group}"), group))
+        for one, members in strata.items():
+            if moved in members:
+                counts[one][splits[moved]] -= 1
+                counts[one][split] += 1
+        splits[moved] = split
+        fixed.add(moved)
+
+    if "train" not in splits.values() and (movable := [group for group in splits if group not in fixed]):
+        move([group for group in movable if not leaves_a_gap(group)] or movable, "train")
+    for stratum, groups in sorted(strata.items()):
+        for split in SPLITS:
+            if not counts[stratum][split] and len(groups) * fractions.of(split) >= 1:
+                movable = [group for group in groups if group not in fixed and not leaves_a_gap(group)]
+                if movable:
+                    move(movable, split)
+
+    return gaps_left(strata, counts, fractions)
+
+
+def gaps_left(
+    strata: Mapping[tuple[str, str], set[str]],
+    counts: Mapping[tuple[str, str], Mapping[str, int]],
+    fractions: Fractions,
+) -> list[dict]:
+    """The gaps as `fill_gaps` reports them: a stratum's splits that have a share and for which it counts nothing."""
     gaps = []
     for (source, language), groups in sorted(strata.items()):
-        missing = []
-        for split in SPLITS:
-            share = fractions.of(split)
-            count = Counter(splits[group] for group in groups)
-            if share == 0 or count[split]:
-                continue
-            fullest = max(SPLITS, key=lambda name: (count[name], name == "train"))
-            movable = [group for group in groups if splits[group] == fullest and group not in fixed]
-            if len(groups) * share >= 1 and count[fullest] > 1 and movable:
-                moved = min(movable, key=lambda group: (position_of(f"{split} {group}"), group))
-                splits[moved] = split
-                fixed.add(moved)
-            else:
-                missing.append(split)
+        missing = [split for split in SPLITS if fractions.of(split) > 0 and not counts[source, language].get(split)]
         if missing:
             why = "it has too few groups" if len(groups) < 1 / min(map(fractions.of, missing)) else "all are taken"
             gaps.append({"source": source, "language": language, "groups": len(groups), "missing": missing, "why": why})

@@ -17,6 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from hub_datasets import storage
 from hub_datasets.catalogue import Catalogue
 from hub_datasets.engines import Engine
@@ -77,23 +79,39 @@ def stage(
     synthetic = folder.has(SYNTHETIC_MARK)
     remote = storage.is_remote(root)
     catalogue = scratch / f"{source.name}.sqlite" if remote else storage.local_path(address) / CATALOGUE
-    if storage.exists(storage.join(address, MANIFEST)):
+    if is_whole(address):
         if remote:
             with storage.open_file(storage.join(address, CATALOGUE), "rb") as there, catalogue.open("wb") as here:
                 shutil.copyfileobj(there, here)
         return Stage(source, folder, address, key, catalogue, reused=True, synthetic=synthetic)
 
     storage.remove(address)  # what a killed build left
-    read_records(source, folder, texts, catalogue)
-    examine_images(source, folder, key, images, engine, catalogue, address)
-    if stage_keys([(source, folder)], images, texts)[source.name] != key:
-        raise BuildError(f"{source.flag} {folder.address}: files changed while they were read; run again")
-    if remote:
-        with catalogue.open("rb") as here, storage.open_file(storage.join(address, CATALOGUE), "wb") as there:
-            shutil.copyfileobj(here, there)
-    with storage.open_file(storage.join(address, MANIFEST), "wb") as file:  # last: now the stage is whole
-        file.write(json.dumps({"source": source.name, "key": key}).encode())
+    try:
+        read_records(source, folder, texts, catalogue)
+        examine_images(source, folder, key, images, engine, catalogue, address)
+        if stage_keys([(source, folder)], images, texts)[source.name] != key:
+            raise BuildError(f"{source.flag} {folder.address}: files changed while they were read; run again")
+        if remote:
+            with catalogue.open("rb") as here, storage.open_file(storage.join(address, CATALOGUE), "wb") as there:
+                shutil.copyfileobj(here, there)
+        content = {"source": source.name, "key": key, "files": storage.sizes_in(address)}
+        with storage.open_file(storage.join(address, MANIFEST), "wb") as file:  # last: now the stage is whole
+            file.write(json.dumps(content, indent=1).encode())
+    except BaseException:
+        storage.remove(address)
+        raise
     return Stage(source, folder, address, key, catalogue, reused=False, synthetic=synthetic)
+
+
+def is_whole(address: str) -> bool:
+    """True where a stage lies with every file that it was written with."""
+    sizes = storage.sizes_in(address)
+    if sizes.pop(MANIFEST, None) is None:
+        return False
+    try:
+        return json.loads(storage.read(storage.join(address, MANIFEST)))["files"] == sizes
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path) -> None:
@@ -179,7 +197,7 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
                     "file": file,
                     "offset": offset,
                     "length": len(found.data),
-                    "content": hashlib.blake2b(found.data, digest_size=16).hexdigest(),
+                    "content": xxhash.xxh3_128_hexdigest(found.data),
                     "format": found.format,
                     "width": found.width,
                     "height": found.height,

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -95,6 +95,19 @@ def names_in(address: str) -> list[str]:
     return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in filesystem.ls(path, detail=False))
 
 
+def sizes_in(address: str) -> dict[str, int]:
+    """The bytes of each file directly below an address, by name; none where it is not there."""
+    if not is_remote(address):
+        path = local_path(address)
+        files = (child for child in path.iterdir() if child.is_file()) if path.is_dir() else ()
+        return {file.name: file.stat().st_size for file in sorted(files)}
+    filesystem, path = filesystem_of(address)
+    if not filesystem.exists(path):
+        return {}
+    found = (entry for entry in filesystem.ls(path, detail=True) if entry["type"] == "file")
+    return {entry["name"].rsplit("/", 1)[-1]: entry["size"] for entry in found}
+
+
 def remove(address: str) -> None:
     """Removes a file or a folder with all that is in it; nothing happens where there is none."""
     if not is_remote(address):
@@ -167,23 +180,51 @@ def scratch_folder(cache: str) -> Iterator[Path]:
 
 
 @contextmanager
-def only_one(folder: str) -> Iterator[None]:
+def only_one(folder: str, message: str) -> Iterator[None]:
     """Holds a lock in a folder of this machine; behind an address there is none.
 
-    Raises BuildError where another process has it. It is free again when that process ends, however it does.
+    Raises BuildError with the message where another process has it. It is free again when that process ends, however
+    it does. Folders that were made for the lock alone, and hold nothing else in the end, are removed.
     """
     if is_remote(folder):
         yield
         return
-    local_path(folder).mkdir(parents=True, exist_ok=True)
-    with (local_path(folder) / "lock").open("w") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # Windows: two builds at once are not told apart
-            pass
-        except BlockingIOError:
-            message = f"another build is using {folder}; wait for it, or name another --output_dir or --cache_dir"
-            raise BuildError(message) from None
+    path = local_path(folder) / "lock"
+    made = [place for place in path.parents if not place.exists()]
+    file = take_lock(path)
+    if file is None:
+        raise BuildError(message)
+    try:
         yield
+    finally:
+        with suppress(OSError):  # another build has just taken one of the folders, or this is Windows
+            if [*path.parent.iterdir()] == [path]:
+                path.unlink()
+                for place in made:
+                    place.rmdir()
+        file.close()
+
+
+def take_lock(path: Path) -> IO | None:
+    """The file, open and locked; None where another process has the lock."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two builds at once are not told apart
+        fcntl = None
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("w")
+        except FileNotFoundError:  # the folder was removed just now by the one who had the lock
+            continue
+        try:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except BlockingIOError:
+            file.close()
+            return None
+        except FileNotFoundError:
+            pass
+        file.close()  # a lock on a file that was removed holds nobody off

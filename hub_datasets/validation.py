@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hub_datasets.dicom import check_size, is_dicom, read_dicom
@@ -248,7 +248,8 @@ def finish(
 def check_writable(record: RawRecord) -> Problem | None:
     """Checks that everything a record holds can be written as JSON and read again by other programs."""
     try:
-        content = json.dumps(asdict(record), ensure_ascii=False, allow_nan=False)  # ValueError for NaN and infinity
+        values = [getattr(record, name) for name in RawRecord.__slots__]
+        content = json.dumps(values, ensure_ascii=False, allow_nan=False)  # ValueError for NaN and infinity
         content.encode()  # UnicodeEncodeError for one half of a surrogate pair
         json.loads(content, parse_int=check_integer)
     except (ValueError, RecursionError) as error:

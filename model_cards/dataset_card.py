@@ -37,6 +37,9 @@ KEYS = {
     "near_duplicate": "images that look alike, by their perceptual hash",
     "patient": "the same patient",
     "study": "the same study or report",
+    "image_number": "the same image, by the source's own number",
+    "conversation": "the same conversation",
+    "lesion": "the same lesion",
 }
 VALUES_SHOWN = 40  # of a column, in the card's tables
 TEXT_SHOWN = 200  # characters of a text beside the contact sheet, and of an example
@@ -59,7 +62,8 @@ def write_dataset_card(folder: Path, report: dict, infos: dict, samples: Sequenc
     from datasets.info import DatasetInfosDict
 
     for config, info in infos.items():
-        info.download_size = sum(path.stat().st_size for path in (folder / config).glob("*.parquet"))
+        if size := sum(path.stat().st_size for path in (folder / config).glob("*.parquet")):  # else they lie elsewhere
+            info.download_size = size
     shown = choose(samples)
     try:
         pictures = draw(report, shown)

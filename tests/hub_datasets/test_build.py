@@ -13,25 +13,20 @@ from pathlib import Path
 import pytest
 from datasets import Image, List, load_dataset
 
-from hub_datasets.schema import Reason, chat_features, pair_features
+from hub_datasets.schema import chat_features, pair_features
 from tests.conftest import ROOT
 from tests.hub_datasets.layouts import (
     four_sources,
-    jpeg,
-    png,
-    raw_png,
     read_lines,
     report_row,
-    slake_row,
     tree,
-    write_files,
-    write_knee,
     write_reports,
-    write_slake,
 )
 
 FILES = {
-    "README.md", "report.json", "rejections.jsonl", "chat_instructions.jsonl",
+    "README.md", "report.json", "rejections.jsonl", "review.jsonl", "chat_instructions.jsonl", "splits.txt",
+    "eval.yaml", ".build.json", "llama_factory/dataset_info.json",
+    *(f"assets/{name}.png" for name in ("funnel", "splits", "categories", "text_lengths", "contact_sheet")),
     *(f"{c}/{s}-00000-of-00001.parquet" for c in ("pairs", "chat") for s in ("train", "validation", "test")),
 }  # fmt: skip
 
@@ -56,7 +51,9 @@ def loaded(built_sample) -> dict:
 
 def test_what_a_build_leaves_behind(built_sample):
     assert set(tree(built_sample.folder)) == FILES
-    assert [path.name for path in built_sample.folder.parent.iterdir()] == ["out"]
+    assert {path.name for path in built_sample.folder.parent.iterdir()} == {"out", ".out.cache"}
+    stages = {path.name.rpartition("-")[0] for path in (built_sample.folder.parent / ".out.cache").iterdir()}
+    assert stages == {"", "knee_xray", "pad_ufes_20", "slake", "medical_reports"}  # without a name: the lock
     printed = built_sample.printed.stdout
     assert "slake: read 181, accepted 176 (" in printed and f"Written to {built_sample.folder}" in printed
 
@@ -85,7 +82,7 @@ def test_the_knee_files_are_all_accounted_for(built_sample, report, rejections):
     assert source["read"] + len(source["ignored"]) == len(files)
     by_code = Counter(r["code"] for r in rejections if r["source"] == "knee_xray")
     distinct = {hashlib.sha256(path.read_bytes()).digest() for path in files if path.suffix == ".png"}
-    unusable = by_code["image_unreadable"] + by_code["image_format"]
+    unusable = by_code["image_unreadable"] + by_code["image_truncated"] + by_code["image_format"]
     assert source["accepted"] == source["images"] == len(distinct) - unusable - 3  # of 3 images the grades differ
 
 
@@ -93,19 +90,20 @@ def test_the_rows_are_those_of_the_report(loaded, report, built_sample):
     for config, dataset in loaded.items():
         assert {split: len(part) for split, part in dataset.items()} == report["splits"][config]
     accepted = sum(source["accepted"] for source in report["sources"].values())
-    assert sum(report["splits"]["chat"].values()) == accepted
+    shown = [row for part in loaded["chat"].values() for row in part]
+    assert sum(len(row["images"]) for row in shown) == accepted  # a study's images are one conversation
     captions = {
         (row["img_id"], row["q_lang"])
-        for part in loaded["chat"].values()
-        for row in part["metadata"]
-        if "img_id" in row and "qid" in row
+        for row in (json.loads(row["metadata"]) for row in shown if row["source_dataset"] == "slake")
     }
     assert sum(report["splits"]["pairs"].values()) == (
         accepted - report["sources"]["slake"]["accepted"] + len(captions)
     )
-    assert report["settings"] == {
-        "val_fraction": 0.2, "test_fraction": 0.2, "min_text_chars": 5, "max_text_chars": 1000,
-        "max_image_pixels": 64_000_000,
+    assert report["settings"] == report["defaults"] | {"val_fraction": 0.2, "test_fraction": 0.2}
+    assert report["defaults"] == {
+        "val_fraction": 0.05, "test_fraction": 0.0, "split_by": "group", "min_text_chars": 5, "max_text_chars": 1000,
+        "max_image_pixels": 64_000_000, "min_image_side": 8, "window": "auto", "ocr": False, "near_distance": 15,
+        "chat_turns": "single", "system_prompt": "", "num_shards": 1, "knee_conflicts": "reject",
     }  # fmt: skip
 
 
@@ -114,12 +112,13 @@ def test_no_group_and_no_image_is_in_two_splits(loaded, report):
     for config, dataset in loaded.items():
         for split, part in dataset.items():
             for row in part:
-                image = row["image"] if config == "pairs" else row["images"][0]
                 groups[row["group_id"]].add(split)
-                images[hashlib.sha256(image["bytes"]).digest()].add(split)
+                for image in [row["image"]] if config == "pairs" else row["images"]:
+                    images[hashlib.sha256(image["bytes"]).digest()].add(split)
     assert {len(splits) for splits in groups.values()} == {len(splits) for splits in images.values()} == {1}
     assert Counter(next(iter(splits)) for splits in groups.values()) == report["groups"]
     assert len(groups) < len(images)  # some patients and studies have several images
+    assert not any(report["leakage"]["leaks"].values()) and report["leakage"]["checked"]["patient"] > 10
 
 
 def test_the_texts_keep_to_their_bounds_and_answers_need_not(loaded):
@@ -139,8 +138,11 @@ def test_a_slake_pair_is_the_caption_of_its_questions(loaded):
     assert len(captions) == len(chats) and {language for _, language in chats} == {"en", "zh"}
     for row in captions:
         said = chats[row["image_path"], row["language"]]
-        assert len(row["metadata"]["items"]) == len(said)
-        assert all(message["content"].rstrip(".。") in row["text"] for chat in said for message in chat["messages"])
+        assert len(json.loads(row["metadata"])["items"]) == len(said)
+        first = f"{row['text'].split('。' if row['language'] == 'zh' else '.')[0]}".lower()
+        for question, answer in ((turn["content"] for turn in chat["messages"]) for chat in said):
+            answer = answer.rstrip(".。").lower()
+            assert answer in row["text"].lower() and (question in row["text"] or answer in first)
 
 
 def test_chat_instructions_are_the_chat_rows_in_their_order(built_sample, loaded):
@@ -150,8 +152,11 @@ def test_chat_instructions_are_the_chat_rows_in_their_order(built_sample, loaded
     for line, (split, row) in zip(lines, rows, strict=True):
         assert line["messages"] == row["messages"] and line["split"] == split
         assert [message["role"] for message in line["messages"]] == ["user", "assistant"]
-        assert Path(line["image"]).read_bytes() == row["images"][0]["bytes"]
-        assert line["metadata"] == row["metadata"] and line["source_dataset"] == row["source_dataset"]
+        named = [line["image"]] if len(row["images"]) == 1 else line["images"]
+        assert [Path(path).read_bytes() for path in named] == [image["bytes"] for image in row["images"]]
+        assert line["metadata"] == json.loads(row["metadata"]) and line["source_dataset"] == row["source_dataset"]
+        assert not {"marked_messages", "image_path"} & set(line)
+    assert {len(row["images"]) for _, row in rows} == {1, 2}
 
 
 def test_both_configs_stream_and_decode(built_sample):
@@ -178,63 +183,6 @@ def test_the_card_says_that_the_sample_is_synthetic(built_sample, report):
     assert "Synthetic data" in card and report["fingerprint"] in card
 
 
-# --- Every reason in one build
-
-
-def test_every_reason_there_is(build, tmp_path):
-    """Small folders that hold each fault once."""
-    huge, grey16 = raw_png(20_000, 20_000, 8, 2), raw_png(1, 1, 16, 0, b"\0\1\0")
-    rows = [report_row(n) for n in range(12)]
-    rows[1] |= {"image": "gone.png"}
-    rows[2] |= {"image": "../gone.png"}
-    rows[6] |= {"text": ""}
-    rows[7] |= {"text": "short"}
-    rows[8] |= {"text": "x" * 1000}
-    rows[9] = '{"image": '
-    rows[10] = rows[0] | {"image": "images/0.png"}
-    reports = write_reports(tmp_path / "reports", rows)
-    images = {"images/3.png": "<html>", "images/4.png": png(4)[:200], "images/5.png": huge, "images/11.png": grey16}
-    write_files(reports, images)
-    knee = write_knee(tmp_path / "knee", {"train/0/1.png": 1, "val/0/2.png": 1, "train/1/3.png": 2, "val/2/4.png": 2})
-    build({"--reports_dir": reports, "--knee_dir": knee}, tmp_path / "out")
-    codes = {r["item"]: r["code"] for r in read_lines(tmp_path / "out/rejections.jsonl")}
-    expected = ["image_missing", "image_outside_root", "image_format", "image_unreadable", "image_too_large",
-                "text_empty", "text_short", "text_long", "malformed_row", "duplicate_row", "image_format"]  # fmt: skip
-    assert codes == {f"reports.jsonl line {n}": code for n, code in enumerate(expected, 2)} | {
-        "val/0/2.png": "duplicate_image", "train/1/3.png": "conflicting_labels", "val/2/4.png": "conflicting_labels",
-    }  # fmt: skip
-    assert set(codes.values()) == set(Reason)
-
-
-# --- Splits of a build
-
-
-def test_images_tie_rows_of_different_sources_together(build, tmp_path):
-    """The same image in two sources, by another name: one group, whatever else the rows say."""
-    slake = write_slake(tmp_path / "slake", train=[slake_row(n, n, "Question?", "Yes") for n in range(40)])
-    reports = write_reports(tmp_path / "reports", [report_row(n, patient_id=n // 2) for n in range(80)])
-    write_files(reports, {f"images/{2 * n}.png": jpeg(2000 + n) for n in range(40)})
-    flags = ("--val_fraction", "0.3", "--test_fraction", "0.3")
-    build({"--slake_dir": slake, "--reports_dir": reports}, tmp_path / "out", *flags)
-    groups = defaultdict(set)
-    for line in read_lines(tmp_path / "out/chat_instructions.jsonl"):
-        key = line["metadata"].get("img_id", line["metadata"].get("patient_id"))
-        groups[line["group_id"]].add((key, line["split"], line["source_dataset"]))
-    assert len(groups) == 40 and set(groups) == {f"medical_reports/patient:{n}" for n in range(40)}
-    for members in groups.values():
-        assert len({key for key, _, _ in members}) == len({split for _, split, _ in members}) == 1
-        assert {source for _, _, source in members} == {"slake", "medical_reports"}
-    assert {split for members in groups.values() for _, split, _ in members} == {"train", "validation", "test"}
-
-
-def test_the_default_is_95_to_5_without_a_test_set(build, tmp_path):
-    reports = write_reports(tmp_path / "reports", [report_row(n) for n in range(600)])
-    build({"--reports_dir": reports}, tmp_path / "out")
-    splits = json.loads((tmp_path / "out/report.json").read_text())["splits"]
-    assert splits["pairs"] == splits["chat"] and set(splits["pairs"]) == {"train", "validation"}
-    assert 10 <= splits["pairs"]["validation"] <= 55 and sum(splits["pairs"].values()) == 600
-
-
 # --- The same again
 
 
@@ -250,7 +198,10 @@ def test_two_builds_are_the_same_to_the_last_byte(build, tmp_path):
         instructions = files["chat_instructions.jsonl"].decode()
         assert str(tmp_path / name) in instructions
         files["chat_instructions.jsonl"] = instructions.replace(str(tmp_path / name), "ROOT").encode()
-        assert not any(str(tmp_path).encode() in content for content in files.values())
+        manifest = json.loads(files.pop(".build.json"))
+        assert manifest["files"].pop("chat_instructions.jsonl") == len(instructions.encode())
+        files["sizes"] = manifest["files"]
+        assert not any(str(tmp_path).encode() in content for content in files.values() if isinstance(content, bytes))
         written.append(files)
     assert written[0] == written[1]
 

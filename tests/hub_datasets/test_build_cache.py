@@ -1,33 +1,258 @@
-"""A rebuilt folder gives its new rows, though `datasets` has the old ones in its cache."""
+"""What an earlier build has read is not read again: by what is on the disk, not by the clock."""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
 from datasets import load_dataset
 
-from hub_datasets.build import main
-from tests.hub_datasets.layouts import report_row, write_reports
+from hub_datasets.build import build, main
+from hub_datasets.build_options import BuildOptions
+from hub_datasets.schema import BuildError, RawRecord, Source
+from tests.hub_datasets.checked import build_here, options_for
+from tests.hub_datasets.layouts import (
+    csv_text,
+    four_sources,
+    pad_row,
+    png,
+    read_lines,
+    report_row,
+    tree,
+    write_files,
+    write_reports,
+)
+
+
+@pytest.fixture
+def raw(tmp_path) -> dict[str, Path]:
+    return four_sources(tmp_path / "raw")
+
+
+def stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """Which file each name is, and when it was last written; without locks."""
+    found = {path.relative_to(folder).as_posix(): path.stat() for path in folder.rglob("*") if path.is_file()}
+    return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in found.items() if name != "lock"}
+
+
+def spoil(folders: Iterable[Path]) -> None:
+    """Overwrites all files and gives them the time that they had: who reads one of them now finds no data there."""
+    for path in (path for folder in folders for path in folder.rglob("*") if path.is_file()):
+        stat = path.stat()
+        path.write_bytes(b"?" * stat.st_size)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def stages(cache: Path) -> dict[str, str]:
+    """The stages in a cache, by source."""
+    return {path.name.rpartition("-")[0]: path.name for path in cache.iterdir() if path.is_dir()}
 
 
 def test_a_rebuild_is_not_hidden_by_the_cache(tmp_path):
-    """Same folder, same rows, same sizes; only one word of a text is another."""
+    """Same folder, same rows, same sizes; only one word of a text is another: `datasets` has a cache of its own."""
     seen = []
     for word in ("left", "near"):
         source = tmp_path / word
         texts = [f"The {word} lung is clear.", "The heart is of normal size."]
         write_reports(source, [report_row(number, text=text) for number, text in enumerate(texts)])
-        assert (
-            main(
-                [
-                    "--reports_dir",
-                    str(source),
-                    "--output_dir",
-                    str(tmp_path / "data"),
-                    "--overwrite",
-                    "--val_fraction",
-                    "0",
-                ]
-            )
-            == 0
-        )
+        command = ["--reports_dir", source, "--output_dir", tmp_path / "data", "--overwrite", "--val_fraction", "0"]
+        assert main([str(word) for word in command]) == 0
         seen.append(sorted(load_dataset(str(tmp_path / "data"), "pairs", split="train")["text"])[1])
     assert seen == ["The left lung is clear.", "The near lung is clear."]
+
+
+def test_where_nothing_changed_nothing_is_done(raw, tmp_path):
+    first = build_here(raw, tmp_path / "out", "--val_fraction", "0.3")
+    before = stamps(tmp_path / "out"), stamps(tmp_path / ".out.cache")
+    spoil(raw.values())
+    assert build_here(raw, tmp_path / "out", "--val_fraction", "0.3") == first  # without --overwrite
+    assert build_here(raw, tmp_path / "out", "--val_fraction", "0.3", "--overwrite") == first
+    assert (stamps(tmp_path / "out"), stamps(tmp_path / ".out.cache")) == before
+
+
+def test_only_a_source_that_changed_is_read_again(raw, tmp_path):
+    build_here(raw, tmp_path / "out")
+    old, kept = stages(tmp_path / ".out.cache"), stamps(tmp_path / ".out.cache")
+    rows = [pad_row(number) for number in range(9)]
+    image = {"images/imgs_part_1/PAT_8_8_1.png": png(7)}
+    write_files(raw["--pad_ufes_dir"], {"metadata.csv": csv_text(rows), **image})
+    spoil(folder for flag, folder in raw.items() if flag != "--pad_ufes_dir")
+    report = build_here(raw, tmp_path / "out", "--overwrite")
+    assert {name: source["accepted"] for name, source in report["sources"].items()} == {
+        "knee_xray": 6, "pad_ufes_20": 9, "slake": 12, "medical_reports": 12,
+    }  # fmt: skip
+    new = stages(tmp_path / ".out.cache")
+    assert {name for name in new if new[name] != old[name]} == {"pad_ufes_20"}
+    others = {name: stamp for name, stamp in kept.items() if not name.startswith("pad_ufes_20-")}
+    assert len(others) == 9 and others.items() <= stamps(tmp_path / ".out.cache").items()
+    assert not any(name.startswith(old["pad_ufes_20"]) for name in stamps(tmp_path / ".out.cache"))
+
+
+@pytest.mark.parametrize("change", ["a new image", "a changed image", "a missing image", "a renamed image"])
+def test_every_change_of_a_file_is_seen(tmp_path, change):
+    folder = write_reports(tmp_path / "reports", [report_row(number) for number in range(5)])
+    build_here({"--reports_dir": folder}, tmp_path / "out")
+    path = folder / "images/2.png"
+    if change == "a new image":
+        write_files(folder, {"images/5.png": png(5)})
+    elif change == "a changed image":
+        time = path.stat().st_mtime_ns
+        path.write_bytes(png(99)[: path.stat().st_size].ljust(path.stat().st_size, b"\0"))
+        os.utime(path, ns=(time, time + 1))
+    elif change == "a missing image":
+        path.unlink()
+    else:
+        path.rename(path.with_name("other.png"))
+    old = stages(tmp_path / ".out.cache")
+    build_here({"--reports_dir": folder}, tmp_path / "out", "--overwrite")
+    assert stages(tmp_path / ".out.cache").keys() == old.keys() and stages(tmp_path / ".out.cache") != old
+
+
+def test_other_settings_use_what_was_read(raw, tmp_path):
+    build_here(raw, tmp_path / "out")
+    kept = stamps(tmp_path / ".out.cache")
+    spoil(raw.values())
+    for flags in (["--val_fraction", "0.4", "--test_fraction", "0.2"], ["--chat_turns", "multi"],
+                  ["--system_prompt", "Answer briefly."], ["--num_shards", "3"], ["--split_by", "official"],
+                  ["--near_distance", "0"], ["--knee_conflicts", "keep_lower"]):  # fmt: skip
+        report = build_here(raw, tmp_path / "out", "--overwrite", *flags)
+        name, value = flags[0].removeprefix("--"), flags[1]
+        assert str(report["settings"][name]) == value
+        assert stamps(tmp_path / ".out.cache") == kept, flags
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("--min_image_side", "9"), ("--window", "0:255"), ("--max_image_pixels", "999"), ("--max_text_chars", "300")],
+    ids=" ".join,
+)
+def test_settings_of_what_is_read_are_asked_again(tmp_path, flags):
+    folder = {"--reports_dir": write_reports(tmp_path / "reports", [report_row(0), report_row(1)])}
+    build_here(folder, tmp_path / "out")
+    old = stages(tmp_path / ".out.cache")
+    build_here(folder, tmp_path / "out", "--overwrite", *flags)
+    assert stages(tmp_path / ".out.cache")["medical_reports"] != old["medical_reports"]
+
+
+def test_another_version_of_the_code_reads_again(run, clone, tmp_path):
+    folder = write_reports(tmp_path / "reports", [report_row(0), report_row(1)])
+    for name in ("hub_datasets", "model_cards"):
+        shutil.copytree(clone / name, tmp_path / "code" / name)
+    command = ("python", "hub_datasets/build.py", "--reports_dir", folder, "--output_dir", tmp_path / "out")
+    seen = []
+    for _ in range(2):
+        run(*command, "--overwrite", env={"PYTHONPATH": None}, cwd=tmp_path / "code")
+        seen.append(stages(tmp_path / ".out.cache")["medical_reports"])
+        with (tmp_path / "code/hub_datasets/chat.py").open("a") as file:
+            file.write("# another version\n")
+    assert seen[0] != seen[1]
+
+
+def test_a_source_that_is_left_out_keeps_its_stage(raw, tmp_path):
+    """A build of some sources says nothing about the others, whose reading may have taken hours."""
+    build_here(raw, tmp_path / "out")
+    old = stages(tmp_path / ".out.cache")
+    build_here({"--slake_dir": raw["--slake_dir"]}, tmp_path / "out", "--overwrite")
+    assert stages(tmp_path / ".out.cache") == old
+    spoil(raw.values())
+    build_here(raw, tmp_path / "out", "--overwrite")
+
+
+def test_one_cache_for_two_outputs(raw, tmp_path):
+    build_here(raw, tmp_path / "one", "--cache_dir", tmp_path / "cache")
+    kept = stamps(tmp_path / "cache")
+    spoil(raw.values())
+    build_here(raw, tmp_path / "two", "--cache_dir", tmp_path / "cache")
+    assert stamps(tmp_path / "cache") == kept and tree(tmp_path / "one") == tree(tmp_path / "two")
+    assert {path.name for path in tmp_path.iterdir()} == {"raw", "one", "two", "cache"}
+
+
+# --- Whole or not at all
+
+
+@pytest.mark.parametrize("damage", ["cut images", "no images", "cut catalogue", "no catalogue", "manifest", "no list"])
+def test_a_stage_that_is_not_whole_is_read_again(raw, tmp_path, damage):
+    build_here(raw, tmp_path / "out")
+    undisturbed = tree(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    stage = tmp_path / ".out.cache" / stages(tmp_path / ".out.cache")["slake"]
+    file = stage / {"images": "images-000000.bin", "catalogue": "catalogue.sqlite"}.get(
+        damage.split()[-1], "stage.json"
+    )
+    if damage.startswith("cut"):
+        os.truncate(file, file.stat().st_size // 2)
+    elif damage in ("no images", "no catalogue"):
+        file.unlink()
+    else:
+        file.write_text("{" if damage == "manifest" else "{}")
+    build_here(raw, tmp_path / "out")
+    assert tree(tmp_path / "out") == undisturbed
+
+
+@pytest.mark.parametrize("damage", ["a file less", "a file cut", "no manifest", "a broken manifest"])
+def test_an_output_that_is_not_whole_is_built_again(raw, tmp_path, damage):
+    build_here(raw, tmp_path / "out")
+    undisturbed = tree(tmp_path / "out")
+    shard, manifest = (tmp_path / "out" / name for name in ("chat/train-00000-of-00001.parquet", ".build.json"))
+    match damage:
+        case "a file less":
+            shard.unlink()
+        case "a file cut":
+            os.truncate(shard, 100)
+        case "no manifest":
+            manifest.unlink()
+        case "a broken manifest":
+            manifest.write_text("[1]")
+    with pytest.raises(BuildError, match="is not empty"):
+        build_here(raw, tmp_path / "out")
+    build_here(raw, tmp_path / "out", "--overwrite")
+    assert tree(tmp_path / "out") == undisturbed
+
+
+def test_what_others_put_into_the_output_stays_where_nothing_is_done(raw, tmp_path):
+    build_here(raw, tmp_path / "out")
+    write_files(tmp_path / "out", {".cache/huggingface/upload.json": "{}"})
+    build_here(raw, tmp_path / "out")
+    assert (tmp_path / "out/.cache/huggingface/upload.json").is_file()
+
+
+def test_other_splits_to_keep_are_another_build(raw, tmp_path):
+    """`--keep_splits` names a folder; what is in it counts."""
+    build_here(raw, tmp_path / "out")
+    build_here(raw, tmp_path / "kept", "--keep_splits", tmp_path / "out")
+    lines = (tmp_path / "out/splits.txt").read_text().splitlines()
+    turned = [line.replace(" train", " test") if number else line for number, line in enumerate(lines)]
+    (tmp_path / "out/splits.txt").write_text("\n".join(turned) + "\n")
+    report = build_here(raw, tmp_path / "kept", "--keep_splits", tmp_path / "out", "--overwrite")
+    assert "train" not in report["splits"]["pairs"] and report["splits"]["pairs"]["test"] > 20
+
+
+def test_files_that_change_while_they_are_read(tmp_path):
+    """Half of the rows would be of one state of the folder and half of another: nothing of it is kept."""
+    folder = write_reports(tmp_path / "reports", [report_row(0), report_row(1)])
+
+    def read(found):
+        for number in range(2):
+            write_files(folder, {"images/1.png": png(number)})
+            image = f"images/{number}.png"
+            yield RawRecord("moving", f"row {number}", image, "report", "en", text=f"Text {number} of a report.")
+
+    source = Source("moving", "--moving_dir", "report", read, "", "", "unknown", "")
+    given = options_for({"--reports_dir": folder}, tmp_path / "out")
+    fields = {name: getattr(given, name) for name in BuildOptions.__slots__}
+    ((_, opened),) = given.folders
+    with pytest.raises(BuildError, match=r"--moving_dir .*reports: files changed while they were read; run again"):
+        build(BuildOptions(**fields | {"folders": ((source, opened),)}))
+    assert {path.name for path in tmp_path.iterdir()} == {"reports"}
+
+
+def test_the_manifest_names_every_file(raw, tmp_path):
+    build_here(raw, tmp_path / "out")
+    files = tree(tmp_path / "out")
+    manifest = json.loads(files.pop(".build.json"))
+    assert manifest["files"] == {name: len(content) for name, content in files.items()}
+    assert len(read_lines(tmp_path / "out/chat_instructions.jsonl")) == 38

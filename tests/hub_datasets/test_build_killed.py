@@ -1,8 +1,10 @@
-"""A build that is killed at any moment leaves no output, or the old one, and the next build is as if nothing was."""
+"""A build that is killed at any moment leaves no output, or the old one, and the next build is as if nothing was.
+
+SIGKILL goes to the command alone, as the kernel's does when memory runs out: its workers have to end by themselves.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import shutil
@@ -10,13 +12,39 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from hub_datasets.build import replaced_folder
+from hub_datasets.storage import replaced_folder
 from tests.conftest import ROOT
-from tests.hub_datasets.layouts import tree, write_files
+from tests.hub_datasets.layouts import four_sources, picture, report_row, tree, write_files, write_reports
+
+PROC = Path("/proc")
+FLAGS = ("--val_fraction", "0.2", "--test_fraction", "0.2", "--num_proc", "2")
+WORKERS_END = 10.0  # seconds; they notice at once, but the machine may be busy
+# What a build has just begun to write when it is killed: reading, deciding, writing.
+MOMENTS = [
+    ".out.cache/scratch", ".out.cache/knee_xray-*/catalogue.sqlite", ".out.cache/knee_xray-*/stage.json",
+    ".out.cache/medical_reports-*/catalogue.sqlite", ".out.cache/medical_reports-*/images-000000.bin",
+    ".out.cache/medical_reports-*/images-000004.bin", ".out.cache/medical_reports-*/stage.json",
+    ".out.building", ".out.cache/scratch/decisions.sqlite", ".out.cache/scratch/chat-*.jsonl",
+    ".out.building/pairs/*.parquet", ".out.building/chat/*.parquet", ".out.building/llama_factory",
+    ".out.building/chat_instructions.jsonl", ".out.building/splits.txt", ".out.building/report.json",
+    ".out.building/assets", ".out.building/README.md", ".out.building/.build.json",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What is built where nobody is killed: the files, those of the cache, and the seconds that it took."""
+
+    sources: dict[str, Path]
+    files: dict[str, bytes]
+    cache: dict[str, bytes]
+    seconds: float
 
 
 def start(sources: dict[str, Path], output: Path, *more: str) -> subprocess.Popen:
@@ -27,69 +55,137 @@ def start(sources: dict[str, Path], output: Path, *more: str) -> subprocess.Pope
 
 
 def kill(process: subprocess.Popen) -> bool:
-    """Kills the build; True where it had not ended by itself."""
-    running = process.poll() is None
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """Kills the command, and waits until its workers are gone; True where it had not ended by itself."""
+    workers = list(others_of(process.pid))
+    process.kill()
     process.wait()
-    return running and process.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + WORKERS_END
+    while left := list(others_of(process.pid)):
+        assert time.monotonic() < deadline, f"{left} of {workers} are still there"
+        time.sleep(0.01)
+    return process.returncode == -signal.SIGKILL
+
+
+def others_of(session: int) -> Iterator[int]:
+    """The processes that a command has started and that run: they share its session."""
+    if not PROC.is_dir():
+        pytest.skip("processes are counted in /proc, which is not here")
+    for place in PROC.iterdir():
+        try:
+            state, _, _, number = (place / "stat").read_text().rpartition(")")[2].split()[:4]
+        except (OSError, ValueError):  # no process, or it has just ended
+            continue
+        if int(number) == session and state != "Z" and place.name != str(session):
+            yield int(place.name)
 
 
 def wait_for(process: subprocess.Popen, pattern: str, folder: Path) -> None:
     """Until the build has written something that fits the pattern, or has ended."""
     while process.poll() is None and not any(folder.glob(pattern)):
-        time.sleep(0.001)
+        time.sleep(0.0005)
 
 
-@pytest.fixture
-def undisturbed(built_sample) -> dict[str, bytes]:
-    return tree(built_sample.folder)
+def cache_of(output: Path) -> dict[str, bytes]:
+    """The files of a cache but for the lock."""
+    return {
+        name: content for name, content in tree(output.with_name(f".{output.name}.cache")).items() if name != "lock"
+    }
 
 
-FLAGS = ("--val_fraction", "0.2", "--test_fraction", "0.2")
-MOMENTS = [".out.building", ".out.building/chat_instructions.jsonl", ".out.building/.scratch/rows/chat-*.jsonl",
-           ".out.building/pairs", ".out.building/.scratch/chat-parquet*", ".out.building/chat/*"]  # fmt: skip
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Undisturbed:
+    """A build of a few rows of each source, and of reports enough to keep two workers busy."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    sources = four_sources(folder / "raw")
+    sources["--reports_dir"] = write_reports(folder / "many", [report_row(n, patient_id=n // 3) for n in range(200)])
+    write_files(folder / "many", {"images/3.png": "<html>", "images/9.png": b"\x89PNG\r\n\x1a\n cut"})
+    for turn in ("warm", "out"):  # the first one reads the libraries from the disk
+        begin = time.monotonic()
+        assert start(sources, folder / turn, *FLAGS).wait() == 0
+        seconds = time.monotonic() - begin
+    assert tree(folder / "warm").keys() == tree(folder / "out").keys()
+    return Undisturbed(sources, tree(folder / "out"), cache_of(folder / "out"), seconds)
 
 
-def test_killed_at_every_step_of_writing(sample, undisturbed, tmp_path):
+def check_that_nothing_is_lost(expected: Undisturbed, output: Path) -> None:
+    """Runs the command again, and compares all that it leaves with what it leaves when nobody is killed."""
+    assert start(expected.sources, output, "--overwrite", *FLAGS).wait() == 0
+    assert tree(output) == expected.files and cache_of(output) == expected.cache
+    assert {path.name for path in output.parent.iterdir()} == {"out", ".out.cache"}
+
+
+def test_a_build_has_workers_to_lose(undisturbed, tmp_path):
+    process = start(undisturbed.sources, tmp_path / "out", *FLAGS)
+    most = 0
+    while process.poll() is None:
+        most = max(most, len(list(others_of(process.pid))))
+        time.sleep(0.005)
+    assert most >= 2 and not list(others_of(process.pid))
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_killed_at_every_step(undisturbed, tmp_path, part):
+    """One kill after the other on what the one before left behind, and then a build that is let alone."""
     killed = 0
-    for moment in MOMENTS:
-        process = start(sample, tmp_path / "out", *FLAGS)
+    for moment in MOMENTS[part::3]:
+        process = start(undisturbed.sources, tmp_path / "out", *FLAGS)
         wait_for(process, moment, tmp_path)
         if kill(process):
             killed += 1
             assert not (tmp_path / "out").exists(), moment
         else:  # a busy machine: the build was faster than the one who watched it
-            assert tree(tmp_path / "out") == undisturbed, moment
+            assert tree(tmp_path / "out") == undisturbed.files, moment
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    assert killed >= len(MOMENTS) // 3 - 2
+    check_that_nothing_is_lost(undisturbed, tmp_path / "out")
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_killed_at_random_moments(undisturbed, tmp_path, part):
+    """Twenty in all, spread over the time that a build takes: the output is not there, or it is whole."""
+    rng = random.Random(f"{part} {time.time_ns()}")
+    for turn in range(4):
+        delay = undisturbed.seconds * (turn * 5 + part + rng.random()) / 20
+        process = start(undisturbed.sources, tmp_path / "out", *FLAGS)
+        time.sleep(delay)
+        kill(process)
+        if (tmp_path / "out").exists():
+            assert tree(tmp_path / "out") == undisturbed.files, f"killed after {delay:.3f} s"
             shutil.rmtree(tmp_path / "out")
-    assert killed >= 4
-    assert start(sample, tmp_path / "out", *FLAGS).wait() == 0
-    assert tree(tmp_path / "out") == undisturbed
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+        if rng.random() < 0.5:
+            for path in (tmp_path / ".out.cache").glob("medical_reports-*"):
+                shutil.rmtree(path)
+    check_that_nothing_is_lost(undisturbed, tmp_path / "out")
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_killed_at_a_random_moment(sample, undisturbed, tmp_path, seed):
-    """The output is not there, or it is whole."""
-    rng = random.Random(f"{seed} {time.time_ns()}")
-    delay = rng.uniform(0.05, 1.5)
-    process = start(sample, tmp_path / "out", *FLAGS)
-    time.sleep(delay)
-    kill(process)
-    if (tmp_path / "out").exists():
-        assert tree(tmp_path / "out") == undisturbed, f"killed after {delay:.3f} s"
-    assert start(sample, tmp_path / "out", "--overwrite", *FLAGS).wait() == 0
-    assert tree(tmp_path / "out") == undisturbed
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_an_earlier_build_stays_when_its_successor_is_killed(sample, undisturbed, tmp_path):
+def test_an_earlier_build_stays_when_its_successor_is_killed(undisturbed, tmp_path):
     write_files(tmp_path / "out", {"report.json": "{}"})
-    for moment in MOMENTS[:4]:
-        process = start(sample, tmp_path / "out", "--overwrite", *FLAGS)
+    for moment in MOMENTS[4::3]:
+        process = start(undisturbed.sources, tmp_path / "out", "--overwrite", *FLAGS)
         wait_for(process, moment, tmp_path)
-        assert kill(process)
+        if not kill(process):
+            write_files(shutil.rmtree(tmp_path / "out") or tmp_path / "out", {"report.json": "{}"})
         assert tree(tmp_path / "out") == {"report.json": b"{}"}
+    check_that_nothing_is_lost(undisturbed, tmp_path / "out")
+
+
+def test_killed_while_workers_write_the_shards(tmp_path):
+    """So much that writing is a task for workers: they must not go on when nobody waits for them."""
+    rows = [report_row(n) for n in range(48)]
+    reports = write_reports(tmp_path / "reports", rows)
+    for n, row in enumerate(rows):
+        picture(n, size=(700, 700)).save(reports / row["image"], compress_level=0)
+    flags = ("--num_shards", "4", *FLAGS)
+    process = start({"--reports_dir": reports}, tmp_path / "out", *flags)
+    most = 0
+    while process.poll() is None and not any((tmp_path / ".out.building").glob("pairs/*.parquet")):
+        most = max(most, len(list(others_of(process.pid))))
+        time.sleep(0.001)
+    assert kill(process) and most >= 2 and not (tmp_path / "out").exists()
+    assert start({"--reports_dir": reports}, tmp_path / "out", *flags).wait() == 0
+    assert start({"--reports_dir": reports}, tmp_path / "alone", *flags, "--num_proc", "1").wait() == 0
+    assert tree(tmp_path / "out") == tree(tmp_path / "alone")
+    assert not (tmp_path / ".out.building").exists() and len(list((tmp_path / "out/pairs").iterdir())) >= 12
 
 
 # --- The replacement of a folder, step by step
@@ -125,3 +221,14 @@ def test_leftovers_are_removed(tmp_path):
         assert tree(work) == {}
         write_files(work, {"new": "new"})
     assert tree(tmp_path) == {"out/new": b"new", ".other.building/x": b"x"}
+
+
+def test_a_build_that_is_killed_leaves_nothing_in_the_folder_for_temporary_files(undisturbed, tmp_path):
+    """Such leftovers would be as large as the dataset, and nobody would look for them there."""
+    (tmp_path / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    words = [str(word) for flag, folder in undisturbed.sources.items() for word in (flag, folder)]
+    command = [sys.executable, "hub_datasets/build.py", *words, "--output_dir", str(tmp_path / "out"), *FLAGS]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
+    wait_for(process, ".out.cache/scratch/decisions.sqlite", tmp_path)
+    assert kill(process) and tree(tmp_path / "tmp") == {}

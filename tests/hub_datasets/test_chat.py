@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from hub_datasets import chat
-from hub_datasets.chat import choose_question, for_llama_factory, key, llama_factory_info, make_conversation
+from hub_datasets.chat import choose_question, key, llama_factory_info, make_conversation, mark_images
 from hub_datasets.schema import LANGUAGES, RawRecord
 
 EMPTY = {"answer_type": "", "modality": "", "location": "", "content_type": ""}
@@ -163,27 +163,23 @@ def test_numbers_of_images_are_written_out(count, english, chinese):
     assert f"How would you read these {english} views?" in asked
 
 
-def test_a_line_for_llama_factory_marks_the_images_before_the_first_question():
+def test_images_are_marked_mark_images_before_the_first_question():
     messages = [{"role": "system", "content": "Be brief."}, *turns("Where?", "Left", "Is it healthy?", "No")]
-    assert for_llama_factory(messages, ["a.png", "b.png"]) == {
-        "messages": [
-            {"role": "system", "content": "Be brief."},
-            *turns("<image><image>Where?", "Left", "Is it healthy?", "No"),
-        ],
-        "images": ["a.png", "b.png"],
-    }
+    assert mark_images(messages, 2) == [
+        {"role": "system", "content": "Be brief."},
+        *turns("<image><image>Where?", "Left", "Is it healthy?", "No"),
+    ]
     assert messages[1]["content"] == "Where?", "the row itself is left as it is"
 
 
 def test_words_that_llama_factory_would_count_as_images_are_set_apart():
     messages = turns("What is <image> and <video>?", "An <audio> tag, <<image>, <|image|> or <|eot_id|>; 3 < 4 | 5")
-    line = for_llama_factory(messages, ["a.png"])
-    assert line["messages"] == turns(
+    assert mark_images(messages, 1) == turns(
         "<image>What is < image> and < video>?", "An < audio> tag, << image>, < |image|> or < |eot_id|>; 3 < 4 | 5"
     )
 
 
-def test_the_description_for_llama_factory_has_an_entry_for_each_file():
+def test_the_description_mark_images_has_an_entry_for_each_file():
     info = llama_factory_info({"pairs_train": "train.jsonl", "pairs_test": "test.jsonl"})
     assert {name: entry["file_name"] for name, entry in info.items()} == {
         "pairs_train": "train.jsonl",
@@ -191,4 +187,4 @@ def test_the_description_for_llama_factory_has_an_entry_for_each_file():
     }
     for entry in info.values():
         assert entry["formatting"] == "sharegpt"
-        assert entry["columns"] == {"messages": "messages", "images": "images"}
+        assert entry["columns"] == {"messages": "marked_messages", "images": "images"}

@@ -1,6 +1,6 @@
 """Rows of the config `chat`, read back from Parquet, in the collators of other trainers.
 
-TRL takes them as they are. LLaMA-Factory wants marks for the images in the text, and gets lines of its own.
+TRL takes `messages` as they are. LLaMA-Factory wants marks for the images in the text, and takes `marked_messages`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hub_datasets.chat import for_llama_factory, llama_factory_info, make_conversation
+from hub_datasets.chat import make_conversation, mark_images, write_llama_factory_info
 from hub_datasets.schema import RawRecord, chat_features
 from tests.hub_datasets.layouts import encoded, picture
 
@@ -53,20 +53,28 @@ def image_bytes(n: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory):
+def parquet_folder(tmp_path_factory) -> Path:
+    """Where the rows lie, as a build writes them."""
+    return tmp_path_factory.mktemp("published")
+
+
+@pytest.fixture(scope="module")
+def rows(parquet_folder):
     """The conversations as a dataset that `load_dataset` has read from Parquet."""
     from datasets import Dataset, load_dataset
 
-    folder = tmp_path_factory.mktemp("chat")
     features = chat_features()
     made = []
     for number, (records, kind, system_prompt, _) in enumerate(CONVERSATIONS.values()):
         names = dict.fromkeys(record.image for record in records)
         images = [{"bytes": image_bytes(3 * number + n), "path": name} for n, name in enumerate(names)]
-        row = dict.fromkeys(features, "") | {"images": images, "metadata": {"item": records[0].item}}
-        made.append(row | make_conversation(records, kind, system_prompt))
-    Dataset.from_list(made, features=features).to_parquet(folder / "train.parquet")
-    return load_dataset("parquet", data_files=str(folder / "*.parquet"), split="train", cache_dir=str(folder / "cache"))
+        row = dict.fromkeys(features, "") | {"images": images, "metadata": json.dumps({"item": records[0].item})}
+        row |= make_conversation(records, kind, system_prompt)
+        made.append(row | {"marked_messages": mark_images(row["messages"], len(images))})
+    file = parquet_folder / "chat" / "train-00000-of-00001.parquet"
+    file.parent.mkdir()
+    Dataset.from_list(made, features=features).to_parquet(file)
+    return load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(parquet_folder / "cache"))
 
 
 @pytest.fixture(scope="module")
@@ -182,39 +190,25 @@ def test_trl_s_trainer_trains_on_the_rows(rows, checkpoint, processor, tmp_path)
 
 
 @pytest.fixture(scope="module")
-def llama_factory_folder(rows, tmp_path_factory) -> Path:
-    """Image files, `train.jsonl` and `dataset_info.json`: a `dataset_dir`."""
-    folder = tmp_path_factory.mktemp("llama-factory")
-    lines = []
-    for number, row in enumerate(rows):
-        names = [f"images/{number}-{n}.png" for n in range(len(row["images"]))]
-        for name, image in zip(names, row["images"], strict=True):
-            (folder / name).parent.mkdir(exist_ok=True)
-            image.save(folder / name)
-        lines.append(for_llama_factory(row["messages"], names))
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    (folder / "train.jsonl").write_text(text, encoding="utf-8")
-    (folder / "dataset_info.json").write_text(json.dumps(llama_factory_info({"chat_train": "train.jsonl"})))
-    return folder
+def llama_factory_folder(rows, parquet_folder) -> Path:
+    """`dataset_info.json` beside the Parquet: a `dataset_dir`."""
+    write_llama_factory_info(parquet_folder / "llama_factory" / "dataset_info.json", {"train": 1})
+    return parquet_folder / "llama_factory"
 
 
-def test_lines_for_llama_factory_keep_its_rules(rows, llama_factory_folder):
+def test_rows_for_llama_factory_keep_its_rules(rows, llama_factory_folder):
     """As its data/README.md has them: columns and tags that exist, system first, then question and answer in turn,
     and as many marks as images."""
-    from datasets import load_dataset
-
-    entry = json.loads((llama_factory_folder / "dataset_info.json").read_text())["chat_train"]
+    (entry,) = json.loads((llama_factory_folder / "dataset_info.json").read_text()).values()
     columns, tags = entry["columns"], entry["tags"]
-    file = str(llama_factory_folder / entry["file_name"])
-    lines = load_dataset("json", data_files=file, split="train", cache_dir=str(llama_factory_folder / "cache"))
-    assert set(lines.column_names) == set(columns.values())
-    for row, line in zip(rows, lines, strict=True):
-        roles = [turn[tags["role_tag"]] for turn in line[columns["messages"]]]
+    assert (llama_factory_folder / entry["file_name"]).is_file() and set(columns.values()) <= set(rows.column_names)
+    for row in rows:
+        turns = row[columns["messages"]]
+        roles = [turn[tags["role_tag"]] for turn in turns]
         spoken = roles[1:] if roles[0] == tags["system_tag"] else roles
         assert spoken == [tags["user_tag"], tags["assistant_tag"]] * (len(spoken) // 2) != []
-        texts = [turn[tags["content_tag"]] for turn in line[columns["messages"]]]
-        assert "".join(texts).count("<image>") == len(line[columns["images"]]) == len(row["images"])
-        assert all((llama_factory_folder / path).is_file() for path in line[columns["images"]])
+        texts = [turn[tags["content_tag"]] for turn in turns]
+        assert "".join(texts).count("<image>") == len(row[columns["images"]])
         assert [text.removeprefix("<image>" * len(row["images"])) for text in texts] == [
             turn["content"] for turn in row["messages"]
         ]
@@ -226,18 +220,18 @@ def llama_factory():
     return pytest.importorskip("llamafactory.data", reason=reason)
 
 
-def test_llama_factory_converts_its_lines(rows, llama_factory_folder, llama_factory, processor):
+def test_llama_factory_converts_the_rows(rows, llama_factory_folder, llama_factory, processor):
     from datasets import load_dataset
     from llamafactory.data.converter import get_dataset_converter
     from llamafactory.data.mm_plugin import get_mm_plugin
     from llamafactory.data.parser import get_dataset_list
 
-    (attributes,) = get_dataset_list(["chat_train"], str(llama_factory_folder))
+    (attributes,) = get_dataset_list(["chat_train_0"], str(llama_factory_folder))
     settings = SimpleNamespace(media_dir=str(llama_factory_folder))
     convert = get_dataset_converter(attributes.formatting, attributes, settings)
     plugin = get_mm_plugin("mllama", image_token="<|image|>")
     file = str(llama_factory_folder / attributes.dataset_name)
-    lines = load_dataset("json", data_files=file, split="train", cache_dir=str(llama_factory_folder / "cache"))
+    lines = load_dataset("parquet", data_files=file, split="train", cache_dir=str(llama_factory_folder / "cache"))
     for row, line in zip(rows, lines, strict=True):
         made = convert(line)
         messages = plugin.process_messages(made["_prompt"] + made["_response"], made["_images"], [], [], processor)
@@ -250,7 +244,7 @@ def test_llama_factory_converts_its_lines(rows, llama_factory_folder, llama_fact
 
 
 def test_llama_factory_refuses_rows_without_marks(rows, llama_factory, processor):
-    """Why it gets lines of its own."""
+    """Why it has a column of its own."""
     from llamafactory.data.mm_plugin import get_mm_plugin
 
     plugin = get_mm_plugin("mllama", image_token="<|image|>")

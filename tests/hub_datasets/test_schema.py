@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-from datasets import Features, Image, Json, List, Value
+from dataclasses import fields
 
-from hub_datasets.schema import Reason, chat_features, pair_features
+from datasets import Features, Image, List, Value
+
+from hub_datasets.schema import CONFIGS, LANGUAGES, SPLITS, TURNS, RawRecord, Reason, chat_features, pair_features
 
 TEXT = Value("string")
+MESSAGES = List({"role": TEXT, "content": TEXT})
 
 
 def test_columns_of_pairs():
     assert pair_features() == Features(
-        image=Image(), image_path=TEXT, text=TEXT, source_dataset=TEXT, category=TEXT, language=TEXT, group_id=TEXT,
-        metadata=Json(),
+        image=Image(), image_path=TEXT, text=TEXT, source_dataset=TEXT, category=TEXT, language=TEXT, license=TEXT,
+        group_id=TEXT, metadata=TEXT,
     )  # fmt: skip
 
 
 def test_columns_of_chat():
     assert chat_features() == Features(
-        images=List(Image()), messages=List({"role": TEXT, "content": TEXT}), image_path=TEXT, source_dataset=TEXT,
-        category=TEXT, language=TEXT, group_id=TEXT, metadata=Json(),
+        images=List(Image()), messages=MESSAGES, marked_messages=MESSAGES, image_path=TEXT, source_dataset=TEXT,
+        category=TEXT, language=TEXT, license=TEXT, template_id=TEXT, answer_type=TEXT, modality=TEXT, location=TEXT,
+        content_type=TEXT, group_id=TEXT, metadata=TEXT,
     )  # fmt: skip
 
 
 def test_a_code_is_its_name_in_small_letters():
-    assert len(Reason) == 12
+    assert len(Reason) == 17
     assert all(str(reason) == reason.value == reason.name.lower() for reason in Reason)
+
+
+def test_the_names_that_folders_and_columns_have():
+    assert (CONFIGS, SPLITS) == (("pairs", "chat"), ("train", "validation", "test"))
+    assert (LANGUAGES, TURNS) == (("en", "zh"), ("single", "multi"))
+
+
+def test_the_order_of_a_records_fields():
+    """Catalogues hold records as lists in this order."""
+    assert RawRecord.__slots__ == tuple(field.name for field in fields(RawRecord)) == (
+        "source", "item", "image", "category", "language", "text", "question", "answer", "groups", "conversation",
+        "official_split", "metadata",
+    )  # fmt: skip
