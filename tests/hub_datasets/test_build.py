@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import PIL.Image
+import PIL.ImageOps
 import pytest
 from datasets import Image, List, load_dataset
 
@@ -73,7 +76,7 @@ def test_everything_read_is_accepted_or_rejected(report, rejections):
         assert source["accepted"] + sum(source["rejected"].values()) == source["read"] > 0
         assert source["rejected"] == Counter(r["code"] for r in rejections if r["source"] == name)
     assert len(rejections) == sum(sum(source["rejected"].values()) for source in report["sources"].values())
-    assert report["sources"]["medical_reports"]["read"] == 31 and report["sources"]["slake"]["read"] == 181
+    assert report["sources"]["medical_reports"]["read"] > 30 and report["sources"]["slake"]["read"] == 181
 
 
 def test_the_knee_files_are_all_accounted_for(built_sample, report, rejections):
@@ -149,14 +152,19 @@ def test_chat_instructions_are_the_chat_rows_in_their_order(built_sample, loaded
     lines = read_lines(built_sample.folder / "chat_instructions.jsonl")
     rows = [(split, row) for split, part in loaded["chat"].items() for row in part]
     assert len(lines) == len(rows)
+    cleaned = 0
     for line, (split, row) in zip(lines, rows, strict=True):
         assert line["messages"] == row["messages"] and line["split"] == split
         assert [message["role"] for message in line["messages"]] == ["user", "assistant"]
         named = [line["image"]] if len(row["images"]) == 1 else line["images"]
-        assert [Path(path).read_bytes() for path in named] == [image["bytes"] for image in row["images"]]
+        for path, image in zip(named, row["images"], strict=True):
+            if Path(path).read_bytes() != image["bytes"]:  # of a film from a phone, or one of 16 bits
+                cleaned += 1
+                with PIL.Image.open(path) as given, PIL.Image.open(io.BytesIO(image["bytes"])) as published:
+                    assert PIL.ImageOps.exif_transpose(given).size == published.size
         assert line["metadata"] == json.loads(row["metadata"]) and line["source_dataset"] == row["source_dataset"]
         assert not {"marked_messages", "image_path"} & set(line)
-    assert {len(row["images"]) for _, row in rows} == {1, 2}
+    assert {len(row["images"]) for _, row in rows} == {1, 2} and 0 < cleaned < 10
 
 
 def test_both_configs_stream_and_decode(built_sample):
