@@ -214,7 +214,7 @@ def test_what_lies_there_is_no_dataset_while_it_is_replaced(reports, address, wr
     del written_order[:]
     real = shards_of.write_shard
     monkeypatch.setattr(shards_of, "write_shard", lambda shard: (_ for _ in ()).throw(OSError("network")))
-    with pytest.raises(OSError, match="network"):
+    with pytest.raises(BuildError, match="cannot be written: network"):
         build_here({"--reports_dir": reports}, address, "--near_distance", "0", "--overwrite")
     assert written_order[0].endswith("/out/README.md") and written_order[0].startswith("-")
     assert not {"README.md", MANIFEST} & set(remote_tree(address)) and not is_current(address, key_of_bytes(whole))
