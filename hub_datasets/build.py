@@ -111,9 +111,8 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     written = rows.write_rows(decisions, scratch, options.texts, options.system_prompt, statistics)
     if not written.files["pairs"]:
         raise BuildError("no text of a pair lies between --min_text_chars and --max_text_chars")
-    if storage.is_remote(options.cache):  # the workers may be on machines that do not see this one's files
-        rows.share(written, storage.join(options.cache, "rows"))
-    shards = output.write_shards(written.files, engine, options.num_shards)
+    with rows.shared(written, options.cache):
+        shards = output.write_shards(written.files, engine, options.num_shards)
 
     local = output.local
     chat.write_llama_factory_info(local / "llama_factory" / "dataset_info.json", shards["chat"])

@@ -118,12 +118,13 @@ class Ray:
         if not lines:
             return
         data = self._ray.data.from_items([{"task": line} for line in lines], override_num_blocks=len(lines))
-        try:
-            for row in data.map(OnJson(function)).iter_rows():
-                yield json.loads(row["result"])
-        except self._ray.exceptions.RayTaskError as error:
-            cause = getattr(error, "cause", None)
-            raise cause if isinstance(cause, (BuildError, OSError)) else error from None
+        for row in data.map(OnJson(function)).iter_rows():
+            result = json.loads(row["result"])
+            if "build_error" in result:
+                raise BuildError(result["build_error"])
+            if "system_error" in result:
+                raise OSError(*result["system_error"])
+            yield result["done"]
 
     def close(self) -> None:
         if self._ours:
@@ -131,14 +132,24 @@ class Ray:
 
 
 class OnJson:
-    """A function of a task as a function of a row of Ray Data, which holds the task as JSON."""
+    """A function of a task as a function of a row of Ray Data, which holds the task as JSON.
+
+    What a user is to read comes back as a result: Ray would wrap an exception in its own, and lose what it was.
+    """
 
     def __init__(self, function: Callable[[Task], Task]) -> None:
         self.function = function
         self.__name__ = getattr(function, "__name__", type(function).__name__)
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
-        return {"result": json.dumps(self.function(json.loads(row["task"])))}
+        try:
+            result = {"done": self.function(json.loads(row["task"]))}
+        except BuildError as error:
+            result = {"build_error": str(error)}
+        except OSError as error:
+            known = (error.errno, error.strerror, error.filename)
+            result = {"system_error": [str(error)] if error.errno is None else known}
+        return {"result": json.dumps(result)}
 
 
 def make_engine(name: str, workers: int) -> InProcess | Processes | Ray:

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hub_datasets import storage
 from hub_datasets.engines import InProcess, WhenNeeded
-from hub_datasets.med_pairs import MedPairs, features_of
-from hub_datasets.rows import RowFile
 from hub_datasets.schema import CONFIGS
-from hub_datasets.shards import Shard, plan_shards, write_shard
+
+if TYPE_CHECKING:  # a build that has nothing to do imports no `datasets`
+    from hub_datasets.med_pairs import MedPairs
+    from hub_datasets.rows import RowFile
+    from hub_datasets.shards import Shard
 
 MANIFEST = ".build.json"  # what the result was made from, and the size of each of its files
 LAST = ("README.md", MANIFEST)
@@ -42,6 +44,9 @@ class Output:
         self, files: dict[str, dict[str, RowFile]], engine: WhenNeeded, least: int
     ) -> dict[str, dict[str, int]]:
         """Writes the Parquet files of both configs; returns their number by config and split."""
+        from hub_datasets.med_pairs import MedPairs, features_of
+        from hub_datasets.shards import plan_shards, write_shard
+
         shards: dict[str, dict[str, list[Shard]]] = {}
         for config in CONFIGS:
             schema = features_of(config).arrow_schema

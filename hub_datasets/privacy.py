@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from hub_datasets.schema import BuildError, Flag
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Image as Picture
 
 # Parts of expressions. Every repetition in them has a bound, so that no text takes long.
 START = r"(?<![\d.])"  # of a number: not within a longer one, nor a part of 1.2.840.10008
@@ -228,7 +228,7 @@ def plain_characters() -> dict[int, str]:
     return table | {0x3000: " ", 0x2212: "-"}
 
 
-def find_burned_in_text(image: Image) -> Flag | None:
+def find_burned_in_text(image: Picture) -> Flag | None:
     """Looks for lines of text in an image, such as a patient's name on a film. It needs the extra `ocr`.
 
     Marks of one or two characters, such as L and R, are passed over.
@@ -241,11 +241,13 @@ def find_burned_in_text(image: Image) -> Flag | None:
         BuildError: where the extra `ocr` is not installed.
     """
     import numpy as np
+    from PIL import Image
 
     scale = min(MAX_SIDE / max(image.size), max(1.0, MIN_SIDE / min(image.size)))
     size = tuple(max(1, round(side * scale)) for side in image.size)
-    pixels = np.asarray(image.convert("RGB").resize(size))[:, :, ::-1]  # the engine wants blue first
-    lines, _ = text_engine()(np.ascontiguousarray(pixels))
+    canvas = Image.new("RGB", tuple(max(side, MIN_SIDE) for side in size))  # the engine would blow up a thin image
+    canvas.paste(image.convert("RGB").resize(size))
+    lines, _ = text_engine()(np.ascontiguousarray(np.asarray(canvas)[:, :, ::-1]))  # it wants blue first
     boxes = [box for box, text, _ in lines or () if sum(character.isalnum() for character in text) >= LEAST_CHARACTERS]
     if not boxes:
         return None

@@ -7,7 +7,7 @@ import json
 import shutil
 from array import array
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,14 +83,23 @@ def write_rows(
     return Written(files, digest.hexdigest()[:16], left_out)
 
 
-def share(written: Written, address: str) -> None:
-    """Copies the files of rows to where every worker can read them."""
-    for parts in written.files.values():
-        for file in parts.values():
-            target = storage.join(address, Path(file.path).name)
-            with Path(file.path).open("rb") as here, storage.open_file(target, "wb") as there:
-                shutil.copyfileobj(here, there)
-            file.path = target
+@contextmanager
+def shared(written: Written, cache: str) -> Iterator[None]:
+    """Has the files of rows where every worker can read them: behind an address, if that is where the cache is."""
+    if not storage.is_remote(cache):
+        yield
+        return
+    folder = storage.join(cache, "rows")
+    try:
+        for parts in written.files.values():
+            for file in parts.values():
+                target = storage.join(folder, Path(file.path).name)
+                with Path(file.path).open("rb") as here, storage.open_file(target, "wb") as there:
+                    shutil.copyfileobj(here, there)
+                file.path = target
+        yield
+    finally:
+        storage.remove(folder)
 
 
 def pair_rows(

@@ -14,7 +14,9 @@ from hub_datasets.decisions import ONE_CONVERSATION, ONE_IMAGE, SOURCE_SHIFT, co
 from hub_datasets.duplicates import drop_repeats
 from hub_datasets.schema import SPLITS, BuildError, Reason, Rejection
 from hub_datasets.splits import Fractions, read_memory, split_of
+from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.hand_made import decide, make_stage, question, report, settled, source_of
+from tests.hub_datasets.layouts import read_lines, report_row, write_reports
 
 HALF = Fractions(0.25, 0.25)
 
@@ -365,6 +367,35 @@ def test_the_memory_holds_every_key_and_names_none(tmp_path):
     decisions, _ = decided_for(tmp_path, [report(0, groups=("patient:Jane Doe",)), report(1)], fractions=HALF)
     lines = list(decisions.memory())
     assert len(lines) == 3 and lines == sorted(lines) and "Jane" not in "".join(lines)
+
+
+def test_a_build_over_an_earlier_one_keeps_its_splits(tmp_path):
+    """The file `splits.txt` of the folder that is replaced; dropped where other shares are asked for."""
+
+    def splits_of(output: str) -> dict[str, str]:
+        return {line["image"]: line["split"] for line in read_lines(tmp_path / output / "chat_instructions.jsonl")}
+
+    rows = [report_row(n, patient_id=str(n // 2)) for n in range(40)]
+    sources = {"--reports_dir": write_reports(tmp_path / "reports", rows)}
+    flags = ("--val_fraction", "0.25", "--test_fraction", "0.25", "--near_distance", "0")
+    assert build_here(sources, tmp_path / "out", *flags)["moved"] == []
+    before = splits_of("out")
+    # further images of known patients, new patients, and a row that ties a test patient to a training one
+    held_out, trained = (next(n for n in range(40) if before[f"{tmp_path}/reports/images/{n}.png"] == split)
+                         for split in ("test", "train"))  # fmt: skip
+    rows += [report_row(n, patient_id=str(n - 30)) for n in range(40, 60)]
+    rows += [report_row(60, image=f"images/{held_out}.png", patient_id=str(trained // 2))]
+    write_reports(tmp_path / "reports", rows)
+    report = build_here(sources, tmp_path / "out", *flags, "--overwrite")
+    after = splits_of("out")
+    assert len(report["moved"]) == 1 and set(before.values()) == set(SPLITS)
+    tied = {f"{tmp_path}/reports/images/{n}.png" for n in range(40) if n // 2 == held_out // 2}
+    assert {image for image in before if before[image] != after[image]} == tied
+    assert {after[image] for image in tied} == {"train"}
+    other = ("--val_fraction", "0.5", "--near_distance", "0")
+    build_here(sources, tmp_path / "out", *other, "--overwrite")
+    build_here(sources, tmp_path / "fresh", *other)
+    assert splits_of("out") == splits_of("fresh") != after
 
 
 # --- The sources' own splits

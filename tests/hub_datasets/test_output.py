@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from hub_datasets import output as output_of
+from hub_datasets import shards as shards_of
 from hub_datasets import storage
 from hub_datasets.output import MANIFEST, is_current, is_empty, manifest, sizes, written_folder
 from hub_datasets.schema import BuildError
@@ -212,13 +212,13 @@ def test_what_lies_there_is_no_dataset_while_it_is_replaced(reports, address, wr
     build_here({"--reports_dir": reports}, address, *FLAGS)
     whole = remote_tree(address)
     del written_order[:]
-    real = output_of.write_shard
-    monkeypatch.setattr(output_of, "write_shard", lambda shard: (_ for _ in ()).throw(OSError("network")))
-    with pytest.raises(OSError, match="network"):
+    real = shards_of.write_shard
+    monkeypatch.setattr(shards_of, "write_shard", lambda shard: (_ for _ in ()).throw(OSError("network")))
+    with pytest.raises(BuildError, match="cannot be written: network"):
         build_here({"--reports_dir": reports}, address, "--near_distance", "0", "--overwrite")
     assert written_order[0].endswith("/out/README.md") and written_order[0].startswith("-")
     assert not {"README.md", MANIFEST} & set(remote_tree(address)) and not is_current(address, key_of_bytes(whole))
-    monkeypatch.setattr(output_of, "write_shard", real)
+    monkeypatch.setattr(shards_of, "write_shard", real)
     build_here({"--reports_dir": reports}, address, *FLAGS, "--overwrite")
     assert remote_tree(address) == whole
 

@@ -204,6 +204,7 @@ def phantoms() -> dict[str, Image.Image]:
         "black": Image.new("L", (512, 512)),
         "small": Image.new("1", (8, 8)),
         "clear": Image.new("RGBA", (300, 100)),
+        "thin": Image.new("L", (2000, 3), 128),
     }
 
 
@@ -216,7 +217,7 @@ def written(image: Image.Image, *lines: str) -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize("name", ["knee", "chest", "noise", "black", "small", "clear"])
+@pytest.mark.parametrize("name", ["knee", "chest", "noise", "black", "small", "clear", "thin"])
 def test_a_clean_picture_has_no_text(name, engine):
     assert find_burned_in_text(phantoms()[name]) is None
 

@@ -202,10 +202,12 @@ def hold(folder) -> subprocess.Popen:
 def test_a_second_build_of_the_same_output_is_refused_until_the_first_ends(tmp_path, end):
     cache = str(tmp_path / ".out.cache")
     process = hold(cache)
-    message = r"another build is writing data/out; wait for it, or name another --output_dir"
-    with pytest.raises(BuildError, match=message), storage.only_one(cache, "data/out"):
+    with (
+        pytest.raises(BuildError, match="^another build is writing$"),
+        storage.only_one(cache, "another build is writing"),
+    ):
         raise AssertionError("two at once")
-    with storage.only_one(str(tmp_path / ".other.cache"), "data/other"):
+    with storage.only_one(str(tmp_path / ".other.cache"), "not said"):
         pass
     if end == "it ends":
         process.stdin.close()
@@ -213,7 +215,7 @@ def test_a_second_build_of_the_same_output_is_refused_until_the_first_ends(tmp_p
         process.kill()
     process.wait()
     process.stdout.close()
-    with storage.only_one(cache, "data/out"):
+    with storage.only_one(cache, "not said"):
         pass
 
 

@@ -199,6 +199,22 @@ def test_rejections_are_those_of_the_build(page, build):
     assert [row[2] for row in shown] == [row["code"] for row in others[:SHOWN_REJECTIONS]]
 
 
+def test_what_the_build_saw_to_is_said(page, build):
+    report = json.loads((build / "report.json").read_text())
+    text = one_line(page.text)
+    checked = report["leakage"]["checked"]
+    assert f"{checked['image']} images, " in text and f"{checked['patient']} patients, " in text
+    assert "0 of them in more than one split" in text
+    near = report["duplicates"]["near"]
+    assert near["clusters"] and f"{near['images']} images in {near['clusters']} clusters" in text
+    several = report["leakage"]["official"]["slake"]
+    assert f"share {several['images_in_several_files']} of its {several['images']} images" in text
+    assert f"GPS {report['images']['stripped']['GPS']}" in text
+    assert f"16 bits to 8: {report['images']['windowed']}." in text
+    for kind, count in report["review"]["flags"].items():
+        assert f"{kind.replace('_', ' ')} {count}" in text
+
+
 def test_predictions_are_marked_where_they_are_right(page):
     found, said = page.tables[3][1:], page.tables[4][1:]
     assert [row[1:] for row in found] == [[text, f"{text} x"] for text in TEXTS]
