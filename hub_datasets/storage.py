@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +23,7 @@ def local_path(address: str | os.PathLike) -> Path:
     return Path(str(address).removeprefix("file://"))
 
 
+@lru_cache(maxsize=4096)  # asked for every row, about few files
 def join(address: str | os.PathLike, *names: str) -> str:
     """The address of something below another."""
     if is_remote(address):
