@@ -79,7 +79,8 @@ def build(options: BuildOptions) -> dict[str, Any]:
                 stage(source, folder, keys[source.name], options.images, options.texts, engine, options.cache, scratch)
                 for source, folder in options.folders
             ]
-            with written_folder(options.output, key, scratch) as output:
+            lasting = all(stage.lasting for stage in stages)  # else the next build has to look again
+            with written_folder(options.output, key if lasting else "", scratch) as output:
                 report = write_dataset(stages, options, engine, output, scratch)
             remove_stale(options.cache, stages)
         except sqlite3.OperationalError as error:

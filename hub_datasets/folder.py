@@ -70,6 +70,8 @@ class Folder:
 
     Attributes:
         address: as the user gave it: a path, an address such as `s3://bucket/folder`, or a zip file.
+        failures: how many times a file was there and could not be read, for want of a permission or in a damaged zip
+            file; that can be mended without a change that `state` sees.
     """
 
     def __init__(self, address: str | os.PathLike):
@@ -79,6 +81,7 @@ class Folder:
         self._reset({})
 
     def _reset(self, zips: dict[str, tuple]) -> None:
+        self.failures = 0
         self._zips = zips  # by name: the signature of each zip file when it was first seen
         self._close()
         self._files: list[File] | None = None
@@ -151,8 +154,10 @@ class Folder:
                 return archive.read(member, limit)
             return self._store.read(name, limit)
         except Unreadable as error:
+            self.failures += error.code == Reason.IMAGE_UNREADABLE
             raise FolderError(error.code, f"{name!r} {error.message}") from None
         except OSError as error:
+            self.failures += 1
             message = f"{name!r} cannot be read: {error.strerror or type(error).__name__}"
             raise FolderError(Reason.IMAGE_UNREADABLE, message) from None
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
+from importlib import metadata
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from hub_datasets.validation import ImageSettings, TextSettings, check_text, che
 IMAGES_PER_TASK = 32  # small enough to keep every worker busy to the end, large enough that a task's start is no cost
 MANIFEST = "stage.json"
 CATALOGUE = "catalogue.sqlite"
+DECODERS = ("pillow", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "python-gdcm")  # packages
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Stage:
         catalogue: the catalogue's file on this machine.
         reused: whether an earlier build had read it.
         synthetic: whether this project drew the images.
+        lasting: whether another build may use it; not where a file could not be read, which may be mended by then.
     """
 
     source: Source
@@ -50,6 +54,7 @@ class Stage:
     catalogue: Path
     reused: bool
     synthetic: bool
+    lasting: bool = True
 
 
 def stage_keys(folders: Iterable[tuple[Source, Folder]], images: ImageSettings, texts: TextSettings) -> dict[str, str]:
@@ -88,28 +93,29 @@ def stage(
     storage.remove(address)  # what a killed build left
     try:
         read_records(source, folder, texts, catalogue)
-        examine_images(source, folder, key, images, engine, catalogue, address)
+        failures = folder.failures + examine_images(source, folder, images, engine, catalogue, address)
         if stage_keys([(source, folder)], images, texts)[source.name] != key:
             raise BuildError(f"{source.flag} {folder.address}: files changed while they were read; run again")
         if remote:
             with catalogue.open("rb") as here, storage.open_file(storage.join(address, CATALOGUE), "wb") as there:
                 shutil.copyfileobj(here, there)
-        content = {"source": source.name, "key": key, "files": storage.sizes_in(address)}
+        content = {"source": source.name, "key": key, "failures": failures, "files": storage.sizes_in(address)}
         with storage.open_file(storage.join(address, MANIFEST), "wb") as file:  # last: now the stage is whole
             file.write(json.dumps(content, indent=1).encode())
     except BaseException:
         storage.remove(address)
         raise
-    return Stage(source, folder, address, key, catalogue, reused=False, synthetic=synthetic)
+    return Stage(source, folder, address, key, catalogue, reused=False, synthetic=synthetic, lasting=not failures)
 
 
 def is_whole(address: str) -> bool:
-    """True where a stage lies with every file that it was written with."""
+    """True where a stage lies with every file that it was written with, and every file could be read for it."""
     sizes = storage.sizes_in(address)
     if sizes.pop(MANIFEST, None) is None:
         return False
     try:
-        return json.loads(storage.read(storage.join(address, MANIFEST)))["files"] == sizes
+        content = json.loads(storage.read(storage.join(address, MANIFEST)))
+        return content["files"] == sizes and not content["failures"]
     except (ValueError, KeyError, TypeError):
         return False
 
@@ -145,18 +151,22 @@ def find_tokens(text: str) -> list[Flag]:
 def examine_images(
     source: Source,
     folder: Folder,
-    key: str,
     settings: ImageSettings,
     engine: Engine,
     path: Path,
     address: str,
-) -> None:
-    """Examines every image that a usable record names, and writes their bytes below `address`."""
+) -> int:
+    """Examines every image that a usable record names, and writes their bytes below `address`.
+
+    Returns:
+        how many of them are there and could not be read.
+    """
     from tqdm import tqdm
 
     catalogue = Catalogue(path, "change")
     total = catalogue.count_images()
-    common = {"folder": folder.address, "key": key, "settings": asdict(settings)}
+    common = {"folder": folder.address, "reading": uuid.uuid4().hex, "settings": asdict(settings)}
+    failures = 0
     tasks = (
         {**common, "names": names, "target": storage.join(address, f"images-{number:06d}.bin")}
         for number, names in enumerate(batches(catalogue.image_names(), IMAGES_PER_TASK))
@@ -164,8 +174,10 @@ def examine_images(
     with tqdm(total=total, desc=f"{source.name}: images", unit="", disable=None) as progress:
         for result in engine.map(examine_batch, tasks):
             catalogue.add_images(result["images"])
+            failures += result["failures"]
             progress.update(len(result["images"]))
     catalogue.finish()
+    return failures
 
 
 def batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
@@ -177,7 +189,8 @@ def batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
 
 def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
     """A worker's task: reads and examines some images of a source, and writes what is to be published to one file."""
-    folder = opened(task["folder"], task["key"])
+    folder = opened(task["folder"], task["reading"])
+    before = folder.failures
     settings = ImageSettings(**task["settings"])
     file = task["target"].rsplit("/", 1)[-1]
     images, offset = [], 0
@@ -210,23 +223,29 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
                 }
             )
             offset += len(found.data)
-    return {"images": images}
+    return {"images": images, "failures": folder.failures - before}
 
 
 @lru_cache(maxsize=8)
-def opened(address: str, key: str) -> Folder:
-    """The folder, kept open from task to task as long as it has not changed."""
+def opened(address: str, reading: str) -> Folder:
+    """The folder, kept open from task to task of one reading: the next one may find another folder there."""
     return Folder(address)
 
 
 @cache
 def code_version() -> str:
-    """A hash of this folder's code and of the libraries that decode: another version may find other things."""
-    import PIL
-
+    """A hash of this folder's code and of the packages that decode: another version may find other things."""
     files = sorted(Path(__file__).parent.rglob("*.py"))
     code = [hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest() for file in files]
-    return digest([PIL.__version__, *code])
+    return digest([[installed_version(name) for name in DECODERS], *code])
+
+
+def installed_version(package: str) -> str:
+    """The version of a package; empty where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def digest(content: Any) -> str:
