@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, Protocol
 
 from hub_datasets.schema import BuildError
@@ -105,7 +106,12 @@ class Ray:
         self._ours = not ray.is_initialized()
         if self._ours:
             address = os.environ.get("RAY_ADDRESS")
+            # the workers import this project as it is here: from its place, or as a copy on the cluster's machines
+            root = Path(__file__).resolve().parents[1]
+            paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+            package = {"py_modules": [str(root / "hub_datasets")]} if address else {"env_vars": {"PYTHONPATH": paths}}
             size = {} if address else {"num_cpus": workers, "include_dashboard": False}
+            size["runtime_env"] = package
             ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False, **size)
         self.workers = workers or int(ray.cluster_resources().get("CPU", 1))
         context = ray.data.DataContext.get_current()

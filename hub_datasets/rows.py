@@ -188,7 +188,7 @@ def write_chat_instructions(folder: Path, output: Path, addresses: dict[str, str
             for row in read_rows(folder / f"chat-{split}.jsonl"):
                 columns = row["columns"]
                 source = columns["source_dataset"]
-                paths = [storage.join(addresses[source], path) for path in row["paths"]]
+                paths = [storage.join(storage.shown(addresses[source]), path) for path in row["paths"]]
                 line = {"image": paths[0]} if len(paths) == 1 else {"images": paths}
                 line |= {"messages": columns.pop("messages"), "split": split} | columns
                 line["metadata"] = json.loads(columns["metadata"])

@@ -19,8 +19,6 @@ LANGUAGES = ("en", "zh")
 SPLITS = ("train", "validation", "test")
 CONFIGS = ("pairs", "chat")
 TURNS = ("single", "multi")  # one conversation for each question, or for all questions of an image
-# `sample_sources.py` leaves this file in the folders it makes, so that a card can say that the data is synthetic.
-SYNTHETIC_MARK = "SYNTHETIC.txt"
 
 
 class BuildError(Exception):

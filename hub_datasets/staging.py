@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator
@@ -25,13 +26,23 @@ from hub_datasets import storage
 from hub_datasets.catalogue import Catalogue
 from hub_datasets.engines import Engine
 from hub_datasets.folder import Folder, FolderError
-from hub_datasets.schema import SYNTHETIC_MARK, BuildError, Flag, Ignored, Problem, Rejection, Source
+from hub_datasets.schema import BuildError, Flag, Ignored, Problem, RawRecord, Rejection, Source
+from hub_datasets.synthetic import is_synthetic
 from hub_datasets.validation import ImageSettings, TextSettings, check_text, check_writable, examine_image
 
 IMAGES_PER_TASK = 32  # small enough to keep every worker busy to the end, large enough that a task's start is no cost
 MANIFEST = "stage.json"
 CATALOGUE = "catalogue.sqlite"
-DECODERS = ("pillow", "pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "python-gdcm")  # packages
+DECODERS = (
+    "pillow",
+    "numpy",
+    "rapidocr-onnxruntime",
+    "pydicom",
+    "pylibjpeg",
+    "pylibjpeg-libjpeg",
+    "pylibjpeg-openjpeg",
+    "python-gdcm",
+)  # packages
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,7 @@ def stage(
         scratch: a folder on this machine, for catalogues of a remote `root`.
     """
     address = storage.join(root, f"{source.name}-{key}")
-    synthetic = folder.has(SYNTHETIC_MARK)
+    synthetic = is_synthetic(folder)
     remote = storage.is_remote(root)
     catalogue = scratch / f"{source.name}.sqlite" if remote else storage.local_path(address) / CATALOGUE
     if is_whole(address):
@@ -124,8 +135,6 @@ def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path
     """Reads a source to its end and checks everything but the images."""
     from tqdm import tqdm
 
-    from hub_datasets.privacy import find_identifiers
-
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     catalogue = Catalogue(path, "create")
@@ -137,9 +146,24 @@ def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path
         elif problem := check_writable(record) or check_text(record, texts.min_chars, texts.max_chars):
             catalogue.reject(record.item, problem.code, problem.message)
         else:
-            said = filter(None, (record.text, record.question, record.answer))
-            catalogue.add(record, [flag for text in said for flag in (*find_identifiers(text), *find_tokens(text))])
+            catalogue.add(record, find_flags(record, source))
     catalogue.close()
+
+
+def find_flags(record: RawRecord, source: Source) -> list[Flag]:
+    """What a person should look at in a record's texts, and in what else is published of data of one's own."""
+    from hub_datasets.privacy import find_identifiers
+
+    said = filter(None, (record.text, record.question, record.answer))
+    flags = [flag for text in said for flag in (*find_identifiers(text), *find_tokens(text))]
+    if source.redistributable:  # published already, with its fields and names
+        return flags
+    for column, value in record.metadata.items():
+        if isinstance(value, str) and f"{column}:{value}" not in record.groups:
+            found = find_identifiers(f"{column.replace('_', ' ')}: {value}")
+            flags += [Flag(flag.kind, f"in the column {column}") for flag in found]
+    name = re.sub(r"[_.\-]+", " ", record.image.rsplit("/", 1)[-1])
+    return flags + [Flag(flag.kind, "in the image's name") for flag in find_identifiers(name)]
 
 
 def find_tokens(text: str) -> list[Flag]:
@@ -257,7 +281,8 @@ def remove_stale(root: str, stages: Iterable[Stage]) -> None:
     keep = {stage.address.rsplit("/", 1)[-1] for stage in stages}
     names = {stage.source.name for stage in stages}
     for name in storage.names_in(root):
-        if name not in keep and name.rpartition("-")[0] in names:
+        source, _, key = name.rpartition("-")
+        if name not in keep and source in names and re.fullmatch("[0-9a-f]{20}", key):
             storage.remove(storage.join(root, name))
 
 

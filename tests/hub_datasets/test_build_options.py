@@ -12,10 +12,11 @@ import pytest
 
 from hub_datasets import near_duplicates
 from hub_datasets.build_options import BuildOptions, argument_parser, cache_of, processors, read_options
-from hub_datasets.schema import SYNTHETIC_MARK, BuildError
+from hub_datasets.schema import BuildError
 from hub_datasets.sources import SOURCES
 from hub_datasets.splits import Fractions, key_digest, memory_line
 from hub_datasets.staging import stage_keys
+from hub_datasets.synthetic import write_mark
 from hub_datasets.validation import ImageSettings, TextSettings
 from tests.conftest import ROOT
 from tests.hub_datasets.layouts import report_row, write_files, write_reports
@@ -213,7 +214,7 @@ def test_where_what_was_read_is_kept(options, tmp_path, monkeypatch):
 
 def test_sources_that_may_not_be_shared(options, reports):
     assert options().not_to_be_shared() == ["medical_reports"]
-    write_files(reports, {SYNTHETIC_MARK: ""})
+    write_mark(reports)
     assert options().not_to_be_shared() == []
 
 
