@@ -71,13 +71,13 @@ def write_rows(
                 for split, columns, images in makers[config](number):
                     places = [image_place(accepted) for accepted in images]
                     paths = [accepted.record.image for accepted in images]
-                    line = json.dumps({"columns": columns, "images": places, "paths": paths}).encode() + b"\n"
-                    contents = [accepted.image["content"] for accepted in images]
-                    digest.update(json.dumps([config, split, columns, contents], sort_keys=True).encode())
+                    content, contents = json.dumps(columns), [accepted.image["content"] for accepted in images]
+                    digest.update(f"{config} {split} {content} {contents}\n".encode())
+                    line = f'{{"columns": {content}, "images": {json.dumps(places)}, "paths": {json.dumps(paths)}}}\n'
                     row_file = files[config][split]
                     row_file.ends.append((row_file.ends[-1] if row_file.ends else 0) + len(line))
                     row_file.sizes.append(len(line) + sum(place[2] for place in places))
-                    opened[split].write(line)
+                    opened[split].write(line.encode())
                     statistics.add(config, split, columns)
     files = {config: {split: file for split, file in parts.items() if file.ends} for config, parts in files.items()}
     return Written(files, digest.hexdigest()[:16], left_out)

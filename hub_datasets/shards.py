@@ -84,7 +84,7 @@ def write_shard(shard: Shard) -> dict[str, int]:
     """
     config, schema = shard["config"], schema_of(shard)
     leaves = leaf_names(schema)
-    with storage.open_file(shard["target"], "wb") as file:
+    with open_sink(shard["target"]) as file:
         writer = pq.ParquetWriter(
             file,
             schema if config == "pairs" else schema.set(*once(schema)),
@@ -101,10 +101,20 @@ def write_shard(shard: Shard) -> dict[str, int]:
             for table, repeated in read_tables(shard, config == "chat"):
                 writer.write_table(table, row_group_size=len(table))
                 memory += table.nbytes + repeated
+                del table  # before the next row group is read
             # what a reader gets to see: that images were pointed to while they were written is no matter of its
             writer.add_key_value_metadata({b"ARROW:schema": base64.b64encode(schema.serialize()), **schema.metadata})
             writer.add_key_value_metadata({"content_defined_chunking": json.dumps(CHUNKING)})
         return {"rows": sum(shard["groups"]), "bytes": file.tell(), "memory": memory}
+
+
+def open_sink(address: str) -> Any:
+    """Opens a file to write Parquet to; Arrow writes to one of this machine without a detour."""
+    if storage.is_remote(address):
+        return storage.open_file(address, "wb")
+    path = storage.local_path(address)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return pa.OSFile(str(path), "wb")
 
 
 def schema_of(shard: Shard) -> pa.Schema:

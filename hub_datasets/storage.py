@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +24,7 @@ def local_path(address: str | os.PathLike) -> Path:
     return Path(str(address).removeprefix("file://"))
 
 
+@lru_cache(maxsize=4096)  # asked for every row, about few files
 def join(address: str | os.PathLike, *names: str) -> str:
     """The address of something below another."""
     if is_remote(address):

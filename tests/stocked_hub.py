@@ -58,6 +58,7 @@ def stock(environment: dict[str, str]) -> None:
     os.environ |= environment  # read by the libraries when they are imported, below
     from huggingface_hub import HfApi
 
+    from hub_datasets.folder import Folder
     from hub_datasets.sample_sources import generate
     from hub_datasets.schema import RawRecord
     from hub_datasets.sources import SOURCES
@@ -69,7 +70,7 @@ def stock(environment: dict[str, str]) -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         folders = generate(Path(scratch) / "sample", scale=0.3)
-        records = [record for source in SOURCES for record in source.read(folders[source.name])]
+        records = [record for source in SOURCES for record in source.read(Folder(folders[source.name]))]
         said = [
             text
             for record in records

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tests.readme import ROOT
+from tests.readme import README, ROOT
 
+FOLDERS = ("hub_datasets", "modeling", "trainers", "evaluation", "model_cards")
 COMMANDS = ("build", "train-encoder", "train-decoder", "evaluate", "leaderboard")
 
 
@@ -31,7 +33,7 @@ def installed(run, wheel, tmp_path_factory) -> Path:
 def test_it_holds_the_five_folders_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     folders = {name.split("/")[0] for name in names if ".dist-info" not in name}
-    assert folders == {"hub_datasets", "modeling", "trainers", "evaluation", "model_cards"}
+    assert folders == set(FOLDERS)
 
 
 def test_every_file_that_the_code_reads_is_in_it(wheel):
@@ -45,6 +47,20 @@ def test_every_file_that_the_code_reads_is_in_it(wheel):
         assert files
         for path in files:
             assert path.relative_to(ROOT).as_posix() in names, path
+
+
+def test_every_module_is_in_it(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    modules = {path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
+    assert {"hub_datasets/sources/slake.py", "hub_datasets/sample_layouts/slake.py"} < modules <= names
+
+
+def test_the_extras_are_those_that_the_readme_names(wheel):
+    (name,) = (name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = zipfile.ZipFile(wheel).read(name).decode()
+    install = README.read_text(encoding="utf-8").partition("## Install")[2].partition("## ")[0]
+    extras = set(re.findall(r"^Provides-Extra: (\w+)$", metadata, re.MULTILINE)) - {"dev"}
+    assert extras == set(re.findall(r"^\| `(\w+)` \|", install, re.MULTILINE)) == {"dicom", "ocr", "ray"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

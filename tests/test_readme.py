@@ -24,7 +24,9 @@ def stocked_hub(tmp_path_factory) -> dict[str, str]:
         printed.append(line)
         if "Ctrl-C" in line:
             break
-    yield dict(re.findall(r"^export (\w+)=(.*)$", "".join(printed), re.MULTILINE))
+    environment = dict(re.findall(r"^export (\w+)=(.*)$", "".join(printed), re.MULTILINE))
+    assert len(environment) == 4, "".join(printed)
+    yield environment
     server.terminate()
     server.wait(timeout=30)
 
