@@ -30,7 +30,8 @@ from hub_datasets.schema import BuildError, Flag, Ignored, Problem, RawRecord, R
 from hub_datasets.synthetic import is_synthetic
 from hub_datasets.validation import ImageSettings, TextSettings, check_text, check_writable, examine_image
 
-IMAGES_PER_TASK = 32  # small enough to keep every worker busy to the end, large enough that a task's start is no cost
+IMAGES_PER_TASK = 32  # large enough that a task's start is no cost; fewer at the end, so that no worker waits long
+LEAST_PER_TASK = 4
 MANIFEST = "stage.json"
 CATALOGUE = "catalogue.sqlite"
 DECODERS = (
@@ -193,7 +194,7 @@ def examine_images(
     failures = 0
     tasks = (
         {**common, "names": names, "target": storage.join(address, f"images-{number:06d}.bin")}
-        for number, names in enumerate(batches(catalogue.image_names(), IMAGES_PER_TASK))
+        for number, names in enumerate(batches(catalogue.image_names(), total))
     )
     with tqdm(total=total, desc=f"{source.name}: images", unit="", disable=None) as progress:
         for result in engine.map(examine_batch, tasks):
@@ -204,11 +205,12 @@ def examine_images(
     return failures
 
 
-def batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
-    """The items in lists of at most `size`."""
-    items = iter(items)
-    while batch := list(islice(items, size)):
+def batches(items: Iterable[str], total: int) -> Iterator[list[str]]:
+    """The items, of which there are `total`, in lists that get shorter towards the end."""
+    items, left = iter(items), total
+    while batch := list(islice(items, min(IMAGES_PER_TASK, max(LEAST_PER_TASK, left // 16)))):
         yield batch
+        left -= len(batch)
 
 
 def examine_batch(task: dict[str, Any]) -> dict[str, Any]:

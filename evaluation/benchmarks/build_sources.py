@@ -38,6 +38,7 @@ LESION_CELLS = {
     "changed": "UNK", "bleed": "False", "elevation": "True", "biopsed": "True",
 }  # fmt: skip
 AT_ONCE = 16  # images that a process draws as one task
+SMALL = 160  # large enough that 2,000 fill more than a row group
 TILE = 2048  # side of the noise that all pictures take their piece from
 
 
@@ -54,7 +55,7 @@ def draw(root: Path, counts: dict[str, int], small: bool = False, processes: int
     """Draws so many images of each kind into `root/KIND`, with the tables that their source needs.
 
     Args:
-        small: 64 x 64 pixels, grey, for measurements in which only the number counts.
+        small: SMALL x SMALL pixels, grey, for measurements in which only the number counts.
     """
     drawn = [one for kind, count in counts.items() if count for one in LAYOUTS[kind](root / kind, count)]
     parts = [(str(root), drawn[start : start + AT_ONCE], start, small) for start in range(0, len(drawn), AT_ONCE)]
@@ -128,7 +129,7 @@ def chest_picture(rng: np.random.Generator, noise: np.ndarray) -> Image.Image:
 
 
 def small_picture(rng: np.random.Generator, noise: np.ndarray) -> Image.Image:
-    return Image.fromarray(to_bytes(field(rng, 64, 64) + grain(rng, noise, 64, 64)))
+    return Image.fromarray(to_bytes(field(rng, SMALL, SMALL) + grain(rng, noise, SMALL, SMALL)))
 
 
 def lay_out_knees(folder: Path, count: int) -> list[Drawn]:
