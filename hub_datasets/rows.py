@@ -53,7 +53,7 @@ def write_rows(
 ) -> Written:
     """Writes `{config}-{split}.jsonl` to `folder`, in the order of the sources; a split without rows gets none.
 
-    A line holds `columns`, those of the config but for the images; `images`: file, offset, length and name of each; and
+    A line holds `columns`, those of the config but for the images; `images`: file, offset, length, name and hash of each; and
     `paths`: theirs below the source's folder.
     """
     digest = hashlib.sha256()
@@ -166,11 +166,11 @@ def shared_metadata(members: list[Accepted]) -> dict[str, Any]:
     return shared | {"items": [member.record.item for member in members]}
 
 
-def image_place(accepted: Accepted) -> tuple[str, int, int, str]:
-    """File, offset, length and name of an image's bytes."""
+def image_place(accepted: Accepted) -> tuple[str, int, int, str, str]:
+    """File, offset, length and name of an image's bytes, and their hash."""
     image = accepted.image
     name = accepted.record.image.rsplit("/", 1)[-1]
-    return storage.join(accepted.stage.address, image["file"]), image["offset"], image["length"], name
+    return storage.join(accepted.stage.address, image["file"]), image["offset"], image["length"], name, image["content"]
 
 
 def write_chat_instructions(folder: Path, output: Path, addresses: dict[str, str]) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
 from hub_datasets import storage
+from hub_datasets.schema import BuildError
 
 IMAGE_COLUMN = {"pairs": "image", "chat": "images"}
 # The leaf of the Parquet schema that holds the images' bytes: they are compressed already.
@@ -27,7 +29,7 @@ CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_l
 
 # An image while `chat` is written: a place in a list of bytes, and its name.
 POINTING = pa.struct({"bytes": pa.dictionary(pa.int32(), pa.binary()), "path": pa.string()})
-Picture = tuple[str, int, int, str]  # file, offset, length, name
+Picture = tuple[str, int, int, str, str]  # file, offset, length, name, hash of the bytes
 Shard = dict[str, Any]  # config, schema, rows (file), start and end (bytes in it), groups (rows of each), target
 
 
@@ -169,16 +171,16 @@ class Images:
         for file in self._files.values():
             file.close()
 
-    def read_into(self, target: memoryview, address: str, offset: int) -> None:
-        """Fills `target` from a file. Raises OSError where the file is too short."""
+    def read_into(self, target: memoryview, address: str, offset: int, content: str) -> None:
+        """Fills `target` from a file. Raises BuildError where that does not hold what was written there."""
         if address not in self._files:
             if len(self._files) >= 16:  # rows follow the files, by and large
                 self._files.pop(next(iter(self._files))).close()
             self._files[address] = storage.open_file(address, "rb")
         file = self._files[address]
         file.seek(offset)
-        if file.readinto(target) != len(target):
-            raise OSError(f"{address} was cut off while it was read")
+        if file.readinto(target) != len(target) or xxhash.xxh3_128_hexdigest(target) != content:
+            raise BuildError(f"{address} is damaged; remove the folder that it lies in, and run again")
 
 
 def make_table(
@@ -202,23 +204,23 @@ def make_table(
 
 def picture_array(pictures: list[Picture], images: Images, pointing: bool) -> tuple[pa.StructArray, int]:
     """The bytes and names of images, each read once, to where Arrow wants it; and the bytes that pointing saves."""
-    places: dict[tuple[str, int], int] = {}
+    places: dict[tuple[str, int, str], int] = {}
     indices, lengths = array("i"), array("i")
-    for address, offset, length, _ in pictures:
-        indices.append(places.setdefault((address, offset), len(places)))
+    for address, offset, length, _, content in pictures:
+        indices.append(places.setdefault((address, offset, content), len(places)))
         if len(lengths) < len(places):
             lengths.append(length)
     ends = array("i", accumulate(lengths, initial=0))
     buffer = pa.allocate_buffer(ends[-1])
     view = memoryview(buffer)
-    for (address, offset), start, end in zip(places, ends, ends[1:], strict=False):
-        images.read_into(view[start:end], address, offset)
+    for (address, offset, content), start, end in zip(places, ends, ends[1:], strict=False):
+        images.read_into(view[start:end], address, offset, content)
     held = pa.BinaryArray.from_buffers(pa.binary(), len(places), [None, pa.py_buffer(ends), buffer])
     indices = pa.array(indices, pa.int32())
     if pointing:
         data = pa.DictionaryArray.from_arrays(indices, held)
     else:
         data = held if len(held) == len(indices) else held.take(indices)
-    repeated = sum(length for _, _, length, _ in pictures) - ends[-1] if pointing else 0
-    names = pa.array([name for *_, name in pictures], pa.string())
+    repeated = sum(picture[2] for picture in pictures) - ends[-1] if pointing else 0
+    names = pa.array([picture[3] for picture in pictures], pa.string())
     return pa.StructArray.from_arrays([data, names], ["bytes", "path"]), repeated

@@ -160,9 +160,12 @@ def find_flags(record: RawRecord, source: Source) -> list[Flag]:
     if source.redistributable:  # published already, with its fields and names
         return flags
     for column, value in record.metadata.items():
-        if isinstance(value, str) and f"{column}:{value}" not in record.groups:
-            found = find_identifiers(f"{column.replace('_', ' ')}: {value}")
-            flags += [Flag(flag.kind, f"in the column {column}") for flag in found]
+        if isinstance(value, str):  # the column's name may be what tells: `PatientName`; that of an id tells nothing
+            name = re.sub("(?<=[a-z])(?=[A-Z])|_", " ", column)
+            named = find_identifiers(f"{name}: {value}")
+            kinds = [flag.kind for flag in named if flag.kind != "record_number"]
+            kinds += [flag.kind for flag in find_identifiers(value)]
+            flags += [Flag(kind, f"in the column {column}") for kind in dict.fromkeys(kinds)]
     name = re.sub(r"[_.\-]+", " ", record.image.rsplit("/", 1)[-1])
     return flags + [Flag(flag.kind, "in the image's name") for flag in find_identifiers(name)]
 
