@@ -53,8 +53,8 @@ def write_rows(
 ) -> Written:
     """Writes `{config}-{split}.jsonl` to `folder`, in the order of the sources; a split without rows gets none.
 
-    A line holds `columns`, those of the config but for the images; `images`: file, offset, length, name and hash of each; and
-    `paths`: theirs below the source's folder.
+    A line holds `columns`, those of the config but for the images; `images`: file, offset, length, name and hash of
+    each; and `paths`: theirs below the source's folder.
     """
     digest = hashlib.sha256()
     files: dict[str, dict[str, RowFile]] = {}

@@ -203,24 +203,18 @@ def make_table(
 
 
 def picture_array(pictures: list[Picture], images: Images, pointing: bool) -> tuple[pa.StructArray, int]:
-    """The bytes and names of images, each read once, to where Arrow wants it; and the bytes that pointing saves."""
-    places: dict[tuple[str, int, str], int] = {}
-    indices, lengths = array("i"), array("i")
-    for address, offset, length, _, content in pictures:
-        indices.append(places.setdefault((address, offset, content), len(places)))
-        if len(lengths) < len(places):
-            lengths.append(length)
-    ends = array("i", accumulate(lengths, initial=0))
+    """The bytes and names of images, read to where Arrow wants them; and the bytes that pointing saves."""
+    held = list({picture[:2]: picture for picture in map(tuple, pictures)}.values()) if pointing else pictures
+    ends = array("i", accumulate((length for _, _, length, *_ in held), initial=0))
     buffer = pa.allocate_buffer(ends[-1])
     view = memoryview(buffer)
-    for (address, offset, content), start, end in zip(places, ends, ends[1:], strict=False):
-        images.read_into(view[start:end], address, offset, content)
-    held = pa.BinaryArray.from_buffers(pa.binary(), len(places), [None, pa.py_buffer(ends), buffer])
-    indices = pa.array(indices, pa.int32())
+    for (file, offset, _, _, content), start, end in zip(held, ends, ends[1:], strict=False):
+        images.read_into(view[start:end], file, offset, content)
+    data = pa.BinaryArray.from_buffers(pa.binary(), len(held), [None, pa.py_buffer(ends), buffer])
     if pointing:
-        data = pa.DictionaryArray.from_arrays(indices, held)
-    else:
-        data = held if len(held) == len(indices) else held.take(indices)
-    repeated = sum(picture[2] for picture in pictures) - ends[-1] if pointing else 0
-    names = pa.array([picture[3] for picture in pictures], pa.string())
+        numbers = {picture[:2]: number for number, picture in enumerate(held)}
+        indices = array("i", (numbers[file, offset] for file, offset, *_ in pictures))
+        data = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), data)
+    repeated = sum(length for _, _, length, *_ in pictures) - ends[-1]
+    names = pa.array([name for *_, name, _ in pictures], pa.string())
     return pa.StructArray.from_arrays([data, names], ["bytes", "path"]), repeated

@@ -38,7 +38,7 @@ LESION_CELLS = {
     "changed": "UNK", "bleed": "False", "elevation": "True", "biopsed": "True",
 }  # fmt: skip
 AT_ONCE = 16  # images that a process draws as one task
-SMALL = 160  # large enough that 2,000 fill more than a row group
+SMALL = 320  # pixels; large enough that 2,000 fill several row groups
 TILE = 2048  # side of the noise that all pictures take their piece from
 
 
@@ -73,7 +73,7 @@ def draw_some(part: tuple[str, list[Drawn], int, bool]) -> None:
     for number, one in enumerate(drawn, start):
         rng = np.random.default_rng([7, number])
         picture = small_picture(rng, noise) if small else PICTURES[one.kind](rng, noise)
-        options = {"quality": 92} if one.path.endswith(".jpg") else {"compress_level": 3}
+        options = {"quality": 92} if one.path.endswith(".jpg") else {"compress_level": 1 if small else 3}
         picture.save(Path(root) / one.path, **options)
 
 
