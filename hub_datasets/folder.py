@@ -46,8 +46,8 @@ class File:
     Attributes:
         name: below the folder, `/` between the parts.
         size: in bytes, unpacked.
-        version: changes with the content: the time of the last change in nanoseconds, the CRC-32 of a zip file's
-            member, or what a store says.
+        version: changes with the content: the times of the last change of the content and of the inode in
+            nanoseconds, the CRC-32 of a zip file's member, or what a store says.
     """
 
     name: str
