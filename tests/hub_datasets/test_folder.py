@@ -74,7 +74,8 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 
 def test_messages_name_a_folder_without_its_password_in_one_line():
-    assert Folder("memory://user:secret@host/a").named("b\nc\udce9.csv") == "memory://host/a/b c\\udce9.csv"
+    assert Folder("memory://user:secret@host/a").named("b\nc\udce9.csv") == "memory://host/a/b\\nc\\udce9.csv"
+    assert Folder("\x1b[2J").named("\u202e\x9b.csv") == r"\x1b[2J/\u202e\x9b.csv"
     assert "secret" not in repr(Folder("memory://user:secret@host/a"))
 
 
