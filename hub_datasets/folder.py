@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hub_datasets.folder_stores import OUTSIDE, ZIP, open_store
-from hub_datasets.schema import BuildError, Reason
+from hub_datasets.schema import BuildError, Reason, printable
 from hub_datasets.zip_archive import Archive, Unreadable
 
 MAX_FILE_BYTES = 256 * 1024 * 1024  # a larger file is not read at all
@@ -46,8 +46,8 @@ class File:
     Attributes:
         name: below the folder, `/` between the parts.
         size: in bytes, unpacked.
-        version: changes with the content: the time of the last change in nanoseconds, the CRC-32 of a zip file's
-            member, or what a store says.
+        version: changes with the content: the times of the last change of the content and of the inode in
+            nanoseconds, the CRC-32 of a zip file's member, or what a store says.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Folder:
     def named(self, name: str = "") -> str:
         """How a message to the user names the folder, or a file of it: one line, without a password."""
         place = PASSWORD.sub("", self.address) + (f"/{name}" if name else "")
-        return " ".join(place.encode(errors="backslashreplace").decode().splitlines())
+        return printable(place)
 
     def files(self) -> Sequence[File]:
         """All files, sorted by name; links to folders are not followed, and zip files are folders.

@@ -25,6 +25,19 @@ class BuildError(Exception):
     """A build that cannot go on: the message names the folder, file or flag at fault and what to do about it."""
 
 
+def printable(text: str) -> str:
+    r"""The text as one line that neither UTF-8 nor a terminal trips over: what cannot be seen becomes `\n`, `\x1b`, ...
+
+    The names of files, and what libraries say of them, may hold line ends, commands to a terminal, signs that turn the
+    line around, and bytes that are no UTF-8.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
 class Reason(enum.StrEnum):
     """Why a raw record did not become a row. The value is the `code` in `rejections.jsonl` and `report.json`."""
 
