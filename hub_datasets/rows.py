@@ -133,7 +133,7 @@ def chat_rows(
         records = [member.record for member in members]
         metadata = records[0].metadata if len(members) == 1 else shared_metadata(members)
         kind = members[0].stage.source.kind
-        conversation = chat.make_conversation(records, kind, system_prompt)
+        conversation = chat.make_conversation(records, kind, system_prompt, members[0].image["pixels"])
         images = members if records[0].text is not None else members[:1]
         marked = {"marked_messages": chat.mark_images(conversation["messages"], len(images))}
         columns = base_columns(members[0], metadata) | conversation | marked
