@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from hub_datasets.patient_ids import patient_of, study_key, study_of
 from hub_datasets.schema import LANGUAGES, Problem, RawRecord, Reason, Rejection
 from hub_datasets.sources.languages import language_named, language_of
 from hub_datasets.sources.report_tables import EXPECTED, IMAGE_COLUMNS, TEXT_COLUMNS, column, missing
@@ -101,10 +102,10 @@ def records_of_row(item: str, row: Any, table: str, images: Images, numbered: bo
     text = text.strip()
     paths = named_images(row[image_column], image_column, table, images)
     language = find_language(row, text)
-    study = cell(row, "study_id")
+    study = study_of(row)
     if numbered and not study and (match := NUMBERED.fullmatch(stem_of(paths[0]))):
-        study = match[1]
-    groups = tuple(f"{kind}:{key}" for kind, key in (("patient", cell(row, "patient_id")), ("study", study)) if key)
+        study = study_key(match[1])
+    groups = tuple(key for key in (patient_of(row), study) if key)
     for number, path in enumerate(paths, 1):
         where = f"{item} image {number}" if len(paths) > 1 else item
         name: str | Problem = images.find(path, table)
@@ -157,9 +158,3 @@ def find_language(row: dict[str, Any], text: str) -> str:
     if language is None:
         raise Unfit(f"language {value!r:.80}; expected one of {', '.join(LANGUAGES)}, or a name of theirs")
     return language
-
-
-def cell(row: dict[str, Any], name: str) -> str:
-    """What a row says in a column that it need not have, as text."""
-    value = row.get(column(row, (name,)) or "")
-    return "" if value is None else str(value).strip()
