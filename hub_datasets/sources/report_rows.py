@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import posixpath
 import re
 from collections import defaultdict
@@ -106,11 +108,10 @@ def records_of_row(item: str, row: Any, table: str, images: Images, numbered: bo
     if numbered and not study and (match := NUMBERED.fullmatch(stem_of(paths[0]))):
         study = study_key(match[1])
     groups = tuple(key for key in (patient_of(row), study) if key)
-    for number, path in enumerate(paths, 1):
+    names = [find_image(path, image_column, table, images) for path in paths]
+    conversation = conversation_of(names, paths, text) if len(paths) > 1 else ""
+    for number, name in enumerate(names, 1):
         where = f"{item} image {number}" if len(paths) > 1 else item
-        name: str | Problem = images.find(path, table)
-        if name not in images.names and image_column.strip().casefold() == "image_id":
-            name = images.find_stem(path)
         if isinstance(name, Problem):
             yield Rejection(NAME, where, name.code, name.message)
             continue
@@ -122,9 +123,23 @@ def records_of_row(item: str, row: Any, table: str, images: Images, numbered: bo
             language=language,
             text=text,
             groups=groups,
-            conversation=item if len(paths) > 1 else "",
+            conversation=conversation,
             metadata={key: value for key, value in row.items() if key != text_column},
         )
+
+
+def find_image(path: str, image_column: str, table: str, images: Images) -> str | Problem:
+    """The file that a path, or an id in the column `image_id`, means."""
+    name = images.find(path, table)
+    if name not in images.names and image_column.strip().casefold() == "image_id":
+        return images.find_stem(path)
+    return name
+
+
+def conversation_of(names: list[str | Problem], paths: list[str], text: str) -> str:
+    """What a row's images have in common, by what it says and not by its place: rows may be added above it."""
+    said = [*(path if isinstance(name, Problem) else name for name, path in zip(names, paths, strict=True)), text]
+    return f"row:{hashlib.blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()}"
 
 
 def named_images(value: Any, name: str, table: str, images: Images) -> list[str]:

@@ -120,7 +120,23 @@ def test_one_row_with_several_images_is_one_conversation(tmp_path, cell):
     ]  # fmt: skip
     assert [first.image, second.image, third.image] == [f"images/{n}.png" for n in (1, 2, 3)]
     assert first.text == second.text == "Clear lungs." and first.metadata["images"] == cell
-    assert first.conversation == second.conversation == "r.jsonl line 1" and third.conversation == ""
+    assert first.conversation == second.conversation != "" and third.conversation == ""
+
+
+def test_a_row_inserted_above_leaves_the_conversations_as_they_are(tmp_path):
+    """They are a group where there is no study, and would move to another split with the number of their line."""
+    rows = [{"images": [f"{n}.png", f"{n + 1}.png"], "text": "Clear lungs."} for n in range(4)]
+    rows += [{"images": ["0.png", "1.png"], "text": "Effusion."}, {"image_id": "0;4", "text": "Clear lungs."}]
+    write_files(tmp_path, {f"{n}.png": png(n) for n in range(5)})
+
+    def conversations() -> list[str]:
+        write_files(tmp_path, {"r.jsonl": "\n".join(map(json.dumps, rows))})
+        return [record.conversation for record in records_of(found_in(tmp_path))]
+
+    before = conversations()
+    assert len(set(before)) == len(rows) and all(before)
+    rows.insert(0, {"images": ["4.png", "0.png"], "text": "Clear lungs."})
+    assert conversations()[2:] == before
 
 
 def test_a_cell_of_a_table_with_several_images(tmp_path):
@@ -128,7 +144,7 @@ def test_a_cell_of_a_table_with_several_images(tmp_path):
     write_files(tmp_path, {"r.csv": csv_text(rows), "1.png": png(1), "2.png": png(2), "a;b.png": png(3)})
     records = records_of(found_in(tmp_path))
     assert [record.image for record in records] == ["1.png", "2.png", "a;b.png"]  # the name of a file that is there
-    assert [record.conversation for record in records] == ["r.csv line 2", "r.csv line 2", ""]
+    assert records[0].conversation == records[1].conversation != "" and records[2].conversation == ""
 
 
 def test_rows_of_one_study_that_say_the_same_are_one_conversation(tmp_path):
