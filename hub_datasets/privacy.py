@@ -72,8 +72,8 @@ def is_resident_number(found: str) -> bool:
 
 
 BEFORE_NAMES = (
-    "patient", "pt:", "pt ", "pt=", "pt：", "病人", "患者", "患儿", "name", "physician", "radiologist", "doctor", "ed by",
-    "姓名", "医师", "医生", "告者", "核者", "联系人",
+    "patient", "pt:", "pt ", "pt=", "pt：", "病人", "患者", "患儿", "name", "physician", "radiologist", "doctor",
+    "ed by", "姓名", "医师", "医生", "告者", "核者", "联系人",
 )  # fmt: skip
 
 # A stretch of text that one of them has found is blank to those after it.
