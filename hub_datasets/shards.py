@@ -206,7 +206,10 @@ def picture_array(pictures: list[Picture], images: Images, pointing: bool) -> tu
     held = pa.BinaryArray.from_buffers(pa.binary(), len(places), [None, pa.py_buffer(ends), buffer])
     indices = pa.array(indices, pa.int32())
     if pointing:
-        data = pa.DictionaryArray.from_arrays(indices, held)
+        # Equal images of two files are one value here, too: for a value that comes twice Parquet makes room that it
+        # does not fill, and whatever was in memory there would be published.
+        known = held.dictionary_encode()
+        data = pa.DictionaryArray.from_arrays(known.indices.take(indices), known.dictionary)
     else:
         data = held if len(held) == len(indices) else held.take(indices)
     repeated = sum(length for _, _, length, _ in pictures) - ends[-1] if pointing else 0
