@@ -199,7 +199,7 @@ def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folde
     return BuildOptions(
         folders=folders,
         output=arguments.output_dir,
-        cache=arguments.cache_dir or cache_of(arguments.output_dir),
+        cache=storage.absolute(arguments.cache_dir or cache_of(arguments.output_dir)),
         images=ImageSettings(arguments.max_image_pixels, arguments.min_image_side, arguments.window, arguments.ocr),
         texts=TextSettings(arguments.min_text_chars, arguments.max_text_chars),
         fractions=Fractions(arguments.val_fraction, arguments.test_fraction),

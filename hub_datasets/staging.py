@@ -156,7 +156,7 @@ def examine_images(
 
     catalogue = Catalogue(path, "change")
     total = catalogue.count_images()
-    common = {"folder": folder.address, "key": key, "settings": asdict(settings)}
+    common = {"folder": storage.absolute(folder.address), "key": key, "settings": asdict(settings)}
     tasks = (
         {**common, "names": names, "target": storage.join(address, f"images-{number:06d}.bin")}
         for number, names in enumerate(batches(catalogue.image_names(), IMAGES_PER_TASK))
