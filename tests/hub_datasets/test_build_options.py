@@ -92,7 +92,12 @@ def test_how_the_work_is_done_is_no_part_of_the_result(options, flags):
     assert found.settings() == DEFAULTS and found.key({"medical_reports": "k"}) == options().key(
         {"medical_reports": "k"}
     )
-    assert (found.num_proc == 7, found.engine == "ray", found.cache == "x", found.overwrite).count(True) == 1
+    assert (
+        found.num_proc == 7,
+        found.engine == "ray",
+        found.cache == str(Path("x").absolute()),
+        found.overwrite,
+    ).count(True) == 1
 
 
 def test_no_processes_given_are_as_many_as_there_are_processors(options):
@@ -205,6 +210,7 @@ def test_where_what_was_read_is_kept(options, tmp_path, monkeypatch):
     assert cache_of("data/out") == cache_of("data/out/") == str(tmp_path / "data/.out.cache")
     assert cache_of("s3://bucket/a/out/") == "s3://bucket/a/.out.cache"
     assert cache_of(".") == str(tmp_path.with_name(f".{tmp_path.name}.cache"))
+    assert options("--cache_dir", "kept").cache == str(tmp_path / "kept")  # workers may be elsewhere
     assert options("--cache_dir", "s3://bucket/cache").cache == "s3://bucket/cache"
 
 
