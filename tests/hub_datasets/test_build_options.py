@@ -290,5 +290,5 @@ def test_the_command_knows_its_flags_without_anything_heavy():
     code = "import sys, hub_datasets.build; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     heavy = {"datasets", "numpy", "pandas", "PIL", "pyarrow", "torch", "transformers", "huggingface_hub", "fsspec",
-             "jinja2", "pydicom", "rapidocr_onnxruntime", "ray", "sqlite3", "tqdm"}  # fmt: skip
+             "jinja2", "pydicom", "rapidocr_onnxruntime", "ray", "tqdm"}  # fmt: skip
     assert "hub_datasets" in loaded.split() and not heavy & set(loaded.split())
