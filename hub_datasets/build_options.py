@@ -207,7 +207,9 @@ def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folde
     return BuildOptions(
         folders=folders,
         output=arguments.output_dir,
-        cache=storage.join(arguments.cache_dir, CACHE) if arguments.cache_dir else cache_of(arguments.output_dir),
+        cache=storage.absolute(
+            storage.join(arguments.cache_dir, CACHE) if arguments.cache_dir else cache_of(arguments.output_dir)
+        ),
         images=ImageSettings(arguments.max_image_pixels, arguments.min_image_side, arguments.window, arguments.ocr),
         texts=TextSettings(arguments.min_text_chars, arguments.max_text_chars),
         fractions=Fractions(arguments.val_fraction, arguments.test_fraction),

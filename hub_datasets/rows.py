@@ -31,7 +31,7 @@ class RowFile:
 
     Attributes:
         ends: where each line ends, in bytes.
-        sizes: bytes of each row with its images.
+        sizes: bytes of the columns of each row and of its images, wherever these lie: shards are cut by them.
     """
 
     path: Path | str
@@ -76,7 +76,7 @@ def write_rows(
                     line = f'{{"columns": {content}, "images": {json.dumps(places)}, "paths": {json.dumps(paths)}}}\n'
                     row_file = files[config][split]
                     row_file.ends.append((row_file.ends[-1] if row_file.ends else 0) + len(line))
-                    row_file.sizes.append(len(line) + sum(place[2] for place in places))
+                    row_file.sizes.append(len(content) + sum(place[2] for place in places))
                     opened[split].write(line.encode())
                     statistics.add(config, split, columns)
     files = {config: {split: file for split, file in parts.items() if file.ends} for config, parts in files.items()}

@@ -193,7 +193,7 @@ def examine_images(
 
     catalogue = Catalogue(path, "change")
     total = catalogue.count_images()
-    common = {"folder": folder.address, "reading": uuid.uuid4().hex, "settings": asdict(settings)}
+    common = {"folder": storage.absolute(folder.address), "reading": uuid.uuid4().hex, "settings": asdict(settings)}
     failures = 0
     tasks = (
         {**common, "names": names, "target": storage.join(address, f"images-{number:06d}.bin")}

@@ -35,6 +35,11 @@ def local_path(address: str | os.PathLike) -> Path:
 
 
 @lru_cache(maxsize=4096)  # asked for every row, about few files
+def absolute(address: str | os.PathLike) -> str:
+    """The address for a process that runs elsewhere: a path of this machine from its root."""
+    return str(address) if is_remote(address) else str(local_path(address).absolute())
+
+
 def join(address: str | os.PathLike, *names: str) -> str:
     """The address of something below another."""
     if is_remote(address):

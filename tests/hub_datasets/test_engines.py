@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -14,12 +15,15 @@ from pathlib import Path
 import pytest
 
 from hub_datasets import output, staging
+from hub_datasets.catalogue import Catalogue
 from hub_datasets.engines import FEW, InProcess, Processes, Ray, WhenNeeded, make_engine
-from hub_datasets.folder import FolderError
+from hub_datasets.folder import Folder, FolderError
 from hub_datasets.schema import BuildError
+from hub_datasets.validation import ImageSettings, TextSettings
 from tests.conftest import ROOT
 from tests.hub_datasets import engine_tasks
 from tests.hub_datasets.checked import build_here
+from tests.hub_datasets.hand_made import source_of
 from tests.hub_datasets.layouts import jpeg, png, report_row, slake_row, tree, write_files, write_reports, write_slake
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed")
@@ -33,12 +37,13 @@ def processes():
 
 
 @pytest.fixture(scope="module")
-def ray():
-    """A Ray of two workers on this machine."""
+def ray(tmp_path_factory):
+    """A Ray of two workers on this machine, started where neither the code nor the data is."""
     import ray
 
     assert not ray.is_initialized()
-    engine = Ray(2)
+    with contextlib.chdir(tmp_path_factory.mktemp("elsewhere")):
+        engine = Ray(2)
     yield engine
     engine.close()
     assert not ray.is_initialized()
@@ -266,6 +271,19 @@ def test_the_command_works_on_the_cluster_that_ray_address_names(sources, alone,
     build(sources, tmp_path / "out", *FLAGS, "--engine", "ray", env=address)
     assert tree(tmp_path / "out") == alone
     assert len(list(ray.map(engine_tasks.square, tasks(3)))) == 3
+
+
+def test_folders_are_those_of_the_build_wherever_the_workers_are(engine, tmp_path, monkeypatch):
+    """A path from here is another one where a Ray was started; the code of the workers is this one."""
+    write_reports(tmp_path / "my reports", [report_row(n) for n in range(40)])
+    monkeypatch.chdir(tmp_path)
+    Path("scratch").mkdir()
+    source, folder, settings = source_of("medical_reports"), Folder("my reports"), (ImageSettings(), TextSettings())
+    (key,) = staging.stage_keys([(source, folder)], *settings).values()
+    stage = staging.stage(source, folder, key, *settings, engine, str(tmp_path / "cache"), Path("scratch"))
+    assert list(Catalogue(stage.catalogue).rejections()) == []
+    found = list(engine.map(engine_tasks.code_of, [{"number": n} for n in range(4)]))
+    assert {one["file"] for one in found} == {staging.__file__}
 
 
 def test_a_cut_zip_file_is_an_error_of_the_build_in_every_engine(processes, tmp_path):

@@ -383,6 +383,7 @@ def test_the_summary():
         },
         splits={"pairs": {"train": 3_000, "validation": 1}, "chat": {"train": 1}},
         duplicates={"near": {"clusters": 2, "images": 1_005}},
+        moved=[f"slake/image:{n}" for n in range(1_002)],
         coverage=[{"source": "slake", "language": "zh", "groups": 3, "missing": ["validation", "test"], "why": "few"}],
         leakage={
             "leaks": {"image": 1_200, "near_duplicate": 3, "patient": 0},
@@ -400,6 +401,7 @@ def test_the_summary():
         "chat: train 1",
         "near-duplicates: 1,005 images in 2 clusters, kept together",
         "no rows of slake (zh) in validation, test: few (3)",
+        "1,002 groups are now in train: new rows tie together what the earlier build had in two splits",
         "LEAK: 1,200 image in more than one split",
         "LEAK: 3 near duplicate in more than one split",
         "slake: its official splits share 640 of 642 images",

@@ -159,7 +159,8 @@ def test_where_each_line_ends_and_how_large_each_row_is(tmp_path):
             for end, size in zip(file.ends, file.sizes, strict=True):
                 line = json.loads(content[start:end])
                 assert content[end - 1 : end] == b"\n"
-                assert size == end - start + sum(place[2] for place in line["images"])
+                # the same wherever the images lie, so that the same shards are cut in every folder
+                assert size == len(json.dumps(line["columns"])) + sum(place[2] for place in line["images"])
                 start = end
             assert start == len(content)
 
@@ -361,15 +362,27 @@ def test_splits_prompts_and_turns_change_the_fingerprint(tmp_path):
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_files_of_rows_are_shared_with_a_cluster(tmp_path, remote):
+def test_files_of_rows_are_where_workers_see_them(tmp_path, remote):
+    """Behind an address, while they are needed, if the cache lies there; else where they are, which is in the cache."""
     _, written, *_ = write(tmp_path, [report(n) for n in range(3)])
-    before = {(c, s): file.path.read_bytes() for c, parts in written.files.items() for s, file in parts.items()}
-    address = f"memory://{tmp_path.name}/rows" if remote else str(tmp_path / "shared/rows")
-    rows_of.share(written, address)
-    for (config, split), content in before.items():
-        file = written.files[config][split]
-        assert str(file.path) == storage.join(address, f"{config}-{split}.jsonl")
-        assert storage.read(str(file.path)) == content
+    files = {(c, s): file for c, parts in written.files.items() for s, file in parts.items()}
+    before = {place: (str(file.path), file.path.read_bytes()) for place, file in files.items()}
+    cache = f"memory://{tmp_path.name}/cache" if remote else str(tmp_path / "cache")
+    with rows_of.shared(written, cache):
+        for (config, split), (path, content) in before.items():
+            file = files[config, split]
+            assert str(file.path) == (f"{cache}/rows/{config}-{split}.jsonl" if remote else path)
+            assert storage.read(str(file.path)) == content
+    assert storage.names_in(cache) == []
+
+
+def test_files_of_rows_are_taken_back_when_a_build_fails(tmp_path):
+    _, written, *_ = write(tmp_path, [report(n) for n in range(3)])
+    cache = f"memory://{tmp_path.name}/cache"
+    with pytest.raises(OSError, match="network"), rows_of.shared(written, cache):
+        assert storage.names_in(cache) == ["rows"]
+        raise OSError("network")
+    assert storage.names_in(cache) == []
 
 
 def test_rows_of_a_split_that_is_not_there(tmp_path):

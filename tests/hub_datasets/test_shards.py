@@ -285,11 +285,40 @@ def test_images_from_more_files_than_stay_open(tmp_path):
     for number in range(50):
         path = tmp_path / f"{number}.bin"
         path.write_bytes(b"before" + png(number))
-        rows.append([str(path), 6, len(png(number)), "1.png"])
+        rows.append([str(path), 6, len(png(number))])
     with shards_of.Images() as images:
         for number in [*range(50), 0, 49, 7]:
-            assert images.read(*rows[number][:3]) == png(number)
+            address, offset, length = rows[number]
+            target = bytearray(length)
+            images.read_into(memoryview(target), address, offset)
+            assert target == png(number)
         assert len(images._files) <= 16
+        with pytest.raises(OSError, match=r"7\.bin was cut off while it was read"):
+            images.read_into(memoryview(bytearray(length + 1)), *rows[7][:2])
+
+
+def test_equal_images_of_two_files_are_held_once(tmp_path):
+    """In the cache a copy has a place of its own. What Parquet holds is the images, and no byte of other memory."""
+    images = [random.Random(n).randbytes(5_000) for n in range(5)]
+    shards = []
+    for name, copies in (("copies", True), ("alone", False)):
+        rows = [(row("chat", n, f"answer {n}")[0], [images[n // 4]]) for n in range(20)]
+        (shard,) = write_rows(tmp_path / name, "chat", "train", rows, str(tmp_path / name / "out"))
+        if copies:  # every second row has its image from another place
+            path = Path(shard["rows"])
+            (tmp_path / "copy.bin").write_bytes(b"".join(images))
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            for n, line in enumerate(lines[1::2]):
+                line["images"][0][:2] = [str(tmp_path / "copy.bin"), 5_000 * (n // 2)]
+            content = [json.dumps(line) + "\n" for line in lines]
+            path.write_text("".join(content))
+            shard |= {"end": sum(map(len, content))}
+        write_shard(shard)
+        shards.append(Path(shard["target"]).read_bytes())
+    assert shards[0] == shards[1]
+    column = pq.ParquetFile(tmp_path / "copies/out/chat/train-00000-of-00001.parquet").metadata.row_group(0).column(0)
+    assert column.path_in_schema == "images.list.element.bytes"
+    assert column.data_page_offset - column.dictionary_page_offset < 5 * 5_004 + 100
 
 
 def test_a_cache_that_is_gone(tmp_path):

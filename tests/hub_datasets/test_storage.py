@@ -92,6 +92,13 @@ def test_which_addresses_are_of_this_machine(address, remote):
     assert storage.is_remote(address) is remote
 
 
+def test_a_path_for_a_process_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert storage.absolute("data/out") == storage.absolute(tmp_path / "data/out") == str(tmp_path / "data/out")
+    assert storage.absolute(f"file://{tmp_path}/a") == str(tmp_path / "a")
+    assert storage.absolute("s3://bucket/out") == "s3://bucket/out"
+
+
 def test_addresses_are_put_together():
     assert storage.join("s3://bucket/out/", "a", "b.parquet") == "s3://bucket/out/a/b.parquet"
     assert storage.join("memory://out", "a") == "memory://out/a"
@@ -177,6 +184,25 @@ def test_a_link_stays_a_link(tmp_path):
     with storage.replaced_folder(tmp_path / "out") as work:
         write_files(work, {"new": "new"})
     assert (tmp_path / "out").is_symlink() and tree(tmp_path / "real") == {"new": b"new"}
+
+
+# --- A folder for what is built
+
+
+def test_a_scratch_folder_lies_in_the_cache_and_is_gone_afterwards(tmp_path):
+    write_files(tmp_path, {"cache/scratch/left": "by a killed build", "cache/slake-01/stage.json": "{}"})
+    with pytest.raises(OSError, match="stop"), storage.scratch_folder(str(tmp_path / "cache")) as folder:
+        assert folder == tmp_path / "cache/scratch" and tree(folder) == {}
+        write_files(folder, {"a/b": "c"})
+        raise OSError("stop")
+    assert tree(tmp_path) == {"cache/slake-01/stage.json": b"{}"} and not folder.exists()
+
+
+def test_a_scratch_folder_is_of_this_machine(tmp_path):
+    address = f"memory://{tmp_path.name}/cache"
+    with storage.scratch_folder(address) as folder:
+        assert folder.is_dir() and tree(folder) == {}
+    assert not folder.exists() and storage.names_in(address) == []
 
 
 # --- One build at a time
