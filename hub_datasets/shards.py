@@ -201,24 +201,21 @@ def make_table(
 
 
 def picture_array(pictures: list[Picture], images: Images, pointing: bool) -> tuple[pa.StructArray, int]:
-    """The bytes and names of images, each read once, to where Arrow wants it; and the bytes that pointing saves."""
-    places: dict[tuple[str, int], int] = {}
-    indices, lengths = array("i"), array("i")
-    for address, offset, length, _ in pictures:
-        indices.append(places.setdefault((address, offset), len(places)))
-        if len(lengths) < len(places):
-            lengths.append(length)
-    ends = array("i", accumulate(lengths, initial=0))
+    """The bytes and names of images, read to where Arrow wants them; and the bytes that pointing saves."""
+    if pointing:
+        numbers: dict[tuple[str, int], int] = {}
+        indices = array("i", (numbers.setdefault((file, offset), len(numbers)) for file, offset, *_ in pictures))
+        held = list({(file, offset): (file, offset, length) for file, offset, length, _ in pictures}.values())
+    else:
+        held = [(file, offset, length) for file, offset, length, _ in pictures]
+    ends = array("i", accumulate((length for *_, length in held), initial=0))
     buffer = pa.allocate_buffer(ends[-1])
     view = memoryview(buffer)
-    for (address, offset), start, end in zip(places, ends, ends[1:], strict=False):
-        images.read_into(view[start:end], address, offset)
-    held = pa.BinaryArray.from_buffers(pa.binary(), len(places), [None, pa.py_buffer(ends), buffer])
-    indices = pa.array(indices, pa.int32())
+    for (file, offset, _), start, end in zip(held, ends, ends[1:], strict=False):
+        images.read_into(view[start:end], file, offset)
+    data = pa.BinaryArray.from_buffers(pa.binary(), len(held), [None, pa.py_buffer(ends), buffer])
     if pointing:
-        data = pa.DictionaryArray.from_arrays(indices, held)
-    else:
-        data = held if len(held) == len(indices) else held.take(indices)
-    repeated = sum(length for _, _, length, _ in pictures) - ends[-1] if pointing else 0
+        data = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), data)
+    repeated = sum(length for _, _, length, _ in pictures) - ends[-1]
     names = pa.array([name for *_, name in pictures], pa.string())
     return pa.StructArray.from_arrays([data, names], ["bytes", "path"]), repeated
