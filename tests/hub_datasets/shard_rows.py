@@ -6,6 +6,8 @@ import json
 from itertools import accumulate
 from pathlib import Path
 
+import xxhash
+
 from hub_datasets.med_pairs import features_of
 from hub_datasets.shards import Shard, plan_shards
 
@@ -31,7 +33,8 @@ def write_rows(
         for _, images in rows:
             for data in images:
                 if data not in places:
-                    places[data] = [file.name, file.tell(), len(data), f"{len(places)}.png"]
+                    content = xxhash.xxh3_128_hexdigest(data)
+                    places[data] = [file.name, file.tell(), len(data), f"{len(places)}.png", content]
                     file.write(data)
     lines = [
         json.dumps({"columns": columns, "images": [places[data] for data in images], "paths": []}).encode() + b"\n"

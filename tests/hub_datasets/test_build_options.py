@@ -96,7 +96,7 @@ def test_how_the_work_is_done_is_no_part_of_the_result(options, flags):
     assert (
         found.num_proc == 7,
         found.engine == "ray",
-        found.cache == str(Path("x").absolute()),
+        found.cache == str(Path("x/medpairs-cache").absolute()),
         found.overwrite,
     ).count(True) == 1
 
@@ -191,7 +191,14 @@ def test_an_output_that_holds_a_source(options, reports, tmp_path, output):
     (tmp_path / "alias").symlink_to(reports, target_is_directory=True)
     with pytest.raises(BuildError, match=rf"--output_dir .* holds --reports_dir {reports}; name another folder"):
         options("--output_dir", tmp_path / output)
-    assert options("--output_dir", tmp_path / "reports/out").output  # below a source is no harm
+
+
+@pytest.mark.parametrize("flag", ["--output_dir", "--cache_dir"])
+def test_what_a_build_writes_does_not_lie_in_a_source(options, reports, flag):
+    """The next build would read it."""
+    for place in (reports, reports / "a/b") if flag == "--cache_dir" else (reports / "a/b",):
+        with pytest.raises(BuildError, match=rf"{flag} {place} lies in --reports_dir {reports}; name another folder"):
+            options(flag, place)
 
 
 def test_an_output_that_is_a_file(options, tmp_path):
@@ -203,16 +210,16 @@ def test_an_output_that_is_a_file(options, tmp_path):
 def test_addresses_are_taken_as_they_are(options):
     found = options("--slake_dir", "memory://raw/slake", "--output_dir", "memory://data/out")
     assert found.folders[0][1].address == "memory://raw/slake"
-    assert (found.output, found.cache) == ("memory://data/out", "memory://data/.out.cache")
+    assert (found.output, found.cache) == ("memory://data/out", "memory://data/out/.cache")
 
 
 def test_where_what_was_read_is_kept(options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cache_of("data/out") == cache_of("data/out/") == str(tmp_path / "data/.out.cache")
-    assert cache_of("s3://bucket/a/out/") == "s3://bucket/a/.out.cache"
+    assert cache_of("s3://bucket/a/out/") == "s3://bucket/a/out/.cache"
     assert cache_of(".") == str(tmp_path.with_name(f".{tmp_path.name}.cache"))
-    assert options("--cache_dir", "kept").cache == str(tmp_path / "kept")  # workers may be elsewhere
-    assert options("--cache_dir", "s3://bucket/cache").cache == "s3://bucket/cache"
+    assert options("--cache_dir", "kept").cache == str(tmp_path / "kept/medpairs-cache")  # workers may be elsewhere
+    assert options("--cache_dir", "memory://kept").cache == "memory://kept/medpairs-cache"
 
 
 # --- What may be shared

@@ -10,13 +10,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import xxhash
 from datasets import Image, List, load_dataset
 
 from hub_datasets import shards as shards_of
 from hub_datasets import storage
 from hub_datasets.engines import InProcess, Processes
 from hub_datasets.med_pairs import features_of
-from hub_datasets.schema import CONFIGS, chat_features, pair_features
+from hub_datasets.schema import CONFIGS, BuildError, chat_features, pair_features
 from hub_datasets.shards import plan_shards, write_shard
 from tests.hub_datasets.layouts import encoded, jpeg, picture, png, tree
 from tests.hub_datasets.shard_rows import row, write_rows
@@ -290,11 +291,14 @@ def test_images_from_more_files_than_stay_open(tmp_path):
         for number in [*range(50), 0, 49, 7]:
             address, offset, length = rows[number]
             target = bytearray(length)
-            images.read_into(memoryview(target), address, offset)
+            images.read_into(memoryview(target), address, offset, xxhash.xxh3_128_hexdigest(png(number)))
             assert target == png(number)
         assert len(images._files) <= 16
-        with pytest.raises(OSError, match=r"7\.bin was cut off while it was read"):
-            images.read_into(memoryview(bytearray(length + 1)), *rows[7][:2])
+        for wrong in (length + 1, length - 1, length):
+            with pytest.raises(
+                BuildError, match=r"7\.bin is damaged; remove the folder that it lies in, and run again"
+            ):
+                images.read_into(memoryview(bytearray(wrong)), *rows[7][:2], xxhash.xxh3_128_hexdigest(png(8)))
 
 
 def test_equal_images_of_two_files_are_held_once(tmp_path):

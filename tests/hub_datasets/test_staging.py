@@ -68,9 +68,8 @@ def test_a_stage_holds_the_bytes_of_every_image(reports, tmp_path):
     for image in images.values():
         assert image["content"] == xxhash.xxh3_128_hexdigest(image["data"])
         assert (image["format"], image["width"], image["height"]) == ("PNG", 12, 10)
-    assert sorted(tree(tmp_path / "cache")) == [
-        f"medical_reports-{found.key}/{name}" for name in ("catalogue.sqlite", "images-000000.bin", "stage.json")
-    ]
+    files = ("catalogue.sqlite", "images-000000.bin", "images-000001.bin", "stage.json")
+    assert sorted(tree(tmp_path / "cache")) == [f"medical_reports-{found.key}/{name}" for name in files]
     assert (found.reused, found.synthetic, len(found.key)) == (False, False, 20)
 
 
@@ -79,9 +78,9 @@ def test_images_are_dealt_to_tasks_and_each_is_read_once(tmp_path):
     rows = [report_row(n, image=f"images/{n % 70}.png") for n in range(210)]
     engine = Counting()
     found = staged(write_reports(tmp_path / "reports", rows), tmp_path / "cache", tmp_path / "s", engine=engine)
-    assert [len(task["names"]) for task in engine.tasks] == [32, 32, 6]
+    assert [len(task["names"]) for task in engine.tasks] == [4] * 17 + [2]
     assert sorted(name for task in engine.tasks for name in task["names"]) == sorted({row["image"] for row in rows})
-    assert len({task["target"] for task in engine.tasks}) == 3
+    assert len({task["target"] for task in engine.tasks}) == 18
     images = images_of(found)
     assert len(images) == 70 and len({image["data"] for image in images.values()}) == 70
     assert Catalogue(found.catalogue).count_read() == 210
@@ -183,7 +182,9 @@ def test_a_stage_behind_an_address(reports, tmp_path):
     root = f"memory://{tmp_path.name}/cache"
     found = staged(reports, root, tmp_path / "s")
     assert found.address == f"{root}/medical_reports-{found.key}"
-    assert storage.names_in(found.address) == ["catalogue.sqlite", "images-000000.bin", "stage.json"]
+    assert storage.names_in(found.address) == [
+        "catalogue.sqlite", "images-000000.bin", "images-000001.bin", "stage.json",
+    ]  # fmt: skip
     local = staged(reports, tmp_path / "cache", tmp_path / "s")
     assert images_of(found) == images_of(local)
     shutil.rmtree(tmp_path / "s")  # a later build has another scratch folder
@@ -226,7 +227,7 @@ def test_everything_that_a_source_yields_is_kept_with_what_became_of_it(tmp_path
 
 def test_a_task_writes_the_images_that_can_be_used_one_after_the_other(tmp_path):
     folder = write_files(tmp_path / "raw", {"a.png": png(1), "b.jpg": jpeg(2), "c.png": png(3)[:50], "d.png": png(4)})
-    task = {"folder": str(folder), "key": "k", "names": ["a.png", "b.jpg", "c.png", "gone.png", "d.png"],
+    task = {"folder": str(folder), "reading": "k", "names": ["a.png", "b.jpg", "c.png", "gone.png", "d.png"],
             "settings": {"max_pixels": 1000, "min_side": 8, "window": "auto", "ocr": False},
             "target": str(tmp_path / "new/images-000003.bin")}  # fmt: skip
     found = examine_batch(json.loads(json.dumps(task)))["images"]
@@ -239,8 +240,9 @@ def test_a_task_writes_the_images_that_can_be_used_one_after_the_other(tmp_path)
 
 
 def test_batches():
-    assert list(batches("abcdefg", 3)) == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
-    assert list(batches("abc", 3)) == [["a", "b", "c"]] and list(batches("", 3)) == []
+    assert list(batches("abcdef", 6)) == [["a", "b", "c", "d"], ["e", "f"]] and list(batches("", 0)) == []
+    sizes = [len(batch) for batch in batches(map(str, range(2000)), 2000)]
+    assert sum(sizes) == 2000 and sizes[:10] == [32] * 10 and sizes[-3:] == [4, 4, 2] and sizes == sorted(sizes)[::-1]
 
 
 # --- What is not needed any more
@@ -250,11 +252,12 @@ def test_batches():
 def test_old_stages_of_the_same_sources_are_removed(reports, tmp_path, remote):
     root = f"memory://{tmp_path.name}/cache" if remote else str(tmp_path / "cache")
     kept = staged(reports, root, tmp_path / "s")
-    others = ("medical_reports-0123/x", "slake-0123/x", "lock", "medical_reports/x", "other-medical_reports-01/x")
+    old, own = "medical_reports-" + "0123456789" * 2, "medical_reports-2019"  # a folder of somebody's own
+    others = (f"{old}/x", f"{own}/x", "slake-0123/x", "lock", "medical_reports/x", "other-medical_reports-01/x")
     for name in others:
         with storage.open_file(storage.join(root, name), "wb") as file:
             file.write(b"x")
     remove_stale(root, [kept])
     assert storage.names_in(root) == sorted(
-        [Path(kept.address).name, "lock", "medical_reports", "other-medical_reports-01", "slake-0123"]
+        [Path(kept.address).name, own, "lock", "medical_reports", "other-medical_reports-01", "slake-0123"]
     )
