@@ -43,6 +43,9 @@ def main(argv: list[str] | None = None) -> int:
     except (BuildError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on with what was read whole", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -58,7 +61,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
     Where the output is already what this build would write, nothing is done.
     """
     from hub_datasets.engines import WhenNeeded
-    from hub_datasets.output import is_current, is_empty, written_folder
+    from hub_datasets.output import is_build, is_current, is_empty, written_folder
     from hub_datasets.staging import remove_stale, stage, stage_keys
 
     with ExitStack() as held:
@@ -73,17 +76,25 @@ def build(options: BuildOptions) -> dict[str, Any]:
             raise BuildError(
                 f"--output_dir {options.output} exists and is not empty; name another folder or add --overwrite"
             )
+        if not (is_empty(options.output) or is_build(options.output)):
+            raise BuildError(
+                f"--output_dir {options.output} holds something else than a build, which --overwrite would remove; "
+                "name another folder"
+            )
         engine = WhenNeeded(options.engine, options.num_proc)
         try:
             stages = [
                 stage(source, folder, keys[source.name], options.images, options.texts, engine, options.cache, scratch)
                 for source, folder in options.folders
             ]
-            with written_folder(options.output, key, scratch) as output:
+            lasting = all(stage.lasting for stage in stages)  # else the next build has to look again
+            with written_folder(options.output, key if lasting else "", scratch) as output:
                 report = write_dataset(stages, options, engine, output, scratch)
             remove_stale(options.cache, stages)
         except sqlite3.OperationalError as error:
             raise BuildError(f"{options.cache}: cannot be read or written: {error}; is the disk full?") from None
+        except sqlite3.DatabaseError as error:
+            raise BuildError(f"{options.cache}: damaged ({error}); remove this folder and run again") from None
         except OSError as error:
             if error.filename:
                 raise
@@ -133,8 +144,14 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         "shards": shards,
         "rows_by": statistics.rows_by(),
         "groups": decisions.count_groups(),
-        **assigned,
-        "leakage": {"split_by": options.split_by, **leaks, "official": leakage.official_leaks(decisions)},
+        "coverage": assigned["coverage"],
+        "moved": len(assigned["moved"]),
+        "leakage": {
+            "split_by": options.split_by,
+            **leaks,
+            "examples": leaks["examples"] if all(map(report.may_be_named, stages)) else [],
+            "official": leakage.official_leaks(decisions),
+        },
         "duplicates": report.duplicate_report(decisions, near),
         "review": review,
         "images": report.image_report(decisions),

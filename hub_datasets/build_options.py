@@ -6,19 +6,22 @@ import argparse
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 from hub_datasets import storage
 from hub_datasets.engines import ENGINES
 from hub_datasets.folder import Folder
-from hub_datasets.schema import SYNTHETIC_MARK, TURNS, BuildError, Source
+from hub_datasets.schema import TURNS, BuildError, Source
 from hub_datasets.sources import SOURCES
 from hub_datasets.splits import Fractions, read_memory
+from hub_datasets.synthetic import is_synthetic
 from hub_datasets.validation import ImageSettings, TextSettings
 from hub_datasets.windowing import parse_window
 
 SPLIT_BY = ("group", "official")
 MEMORY = "splits.txt"
+CACHE = "medpairs-cache"  # the folder in a --cache_dir that is the builds' own
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +75,13 @@ class BuildOptions:
     def defaults(self) -> dict[str, Any]:
         """The settings of a build without any flag but those of folders."""
         arguments = argument_parser().parse_args([])
-        check_numbers(arguments)
+        check_flags(arguments)
         return options_of(arguments, ()).settings()
 
     def not_to_be_shared(self) -> list[str]:
         """The sources whose licence does not let others publish them; what this project drew itself may be shared."""
         asked = ((source, folder) for source, folder in self.folders if not source.redistributable)
-        return [source.name for source, folder in asked if not folder.has(SYNTHETIC_MARK)]
+        return [source.name for source, folder in asked if not is_synthetic(folder)]
 
     def key(self, stage_keys: dict[str, str]) -> str:
         """Names everything that the result depends on: what was read, from where, and the settings."""
@@ -159,7 +162,9 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
     checks.add_argument("--max_text_chars", type=int, default=1000, help="a pair's text is shorter (%(default)s)")
     checks.add_argument("--max_image_pixels", type=int, default=64_000_000, help="larger images are not decoded")
     checks.add_argument("--min_image_side", type=int, default=8, help="smaller images are rejected (%(default)s)")
-    checks.add_argument("--window", default="auto", metavar="LOW:HIGH", help="for 16-bit images: `auto`, or two values")
+    checks.add_argument(
+        "--window", default="auto", metavar="LOW:HIGH", help="for 16-bit images: `auto` or --window=LOW:HIGH"
+    )
     checks.add_argument("--ocr", action="store_true", help="look for text burned into images (needs medpairs[ocr])")
 
     chat = parser.add_argument_group("chat")
@@ -182,7 +187,7 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
 
 def read_options(arguments: argparse.Namespace) -> BuildOptions:
     """The options that the flags make. Raises BuildError for what cannot be built."""
-    check_numbers(arguments)
+    check_flags(arguments)
     folders = tuple(source_folders(arguments))
     if not folders:
         flags = ", ".join(source.flag for source in SOURCES)
@@ -190,8 +195,11 @@ def read_options(arguments: argparse.Namespace) -> BuildOptions:
             f"name the folder of at least one source ({flags}); to try without any, generate synthetic ones: "
             "python hub_datasets/sample_sources.py --output_dir data/sample"
         )
-    check_output(arguments.output_dir, folders)
-    return options_of(arguments, folders)
+    check_places(arguments, folders)
+    options = options_of(arguments, folders)
+    if options.keep_splits:
+        options.memory()  # what is wrong with it is said before everything is read
+    return options
 
 
 def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folder], ...]) -> BuildOptions:
@@ -199,7 +207,9 @@ def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folde
     return BuildOptions(
         folders=folders,
         output=arguments.output_dir,
-        cache=storage.absolute(arguments.cache_dir or cache_of(arguments.output_dir)),
+        cache=storage.absolute(
+            storage.join(arguments.cache_dir, CACHE) if arguments.cache_dir else cache_of(arguments.output_dir)
+        ),
         images=ImageSettings(arguments.max_image_pixels, arguments.min_image_side, arguments.window, arguments.ocr),
         texts=TextSettings(arguments.min_text_chars, arguments.max_text_chars),
         fractions=Fractions(arguments.val_fraction, arguments.test_fraction),
@@ -216,8 +226,15 @@ def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folde
     )
 
 
-def check_numbers(arguments: argparse.Namespace) -> None:
-    """Raises BuildError, which names the flag, for a number that makes no sense."""
+def check_flags(arguments: argparse.Namespace) -> None:
+    """Raises BuildError, which names the flag, for a value that makes no sense."""
+    for flag in ("output_dir", "cache_dir", "keep_splits"):
+        setattr(arguments, flag, tidy(value) if (value := getattr(arguments, flag)) else value)
+    for flag in ("public", "redistribute"):
+        if getattr(arguments, flag) and not arguments.push_to_hub:
+            raise BuildError(f"--{flag} says how to push; name the repository with --push_to_hub ORG/NAME")
+    if arguments.push_to_hub:
+        check_repository(arguments.push_to_hub)
     held_out = (arguments.val_fraction, arguments.test_fraction)
     if not (min(held_out) >= 0 and sum(held_out) < 1):  # in this form it holds for `nan`, too
         raise BuildError("--val_fraction and --test_fraction are at least 0 and together less than 1")
@@ -233,10 +250,19 @@ def check_numbers(arguments: argparse.Namespace) -> None:
         if getattr(arguments, flag) < least:
             raise BuildError(f"--{flag} is at least {least}")
     parse_window(arguments.window)
-    if arguments.ocr:
-        from hub_datasets.privacy import require_ocr
+    if arguments.ocr and find_spec("rapidocr_onnxruntime") is None:
+        raise BuildError("--ocr needs an extra: pip install 'medpairs[ocr]'")
 
-        require_ocr()
+
+def check_repository(name: str) -> None:
+    """Raises BuildError for a name that no repository can have."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise BuildError(f"--push_to_hub {name}: {' '.join(str(error).split())}") from None
 
 
 def source_folders(arguments: argparse.Namespace) -> Iterator[tuple[Source, Folder]]:
@@ -245,6 +271,7 @@ def source_folders(arguments: argparse.Namespace) -> Iterator[tuple[Source, Fold
         address = getattr(arguments, source.flag.removeprefix("--"))
         if address is None:
             continue
+        address = tidy(address)
         path = storage.local_path(address)
         if not storage.is_remote(address):
             if not path.exists():
@@ -256,25 +283,41 @@ def source_folders(arguments: argparse.Namespace) -> Iterator[tuple[Source, Fold
         yield source, Folder(address)
 
 
-def check_output(output: str, folders: Sequence[tuple[Source, Folder]]) -> None:
-    """Raises BuildError where the result cannot lie there."""
-    if storage.is_remote(output):
-        return
-    path = storage.local_path(output)
-    for source, folder in folders:
-        if storage.is_remote(folder.address):
+def check_places(arguments: argparse.Namespace, folders: Sequence[tuple[Source, Folder]]) -> None:
+    """Raises BuildError where the result or the cache cannot lie."""
+    for flag in ("output_dir", "cache_dir"):
+        address = getattr(arguments, flag)
+        if not address:
             continue
-        if storage.local_path(folder.address).resolve().is_relative_to(path.resolve()):
-            raise BuildError(f"--output_dir {output} holds {source.flag} {folder.address}; name another folder")
-    if path.exists() and not path.is_dir():
-        raise BuildError(f"--output_dir {output} is a file; name a folder")
+        if storage.is_remote(address):
+            storage.filesystem_of(address)
+            continue
+        path = storage.local_path(address)
+        for source, folder in folders:
+            if storage.is_remote(folder.address):
+                continue
+            read, written = storage.local_path(folder.address).resolve(), path.resolve()
+            if read.is_relative_to(written) and flag == "output_dir":
+                raise BuildError(f"--{flag} {address} holds {source.flag} {folder.address}; name another folder")
+            if written.is_relative_to(read):
+                raise BuildError(f"--{flag} {address} lies in {source.flag} {folder.address}; name another folder")
+        if path.exists() and not path.is_dir():
+            raise BuildError(f"--{flag} {address} is a file; name a folder")
+        if path.is_mount():
+            raise BuildError(f"--{flag} {address} is a mount point, which cannot be replaced; name a folder in it")
+
+
+def tidy(address: str) -> str:
+    """The address as it is always written: `~` as the home folder, no slash at the end."""
+    if storage.is_remote(address):
+        return address
+    return os.path.expanduser(address).rstrip("/") or "/"  # noqa: PTH111 (a path may be empty or a file:// address)
 
 
 def cache_of(output: str) -> str:
-    """Where what was read is kept: a hidden folder beside the result."""
+    """Where what was read is kept: a hidden folder beside the result, or in it where there is no beside."""
     if storage.is_remote(output):
-        parent, _, name = output.rstrip("/").rpartition("/")
-        return f"{parent}/.{name}.cache"
+        return f"{output.rstrip('/')}/.cache"
     path = storage.local_path(output).resolve()
     return str(path.with_name(f".{path.name}.cache"))
 

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hub_datasets.schema import Flag, Ignored, RawRecord, Reason, Rejection
+from hub_datasets.schema import Flag, Ignored, RawRecord, Reason, Rejection, printable
 
 # What a worker finds out about an image: the first three say where its bytes are, `code` and `message` what is wrong.
 IMAGE_COLUMNS = ("file", "offset", "length", "content", "format", "width", "height", "pixels", "perceptual", "groups",
@@ -140,8 +140,3 @@ def decoded(content: str) -> RawRecord:
 
 def to_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def printable(text: str) -> str:
-    """The text as one that can be written as UTF-8: a file's name may be made of any bytes."""
-    return text.encode(errors="backslashreplace").decode()

@@ -17,7 +17,7 @@ LLAMA_FACTORY_IMAGE = "<image>"
 LLAMA_FACTORY_RESERVED = (LLAMA_FACTORY_IMAGE, "<video>", "<audio>", "<|")
 
 
-def make_conversation(records: list[RawRecord], kind: str, system_prompt: str = "") -> dict:
+def make_conversation(records: list[RawRecord], kind: str, system_prompt: str = "", picture: str = "") -> dict:
     """The conversation of one or several records: what a row of the config `chat` says besides its images.
 
     A record with a text is asked for it with a template of its kind and language, and a record with a question is asked
@@ -28,6 +28,7 @@ def make_conversation(records: list[RawRecord], kind: str, system_prompt: str = 
         records: those of one conversation, of one source and language, in the order of the source.
         kind: a key of `TEMPLATES`.
         system_prompt: the first message, if it holds anything.
+        picture: what the image is known by when its file is moved or renamed, such as a hash of its pixels.
 
     Returns:
         `messages`, a list of `{"role", "content"}`; `template_id`, empty for questions of the source's own; and
@@ -42,7 +43,7 @@ def make_conversation(records: list[RawRecord], kind: str, system_prompt: str = 
     if first.text is None:
         turns = [(record.question, record.answer) for record in records]
     else:
-        template_id, question = choose_question(kind, first.language, key(first), len(records))
+        template_id, question = choose_question(kind, first.language, key(first, picture), len(records))
         turns = [(question, first.text)]
     messages = [{"role": "system", "content": system_prompt}] if system_prompt.strip() else []
     for question, answer in turns:
@@ -73,10 +74,13 @@ def check_one_conversation(records: list[RawRecord]) -> None:
             raise ValueError(f"{both} their questions are about {first.image} and {other.image}")
 
 
-def key(record: RawRecord) -> str:
-    """What the choice of a question depends on: the source, the image or the examination, and the language."""
+def key(record: RawRecord, picture: str = "") -> str:
+    """What the choice of a question depends on: the source, the image or the examination, and the language.
+
+    The image is known by its picture, or else by its name.
+    """
     # as JSON, in ASCII: the name of a file may hold bytes that are not UTF-8
-    return json.dumps([record.source, record.conversation or record.image, record.language])
+    return json.dumps([record.source, record.conversation or picture or record.image, record.language])
 
 
 def choose_question(kind: str, language: str, key: str, images: int = 1) -> tuple[str, str]:

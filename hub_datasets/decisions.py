@@ -264,6 +264,12 @@ class Decisions:
         """The rows of `accepted` or `rejections` that a source has."""
         return self.database.execute(f"SELECT count(*) FROM {table} WHERE source = ?", (source,)).fetchone()[0]
 
+    def count_keys(self, source: int, kind: str) -> int:
+        """The distinct keys of a kind, such as `patient`, among the accepted records of a source."""
+        query = """SELECT count(DISTINCT record_keys.key) FROM record_keys JOIN accepted ON accepted.id = owner
+            JOIN keys ON keys.id = record_keys.key WHERE source = ? AND keys.key LIKE ?"""
+        return self.database.execute(query, (source, f"%/{kind}:%")).fetchone()[0]
+
     def count_groups(self) -> dict[str, int]:
         """The number of groups that have records in each split."""
         query = "SELECT DISTINCT root, split FROM accepted JOIN keys ON keys.id = first_key"
@@ -271,7 +277,8 @@ class Decisions:
 
     def memory(self) -> Iterator[str]:
         """The lines that let the next build keep these splits: a key's digest and its split."""
-        query = "SELECT key, split FROM keys JOIN groups ON groups.root = keys.root"
+        query = """SELECT key, split FROM keys JOIN groups ON groups.root = keys.root
+            WHERE key NOT LIKE '%/conversation:%'"""  # which changes with its texts
         yield from sorted(memory_line(key, split) for key, split in self.database.execute(query))
 
     def close(self) -> None:

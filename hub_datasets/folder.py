@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hub_datasets.folder_stores import OUTSIDE, ZIP, open_store
-from hub_datasets.schema import BuildError, Reason
+from hub_datasets.schema import BuildError, Reason, printable
 from hub_datasets.zip_archive import Archive, Unreadable
 
 MAX_FILE_BYTES = 256 * 1024 * 1024  # a larger file is not read at all
@@ -46,8 +46,8 @@ class File:
     Attributes:
         name: below the folder, `/` between the parts.
         size: in bytes, unpacked.
-        version: changes with the content: the time of the last change in nanoseconds, the CRC-32 of a zip file's
-            member, or what a store says.
+        version: changes with the content: the times of the last change of the content and of the inode in
+            nanoseconds, the CRC-32 of a zip file's member, or what a store says.
     """
 
     name: str
@@ -70,6 +70,8 @@ class Folder:
 
     Attributes:
         address: as the user gave it: a path, an address such as `s3://bucket/folder`, or a zip file.
+        failures: how many times a file was there and could not be read, for want of a permission or in a damaged zip
+            file; that can be mended without a change that `state` sees.
     """
 
     def __init__(self, address: str | os.PathLike):
@@ -79,6 +81,7 @@ class Folder:
         self._reset({})
 
     def _reset(self, zips: dict[str, tuple]) -> None:
+        self.failures = 0
         self._zips = zips  # by name: the signature of each zip file when it was first seen
         self._close()
         self._files: list[File] | None = None
@@ -104,7 +107,7 @@ class Folder:
     def named(self, name: str = "") -> str:
         """How a message to the user names the folder, or a file of it: one line, without a password."""
         place = PASSWORD.sub("", self.address) + (f"/{name}" if name else "")
-        return " ".join(place.encode(errors="backslashreplace").decode().splitlines())
+        return printable(place)
 
     def files(self) -> Sequence[File]:
         """All files, sorted by name; links to folders are not followed, and zip files are folders.
@@ -151,8 +154,10 @@ class Folder:
                 return archive.read(member, limit)
             return self._store.read(name, limit)
         except Unreadable as error:
+            self.failures += error.code == Reason.IMAGE_UNREADABLE
             raise FolderError(error.code, f"{name!r} {error.message}") from None
         except OSError as error:
+            self.failures += 1
             message = f"{name!r} cannot be read: {error.strerror or type(error).__name__}"
             raise FolderError(Reason.IMAGE_UNREADABLE, message) from None
 

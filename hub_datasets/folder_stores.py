@@ -66,7 +66,7 @@ class LocalStore:
                             pending.append((entry.path, f"{name}/"))
                         elif not entry.is_symlink():
                             status = entry.stat(follow_symlinks=False)
-                            yield name, status.st_size, str(status.st_mtime_ns), False
+                            yield name, status.st_size, local_version(status), False
                         elif leads_to_folder(entry):
                             yield name, 0, "", True
                         else:
@@ -80,7 +80,7 @@ class LocalStore:
         try:
             if self._is_inside(target):
                 status = Path(target).stat()
-                return name, status.st_size, str(status.st_mtime_ns), False
+                return name, status.st_size, local_version(status), False
         except OSError:  # it leads nowhere
             pass
         return name, 0, "link", False
@@ -157,6 +157,11 @@ class LocalStore:
         except (OSError, ValueError):
             return None
         return (status.st_ino, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+
+
+def local_version(status: os.stat_result) -> str:
+    """The times at which content and inode changed: `cp -p` and `rsync -t` set the first back, nobody the second."""
+    return f"{status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def leads_to_folder(link: os.DirEntry) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 HASH_BITS = 256
 NEAR_DISTANCE = 15  # bits; evaluation/benchmarks/near_duplicates.py measures what it finds and what it keeps apart
 LEAST_BANDS = 16  # so that a band has at most 16 bits
-SMALL = 4096  # hashes; as many are compared each with each
+SMALL = 1024  # hashes; as many are compared each with each
 ROWS_AT_ONCE = 1 << 12
 
 

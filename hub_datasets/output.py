@@ -88,8 +88,13 @@ def finished_info(builder: MedPairs, shards: dict[str, list[Shard]], written: di
 
 
 def is_empty(output: str) -> bool:
-    """True where there is nothing at all."""
-    return not storage.names_in(output)
+    """True where there is nothing at all, or behind an address the cache alone."""
+    return not [name for name in storage.names_in(output) if not (storage.is_remote(output) and name == ".cache")]
+
+
+def is_build(output: str) -> bool:
+    """True where a build has written, and nothing but a build's result is lost when it is replaced."""
+    return any(storage.exists(storage.join(output, name)) for name in (MANIFEST, "report.json"))
 
 
 def is_current(output: str, key: str) -> bool:

@@ -46,6 +46,8 @@ def push_dataset(folder: str | Path, repo_id: str, private: bool = True, redistr
     api = HfApi()
     try:
         repo = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+        if private and not api.dataset_info(repo.repo_id).private:
+            raise BuildError(f"--push_to_hub {repo_id}: the repository is public; add --public if that is meant")
         api.upload_folder(
             repo_id=repo.repo_id,
             repo_type="dataset",

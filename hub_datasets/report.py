@@ -15,6 +15,7 @@ from typing import Any
 from hub_datasets.catalogue import Catalogue
 from hub_datasets.decisions import Decisions
 from hub_datasets.schema import CONFIGS, SPLITS, Ignored
+from hub_datasets.staging import Stage
 
 COUNTED = {  # the columns whose values are counted, by config
     "pairs": ("source_dataset", "language", "category", "license"),
@@ -83,6 +84,11 @@ def histogram(values: Counter[int], bins: int = 20) -> list[list[int]]:
     return [[low + width * n, low + width * (n + 1), numbers[n]] for n in range(max(numbers) + 1)]
 
 
+def may_be_named(stage: Stage) -> bool:
+    """Whether the report, which is published, may name rows and files of a source."""
+    return stage.source.redistributable or stage.synthetic
+
+
 def source_report(decisions: Decisions, number: int, left_out: Iterable[Ignored]) -> dict[str, Any]:
     """One source: how many were read, accepted and rejected. Raises AssertionError if one of them got lost."""
     stage = decisions.stages[number]
@@ -98,7 +104,7 @@ def source_report(decisions: Decisions, number: int, left_out: Iterable[Ignored]
         rejected[rejection.code] += 1
         if len(examples[rejection.code]) < EXAMPLES:
             examples[rejection.code].append({"item": rejection.item, "message": rejection.message})
-    if not (stage.source.redistributable or stage.synthetic):  # the report is published: it names no rows of theirs
+    if not may_be_named(stage):
         examples, passed_over = {}, []
     accepted = decisions.count("accepted", number)
     if accepted + rejected.total() != read:
@@ -118,6 +124,7 @@ def source_report(decisions: Decisions, number: int, left_out: Iterable[Ignored]
         "rejected": {str(code): rejected[code] for code in sorted(rejected)},
         "examples": {str(code): named for code, named in sorted(examples.items())},
         "images": decisions.database.execute(query, (number,)).fetchone()[0],
+        "patients": decisions.count_keys(number, "patient"),
         "ignored": passed_over[:IGNORED],
         "ignored_count": ignored,
     }
@@ -188,13 +195,15 @@ def summary(report: dict[str, Any]) -> str:
         )
     for config, splits in report["splits"].items():
         lines.append(f"{config}: " + ", ".join(f"{split} {rows:,}" for split, rows in splits.items()))
+    if unnamed := [name for name, counts in report["sources"].items() if not counts["patients"]]:
+        lines.append(f"{', '.join(unnamed)}: no patients are named, so one person's images may be in several splits")
     near = report["duplicates"]["near"]
     if near["clusters"]:
         lines.append(f"near-duplicates: {near['images']:,} images in {near['clusters']:,} clusters, kept together")
     for gap in report["coverage"]:
         place = f"{gap['source']} ({gap['language']})"
         lines.append(f"no rows of {place} in {', '.join(gap['missing'])}: {gap['why']} ({gap['groups']:,})")
-    if moved := len(report["moved"]):
+    if moved := report["moved"]:
         lines.append(
             f"{moved:,} groups are now in train: new rows tie together what the earlier build had in two splits"
         )

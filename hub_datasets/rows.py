@@ -53,8 +53,8 @@ def write_rows(
 ) -> Written:
     """Writes `{config}-{split}.jsonl` to `folder`, in the order of the sources; a split without rows gets none.
 
-    A line holds `columns`, those of the config but for the images; `images`: file, offset, length and name of each; and
-    `paths`: theirs below the source's folder.
+    A line holds `columns`, those of the config but for the images; `images`: file, offset, length, name and hash of
+    each; and `paths`: theirs below the source's folder.
     """
     digest = hashlib.sha256()
     files: dict[str, dict[str, RowFile]] = {}
@@ -133,7 +133,7 @@ def chat_rows(
         records = [member.record for member in members]
         metadata = records[0].metadata if len(members) == 1 else shared_metadata(members)
         kind = members[0].stage.source.kind
-        conversation = chat.make_conversation(records, kind, system_prompt)
+        conversation = chat.make_conversation(records, kind, system_prompt, members[0].image["pixels"])
         images = members if records[0].text is not None else members[:1]
         marked = {"marked_messages": chat.mark_images(conversation["messages"], len(images))}
         columns = base_columns(members[0], metadata) | conversation | marked
@@ -166,11 +166,11 @@ def shared_metadata(members: list[Accepted]) -> dict[str, Any]:
     return shared | {"items": [member.record.item for member in members]}
 
 
-def image_place(accepted: Accepted) -> tuple[str, int, int, str]:
-    """File, offset, length and name of an image's bytes."""
+def image_place(accepted: Accepted) -> tuple[str, int, int, str, str]:
+    """File, offset, length and name of an image's bytes, and their hash."""
     image = accepted.image
     name = accepted.record.image.rsplit("/", 1)[-1]
-    return storage.join(accepted.stage.address, image["file"]), image["offset"], image["length"], name
+    return storage.join(accepted.stage.address, image["file"]), image["offset"], image["length"], name, image["content"]
 
 
 def write_chat_instructions(folder: Path, output: Path, addresses: dict[str, str]) -> None:
@@ -188,7 +188,7 @@ def write_chat_instructions(folder: Path, output: Path, addresses: dict[str, str
             for row in read_rows(folder / f"chat-{split}.jsonl"):
                 columns = row["columns"]
                 source = columns["source_dataset"]
-                paths = [storage.join(addresses[source], path) for path in row["paths"]]
+                paths = [storage.join(storage.shown(addresses[source]), path) for path in row["paths"]]
                 line = {"image": paths[0]} if len(paths) == 1 else {"images": paths}
                 line |= {"messages": columns.pop("messages"), "split": split} | columns
                 line["metadata"] = json.loads(columns["metadata"])

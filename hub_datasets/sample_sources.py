@@ -23,7 +23,8 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from hub_datasets.schema import SYNTHETIC_MARK, BuildError
+from hub_datasets.schema import BuildError
+from hub_datasets.synthetic import write_mark
 
 FOLDERS = {"knee_xray": "knee", "pad_ufes_20": "pad_ufes", "slake": "slake", "medical_reports": "reports"}
 README = """# Synthetic sample
@@ -110,9 +111,7 @@ def _write(root: Path, seed: int, scale: float, say: Callable[[str], object]) ->
         place = root / folder
         place.mkdir()
         written = writers[source].write(place, seed, scale)
-        (place / SYNTHETIC_MARK).write_text(
-            "Drawn by hub_datasets/sample_sources.py; no real patient.\n", encoding="utf-8"
-        )
+        write_mark(place)
         faults += [{"source": source, "key": key, "code": str(code)} for key, code in written.faults]
         oddities += [{"source": source, "key": key, "kind": kind} for key, kind in written.oddities]
         table.append(f"| `{folder}/` | {LAYOUTS[source]} | {written.summary} |")

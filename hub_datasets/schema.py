@@ -19,12 +19,23 @@ LANGUAGES = ("en", "zh")
 SPLITS = ("train", "validation", "test")
 CONFIGS = ("pairs", "chat")
 TURNS = ("single", "multi")  # one conversation for each question, or for all questions of an image
-# `sample_sources.py` leaves this file in the folders it makes, so that a card can say that the data is synthetic.
-SYNTHETIC_MARK = "SYNTHETIC.txt"
 
 
 class BuildError(Exception):
     """A build that cannot go on: the message names the folder, file or flag at fault and what to do about it."""
+
+
+def printable(text: str) -> str:
+    r"""The text as one line that neither UTF-8 nor a terminal trips over: what cannot be seen becomes `\n`, `\x1b`, ...
+
+    The names of files, and what libraries say of them, may hold line ends, commands to a terminal, signs that turn the
+    line around, and bytes that are no UTF-8.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
 class Reason(enum.StrEnum):

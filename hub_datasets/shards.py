@@ -14,8 +14,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
 from hub_datasets import storage
+from hub_datasets.schema import BuildError
 
 IMAGE_COLUMN = {"pairs": "image", "chat": "images"}
 # The leaf of the Parquet schema that holds the images' bytes: they are compressed already.
@@ -27,7 +29,7 @@ CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_l
 
 # An image while `chat` is written: a place in a list of bytes, and its name.
 POINTING = pa.struct({"bytes": pa.dictionary(pa.int32(), pa.binary()), "path": pa.string()})
-Picture = tuple[str, int, int, str]  # file, offset, length, name
+Picture = tuple[str, int, int, str, str]  # file, offset, length, name, hash of the bytes
 Shard = dict[str, Any]  # config, schema, rows (file), start and end (bytes in it), groups (rows of each), target
 
 
@@ -84,7 +86,7 @@ def write_shard(shard: Shard) -> dict[str, int]:
     """
     config, schema = shard["config"], schema_of(shard)
     leaves = leaf_names(schema)
-    with storage.open_file(shard["target"], "wb") as file:
+    with open_sink(shard["target"]) as file:
         writer = pq.ParquetWriter(
             file,
             schema if config == "pairs" else schema.set(*once(schema)),
@@ -101,10 +103,20 @@ def write_shard(shard: Shard) -> dict[str, int]:
             for table, repeated in read_tables(shard, config == "chat"):
                 writer.write_table(table, row_group_size=len(table))
                 memory += table.nbytes + repeated
+                del table  # before the next row group is read
             # what a reader gets to see: that images were pointed to while they were written is no matter of its
             writer.add_key_value_metadata({b"ARROW:schema": base64.b64encode(schema.serialize()), **schema.metadata})
             writer.add_key_value_metadata({"content_defined_chunking": json.dumps(CHUNKING)})
         return {"rows": sum(shard["groups"]), "bytes": file.tell(), "memory": memory}
+
+
+def open_sink(address: str) -> Any:
+    """Opens a file to write Parquet to; Arrow writes to one of this machine without a detour."""
+    if storage.is_remote(address):
+        return storage.open_file(address, "wb")
+    path = storage.local_path(address)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return pa.OSFile(str(path), "wb")
 
 
 def schema_of(shard: Shard) -> pa.Schema:
@@ -159,16 +171,16 @@ class Images:
         for file in self._files.values():
             file.close()
 
-    def read_into(self, target: memoryview, address: str, offset: int) -> None:
-        """Fills `target` from a file. Raises OSError where the file is too short."""
+    def read_into(self, target: memoryview, address: str, offset: int, content: str) -> None:
+        """Fills `target` from a file. Raises BuildError where that does not hold what was written there."""
         if address not in self._files:
             if len(self._files) >= 16:  # rows follow the files, by and large
                 self._files.pop(next(iter(self._files))).close()
             self._files[address] = storage.open_file(address, "rb")
         file = self._files[address]
         file.seek(offset)
-        if file.readinto(target) != len(target):
-            raise OSError(f"{address} was cut off while it was read")
+        if file.readinto(target) != len(target) or xxhash.xxh3_128_hexdigest(target) != content:
+            raise BuildError(f"{address} is damaged; remove the folder that it lies in, and run again")
 
 
 def make_table(
@@ -191,27 +203,24 @@ def make_table(
 
 
 def picture_array(pictures: list[Picture], images: Images, pointing: bool) -> tuple[pa.StructArray, int]:
-    """The bytes and names of images, each read once, to where Arrow wants it; and the bytes that pointing saves."""
-    places: dict[tuple[str, int], int] = {}
-    indices, lengths = array("i"), array("i")
-    for address, offset, length, _ in pictures:
-        indices.append(places.setdefault((address, offset), len(places)))
-        if len(lengths) < len(places):
-            lengths.append(length)
-    ends = array("i", accumulate(lengths, initial=0))
+    """The bytes and names of images, read to where Arrow wants them; and the bytes that pointing saves."""
+    held = list({picture[:2]: picture for picture in map(tuple, pictures)}.values()) if pointing else pictures
+    ends = array("i", accumulate((length for _, _, length, *_ in held), initial=0))
     buffer = pa.allocate_buffer(ends[-1])
     view = memoryview(buffer)
-    for (address, offset), start, end in zip(places, ends, ends[1:], strict=False):
-        images.read_into(view[start:end], address, offset)
-    held = pa.BinaryArray.from_buffers(pa.binary(), len(places), [None, pa.py_buffer(ends), buffer])
-    indices = pa.array(indices, pa.int32())
+    for (file, offset, _, _, content), start, end in zip(held, ends, ends[1:], strict=False):
+        images.read_into(view[start:end], file, offset, content)
+    data = pa.BinaryArray.from_buffers(pa.binary(), len(held), [None, pa.py_buffer(ends), buffer])
     if pointing:
-        # Equal images of two files are one value here, too: for a value that comes twice Parquet makes room that it
-        # does not fill, and whatever was in memory there would be published.
-        known = held.dictionary_encode()
-        data = pa.DictionaryArray.from_arrays(known.indices.take(indices), known.dictionary)
-    else:
-        data = held if len(held) == len(indices) else held.take(indices)
-    repeated = sum(length for _, _, length, _ in pictures) - ends[-1] if pointing else 0
-    names = pa.array([name for *_, name in pictures], pa.string())
+        numbers = {picture[:2]: number for number, picture in enumerate(held)}
+        indices = array("i", (numbers[file, offset] for file, offset, *_ in pictures))
+        indices = pa.array(indices, pa.int32())
+        if len({content for *_, content in held}) < len(held):
+            # Equal images in two places are one value, too: for a value that comes twice Parquet makes room that it
+            # does not fill, and whatever was in memory there would be published.
+            known = data.dictionary_encode()
+            indices, data = known.indices.take(indices), known.dictionary
+        data = pa.DictionaryArray.from_arrays(indices, data)
+    repeated = sum(length for _, _, length, *_ in pictures) - ends[-1]
+    names = pa.array([name for *_, name, _ in pictures], pa.string())
     return pa.StructArray.from_arrays([data, names], ["bytes", "path"]), repeated

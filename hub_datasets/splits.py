@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from hub_datasets.schema import SPLITS
 
 # A group is named after the key that is least likely to change when rows are added: its patient before its images.
-KIND_ORDER = ("patient", "study", "conversation", "image")
+KIND_ORDER = ("patient", "study", "image")
 
 
 class Groups:

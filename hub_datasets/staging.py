@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
+from importlib import metadata
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,12 +26,24 @@ from hub_datasets import storage
 from hub_datasets.catalogue import Catalogue
 from hub_datasets.engines import Engine
 from hub_datasets.folder import Folder, FolderError
-from hub_datasets.schema import SYNTHETIC_MARK, BuildError, Flag, Ignored, Problem, Rejection, Source
+from hub_datasets.schema import BuildError, Flag, Ignored, Problem, RawRecord, Rejection, Source
+from hub_datasets.synthetic import is_synthetic
 from hub_datasets.validation import ImageSettings, TextSettings, check_text, check_writable, examine_image
 
-IMAGES_PER_TASK = 32  # small enough to keep every worker busy to the end, large enough that a task's start is no cost
+IMAGES_PER_TASK = 32  # large enough that a task's start is no cost; fewer at the end, so that no worker waits long
+LEAST_PER_TASK = 4
 MANIFEST = "stage.json"
 CATALOGUE = "catalogue.sqlite"
+DECODERS = (
+    "pillow",
+    "numpy",
+    "rapidocr-onnxruntime",
+    "pydicom",
+    "pylibjpeg",
+    "pylibjpeg-libjpeg",
+    "pylibjpeg-openjpeg",
+    "python-gdcm",
+)  # packages
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +56,7 @@ class Stage:
         catalogue: the catalogue's file on this machine.
         reused: whether an earlier build had read it.
         synthetic: whether this project drew the images.
+        lasting: whether another build may use it; not where a file could not be read, which may be mended by then.
     """
 
     source: Source
@@ -50,6 +66,7 @@ class Stage:
     catalogue: Path
     reused: bool
     synthetic: bool
+    lasting: bool = True
 
 
 def stage_keys(folders: Iterable[tuple[Source, Folder]], images: ImageSettings, texts: TextSettings) -> dict[str, str]:
@@ -76,7 +93,7 @@ def stage(
         scratch: a folder on this machine, for catalogues of a remote `root`.
     """
     address = storage.join(root, f"{source.name}-{key}")
-    synthetic = folder.has(SYNTHETIC_MARK)
+    synthetic = is_synthetic(folder)
     remote = storage.is_remote(root)
     catalogue = scratch / f"{source.name}.sqlite" if remote else storage.local_path(address) / CATALOGUE
     if is_whole(address):
@@ -88,28 +105,29 @@ def stage(
     storage.remove(address)  # what a killed build left
     try:
         read_records(source, folder, texts, catalogue)
-        examine_images(source, folder, key, images, engine, catalogue, address)
+        failures = folder.failures + examine_images(source, folder, images, engine, catalogue, address)
         if stage_keys([(source, folder)], images, texts)[source.name] != key:
             raise BuildError(f"{source.flag} {folder.address}: files changed while they were read; run again")
         if remote:
             with catalogue.open("rb") as here, storage.open_file(storage.join(address, CATALOGUE), "wb") as there:
                 shutil.copyfileobj(here, there)
-        content = {"source": source.name, "key": key, "files": storage.sizes_in(address)}
+        content = {"source": source.name, "key": key, "failures": failures, "files": storage.sizes_in(address)}
         with storage.open_file(storage.join(address, MANIFEST), "wb") as file:  # last: now the stage is whole
             file.write(json.dumps(content, indent=1).encode())
     except BaseException:
         storage.remove(address)
         raise
-    return Stage(source, folder, address, key, catalogue, reused=False, synthetic=synthetic)
+    return Stage(source, folder, address, key, catalogue, reused=False, synthetic=synthetic, lasting=not failures)
 
 
 def is_whole(address: str) -> bool:
-    """True where a stage lies with every file that it was written with."""
+    """True where a stage lies with every file that it was written with, and every file could be read for it."""
     sizes = storage.sizes_in(address)
     if sizes.pop(MANIFEST, None) is None:
         return False
     try:
-        return json.loads(storage.read(storage.join(address, MANIFEST)))["files"] == sizes
+        content = json.loads(storage.read(storage.join(address, MANIFEST)))
+        return content["files"] == sizes and not content["failures"]
     except (ValueError, KeyError, TypeError):
         return False
 
@@ -117,8 +135,6 @@ def is_whole(address: str) -> bool:
 def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path) -> None:
     """Reads a source to its end and checks everything but the images."""
     from tqdm import tqdm
-
-    from hub_datasets.privacy import find_identifiers
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -131,9 +147,27 @@ def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path
         elif problem := check_writable(record) or check_text(record, texts.min_chars, texts.max_chars):
             catalogue.reject(record.item, problem.code, problem.message)
         else:
-            said = filter(None, (record.text, record.question, record.answer))
-            catalogue.add(record, [flag for text in said for flag in (*find_identifiers(text), *find_tokens(text))])
+            catalogue.add(record, find_flags(record, source))
     catalogue.close()
+
+
+def find_flags(record: RawRecord, source: Source) -> list[Flag]:
+    """What a person should look at in a record's texts, and in what else is published of data of one's own."""
+    from hub_datasets.privacy import find_identifiers
+
+    said = filter(None, (record.text, record.question, record.answer))
+    flags = [flag for text in said for flag in (*find_identifiers(text), *find_tokens(text))]
+    if source.redistributable:  # published already, with its fields and names
+        return flags
+    for column, value in record.metadata.items():
+        if isinstance(value, str):  # the column's name may be what tells: `PatientName`; that of an id tells nothing
+            name = re.sub("(?<=[a-z])(?=[A-Z])|_", " ", column)
+            named = find_identifiers(f"{name}: {value}")
+            kinds = [flag.kind for flag in named if flag.kind != "record_number"]
+            kinds += [flag.kind for flag in find_identifiers(value)]
+            flags += [Flag(kind, f"in the column {column}") for kind in dict.fromkeys(kinds)]
+    name = re.sub(r"[_.\-]+", " ", record.image.rsplit("/", 1)[-1])
+    return flags + [Flag(flag.kind, "in the image's name") for flag in find_identifiers(name)]
 
 
 def find_tokens(text: str) -> list[Flag]:
@@ -145,39 +179,47 @@ def find_tokens(text: str) -> list[Flag]:
 def examine_images(
     source: Source,
     folder: Folder,
-    key: str,
     settings: ImageSettings,
     engine: Engine,
     path: Path,
     address: str,
-) -> None:
-    """Examines every image that a usable record names, and writes their bytes below `address`."""
+) -> int:
+    """Examines every image that a usable record names, and writes their bytes below `address`.
+
+    Returns:
+        how many of them are there and could not be read.
+    """
     from tqdm import tqdm
 
     catalogue = Catalogue(path, "change")
     total = catalogue.count_images()
-    common = {"folder": storage.absolute(folder.address), "key": key, "settings": asdict(settings)}
+    common = {"folder": storage.absolute(folder.address), "reading": uuid.uuid4().hex, "settings": asdict(settings)}
+    failures = 0
     tasks = (
         {**common, "names": names, "target": storage.join(address, f"images-{number:06d}.bin")}
-        for number, names in enumerate(batches(catalogue.image_names(), IMAGES_PER_TASK))
+        for number, names in enumerate(batches(catalogue.image_names(), total))
     )
     with tqdm(total=total, desc=f"{source.name}: images", unit="", disable=None) as progress:
         for result in engine.map(examine_batch, tasks):
             catalogue.add_images(result["images"])
+            failures += result["failures"]
             progress.update(len(result["images"]))
     catalogue.finish()
+    return failures
 
 
-def batches(items: Iterable[str], size: int) -> Iterator[list[str]]:
-    """The items in lists of at most `size`."""
-    items = iter(items)
-    while batch := list(islice(items, size)):
+def batches(items: Iterable[str], total: int) -> Iterator[list[str]]:
+    """The items, of which there are `total`, in lists that get shorter towards the end."""
+    items, left = iter(items), total
+    while batch := list(islice(items, min(IMAGES_PER_TASK, max(LEAST_PER_TASK, left // 16)))):
         yield batch
+        left -= len(batch)
 
 
 def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
     """A worker's task: reads and examines some images of a source, and writes what is to be published to one file."""
-    folder = opened(task["folder"], task["key"])
+    folder = opened(task["folder"], task["reading"])
+    before = folder.failures
     settings = ImageSettings(**task["settings"])
     file = task["target"].rsplit("/", 1)[-1]
     images, offset = [], 0
@@ -210,23 +252,29 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
                 }
             )
             offset += len(found.data)
-    return {"images": images}
+    return {"images": images, "failures": folder.failures - before}
 
 
 @lru_cache(maxsize=8)
-def opened(address: str, key: str) -> Folder:
-    """The folder, kept open from task to task as long as it has not changed."""
+def opened(address: str, reading: str) -> Folder:
+    """The folder, kept open from task to task of one reading: the next one may find another folder there."""
     return Folder(address)
 
 
 @cache
 def code_version() -> str:
-    """A hash of this folder's code and of the libraries that decode: another version may find other things."""
-    import PIL
-
+    """A hash of this folder's code and of the packages that decode: another version may find other things."""
     files = sorted(Path(__file__).parent.rglob("*.py"))
     code = [hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest() for file in files]
-    return digest([PIL.__version__, *code])
+    return digest([[installed_version(name) for name in DECODERS], *code])
+
+
+def installed_version(package: str) -> str:
+    """The version of a package; empty where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def digest(content: Any) -> str:
@@ -238,7 +286,8 @@ def remove_stale(root: str, stages: Iterable[Stage]) -> None:
     keep = {stage.address.rsplit("/", 1)[-1] for stage in stages}
     names = {stage.source.name for stage in stages}
     for name in storage.names_in(root):
-        if name not in keep and name.rpartition("-")[0] in names:
+        source, _, key = name.rpartition("-")
+        if name not in keep and source in names and re.fullmatch("[0-9a-f]{20}", key):
             storage.remove(storage.join(root, name))
 
 

@@ -19,6 +19,16 @@ def is_remote(address: str | os.PathLike) -> bool:
     return "://" in str(address) and not str(address).startswith("file://")
 
 
+def shown(address: str | os.PathLike) -> str:
+    """The address as it may be printed and written: without a key, a password or a token."""
+    text = str(address)
+    if not is_remote(text):
+        return text
+    scheme, _, rest = text.partition("://")
+    rest = rest.partition("?")[0]
+    return f"{scheme}://{rest if scheme == 'hf' else rest.rpartition('@')[2]}"
+
+
 def local_path(address: str | os.PathLike) -> Path:
     """The path of an address on this machine, `file://` taken off."""
     return Path(str(address).removeprefix("file://"))

@@ -33,6 +33,8 @@ UPRIGHT = {  # the orientation of EXIF: what sets it right, as a name in PIL.Ima
 CONTROL_CHARACTERS = re.compile(  # all but tab and line ends: C0 and C1, those that turn the line around, U+FEFF
     "[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]"
 )
+MAX_TURN = 20_000  # characters of a question or an answer
+MAX_CATEGORY = 200
 BROKEN_ENCODING = re.compile("[\0\ufffd-\uffff\ud800-\udfff]")
 
 
@@ -276,8 +278,12 @@ def check_text(record: RawRecord, min_chars: int, max_chars: int) -> Problem | N
     for name, text in said.items():
         if text and (problem := check_characters(name, text)):
             return problem
+    if not 0 < len(record.category) <= MAX_CATEGORY or not record.category.isprintable():
+        return Problem(Reason.MALFORMED_ROW, f"the category is not one line of 1 to {MAX_CATEGORY} characters")
     if record.text is None:
-        return None
+        long = [name for name in required if len(said[name]) > MAX_TURN]
+        problem = f"the {' and the '.join(long)}: more than {MAX_TURN:,} characters"
+        return Problem(Reason.TEXT_LONG, problem) if long else None
     length = len(record.text)
     if length <= min_chars:
         return Problem(Reason.TEXT_SHORT, f"{length} characters, more than {min_chars} are needed: {record.text!r}")

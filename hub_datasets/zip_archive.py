@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable
 from typing import BinaryIO
 
-from hub_datasets.schema import BuildError, Reason
+from hub_datasets.schema import BuildError, Reason, printable
 
 # A member larger than this that was packed more than so many times smaller is a bomb. Texts of repeated rows reach
 # about 50; photographs, PNG and JPEG hardly 1.
@@ -122,4 +122,4 @@ def member_name(info: zipfile.ZipInfo) -> str:
 
 def one_line(error: Exception) -> str:
     """What an error says, as one printable line."""
-    return " ".join(str(error).encode(errors="backslashreplace").decode().split())[:200] or type(error).__name__
+    return printable(" ".join(str(error).split()))[:200] or type(error).__name__

@@ -1,6 +1,6 @@
 """How fast is the build, and how much memory does it take? Measured as commands, their start included.
 
-    OMP_NUM_THREADS=1 python evaluation/benchmarks/build_dataset.py --images 2000
+    OMP_NUM_THREADS=1 python evaluation/benchmarks/build_dataset.py --images 2500
 
 The build reads drawn folders of four sources (`build_sources.py`); `build_peers.py` holds what it is compared with: a
 loop that only reads and decodes the same files, and `datasets`' imagefolder. Numbers are medians; on a machine that
@@ -72,7 +72,7 @@ class Run:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=2000, help="images of the four sources together (%(default)s)")
+    parser.add_argument("--images", type=int, default=2500, help="images of the four sources together (%(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each command (%(default)s)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure (all)")
     parser.add_argument("--memory_images", type=int, nargs=2, default=MEMORY_IMAGES, metavar="N", help="%(default)s")

@@ -38,6 +38,7 @@ LESION_CELLS = {
     "changed": "UNK", "bleed": "False", "elevation": "True", "biopsed": "True",
 }  # fmt: skip
 AT_ONCE = 16  # images that a process draws as one task
+SMALL = 320  # pixels; large enough that 2,000 fill several row groups
 TILE = 2048  # side of the noise that all pictures take their piece from
 
 
@@ -54,7 +55,7 @@ def draw(root: Path, counts: dict[str, int], small: bool = False, processes: int
     """Draws so many images of each kind into `root/KIND`, with the tables that their source needs.
 
     Args:
-        small: 64 x 64 pixels, grey, for measurements in which only the number counts.
+        small: SMALL x SMALL pixels, grey, for measurements in which only the number counts.
     """
     drawn = [one for kind, count in counts.items() if count for one in LAYOUTS[kind](root / kind, count)]
     parts = [(str(root), drawn[start : start + AT_ONCE], start, small) for start in range(0, len(drawn), AT_ONCE)]
@@ -72,7 +73,7 @@ def draw_some(part: tuple[str, list[Drawn], int, bool]) -> None:
     for number, one in enumerate(drawn, start):
         rng = np.random.default_rng([7, number])
         picture = small_picture(rng, noise) if small else PICTURES[one.kind](rng, noise)
-        options = {"quality": 92} if one.path.endswith(".jpg") else {"compress_level": 3}
+        options = {"quality": 92} if one.path.endswith(".jpg") else {"compress_level": 1 if small else 3}
         picture.save(Path(root) / one.path, **options)
 
 
@@ -128,7 +129,7 @@ def chest_picture(rng: np.random.Generator, noise: np.ndarray) -> Image.Image:
 
 
 def small_picture(rng: np.random.Generator, noise: np.ndarray) -> Image.Image:
-    return Image.fromarray(to_bytes(field(rng, 64, 64) + grain(rng, noise, 64, 64)))
+    return Image.fromarray(to_bytes(field(rng, SMALL, SMALL) + grain(rng, noise, SMALL, SMALL)))
 
 
 def lay_out_knees(folder: Path, count: int) -> list[Drawn]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hub_datasets.folder import Folder, FolderError
-from hub_datasets.schema import BuildError, Ignored
+from hub_datasets.schema import BuildError, Ignored, printable
 
 MAX_TABLE_BYTES = 1024**3  # a table is held in memory
 MANY = 20  # more files than this that are passed over for one reason are counted
@@ -22,11 +22,6 @@ def is_junk(name: str) -> bool:
     """True for files an operating system wrote beside the data (`Thumbs.db`, `.DS_Store`, `._name`)."""
     *folders, base = name.split("/")
     return base.lower() in JUNK_NAMES or base.startswith("._") or "__MACOSX" in folders
-
-
-def printable(name: str) -> str:
-    """The name of a file as text that can be written as UTF-8, whatever bytes it is made of."""
-    return name.encode(errors="backslashreplace").decode()
 
 
 def passed_over(source: str, names: list[str], why: str, many: int = MANY) -> Iterator[Ignored]:

@@ -26,7 +26,6 @@ EXPECTED = (
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 SEPARATOR_LINE = re.compile(r"\s*\"?sep=(.)\"?\r?\n", re.IGNORECASE)  # what Excel writes and reads above a header
 NOT_JSON = Problem(Reason.MALFORMED_ROW, "not valid JSON")
-csv.field_size_limit(2**31 - 1)  # a text that is too long is rejected by name; it does not break the whole file
 
 
 class NotReports(BuildError):

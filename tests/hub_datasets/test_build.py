@@ -18,11 +18,13 @@ from datasets import Image, List, load_dataset
 
 from hub_datasets.schema import chat_features, pair_features
 from tests.conftest import ROOT
+from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.layouts import (
     four_sources,
     read_lines,
     report_row,
     tree,
+    write_knee,
     write_reports,
 )
 
@@ -189,6 +191,47 @@ def test_a_process_that_leaves_a_stream_half_read_ends_well(built_sample, run):
 def test_the_card_says_that_the_sample_is_synthetic(built_sample, report):
     card = (built_sample.folder / "README.md").read_text("utf-8")
     assert "Synthetic data" in card and report["fingerprint"] in card
+
+
+# --- What else can be asked for
+
+
+def test_all_questions_of_an_image_in_one_conversation(built_small, tmp_path):
+    """With the same system prompt before each."""
+    flags = ("--chat_turns", "multi", "--system_prompt", "Answer in one sentence.", "--val_fraction", "0")
+    build_here({"--slake_dir": built_small.sources["--slake_dir"]}, tmp_path / "out", *flags)
+    rows = load_dataset(str(tmp_path / "out"), "chat", split="train")
+    assert [len(row["messages"]) for row in rows] == [7, 7, 7, 3, 3, 3]  # three English questions, one Chinese one
+    for row in rows:
+        roles = [turn["role"] for turn in row["messages"]]
+        assert roles == ["system", *["user", "assistant"] * (len(roles) // 2)]
+        assert row["messages"][0]["content"] == "Answer in one sentence."
+        assert [turn["content"].count("<image>") for turn in row["marked_messages"]][:3] == [0, 1, 0]
+        assert len(row["images"]) == 1
+    assert len(load_dataset(str(tmp_path / "out"), "pairs", split="train")) == 6
+
+
+def test_as_many_shards_as_asked_for(built_small, tmp_path):
+    """In the order of the rows, so that a reader of all of them sees what one file would show."""
+    report = build_here(built_small.sources, tmp_path / "out", "--num_shards", "5", "--val_fraction", "0.3")
+    assert report["shards"]["pairs"] == report["shards"]["chat"] == {"train": 5, "validation": 5}
+    for config in ("pairs", "chat"):
+        one, other = (load_dataset(str(folder), config) for folder in (built_small.folder, tmp_path / "out"))
+        assert {split: part.to_list() for split, part in one.items()} == {
+            split: part.to_list() for split, part in other.items()
+        }
+
+
+@pytest.mark.parametrize("choice", ["reject", "keep_lower", "keep_higher"])
+def test_knees_on_whose_grade_the_experts_differ(tmp_path, choice):
+    files = {"MedicalExpert-I/0Normal/NormalG0 (1).png": 1, "MedicalExpert-II/1Doubtful/DoubtfulG1 (1).png": 1,
+             "MedicalExpert-I/2Mild/MildG2 (1).png": 2}  # fmt: skip
+    report = build_here(
+        {"--knee_dir": write_knee(tmp_path / "knee", files)}, tmp_path / "out", "--knee_conflicts", choice
+    )
+    kept = {"reject": ["Mild"], "keep_lower": ["Mild", "Normal"], "keep_higher": ["Doubtful", "Mild"]}[choice]
+    assert sorted(report["rows_by"]["pairs"]["category"]) == kept
+    assert report["sources"]["knee_xray"]["rejected"] == {"conflicting_labels": 3 - len(kept)}
 
 
 # --- The same again

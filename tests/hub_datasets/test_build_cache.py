@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -169,6 +170,24 @@ def test_one_cache_for_two_outputs(raw, tmp_path):
     build_here(raw, tmp_path / "two", "--cache_dir", tmp_path / "cache")
     assert stamps(tmp_path / "cache") == kept and tree(tmp_path / "one") == tree(tmp_path / "two")
     assert {path.name for path in tmp_path.iterdir()} == {"raw", "one", "two", "cache"}
+
+
+def test_a_zip_file_that_is_mended_is_read_again(tmp_path):
+    """The damaged one lists the same members, of the same sizes and checksums, as the sound one in its place."""
+    folder = write_reports(tmp_path / "reports", [report_row(number) for number in range(5)])
+    with zipfile.ZipFile(folder / "images.zip", "w") as archive:
+        for path in sorted((folder / "images").iterdir()):
+            archive.write(path, f"images/{path.name}")
+    shutil.rmtree(folder / "images")
+    rows = [report_row(number, image=f"images.zip/images/{number}.png") for number in range(5)]
+    write_files(folder, {"reports.jsonl": "".join(json.dumps(row) + "\n" for row in rows)})
+    sound = (folder / "images.zip").read_bytes()
+    damaged = bytearray(sound)
+    damaged[sound.index(b"IDAT") + 9] ^= 1
+    for content, accepted in ((bytes(damaged), 4), (sound, 5)):
+        write_files(folder, {"images.zip": content})
+        report = build_here({"--reports_dir": folder}, tmp_path / "out", "--overwrite")
+        assert report["sources"]["medical_reports"]["accepted"] == accepted
 
 
 # --- Whole or not at all

@@ -12,10 +12,11 @@ import pytest
 
 from hub_datasets import near_duplicates
 from hub_datasets.build_options import BuildOptions, argument_parser, cache_of, processors, read_options
-from hub_datasets.schema import SYNTHETIC_MARK, BuildError
+from hub_datasets.schema import BuildError
 from hub_datasets.sources import SOURCES
 from hub_datasets.splits import Fractions, key_digest, memory_line
 from hub_datasets.staging import stage_keys
+from hub_datasets.synthetic import write_mark
 from hub_datasets.validation import ImageSettings, TextSettings
 from tests.conftest import ROOT
 from tests.hub_datasets.layouts import report_row, write_files, write_reports
@@ -88,16 +89,10 @@ def test_a_flag_changes_its_own_setting_and_the_key(options, flag, value, settin
 
 @pytest.mark.parametrize("flags", [("--num_proc", "7"), ("--engine", "ray"), ("--cache_dir", "x"), ("--overwrite",)])
 def test_how_the_work_is_done_is_no_part_of_the_result(options, flags):
-    found = options(*flags)
-    assert found.settings() == DEFAULTS and found.key({"medical_reports": "k"}) == options().key(
-        {"medical_reports": "k"}
-    )
-    assert (
-        found.num_proc == 7,
-        found.engine == "ray",
-        found.cache == str(Path("x").absolute()),
-        found.overwrite,
-    ).count(True) == 1
+    found, cache = options(*flags), str(Path("x/medpairs-cache").absolute())
+    assert found.settings() == DEFAULTS
+    assert found.key({"medical_reports": "k"}) == options().key({"medical_reports": "k"})
+    assert (found.num_proc == 7, found.engine == "ray", found.cache == cache, found.overwrite).count(True) == 1
 
 
 def test_no_processes_given_are_as_many_as_there_are_processors(options):
@@ -190,7 +185,25 @@ def test_an_output_that_holds_a_source(options, reports, tmp_path, output):
     (tmp_path / "alias").symlink_to(reports, target_is_directory=True)
     with pytest.raises(BuildError, match=rf"--output_dir .* holds --reports_dir {reports}; name another folder"):
         options("--output_dir", tmp_path / output)
-    assert options("--output_dir", tmp_path / "reports/out").output  # below a source is no harm
+
+
+@pytest.mark.parametrize("flag", ["--output_dir", "--cache_dir"])
+def test_a_result_or_a_cache_in_a_source(options, reports, flag):
+    """It would be read as a part of it the next time."""
+    with pytest.raises(BuildError, match=rf"{flag} {reports}/new lies in --reports_dir {reports}; name another folder"):
+        options(flag, reports / "new")
+
+
+def test_a_cache_that_is_a_file(options, tmp_path):
+    write_files(tmp_path, {"file": "x"})
+    with pytest.raises(BuildError, match=r"--cache_dir .*/file is a file; name a folder"):
+        options("--cache_dir", tmp_path / "file")
+
+
+@pytest.mark.skipif(not Path("/proc").is_mount(), reason="no mount point is known here")
+def test_an_output_that_cannot_be_replaced(options):
+    with pytest.raises(BuildError, match=r"--output_dir /proc is a mount point, which cannot be replaced"):
+        options("--output_dir", "/proc")
 
 
 def test_an_output_that_is_a_file(options, tmp_path):
@@ -202,24 +215,46 @@ def test_an_output_that_is_a_file(options, tmp_path):
 def test_addresses_are_taken_as_they_are(options):
     found = options("--slake_dir", "memory://raw/slake", "--output_dir", "memory://data/out")
     assert found.folders[0][1].address == "memory://raw/slake"
-    assert (found.output, found.cache) == ("memory://data/out", "memory://data/.out.cache")
+    assert (found.output, found.cache) == ("memory://data/out", "memory://data/out/.cache")
 
 
 def test_where_what_was_read_is_kept(options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cache_of("data/out") == cache_of("data/out/") == str(tmp_path / "data/.out.cache")
-    assert cache_of("s3://bucket/a/out/") == "s3://bucket/a/.out.cache"
+    assert cache_of("s3://bucket/a/out/") == "s3://bucket/a/out/.cache"
     assert cache_of(".") == str(tmp_path.with_name(f".{tmp_path.name}.cache"))
-    assert options("--cache_dir", "kept").cache == str(tmp_path / "kept")  # workers may be elsewhere
-    assert options("--cache_dir", "s3://bucket/cache").cache == "s3://bucket/cache"
+    assert cache_of("s3://bucket") == "s3://bucket/.cache"
+    assert options("--cache_dir", "kept").cache == str(tmp_path / "kept/medpairs-cache")  # workers may be elsewhere
+    assert options("--cache_dir", "memory://bucket/").cache == "memory://bucket/medpairs-cache"
+
+
+def test_the_home_folder_and_slashes_at_the_end(options, reports, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = options("--reports_dir", "~/reports//", "--output_dir", "~/out/", "--cache_dir", "~/kept/")
+    assert found.folders[0][1].address == str(reports)
+    assert (found.output, found.cache) == (str(tmp_path / "out"), str(tmp_path / "kept/medpairs-cache"))
 
 
 # --- What may be shared
 
 
+@pytest.mark.parametrize("flag", ["--public", "--redistribute"])
+def test_how_to_push_without_where(options, flag):
+    with pytest.raises(BuildError, match=f"{flag} says how to push; name the repository with --push_to_hub ORG/NAME"):
+        options(flag)
+    assert options(flag, "--push_to_hub", "org/name")
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "org/na me", "org/..", "-x/y", "org/name.git"])
+def test_a_repository_of_no_such_name(options, name):
+    with pytest.raises(BuildError) as refused:
+        options(f"--push_to_hub={name}")
+    assert str(refused.value).startswith(f"--push_to_hub {name}: ") and len(str(refused.value).splitlines()) == 1
+
+
 def test_sources_that_may_not_be_shared(options, reports):
     assert options().not_to_be_shared() == ["medical_reports"]
-    write_files(reports, {SYNTHETIC_MARK: ""})
+    write_mark(reports)
     assert options().not_to_be_shared() == []
 
 
@@ -250,7 +285,7 @@ def test_the_splits_of_another_build_are_kept_if_asked_for(options, tmp_path):
 
 def test_a_build_to_keep_that_has_no_splits(options, tmp_path):
     with pytest.raises(BuildError, match=r"--keep_splits .*/gone: no splits\.txt there; name the folder of a build"):
-        options("--keep_splits", tmp_path / "gone").memory()
+        options("--keep_splits", tmp_path / "gone")  # said before anything is read
 
 
 @pytest.mark.parametrize("content", ["x", "0123456789abcdef where\n", "\xff\n"])

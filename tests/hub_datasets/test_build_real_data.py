@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import PIL.Image
 import pytest
 from datasets import Image, load_dataset
 
+from hub_datasets.image_metadata import strip_metadata
 from tests.hub_datasets.layouts import png, read_lines, tree, write_files
 
 
@@ -75,8 +78,9 @@ def test_pad_cells_stay_what_they_were(built, real_data):
     pairs = [row for part in load_dataset(str(built), "pairs").values() for row in part
              if row["source_dataset"] == "pad_ufes_20"]  # fmt: skip
     assert len(pairs) == 7
-    assert all(row["metadata"] == rows[row["metadata"]["img_id"]] for row in pairs)
-    cells = {cell for row in pairs for cell in row["metadata"].values()}
+    found = [json.loads(row["metadata"]) for row in pairs]
+    assert all(cells == rows[cells["img_id"]] for cells in found)
+    cells = {cell for row in found for cell in row.values()}
     assert {"", "True", "False"} <= cells and all(isinstance(cell, str) for cell in cells)
 
 
@@ -91,11 +95,25 @@ def test_oai_knees(sources, built, real_data):
     assert len(patients) < 15 and {len(found) for found in patients.values()} == {1}
 
 
-def test_real_bytes_are_kept(built, real_data):
-    known = {hashlib.sha256(path.read_bytes()).hexdigest() for path in real_data.rglob("*") if path.suffix in
-             (".png", ".jpg")}  # fmt: skip
+def test_real_pixels_are_kept_and_nothing_else(built, real_data):
+    """The bytes are those of the files but for the metadata of a few photographs."""
+    files = [path for path in real_data.rglob("*") if path.suffix in (".png", ".jpg")]
+    known = {hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    cleaned = {hashlib.sha256(strip_metadata(path.read_bytes())[0]).hexdigest() for path in files}
+    shown = {path.relative_to(real_data).as_posix(): path for path in files}
+    changed = []
     for part in load_dataset(str(built), "pairs").cast_column("image", Image(decode=False)).values():
-        assert {hashlib.sha256(image["bytes"]).hexdigest() for image in part["image"]} <= known
+        for row in part:
+            digest = hashlib.sha256(row["image"]["bytes"]).hexdigest()
+            if digest in known:
+                continue
+            assert digest in cleaned
+            (path,) = (path for name, path in shown.items() if name.endswith(row["image_path"].rpartition("/")[2]))
+            changed.append(path)
+            with PIL.Image.open(path) as given, PIL.Image.open(io.BytesIO(row["image"]["bytes"])) as published:
+                assert given.mode == published.mode and given.tobytes() == published.tobytes()
+    images = json.loads((built / "report.json").read_text("utf-8"))["images"]
+    assert 0 < len(changed) < 5 and sum(images["stripped"].values()) >= len(changed)
 
 
 # --- The real names, folders, copies and conflicts of the Mendeley set, with an image for each content
@@ -107,7 +125,7 @@ def mendeley(real_data, tmp_path_factory) -> tuple[Path, list[dict]]:
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     numbers = {file_id: number for number, file_id in enumerate(sorted({row["file_id"] for row in rows}))}
-    contents = {file_id: png(number, mode="L", size=(4, 4)) for file_id, number in numbers.items()}
+    contents = {file_id: png(number, mode="L", size=(8, 8)) for file_id, number in numbers.items()}
     assert len(set(contents.values())) == len(numbers)
     folder = tmp_path_factory.mktemp("mendeley") / "knee"
     files = {f"Digital Knee X-ray Images/{row['relative_path']}": contents[row["file_id"]] for row in rows}
@@ -124,8 +142,8 @@ def test_the_3300_mendeley_files(build, mendeley, tmp_path):
     conflicting = sum(row["file_id"] in conflicts for row in rows)
     assert (len(rows), len(grades), len(conflicts)) == (3300, 1633, 11) and conflicting >= 22
 
-    for name in ("one", "two"):
-        build({"--knee_dir": folder}, tmp_path / name)
+    for name, processes in (("one", "1"), ("two", "2")):
+        build({"--knee_dir": folder}, tmp_path / name, "--num_proc", processes)
     one, two = tree(tmp_path / "one"), tree(tmp_path / "two")
     assert one == two
     report = json.loads(one["report.json"])["sources"]["knee_xray"]
@@ -142,6 +160,7 @@ def test_the_3300_mendeley_files(build, mendeley, tmp_path):
         for path, category, metadata in zip(part["image_path"], part["category"], part["metadata"], strict=True):
             file_id = by_path[path.removeprefix("knee_xray/")]
             (folder_name,) = grades[file_id]
+            metadata = json.loads(metadata)
             assert folder_name == f"{metadata['kellgren_lawrence_grade']}{category}"
             assert {f"MedicalExpert-{expert}" for expert in metadata["grade_by_expert"]} == experts[file_id]
             kept[file_id] += 1

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hub_datasets.schema import SYNTHETIC_MARK, Reason
+from hub_datasets.schema import Reason
+from hub_datasets.synthetic import write_mark
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.layouts import (
     encoded,
@@ -86,7 +87,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("faults")
     sources = write_faults(folder / "raw")
     build_here(sources, folder / "own")
-    write_files(sources["--reports_dir"], {SYNTHETIC_MARK: "Drawn.\n"})
+    write_mark(sources["--reports_dir"])
     build_here(sources, folder / "drawn")
     return folder
 

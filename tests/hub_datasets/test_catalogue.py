@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from hub_datasets.catalogue import Catalogue, connect, decoded, encoded, printable
+from hub_datasets.catalogue import Catalogue, connect, decoded, encoded
 from hub_datasets.schema import Flag, Ignored, RawRecord, Reason, Rejection
 from tests.hub_datasets.hand_made import question, report
 
@@ -25,11 +25,6 @@ def test_a_record_comes_back_as_it_was(record):
     found = decoded(encoded(record))
     assert found == record and isinstance(found.groups, tuple)
     assert json.loads(encoded(record))[0] == record.source
-
-
-@pytest.mark.parametrize("name", ["caf\udce9.png", "图.png", "a\nb"])
-def test_names_of_any_bytes_can_be_written(name):
-    assert printable(name).encode() == name.encode(errors="backslashreplace")
 
 
 @pytest.fixture

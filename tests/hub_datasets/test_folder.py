@@ -74,7 +74,8 @@ def test_a_folder_that_is_not_there(tmp_path):
 
 
 def test_messages_name_a_folder_without_its_password_in_one_line():
-    assert Folder("memory://user:secret@host/a").named("b\nc\udce9.csv") == "memory://host/a/b c\\udce9.csv"
+    assert Folder("memory://user:secret@host/a").named("b\nc\udce9.csv") == "memory://host/a/b\\nc\\udce9.csv"
+    assert Folder("\x1b[2J").named("\u202e\x9b.csv") == r"\x1b[2J/\u202e\x9b.csv"
     assert "secret" not in repr(Folder("memory://user:secret@host/a"))
 
 
@@ -252,6 +253,17 @@ def test_the_state_changes_with_every_file(root):
     states.append(folder.state())
     assert len(set(states)) == len(states)
     assert not folder.has("folder/image.png") and folder.has("other.png"), "it has looked again"
+
+
+def test_a_change_that_keeps_size_and_time_is_seen(root):
+    """As `rsync -t` and `cp -p` leave it: the time of the copy's origin."""
+    path = root / "image.png"
+    folder, status, data = Folder(root), path.stat(), path.read_bytes()
+    before = folder.state()
+    path.write_bytes(data[:-1] + bytes((data[-1] ^ 1,)))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    assert folder.state() != before
 
 
 def test_a_zip_file_packed_anew_with_the_same_content_is_the_same(root):

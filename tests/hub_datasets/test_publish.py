@@ -16,7 +16,8 @@ import pytest
 from huggingface_hub import DatasetCard, HfApi
 
 from hub_datasets.publish import push_dataset
-from hub_datasets.schema import SYNTHETIC_MARK, BuildError
+from hub_datasets.schema import BuildError
+from hub_datasets.synthetic import MARK, write_mark
 from tests.conftest import ROOT, SERVER
 from tests.hub_datasets.layouts import csv_text, pad_row, png, report_row, tree, write_files, write_pad, write_reports
 
@@ -45,7 +46,7 @@ HELD_OUT = ("--val_fraction", "0.3", "--test_fraction", "0.3")
 def drawn(folder: Path, count: int) -> dict[str, Path]:
     """Reports that are marked as synthetic, so that they may be shared, by flag."""
     write_reports(folder, [report_row(n) for n in range(count)])
-    return {"--reports_dir": write_files(folder, {SYNTHETIC_MARK: "Drawn.\n"})}
+    return {"--reports_dir": write_mark(folder)}
 
 
 @pytest.fixture
@@ -179,7 +180,7 @@ def test_a_smaller_build_takes_the_place_of_a_larger_one(push, reports, run, rep
     push(reports, repo_name, *HELD_OUT, "--num_shards", "4")
     commits = len(HfApi().list_repo_commits(repo_name, repo_type="dataset"))
     assert {"pairs/validation-00003-of-00004.parquet", "eval.yaml"} <= files_of(repo_name)
-    (reports["--reports_dir"] / SYNTHETIC_MARK).unlink()  # no picture of it is shown now
+    (reports["--reports_dir"] / MARK).unlink()  # no picture of it is shown now
     push(reports, repo_name, "--val_fraction", "0", "--redistribute")
     files = files_of(repo_name)
     assert {name for name in files if name.endswith(".parquet")} == {

@@ -16,6 +16,7 @@ from hub_datasets.splits import Fractions
 from hub_datasets.validation import TextSettings
 from tests.hub_datasets.hand_made import content_of, decide, make_stage, question, report, source_of
 from tests.hub_datasets.layouts import read_lines
+from tests.hub_datasets.shard_rows import digest_of
 
 serial = count()
 
@@ -73,7 +74,8 @@ def test_every_column_of_a_report(tmp_path):
         "answer_type": "", "modality": "", "location": "", "content_type": "",
     }  # fmt: skip
     assert chat["columns"]["template_id"].startswith("report-en-") and asked
-    place = [str(folder / "medical_reports/images-000000.bin"), 0, len(content_of("images/1.png")), "1.png"]
+    data = content_of("images/1.png")
+    place = [str(folder / "medical_reports/images-000000.bin"), 0, len(data), "1.png", digest_of(data)]
     assert pair["images"] == chat["images"] == [place] and pair["paths"] == ["images/1.png"]
 
 

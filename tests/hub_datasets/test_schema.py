@@ -6,7 +6,17 @@ from dataclasses import fields
 
 from datasets import Features, Image, List, Value
 
-from hub_datasets.schema import CONFIGS, LANGUAGES, SPLITS, TURNS, RawRecord, Reason, chat_features, pair_features
+from hub_datasets.schema import (
+    CONFIGS,
+    LANGUAGES,
+    SPLITS,
+    TURNS,
+    RawRecord,
+    Reason,
+    chat_features,
+    pair_features,
+    printable,
+)
 
 TEXT = Value("string")
 MESSAGES = List({"role": TEXT, "content": TEXT})
@@ -43,3 +53,13 @@ def test_the_order_of_a_records_fields():
         "source", "item", "image", "category", "language", "text", "question", "answer", "groups", "conversation",
         "official_split", "metadata",
     )  # fmt: skip
+
+
+def test_what_is_printed_is_one_line_and_commands_no_terminal():
+    assert printable("胸片 (1) é.png") == "胸片 (1) é.png"
+    assert printable("caf\udce9.png") == r"caf\udce9.png"
+    assert printable("\x1b]0;owned\x07\x1b[2J.png") == r"\x1b]0;owned\x07\x1b[2J.png"
+    assert printable("a\nb\r\x85\u2028\x9b\u202e\ufeff\0") == r"a\nb\r\x85\u2028\x9b\u202e\ufeff\x00"
+    for code in range(0x110000):
+        shown = printable(f"a{chr(code)}")
+        assert shown.isprintable() and printable(shown) == shown and shown.encode(), code

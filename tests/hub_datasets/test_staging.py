@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from hub_datasets import staging, storage
 from hub_datasets.catalogue import Catalogue
 from hub_datasets.engines import InProcess
 from hub_datasets.folder import Folder
-from hub_datasets.schema import SYNTHETIC_MARK, BuildError, Ignored, Reason, Rejection
+from hub_datasets.schema import BuildError, Ignored, Reason, Rejection
 from hub_datasets.staging import Stage, batches, bytes_of, examine_batch, remove_stale, stage, stage_keys
+from hub_datasets.synthetic import write_mark
 from hub_datasets.validation import ImageSettings, TextSettings
 from tests.hub_datasets.hand_made import report, source_of
 from tests.hub_datasets.layouts import jpeg, png, report_row, tree, write_files, write_reports
@@ -67,8 +69,10 @@ def test_a_stage_holds_the_bytes_of_every_image(reports, tmp_path):
     for image in images.values():
         assert image["content"] == xxhash.xxh3_128_hexdigest(image["data"])
         assert (image["format"], image["width"], image["height"]) == ("PNG", 12, 10)
+    # few images are dealt out in small tasks
     assert sorted(tree(tmp_path / "cache")) == [
-        f"medical_reports-{found.key}/{name}" for name in ("catalogue.sqlite", "images-000000.bin", "stage.json")
+        f"medical_reports-{found.key}/{name}"
+        for name in ("catalogue.sqlite", "images-000000.bin", "images-000001.bin", "stage.json")
     ]
     assert (found.reused, found.synthetic, len(found.key)) == (False, False, 20)
 
@@ -78,9 +82,9 @@ def test_images_are_dealt_to_tasks_and_each_is_read_once(tmp_path):
     rows = [report_row(n, image=f"images/{n % 70}.png") for n in range(210)]
     engine = Counting()
     found = staged(write_reports(tmp_path / "reports", rows), tmp_path / "cache", tmp_path / "s", engine=engine)
-    assert [len(task["names"]) for task in engine.tasks] == [32, 32, 6]
+    assert len(engine.tasks) > 3
     assert sorted(name for task in engine.tasks for name in task["names"]) == sorted({row["image"] for row in rows})
-    assert len({task["target"] for task in engine.tasks}) == 3
+    assert len({task["target"] for task in engine.tasks}) == len(engine.tasks)
     images = images_of(found)
     assert len(images) == 70 and len({image["data"] for image in images.values()}) == 70
     assert Catalogue(found.catalogue).count_read() == 210
@@ -135,8 +139,8 @@ def test_the_key_changes_with_the_settings_and_the_code_and_not_with_the_place(r
     monkeypatch.setattr(staging, "code_version", lambda: "another")
     keys.append(key())
     assert len(set(keys)) == len(keys)
-    shutil.copytree(reports, tmp_path / "moved")
-    assert key(tmp_path / "moved") == key()
+    monkeypatch.undo()
+    assert key(reports.rename(tmp_path / "moved")) == keys[0]
 
 
 def test_the_version_of_the_code_is_that_of_every_file_of_this_folder(tmp_path, monkeypatch):
@@ -152,7 +156,7 @@ def test_the_version_of_the_code_is_that_of_every_file_of_this_folder(tmp_path, 
 def test_what_a_killed_build_left_is_read_again(reports, tmp_path):
     whole = staged(reports, tmp_path / "whole", tmp_path / "s")
     half = tmp_path / "cache" / Path(whole.address).name
-    write_files(half, {"catalogue.sqlite": b"half", "images-000000.bin": b"half", "images-000007.bin": b"old"})
+    write_files(half, {"catalogue.sqlite": b"half", "images-000000.bin": b"half", "images-000077.bin": b"old"})
     found = staged(reports, tmp_path / "cache", tmp_path / "s")
     assert not found.reused and tree(half).keys() == tree(Path(whole.address)).keys()
     assert images_of(found) == images_of(whole)
@@ -173,7 +177,7 @@ def test_a_source_that_changes_while_it_is_read(reports, tmp_path):
 
 
 def test_a_source_that_this_project_drew(reports, tmp_path):
-    write_files(reports, {SYNTHETIC_MARK: ""})
+    write_mark(reports)
     assert staged(reports, tmp_path / "cache", tmp_path / "s").synthetic is True
 
 
@@ -181,7 +185,8 @@ def test_a_stage_behind_an_address(reports, tmp_path):
     root = f"memory://{tmp_path.name}/cache"
     found = staged(reports, root, tmp_path / "s")
     assert found.address == f"{root}/medical_reports-{found.key}"
-    assert storage.names_in(found.address) == ["catalogue.sqlite", "images-000000.bin", "stage.json"]
+    names = ["catalogue.sqlite", "images-000000.bin", "images-000001.bin", "stage.json"]
+    assert storage.names_in(found.address) == names
     local = staged(reports, tmp_path / "cache", tmp_path / "s")
     assert images_of(found) == images_of(local)
     shutil.rmtree(tmp_path / "s")  # a later build has another scratch folder
@@ -224,10 +229,12 @@ def test_everything_that_a_source_yields_is_kept_with_what_became_of_it(tmp_path
 
 def test_a_task_writes_the_images_that_can_be_used_one_after_the_other(tmp_path):
     folder = write_files(tmp_path / "raw", {"a.png": png(1), "b.jpg": jpeg(2), "c.png": png(3)[:50], "d.png": png(4)})
-    task = {"folder": str(folder), "key": "k", "names": ["a.png", "b.jpg", "c.png", "gone.png", "d.png"],
+    task = {"folder": str(folder), "reading": "r", "names": ["a.png", "b.jpg", "c.png", "gone.png", "d.png"],
             "settings": {"max_pixels": 1000, "min_side": 8, "window": "auto", "ocr": False},
             "target": str(tmp_path / "new/images-000003.bin")}  # fmt: skip
-    found = examine_batch(json.loads(json.dumps(task)))["images"]
+    result = examine_batch(json.loads(json.dumps(task)))
+    found = result["images"]
+    assert result["failures"] == 0  # one that is gone, or is no image, is so for good
     assert json.loads(json.dumps(found)) == found
     assert [one.get("code") for one in found] == [None, None, "image_truncated", "image_missing", None]
     content = (tmp_path / "new/images-000003.bin").read_bytes()
@@ -236,9 +243,60 @@ def test_a_task_writes_the_images_that_can_be_used_one_after_the_other(tmp_path)
         assert one["file"] == "images-000003.bin" and content[one["offset"] :][: one["length"]] == data
 
 
-def test_batches():
-    assert list(batches("abcdefg", 3)) == [["a", "b", "c"], ["d", "e", "f"], ["g"]]
-    assert list(batches("abc", 3)) == [["a", "b", "c"]] and list(batches("", 3)) == []
+@pytest.mark.parametrize("total", [0, 1, 3, 4, 5, 63, 64, 500, 20_000])
+def test_tasks_get_smaller_towards_the_end(total):
+    """So that no worker has much left when the others are done."""
+    names = [str(n) for n in range(total)]
+    found = list(batches(iter(names), total))
+    assert [name for batch in found for name in batch] == names
+    sizes = [len(batch) for batch in found]
+    assert sizes == sorted(sizes, reverse=True) and max(sizes, default=0) <= staging.IMAGES_PER_TASK
+    assert all(size >= staging.LEAST_PER_TASK for size in sizes[:-1])
+    if total == 20_000:
+        assert sizes[0] == staging.IMAGES_PER_TASK and sizes[-2] == staging.LEAST_PER_TASK
+        assert len(sizes) < total / staging.IMAGES_PER_TASK * 1.2
+
+
+def test_a_stage_with_a_file_that_could_not_be_read_does_not_last(tmp_path):
+    """A damaged zip file may be mended by the next build, which has to look again."""
+    folder = write_files(tmp_path / "raw", {"notes.txt": ""})
+    with zipfile.ZipFile(folder / "images.zip", "w") as file:
+        for number in range(3):
+            file.writestr(f"{number}.png", png(number))
+    content = bytearray((folder / "images.zip").read_bytes())
+    content[content.index(png(1)) + 60] ^= 1
+    (folder / "images.zip").write_bytes(content)
+    records = [report(n, f"images.zip/{n}.png") for n in range(3)]
+    source = source_of("medical_reports", read=lambda folder: iter(records))
+    for _ in range(2):
+        found = staged(folder, tmp_path / "cache", tmp_path / "s", source=source)
+        assert not found.lasting and not found.reused
+        catalogue = Catalogue(found.catalogue)
+        ((_, rejection),) = catalogue.rejections()
+        catalogue.close()
+        assert (rejection.item, rejection.code) == ("line 1", Reason.IMAGE_UNREADABLE)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"files": null}', '{"files": {}, "failures": 0}', '{"failures": 0}']
+)
+def test_a_stage_that_is_not_whole_is_read_again(reports, tmp_path, content):
+    found = staged(reports, tmp_path / "cache", tmp_path / "s")
+    manifest = Path(found.address, staging.MANIFEST)
+    whole = manifest.read_text()
+    assert staging.is_whole(found.address)
+    manifest.write_text(content)
+    assert not staging.is_whole(found.address)
+    manifest.write_text(whole)
+    for name in ("catalogue.sqlite", "images-000000.bin"):
+        path = Path(found.address, name)
+        data = path.read_bytes()
+        path.write_bytes(data[:-1])
+        assert not staging.is_whole(found.address)
+        path.write_bytes(data)
+    assert staging.is_whole(found.address)
+    manifest.unlink()
+    assert staged(reports, tmp_path / "cache", tmp_path / "s").reused is False
 
 
 # --- What is not needed any more
@@ -248,11 +306,12 @@ def test_batches():
 def test_old_stages_of_the_same_sources_are_removed(reports, tmp_path, remote):
     root = f"memory://{tmp_path.name}/cache" if remote else str(tmp_path / "cache")
     kept = staged(reports, root, tmp_path / "s")
-    others = ("medical_reports-0123/x", "slake-0123/x", "lock", "medical_reports/x", "other-medical_reports-01/x")
+    old, mine = "0123456789abcdef0123", "medical_reports-of-mine"
+    others = (f"medical_reports-{old}/x", f"slake-{old}/x", "lock", "medical_reports/x", f"{mine}/x", f"other-{old}/x")
     for name in others:
         with storage.open_file(storage.join(root, name), "wb") as file:
             file.write(b"x")
     remove_stale(root, [kept])
     assert storage.names_in(root) == sorted(
-        [Path(kept.address).name, "lock", "medical_reports", "other-medical_reports-01", "slake-0123"]
+        [Path(kept.address).name, "lock", "medical_reports", mine, f"other-{old}", f"slake-{old}"]
     )

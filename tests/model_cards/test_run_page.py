@@ -203,8 +203,8 @@ def test_what_the_build_saw_to_is_said(page, build):
     report = json.loads((build / "report.json").read_text())
     text = one_line(page.text)
     checked = report["leakage"]["checked"]
-    assert f"{checked['image']} images, " in text and f"{checked['patient']} patients, " in text
-    assert "0 of them in more than one split" in text
+    assert f"image {checked['image']}, " in text and f"patient {checked['patient']}, " in text
+    assert "In more than one split: 0." in text
     near = report["duplicates"]["near"]
     assert near["clusters"] and f"{near['images']} images in {near['clusters']} clusters" in text
     several = report["leakage"]["official"]["slake"]

@@ -109,7 +109,7 @@ def test_names_of_any_bytes(tmp_path):
     (tmp_path / os.fsdecode(b"train/0/caf\xe9.png")).write_bytes(png(3))
     assert fates(settled(SOURCE, tmp_path)) == {
         "train/0/9000000L.png": "accepted",
-        "train/0/new\nline.png": "accepted",
+        "train/0/new\\nline.png": "accepted",
         "train/0/caf\\udce9.png": "malformed_row",
     }
 

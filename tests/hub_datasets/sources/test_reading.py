@@ -15,7 +15,6 @@ from hub_datasets.sources.reading import (
     is_junk,
     passed_over,
     passed_over_by_default,
-    printable,
     read_csv_rows,
     read_json_array,
     read_text,
@@ -61,11 +60,6 @@ def test_text_that_is_not_utf_8(written, encoding):
 def test_junk(name):
     assert is_junk(f"folder/{name}") and is_junk(name)
     assert not is_junk("folder/1.png") and not is_junk("__MACOSX.png") and not is_junk("thumbs.db/1.png")
-
-
-def test_any_name_can_be_printed():
-    assert printable("胸片 (1)\n.png") == "胸片 (1)\n.png"
-    assert printable("caf\udce9.png").encode() == b"caf\\udce9.png"
 
 
 # --- JSON
