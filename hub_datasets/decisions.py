@@ -70,6 +70,7 @@ class Decisions:
         """Makes the tables in the file `path`; `turns` is one of TURNS."""
         self.stages = stages
         self.turns = turns
+        self._remembered: dict[str, str] = {}
         self.database = connect(path)
         self.database.executescript(TABLES)
 
@@ -183,6 +184,7 @@ class Decisions:
         Returns:
             `coverage`: gaps that are left; `moved`: groups whose keys the earlier build had in several splits.
         """
+        self._remembered = dict(memory)
         splits, fixed, moved = {}, set(), []
         query = "SELECT name, key FROM groups JOIN keys ON keys.root = groups.root ORDER BY name"
         for name, members in groupby(self.database.execute(query), key=lambda row: row[0]):
@@ -276,10 +278,14 @@ class Decisions:
         return count_splits(split for _, split in self.database.execute(query))
 
     def memory(self) -> Iterator[str]:
-        """The lines that let the next build keep these splits: a key's digest and its split."""
+        """The lines that let the next build keep these splits: a key's digest and its split.
+
+        What an earlier build has told stays, so that rows that go and come back are where they were.
+        """
         query = """SELECT key, split FROM keys JOIN groups ON groups.root = keys.root
             WHERE key NOT LIKE '%/conversation:%'"""  # which changes with its texts
-        yield from sorted(memory_line(key, split) for key, split in self.database.execute(query))
+        now = {key_digest(key): split for key, split in self.database.execute(query)}
+        yield from (memory_line(key, split) for key, split in sorted((self._remembered | now).items()))
 
     def close(self) -> None:
         self.database.close()

@@ -1,7 +1,8 @@
 """What picture does a DICOM file show, and whose is it?
 
-Of everything else in the file nothing is published: the result is pixels alone. Patient and study come as hashes, which
-only say that two images belong together. Needs the extra `dicom` (pydicom).
+Of everything else in the file nothing is published: the result is pixels alone. Patient and study come as keys that
+say which images belong together, the same as in tables (`patient_ids.py`). They are hashes without a secret: whoever
+knows an identifier, or tries all short numbers, can tell that a key is its. Needs the extra `dicom` (pydicom).
 
 Grey values are rescaled as the file says (Modality LUT), then shown through the window that the file was saved with:
 its lookup table (VOI LUT), or the first of its centres and widths. A file without one is shown from its smallest to its
@@ -12,13 +13,13 @@ are more than 8 bits. MONOCHROME1, in which large values are dark, is inverted.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import warnings
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hub_datasets.patient_ids import patient_key, study_key
 from hub_datasets.schema import Flag, Problem, Reason
 from hub_datasets.windowing import describe, extremes, linear, window_colour
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 DICOM_OFFSET = 128  # bytes of anything stand before the signature
 DICOM_SIGNATURE = b"DICM"
 DEFLATED = "1.2.840.10008.1.2.1.99"
-NOBODY = {"", "0", "anonymous", "anonymized", "anonymised", "anon", "unknown", "none", "na", "n/a"}  # as a PatientID
 GREY = ("MONOCHROME1", "MONOCHROME2")
 
 
@@ -203,13 +203,10 @@ def own_window(dataset: Dataset) -> tuple[float, float] | None:
 
 def read_groups(dataset: Dataset) -> tuple[str, ...]:
     """Keys of patient and study. An identifier that stands for nobody, such as `ANONYMOUS`, joins no images."""
-    patient, study = (str(dataset.get(name, "")).strip() for name in ("PatientID", "StudyInstanceUID"))
-    known = {"patient": "" if patient.lower() in NOBODY else patient, "study": study}
-    return tuple(f"{what}:{short_hash(value)}" for what, value in known.items() if value)
-
-
-def short_hash(value: str) -> str:
-    return hashlib.blake2b(value.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+    patient = str(dataset.get("PatientID", "")).strip()
+    patient = patient if patient.strip("0") else ""  # as a PatientID zeros are filled in where there is none
+    keys = patient_key(patient), study_key(dataset.get("StudyInstanceUID", ""))
+    return tuple(key for key in keys if key)
 
 
 def explain(error: Exception) -> Problem:

@@ -12,6 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -97,7 +98,7 @@ def end_with_parent() -> None:
 class Ray:
     """Ray Data on the cluster that RAY_ADDRESS names, or on this machine.
 
-    The workers of a cluster must see the same paths.
+    The workers of a cluster must see the same paths, and have the same version of this project installed.
     """
 
     def __init__(self, workers: int | None) -> None:
@@ -109,13 +110,9 @@ class Ray:
         self._ours = not ray.is_initialized()
         if self._ours:
             address = os.environ.get("RAY_ADDRESS")
-            # the workers import this project as it is here: from its place, or as a copy on the cluster's machines
-            root = Path(__file__).resolve().parents[1]
-            paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-            package = {"py_modules": [str(root / "hub_datasets")]} if address else {"env_vars": {"PYTHONPATH": paths}}
             size = {} if address else {"num_cpus": workers, "include_dashboard": False}
-            size["runtime_env"] = package
-            ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False, **size)
+            with importable_by_others():
+                ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False, **size)
         self.workers = workers or int(ray.cluster_resources().get("CPU", 1))
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
@@ -138,6 +135,19 @@ class Ray:
     def close(self) -> None:
         if self._ours:
             self._ray.shutdown()
+
+
+@contextmanager
+def importable_by_others() -> Iterator[None]:
+    """Processes that start meanwhile import this code, wherever they start, and not another that is installed."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).resolve().parents[1]), before]))
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
 
 
 class OnJson:

@@ -1,9 +1,9 @@
 """What does an image file say besides its pixels, and what is left of the file without it?
 
 JPEG and PNG files are cut at the borders of their segments and chunks; nothing is decoded, so the pixels stay as they
-are, bit for bit. Kept is what a decoder needs: pixels, tables, colour (ICC profile, gamma, palette, transparency),
-the significant bits and the pixel density. Everything else goes, known or not: a place where nothing personal is known
-to stand today is no reason to publish it.
+are, bit for bit. Kept is what a decoder needs: pixels, tables, colour (the colours of an ICC profile, gamma, palette,
+transparency), the significant bits and the pixel density. Everything else goes, known or not: a place where nothing
+personal is known to stand today is no reason to publish it.
 
 JPEG has no checksums: damage inside its coded pixels cannot be seen here, nor by any decoder. PNG has one in every
 chunk, and those of the chunks that are kept are checked.
@@ -15,6 +15,8 @@ import re
 import struct
 import zlib
 from dataclasses import dataclass, field
+
+from hub_datasets.icc_profiles import jpeg_profile, png_profile
 
 JPEG_START = b"\xff\xd8\xff"
 JPEG_END = b"\xff\xd9"
@@ -54,7 +56,8 @@ class Coding:
         cut_off: the file ends before its end mark.
         damage: what is wrong with it apart from that; empty if nothing is.
         removed: what `edits` take away: "EXIF", "GPS", "comment", ... each once.
-        edits: (start, end, replacement) in bytes, in order: what to do to lose everything but the pixels.
+        edits: (start, end, replacement) in bytes: what to do to lose everything but the pixels.
+        profile: (start, end, content) of the segments of a JPEG's ICC profile.
     """
 
     format: str
@@ -67,19 +70,11 @@ class Coding:
     damage: str = ""
     removed: dict[str, None] = field(default_factory=dict)  # a set that keeps its order
     edits: list[tuple[int, int, bytes]] = field(default_factory=list)
+    profile: list[tuple[int, int, bytes]] = field(default_factory=list)
 
     def remove(self, what: str, start: int, end: int, replacement: bytes = b"") -> None:
         self.removed[what] = None
         self.edits.append((start, end, replacement))
-
-
-def strip_metadata(data: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """The same image without metadata, and what was removed; `data` itself if there is nothing to remove.
-
-    The orientation of EXIF goes with the rest: who needs the image upright asks `read_coding` for it.
-    """
-    coding = read_coding(data)
-    return (data, ()) if coding is None else (edited(data, coding), tuple(coding.removed))
 
 
 def edited(data: bytes, coding: Coding) -> bytes:
@@ -87,7 +82,7 @@ def edited(data: bytes, coding: Coding) -> bytes:
     if not coding.edits:
         return data
     view, parts, position = memoryview(data), [], 0
-    for start, end, replacement in coding.edits:
+    for start, end, replacement in sorted(coding.edits):
         parts += (view[position:start], replacement)
         position = end
     return b"".join((*parts, view[position:]))
@@ -165,7 +160,7 @@ def judge_segment(coding: Coding, marker: int, content: bytes, start: int, end: 
     elif marker == 0xE0 and content.startswith(b"JFXX\0"):
         coding.remove("thumbnail", start, end)
     elif marker == 0xE2 and content.startswith(b"ICC_PROFILE\0"):
-        pass
+        coding.profile.append((start, end, content))  # judged as a whole, in `finish`
     elif marker == 0xEE and content.startswith(b"Adobe") and len(content) >= 12:  # says how colours are coded
         if len(content) > 12:
             coding.remove("application data", start, end, b"\xff\xee\0\x0e" + content[:12])
@@ -200,6 +195,10 @@ def read_png(data: bytes) -> Coding:
         if name in CRITICAL_CHUNKS or (length <= COLOUR_CHUNKS.get(name, -1) and not pixels):
             if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
                 coding.damage = coding.damage or f"the checksum of a chunk {name.decode()} is wrong"
+            elif name == b"iCCP":
+                what, new = png_profile(data[start + 8 : end - 4])
+                if what:
+                    coding.remove(what, start, end, new)
         elif not name.isalpha() or name[:1].isupper():  # the standard wants unknown capitals refused, not skipped
             coding.damage = coding.damage or f"it has a chunk {name!r}, which no PNG has"
         else:
@@ -244,7 +243,12 @@ def raw_profile(name: bytes, content: bytes) -> bytes:
 
 
 def finish(coding: Coding, exif: bytes, xmp: bytes) -> None:
-    """Enters what EXIF, and else XMP, say of the orientation, and whether they named a place."""
+    """Enters what EXIF, and else XMP, say of the orientation, and whether they named a place; judges the profile."""
+    if coding.profile:
+        what, new = jpeg_profile([content for _, _, content in coding.profile])
+        for start, end, _ in coding.profile if what else ():
+            coding.remove(what, start, end, new)
+            new = b""  # all of it stands in the place of the first
     tags = exif_integers(exif)
     if GPS in tags or b"exif:GPS" in xmp:
         coding.removed["GPS"] = None

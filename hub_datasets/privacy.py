@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hub_datasets.person_names import CHINESE_NAME, KNOWN_NAME, NAME, PERSON, PERSON_WORD
 from hub_datasets.schema import BuildError, Flag
 
 if TYPE_CHECKING:
@@ -37,12 +38,6 @@ DATE = (  # with a day: a year alone may be told, and a month says little
 )
 SEPARATOR = r"[\s:：#.=]{0,5}"
 NUMBER = r"[A-Za-z]{0,4}[-_]?\d[\dA-Za-z/_-]{2,23}"  # of a record
-NO_NAME = r"(?!X{2,}|(?i:n/?a|none|unknown|anonym\w{0,9}|redacted|removed|withheld|patient|not)\b)"
-NAME = rf"{NO_NAME}[A-Z][A-Za-z'’-]{{1,30}}(?:,? [A-Z][A-Za-z.'’-]{{0,30}}){{0,3}}"
-NO_CHINESE_NAME = (
-    r"(?!姓名|性别|年龄|出生|电话|手机|住院|门诊|病历|科室|不详|未知|未填|匿名|保密|隐藏|[\u4e00-\u9fff]{0,3}某)"
-)
-CHINESE_NAME = rf"(?:{NO_CHINESE_NAME}[\u4e00-\u9fff·]{{2,12}}|{NAME})"
 PROVINCE = r"(?:1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[1-3])"  # the first digits of a resident's number
 CHECK_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)  # of its other digits, GB 11643-1999
 
@@ -75,6 +70,11 @@ def is_resident_number(found: str) -> bool:
     total = sum(int(digit) * weight for digit, weight in zip(found, CHECK_WEIGHTS, strict=False))
     return "10X98765432"[total % 11] == found[-1].upper()
 
+
+BEFORE_NAMES = (
+    "patient", "pt:", "pt ", "pt=", "pt：", "病人", "患者", "患儿", "name", "physician", "radiologist", "doctor",
+    "ed by", "姓名", "医师", "医生", "告者", "核者", "联系人",
+)  # fmt: skip
 
 # A stretch of text that one of them has found is blank to those after it.
 PATTERNS = (
@@ -118,9 +118,11 @@ PATTERNS = (
         one_of(
             r"\b(?i:MRN|medical record(?: (?:number|no|id))?|(?:patient|hospital|case|chart|admission|study|exam)"
             rf" (?:number|no|id)|accession(?: (?:number|no|id))?){SEPARATOR}{NUMBER}",
+            r"(?<![A-Za-z_-])(?<!(?i:image) )(?<!(?i:series) )(?<!(?i:question) )(?i:id)\s{0,3}[:=#]\s{0,3}"
+            r"[A-Za-z]{0,4}[-_]?\d{5,18}(?!\w)",
             rf"(?:病历|病案|住院|门诊|就诊|检查|影像|登记|放射|病理|CT|MRI?|X线|X光)号码?[\s:：#.=为是]{{0,5}}{NUMBER}",
         ),
-        words=("mrn", "record", " no", " id", "number", "accession", "号"),
+        words=("mrn", "record", " no", "id", "ｉｄ", "number", "accession", "号"),
         digits=3,
     ),
     Pattern(
@@ -136,6 +138,15 @@ PATTERNS = (
         ),
         digits=7,
     ),
+    Pattern(
+        "account",  # of a messenger
+        one_of(
+            r"(?i:\bwe-?chat|\bweixin|\bwhatsapp|\btelegram|微信)\s?(?i:号码?|id|no\.?|account)?\s{0,3}[:=]\s{0,3}"
+            r"[A-Za-z0-9_+@.-]{4,29}[A-Za-z0-9_]",
+            r"(?<![A-Za-z])(?i:qq)\s?(?:号码?)?\s{0,3}[:=]\s{0,3}\d{5,12}(?!\d)",
+        ),
+        words=("chat", "weixin", "whatsapp", "telegram", "微信", "qq"),
+    ),
     Pattern("date", one_of(DATE), digits=4),
     Pattern(
         "person_name",
@@ -146,9 +157,15 @@ PATTERNS = (
             rf"\b(?i:physician|radiologist|doctor)\s{{0,3}}[:=]\s{{0,3}}{NAME}",
             r"\b(?i:dictated|signed|reported|transcribed|interpreted|verified|approved) (?i:by)\s{0,3}:?\s{0,3}" + NAME,
             rf"姓名(?:\s{{0,3}}[:：=是为叫]\s{{0,3}}|\s{{1,3}}){CHINESE_NAME}",
+            rf"姓名{KNOWN_NAME}",
+            rf"\b(?:[Pp]atient|PATIENT|P[Tt]|pt)\s{{0,3}}[:=]\s{{0,3}}"
+            rf"(?:{PERSON}|{PERSON_WORD}(?=,?\s{{1,3}}(?:\d{{1,3}}\s?(?i:y|m|f)|[MF]\b)))",
+            r"(?:病人|患者|患儿)\s{0,3}[:=]\s{0,3}"
+            rf"(?:{KNOWN_NAME}|{PERSON}|[\u4e00-\u9fff]{{1,6}}·[\u4e00-\u9fff]{{1,6}})",
+            rf"(?:病人|患者|患儿){KNOWN_NAME}(?=\s{{0,3}}[,、(]?\s{{0,3}}(?:[男女]|性别|年龄|\d{{1,3}}\s?岁))",
             rf"(?:医师|医生|报告者|审核者|联系人)\s{{0,3}}[:：=]\s{{0,3}}{CHINESE_NAME}",
         ),
-        words=("name", "physician", "radiologist", "doctor", "ed by", "姓名", "医师", "医生", "告者", "核者", "联系人"),
+        words=BEFORE_NAMES,
     ),
     Pattern(
         "person_name",
@@ -183,7 +200,7 @@ def find_identifiers(text: str) -> list[Flag]:
 
     Returns:
         A flag for each place, in the order of the text. Its kind is one of `email`, `url`, `birth_date`,
-        `national_id`, `record_number`, `phone_number`, `date`, `person_name` and `address`.
+        `national_id`, `record_number`, `phone_number`, `account`, `date`, `person_name` and `address`.
     """
     patterns = possible_patterns(text)
     if patterns and not text.isascii():

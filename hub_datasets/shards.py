@@ -204,7 +204,7 @@ def make_table(
 
 def picture_array(pictures: list[Picture], images: Images, pointing: bool) -> tuple[pa.StructArray, int]:
     """The bytes and names of images, read to where Arrow wants them; and the bytes that pointing saves."""
-    held = list({picture[:2]: picture for picture in map(tuple, pictures)}.values()) if pointing else pictures
+    held = list({picture[4]: picture for picture in pictures}.values()) if pointing else pictures
     ends = array("i", accumulate((length for _, _, length, *_ in held), initial=0))
     buffer = pa.allocate_buffer(ends[-1])
     view = memoryview(buffer)
@@ -212,15 +212,11 @@ def picture_array(pictures: list[Picture], images: Images, pointing: bool) -> tu
         images.read_into(view[start:end], file, offset, content)
     data = pa.BinaryArray.from_buffers(pa.binary(), len(held), [None, pa.py_buffer(ends), buffer])
     if pointing:
-        numbers = {picture[:2]: number for number, picture in enumerate(held)}
-        indices = array("i", (numbers[file, offset] for file, offset, *_ in pictures))
-        indices = pa.array(indices, pa.int32())
-        if len({content for *_, content in held}) < len(held):
-            # Equal images in two places are one value, too: for a value that comes twice Parquet makes room that it
-            # does not fill, and whatever was in memory there would be published.
-            known = data.dictionary_encode()
-            indices, data = known.indices.take(indices), known.dictionary
-        data = pa.DictionaryArray.from_arrays(indices, data)
+        # Equal images are one value, whatever files hold them: for a value that comes twice Parquet makes room that it
+        # does not fill, and whatever was in memory there would be published.
+        numbers = {picture[4]: number for number, picture in enumerate(held)}
+        indices = array("i", (numbers[content] for *_, content in pictures))
+        data = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), data)
     repeated = sum(length for _, _, length, *_ in pictures) - ends[-1]
     names = pa.array([name for *_, name, _ in pictures], pa.string())
     return pa.StructArray.from_arrays([data, names], ["bytes", "path"]), repeated

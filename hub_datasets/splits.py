@@ -174,8 +174,9 @@ def read_memory(content: bytes, name: str) -> dict[str, str]:
     return memory
 
 
-def memory_line(key: str, split: str) -> str:
-    return f"{key_digest(key)} {split}\n"
+def memory_line(digest: str, split: str) -> str:
+    """What `read_memory` reads: the digest of a key and its split."""
+    return f"{digest} {split}\n"
 
 
 def count_splits(splits: Iterable[str]) -> dict[str, int]:

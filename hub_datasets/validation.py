@@ -20,6 +20,7 @@ from hub_datasets.image_metadata import Coding, edited, read_coding
 from hub_datasets.png_pixels import lacks_rows, may_lack_rows, read_deep_png
 from hub_datasets.schema import Flag, Problem, RawRecord, Reason
 from hub_datasets.windowing import linear, parse_window, window_colour, window_grey
+from hub_datasets.zip_archive import one_line
 
 if TYPE_CHECKING:  # `--help` does without Pillow and numpy
     import numpy as np
@@ -127,7 +128,7 @@ def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
     except Exception as error:  # Pillow's decoders raise a dozen types on broken data, SyntaxError among them
         if "truncated" in str(error):
             return Problem(Reason.IMAGE_TRUNCATED, "is cut off: pixels are missing; copy it again from where it came")
-        return Problem(Reason.IMAGE_UNREADABLE, f"is damaged: {error or type(error).__name__}")
+        return Problem(Reason.IMAGE_UNREADABLE, f"is damaged: {one_line(error)}")
     recode = bool(window)
     if coding.orientation != 1:
         from PIL.Image import Transpose

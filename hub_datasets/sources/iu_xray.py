@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 from xml.parsers import expat
 
+from hub_datasets.patient_ids import study_key
 from hub_datasets.schema import Problem, RawRecord, Reason, Rejection
 from hub_datasets.sources.languages import language_named
 from hub_datasets.sources.report_rows import NAME, Images
@@ -106,7 +107,7 @@ def make_records(name: str, root: ElementTree.Element, images: Images) -> Iterat
             category="report",
             language=language,
             text=text,
-            groups=(f"study:{study}",) if study else (),
+            groups=(key,) if (key := study_key(study)) else (),
             conversation=name,
             metadata={"image_id": image_id, "image_caption": first_text(parent, "caption"), **metadata},
         )

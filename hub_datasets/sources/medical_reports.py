@@ -3,7 +3,8 @@
 Read are, wherever they lie below the folder:
 
 - CSV, TSV, JSON and JSONL tables with a column for the image, one for the text and, if you like, `language`,
-  `patient_id`, `study_id`; what else they have is kept as metadata (`report_tables.py`, `report_rows.py`);
+  `patient_id`, `study_id` or one of the other names that are usual for the two (`patient_ids.py`); what else they have
+  is kept as metadata (`report_tables.py`, `report_rows.py`);
 - `{"annotations": [{"image_id": "162_1", "caption": ...}]}`, as XrayGLM has OpenI in English and Chinese;
 - the XML reports of OpenI (`iu_xray.py`).
 

@@ -47,6 +47,7 @@ NUMBER = re.compile(r"\s*[0-9]{1,9}(\.[0-9]*)?\s*", re.ASCII)
 TABLE = "metadata.csv"
 # The largest number that a cell can hold; above it, it is a slip of the keyboard or another column's value.
 LIMITS = {"age": 130, "fitspatrick": 6, "diameter_1": 1000, "diameter_2": 1000}
+SKIN_TYPES = range(1, 7)
 REQUIRED = ("patient_id", "lesion_id", "age", "region", "diagnostic", "img_id")
 
 
@@ -122,17 +123,19 @@ def describe(row: dict[str, str]) -> str:
     Raises ValueError where the age, a diameter or the skin type is no number or cannot be true.
     """
     text = f"Skin lesion, {DIAGNOSES[row['diagnostic']]}"
-    text += {"True": ", confirmed by biopsy", "False": ", diagnosed clinically"}.get(row.get("biopsed", ""), "")
+    text += {"True": ", confirmed by biopsy", "False": ", not confirmed by biopsy"}.get(row.get("biopsed", ""), "")
     if row["region"] not in UNKNOWN:
         text += f", on the {row['region'].lower()}"
     person = {"FEMALE": "woman", "MALE": "man"}.get(row.get("gender", ""), "patient")
-    if (age := number(row, "age")) is not None:
+    if (age := number(row, "age")) == 0:
+        text += f" of a {person} aged 0 years"
+    elif age is not None:
         article = "an" if age in (11, 18) or f"{age:g}".startswith("8") else "a"
         text += f" of {article} {age:g}-year-old {person}"
     if diameters := known_diameters(row):
         text += f", {diameters} mm"
-    if skin := number(row, "fitspatrick"):
-        text += f", Fitzpatrick skin type {skin:.0f}"
+    if skin := skin_type(row):
+        text += f", Fitzpatrick skin type {skin}"
     said = [phrases[0] for column, phrases in SYMPTOMS.items() if row.get(column) == "True"]
     denied = [phrases[1] for column, phrases in SYMPTOMS.items() if row.get(column) == "False"]
     for phrases in (said, denied):
@@ -145,6 +148,14 @@ def known_diameters(row: dict[str, str]) -> str:
     """`6 x 5` from the two diameters in millimetres; the few that are recorded as 0.0 were not measured."""
     values = [number(row, column) for column in ("diameter_1", "diameter_2")]
     return " x ".join(f"{value:g}" for value in values if value)
+
+
+def skin_type(row: dict[str, str]) -> int | None:
+    """The Fitzpatrick type, None where it is not known. Raises ValueError for what is no type."""
+    value = number(row, "fitspatrick")
+    if value is not None and value not in SKIN_TYPES:
+        raise ValueError(f"fitspatrick {row['fitspatrick'][:50]!r}; expected a whole number from 1 to 6")
+    return None if value is None else int(value)
 
 
 def number(row: dict[str, str], column: str) -> float | None:

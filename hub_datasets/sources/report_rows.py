@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from hub_datasets.patient_ids import patient_of, study_key, study_of
 from hub_datasets.schema import LANGUAGES, Problem, RawRecord, Reason, Rejection
 from hub_datasets.sources.languages import language_named, language_of
 from hub_datasets.sources.report_tables import EXPECTED, IMAGE_COLUMNS, TEXT_COLUMNS, column, missing
@@ -101,15 +104,14 @@ def records_of_row(item: str, row: Any, table: str, images: Images, numbered: bo
     text = text.strip()
     paths = named_images(row[image_column], image_column, table, images)
     language = find_language(row, text)
-    study = cell(row, "study_id")
+    study = study_of(row)
     if numbered and not study and (match := NUMBERED.fullmatch(stem_of(paths[0]))):
-        study = match[1]
-    groups = tuple(f"{kind}:{key}" for kind, key in (("patient", cell(row, "patient_id")), ("study", study)) if key)
-    for number, path in enumerate(paths, 1):
+        study = study_key(match[1])
+    groups = tuple(key for key in (patient_of(row), study) if key)
+    names = [find_image(path, image_column, table, images) for path in paths]
+    conversation = conversation_of(names, paths, text) if len(paths) > 1 else ""
+    for number, name in enumerate(names, 1):
         where = f"{item} image {number}" if len(paths) > 1 else item
-        name: str | Problem = images.find(path, table)
-        if name not in images.names and image_column.strip().casefold() == "image_id":
-            name = images.find_stem(path)
         if isinstance(name, Problem):
             yield Rejection(NAME, where, name.code, name.message)
             continue
@@ -121,9 +123,23 @@ def records_of_row(item: str, row: Any, table: str, images: Images, numbered: bo
             language=language,
             text=text,
             groups=groups,
-            conversation=item if len(paths) > 1 else "",
+            conversation=conversation,
             metadata={key: value for key, value in row.items() if key != text_column},
         )
+
+
+def find_image(path: str, image_column: str, table: str, images: Images) -> str | Problem:
+    """The file that a path, or an id in the column `image_id`, means."""
+    name = images.find(path, table)
+    if name not in images.names and image_column.strip().casefold() == "image_id":
+        return images.find_stem(path)
+    return name
+
+
+def conversation_of(names: list[str | Problem], paths: list[str], text: str) -> str:
+    """What a row's images have in common, by what it says and not by its place: rows may be added above it."""
+    said = [*(path if isinstance(name, Problem) else name for name, path in zip(names, paths, strict=True)), text]
+    return f"row:{hashlib.blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()}"
 
 
 def named_images(value: Any, name: str, table: str, images: Images) -> list[str]:
@@ -157,9 +173,3 @@ def find_language(row: dict[str, Any], text: str) -> str:
     if language is None:
         raise Unfit(f"language {value!r:.80}; expected one of {', '.join(LANGUAGES)}, or a name of theirs")
     return language
-
-
-def cell(row: dict[str, Any], name: str) -> str:
-    """What a row says in a column that it need not have, as text."""
-    value = row.get(column(row, (name,)) or "")
-    return "" if value is None else str(value).strip()

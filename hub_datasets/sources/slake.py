@@ -10,6 +10,7 @@ same rows out to the files anew. None of them is taken for SLAKE.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
@@ -50,8 +51,25 @@ LOCATIONS_ZH = {
     "Neck": "颈部",
     "Pelvic Cavity": "盆腔",
 }
-# What is seen in the image comes first in its caption, what is known about organs in general last.
-CAPTION_ORDER = ("Abnormality", "Organ", "Position", "Size", "Shape", "Color", "Quantity", "Plane", "Modality", "KG")
+LOCATIONS_EN = {
+    "Abdomen": "abdomen",
+    "Brain": "brain",
+    "Brain_Face": "brain and face",
+    "Brain_Tissue": "brain tissue",
+    "Chest_heart": "chest and heart",
+    "Chest_lung": "chest and lungs",
+    "Chest_mediastinal": "chest and mediastinum",
+    "Lung": "lungs",
+    "Neck": "neck",
+    "Pelvic Cavity": "pelvic cavity",
+}
+MODALITIES_EN = {"X-Ray": "X-ray"}
+MODALITIES_ZH = {"X-Ray": "X线"}
+# The kinds of question in the order in which they stand in a caption.
+CAPTION_ORDER = ("Abnormality", "Organ", "Position", "Size", "Shape", "Color", "Quantity", "Plane", "Modality")
+# Signs that SLAKE's Chinese has in ASCII; a comma or colon within a number stays.
+SIGNS_ZH = str.maketrans("?,;:!", "？，；：！")
+SIGN = re.compile(r" *(?:[?;!]|(?<![0-9])[,:]|[,:](?![0-9])) *")
 
 
 def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
@@ -195,32 +213,43 @@ def make_record(item: str, row: Any, official_split: str, table: str, images: Im
 def caption(records: list[RawRecord], max_chars: int) -> str:
     """A caption of one image from its own questions and answers in one language.
 
-    Modality and location come first; then the questions with their answers, as many as fit in `max_chars` characters:
-    what is seen before what is known in general, each kind in the order of the source. An answer that only repeats
-    the modality or the location is left out.
+    Modality and location come first; then the questions with their answers, as many as fit in `max_chars` characters,
+    by their kind and in the order of the source. Left out are questions of general knowledge, which say nothing of the
+    image, and an answer that only repeats the modality or the location.
     """
     first = records[0]
     modality, location = first.metadata["modality"], first.metadata["location"]
     if first.language == "zh":
         where = LOCATIONS_ZH.get(location, location)
-        text, sentence = f"{modality}图像，{where}。", "{question}{answer}。"
+        text, sentence = f"{MODALITIES_ZH.get(modality, modality)}图像，{where}。", "{question}{answer}。"
     else:
-        where = location.replace("_", " ").lower()
-        text, sentence = f"{modality} image, {where}.", " {question} {answer}."
-    said = {modality.lower(), where}
-    for record in sorted(records, key=caption_order):
-        answer = record.answer.rstrip(".。")
-        addition = sentence.format(question=record.question, answer=answer)
+        where = LOCATIONS_EN.get(location, location.replace("_", " ").lower())
+        text, sentence = f"{MODALITIES_EN.get(modality, modality)} image, {where}.", " {question} {answer}."
+    said = {modality.lower(), where, location.replace("_", " ").lower()}
+    for record in sorted(filter(is_of_the_image, records), key=caption_order):
+        answer = in_caption(record.answer, record.language).rstrip(".。")
+        addition = sentence.format(question=in_caption(record.question, record.language), answer=answer)
         if not said & {answer.lower(), addition} and len(text) + len(addition) <= max_chars:
             said.add(addition)
             text += addition
     return text
 
 
+def is_of_the_image(record: RawRecord) -> bool:
+    """False for a question that SLAKE's knowledge graph answers and not the image alone."""
+    return record.metadata.get("base_type") != "kvqa" and record.metadata.get("content_type") != "KG"
+
+
+def in_caption(text: str, language: str) -> str:
+    """A question or an answer with single blanks, and Chinese with the signs of Chinese."""
+    text = " ".join(text.split())
+    return SIGN.sub(lambda found: found[0].strip().translate(SIGNS_ZH), text) if language == "zh" else text
+
+
 def caption_order(record: RawRecord) -> int:
-    """The place of a question in a caption; a kind that SLAKE does not have comes before what is known in general."""
+    """The place of a question in a caption; a kind that SLAKE does not have stands with the last."""
     kind = record.metadata.get("content_type")
-    return CAPTION_ORDER.index(kind) if kind in CAPTION_ORDER else len(CAPTION_ORDER) - 2
+    return CAPTION_ORDER.index(kind) if kind in CAPTION_ORDER else len(CAPTION_ORDER) - 1
 
 
 SOURCE = Source(

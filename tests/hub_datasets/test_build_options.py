@@ -260,7 +260,7 @@ def test_sources_that_may_not_be_shared(options, reports):
 
 # --- Splits of an earlier build
 
-LINES = memory_line("image:1", "test") + memory_line("image:2", "train")
+LINES = memory_line(key_digest("image:1"), "test") + memory_line(key_digest("image:2"), "train")
 KNOWN = {key_digest("image:1"): "test", key_digest("image:2"): "train"}
 
 
@@ -279,7 +279,9 @@ def test_other_shares_want_other_splits(options, tmp_path, flags):
 
 def test_the_splits_of_another_build_are_kept_if_asked_for(options, tmp_path):
     write_files(tmp_path / "other", {"splits.txt": "# anything\n" + LINES})
-    write_files(tmp_path / "out", {"splits.txt": options().memory_header() + memory_line("image:1", "validation")})
+    write_files(
+        tmp_path / "out", {"splits.txt": options().memory_header() + memory_line(key_digest("image:1"), "validation")}
+    )
     assert options("--keep_splits", tmp_path / "other").memory() == KNOWN
 
 
@@ -300,7 +302,7 @@ def test_the_key_names_the_splits_that_are_kept(options, reports, tmp_path):
     keys = stage_keys([(source, folder)], ImageSettings(), TextSettings())
     found = [options().key(keys)]
     for line in ("image:1", "image:2"):
-        write_files(tmp_path / "other", {"splits.txt": "#\n" + memory_line(line, "test")})
+        write_files(tmp_path / "other", {"splits.txt": "#\n" + memory_line(key_digest(line), "test")})
         found.append(options("--keep_splits", tmp_path / "other").key(keys))
     assert len(set(found)) == 3
 

@@ -253,7 +253,7 @@ def test_identifiers_become_hashes():
     assert shown(dicom(GREY, PatientID="P-4712")).groups[1] == groups[1]
 
 
-@pytest.mark.parametrize("name", ["", "ANONYMOUS", "anonymized", "0", "Unknown", None])
+@pytest.mark.parametrize("name", ["", "ANONYMOUS", "anonymized", "0", "000", "Unknown", "Anonymous^Patient", None])
 def test_nobody_is_no_patient(name):
     """Else a whole set that somebody made anonymous would be one patient, and could not be split."""
     assert [group.split(":")[0] for group in shown(dicom(GREY, PatientID=name)).groups] == ["study"]

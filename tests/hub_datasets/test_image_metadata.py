@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
-from hub_datasets.image_metadata import read_coding, strip_metadata
+from hub_datasets.icc_profiles import colours_only
+from hub_datasets.image_metadata import edited, read_coding
 from tests.hub_datasets.image_files import (
     SECRET,
     chunk,
@@ -20,12 +21,23 @@ from tests.hub_datasets.image_files import (
     pixels,
     segment,
     smooth,
+    table_profile,
     with_chunks,
+    with_profile,
     with_segments,
     xmp,
 )
 
-PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+PROFILE = colours_only(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+LONG_PROFILE = colours_only(table_profile(points=30))
+
+
+def strip_metadata(data: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """The same image without metadata, and what was removed."""
+    coding = read_coding(data)
+    return (data, ()) if coding is None else (edited(data, coding), tuple(coding.removed))
+
+
 JPEGS = {
     "grey": coded(smooth(1, "L"), "JPEG"),
     "colour": coded(smooth(1), "JPEG"),
@@ -34,7 +46,7 @@ JPEGS = {
     "restarts": coded(noise(1, size=(96, 80)), "JPEG", restart_marker_rows=1),
     "progressive restarts": coded(noise(1, size=(96, 80)), "JPEG", restart_marker_blocks=3, progressive=True),
     "cmyk": coded(smooth(1, "CMYK"), "JPEG"),
-    "profile": coded(smooth(1), "JPEG", icc_profile=PROFILE * 30, dpi=(300, 300)),  # three segments
+    "profile": coded(smooth(1), "JPEG", icc_profile=LONG_PROFILE, dpi=(300, 300)),  # three segments
 }
 PNGS = {
     "grey": coded(noise(2, "L"), "PNG"),
@@ -42,7 +54,7 @@ PNGS = {
     "palette": coded(noise(2).convert("P"), "PNG", transparency=3),
     "grey alpha": coded(noise(2, "LA"), "PNG"),
     "colour": coded(noise(2), "PNG", dpi=(300, 300)),
-    "alpha": coded(noise(2, "RGBA"), "PNG", icc_profile=PROFILE),
+    "alpha": with_profile(coded(noise(2, "RGBA"), "PNG"), PROFILE),
     "16 bits": coded(Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100), "PNG"),
     "interlaced": deep_png(np.asarray(noise(2)), 2, interlaced=True),
     "many chunks": coded(noise(2, size=(300, 300)), "PNG", compress_level=0),
@@ -173,7 +185,7 @@ def test_of_several_pictures_the_first_is_left():
 def test_colour_and_density_stay():
     data = with_segments(JPEGS["profile"], *IN_JPEG.values())
     with Image.open(io.BytesIO(strip_metadata(data)[0])) as image:
-        assert image.info["icc_profile"] == PROFILE * 30
+        assert image.info["icc_profile"] == LONG_PROFILE
         assert image.info["dpi"] == (300, 300)
     colours = (
         chunk(b"gAMA", b"\0\0\xb1\x8f"), chunk(b"cHRM", bytes(32)), chunk(b"sRGB", b"\0"), chunk(b"sBIT", b"\5\6\5"),
@@ -311,7 +323,7 @@ def test_pillow_reads_what_it_read_before():
     """Of a PNG's own fields only those that say nothing of pixels are gone."""
     information = PngImagePlugin.PngInfo()
     information.add_text("Author", SECRET.decode())
-    data = coded(noise(4), "PNG", pnginfo=information, dpi=(72, 72), icc_profile=PROFILE)
+    data = with_profile(coded(noise(4), "PNG", pnginfo=information, dpi=(72, 72)), PROFILE)
     with Image.open(io.BytesIO(data)) as before, Image.open(io.BytesIO(strip_metadata(data)[0])) as after:
         assert set(before.info) - set(after.info) == {"Author"}
         assert all(after.info[key] == before.info[key] for key in after.info)

@@ -243,3 +243,29 @@ def test_size_category():
     assert [size_category(rows) for rows in (0, 999, 1000, 9999, 10**5, 10**6)] == [
         "n<1K", "n<1K", "1K<n<10K", "1K<n<10K", "100K<n<1M", "n>1M",
     ]  # fmt: skip
+
+
+def test_what_is_said_of_near_duplicates_is_what_was_measured(card_of, report):
+    """Each phrase of the limits, and the shares of altered copies that were found in every collection."""
+    limits = " ".join(card_of(report).partition("## Limits")[2].split())
+    measured = json.loads((ROOT / "evaluation/benchmarks/results/near_duplicates.json").read_text(encoding="utf-8"))
+    assert f"{measured['distance']} bits find all or nearly all" in limits
+    found: dict[str, list[float]] = {}
+    for collection in measured["images"]:
+        for alteration, copies in collection["altered"].items():
+            found.setdefault(alteration, []).append(copies["found"])
+    for phrase, alterations, least, most in (
+        ("coded again as JPEG", "JPEG of quality 50", 0.9, 1),
+        ("coded again as JPEG", "JPEG of quality 95", 0.9, 1),
+        ("resized with smoothing", "resized to 50%", 0.9, 1),
+        ("resized with smoothing", "resized to 200%", 0.9, 1),
+        ("a tenth brighter", "brightness 1.1", 0.9, 1),
+        ("or darker", "brightness 0.9", 0.9, 1),
+        ("most of those cropped by half a percent", "cropped by 0.5% at each side", 0.8, 1),
+        ("only some of those cropped by one percent", "cropped by 1% at each side", 0.2, 1),
+        ("hardly any of those cropped by two", "cropped by 2% at each side", 0, 0.15),
+        ("none that were mirrored", "mirrored (another image)", 0, 0),
+        ("or turned by 90 degrees", "turned by 90 degrees (another image)", 0, 0),
+    ):
+        assert phrase in limits
+        assert least <= min(found[alterations]) and max(found[alterations]) <= most, alterations

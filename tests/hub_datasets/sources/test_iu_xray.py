@@ -8,6 +8,7 @@ import zipfile
 import pytest
 
 from hub_datasets.folder import Folder
+from hub_datasets.patient_ids import study_key
 from hub_datasets.schema import Ignored, Problem, RawRecord, Reason, Rejection
 from hub_datasets.sources.iu_xray import MAX_BYTES, parse
 from hub_datasets.sources.medical_reports import read
@@ -82,7 +83,7 @@ def test_a_report_with_two_images(tmp_path):
     assert (first.image, second.image) == (
         "NLMCXR_png/CXR7_IM-0007-1001.png", "NLMCXR_png/CXR7_IM-0007-2001.png",
     )  # fmt: skip
-    assert (first.category, first.language, first.groups) == ("report", "en", ("study:7",))
+    assert (first.category, first.language, first.groups) == ("report", "en", (study_key("7"),))
     assert first.conversation == second.conversation != ""
     assert first.metadata == {
         "image_id": "CXR7_IM-0007-1001",
@@ -197,4 +198,4 @@ def test_the_same_study_in_xml_and_in_a_table_is_one_group(tmp_path):
     """The image ids of XrayGLM are made of the numbers of OpenI's reports."""
     write_openi(tmp_path, {7: report(7, images=1)}, ["CXR7_IM-0007-1001", "7_1"])
     write_files(tmp_path, {"openi-en.json": '{"annotations": [{"image_id": "7_1", "caption": "Normal chest."}]}'})
-    assert {record.groups for record in records_of(found_in(tmp_path))} == {("study:7",)}
+    assert {record.groups for record in records_of(found_in(tmp_path))} == {(study_key("7"),)}

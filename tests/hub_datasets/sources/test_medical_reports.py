@@ -9,6 +9,7 @@ import json
 import pytest
 
 from hub_datasets.folder import Folder
+from hub_datasets.patient_ids import study_key
 from hub_datasets.schema import BuildError, Ignored, RawRecord, Reason, Rejection
 from hub_datasets.sources.medical_reports import SOURCE
 from hub_datasets.validation import check_text, check_writable
@@ -67,7 +68,7 @@ def test_all_forms_and_encodings_say_the_same(tmp_path, name, content, items, en
     )  # fmt: skip
     assert (first.text, second.text, second.language) == (ROWS[0]["text"], "双肺清晰。\n未见异常。", "zh")
     assert (first.question, first.answer) == (None, None)
-    assert first.groups == ("study:S1",)
+    assert first.groups == (study_key("S1"),)
     assert second.metadata == {"image": "images/2.png", "language": "zh", "study_id": "S2", "view": ""}
 
 

@@ -138,7 +138,9 @@ def test_a_description_says_nothing_of_what_is_not_known():
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
-        ({"biopsed": "False"}, "diagnosed clinically"),
+        ({"biopsed": "False"}, "carcinoma, not confirmed by biopsy, on the face"),
+        ({"age": "0"}, "on the face of a woman aged 0 years, 6 x 5 mm"),
+        ({"fitspatrick": "6.0"}, "skin type 6."),
         ({"gender": "MALE"}, "of a 55-year-old man"),
         ({"age": "33.0"}, "of a 33-year-old"),
         ({"age": "80"}, "of an 80-year-old"),
@@ -167,6 +169,13 @@ def test_numbers_that_cannot_be(tmp_path, column, cell):
     rejection, _ = read(write_pad(tmp_path, [pad_row(1, **{column: cell})]))
     assert isinstance(rejection, Rejection) and rejection.code is Reason.MALFORMED_ROW
     assert column in rejection.message and repr(cell[:50]) in rejection.message and "PAT_1_1_1.png" in rejection.item
+
+
+@pytest.mark.parametrize("cell", ["3.7", "0", "0.0", "7", "0.5", "6.01"])
+def test_skin_types_that_are_none(tmp_path, cell):
+    rejection, _ = read(write_pad(tmp_path, [pad_row(1, fitspatrick=cell)]))
+    assert isinstance(rejection, Rejection) and rejection.code is Reason.MALFORMED_ROW
+    assert repr(cell) in rejection.message and "from " in rejection.message and "to 6" in rejection.message
 
 
 @pytest.mark.parametrize("code", ["BOD", "bcc", "", "UNK"])
@@ -237,6 +246,7 @@ def test_the_real_sample(real_data):
     assert all(record.text.startswith(f"Skin lesion, {DIAGNOSES[record.category]}, ") for record in records)
     for record, row in zip(records, rows, strict=True):
         assert (", confirmed by biopsy" in record.text) == (row["biopsed"] == "True")
+        assert (", not confirmed by biopsy" in record.text) == (row["biopsed"] == "False")
         assert ("UNK" not in record.text) and record.groups[0] == f"patient:{row['patient_id']}"
 
 

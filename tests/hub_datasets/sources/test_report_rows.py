@@ -7,6 +7,7 @@ import json
 import pytest
 
 from hub_datasets.folder import Folder
+from hub_datasets.patient_ids import patient_key, study_key
 from hub_datasets.schema import RawRecord, Reason, Rejection
 from hub_datasets.sources.medical_reports import read
 from tests.hub_datasets.layouts import csv_text, png, records_of, report_row, write_files, write_reports
@@ -42,7 +43,7 @@ def test_openi_in_two_languages(tmp_path):
         ("openi-en.json row 1", "en", "Xray/162_1.png"),
         ("openi-en.json row 2", "en", "Xray/162_2.png"),
     ]
-    assert {r.image.split("/")[1].split("_")[0]: r.groups for r in records} == {s: (f"study:{s}",) for s in STUDIES}
+    assert {r.image.split("/")[1].split("_")[0]: r.groups for r in records} == {s: (study_key(s),) for s in STUDIES}
     assert records[0].metadata == {"image_id": "162_1"}
     conversations: dict[str, set[str]] = {}
     for record in records:
@@ -70,7 +71,7 @@ def test_ids_with_a_suffix_name_their_study_too(tmp_path):
     write_files(tmp_path, {"a.json": json.dumps({"annotations": rows}), "Xray/7_2.png": png(2)})
     write_files(tmp_path, {name: png(n) for n, name in enumerate(("7_1.png", "scan_001.png", "7.png"))})
     records = records_of(found_in(tmp_path))
-    assert [record.groups for record in records] == [("study:7",), ("study:7",), (), ()]
+    assert [record.groups for record in records] == [(study_key(7),), (study_key(7),), (), ()]
 
 
 @pytest.mark.parametrize("image_id", [162, None, ["162_1"], "", "../162_1", "Xray/162_1"])
@@ -119,7 +120,23 @@ def test_one_row_with_several_images_is_one_conversation(tmp_path, cell):
     ]  # fmt: skip
     assert [first.image, second.image, third.image] == [f"images/{n}.png" for n in (1, 2, 3)]
     assert first.text == second.text == "Clear lungs." and first.metadata["images"] == cell
-    assert first.conversation == second.conversation == "r.jsonl line 1" and third.conversation == ""
+    assert first.conversation == second.conversation != "" and third.conversation == ""
+
+
+def test_a_row_inserted_above_leaves_the_conversations_as_they_are(tmp_path):
+    """They are a group where there is no study, and would move to another split with the number of their line."""
+    rows = [{"images": [f"{n}.png", f"{n + 1}.png"], "text": "Clear lungs."} for n in range(4)]
+    rows += [{"images": ["0.png", "1.png"], "text": "Effusion."}, {"image_id": "0;4", "text": "Clear lungs."}]
+    write_files(tmp_path, {f"{n}.png": png(n) for n in range(5)})
+
+    def conversations() -> list[str]:
+        write_files(tmp_path, {"r.jsonl": "\n".join(map(json.dumps, rows))})
+        return [record.conversation for record in records_of(found_in(tmp_path))]
+
+    before = conversations()
+    assert len(set(before)) == len(rows) and all(before)
+    rows.insert(0, {"images": ["4.png", "0.png"], "text": "Clear lungs."})
+    assert conversations()[2:] == before
 
 
 def test_a_cell_of_a_table_with_several_images(tmp_path):
@@ -127,7 +144,7 @@ def test_a_cell_of_a_table_with_several_images(tmp_path):
     write_files(tmp_path, {"r.csv": csv_text(rows), "1.png": png(1), "2.png": png(2), "a;b.png": png(3)})
     records = records_of(found_in(tmp_path))
     assert [record.image for record in records] == ["1.png", "2.png", "a;b.png"]  # the name of a file that is there
-    assert [record.conversation for record in records] == ["r.csv line 2", "r.csv line 2", ""]
+    assert records[0].conversation == records[1].conversation != "" and records[2].conversation == ""
 
 
 def test_rows_of_one_study_that_say_the_same_are_one_conversation(tmp_path):
@@ -149,11 +166,14 @@ def test_rows_of_one_study_that_say_the_same_are_one_conversation(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "groups"),
     [
-        ({"patient_id": "P1", "study_id": "S1"}, ("patient:P1", "study:S1")),
-        ({"patient_id": 1}, ("patient:1",)),
-        ({"patient_id": 0}, ("patient:0",)),
-        ({"Patient_ID": " P1 "}, ("patient:P1",)),
+        ({"patient_id": "P1", "study_id": "S1"}, (patient_key("P1"), study_key("S1"))),
+        ({"patient_id": 1}, (patient_key("1"),)),
+        ({"patient_id": 0}, (patient_key("0"),)),
+        ({"Patient_ID": " P1 "}, (patient_key("P1"),)),
+        ({"病历号": "00029", "检查号": "S1"}, (patient_key("29"), study_key("S1"))),
+        ({"PatientID": "N/A", "mrn": "P1", "accession": "未知"}, (patient_key("P1"),)),
         ({"patient_id": "", "study_id": None}, ()),
+        ({"patient_id": "Anonymous", "study_id": "XXXX"}, ()),
         ({}, ()),
     ],
 )
@@ -167,9 +187,12 @@ def test_a_study_number_that_several_patients_have_is_a_study_of_each(tmp_path):
     ids = [("A", "1"), ("A", "1"), ("B", "1"), ("B", "2"), ("", "1"), ("C:x", "9")]
     rows = [report_row(n, text="Clear lungs.", patient_id=p, study_id=s) for n, (p, s) in enumerate(ids)]
     records = records_of(found_in(write_reports(tmp_path, rows)))
+    first, second, third = (patient_key(name) for name in ("A", "B", "C:x"))
+    one = study_key("1").removeprefix("study:")
+    of_first, of_second = (f"study:{key.removeprefix('patient:')}/{one}" for key in (first, second))
     assert [record.groups for record in records] == [
-        ("patient:A", "study:A/1"), ("patient:A", "study:A/1"), ("patient:B", "study:B/1"), ("patient:B", "study:2"),
-        ("study:1",), ("patient:C:x", "study:9"),
+        (first, of_first), (first, of_first), (second, of_second), (second, study_key("2")), (study_key("1"),),
+        (third, study_key("9")),
     ]  # fmt: skip
     assert records[0].conversation == records[1].conversation
     assert len({record.conversation for record in records}) == 5

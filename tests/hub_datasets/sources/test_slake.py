@@ -13,7 +13,7 @@ import pytest
 
 from hub_datasets.folder import Folder
 from hub_datasets.schema import BuildError, RawRecord, Reason, Rejection
-from hub_datasets.sources.slake import LOCATIONS_ZH, SOURCE, caption
+from hub_datasets.sources.slake import LOCATIONS_EN, LOCATIONS_ZH, SOURCE, caption
 from tests.hub_datasets.layouts import jpeg, records_of, slake_row, write_files, write_slake
 from tests.hub_datasets.sources.mutations import mutated
 from tests.hub_datasets.sources.settled import fates, ignored, settled
@@ -248,14 +248,14 @@ def test_a_caption_in_english(tmp_path):
         slake_row(1, 3, "Which side?", "Left.", location="Chest_lung", modality="CT"),
         slake_row(2, 3, "Is the lung healthy?", "No", location="Chest_lung", modality="CT"),
     ]
-    assert captions(rows, folder=tmp_path) == "CT image, chest lung. Is the lung healthy? No. Which side? Left."
+    assert captions(rows, folder=tmp_path) == "CT image, chest and lungs. Is the lung healthy? No. Which side? Left."
 
 
 def test_a_caption_in_chinese(tmp_path):
     rows = [slake_row(0, 3, "肺部健康吗?", "不健康。", q_lang="zh"), slake_row(1, 3, "模态?", "MRI", q_lang="zh")]
-    assert captions(rows, folder=tmp_path) == "X-Ray图像，肺部。肺部健康吗?不健康。模态?MRI。"
+    assert captions(rows, folder=tmp_path) == "X线图像，肺部。肺部健康吗？不健康。模态？MRI。"
     rows = [slake_row(0, 3, "问题?", "是", q_lang="zh", location="Elbow")]
-    assert captions(rows, folder=tmp_path).startswith("X-Ray图像，Elbow。")
+    assert captions(rows, folder=tmp_path).startswith("X线图像，Elbow。")
 
 
 def test_a_caption_says_what_is_seen_first_and_nothing_twice(tmp_path):
@@ -269,21 +269,51 @@ def test_a_caption_says_what_is_seen_first_and_nothing_twice(tmp_path):
     ]
     rows = [row | {"location": "Chest_lung"} for row in rows]
     assert captions(rows, folder=tmp_path) == (
-        "X-Ray image, chest lung. What diseases are there? Nodule. Where is the nodule? Upper Left. "
-        "What is this? Something. What is the function of the lung? Breathe."
+        "X-ray image, chest and lungs. What diseases are there? Nodule. Where is the nodule? Upper Left. "
+        "What is this? Something."
     )
-    assert captions(rows[:2], folder=tmp_path) == "X-Ray image, chest lung."
+    assert captions(rows[:2], folder=tmp_path) == "X-ray image, chest and lungs."
     rows = [slake_row(n, 3, "?", answer, q_lang="zh") for n, answer in enumerate(("肺部", "X-Ray", "心脏"))]
-    assert captions(rows, folder=tmp_path) == "X-Ray图像，肺部。?心脏。"
+    assert captions(rows, folder=tmp_path) == "X线图像，肺部。？心脏。"
 
 
 def test_a_caption_takes_what_fits(tmp_path):
     rows = [slake_row(n, 3, f"{n}{'x' * (40 if n % 2 else 4)}?", "A") for n in range(6)]
-    assert captions(rows, 50, tmp_path) == "X-Ray image, lung. 0xxxx? A. 2xxxx? A. 4xxxx? A."
-    for limit in range(18, 200):
+    assert captions(rows, 51, tmp_path) == "X-ray image, lungs. 0xxxx? A. 2xxxx? A. 4xxxx? A."
+    for limit in range(19, 200):
         text = captions(rows, limit, tmp_path)
-        assert len(text) <= limit and text.startswith("X-Ray image, lung.")
+        assert len(text) <= limit and text.startswith("X-ray image, lungs.")
     assert "5xxxx" in text
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "said"),
+    [
+        ("异常病变在哪个位置?", "左肺, 右侧", "异常病变在哪个位置？左肺，右侧。"),
+        ("主要器官是什么?", "肝脏,心脏,脾脏", "主要器官是什么？肝脏，心脏，脾脏。"),
+        ("多大?", "1,000 mm, 3:1", "多大？1,000 mm，3:1。"),
+        ("这是？", "T1;T2", "这是？T1；T2。"),
+        ("问  题 ?", "是  的", "问 题？是 的。"),
+    ],
+)
+def test_signs_and_blanks_of_chinese(tmp_path, question, answer, said):
+    assert captions([slake_row(0, 3, question, answer, q_lang="zh")], folder=tmp_path) == f"X线图像，肺部。{said}"
+
+
+def test_blanks_and_signs_of_english(tmp_path):
+    rows = [slake_row(0, 3, "What  plane?", "Transverse  Plane, left", location="Brain_Face", modality="MRI")]
+    assert captions(rows, folder=tmp_path) == "MRI image, brain and face. What plane? Transverse Plane, left."
+
+
+@pytest.mark.parametrize("kind", [{"base_type": "kvqa"}, {"content_type": "KG"}])
+def test_general_knowledge_is_no_part_of_a_caption(tmp_path, kind):
+    rows = [slake_row(0, 3, "What does the lung do?", "Breathe", **kind)]
+    assert captions(rows, folder=tmp_path) == "X-ray image, lungs."
+    assert len(records_of(read(tmp_path))) == 1, "it is still a question of its own"
+
+
+def test_every_location_has_words_in_both_languages():
+    assert set(LOCATIONS_EN) == set(LOCATIONS_ZH)
 
 
 def test_the_real_locations_have_chinese_words(real_data):
@@ -312,6 +342,7 @@ def test_the_real_sample(real_data):
         by_image[record.image, record.language].append(record)
     for same in by_image.values():
         text = caption(same, 999)
+        assert "  " not in text and not (same[0].language == "zh" and set("?,") & set(text))
         assert 20 <= len(text) <= 999 and (LOCATIONS_ZH[same[0].category] in text) == (same[0].language == "zh")
 
 
