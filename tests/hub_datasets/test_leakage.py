@@ -132,7 +132,7 @@ def test_leaks_of_random_splits_are_those_of_a_plain_count(tmp_path, seed):
 def test_nothing_is_written_where_there_is_a_leak(tmp_path, monkeypatch):
     """The code that assigns splits is broken; what was there before stays."""
     reports = write_reports(tmp_path / "reports", [report_row(n, patient_id=str(n // 2)) for n in range(12)])
-    write_files(tmp_path / "out", {"earlier.txt": "an earlier build"})
+    write_files(tmp_path / "out", {"report.json": "an earlier build"})
     whole = Decisions.assign_splits
 
     def broken(self, *arguments):
@@ -143,7 +143,7 @@ def test_nothing_is_written_where_there_is_a_leak(tmp_path, monkeypatch):
     monkeypatch.setattr(Decisions, "assign_splits", broken)
     with pytest.raises(BuildError, match=r"1 leaks between splits \(patient 1\); nothing was written"):
         build_here({"--reports_dir": reports}, tmp_path / "out", "--overwrite")
-    assert tree(tmp_path / "out") == {"earlier.txt": b"an earlier build"}
+    assert tree(tmp_path / "out") == {"report.json": b"an earlier build"}
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.cache", "out", "reports"]
 
 

@@ -160,9 +160,10 @@ def address(tmp_path) -> str:
 
 
 def remote_tree(address: str) -> dict[str, bytes]:
-    """The content of every file below an address of the memory."""
+    """The content of every file below an address of the memory, but for the cache."""
     filesystem, root = storage.filesystem_of(address)
-    return {name[len(root) + 1 :]: filesystem.cat_file(name) for name in filesystem.find(root)}
+    names = [name[len(root) + 1 :] for name in filesystem.find(root)]
+    return {name: filesystem.cat_file(f"{root}/{name}") for name in names if not name.startswith(".cache/")}
 
 
 @pytest.fixture
@@ -196,14 +197,13 @@ def test_a_result_behind_an_address_is_that_of_this_machine(reports, built, addr
     found = remote_tree(address)
     assert found == tree(built)
     assert is_current(address, key_of(built))
-    parent = address.rpartition("/")[0]
-    assert storage.names_in(parent) == [".out.cache", "out"]
-    assert storage.names_in(f"{parent}/.out.cache")[0].startswith("medical_reports-")
+    assert storage.names_in(f"{address}/.cache")[0].startswith("medical_reports-")
+    assert storage.names_in(address.rpartition("/")[0]) == ["out"] and ".cache" in storage.names_in(address)
 
 
 def test_the_card_and_the_manifest_are_written_last(reports, address, written_order):
     build_here({"--reports_dir": reports}, address, *FLAGS)
-    names = [path.partition("/out/")[2] for path in written_order if "/out/" in path and not path.startswith("-")]
+    names = [path.partition("/out/")[2] for path in written_order if "/out/" in path and "/.cache/" not in path]
     assert names[-2:] == ["README.md", MANIFEST] and names[0].endswith(".parquet")
 
 
@@ -245,16 +245,17 @@ def test_a_second_build_behind_an_address_does_nothing(reports, address, written
 
 
 def test_what_was_read_is_kept_behind_an_address_too(reports, built, address, tmp_path):
-    cache = f"memory://{tmp_path.name}/kept"
+    kept = f"memory://{tmp_path.name}/kept"
+    cache = f"{kept}/medpairs-cache"  # a folder of its own there
     folder = {"--reports_dir": shutil.copytree(reports, tmp_path / "reports")}
-    build_here(folder, tmp_path / "one", *FLAGS, "--cache_dir", cache)
+    build_here(folder, tmp_path / "one", *FLAGS, "--cache_dir", kept)
     stage = storage.names_in(cache)
     assert len(stage) == 1
     before = remote_tree(cache)
-    build_here(folder, tmp_path / "two", "--near_distance", "0", "--val_fraction", "0.5", "--cache_dir", cache)
+    build_here(folder, tmp_path / "two", "--near_distance", "0", "--val_fraction", "0.5", "--cache_dir", kept)
     assert remote_tree(cache) == before
     write_files(tmp_path / "reports", {"images/0.png": png(77)})
-    build_here(folder, tmp_path / "three", *FLAGS, "--cache_dir", cache)
+    build_here(folder, tmp_path / "three", *FLAGS, "--cache_dir", kept)
     assert len(storage.names_in(cache)) == 1 and storage.names_in(cache) != stage
     assert not (tmp_path / ".one.cache").exists()
 

@@ -124,6 +124,15 @@ def test_pictures_of_sources_and_of_all(counted):
         assert found[side] == {"min": min(values), "median": median_low(values), "max": max(values)}
 
 
+def test_patients_are_those_that_the_rows_name(counted):
+    patients = defaultdict(set)
+    for row in counted.rows["pairs"]:
+        if patient := json.loads(row["metadata"]).get("patient_id"):
+            patients[row["source_dataset"]].add(patient)
+    found = {name: source["patients"] for name, source in counted.report["sources"].items()}
+    assert found == {name: len(patients[name]) for name in found} and any(found.values()) and not all(found.values())
+
+
 def test_groups_are_counted_and_none_is_in_two_splits(counted):
     splits = defaultdict(set)
     for rows in counted.rows.values():
@@ -298,7 +307,7 @@ def test_a_line_for_each_rejection(tmp_path):
                         source=source_of("slake"))  # fmt: skip
     write_rejections(tmp_path / "rejections.jsonl", settled(tmp_path / "d", first, second))
     assert read_lines(tmp_path / "rejections.jsonl") == [
-        {"source": "medical_reports", "item": 'caf\\udce9 "x"\n.png', "code": "text_short", "message": "短\u2028"},
+        {"source": "medical_reports", "item": r'caf\udce9 "x"\n.png', "code": "text_short", "message": r"短\u2028"},
         {"source": "medical_reports", "item": "b", "code": "text_empty", "message": "m"},
         {"source": "slake", "item": "c", "code": "malformed_row", "message": "m"},
     ]
@@ -378,12 +387,13 @@ def test_the_summary():
     rejected = {"conflicting_labels": 1, "image_missing": 2_000}
     made = SimpleNamespace(
         sources={
-            "knee_xray": {"read": 3_501, "accepted": 1_500, "rejected": rejected, "ignored_count": 1},
-            "slake": {"read": 1, "accepted": 1, "rejected": {}, "ignored_count": 0},
+            "knee_xray": {"read": 3_501, "accepted": 1_500, "rejected": rejected, "ignored_count": 1, "patients": 9},
+            "slake": {"read": 1, "accepted": 1, "rejected": {}, "ignored_count": 0, "patients": 0},
+            "medical_reports": {"read": 1, "accepted": 1, "rejected": {}, "ignored_count": 0, "patients": 0},
         },
         splits={"pairs": {"train": 3_000, "validation": 1}, "chat": {"train": 1}},
         duplicates={"near": {"clusters": 2, "images": 1_005}},
-        moved=[f"slake/image:{n}" for n in range(1_002)],
+        moved=1_002,
         coverage=[{"source": "slake", "language": "zh", "groups": 3, "missing": ["validation", "test"], "why": "few"}],
         leakage={
             "leaks": {"image": 1_200, "near_duplicate": 3, "patient": 0},
@@ -397,8 +407,10 @@ def test_the_summary():
     assert summary(vars(made)).splitlines() == [
         "knee_xray: read 3,501, accepted 1,500 (conflicting_labels 1, image_missing 2,000); ignored 1",
         "slake: read 1, accepted 1",
+        "medical_reports: read 1, accepted 1",
         "pairs: train 3,000, validation 1",
         "chat: train 1",
+        "slake, medical_reports: no patients are named, so one person's images may be in several splits",
         "near-duplicates: 1,005 images in 2 clusters, kept together",
         "no rows of slake (zh) in validation, test: few (3)",
         "1,002 groups are now in train: new rows tie together what the earlier build had in two splits",

@@ -16,6 +16,7 @@ from hub_datasets.splits import Fractions
 from hub_datasets.validation import TextSettings
 from tests.hub_datasets.hand_made import content_of, decide, make_stage, question, report, source_of
 from tests.hub_datasets.layouts import read_lines
+from tests.hub_datasets.shard_rows import digest_of
 
 serial = count()
 
@@ -73,7 +74,8 @@ def test_every_column_of_a_report(tmp_path):
         "answer_type": "", "modality": "", "location": "", "content_type": "",
     }  # fmt: skip
     assert chat["columns"]["template_id"].startswith("report-en-") and asked
-    place = [str(folder / "medical_reports/images-000000.bin"), 0, len(content_of("images/1.png")), "1.png"]
+    data = content_of("images/1.png")
+    place = [str(folder / "medical_reports/images-000000.bin"), 0, len(data), "1.png", digest_of(data)]
     assert pair["images"] == chat["images"] == [place] and pair["paths"] == ["images/1.png"]
 
 
@@ -176,7 +178,7 @@ def test_a_caption_for_each_image_and_language(tmp_path):
         ("slake/imgs/2/source.jpg", "en", ["row 2"]),
         ("slake/imgs/1/source.jpg", "zh", ["row 3"]),
     ]
-    assert pairs[0]["text"] == "CT image, lung. Question 1? 42. Question 4? 42."
+    assert pairs[0]["text"] == "CT image, lungs. Question 1? 42. Question 4? 42."
     assert [row["messages"][0]["content"] for row in columns_of(lines, "chat")] == [
         f"Question {n}?" for n in (1, 2, 3, 4)
     ]
@@ -214,8 +216,8 @@ def test_the_caption_of_an_image_that_is_in_two_official_splits_is_made_of_the_r
     lines, *_ = write(tmp_path, records, split_by="official")
     texts = [columns_of(lines, "pairs", split)[0]["text"] for split in ("train", "test")]
     assert texts == [
-        "CT image, lung. Question 0? 42. Question 2? 42.",
-        "CT image, lung. Question 1? 42. Question 3? 42.",
+        "CT image, lungs. Question 0? 42. Question 2? 42.",
+        "CT image, lungs. Question 1? 42. Question 3? 42.",
     ]
 
 

@@ -78,7 +78,7 @@ def test_a_million_keys_take_little_memory():
 def test_a_group_is_named_after_its_patient_then_its_study_then_its_image():
     keys = ["s/mystery:0", "image:0", "image:1", "s/conversation:1", "s/study:1", "t/patient:9", "s/patient:10"]
     assert sorted(keys, key=name_order) == [
-        "s/patient:10", "t/patient:9", "s/study:1", "s/conversation:1", "image:0", "image:1", "s/mystery:0",
+        "s/patient:10", "t/patient:9", "s/study:1", "image:0", "image:1", "s/conversation:1", "s/mystery:0",
     ]  # fmt: skip
 
 
