@@ -12,6 +12,11 @@ from hub_datasets.med_pairs import features_of
 from hub_datasets.shards import Shard, plan_shards
 
 
+def digest_of(data: bytes) -> str:
+    """What a worker that wrote an image's bytes says of them."""
+    return xxhash.xxh3_128_hexdigest(data)
+
+
 def row(config: str, number: int, said: str, images: int = 1, **columns: str) -> tuple[dict, int]:
     """The columns of a row that says this, and the number of its (first) image."""
     texts = {name: f"{name} {number}" for name in features_of(config) if name not in ("image", "images", "text")}
@@ -33,8 +38,7 @@ def write_rows(
         for _, images in rows:
             for data in images:
                 if data not in places:
-                    content = xxhash.xxh3_128_hexdigest(data)
-                    places[data] = [file.name, file.tell(), len(data), f"{len(places)}.png", content]
+                    places[data] = [file.name, file.tell(), len(data), f"{len(places)}.png", digest_of(data)]
                     file.write(data)
     lines = [
         json.dumps({"columns": columns, "images": [places[data] for data in images], "paths": []}).encode() + b"\n"

@@ -226,6 +226,16 @@ def test_a_copy_that_is_left_out_ties_its_patient_to_the_picture(tmp_path):
     assert groups["line 0"] == groups["line 2"] != groups["line 3"]
 
 
+def test_the_patient_in_the_file_of_a_copy_that_is_left_out_stays_with_the_picture(tmp_path):
+    """Two DICOM files of one picture that name two patients, and a third of the second patient."""
+    records = [report(0), report(1, text="Report 0."), report(2), report(3)]
+    same, second = {"data": b"one picture"}, {"groups": ["patient:bb"]}
+    images = {"images/0.png": same | {"groups": ["patient:aa"]}, "images/1.png": same | second, "images/2.png": second}
+    decisions, _ = decide(tmp_path / "d", make_stage(tmp_path / "s", records, images))
+    groups = rows_of(decisions)
+    assert len(codes_of(decisions)) == 1 and groups["line 0"] == groups["line 2"] != groups["line 3"]
+
+
 def test_groups_are_named_after_what_is_least_likely_to_change(tmp_path):
     records = [report(0, groups=("study:1", "patient:9")), report(1, groups=("study:1",)), report(2)]
     decisions, _ = decide(tmp_path / "d", make_stage(tmp_path / "s", records))
@@ -361,6 +371,31 @@ def test_a_group_whose_name_changes_keeps_its_split(tmp_path):
     fresh, _ = decided_for(tmp_path, named, fractions=HALF)
     splits = [{item: split for item, (_, split) in rows_of(one).items()} for one in (old, new, fresh)]
     assert splits[0] == splits[1] != splits[2]
+
+
+def test_no_row_that_was_there_fills_a_gap(tmp_path):
+    """An earlier build had no validation set: new groups alone can become one, and where there are none it is told."""
+    records = [report(n, groups=(f"patient:{n}",)) for n in range(40)]
+    old, _ = decided_for(tmp_path, records, fractions=Fractions(0))
+    same, assigned = decided_for(tmp_path, records, fractions=HALF, memory=remembered(old))
+    assert {split for _, split in rows_of(same).values()} == {"train"}
+    (gap,) = assigned["coverage"]
+    assert (gap["missing"], gap["why"]) == (["validation", "test"], "all are taken")
+    more = [report(n, groups=(f"patient:{n}",)) for n in range(40, 60)]
+    new, assigned = decided_for(tmp_path, records + more, fractions=HALF, memory=remembered(old))
+    splits = {item: split for item, (_, split) in rows_of(new).items()}
+    assert {splits[record.item] for record in records} == {"train"} and assigned["coverage"] == []
+    assert {splits[record.item] for record in more} == set(SPLITS)
+
+
+def test_rows_that_go_and_come_back_are_where_they_were(tmp_path):
+    """Over three builds, of which the second lacks half of the rows."""
+    records = [report(n, groups=(f"patient:{n}",)) for n in range(60)]
+    first, _ = decided_for(tmp_path, records, fractions=HALF)
+    second, _ = decided_for(tmp_path, records[:30], fractions=Fractions(0.1), memory=remembered(first))
+    third, _ = decided_for(tmp_path, records, fractions=Fractions(0.1), memory=remembered(second))
+    assert rows_of(third) == rows_of(first) and remembered(third) == remembered(first)
+    assert rows_of(decided_for(tmp_path, records, fractions=Fractions(0.1))[0]) != rows_of(first)
 
 
 def test_the_memory_holds_every_key_and_names_none(tmp_path):

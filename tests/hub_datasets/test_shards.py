@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import xxhash
 from datasets import Image, List, load_dataset
 
 from hub_datasets import shards as shards_of
@@ -20,7 +19,7 @@ from hub_datasets.med_pairs import features_of
 from hub_datasets.schema import CONFIGS, BuildError, chat_features, pair_features
 from hub_datasets.shards import plan_shards, write_shard
 from tests.hub_datasets.layouts import encoded, jpeg, picture, png, tree
-from tests.hub_datasets.shard_rows import row, write_rows
+from tests.hub_datasets.shard_rows import digest_of, row, write_rows
 
 SCHEMA = pa.schema([("text", pa.string())])
 
@@ -282,23 +281,32 @@ def test_a_file_behind_an_address(tmp_path):
 
 
 def test_images_from_more_files_than_stay_open(tmp_path):
-    rows = []
+    def read(number: int, length: int) -> bytearray:
+        target = bytearray(length)
+        images.read_into(memoryview(target), str(tmp_path / f"{number}.bin"), 6, digest_of(png(number)))
+        return target
+
     for number in range(50):
-        path = tmp_path / f"{number}.bin"
-        path.write_bytes(b"before" + png(number))
-        rows.append([str(path), 6, len(png(number))])
+        (tmp_path / f"{number}.bin").write_bytes(b"before" + png(number))
     with shards_of.Images() as images:
         for number in [*range(50), 0, 49, 7]:
-            address, offset, length = rows[number]
-            target = bytearray(length)
-            images.read_into(memoryview(target), address, offset, xxhash.xxh3_128_hexdigest(png(number)))
-            assert target == png(number)
+            assert read(number, len(png(number))) == png(number)
         assert len(images._files) <= 16
-        for wrong in (length + 1, length - 1, length):
+        for length in (len(png(7)) + 1, len(png(7)) - 1):
             with pytest.raises(
                 BuildError, match=r"7\.bin is damaged; remove the folder that it lies in, and run again"
             ):
-                images.read_into(memoryview(bytearray(wrong)), *rows[7][:2], xxhash.xxh3_128_hexdigest(png(8)))
+                read(7, length)
+
+
+def test_a_byte_of_the_cache_that_changed_is_noticed(tmp_path):
+    (shard,) = write_rows(tmp_path / "rows", "chat", "train", rows_of("chat"), str(tmp_path / "out"))
+    path = tmp_path / "rows/images-chat-train.bin"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BuildError, match=r"images-chat-train\.bin is damaged"):
+        write_shard(shard)
 
 
 def test_equal_images_of_two_files_are_held_once(tmp_path):
