@@ -303,7 +303,7 @@ def check_places(arguments: argparse.Namespace, folders: Sequence[tuple[Source, 
                 raise BuildError(f"--{flag} {address} lies in {source.flag} {folder.address}; name another folder")
         if path.exists() and not path.is_dir():
             raise BuildError(f"--{flag} {address} is a file; name a folder")
-        if path.is_mount():
+        if path.resolve().is_mount():  # `.` is taken for one
             raise BuildError(f"--{flag} {address} is a mount point, which cannot be replaced; name a folder in it")
 
 
