@@ -173,6 +173,13 @@ def test_an_output_folder_that_is_not_empty(refused, raw, tmp_path):
     assert refused({"--slake_dir": raw / "slake"}) == f"error: {message}"
 
 
+def test_a_folder_that_no_build_has_written_is_not_overwritten(refused, raw, tmp_path):
+    """Somebody's own folder, named by mistake."""
+    write_files(tmp_path / "out", {"mine.txt": "precious", "pairs/mine.parquet": "precious"})
+    message = refused({"--slake_dir": raw / "slake"}, "--overwrite")
+    assert "holds something else than a build, which --overwrite would remove; name another folder" in message
+
+
 def test_an_output_folder_that_is_a_file(refused, raw, tmp_path):
     write_files(tmp_path, {"out": "precious"})
     assert "is a file" in refused({"--slake_dir": raw / "slake"})
@@ -224,13 +231,12 @@ def test_two_builds_at_once_with_one_cache(build, raw, tmp_path):
     cache = ("--cache_dir", str(tmp_path / "cache"))
     words = ["--reports_dir", raw / "reports", "--output_dir", tmp_path / "one", *cache]
     first = subprocess.Popen([sys.executable, ROOT / "hub_datasets/build.py", *map(str, words)])
-    while first.poll() is None and not (tmp_path / "cache/scratch").exists():
+    while first.poll() is None and not any((tmp_path / "cache").glob("*/scratch")):
         time.sleep(0.001)
     second = build({"--slake_dir": raw / "slake"}, tmp_path / "two", *cache, check=False)
     assert first.wait() == 0 and second.returncode == 2
-    assert second.stderr == (
-        f"error: another build keeps what it reads in {tmp_path / 'cache'}; wait for it, or name another --cache_dir\n"
-    )
+    place, wait = tmp_path / "cache/medpairs-cache", "wait for it, or name another --cache_dir"
+    assert second.stderr == f"error: another build keeps what it reads in {place}; {wait}\n"
     assert {path.name for path in tmp_path.iterdir()} == {"raw", "one", "cache"}
 
 
@@ -365,7 +371,8 @@ def test_the_script_finds_the_project_from_anywhere(raw, tmp_path):
 
 
 def test_overwrite_replaces_all_of_an_earlier_build(build, raw, tmp_path):
-    write_files(tmp_path / "out", {"pairs/train-00007-of-00008.parquet": "old", "notes.txt": "old"})
+    old = {"pairs/train-00007-of-00008.parquet": "old", "notes.txt": "old", "report.json": "{}"}
+    write_files(tmp_path / "out", old)
     build({"--slake_dir": raw / "slake"}, tmp_path / "out", "--overwrite")
     build({"--slake_dir": raw / "slake"}, tmp_path / "fresh")
     assert tree(tmp_path / "out") == tree(tmp_path / "fresh")

@@ -143,6 +143,7 @@ def test_only_what_may_leave_this_machine(push, reports, repo_name, tmp_path, tm
         "image": "images/9.png"
     }
     write_files(reports["--reports_dir"], {"secret.jsonl": json.dumps(secret) + "\n"})
+    write_mark(reports["--reports_dir"])
     push(reports, repo_name, *HELD_OUT)
     here = tree(tmp_path / "out")
     assert all(here[name] for name in ("rejections.jsonl", "review.jsonl", "chat_instructions.jsonl"))
@@ -256,10 +257,8 @@ def test_a_push_that_is_killed_can_be_run_again(push, reports, run, hub, repo_na
         (None, {"HF_TOKEN": None}),
         (None, {"HF_ENDPOINT": "http://127.0.0.1:9"}),
         (None, {"HF_HUB_OFFLINE": "1"}),
-        ("org/not a name", {}),
-        ("a/b/c", {}),
     ],
-    ids=["wrong token", "reader's token", "no token", "no Hub", "offline", "no name", "no repository"],
+    ids=["wrong token", "reader's token", "no token", "no Hub", "offline"],
 )
 def test_a_push_that_fails_leaves_the_build(push, reports, repo_name, tmp_path, repo, environment):
     done = push(reports, repo or repo_name, env=environment, check=False, fresh_home=True)
@@ -269,6 +268,16 @@ def test_a_push_that_fails_leaves_the_build(push, reports, repo_name, tmp_path, 
     assert errors[0].startswith(f"error: --push_to_hub {repo or repo_name}: ")
     assert errors[0].endswith(f"; the build itself is in {tmp_path / 'out'}")
     assert sum(json.loads((tmp_path / "out/report.json").read_text())["splits"]["chat"].values()) == 40
+
+
+@pytest.mark.parametrize("repo", ["org/not a name", "a/b/c", "org/"])
+def test_a_name_that_no_repository_has_is_refused_before_anything_is_read(push, reports, hub, repo, tmp_path):
+    before = len(hub.log)
+    done = push(reports, repo, check=False)
+    assert done.returncode == 2
+    assert not (tmp_path / "out").exists()
+    assert done.stderr.startswith(f"error: --push_to_hub {repo}: ")
+    assert len(hub.log) == before
 
 
 def test_a_build_behind_an_address_is_not_pushed(tmp_path):
