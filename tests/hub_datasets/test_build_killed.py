@@ -56,14 +56,18 @@ def start(sources: dict[str, Path], output: Path, *more: str) -> subprocess.Pope
 
 def kill(process: subprocess.Popen) -> bool:
     """Kills the command, and waits until its workers are gone; True where it had not ended by itself."""
-    workers = list(others_of(process.pid))
     process.kill()
     process.wait()
-    deadline = time.monotonic() + WORKERS_END
-    while left := list(others_of(process.pid)):
-        assert time.monotonic() < deadline, f"{left} of {workers} are still there"
-        time.sleep(0.01)
+    wait_until_alone(process.pid)
     return process.returncode == -signal.SIGKILL
+
+
+def wait_until_alone(session: int) -> None:
+    """Until no process of a command that has ended is there."""
+    deadline = time.monotonic() + WORKERS_END
+    while left := list(others_of(session)):
+        assert time.monotonic() < deadline, f"{left} are still there"
+        time.sleep(0.01)
 
 
 def others_of(session: int) -> Iterator[int]:
@@ -120,7 +124,8 @@ def test_a_build_has_workers_to_lose(undisturbed, tmp_path):
     while process.poll() is None:
         most = max(most, len(list(others_of(process.pid))))
         time.sleep(0.005)
-    assert most >= 2 and not list(others_of(process.pid))
+    assert most >= 2
+    wait_until_alone(process.pid)
 
 
 @pytest.mark.parametrize("part", range(3))
@@ -130,17 +135,15 @@ def test_killed_at_every_step(undisturbed, tmp_path, part):
     for moment in MOMENTS[part::3]:
         process = start(undisturbed.sources, tmp_path / "out", *FLAGS)
         wait_for(process, moment, tmp_path)
-        if kill(process):
-            killed += 1
-            assert not (tmp_path / "out").exists(), moment
-        else:  # a busy machine: the build was faster than the one who watched it
+        killed += kill(process)
+        if (tmp_path / "out").exists():  # a busy machine: the build was faster than the one who watched it
             assert tree(tmp_path / "out") == undisturbed.files, moment
         shutil.rmtree(tmp_path / "out", ignore_errors=True)
     assert killed >= len(MOMENTS) // 3 - 2
     check_that_nothing_is_lost(undisturbed, tmp_path / "out")
 
 
-@pytest.mark.parametrize("part", range(5))
+@pytest.mark.parametrize("part", [0, 1, *(pytest.param(part, marks=pytest.mark.slow) for part in (2, 3, 4))])
 def test_killed_at_random_moments(undisturbed, tmp_path, part):
     """Twenty in all, spread over the time that a build takes: the output is not there, or it is whole."""
     rng = random.Random(f"{part} {time.time_ns()}")
@@ -160,15 +163,21 @@ def test_killed_at_random_moments(undisturbed, tmp_path, part):
 
 def test_an_earlier_build_stays_when_its_successor_is_killed(undisturbed, tmp_path):
     write_files(tmp_path / "out", {"report.json": "{}"})
+    late = 0
     for moment in MOMENTS[4::3]:
         process = start(undisturbed.sources, tmp_path / "out", "--overwrite", *FLAGS)
         wait_for(process, moment, tmp_path)
-        if not kill(process):
-            write_files(shutil.rmtree(tmp_path / "out") or tmp_path / "out", {"report.json": "{}"})
-        assert tree(tmp_path / "out") == {"report.json": b"{}"}
+        kill(process)
+        if tree(tmp_path / "out") != {"report.json": b"{}"}:  # the build was faster than the one who watched it
+            assert tree(tmp_path / "out") == undisturbed.files, moment
+            shutil.rmtree(tmp_path / "out")
+            write_files(tmp_path / "out", {"report.json": "{}"})
+            late += 1
+    assert late <= 1
     check_that_nothing_is_lost(undisturbed, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_killed_while_workers_write_the_shards(tmp_path):
     """So much that writing is a task for workers: they must not go on when nobody waits for them."""
     rows = [report_row(n) for n in range(48)]

@@ -40,6 +40,7 @@ for config in ("pairs", "chat"):
     }
 print(json.dumps(found))
 """
+EARLIER = ("repos/create", "preupload/", "objects/batch")  # what is asked of the Hub before a file is sent
 HELD_OUT = ("--val_fraction", "0.3", "--test_fraction", "0.3")
 
 
@@ -209,7 +210,10 @@ def test_a_source_that_grew_is_pushed_again(push, repo_name, run, tmp_path):
     assert sum(load(run, repo_name)["pairs"]["plain"].values()) == 31
 
 
-@pytest.mark.parametrize("moment", ["/repos/create", "/preupload/", "/objects/batch", "/lfs/", "/commit/"])
+@pytest.mark.parametrize(
+    "moment",
+    ["/lfs/", "/commit/", *(pytest.param(f"/{name}", marks=pytest.mark.slow) for name in EARLIER)],
+)
 def test_a_push_that_is_killed_can_be_run_again(push, reports, run, hub, repo_name, tmp_path, moment):
     """By SIGKILL, as the Hub has answered such a request and is slow with what follows."""
     flags = (*HELD_OUT, "--num_shards", "8")
