@@ -85,13 +85,14 @@ class BuildOptions:
 
     def key(self, stage_keys: dict[str, str]) -> str:
         """Names everything that the result depends on: what was read, from where, and the settings."""
-        from hub_datasets.staging import digest
+        from hub_datasets.staging import code_of, digest, installed_version
 
         sources = [[source.name, folder.address, stage_keys[source.name]] for source, folder in self.folders]
         kept = self.keep_splits
         if kept and kept != self.output:  # splits of another build, which may have been built anew since
             kept = self.memory()
-        return digest([sources, self.settings(), kept])
+        written_by = [code_of("model_cards"), installed_version("datasets"), installed_version("pyarrow")]
+        return digest([sources, self.settings(), kept, written_by])
 
     def locks(self) -> dict[str, str]:
         """The folders that only one build at a time may use, and what another one is told."""
@@ -291,6 +292,10 @@ def check_places(arguments: argparse.Namespace, folders: Sequence[tuple[Source, 
             continue
         if storage.is_remote(address):
             storage.filesystem_of(address)
+            if flag == "output_dir" and address.startswith("hf://") and not arguments.cache_dir:
+                raise BuildError(
+                    f"--output_dir {address}: name a --cache_dir, or what was read would be published there"
+                )
             continue
         path = storage.local_path(address)
         for source, folder in folders:

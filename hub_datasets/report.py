@@ -204,9 +204,7 @@ def summary(report: dict[str, Any]) -> str:
         place = f"{gap['source']} ({gap['language']})"
         lines.append(f"no rows of {place} in {', '.join(gap['missing'])}: {gap['why']} ({gap['groups']:,})")
     if moved := report["moved"]:
-        lines.append(
-            f"{moved:,} groups are now in train: new rows tie together what the earlier build had in two splits"
-        )
+        lines.append(f"{moved:,} groups changed their split: new rows tie together what was in two")
     for kind, number in report["leakage"]["leaks"].items():
         if number:
             lines.append(f"LEAK: {number:,} {kind.replace('_', ' ')} in more than one split")

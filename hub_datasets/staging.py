@@ -264,9 +264,14 @@ def opened(address: str, reading: str) -> Folder:
 @cache
 def code_version() -> str:
     """A hash of this folder's code and of the packages that decode: another version may find other things."""
-    files = sorted(Path(__file__).parent.rglob("*.py"))
-    code = [hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest() for file in files]
-    return digest([[installed_version(name) for name in DECODERS], *code])
+    return digest([[installed_version(name) for name in DECODERS], code_of(Path(__file__).parent.name)])
+
+
+def code_of(room: str) -> str:
+    """A hash of the files of one of the project's folders."""
+    root = Path(__file__).resolve().parents[1] / room
+    files = sorted(path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return digest([hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest() for file in files])
 
 
 def installed_version(package: str) -> str:

@@ -413,7 +413,7 @@ def test_the_summary():
         "slake, medical_reports: no patients are named, so one person's images may be in several splits",
         "near-duplicates: 1,005 images in 2 clusters, kept together",
         "no rows of slake (zh) in validation, test: few (3)",
-        "1,002 groups are now in train: new rows tie together what the earlier build had in two splits",
+        "1,002 groups changed their split: new rows tie together what was in two",
         "LEAK: 1,200 image in more than one split",
         "LEAK: 3 near duplicate in more than one split",
         "slake: its official splits share 640 of 642 images",
