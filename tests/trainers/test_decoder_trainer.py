@@ -60,7 +60,7 @@ def test_a_resumed_run_has_the_losses_of_an_undisturbed_one(make_trainer, scope)
 def test_the_best_model_is_really_loaded(make_trainer, scope):
     """A far too high learning rate makes the last checkpoint worse than an earlier one."""
     flags = {"lr_scheduler_type": "constant", "eval_steps": 1, "save_steps": 1, "save_total_limit": 9}
-    flags |= {"learning_rate": 3e-2, "max_steps": 6} if scope == "full" else {"learning_rate": 0.5, "max_steps": 4}
+    flags |= {"learning_rate": 3e-2, "max_steps": 6} if scope == "full" else {"learning_rate": 1.0, "max_steps": 5}
     trainer = make_trainer("best", scope, **flags)
     trainer.train()
     evaluated = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
