@@ -292,6 +292,10 @@ def check_places(arguments: argparse.Namespace, folders: Sequence[tuple[Source, 
             continue
         if storage.is_remote(address):
             storage.filesystem_of(address)
+            for source, folder in folders:
+                if f"{folder.address}/".startswith(f"{address.rstrip('/')}/") and flag == "output_dir":
+                    shown = storage.shown(folder.address)
+                    raise BuildError(f"--{flag} {storage.shown(address)} holds {source.flag} {shown}; name another")
             if flag == "output_dir" and address.startswith("hf://") and not arguments.cache_dir:
                 raise BuildError(
                     f"--output_dir {address}: name a --cache_dir, or what was read would be published there"

@@ -159,7 +159,10 @@ def gaps_left(
 
 
 def key_digest(key: str) -> str:
-    """What is remembered of a key: 16 hexadecimal digits that do not tell it."""
+    """What is remembered of a key: 16 hexadecimal digits.
+
+    They do not hide it: whoever knows how keys are made can try them all, as with every hash of a short number.
+    """
     return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
 
 

@@ -193,6 +193,13 @@ def test_an_output_that_holds_a_source(options, reports, tmp_path, output):
         options("--output_dir", tmp_path / output)
 
 
+@pytest.mark.parametrize("output", ["memory://raw", "memory://raw/", "memory://raw/slake"])
+def test_an_output_behind_an_address_that_holds_a_source(options, output):
+    with pytest.raises(BuildError, match=r"--output_dir memory://raw.* holds --slake_dir memory://raw/slake"):
+        options("--slake_dir", "memory://raw/slake", "--output_dir", output)
+    assert options("--slake_dir", "memory://raw/slake", "--output_dir", "memory://raw/slake2").output
+
+
 @pytest.mark.parametrize("flag", ["--output_dir", "--cache_dir"])
 def test_what_a_build_writes_does_not_lie_in_a_source(options, reports, flag):
     """The next build would read it."""
