@@ -122,11 +122,34 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     written = rows.write_rows(decisions, scratch, options.texts, options.system_prompt, statistics)
     if not written.files["pairs"]:
         raise BuildError("no text of a pair lies between --min_text_chars and --max_text_chars")
-    with rows.shared(written, options.cache):
-        shards = output.write_shards(written.files, engine, options.num_shards)
+    with (
+        rows.shared(written, options.cache),
+        engine.meanwhile(output.write_shards, written.files, engine, options.num_shards) as finished,
+    ):
+        content = write_reports(stages, options, decisions, output.local, scratch, statistics, written)
+        content |= {"coverage": assigned["coverage"], "moved": len(assigned["moved"])}
+        content["duplicates"] = report.duplicate_report(decisions, near)
+        content["leakage"] = {
+            "split_by": options.split_by,
+            **leaks,
+            "examples": leaks["examples"] if all(map(report.may_be_named, stages)) else [],
+            "official": leakage.official_leaks(decisions),
+        }
+        samples = rows.samples(decisions)
+        output.draw_card(content, samples)
+        content["shards"] = shards = finished()
+    chat.write_llama_factory_info(output.local / "llama_factory" / "dataset_info.json", shards["chat"])
+    output.write_card(content, samples)
+    decisions.close()
+    return content
 
-    local = output.local
-    chat.write_llama_factory_info(local / "llama_factory" / "dataset_info.json", shards["chat"])
+
+def write_reports(
+    stages: list, options: BuildOptions, decisions: Any, local: Path, scratch: Path, statistics: Any, written: Any
+) -> dict[str, Any]:
+    """Writes what goes beside the Parquet files; returns what the report says of sources and rows."""
+    from hub_datasets import report, rows
+
     addresses = {stage.source.name: stage.folder.address for stage in stages}
     rows.write_chat_instructions(scratch, local / "chat_instructions.jsonl", addresses)
     report.write_rejections(local / "rejections.jsonl", decisions)
@@ -138,21 +161,11 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         stage.source.name: report.source_report(decisions, number, written.left_out)
         for number, stage in enumerate(stages)
     }
-    content = {
+    return {
         "sources": sources,
         "splits": statistics.splits(),
-        "shards": shards,
         "rows_by": statistics.rows_by(),
         "groups": decisions.count_groups(),
-        "coverage": assigned["coverage"],
-        "moved": len(assigned["moved"]),
-        "leakage": {
-            "split_by": options.split_by,
-            **leaks,
-            "examples": leaks["examples"] if all(map(report.may_be_named, stages)) else [],
-            "official": leakage.official_leaks(decisions),
-        },
-        "duplicates": report.duplicate_report(decisions, near),
         "review": review,
         "images": report.image_report(decisions),
         "texts": statistics.texts(),
@@ -160,9 +173,6 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         "defaults": options.defaults(),
         "fingerprint": written.fingerprint,
     }
-    output.write_card(content, rows.samples(decisions))
-    decisions.close()
-    return content
 
 
 if __name__ == "__main__":

@@ -189,6 +189,7 @@ class WhenNeeded:
 
     def __init__(self, name: str, workers: int) -> None:
         self.is_remote = name == "ray"
+        self._workers = workers
         self._make = lambda: make_engine(name, workers)
         self._engine: InProcess | Processes | Ray | None = None
 
@@ -201,6 +202,26 @@ class WhenNeeded:
         if self._engine is None:
             self._engine = self._make()
         return self._engine.map(function, chain(first, tasks))
+
+    @contextmanager
+    def meanwhile(self, function: Callable[..., Any], *arguments: Any) -> Iterator[Callable[[], Any]]:
+        """Calls a function that waits for this engine, and lets this process do something else while it does.
+
+        Yields what waits for the function's result. Where the work is done in this process it is done at once.
+        """
+        if self._workers == 1 or self.is_remote:
+            result = function(*arguments)
+            yield lambda: result
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(1) as thread:  # at its end it waits: nothing is written behind an error
+            running = thread.submit(function, *arguments)
+            try:
+                yield running.result
+            except BaseException:
+                self.close()  # what has not begun is left
+                raise
 
     def close(self) -> None:
         """Ends what was started."""

@@ -235,10 +235,11 @@ def finish(
     flags: tuple[Flag, ...] = (),
 ) -> ExaminedImage:
     """Adds to an image what its pixels say."""
-    from hub_datasets.duplicates import perceptual_hash, pixel_hash
+    from hub_datasets.duplicates import perceptual_hash, pixel_hash, without_opaque_alpha
 
     if isinstance(image.info.get("transparency"), bytes):  # of a palette; Pillow warns when that turns into grey
         image = image.convert("RGBA")
+    image = without_opaque_alpha(image)
     if settings.ocr:
         from hub_datasets.privacy import find_burned_in_text
 

@@ -16,7 +16,7 @@ from model_cards.contact_sheet import Sample, choose, contact_sheet
 from model_cards.figures import ascii_labels, categories, funnel, split_order, split_shares, text_lengths
 from model_cards.rendering import code, render_card
 
-__all__ = ["Sample", "write_dataset_card"]
+__all__ = ["Sample", "write_dataset_card", "write_pictures"]
 
 TITLE = "Medical image-text pairs and chats"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -46,7 +46,7 @@ TEXT_SHOWN = 200  # characters of a text beside the contact sheet, and of an exa
 
 
 def write_dataset_card(folder: Path, report: dict, infos: dict, samples: Sequence[Sample]) -> None:
-    """Writes `README.md`, its pictures to `assets`, and `eval.yaml` where there is a test split.
+    """Writes `README.md`, and `eval.yaml` where there is a test split; `write_pictures` writes what it shows.
 
     The card's YAML is what `load_dataset` and the Hub's viewer read. The same input gives the same bytes.
 
@@ -66,17 +66,32 @@ def write_dataset_card(folder: Path, report: dict, infos: dict, samples: Sequenc
             info.download_size = size
     shown = choose(samples)
     try:
-        pictures = draw(report, shown)
         data = card_data(report, list(infos))
         DatasetInfosDict(infos).to_dataset_card_data(data)
         card = render(data, report, shown)
         write_benchmark(folder / "eval.yaml", TITLE, report)
     except KeyError as error:
         raise ValueError(f"the report lacks {error}") from None
+    card.save(folder / "README.md")
+
+
+def write_pictures(folder: Path, report: Mapping, samples: Sequence[Sample]) -> None:
+    """Writes the card's plots and contact sheet to `assets`.
+
+    Args:
+        report: `report.json`, of which `sources`, `rows_by` and `texts` are needed.
+        samples: those of `write_dataset_card`.
+
+    Raises:
+        ValueError: the report lacks a part.
+    """
+    try:
+        pictures = draw(report, choose(samples))
+    except KeyError as error:
+        raise ValueError(f"the report lacks {error}") from None
     (folder / "assets").mkdir(exist_ok=True)
     for name, content in pictures.items():
         (folder / "assets" / name).write_bytes(content)
-    card.save(folder / "README.md")
 
 
 def draw(report: Mapping, shown: Sequence[Sample]) -> dict[str, bytes]:

@@ -17,14 +17,14 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from hub_datasets.folder import Folder, FolderError
 from hub_datasets.schema import BuildError, Ignored, RawRecord, Reason, Rejection, Source
 from hub_datasets.sources import iu_xray
 from hub_datasets.sources.reading import MAX_TABLE_BYTES, is_junk, printable
 from hub_datasets.sources.report_rows import NAME, Images, make_records
-from hub_datasets.sources.report_tables import EXPECTED, SUFFIXES, NotReports, read_table
+from hub_datasets.sources.report_tables import EXPECTED, SUFFIXES, NotReports, Table, read_table
 
 # What people keep reports in and what is not read here: what to do about it.
 ADVICE = {
@@ -46,34 +46,50 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
     Raises BuildError where no file holds reports, or a table cannot be decoded or parsed.
     """
     images = Images(file.name for file in folder.files() if not is_junk(file.name))
-    found: list[RawRecord | Rejection | Ignored] = []
+    passed_over: list[Ignored] = []
+    patients: dict[str, set[str]] = defaultdict(set)  # of each study
+    used: set[str] = set()
     is_report = False
-    for file in folder.files():
-        suffix = posixpath.splitext(file.name)[1].lower()
-        if is_junk(file.name):
-            found.append(Ignored(NAME, printable(file.name), "left by the operating system"))
-        elif suffix in ADVICE:
-            found.append(Ignored(NAME, printable(file.name), f"not read; {ADVICE[suffix]}"))
-        elif suffix in SUFFIXES or suffix == ".xml":
-            part = read_file(folder, file.name, images)
-            is_report |= not isinstance(part, Ignored)
-            found += [part] if isinstance(part, Ignored) else part
+    for part in read_files(folder, images):  # twice, so that not all records are held to learn whose a study is
+        if isinstance(part, Ignored):
+            passed_over.append(part)
+            continue
+        is_report = True
+        for record in part:
+            if isinstance(record, RawRecord):
+                used.add(record.image)
+                note_study(record, patients)
     if not is_report:
-        seen = [f"{entry.item}: {entry.why}" for entry in found if isinstance(entry, Ignored)]
+        seen = [f"{entry.item}: {entry.why}" for entry in passed_over]
         message = f"{folder.named()}: no .json, .jsonl, .csv or .tsv file with {EXPECTED}, and no XML report of OpenI"
         raise BuildError("; ".join([message, *seen[:3]]))
-    place_studies([entry for entry in found if isinstance(entry, RawRecord)])
-    used = {entry.image for entry in found if isinstance(entry, RawRecord)}
-    yield from found
+    for part in read_files(folder, images):
+        for entry in [part] if isinstance(part, Ignored) else part:
+            if isinstance(entry, RawRecord):
+                place_study(entry, patients)
+            yield entry
     if unused := [name for names in images.by_stem.values() for name in names if name not in used]:
         first = printable(min(unused))
         yield Ignored(NAME, f"{len(unused):,} images", f"no report that could be read names them; the first is {first}")
 
 
-def read_file(folder: Folder, name: str, images: Images) -> list[RawRecord | Rejection] | Ignored:
+def read_files(folder: Folder, images: Images) -> Iterator[Iterator[RawRecord | Rejection] | Ignored]:
+    """Yields the records of each file of reports, to be taken before the next one, and the files that are none."""
+    for file in folder.files():
+        suffix = posixpath.splitext(file.name)[1].lower()
+        if is_junk(file.name):
+            yield Ignored(NAME, printable(file.name), "left by the operating system")
+        elif suffix in ADVICE:
+            yield Ignored(NAME, printable(file.name), f"not read; {ADVICE[suffix]}")
+        elif suffix in SUFFIXES or suffix == ".xml":
+            yield read_file(folder, file.name, images)
+
+
+def read_file(folder: Folder, name: str, images: Images) -> Iterator[RawRecord | Rejection] | Ignored:
     """What one file holds; Ignored where it is sound and no table of reports, and does not lie at the top.
 
-    Raises BuildError where it cannot be read, decoded or parsed, or lies at the top and is no table of reports.
+    Raises BuildError where it cannot be read, decoded or parsed, or lies at the top and is no table of reports; of CSV
+    that is broken further down when its records are taken.
     """
     shown = printable(name)
     is_xml = name.lower().endswith(".xml")
@@ -81,11 +97,11 @@ def read_file(folder: Folder, name: str, images: Images) -> list[RawRecord | Rej
         data = folder.read(name, iu_xray.MAX_BYTES if is_xml else MAX_TABLE_BYTES)
     except FolderError as error:
         if is_xml:  # one report, which need not stop the others
-            return [Rejection(NAME, shown, Reason.MALFORMED_ROW, error.message)]
+            return iter([Rejection(NAME, shown, Reason.MALFORMED_ROW, error.message)])
         raise BuildError(f"{folder.named()}: {error.message}") from None
     if is_xml:
         records = iu_xray.read_report(shown, data, images)
-        return Ignored(NAME, shown, "XML, but no report of OpenI") if records is None else list(records)
+        return Ignored(NAME, shown, "XML, but no report of OpenI") if records is None else records
     try:
         table = read_table(shown, data)
     except NotReports as error:
@@ -94,31 +110,40 @@ def read_file(folder: Folder, name: str, images: Images) -> list[RawRecord | Rej
         raise NotReports(f"{folder.named()}/{error}") from None
     except BuildError as error:
         raise BuildError(f"{folder.named()}/{error}") from None
-    rows = table.rows
-    return [record for item, row in rows for record in make_records(item, row, name, images, table.numbered)]
+    return records_of(folder, name, table, images)
 
 
-def place_studies(records: list[RawRecord]) -> None:
-    """Names the study of each record so that no other patient has it, and the conversation of a study's images.
+def records_of(folder: Folder, name: str, table: Table, images: Images) -> Iterator[RawRecord | Rejection]:
+    """Yields the records of a table. Raises BuildError where it is broken further down."""
+    try:
+        for item, row in table.rows:
+            yield from make_records(item, row, name, images, table.numbered)
+    except BuildError as error:
+        raise BuildError(f"{folder.named()}/{error}") from None
+
+
+def note_study(record: RawRecord, patients: dict[str, set[str]]) -> None:
+    """Adds a record's patient to those of its study."""
+    groups = dict(key.split(":", 1) for key in record.groups)
+    if len(groups) == 2:
+        patients[groups["study"]].add(groups["patient"])
+
+
+def place_study(record: RawRecord, patients: Mapping[str, set[str]]) -> None:
+    """Names the study of a record so that no other patient has it, and the conversation of a study's images.
 
     Some hospitals number each patient's studies from 1: a study that occurs with several patients is a study of each.
     One report about several images is one conversation: the same study, the same language, the same text.
     """
-    patients: dict[str, set[str]] = defaultdict(set)
-    for record in records:
-        groups = dict(key.split(":", 1) for key in record.groups)
-        if len(groups) == 2:
-            patients[groups["study"]].add(groups["patient"])
-    for record in records:
-        groups = dict(key.split(":", 1) for key in record.groups)
-        if "study" not in groups:
-            continue
-        study = groups["study"]
-        if len(patients[study]) > 1 and "patient" in groups:
-            study = f"{groups['patient']}/{study}"
-            record.groups = (f"patient:{groups['patient']}", f"study:{study}")
-        said = hashlib.blake2b(record.text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-        record.conversation = f"study:{study} {record.language} {said}"
+    groups = dict(key.split(":", 1) for key in record.groups)
+    if "study" not in groups:
+        return
+    study = groups["study"]
+    if len(patients.get(study, ())) > 1 and "patient" in groups:
+        study = f"{groups['patient']}/{study}"
+        record.groups = (f"patient:{groups['patient']}", f"study:{study}")
+    said = hashlib.blake2b(record.text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    record.conversation = f"study:{study} {record.language} {said}"
 
 
 SOURCE = Source(

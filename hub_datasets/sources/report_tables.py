@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ EXPECTED = (
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 SEPARATOR_LINE = re.compile(r"\s*\"?sep=(.)\"?\r?\n", re.IGNORECASE)  # what Excel writes and reads above a header
 NOT_JSON = Problem(Reason.MALFORMED_ROW, "not valid JSON")
+Row = tuple[str, dict[str, Any] | Problem]
 
 
 class NotReports(BuildError):
@@ -37,23 +39,27 @@ class Table:
     """What a file holds.
 
     Attributes:
-        rows: where each row stands, and its cells by column, or what is wrong with it.
+        rows: where each row stands, and its cells by column, or what is wrong with it; read as they are taken.
         numbered: whether image ids are `<study>_<number>`, as in the annotations of XrayGLM.
     """
 
-    rows: list[tuple[str, dict[str, Any] | Problem]]
+    rows: Iterator[Row]
     numbered: bool = False
 
 
 def read_table(name: str, data: bytes) -> Table:
     """Reads the bytes of a file by the suffix of its name.
 
-    Raises BuildError where it cannot be decoded or parsed, and NotReports where no row has the columns.
+    Raises BuildError where it cannot be decoded or parsed, and NotReports where no row has the columns. Of CSV the part
+    that is broken may lie anywhere: it raises where its rows are taken.
     """
     suffix = name[name.rfind(".") :].lower()
     if suffix == ".json":
         return read_json(name, data)
-    return Table(read_json_lines(name, data) if suffix == ".jsonl" else read_csv(name, data))
+    text = decode_lines(data, name)
+    read = read_json_lines if suffix == ".jsonl" else read_csv
+    check_columns(name, read(name, text))
+    return Table(read(name, text))
 
 
 def read_json(name: str, data: bytes) -> Table:
@@ -65,7 +71,8 @@ def read_json(name: str, data: bytes) -> Table:
         message = f"{name}: expected a JSON array of rows, or one under 'annotations', found {describe(content)}"
         raise NotReports(f"{message}; {EXPECTED} are needed")
     rows = [(f"{name} row {number}", as_row(row)) for number, row in enumerate(found, 1)]
-    return Table(with_columns(name, rows), numbered)
+    check_columns(name, rows)
+    return Table(iter(rows), numbered)
 
 
 def parse_json(name: str, text: str) -> Any:
@@ -81,13 +88,11 @@ def parse_json(name: str, text: str) -> Any:
         raise BuildError(f"{name}: {what} ({error}); download or export it again") from None
 
 
-def read_json_lines(name: str, data: bytes) -> list[tuple[str, dict[str, Any] | Problem]]:
-    """One row for each line that is not blank."""
-    rows = []
-    for number, line in enumerate(decode_lines(data, name).split("\n"), 1):
+def read_json_lines(name: str, text: str) -> Iterator[Row]:
+    """Yields a row for each line that is not blank."""
+    for number, line in enumerate(io.StringIO(text, newline="\n"), 1):
         if line.strip():
-            rows.append((f"{name} line {number}", parse_line(line)))
-    return with_columns(name, rows)
+            yield f"{name} line {number}", parse_line(line)
 
 
 def parse_line(line: str) -> dict[str, Any] | Problem:
@@ -119,27 +124,29 @@ def as_row(value: Any) -> dict[str, Any] | Problem:
     return Problem(Reason.MALFORMED_ROW, f"expected an object with the columns of a row, found {describe(value)}")
 
 
-def with_columns(name: str, rows: list[tuple[str, dict | Problem]]) -> list[tuple[str, dict | Problem]]:
-    """The rows themselves. Raises NotReports where there are some and none has the columns."""
-    if rows and not any(isinstance(row, dict) and not missing(row) for _, row in rows):
-        item, first = rows[0]
-        found = first.message if isinstance(first, Problem) else f"its columns are: {listed(first)}"
+def check_columns(name: str, rows: Iterable[Row]) -> None:
+    """Takes rows up to the first that has the columns. Raises NotReports where there are some and none has them."""
+    first = None
+    for item, row in rows:
+        if isinstance(row, dict) and not missing(row):
+            return
+        first = first or (item, row)
+    if first is not None:
+        item, row = first
+        found = row.message if isinstance(row, Problem) else f"its columns are: {listed(row)}"
         raise NotReports(f"{name}: no row has {EXPECTED}; {item.removeprefix(name).strip()}: {found}")
-    return rows
 
 
-def read_csv(name: str, data: bytes) -> list[tuple[str, dict[str, str] | Problem]]:
-    """One row for each line below the header that has a cell which is not empty.
+def read_csv(name: str, text: str) -> Iterator[Row]:
+    """Yields a row for each line below the header that has a cell which is not empty.
 
     Raises BuildError where a column occurs twice, and where a quoted cell has no end or goes on behind it: the rows
     that it swallowed cannot be told from its text.
     """
-    text = decode_lines(data, name)
     skipped = 0
     if above := SEPARATOR_LINE.match(text):
         text, skipped = text[above.end() :], 1
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(name, text), strict=True)
-    rows: list[tuple[str, dict[str, str] | Problem]] = []
     try:
         header = [cell.strip() or f"column {number}" for number, cell in enumerate(next(reader), 1)]
         folded = [cell.casefold() for cell in header]
@@ -155,10 +162,9 @@ def read_csv(name: str, data: bytes) -> list[tuple[str, dict[str, str] | Problem
                 row = Problem(Reason.MALFORMED_ROW, message)
             else:
                 row = dict(zip(header, cells, strict=True))
-            rows.append((f"{name} line {reader.line_num + skipped}", row))
+            yield f"{name} line {reader.line_num + skipped}", row
     except csv.Error as error:
         raise BuildError(f"{name} line {reader.line_num + skipped}: not valid CSV ({error})") from None
-    return rows
 
 
 def delimiter(name: str, text: str) -> str:

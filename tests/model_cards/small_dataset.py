@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from model_cards.contact_sheet import Sample
-from model_cards.dataset_card import write_dataset_card
+from model_cards.dataset_card import write_dataset_card, write_pictures
 
 # source, category, language, split, text, turns of its conversation
 ROWS = [
@@ -57,6 +57,7 @@ def write_dataset(folder: Path) -> None:
     """Writes the rows, the report and the card of them."""
     infos = write_parquet(folder)
     (folder / "report.json").write_text(json.dumps(make_report()), encoding="utf-8")
+    write_pictures(folder, make_report(), samples())
     write_dataset_card(folder, make_report(), infos, samples())
 
 
@@ -65,6 +66,7 @@ def write_card(folder: Path, dataset: Path, report: dict, samples: Sequence[Samp
     from datasets import get_dataset_config_info
 
     infos = {config: get_dataset_config_info(str(dataset), config) for config in ("pairs", "chat")}
+    write_pictures(folder, report, samples)
     write_dataset_card(folder, report, infos, samples)
     return (folder / "README.md").read_text(encoding="utf-8")
 

@@ -8,7 +8,7 @@ import pytest
 from datasets import load_dataset
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from model_cards.dataset_card import size_category, write_dataset_card
+from model_cards.dataset_card import size_category, write_dataset_card, write_pictures
 from tests.model_cards import small_dataset
 from tests.model_cards.markdown import front_matter, parse, tables
 
@@ -137,6 +137,7 @@ def test_what_pictures_call_by_number_is_explained(card_of, report):
 
 def test_the_same_input_gives_the_same_bytes(dataset, tmp_path):
     report = json.loads((dataset / "report.json").read_text(encoding="utf-8"))
+    write_pictures(tmp_path, report, small_dataset.samples())
     write_dataset_card(tmp_path, report, small_dataset.write_parquet(tmp_path), small_dataset.samples())
     written = [path.relative_to(tmp_path) for path in sorted(tmp_path.rglob("*")) if path.suffix != ".parquet"]
     written = [path for path in written if (tmp_path / path).is_file()]
