@@ -192,6 +192,8 @@ class WhenNeeded:
         self._workers = workers
         self._make = lambda: make_engine(name, workers)
         self._engine: InProcess | Processes | Ray | None = None
+        self._closed = False
+        self._starting = threading.Lock()
 
     def map(self, function: Callable[[Task], Task], tasks: Iterable[Task]) -> Iterator[Task]:
         """The results of the tasks, in their order."""
@@ -199,8 +201,11 @@ class WhenNeeded:
         first = list(islice(tasks, FEW))
         if len(first) < FEW and self._engine is None and not self.is_remote:
             return InProcess().map(function, first)
-        if self._engine is None:
-            self._engine = self._make()
+        with self._starting:
+            if self._closed:
+                raise BuildError("stopped")
+            if self._engine is None:
+                self._engine = self._make()
         return self._engine.map(function, chain(first, tasks))
 
     @contextmanager
@@ -224,6 +229,8 @@ class WhenNeeded:
                 raise
 
     def close(self) -> None:
-        """Ends what was started."""
+        """Ends what was started; nothing more is."""
+        with self._starting:
+            self._closed = True
         if self._engine is not None:
             self._engine.close()

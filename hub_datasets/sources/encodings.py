@@ -21,6 +21,7 @@ BYTE_ORDER_MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
 FIX = "save the file as UTF-8 (in Excel: 'CSV UTF-8') and run again"
 # A byte that could not be decoded, kept as the code 0xDC00 + byte: a lone surrogate, which no sound text holds.
 BROKEN = re.compile(r"[\udc80-\udcff]")
+BROKEN_TO_END = re.compile(r"[\udc80-\udcff][^\n]*")
 FOREIGN = re.compile(r"[^\x00-\x7f]")
 PRIVATE = re.compile(r"[\x80-\x9f\ue000-\uf8ff]")  # GB18030 has codes for them, Chinese text does not use them
 CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]")
@@ -69,7 +70,7 @@ def decode_lines(data: bytes, name: str) -> str:
         chinese = decode_gb18030(data)
         if reads_like_chinese(chinese) and count_broken(chinese) < broken:
             text, broken = chinese, count_broken(chinese)
-    if broken * 2 > sum(bool(line.strip()) for line in text.split("\n")):
+    if broken and broken * 2 > sum(bool(line.strip()) for line in text.split("\n")):
         raise undecodable(data, name)
     return text
 
@@ -126,7 +127,7 @@ def reads_like_chinese(text: str) -> bool:
 
 def count_broken(text: str) -> int:
     """How many lines hold a byte that could not be decoded."""
-    return sum(bool(BROKEN.search(line)) for line in text.split("\n"))
+    return sum(1 for _ in BROKEN_TO_END.finditer(text))  # not by lines: a list of them takes as much as the text
 
 
 def broken_byte(text: str) -> str:

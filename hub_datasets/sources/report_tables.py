@@ -7,7 +7,6 @@ several the first that a row has is taken. Names are compared without regard to 
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -27,6 +26,8 @@ EXPECTED = (
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 SEPARATOR_LINE = re.compile(r"\s*\"?sep=(.)\"?\r?\n", re.IGNORECASE)  # what Excel writes and reads above a header
 NOT_JSON = Problem(Reason.MALFORMED_ROW, "not valid JSON")
+JSON_LINE = re.compile(r"[^\n]*\n|[^\n]+\Z")
+CSV_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+\Z")
 Row = tuple[str, dict[str, Any] | Problem]
 
 
@@ -90,9 +91,14 @@ def parse_json(name: str, text: str) -> Any:
 
 def read_json_lines(name: str, text: str) -> Iterator[Row]:
     """Yields a row for each line that is not blank."""
-    for number, line in enumerate(io.StringIO(text, newline="\n"), 1):
+    for number, line in enumerate(lines(JSON_LINE, text), 1):
         if line.strip():
             yield f"{name} line {number}", parse_line(line)
+
+
+def lines(kind: re.Pattern, text: str) -> Iterator[str]:
+    """Yields the lines with their ends. Of an `io.StringIO` every character would take four bytes."""
+    return (found[0] for found in kind.finditer(text))
 
 
 def parse_line(line: str) -> dict[str, Any] | Problem:
@@ -146,7 +152,7 @@ def read_csv(name: str, text: str) -> Iterator[Row]:
     skipped = 0
     if above := SEPARATOR_LINE.match(text):
         text, skipped = text[above.end() :], 1
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(name, text), strict=True)
+    reader = csv.reader(lines(CSV_LINE, text), delimiter=delimiter(name, text), strict=True)
     try:
         header = [cell.strip() or f"column {number}" for number, cell in enumerate(next(reader), 1)]
         folded = [cell.casefold() for cell in header]
@@ -175,7 +181,7 @@ def delimiter(name: str, text: str) -> str:
     headers = {}
     for character in DELIMITERS:
         try:
-            headers[character] = next(csv.reader(io.StringIO(text, newline=""), delimiter=character), [])
+            headers[character] = next(csv.reader(lines(CSV_LINE, text), delimiter=character), [])
         except csv.Error:  # a carriage return in the middle of a cell
             headers[character] = []
         if headers[character] and not missing(dict.fromkeys(headers[character])):

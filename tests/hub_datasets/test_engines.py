@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -198,6 +199,31 @@ def test_one_worker_is_this_process():
     engine = WhenNeeded("local", 1)
     assert {one["process"] for one in engine.map(engine_tasks.square, tasks(9))} == {os.getpid()}
     assert isinstance(make_engine("local", 1), InProcess) and not engine.is_remote
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_something_else_is_done_meanwhile(workers):
+    engine = WhenNeeded("local", workers)
+
+    def squares() -> list[int]:
+        return [one["square"] for one in engine.map(engine_tasks.square, tasks(FEW + 2))]
+
+    with engine.meanwhile(squares) as finished:
+        assert finished() == [number**2 for number in range(FEW + 2)]
+    engine.close()
+
+
+def test_an_error_meanwhile_leaves_nothing_running():
+    engine, written = WhenNeeded("local", 2), []
+
+    def write() -> None:
+        written.extend(engine.map(engine_tasks.square, tasks(2_000)))
+
+    before = threading.active_count()
+    with pytest.raises(ValueError, match="broken"), engine.meanwhile(write):
+        raise ValueError("broken")
+    assert len(written) < 100 and threading.active_count() <= before
+    engine.close()
 
 
 def test_the_engine_has_as_many_processes_as_it_was_told():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tracemalloc
 
 import pytest
 
@@ -41,6 +42,23 @@ def rejection_of(folder, row: object) -> Rejection:
     assert isinstance(rejection, Rejection), rejection
     assert (rejection.source, rejection.item) == ("medical_reports", "reports.jsonl line 2")
     return rejection
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
+def test_memory_grows_with_the_table_and_not_with_its_records(name, tmp_path):
+    """A record takes more than 8 kB with all that it holds; of the table, bytes and text are held."""
+    peaks, sizes = [], []
+    for count in (1000, 4000):
+        rows = [report_row(n, text=f"The heart is normal in size. {n}", patient_id=str(n), age=5) for n in range(count)]
+        content = csv_text(rows) if name == "r.csv" else "\n".join(map(json.dumps, rows))
+        folder = Folder(write_files(tmp_path / str(count), {name: content.encode()}))
+        sizes.append(len(content))
+        list(folder.files())
+        tracemalloc.start()
+        assert sum(isinstance(entry, RawRecord) for entry in SOURCE.read(folder)) == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 2 * (sizes[1] - sizes[0]) + 3000 * 600
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gbk", "gb18030"])
