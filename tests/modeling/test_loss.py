@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 
+from modeling.siglip_medical import chunked_loss
 from modeling.siglip_medical.loss import contrastive_loss
 
 N, D = 7, 5
 SCALE, BIAS = torch.tensor(math.log(8.0), dtype=torch.float64), torch.tensor(-2.5, dtype=torch.float64)
 TEXTS = torch.tensor([1, 2, 1, 3, 2, 4, 1])
 IMAGES = torch.tensor([9, 9, 8, 7, 6, 5, 5])
+IDS = [(None, None), (TEXTS, None), (None, IMAGES), (TEXTS, IMAGES)]
+CASES = [
+    *({"positives": positives, "weights": "none"} for positives in ("pair", "group", "mask")),
+    {"positives": "group", "weights": "inverse"},
+    {"kind": "sigmoid_logsumexp"},
+]
 
 
 @pytest.fixture
@@ -22,50 +30,76 @@ def embeds() -> tuple[torch.Tensor, torch.Tensor]:
     return images.requires_grad_(), (texts * 3).requires_grad_()
 
 
-def naive(images: torch.Tensor, texts: torch.Tensor, positives: str, group_ids, image_ids) -> torch.Tensor:
+@pytest.fixture
+def inputs(embeds) -> tuple[torch.Tensor, ...]:
+    """All four with a gradient."""
+    return (*embeds, SCALE.clone().requires_grad_(), BIAS.clone().requires_grad_())
+
+
+def naive(images, texts, scale, bias, positives: str, group_ids, image_ids, weights: str = "none") -> torch.Tensor:
     """The definition, pair by pair."""
+
+    def related(i: int, j: int) -> bool:
+        return any(ids is not None and bool(ids[i] == ids[j]) for ids in (group_ids, image_ids))
+
     total = torch.zeros((), dtype=torch.float64)
+    of_row = [sum(i == j or related(i, j) for j in range(N)) for i in range(N)]
+    of_column = [sum(i == j or related(i, j) for i in range(N)) for j in range(N)]
     for i in range(N):
         for j in range(N):
             x, y = images[i] / images[i].norm(), texts[j] / texts[j].norm()
-            logit = SCALE.exp() * (x @ y) + BIAS
-            same = i == j
-            also = (group_ids is not None and group_ids[i] == group_ids[j]) or (
-                image_ids is not None and image_ids[i] == image_ids[j]
-            )
-            if positives == "mask" and also and not same:
+            logit = scale.exp() * (x @ y) + bias
+            if positives == "mask" and related(i, j) and i != j:
                 continue
-            positive = same or (positives == "group" and bool(also))
-            total = total - torch.log(torch.sigmoid(logit if positive else -logit))
+            positive = i == j or (positives == "group" and related(i, j))
+            inverse = positive and positives == "group" and weights == "inverse"
+            weight = (1 / of_row[i] + 1 / of_column[j]) / 2 if inverse else 1
+            total = total - weight * torch.log(torch.sigmoid(logit if positive else -logit))
     return total / N
 
 
-@pytest.mark.parametrize("positives", ["pair", "group", "mask"])
-@pytest.mark.parametrize("ids", [(None, None), (TEXTS, None), (None, IMAGES), (TEXTS, IMAGES)])
-def test_sigmoid_loss_and_its_gradient_equal_the_definition(embeds, positives, ids):
-    loss = contrastive_loss(*embeds, SCALE, BIAS, positives=positives, group_ids=ids[0], image_ids=ids[1])
-    expected = naive(*embeds, positives, *ids)
-    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
-    ours, theirs = (torch.autograd.grad(value, embeds) for value in (loss, expected))
-    for gradient, definition in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(gradient, definition, rtol=1e-9, atol=1e-12)
+def all_gradients(loss: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+    return [loss.detach(), *torch.autograd.grad(loss, inputs)]
 
 
-def test_the_three_treatments_of_equal_texts_differ(embeds):
-    values = {
-        positives: contrastive_loss(*embeds, SCALE, BIAS, positives=positives, group_ids=TEXTS).item()
-        for positives in ("pair", "group", "mask")
-    }
-    assert len({round(value, 6) for value in values.values()}) == 3
+def assert_equal(ours: list[torch.Tensor], theirs: list[torch.Tensor], rtol: float = 1e-9, atol: float = 1e-12) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=rtol, atol=atol)
 
 
-def test_the_listing_of_the_specification(embeds):
+# --- the definition ---
+
+
+@pytest.mark.parametrize("chunk_size", [None, 3])
+@pytest.mark.parametrize("case", CASES[:-1], ids=str)
+@pytest.mark.parametrize("ids", IDS)
+def test_sigmoid_loss_and_its_gradients_equal_the_definition(inputs, case, ids, chunk_size):
+    loss = contrastive_loss(*inputs, **case, group_ids=ids[0], image_ids=ids[1], chunk_size=chunk_size)
+    expected = naive(*inputs, case["positives"], *ids, weights=case["weights"])
+    assert_equal(all_gradients(loss, inputs), all_gradients(expected, inputs))
+
+
+def test_the_treatments_of_equal_texts_differ(inputs):
+    values = [contrastive_loss(*inputs, **case, group_ids=TEXTS).item() for case in CASES]
+    assert len({round(value, 6) for value in values}) == len(CASES)
+
+
+def test_with_inverse_weights_all_positives_together_weigh_as_much_as_the_pairs():
+    """Of zeros, and with a bias of 0, every pair costs log 2: the loss counts weights."""
+    zeros, zero = torch.zeros(N, D), torch.tensor(0.0)
+    loss = contrastive_loss(zeros, zeros, zero, zero, group_ids=TEXTS, image_ids=IMAGES, weights="inverse")
+    related = (TEXTS[:, None] == TEXTS) | (IMAGES[:, None] == IMAGES)
+    assert loss.item() * N / math.log(2) == pytest.approx(int((~related).sum()) + N)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 2])
+def test_the_listing_of_the_specification(embeds, chunk_size):
     """`-log(sigmoid(diagonal - logsumexp(row))).mean()`, as it is written there."""
     images, texts = (torch.nn.functional.normalize(part, dim=-1) for part in embeds)
     logits = images @ texts.T * SCALE.exp() + BIAS
     listing = -torch.log(torch.sigmoid(torch.diag(logits) - logits.logsumexp(dim=1))).mean()
-    loss = contrastive_loss(*embeds, SCALE, BIAS, kind="sigmoid_logsumexp", group_ids=TEXTS)
-    torch.testing.assert_close(loss, listing, rtol=1e-12, atol=0)
+    loss = contrastive_loss(*embeds, SCALE, BIAS, kind="sigmoid_logsumexp", group_ids=TEXTS, chunk_size=chunk_size)
+    assert_equal(all_gradients(loss, embeds), all_gradients(listing, embeds))
 
 
 def test_it_is_siglip_s_own_loss_where_all_rows_differ(tiny_encoder):
@@ -78,34 +112,240 @@ def test_it_is_siglip_s_own_loss_where_all_rows_differ(tiny_encoder):
     texts = ["liver", "lung", "left knee", "brain"]
     inputs = processor(images=images, text=texts, padding="max_length", max_length=64, return_tensors="pt")
     output = model(**inputs, return_loss=True)
-    ours = contrastive_loss(
-        output.vision_model_output.pooler_output,
-        output.text_model_output.pooler_output,
-        model.logit_scale,
-        model.logit_bias,
-        group_ids=torch.arange(4),
-    )
-    torch.testing.assert_close(ours, output.loss, rtol=1e-6, atol=1e-6)
+    for chunk_size in (None, 3):  # its temperature and bias have the shape [1]
+        ours = contrastive_loss(
+            output.vision_model_output.pooler_output,
+            output.text_model_output.pooler_output,
+            model.logit_scale,
+            model.logit_bias,
+            group_ids=torch.arange(4),
+            chunk_size=chunk_size,
+        )
+        torch.testing.assert_close(ours, output.loss, rtol=1e-6, atol=1e-6)
+        parameters = (model.logit_scale, model.logit_bias, model.vision_model.embeddings.position_embedding.weight)
+        theirs = torch.autograd.grad(output.loss, parameters, retain_graph=True)
+        gradients = torch.autograd.grad(ours, parameters, retain_graph=True)
+        assert_equal(gradients, theirs, rtol=1e-4, atol=1e-6)
 
 
-def test_a_zero_vector_gives_no_nan():
-    images, texts = torch.zeros(3, 4, requires_grad=True), torch.randn(3, 4)
-    loss = contrastive_loss(images, texts, torch.tensor(2.0), torch.tensor(-10.0))
+# --- in chunks ---
+
+
+@pytest.mark.parametrize("in_cache", [1, 60, 1 << 18])
+@pytest.mark.parametrize("chunk_size", [1, 7, 16, 29, 1000])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_chunks_of_any_size_give_the_whole(monkeypatch, case, chunk_size, in_cache):
+    """Some rows belong together with others, many do not, so that both ways through a chunk are taken."""
+    monkeypatch.setattr(chunked_loss, "IN_CACHE", in_cache)
+    inputs = drawn(29, 6)
+    ids = {"group_ids": torch.arange(29), "image_ids": torch.arange(29)}
+    ids["group_ids"][[3, 4, 20]] = 3
+    ids["image_ids"][[4, 11]] = 4
+    whole = all_gradients(contrastive_loss(*inputs, **case, **ids), inputs)
+    chunked = all_gradients(contrastive_loss(*inputs, **case, **ids, chunk_size=chunk_size), inputs)
+    assert_equal(chunked, whole, rtol=1e-10)
+    if "kind" not in case and case["positives"] != "pair":
+        without = all_gradients(contrastive_loss(*inputs, **case, chunk_size=chunk_size), inputs)
+        assert not torch.allclose(without[0], whole[0], rtol=1e-3)
+
+
+def drawn(count: int, width: int, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(count)
+    images, texts = torch.randn(2, count, width, generator=generator, dtype=torch.float64).to(dtype)
+    scalars = (torch.tensor(value, dtype=torch.promote_types(dtype, torch.float32)) for value in (3.0, -4.0))
+    return tuple(part.requires_grad_() for part in (images, texts, *scalars))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_gradients_of_chunks_equal_finite_differences(case):
+    inputs = drawn(5, 3)
+    ids = {"group_ids": TEXTS[:5], "image_ids": IMAGES[:5]}
+    assert torch.autograd.gradcheck(lambda *parts: contrastive_loss(*parts, **case, **ids, chunk_size=2), inputs)
+
+
+def test_many_pairs_are_computed_in_chunks_unasked():
+    inputs = drawn(1_100, 4, torch.float32)
+    ids = torch.arange(1_100) % 300
+    loss = contrastive_loss(*inputs, group_ids=ids)
+    assert "ChunkedLoss" in str(loss.grad_fn.next_functions)
+    assert "ChunkedLoss" not in str(contrastive_loss(*drawn(N, D)).grad_fn.next_functions)
+    exact = tuple(part.detach().double().requires_grad_() for part in inputs)
+    expected = all_gradients(contrastive_loss(*exact, group_ids=ids), exact)
+    for ours, theirs in zip(all_gradients(loss, inputs), expected, strict=True):
+        assert (ours - theirs).norm() < 1e-5 * theirs.norm()
+
+
+@pytest.mark.parametrize("chunk_size", [None, 3])
+def test_a_factor_on_the_loss_multiplies_its_gradients(inputs, chunk_size):
+    plain = all_gradients(contrastive_loss(*inputs, group_ids=TEXTS, chunk_size=chunk_size), inputs)
+    scaled = all_gradients(contrastive_loss(*inputs, group_ids=TEXTS, chunk_size=chunk_size) * -3.5, inputs)
+    assert_equal(scaled, [part * -3.5 for part in plain])
+
+
+def test_going_backward_twice_gives_the_same_gradients_again(inputs):
+    loss = contrastive_loss(*inputs, group_ids=TEXTS, chunk_size=3)
+    first = [part * 1 for part in torch.autograd.grad(loss * 2, inputs, retain_graph=True)]
+    again = torch.autograd.grad(loss, inputs, retain_graph=True)
+    assert_equal(first, [part * 2 for part in again])
     loss.backward()
-    assert loss.isfinite() and images.grad.isfinite().all()
+    assert_equal([part.grad for part in inputs], again)
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
 
 
-def test_half_precision_embeddings_are_compared_in_float32():
-    generator = torch.Generator().manual_seed(1)
-    images, texts = torch.randn(2, 16, 8, generator=generator).bfloat16()
-    scale, bias = torch.tensor(4.77), torch.tensor(-12.7)
-    loss = contrastive_loss(images, texts, scale, bias)
+def test_second_derivatives_are_refused_in_chunks_and_right_without(inputs):
+    loss = contrastive_loss(*inputs, group_ids=TEXTS, chunk_size=3)
+    with pytest.raises(RuntimeError, match="no second derivatives"):
+        torch.autograd.grad(loss, inputs[:1], create_graph=True)
+    assert torch.autograd.gradgradcheck(lambda *parts: contrastive_loss(*parts, group_ids=TEXTS), inputs)
+
+
+@pytest.mark.parametrize("wanted", [wanted for wanted in itertools.product([True, False], repeat=4) if any(wanted)])
+def test_only_wanted_gradients_are_computed_and_are_the_same(inputs, wanted):
+    whole = torch.autograd.grad(contrastive_loss(*inputs, group_ids=TEXTS), inputs)
+    parts = tuple(part.detach().requires_grad_(want) for part, want in zip(inputs, wanted, strict=True))
+    contrastive_loss(*parts, group_ids=TEXTS, chunk_size=3).backward()
+    for part, want, expected in zip(parts, wanted, whole, strict=True):
+        assert (part.grad is not None) == want
+        if want:
+            torch.testing.assert_close(part.grad, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_nothing_is_computed_for_gradients_that_nobody_takes(inputs, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        chunked_loss, "through_unit_length_", lambda *rows: asked.append(rows) or pytest.fail("a gradient")
+    )
+    expected = contrastive_loss(*inputs)
+    with torch.no_grad():
+        loss = contrastive_loss(*inputs, chunk_size=3)
+    frozen = contrastive_loss(*(part.detach() for part in inputs), chunk_size=3)
+    assert not loss.requires_grad and not frozen.requires_grad and not asked
+    torch.testing.assert_close(torch.stack([loss, frozen]), torch.stack([expected, expected]).detach())
+
+
+# --- several processes ---
+
+
+@pytest.mark.parametrize("chunk_size", [None, 2])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_parts_of_several_processes_make_the_whole(inputs, case, chunk_size):
+    whole = all_gradients(contrastive_loss(*inputs, **case, group_ids=TEXTS, image_ids=IMAGES), inputs)
+    total = 0
+    for start, stop in ((0, 3), (3, 4), (4, 4), (4, 7)):  # uneven, and one without images
+        loss = contrastive_loss(
+            inputs[0][start:stop],
+            *inputs[1:],
+            **case,
+            group_ids=TEXTS[start:stop],
+            image_ids=None if start else IMAGES[start:stop],  # the texts' ids alone are enough
+            text_group_ids=TEXTS,
+            text_image_ids=IMAGES,
+            offset=start,
+            chunk_size=chunk_size,
+        )
+        total = total + loss * (stop - start) / N
+    assert_equal(all_gradients(total, inputs), whole)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"offset": 5}, "text of their own"),
+        ({"offset": -1}, "text of their own"),
+        ({"group_ids": TEXTS[:3]}, "text_group_ids"),
+        ({"image_ids": IMAGES}, "image_ids has the shape"),
+        ({"text_image_ids": IMAGES[:3]}, "text_image_ids has the shape"),
+        ({"group_ids": TEXTS[:3], "text_group_ids": TEXTS, "offset": 1}, "offset"),
+        ({"chunk_size": 0}, "chunk_size"),
+    ],
+)
+def test_ids_and_rows_that_do_not_fit_are_refused(inputs, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        contrastive_loss(inputs[0][:3], *inputs[1:], **wrong)
+
+
+def test_embeddings_of_other_shapes_are_refused(inputs):
+    with pytest.raises(ValueError, match=r"\[7, 4\] and \[7, 5\]"):
+        contrastive_loss(inputs[0][:, :4], *inputs[1:])
+    with pytest.raises(ValueError, match="scalars"):
+        contrastive_loss(*inputs[:2], torch.ones(2), BIAS)
+
+
+# --- numbers that are hard ---
+
+
+@pytest.mark.parametrize("chunk_size", [None, 2])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_zero_vector_gives_no_nan(case, chunk_size):
+    images, texts = torch.randn(2, 4, 4)
+    images[[0, 2]] = texts[3] = 0
+    inputs = (images.requires_grad_(), texts.requires_grad_(), torch.tensor(2.0), torch.tensor(-10.0))
+    loss = contrastive_loss(*inputs, **case, group_ids=TEXTS[:4], chunk_size=chunk_size)
+    loss.backward()
+    assert loss.isfinite() and images.grad.isfinite().all() and texts.grad.isfinite().all()
+
+
+def test_a_zero_vector_has_the_same_gradient_in_chunks(inputs):
+    with torch.no_grad():
+        inputs[0][2], inputs[1][4] = 0, 0
+        inputs[1][5] *= 1e-12  # shorter than what it is divided by
+    whole = all_gradients(contrastive_loss(*inputs, group_ids=TEXTS), inputs)
+    assert_equal(all_gradients(contrastive_loss(*inputs, group_ids=TEXTS, chunk_size=2), inputs), whole)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 3])
+def test_losses_of_sure_pairs_stay_exact(chunk_size):
+    """Logits of +-90 as a trained model has them, in float32: neither infinite nor rounded away."""
+    images = torch.eye(2, 3).requires_grad_()
+    texts = torch.tensor([[1.0, 0, 0], [0, -1.0, 0]])
+    scale, bias = torch.tensor(math.log(90.0), requires_grad=True), torch.tensor(0.0, requires_grad=True)
+    loss = contrastive_loss(images, texts, scale, bias, chunk_size=chunk_size)
+    assert loss.item() == pytest.approx((2 * math.log(2) + 90) / 2, rel=1e-6)  # pair (0, 0) costs exp(-90), (1, 1) 90
+    sure = contrastive_loss(texts[:1], texts[:1], torch.tensor(math.log(30.0)), bias, chunk_size=chunk_size)
+    assert sure.item() == pytest.approx(math.exp(-30), rel=1e-4)
+    loss.backward()
+    assert scale.grad.item() == pytest.approx(45, rel=1e-6) and images.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("chunk_size", [None, 5])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_embeddings_are_compared_in_float32(dtype, chunk_size):
+    inputs = drawn(16, 8, dtype)
+    loss = contrastive_loss(*inputs, group_ids=torch.arange(16) // 2, chunk_size=chunk_size)
     assert loss.dtype == torch.float32
-    exact = contrastive_loss(images.double(), texts.double(), scale.double(), bias.double())
-    assert abs(loss.item() - exact.item()) < 1e-4 * exact.item()
+    exact = tuple(part.detach().double().requires_grad_() for part in inputs)
+    expected = all_gradients(contrastive_loss(*exact, group_ids=torch.arange(16) // 2), exact)
+    for ours, theirs, part in zip(all_gradients(loss, inputs)[1:], expected[1:], inputs, strict=True):
+        assert ours.dtype == part.dtype
+        torch.testing.assert_close(ours.double(), theirs, rtol=2 * torch.finfo(part.dtype).eps, atol=1e-5)
+    assert loss.item() == pytest.approx(expected[0].item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("wrong", [{"kind": "softmax"}, {"positives": "all"}])
+def test_a_tower_in_another_precision(inputs):
+    images = inputs[0].detach().bfloat16().requires_grad_()
+    expected = all_gradients(contrastive_loss(images, *inputs[1:]), (images, *inputs[1:]))
+    chunked = contrastive_loss(images, *inputs[1:], chunk_size=3)
+    assert chunked.dtype == torch.float64
+    assert_equal(all_gradients(chunked, (images, *inputs[1:])), expected)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 5])
+def test_autocast_does_not_touch_the_logits(chunk_size):
+    inputs = drawn(16, 8, torch.float32)
+    expected = all_gradients(contrastive_loss(*inputs), inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = contrastive_loss(*inputs, chunk_size=chunk_size)
+    assert loss.dtype == torch.float32
+    assert_equal(all_gradients(loss, inputs), expected, rtol=1e-5, atol=1e-6)
+    if chunk_size:
+        with torch.autocast("cpu", dtype=torch.bfloat16):  # the second time computes again
+            loss = contrastive_loss(*inputs, chunk_size=chunk_size)
+            torch.autograd.grad(loss, inputs, retain_graph=True)
+            assert_equal(all_gradients(loss, inputs), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "softmax"}, {"positives": "all"}, {"weights": "soft"}])
 def test_an_unknown_kind_is_named(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong.values()))):
         contrastive_loss(torch.ones(2, 2), torch.ones(2, 2), SCALE, BIAS, **wrong)
