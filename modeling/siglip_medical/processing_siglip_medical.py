@@ -1,10 +1,12 @@
-"""SiglipProcessor that pads texts as SigLIP was trained, without being told at every call."""
+"""SiglipProcessor that pads texts as SigLIP was trained, and reads numbers, signs and units of clinical text."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from transformers import SiglipProcessor
+
+from .clinical_tokenizer import carries_rules, clinical_tokenizer
 
 MAX_LENGTH = 64
 
@@ -14,7 +16,29 @@ class SiglipMedicalProcessor(SiglipProcessor):
 
     SigLIP saw every text padded to 64 tokens and attended to the padding; another padding gives other embeddings
     (the cause of most "poor retrieval" reports), so it is the default here. Any of it can still be overridden.
+
+    Args:
+        image_processor, tokenizer: the checkpoint's own.
+        normalize_text: whether clinical text is written out before it is tokenised ("1.5 cm" becomes "1 point 5 cm"),
+            see `text_normalizer.py`. The rules then stand in the tokenizer itself, and are saved with it: the plain
+            `AutoProcessor` and the pipelines have them too. Saved as trained: a checkpoint brings its own answer, a
+            base model without one is normalised.
+
+    Raises:
+        ValueError: `normalize_text=False` for a tokenizer that was trained with the rules and carries them, or a
+            tokenizer that cannot take them.
     """
+
+    def __init__(self, image_processor=None, tokenizer=None, normalize_text: bool = True, **kwargs: Any) -> None:
+        if normalize_text:
+            tokenizer = clinical_tokenizer(tokenizer)
+        elif carries_rules(tokenizer):
+            raise ValueError(
+                "normalize_text=False: this checkpoint was trained with the normaliser, which its tokenizer carries; "
+                "take the tokenizer of its base model to do without"
+            )
+        self.normalize_text = normalize_text
+        super().__init__(image_processor, tokenizer, **kwargs)
 
     def __call__(self, images=None, text=None, **kwargs):
         """Returns `pixel_values` `[N, 3, height, width]` for images and `input_ids` `[N, 64]` for texts."""
