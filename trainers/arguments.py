@@ -61,6 +61,46 @@ class EncoderTrainingArguments(MedicalTrainingArguments):
     adam_beta2: float = flag(0.95, "Beta2 of AdamW.")
     warmup_steps: float = flag(0.1, "Share of the updates with a rising learning rate; from 1 on, their number.")
     num_train_epochs: float = flag(2, "Epochs; 0 saves the starting model without training it.")
+    contrastive_batch_size: int | None = flag(
+        None,
+        "Pairs that the loss compares with each other, a whole update by default: --per_device_train_batch_size x "
+        "--gradient_accumulation_steps x processes. Micro-batch x processes is plain accumulation.",
+    )
+    logging_nan_inf_filter: bool = flag(False, "Hide a loss that is no number from the log; looking costs time.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.micro_batches_in_contrast  # noqa: B018 (a wrong value is an error now, not when the training starts)
+        if self.auto_find_batch_size:
+            raise ValueError(
+                "--auto_find_batch_size would change how many pairs the loss compares; lower "
+                "--per_device_train_batch_size and raise --gradient_accumulation_steps instead"
+            )
+
+    @property
+    def micro_batches_in_contrast(self) -> int:
+        """How many micro-batches of each process are compared with each other; it divides the accumulation steps.
+
+        Raises ValueError where `contrastive_batch_size` allows for no such number.
+        """
+        if self.contrastive_batch_size is None:
+            return self.gradient_accumulation_steps
+        micro = self.per_device_train_batch_size * self.world_size
+        number, rest = divmod(self.contrastive_batch_size, micro)
+        if number > 0 and rest == 0 and self.gradient_accumulation_steps % number == 0:
+            return number
+        fitting = [
+            micro * n
+            for n in range(1, self.gradient_accumulation_steps + 1)
+            if not self.gradient_accumulation_steps % n
+        ]
+        nearest = sorted(sorted(fitting, key=lambda size: abs(size - self.contrastive_batch_size))[:2])
+        raise ValueError(
+            f"--contrastive_batch_size {self.contrastive_batch_size}: give a multiple of {micro} "
+            f"(--per_device_train_batch_size {self.per_device_train_batch_size} x {self.world_size} processes) that "
+            f"divides the update of {micro * self.gradient_accumulation_steps} (x --gradient_accumulation_steps "
+            f"{self.gradient_accumulation_steps}), such as {' or '.join(map(str, nearest))}"
+        )
 
 
 @dataclass

@@ -1,40 +1,159 @@
-"""Trainer for the encoder: logs temperature and bias, and evaluates over all pairs at once."""
+"""Trainer for the encoder: one loss over a whole update and all processes, an evaluation over all pairs at once."""
 
 from __future__ import annotations
 
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from accelerate.data_loader import DataLoaderShard
+from accelerate.utils import DistributedType
+from transformers import TrainerCallback
 
 from evaluation.encoder_scoring import score_embeddings
+from evaluation.loading import InputError
+from modeling.siglip_medical.objective import embedding_loss
+from trainers.gathering import gather_counts, processes, rank
+from trainers.gradient_cache import IDS, Batch, Contrast
 from trainers.medical_trainer import MedicalTrainer
+from trainers.training_meter import TrainingMeter
 
-IDS = ("group_ids", "image_ids")
 LOGGED = ("recall_at_1", "recall_at_5", "recall_at_10", "num_images", "num_texts", "loss")
+
+
+@dataclass
+class Plan:
+    """A contrast before its first step: its micro-batches, their rows that count, and its share of the update."""
+
+    batches: list[Batch]
+    real: list[int]
+    weight: float
+    contrast: Contrast | None = None
 
 
 class EncoderTrainer(MedicalTrainer):
     """Fits a SiglipMedicalModel on batches of an EncoderCollator.
 
+    The loss compares the pairs of all processes and of as many micro-batches as `--contrastive_batch_size` says, and
+    its gradient is exact (`gradient_cache.py`, `gathering.py`). An update is the mean over its images: where it has
+    several contrasts, or one with fewer images at the end of an epoch, every image weighs the same.
+
     The evaluation embeds the whole split and scores it as one set: a contrastive loss averaged over batches depends
     on the batch size (3.4 at 4 and 20.2 at 64 for the same model), so it could not choose a checkpoint.
+
+    Raises:
+        InputError: for a way of running on several processes that would change the loss unseen.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        one_device_per_process(kwargs["args"])
         super().__init__(*args, compute_metrics=self.score, **kwargs)
         self.can_return_loss = True  # the collator gives no labels, and the model needs none
+        check_processes(self)
+        self.todo: deque[tuple[Plan, int]] = deque()
+        self.meter = TrainingMeter()
+        self.add_callback(PauseMeter(self.meter))
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        outputs = model(**inputs, return_loss=True)
-        return (outputs.loss, outputs) if return_outputs else outputs.loss
+    # --- training ---
+
+    def get_train_dataloader(self) -> Any:
+        """As Trainer's, but the micro-batches of a long contrast wait in the host's memory for their turns."""
+        loader = super().get_train_dataloader()
+        if self.args.micro_batches_in_contrast > 1 and isinstance(loader, DataLoaderShard):
+            loader.device = None
+        return loader
+
+    def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, None]:
+        """The micro-batches of an update, as Trainer asks for them; plans what is compared with what."""
+        self.meter.resume()
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.todo = self.plan(batches)
+        return batches, None  # the number of items, which a loss over tokens would be divided by
+
+    def plan(self, batches: list[Batch]) -> deque[tuple[Plan, int]]:
+        """A contrast and a step in it for each micro-batch of an update."""
+        real = self.real_rows(batches)
+        length = self.args.micro_batches_in_contrast
+        spans = [slice(start, start + length) for start in range(0, len(batches), length)]
+        images = [sum(real[span]) for span in spans]
+        if len(spans) > 1:
+            images = [sum(column) for column in zip(*gather_counts(images, self.args.device), strict=True)]
+        plans = [
+            Plan(batches[span], real[span], count / sum(images)) for span, count in zip(spans, images, strict=True)
+        ]
+        return deque((plan, step) for plan in plans for step in range(len(plan.batches)))
+
+    def real_rows(self, batches: list[Batch]) -> list[int]:
+        """How many of the first rows of each micro-batch count.
+
+        All, but in the last micro-batch of an epoch with several processes: accelerate fills it up with the rows of
+        the first one, as if its rows were those of process 0, then 1, and so on.
+        """
+        real = [len(batch["image_ids"]) for batch in batches]
+        state = self.accelerator.gradient_state
+        if real and processes() > 1 and state.end_of_dataloader and state.remainder > 0:
+            real[-1] = min(real[-1], max(0, state.remainder - rank() * real[-1]))
+        return real
+
+    def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> torch.Tensor:
+        """Propagates what one micro-batch contributes to the gradient of its contrast.
+
+        Returns:
+            the loss of the whole contrast at its first micro-batch and 0 at the others, as Trainer adds them up; in
+            this process's share, multiplied by the number of processes, as Trainer takes their mean.
+        """
+        model.train()
+        if callable(getattr(self.optimizer, "train", None)):  # of schedule-free optimizers
+            self.optimizer.train()
+        plan, step = self.todo.popleft() if self.todo else (Plan([inputs], self.real_rows([inputs]), 1.0), 0)
+        loss = torch.zeros((), device=self.args.device)
+        if step == 0:
+            plan.contrast = self.contrast(model, plan)
+            loss = plan.contrast.compute().float() * plan.weight * processes()
+            self.meter.add(plan.contrast.rows)
+        if not plan.contrast.idle(step):
+            settings = (
+                {"scale_wrt_gas": False} if self.accelerator.distributed_type == DistributedType.DEEPSPEED else {}
+            )
+            self.accelerator.backward(plan.contrast.surrogate(step) * plan.weight, **settings)
+        return loss
+
+    def contrast(self, model: Any, plan: Plan) -> Contrast:
+        config = self.accelerator.unwrap_model(model).config
+        return Contrast(
+            plan.batches,
+            lambda inputs: self.embed(model, inputs),
+            lambda *embeds, **ids: embedding_loss(config, *embeds, **ids),
+            learning=learning_towers(model),
+            device=self.args.device,
+            real=plan.real,
+            fixed_shapes=self.args.torch_compile,
+        )
+
+    # --- what the model is given, in training and in evaluation ---
+
+    def embed(self, model: Any, inputs: Batch) -> Any:
+        """The model's output for images, texts or both, wherever they lie."""
+        return model(**self.prepare_pixels(self._prepare_inputs(inputs)), return_logits=False)
+
+    def prepare_pixels(self, inputs: Batch) -> Batch:
+        """The place for what is to be done with pixels on the device, before each pass of the model.
+
+        Random numbers that are drawn here are drawn again when a micro-batch is embedded again.
+        """
+        return inputs
+
+    # --- evaluation ---
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Returns embeddings and ids only: gathering every batch's logits would cost N x N for nothing."""
-        inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            outputs = model(pixel_values=inputs["pixel_values"], input_ids=inputs["input_ids"])
+            outputs = self.embed(model, {name: inputs[name] for name in ("pixel_values", "input_ids")})
         embeds = (outputs.image_embeds.float(), outputs.text_embeds.float())
-        return None, embeds, tuple(inputs[name] for name in IDS)
+        return None, embeds, tuple(inputs[name].to(self.args.device) for name in IDS)
 
     def score(self, prediction: Any) -> dict[str, float]:
         """Loss and recalls over the whole split."""
@@ -45,13 +164,60 @@ class EncoderTrainer(MedicalTrainer):
         scores = score_embeddings(embeds | {"image_ids": image_ids}, scale, bias)
         return {name: value for name, value in scores.items() if name.removeprefix("chance_") in LOGGED}
 
+    # --- logs ---
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds to a line about the training what `TrainingMeter.take` gives, temperature and bias."""
         if "loss" in logs:
+            self.meter.pause()
             scale, bias = self.temperature_and_bias()
-            logs |= {"logit_scale": scale, "logit_bias": bias}
+            logs |= {"logit_scale": scale, "logit_bias": bias, "temperature": math.exp(scale)} | self.meter.take()
         super().log(logs, start_time)
 
     def temperature_and_bias(self) -> tuple[float, float]:
-        """The logarithm of the temperature, and the bias."""
+        """The logarithm of the temperature, and the bias. To be called by all processes: FSDP splits even these."""
         model = self.accelerator.unwrap_model(self.model)
-        return model.logit_scale.item(), model.logit_bias.item()
+        scale, bias = (
+            parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
+            for parameter in (model.logit_scale, model.logit_bias)
+        )
+        return scale.item(), bias.item()
+
+
+class PauseMeter(TrainerCallback):
+    """Stops the clock when an update is done, before evaluations and checkpoints."""
+
+    def __init__(self, meter: TrainingMeter) -> None:
+        self.meter = meter
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.meter.pause()
+
+
+def learning_towers(model: torch.nn.Module) -> set[str]:
+    """The towers with a parameter that learns, adapters included."""
+    learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    modules = {"image": "vision_model.", "text": "text_model."}
+    return {tower for tower, module in modules.items() if any(module in name for name in learning)}
+
+
+def one_device_per_process(args: Any) -> None:
+    """Of several GPUs in one process only one is used: torch's DataParallel would split the batch that is compared."""
+    if args.n_gpu > 1:
+        print(
+            f"Training on one of {args.n_gpu} GPUs; for all of them start it with "
+            "`accelerate launch --config_file trainers/accelerate_configs/ddp.yaml`"
+        )
+        args._n_gpu = 1
+
+
+def check_processes(trainer: EncoderTrainer) -> None:
+    """Raises InputError for a way of running on several processes that would change the loss unseen, or hang."""
+    settings, accelerator = trainer.args.accelerator_config, trainer.accelerator
+    if accelerator.num_processes > 1 and (settings.split_batches or not settings.even_batches):
+        raise InputError(
+            "--accelerator_config: leave split_batches false and even_batches true; the rows that even_batches repeats "
+            "at the end of an epoch are left out of the loss"
+        )
+    if accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2:
+        raise InputError("FSDP 1 is not supported: set fsdp_version: 2, as trainers/accelerate_configs/fsdp2.yaml does")
