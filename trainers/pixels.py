@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from PIL.ExifTags import Base
+from transformers.image_transforms import convert_to_rgb
 
 from evaluation.encoder_scoring import content_id
 from evaluation.loading import InputError
@@ -97,6 +98,8 @@ class PixelReader:
             raise InputError(f"{where}: an image of mode {image.mode}, more than 8 bits a channel; {ADVICE}")
         image = image if image.mode == "RGB" else image.convert("RGB")
         identity = content_id(image.tobytes())
+        if image.info.get("transparency") is not None:  # a transparent colour; the processor lays it on white
+            image = Image.fromarray(convert_to_rgb(image, return_numpy=True))
         small = image.resize((self.width, self.height), self.resample)
         return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1)), identity
 
