@@ -1,4 +1,4 @@
-"""The benchmark of the loss runs, its peers are what they are named, and what the record says of memory and equality."""
+"""The benchmark of the loss runs, its peers are what they are named, and the record says little memory."""
 
 from __future__ import annotations
 
