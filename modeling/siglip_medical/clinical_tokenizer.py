@@ -101,7 +101,9 @@ def rewritten(slow: Any) -> Any:
     fast = wrapped(tokenizer, slow)
     for text in PROBES:
         if slow(text)["input_ids"] != fast(text)["input_ids"]:
-            raise ValueError(f"{slow.name_or_path}: rewritten, this tokenizer reads {text!r} differently: use normalize_text=False")
+            raise ValueError(
+                f"{slow.name_or_path}: rewritten, this tokenizer reads {text!r} differently: use normalize_text=False"
+            )
     return fast
 
 

@@ -26,7 +26,9 @@ def resize_positions(model: Any, image_size: int, processor: Any = None) -> None
     embeddings = vision.embeddings
     patch_size = embeddings.patch_size
     if not isinstance(image_size, int) or isinstance(image_size, bool) or not isinstance(patch_size, int):
-        raise ValueError(f"image size {image_size}, patches of {patch_size}: images and patches are square, give one side")
+        raise ValueError(
+            f"image size {image_size}, patches of {patch_size}: images and patches are square, give one side"
+        )
     current = embeddings.image_size
     if image_size != current:  # some checkpoints are released at no multiple: 384 with patches of 14
         check_multiple(image_size, patch_size)
