@@ -20,7 +20,7 @@ ABBREVIATIONS = frozenset(
 # ends of sentences: Chinese marks, and English ones with what closes a quotation or bracket after them
 END = re.compile(r"[。！？；]+[”’」』）)]*|[!?]+[\"')\]]*(?=\s|$)|\.+[\"')\]]*(?=\s|$)|\n+")
 LAST_WORD = re.compile(r"([A-Za-z]+|[0-9]+)$")
-LIST_NUMBER = re.compile(r"(?:^|[\n。；;.]\s*)\(?[0-9]{1,2}$")
+LIST_NUMBER = re.compile(r"(?:^|[\n。；;.])\s*\(?[0-9]{1,2}$")
 
 
 def split_sentences(text: str) -> list[str]:
@@ -116,7 +116,8 @@ def encode_text(
             output = model.get_text_features(**{name: inputs[name].to(model.device) for name in names})
         embeds.append(F.normalize(output.pooler_output.float(), dim=-1))
     if not flat:
-        return torch.zeros(0, model.config.text_config.projection_size, device=model.device)
+        width = getattr(model.config, "truncate_dim", None) or model.config.text_config.projection_size
+        return torch.zeros(0, width, device=model.device)
     together = torch.cat(embeds)  # [sentences, D]
     if long_text == "first":
         return together

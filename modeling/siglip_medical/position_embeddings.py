@@ -55,7 +55,7 @@ def resize_positions(model: Any, image_size: int, processor: Any = None) -> None
 def check_multiple(image_size: int, patch_size: int) -> None:
     """Raises ValueError, naming the sizes beside it, unless the size is a positive multiple of the patch size."""
     if image_size < patch_size or image_size % patch_size:
-        below = image_size // patch_size * patch_size
+        below = max(image_size // patch_size, 0) * patch_size
         nearest = [str(size) for size in (below, below + patch_size) if size >= patch_size]
         raise ValueError(
             f"image size {image_size}: not a multiple of the patch size {patch_size}; give {' or '.join(nearest)}"

@@ -82,6 +82,8 @@ def build_rules() -> list[tuple[str, str]]:
     """All rules, in the order in which they are applied."""
     rules = [(SPACE + "+", " "), (" (?![^ ])", "")]
     rules += FULL_WIDTH
+    leading_point = (r"(?<![0-9A-Za-z.])\.(?=[0-9])", "0.")
+    rules.append(leading_point)
     rules += [
         ("[−﹣]", "-"),
         ("℃", "°C"),
@@ -93,7 +95,6 @@ def build_rules() -> list[tuple[str, str]]:
         ("㏄", "cc"),
     ]
     rules += [("μ", "µ"), ("[∼〜]", "~"), ("[✕✖╳]", "×"), ("[≦⩽]", "≤"), ("[≧⩾]", "≥")]
-    rules += [(r"(?<![0-9A-Za-z.])\.(?=[0-9])", "0.")]
     # arrows and tags are no comparisons
     rules += [("(?:[-=]{1,2}>|[→⇒])", " to "), ("</?[A-Za-z][A-Za-z0-9]{0,15} ?/?>", " ")]
     # what is short for words
@@ -117,6 +118,8 @@ def build_rules() -> list[tuple[str, str]]:
     rules += [(r"(?<=[A-Z0-9][A-Z0-9])-(?=/[A-Z0-9]{2,6}(?:-| positive| negative)(?![A-Za-z0-9]))", " negative ")]
     rules += [(r"(?<=[A-Z][A-Z0-9])-(?![^.)）。])(?!\.[0-9])", " negative ")]
     rules += [(r"\+", " plus ")]
+
+    rules += [(SPACE + "+", " "), leading_point]  # as the words above leave them
 
     # comparisons
     rules += rule("(?:<=|=<|≤)", " less than or equal to ", "小于等于", gap=" ?")
