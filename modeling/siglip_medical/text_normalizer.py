@@ -113,7 +113,7 @@ def build_rules() -> list[tuple[str, str]]:
     ]
     rules += rule(r"(?:\+/-|\+-|±)", " plus or minus ", "正负")
     rules += [(r"\+{4}", " 4 plus "), (r"\+{3}", " 3 plus "), (r"\+{2}", " 2 plus ")]
-    rules += [(rf"(?<=[A-Za-z])\+(?![A-Za-z0-9])", " positive ")]  # ER+
+    rules += [(r"(?<=[A-Za-z])\+(?![A-Za-z0-9])", " positive ")]  # ER+
     # ER-, at an end or before another marker with a sign; "CT- and MR-guided" is no negative CT
     rules += [(r"(?<=[A-Z0-9][A-Z0-9])-(?=/[A-Z0-9]{2,6}(?:-| positive| negative)(?![A-Za-z0-9]))", " negative ")]
     rules += [(r"(?<=[A-Z][A-Z0-9])-(?![^.)）。])(?!\.[0-9])", " negative ")]

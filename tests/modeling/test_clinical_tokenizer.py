@@ -85,8 +85,7 @@ def test_it_reads_a_text_as_the_stock_one_reads_it_written_out(family, request):
         assert clinical(text)["input_ids"] == base(written)["input_ids"], text
 
 
-# Different texts that are one to the stock tokenizer, and what they must not be: the tokens of google/siglip-base's code
-# on this project's tiny vocabulary. A change in either is a change of what a trained model reads.
+# Different texts that are one to the stock tokenizer's code, here with a tiny vocabulary, and must not be.
 @pytest.mark.parametrize(("one", "other"), [pair for pair in DIFFERENT if pair[0][0] not in "病"])
 def test_collisions_of_the_stock_tokenizer_are_gone(one, other, tmp_path_factory):
     slow = byte_tokenizer(tmp_path_factory.mktemp("pieces"), True)
@@ -180,5 +179,5 @@ def test_a_tokenizer_that_cannot_be_rewritten_is_an_error(tmp_path):
 def test_one_that_would_read_differently_is_an_error(tmp_path, monkeypatch):
     slow = byte_tokenizer(tmp_path, True)
     monkeypatch.setattr(SiglipTokenizer, "remove_punctuation", lambda self, text: text.replace("-", ""))
-    with pytest.raises(ValueError, match="reads .* differently"):
+    with pytest.raises(ValueError, match=r"reads .* differently"):
         clinical_tokenizer(slow)

@@ -1,4 +1,4 @@
-"""What transformers' own tests ask of a SigLIP model, asked of SiglipMedicalModel: the same twelve questions and more."""
+"""What transformers' own tests ask of a SigLIP model, asked of SiglipMedicalModel, and more."""
 
 from __future__ import annotations
 
