@@ -183,11 +183,12 @@ class EncoderTrainer(MedicalTrainer):
     def temperature_and_bias(self) -> tuple[float, float]:
         """The logarithm of the temperature, and the bias. To be called by all processes: FSDP splits even these."""
         model = self.accelerator.unwrap_model(self.model)
-        scale, bias = (
-            parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
-            for parameter in (model.logit_scale, model.logit_bias)
-        )
-        return scale.item(), bias.item()
+        return scalar(model.logit_scale), scalar(model.logit_bias)
+
+
+def scalar(parameter: torch.Tensor) -> float:
+    """The value of a parameter with one element, also where FSDP has given it to one of the processes."""
+    return (parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter).item()
 
 
 class PauseMeter(TrainerCallback):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[2])
@@ -18,14 +19,22 @@ import torch
 import torch.distributed as dist
 from transformers import TrainerCallback
 
+from evaluation.loading import InputError
 from modeling.siglip_medical.objective import embedding_loss
 from tests.trainers.small_pairs import gradients, small_model, small_pairs, split, stack
 from trainers.arguments import EncoderTrainingArguments
-from trainers.encoder_trainer import EncoderTrainer
+from trainers.encoder_trainer import EncoderTrainer, scalar
 from trainers.gradient_cache import Contrast
 
 ROWS, EVALUATED = 29, 13  # 24 rows are an update; of the 5 that are left, 4 processes get 3, 2, 0 and 0
 SIZES = {2: ((3, 3), (4, 2)), 4: ((2, 1), (3, 1), (1, 1), (2, 1))}  # 12 rows, in micro-batches of each process
+
+
+RUNS: dict[str, dict] = {
+    "whole update": {},
+    "contrasts of 12": {"contrastive_batch_size": 12},
+    "frozen images": {"contrastive_batch_size": 12, "frozen": "vision_model"},
+}
 
 
 class KeepGradients(TrainerCallback):
@@ -35,29 +44,31 @@ class KeepGradients(TrainerCallback):
         self.kept: list[dict[str, torch.Tensor]] = []
 
     def on_pre_optimizer_step(self, args, state, control, model, **kwargs):
-        self.kept.append({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
+        learning = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+        self.kept.append({name: parameter.grad.clone() for name, parameter in learning})
 
 
-def trainer_run(
-    folder: str, micro: int, accumulation: int, contrast: int | None = None, resume: str | None = None
-) -> dict:
-    """Gradients and log of two epochs, and the evaluation afterwards."""
+def trainer_run(folder: str, processes: int, resume: str | None = None, frozen: str = "", **flags: Any) -> dict:
+    """Gradients and log of two epochs of updates of 24 rows, and the evaluation afterwards."""
+    model = small_model()
+    if frozen:
+        getattr(model, frozen).requires_grad_(False)
     settings = {"learning_rate": 1e-2, "warmup_steps": 0, "num_train_epochs": 2, "max_grad_norm": 1e6, "seed": 3}
     settings |= {"logging_steps": 1, "save_strategy": "steps", "save_steps": 1, "save_total_limit": 9}
     trainer = EncoderTrainer(
-        model=small_model(),
+        model=model,
         args=EncoderTrainingArguments(
             output_dir=folder,
-            per_device_train_batch_size=micro,
+            per_device_train_batch_size=3,
             per_device_eval_batch_size=2,
-            gradient_accumulation_steps=accumulation,
-            contrastive_batch_size=contrast,
+            gradient_accumulation_steps=8 // processes,
             eval_strategy="no",
             disable_tqdm=True,
             use_cpu=True,
             report_to="none",
             ddp_backend="gloo" if dist.is_initialized() else None,
             **settings,
+            **flags,
         ),
         data_collator=stack,
         train_dataset=small_pairs(ROWS),
@@ -68,6 +79,15 @@ def trainer_run(
     trainer.train(resume_from_checkpoint=resume)
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     return {"gradients": keep.kept, "log": log, "evaluation": trainer.evaluate()}
+
+
+def refusal(folder: str, processes: int) -> str:
+    """What is said of batches that differ between processes."""
+    try:
+        trainer_run(folder, processes, accelerator_config={"even_batches": False})
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def local_loss_gradients(rank: int, processes: int) -> dict[str, torch.Tensor]:
@@ -100,6 +120,7 @@ def sharded_gradients(rank: int, processes: int) -> dict[str, torch.Tensor]:
         device=torch.device("cpu"),
     )
     contrast.compute()
+    assert scalar(model.logit_bias) == -1.0
     for step in range(len(batches)):
         model.set_requires_gradient_sync(step == len(batches) - 1)
         contrast.surrogate(step).backward()
@@ -112,10 +133,10 @@ def main(output: Path) -> None:
     found = {
         "local": local_loss_gradients(rank, processes),
         "sharded": sharded_gradients(rank, processes),
-        "whole update": trainer_run(str(output / "whole"), 3, 8 // processes),
-        "contrasts of 12": trainer_run(str(output / "parts"), 3, 8 // processes, contrast=12),
-        "resumed": trainer_run(str(output / "again"), 3, 8 // processes, resume=str(output / "whole" / "checkpoint-1")),
-    }
+        "refused": refusal(str(output / "refused"), processes),
+    } | {name: trainer_run(str(output / name), processes, **flags) for name, flags in RUNS.items()}
+    checkpoint = str(output / "whole update" / "checkpoint-1")
+    found["resumed"] = trainer_run(str(output / "resumed"), processes, resume=checkpoint)
     if rank == 0:
         torch.save(found, output / "found.pt")
     dist.destroy_process_group()

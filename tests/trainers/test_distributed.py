@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.trainers.distributed_run import trainer_run
+from tests.trainers.distributed_run import RUNS, trainer_run
 from tests.trainers.small_pairs import gradients, relative_error, small_model, small_pairs, stack
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ("loss", "grad_norm", "temperature", "logit_bias", "matched_cosine", "hardest_negative_cosine")
-FIGURES += ("hardest_negative_cosine_max", "hardest_negative_wins", "learning_rate", "epoch")
+FIGURES += ("hardest_negative_cosine_max", "hardest_negative_wins", "learning_rate")
 
 
 @pytest.fixture(scope="module", params=[2, 4], ids=["2 processes", "4 processes"])
@@ -35,10 +35,7 @@ def found(request, tmp_path_factory) -> dict:
 def alone(tmp_path_factory) -> dict:
     """The same by one process."""
     folder = tmp_path_factory.mktemp("alone")
-    return {
-        "whole update": trainer_run(str(folder / "whole"), 3, 8),
-        "contrasts of 12": trainer_run(str(folder / "parts"), 3, 8, contrast=12),
-    }
+    return {name: trainer_run(str(folder / name), 1, **flags) for name, flags in RUNS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +46,7 @@ def expected() -> dict[str, torch.Tensor]:
     return gradients(model)
 
 
-@pytest.mark.parametrize("run", ["whole update", "contrasts of 12"])
+@pytest.mark.parametrize("run", RUNS)
 def test_every_update_has_the_gradient_of_one_process(found, alone, run):
     """The last update of an epoch too, which has 5 rows of 24, so that of 4 processes two have none."""
     assert len(found[run]["gradients"]) == len(alone[run]["gradients"]) == 4
@@ -57,7 +54,7 @@ def test_every_update_has_the_gradient_of_one_process(found, alone, run):
         assert relative_error(here, there) < 1e-9
 
 
-@pytest.mark.parametrize("run", ["whole update", "contrasts of 12"])
+@pytest.mark.parametrize("run", RUNS)
 def test_every_logged_figure_is_that_of_one_process(found, alone, run):
     assert len(found[run]["log"]) == 4
     for here, there in zip(found[run]["log"], alone[run]["log"], strict=True):
@@ -93,3 +90,7 @@ def test_the_loss_that_stays_in_its_process_is_wrong(found):
     model = small_model(positives="pair")
     model(**stack(small_pairs(12)), return_loss=True).loss.backward()
     assert relative_error(found["local"], gradients(model)) > 0.1
+
+
+def test_batches_that_differ_between_processes_are_refused(found):
+    assert "--accelerator_config: leave split_batches false and even_batches true" in found["refused"]
