@@ -144,8 +144,8 @@ class EncoderTrainer(TunedTrainer):
         if not inputs:  # temperature and bias still come out of a forward pass, for DDP and FSDP look for them there
             inputs = {"input_ids": torch.zeros((1, 1), dtype=torch.int64)}
         outputs = model(**self.prepare_pixels(self._prepare_inputs(inputs)), return_logits=False)
-        for name, values in self._prepare_inputs(given).items():
-            outputs[name] = values
+        for name, values in given.items():
+            outputs[name] = values.to(self.args.device)
         return outputs
 
     def prepare_pixels(self, inputs: Batch) -> Batch:

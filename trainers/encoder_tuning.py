@@ -129,31 +129,42 @@ def save_adapters(model: torch.nn.Module, folder: Path, state: dict[str, torch.T
     state = model.state_dict() if state is None else state
     parts = ("lora_A.default.weight", "lora_B.default.weight", "base_layer.weight")
     names = [f"{name}.{part}" for name in adapted_layers(model) for part in parts]
-    save_file({name: state[name].contiguous() for name in names}, folder / ADAPTERS)
+    save_file({name: state[name].contiguous() for name in names}, folder / ADAPTERS, metadata=settings_of(model))
 
 
 def load_adapters(model: torch.nn.Module, folder: Path) -> None:
     """Loads a checkpoint into a model with adapters: exactly the weights that were there when it was saved.
 
     Raises:
-        InputError: the checkpoint has no adapters, or those of other layers or of another rank.
+        InputError: the checkpoint has no adapters, or those of other layers, of another rank or scale.
     """
+    from safetensors import safe_open
     from safetensors.torch import load_file
 
     if not (folder / ADAPTERS).is_file():
         raise InputError(f"{folder} holds no {ADAPTERS}: it was trained without adapters; leave --lora_towers out")
+    with safe_open(folder / ADAPTERS, "pt") as file:
+        written = file.metadata() or {}
+    for name, value in settings_of(model).items():
+        if written.get(name) != value:
+            raise InputError(
+                f"{folder}: its adapters are not those of this run, {name} {written.get(name)} and not {value}; give "
+                "the --lora_towers, --lora_r and --lora_alpha that it was trained with"
+            )
     state, beside = load_file(folder / "model.safetensors"), load_file(folder / ADAPTERS)
     for name in adapted_layers(model):
         state.pop(f"{name}.weight", None)
         state[f"{name}.base_layer.bias"] = state.pop(f"{name}.bias")
-    try:
-        model.load_state_dict(state | beside)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
-        raise InputError(
-            f"{folder}: its adapters are not those of this run ({reason[:200]}); give the --lora_towers and --lora_r "
-            "that it was trained with"
-        ) from None
+    model.load_state_dict(state | beside)
+
+
+def settings_of(model: torch.nn.Module) -> dict[str, str]:
+    """What decides what adapters mean, beside their weights."""
+    config = model.peft_config[ADAPTER]
+    towers = [
+        tower for tower, module in TOWERS.items() if any(name.startswith(module) for name in adapted_layers(model))
+    ]
+    return {"lora_towers": " and ".join(towers), "lora_r": str(config.r), "lora_alpha": str(config.lora_alpha)}
 
 
 def export_adapter(model: torch.nn.Module, folder: Path, state: dict[str, torch.Tensor] | None = None) -> None:

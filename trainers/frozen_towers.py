@@ -129,7 +129,6 @@ def cache_frozen_towers(trainer: Any, arguments: Any) -> None:
             setattr(trainer, name, EmbeddedRows(rows, embeddings))
     trainer.data_collator = EmbeddedCollator(trainer.data_collator)
     trainer.cached_towers = digests
-    trainer.model.warnings_issued["estimate_tokens"] = True  # without tokens there is nothing to count
 
 
 def cacheable_towers(trainer: Any, arguments: Any) -> list[str]:
