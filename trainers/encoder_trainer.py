@@ -17,10 +17,11 @@ from transformers.trainer_utils import has_length
 from evaluation.encoder_scoring import score_embeddings
 from evaluation.loading import InputError
 from modeling.siglip_medical.objective import embedding_loss
+from trainers.encoder_tuning import rest_frozen
 from trainers.gathering import gather_counts, processes, rank
-from trainers.gradient_cache import IDS, Batch, Contrast
-from trainers.medical_trainer import MedicalTrainer
+from trainers.gradient_cache import IDS, TOWERS, Batch, Contrast
 from trainers.training_meter import TrainingMeter
+from trainers.tuned_trainer import TunedTrainer
 
 LOGGED = ("recall_at_1", "recall_at_5", "recall_at_10", "num_images", "num_texts", "loss")
 
@@ -35,7 +36,7 @@ class Plan:
     contrast: Contrast | None = None
 
 
-class EncoderTrainer(MedicalTrainer):
+class EncoderTrainer(TunedTrainer):
     """Fits a SiglipMedicalModel on batches of an EncoderCollator.
 
     The loss compares the pairs of all processes and of as many micro-batches as `--contrastive_batch_size` says, and
@@ -112,6 +113,7 @@ class EncoderTrainer(MedicalTrainer):
             this process's share, multiplied by the number of processes, as Trainer takes their mean.
         """
         model.train()
+        rest_frozen(model)
         if callable(getattr(self.optimizer, "train", None)):  # of schedule-free optimizers
             self.optimizer.train()
         plan, step = self.todo.popleft() if self.todo else (Plan([inputs], self.real_rows([inputs]), 1.0), 0)
@@ -142,8 +144,15 @@ class EncoderTrainer(MedicalTrainer):
     # --- what the model is given, in training and in evaluation ---
 
     def embed(self, model: Any, inputs: Batch) -> Any:
-        """The model's output for images, texts or both, wherever they lie."""
-        return model(**self.prepare_pixels(self._prepare_inputs(inputs)), return_logits=False)
+        """The model's output for images, texts or both, wherever they lie; with the embeddings that are given."""
+        given = {name: values for name, values in inputs.items() if name.endswith("_embeds")}
+        inputs = {name: values for name, values in inputs.items() if name not in given}
+        if not inputs:  # temperature and bias still come out of a forward pass, for DDP and FSDP look for them there
+            inputs = {"input_ids": torch.zeros((1, 1), dtype=torch.int64)}
+        outputs = model(**self.prepare_pixels(self._prepare_inputs(inputs)), return_logits=False)
+        for name, values in given.items():
+            outputs[name] = values.to(self.args.device)
+        return outputs
 
     def prepare_pixels(self, inputs: Batch) -> Batch:
         """The place for what is to be done with pixels on the device, before each pass of the model.
@@ -157,7 +166,9 @@ class EncoderTrainer(MedicalTrainer):
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Returns embeddings and ids only: gathering every batch's logits would cost N x N for nothing."""
         with torch.no_grad(), self.compute_loss_context_manager():
-            outputs = self.embed(model, {name: inputs[name] for name in ("pixel_values", "input_ids")})
+            outputs = self.embed(
+                model, {name: inputs[name] for names in TOWERS.values() for name in names if name in inputs}
+            )
         embeds = (outputs.image_embeds.float(), outputs.text_embeds.float())
         return None, embeds, tuple(inputs[name].to(self.args.device) for name in IDS)
 
