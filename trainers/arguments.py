@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,9 @@ class MedicalTrainingArguments(TrainingArguments):
     """TrainingArguments with what both trainers change of them."""
 
     overwrite: bool = flag(False, "Write to an output folder that is not empty.")
+    allow_changed_flags: bool = flag(
+        False, "Resume with other data, seed, batch size or model than before; the result is that of neither run."
+    )
     public: bool = flag(False, "Make a new repository on the Hub public; private otherwise.")
     mixed_precision: bool = flag(True, "bfloat16 where there is a GPU.")
     patience: int | None = flag(None, "Stop after this many evaluations without a better one.")
@@ -35,6 +39,14 @@ class MedicalTrainingArguments(TrainingArguments):
     save_steps: float = flag(1000, "Save a checkpoint every this many updates, and at the end of every epoch.")
     save_total_limit: int | None = flag(2, "Keep the best and the last checkpoint.")
     load_best_model_at_end: bool = flag(True, "End with the best checkpoint, not with the last.")
+    metric_for_best_model: str | None = flag(
+        "loss", "Which evaluation is the best: `loss`, where less is better, or such as `recall_at_5`."
+    )
+    resume_from_checkpoint: str | None = flag(
+        None,
+        "`last` (or True): go on from the last whole checkpoint in output_dir, exactly as if nothing had been; `auto`: "
+        "that, or begin where there is none; or the path of a checkpoint.",
+    )
 
     def __post_init__(self) -> None:
         if "no" in (self.eval_strategy, self.save_strategy):
@@ -42,6 +54,9 @@ class MedicalTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.hub_strategy != "end":
             raise ValueError("--hub_strategy: only `end` is supported; a checkpoint's optimizer state is a pickle")
+        for name in {"tensorboard", "trackio", "wandb"}.intersection(self.report_to):
+            if importlib.util.find_spec(name) is None:
+                raise ValueError(f"--report_to {name}: {name} is not installed; pip install {name}")
         import torch
 
         has_gpu = torch.cuda.is_available() and not self.use_cpu

@@ -141,6 +141,15 @@ class EncoderTrainer(TunedTrainer):
             fixed_shapes=self.args.torch_compile,
         )
 
+    # --- what a resumed run goes on with ---
+
+    def progress(self) -> dict[str, Any]:
+        return super().progress() | {"meter": self.meter.state()}
+
+    def restore_progress(self, progress: dict[str, Any]) -> None:
+        super().restore_progress(progress)
+        self.meter.restore(progress["meter"], self.args.device)
+
     # --- what the model is given, in training and in evaluation ---
 
     def embed(self, model: Any, inputs: Batch) -> Any:

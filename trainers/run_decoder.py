@@ -44,8 +44,17 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
     from model_cards.results import GENERATION, is_commit
     from trainers.decoder_collator import DecoderCollator
     from trainers.decoder_trainer import DecoderTrainer, add_adapters, merged
-    from trainers.medical_trainer import evaluation_result, finish, prepare_output, repository_name, without_evaluation
+    from trainers.medical_trainer import (
+        evaluation_result,
+        finish,
+        nothing_to_do,
+        prepare_output,
+        repository_name,
+        without_evaluation,
+    )
 
+    if nothing_to_do(training, arguments):
+        return
     revision = dataset_revision(arguments.dataset, arguments.dataset_revision)
     commit = revision if is_commit(revision) else None  # what is recorded is what is read
     splits = load_splits(arguments.dataset, "chat", [arguments.train_split, arguments.eval_split], commit)
@@ -65,6 +74,7 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
         eval_dataset=splits.get(arguments.eval_split),
         processing_class=processor,
     )
+    trainer.record(arguments)
     trainer.train_from_flags()
 
     folder = Path(training.output_dir)

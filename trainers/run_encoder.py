@@ -46,8 +46,17 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
     from trainers.encoder_trainer import EncoderTrainer
     from trainers.encoder_tuning import choose_learning
     from trainers.frozen_towers import cache_frozen_towers
-    from trainers.medical_trainer import evaluation_result, finish, prepare_output, repository_name, without_evaluation
+    from trainers.medical_trainer import (
+        evaluation_result,
+        finish,
+        nothing_to_do,
+        prepare_output,
+        repository_name,
+        without_evaluation,
+    )
 
+    if nothing_to_do(training, arguments):
+        return
     revision = dataset_revision(arguments.dataset, arguments.dataset_revision)
     commit = revision if is_commit(revision) else None  # what is recorded is what is read
     splits = load_splits(arguments.dataset, "pairs", [arguments.train_split, arguments.eval_split], commit)
@@ -72,6 +81,7 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
     if sampler := train_sampler(arguments.batch_sampler, rows[arguments.train_split], training.seed):
         trainer.add_callback(EpochCallback(sampler))
         trainer._get_train_sampler = lambda train_dataset=None: sampler
+    trainer.record(arguments)
     trainer.train_from_flags()
     trainer.save_model(_internal_call=True)
     if arguments.save_adapter:
