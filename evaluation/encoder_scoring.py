@@ -41,7 +41,11 @@ def embed_pairs(
         inputs = processor(images=images, text=batch["text"], return_tensors="pt", **padded).to(model.device)
         with torch.inference_mode():
             vision = model.get_image_features(pixel_values=inputs["pixel_values"].to(model.dtype))
-            text = model.get_text_features(input_ids=inputs["input_ids"])
+            # a stock model would obey a mask that SigLIP was not trained with
+            masked = getattr(model.config, "text_attention_mask", False)
+            text = model.get_text_features(
+                input_ids=inputs["input_ids"], **({"attention_mask": inputs["attention_mask"]} if masked else {})
+            )
         parts["image_embeds"].append(vision.pooler_output.float().cpu().numpy())
         parts["text_embeds"].append(text.pooler_output.float().cpu().numpy())
         parts["image_ids"].append([content_id(image.tobytes()) for image in images])

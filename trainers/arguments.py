@@ -1,15 +1,17 @@
-"""Every flag of the two training commands, with its default: the specification's where it names one."""
+"""The flags of the two training commands, with their defaults: the specification's where it names one.
+
+Those that say which model the encoder starts from are in `encoder_arguments.py`.
+"""
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import TrainingArguments
 
 CHECKPOINT = "checkpoint-"
 
@@ -255,21 +257,6 @@ class EncoderTuningArguments(EncoderInputArguments):
 
 
 @dataclass
-class EncoderArguments(EncoderTuningArguments):
-    """What is fitted, and to what."""
-
-    model_name_or_path: str = flag("google/siglip-base-patch16-224", "Checkpoint to start from.")
-    contrastive_loss: str = flag(
-        "sigmoid", "Loss: SigLIP's, or the specification's listing.", choices=["sigmoid", "sigmoid_logsumexp"]
-    )
-    positives: str = flag(
-        "group",
-        "What equal texts or images of a batch are to each other: positives, left out, or negatives.",
-        choices=["group", "mask", "pair"],
-    )
-
-
-@dataclass
 class DecoderArguments(DataArguments):
     """What is fitted, and to what."""
 
@@ -284,30 +271,6 @@ class DecoderArguments(DataArguments):
     max_seq_length: int = flag(512, "Longest row in tokens; longer answers are cut at their end.")
     num_samples: int = flag(8, "Answers to generate when the training is over, for samples.jsonl and the card.")
     max_new_tokens: int = flag(128, "Longest generated answer in tokens.")
-
-
-class FlagParser(HfArgumentParser):
-    """HfArgumentParser that answers a mistake with one line, not with the names of its two hundred flags."""
-
-    def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ").split()[0].split("=")[0]
-        close = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
-        fail(f"{message} ({f'did you mean {close[0]}? ' if close else ''}--help lists the flags)")
-
-
-def parse(kinds: tuple[type, ...], prog: str, description: str, argv: list[str] | None) -> tuple[Any, ...]:
-    """The flags as dataclasses. An unknown flag or a wrong value ends the process with status 2 and one message."""
-    parser = FlagParser(kinds, prog=prog, description=description, allow_abbrev=False)
-    namespace = vars(parser.parse_args(argv))
-    try:
-        return tuple(kind(**{name: namespace[name] for name in own_fields(kind)}) for kind in kinds)
-    except (ValueError, ImportError) as error:
-        parser.error(str(error))
-
-
-def own_fields(kind: type) -> list[str]:
-    """The names of a dataclass that can be given to it."""
-    return [name for name, item in kind.__dataclass_fields__.items() if item.init]
 
 
 def check_output_dir(training: MedicalTrainingArguments) -> None:

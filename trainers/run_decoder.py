@@ -18,7 +18,8 @@ from typing import Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from trainers.arguments import DecoderArguments, DecoderTrainingArguments, check_output_dir, fail, parse
+from trainers.arguments import DecoderArguments, DecoderTrainingArguments, check_output_dir, fail
+from trainers.command_line import parse
 
 
 def main(argv: list[str] | None = None) -> int:
