@@ -30,7 +30,9 @@ class MedicalTrainingArguments(TrainingArguments):
         False, "Resume with other data, seed, batch size or model than before; the result is that of neither run."
     )
     public: bool = flag(False, "Make a new repository on the Hub public; private otherwise.")
-    mixed_precision: bool = flag(True, "bfloat16 where there is a GPU.")
+    bf16: bool | None = flag(
+        None, "Compute in bfloat16. Unless given, where there is a GPU that has it.", nargs="?", const=True
+    )
     patience: int | None = flag(None, "Stop after this many evaluations without a better one.")
     hub_strategy: str = flag("end", "Only `end`: one complete commit with the card, when the training is over.")
     remove_unused_columns: bool = flag(False, "The collators choose the columns.")
@@ -53,18 +55,18 @@ class MedicalTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         if "no" in (self.eval_strategy, self.save_strategy):
             self.load_best_model_at_end = False
+        import torch
+
+        has_gpu = torch.cuda.is_available() and not self.use_cpu
+        if self.bf16 is None:  # decided first: TrainingArguments derives from it what it tells accelerate
+            self.bf16 = has_gpu and not self.fp16 and torch.cuda.is_bf16_supported()
         super().__post_init__()
         if self.hub_strategy != "end":
             raise ValueError("--hub_strategy: only `end` is supported; a checkpoint's optimizer state is a pickle")
         for name in {"tensorboard", "trackio", "wandb"}.intersection(self.report_to):
             if importlib.util.find_spec(name) is None:
                 raise ValueError(f"--report_to {name}: {name} is not installed; pip install {name}")
-        import torch
-
-        has_gpu = torch.cuda.is_available() and not self.use_cpu
         self.dataloader_pin_memory &= has_gpu
-        if self.mixed_precision and not self.fp16:
-            self.bf16 = has_gpu and torch.cuda.is_bf16_supported()
 
 
 @dataclass

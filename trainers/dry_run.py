@@ -15,7 +15,7 @@ import torch
 from modeling.siglip_medical.text_audit import audit_lines, audit_texts
 from trainers.batch_samplers import train_sampler
 from trainers.encoder_collator import EncoderCollator
-from trainers.memory_estimate import KINDS, MemoryEstimate, UpdateShape, estimate_memory
+from trainers.memory_estimate import KINDS, MemoryEstimate, UpdateShape, estimate_evaluation, estimate_memory
 from trainers.parameter_groups import describe_groups, parameter_groups
 
 TEXTS_SHOWN = 3
@@ -87,12 +87,10 @@ def order(rows: Any, arguments: Any, training: Any) -> Any:
 def batch_lines(rows: Any, processor: Any, arguments: Any, training: Any) -> list[str]:
     chosen = list(islice(order(rows, arguments, training), training.per_device_train_batch_size))
     batch = EncoderCollator(processor, uint8=True)(rows.__getitems__(chosen))
-    lines = [
-        f"{name:<14} {str(values.dtype).removeprefix('torch.'):<7} {list(values.shape)}, {int(values.min())} to "
-        f"{int(values.max())}" if not name.endswith("_ids") or name == "input_ids" else
-        f"{name:<14} {str(values.dtype).removeprefix('torch.'):<7} {list(values.shape)}, {len(values.unique())} distinct"
-        for name, values in batch.items()
-    ]  # fmt: skip
+    lines = []
+    for name, values in batch.items():
+        told = f"{len(values.unique())} distinct" if values.ndim == 1 else f"{values.min()} to {values.max()}"
+        lines.append(f"{name:<14} {str(values.dtype).removeprefix('torch.'):<6} {list(values.shape)}, {told}")
     tokenizer = processor.tokenizer
     for row, ids in islice(zip(chosen, batch["input_ids"].tolist(), strict=True), TEXTS_SHOWN):
         pieces = tokenizer.convert_ids_to_tokens(ids)
@@ -183,13 +181,13 @@ def course_lines(course: Course, rows: int, training: Any) -> list[str]:
         f"{factors} = an update of {course.update:,} pairs",
         f"the loss compares {course.contrast:,} pairs with each other"
         + (f", {contrasts} times in an update" if contrasts > 1 else ""),
-        f"{rows:,} rows are {course.updates_per_epoch:,} updates an epoch; {course.updates:,} updates in all, the "
-        f"learning rate rises for {course.warmup:,} to {training.learning_rate:g} and falls as {training.lr_scheduler_type}"
-        .replace("SchedulerType.", "").lower().replace(" x ", " x "),
+        f"{rows:,} rows are {course.updates_per_epoch:,} updates an epoch, and {course.updates:,} in all",
+        f"the learning rate rises to {training.learning_rate:g} in {course.warmup:,} updates; its schedule is "
+        f"{getattr(training.lr_scheduler_type, 'value', training.lr_scheduler_type)}",
         f"evaluations: {updates_shown(course.evaluations)}",
         f"checkpoints: {updates_shown(course.checkpoints)}"
         + (f"; {kept} are kept" if course.checkpoints and kept else ""),
-    ]  # fmt: skip
+    ]
 
 
 def updates_shown(updates: tuple[int, ...]) -> str:
@@ -237,6 +235,11 @@ def memory_lines(model: torch.nn.Module, course: Course, texts: int, training: A
         if any(estimate.parts[kind] for estimate in found):
             lines.append("".join([f"{kind:<34}", *(f"{amount(estimate.parts[kind]):>24}" for estimate in found)]))
     lines.append("".join([f"{'peak':<34}", *(f"{amount(estimate.peak):>24}" for estimate in found)]))
+    evaluation = estimate_evaluation(copy.deepcopy(bare), shape, training.per_device_eval_batch_size)
+    lines.append(
+        f"an evaluation in batches of {training.per_device_eval_batch_size}: {amount(evaluation.peak)}"
+        + (", more than the training; lower --per_device_eval_batch_size" * (evaluation.peak > found[0].peak))
+    )
     return [*lines, *fitting_lines(found[0], shape, training)]
 
 

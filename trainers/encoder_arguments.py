@@ -23,7 +23,8 @@ class EncoderTextArguments(EncoderTuningArguments):
         False, "The text tower does not look at padding. SigLIP was trained looking at it; the choice is saved."
     )
     sentence_sampling: int = flag(
-        0, "Of a training text that is too long for the model, so many sentences, others in each epoch; 0: its beginning."
+        0,
+        "So many sentences of a training text that is too long for the model, others in each epoch; 0: its beginning.",
     )
 
     def __post_init__(self) -> None:
@@ -47,7 +48,7 @@ class EncoderArguments(EncoderTextArguments):
         "once, and saved so. The checkpoint's own unless given.",
     )
     image_mean: list[str] | None = flag(  # noqa: RUF009
-        None, "Mean of the channels that is subtracted: one number, three, or `imagenet`. The checkpoint's unless given."
+        None, "Mean of the channels, subtracted: one number, three, or `imagenet`. The checkpoint's unless given."
     )
     image_std: list[str] | None = flag(None, "What they are divided by, likewise.")  # noqa: RUF009
     reset_temperature: bool = flag(

@@ -88,12 +88,11 @@ def estimate_memory(model: torch.nn.Module, shape: UpdateShape) -> MemoryEstimat
     """
     from trainers.encoder_trainer import learning_towers
 
-    config = getattr(model, "config", None)
-    vision, width = config.vision_config, config.vision_config.hidden_size
+    vision, width = model.config.vision_config, model.config.vision_config.hidden_size
     ledger = Ledger()
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+    with FakeTensorMode(allow_non_fake_inputs=True):
         empty(model)
-        model.train()
+        model.train()  # dropout, where a model has any, keeps its mask
         switch_checkpointing(model, shape.activation_checkpointing)
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         with ledger, tagged_modules(model, ledger):
@@ -113,12 +112,34 @@ def estimate_memory(model: torch.nn.Module, shape: UpdateShape) -> MemoryEstimat
             # the embeddings of both towers, the texts of all rows, and the gradients by them
             kept.append(ledger.reserve(LOSS, 5 * shape.contrast * width * FLOAT))
             run_update(model, shape, ledger, learning_towers(model))
-    del kept, mode
+    del kept
     parts = {kind: ledger.peak[kind] for kind in KINDS}
     if shape.sharded:
         for kind in (WEIGHTS, GRADIENTS):
             parts[kind] //= shape.processes
     return MemoryEstimate(parts)
+
+
+def estimate_evaluation(model: torch.nn.Module, shape: UpdateShape, batch: int) -> MemoryEstimate:
+    """The memory of embedding a batch while the optimizer waits; see `estimate_memory`."""
+    vision = model.config.vision_config
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    ledger = Ledger()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        empty(model)
+        model.eval()
+        with ledger, tagged_modules(model, ledger), torch.no_grad():
+            with ledger.tag(WEIGHTS):
+                for tensor in (*model.parameters(), *model.buffers()):
+                    ledger.note(tensor)
+            state = ledger.reserve(OPTIMIZER, state_bytes(shape.optim, trainable))
+            with ledger.tag(PIXELS):
+                pixels = torch.empty(batch, vision.num_channels, vision.image_size, vision.image_size)
+                tokens = torch.empty(batch, shape.text_length, dtype=torch.int64)
+            with torch.autocast("cpu", torch.bfloat16, enabled=shape.bf16):
+                model(pixel_values=pixels, input_ids=tokens, return_logits=False)
+    del state
+    return MemoryEstimate({kind: ledger.peak[kind] for kind in KINDS})
 
 
 def run_update(model: torch.nn.Module, shape: UpdateShape, ledger: Ledger, learning: set[str]) -> None:
@@ -173,6 +194,7 @@ def size_of(tensor: torch.Tensor) -> int:
 
 def empty(model: torch.nn.Module) -> None:
     """Replaces weights and buffers by ones without content; to be called in a FakeTensorMode."""
+    model.config.text_attention_mask = False  # a mask without content cannot be looked at; it takes next to nothing
     fakes: dict[int, torch.Tensor] = {}  # tied weights stay tied
     for module in model.modules():
         for place in (module._parameters, module._buffers):
@@ -289,9 +311,7 @@ def tagged_modules(model: torch.nn.Module, ledger: Ledger) -> Iterator[None]:
             handles.append(module.register_forward_hook(leave, always_call=True))
     for parameter in model.parameters():
         if parameter.requires_grad:
-            handles.append(
-                parameter.register_post_accumulate_grad_hook(lambda one: ledger.rename(one.grad, GRADIENTS))
-            )
+            handles.append(parameter.register_post_accumulate_grad_hook(lambda one: ledger.rename(one.grad, GRADIENTS)))
     try:
         yield
     finally:

@@ -100,7 +100,7 @@ def read_recipe(path: Path, kinds: tuple[type, ...]) -> dict[str, Any]:
             values[key] = converted(value, hints[key])
         except ValueError as error:
             raise RecipeError(f"--config {path}: {key}: {error}") from None
-        if choices[key] and values[key] not in choices[key]:
+        if choices[key] and values[key] is not None and values[key] not in choices[key]:
             raise RecipeError(f"--config {path}: {key}: {shown(value)}, where one of {', '.join(choices[key])} belongs")
     return values
 
