@@ -22,29 +22,31 @@ class FlagParser(HfArgumentParser):
 
 
 def parse(kinds: tuple[type, ...], prog: str, description: str, argv: list[str] | None) -> tuple[Any, ...]:
-    """The flags as dataclasses.
+    """The flags as dataclasses, each with the names of those that were given in its attribute `flags_given`.
 
     `--config NAME`, or NAME as the first word, is a recipe: a YAML file, or the name of a shipped one. An unknown flag
     or key or a wrong value ends the process with status 2 and one message.
     """
     words, recipe = split_config(sys.argv[1:] if argv is None else list(argv))
     parser = FlagParser(kinds, prog=prog, description=description, allow_abbrev=False)
+    usual = {action.dest: action.default for action in parser._actions}
     parser.add_argument("--config", help="YAML file with flags, or a shipped recipe's name; flags given here win.")
     family = prog.rsplit("-", 1)[-1]  # encoder or decoder
-    defaults = {}
     if recipe is not None:
         from trainers.recipe import RecipeError, find_recipe, read_recipe
 
         try:
-            defaults = read_recipe(find_recipe(recipe, family), kinds)
+            parser.set_defaults(**read_recipe(find_recipe(recipe, family), kinds))
         except RecipeError as error:
             fail(str(error))
-        parser.set_defaults(**defaults)
     namespace = vars(parser.parse_args(words))
     try:
-        return tuple(kind(**{name: namespace[name] for name in own_fields(kind)}) for kind in kinds)
+        parsed = tuple(kind(**{name: namespace[name] for name in own_fields(kind)}) for kind in kinds)
     except (ValueError, ImportError) as error:
         parser.error(str(error))
+    for one in parsed:  # what is not as it comes, for the recipe that a run leaves
+        one.flags_given = [name for name in own_fields(type(one)) if namespace[name] != usual.get(name)]
+    return parsed
 
 
 def split_config(words: list[str]) -> tuple[list[str], str | None]:

@@ -181,30 +181,16 @@ def shown(value: Any) -> str:
 def write_recipe(path: Path, arguments: Any, training: Any) -> None:
     """Writes the flags of a run as a recipe that starts it again.
 
-    All flags of this project are in it, and those of TrainingArguments that are not as they come.
+    All flags of this project are in it, and those of TrainingArguments that were given.
 
     Args:
         arguments: the dataclass beside the training's.
-        training: a MedicalTrainingArguments.
+        training: a MedicalTrainingArguments; its attribute `flags_given` is what `command_line.parse` has found.
     """
-    from transformers import TrainingArguments
-
-    inherited = {item.name for item in fields(TrainingArguments)}
-    plain, now = type(training)(output_dir=training.output_dir, use_cpu=training.use_cpu).to_dict(), training.to_dict()
     own = {item.name: getattr(arguments, item.name) for item in fields(arguments)}
-    redefined = {name for kind in type(training).__mro__[:-1] for name in vars(kind).get("__annotations__", {})
-                 if kind is not TrainingArguments}  # fmt: skip
-    own |= {
-        name: value
-        for name, value in now.items()
-        if name in redefined or name not in inherited or value != plain.get(name)
-    }
-    skipped = OF_THE_MOMENT | {name for name in own if name.endswith(SECRET)}
-    own = {name: value for name, value in own.items() if name not in skipped and item_can_be_given(training, name)}
+    kinds = [kind for kind in type(training).__mro__ if kind.__module__.startswith("trainers.")]
+    chosen = {name for kind in kinds for name in kind.__annotations__} | set(getattr(training, "flags_given", ()))
+    own |= {name: value for name, value in training.to_dict().items() if name in chosen}
+    own = {name: value for name, value in own.items() if name not in OF_THE_MOMENT and not name.endswith(SECRET)}
     head = "# The flags of this run. To start it again: --config this file, with another --output_dir.\n"
-    path.write_text(head + yaml.safe_dump(own, sort_keys=True, allow_unicode=True), encoding="utf-8")
-
-
-def item_can_be_given(training: Any, name: str) -> bool:
-    field = type(training).__dataclass_fields__.get(name)
-    return field is None or field.init
+    path.write_text(head + yaml.safe_dump(own, allow_unicode=True), encoding="utf-8")

@@ -106,7 +106,7 @@ def test_a_value_that_a_dataclass_refuses_is_refused_from_a_recipe_too(recipe, c
 
 
 def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(capsys):
-    with pytest.raises(RecipeError, match="gpu_99gb: no such file.* 8_gpus, demo, gpu_16gb, gpu_80gb"):
+    with pytest.raises(RecipeError, match=r"gpu_99gb: no such file.* 8_gpus, demo, gpu_16gb, gpu_80gb"):
         find_recipe("gpu_99gb", "encoder")
     for words in (["--config"], ["--config", "demo", "--config", "demo"], ["demo", "--config", "demo"]):
         with pytest.raises(SystemExit):
