@@ -101,8 +101,8 @@ def test_activations_grow_by_the_image_and_by_the_text(bf16):
         estimate_memory(bare(), UpdateShape(images, texts, micro_batches=2, bf16=bf16)).parts
         for images, texts in ((64, 64), (128, 64), (128, 128))
     )
-    assert two[VISION] == pytest.approx(2 * one[VISION], rel=0.05) and two[TEXT] == pytest.approx(one[TEXT], rel=0.05)
-    assert more[TEXT] == pytest.approx(2 * one[TEXT], rel=0.05) and more[VISION] == pytest.approx(two[VISION], rel=0.05)
+    assert two[VISION] == pytest.approx(2 * one[VISION], rel=0.1) and two[TEXT] == pytest.approx(one[TEXT], rel=0.1)
+    assert more[TEXT] == pytest.approx(2 * one[TEXT], rel=0.1) and more[VISION] == pytest.approx(two[VISION], rel=0.1)
     assert one[PIXELS] < two[PIXELS] and one[WEIGHTS] == more[WEIGHTS]
 
 
