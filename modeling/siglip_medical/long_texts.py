@@ -20,7 +20,7 @@ ABBREVIATIONS = frozenset(
 # ends of sentences: Chinese marks, and English ones with what closes a quotation or bracket after them
 END = re.compile(r"[。！？；]+[”’」』）)]*|[!?]+[\"')\]]*(?=\s|$)|\.+[\"')\]]*(?=\s|$)|\n+")
 LAST_WORD = re.compile(r"([A-Za-z]+|[0-9]+)$")
-LIST_NUMBER = re.compile(r"(?:^|[\n。；;.]\s*)\(?[0-9]{1,2}$")
+LIST_NUMBER = re.compile(r"(?:^|[\n。；;.])\s*\(?[0-9]{1,2}$")
 
 
 def split_sentences(text: str) -> list[str]:
@@ -99,6 +99,9 @@ def encode_text(
     parts = [[text] if long_text == "first" else split_sentences(text) or [text] for text in texts]
     flat = [part for own in parts for part in own]
     length = model.config.text_config.max_position_embeddings
+    # SigLIP attends to its padding, and a stock model would obey a mask; ours was perhaps trained with one
+    masked = bool(getattr(model.config, "text_attention_mask", False))
+    names = ("input_ids", "attention_mask") if masked else ("input_ids",)
     embeds = []
     for start in range(0, len(flat), batch_size):
         inputs = processor(
@@ -106,15 +109,15 @@ def encode_text(
             padding="max_length",
             truncation=True,
             max_length=length,
+            return_attention_mask=masked,
             return_tensors="pt",
         )
-        # no attention mask: SigLIP attends to its padding, and a stock model would obey one; ours looks at its config
-        names = ("input_ids", "attention_mask") if getattr(model.config, "text_attention_mask", False) else ("input_ids",)
         with torch.no_grad():
             output = model.get_text_features(**{name: inputs[name].to(model.device) for name in names})
         embeds.append(F.normalize(output.pooler_output.float(), dim=-1))
     if not flat:
-        return torch.zeros(0, model.config.text_config.projection_size, device=model.device)
+        width = getattr(model.config, "truncate_dim", None) or model.config.text_config.projection_size
+        return torch.zeros(0, width, device=model.device)
     together = torch.cat(embeds)  # [sentences, D]
     if long_text == "first":
         return together

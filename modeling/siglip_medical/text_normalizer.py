@@ -20,13 +20,23 @@ HAN_OR_MARK = HAN + "，。、；：（）"
 DIGIT = "[0-9]"
 
 # Chinese words stand near: before the number in front of a mark, or after it within the sentence.
-NUMBERS = [DIGIT, DIGIT + "{2}", DIGIT + "{3}", r"[0-9]\.[0-9]", r"[0-9]{2}\.[0-9]", r"[0-9]\.[0-9]{2}", r"[0-9]{2}\.[0-9]{2}"]
+NUMBERS = [
+    DIGIT,
+    DIGIT + "{2}",
+    DIGIT + "{3}",
+    r"[0-9]\.[0-9]",
+    r"[0-9]{2}\.[0-9]",
+    r"[0-9]\.[0-9]{2}",
+    r"[0-9]{2}\.[0-9]{2}",
+]
 BEFORE_NUMBER = "(?:" + "|".join(f"(?<=[{HAN_OR_MARK}]{gap}{number})" for gap in ("", " ") for number in NUMBERS) + ")"
 BEFORE_MARK = f"(?:(?<=[{HAN_OR_MARK}])|(?<=[{HAN_OR_MARK}] ))"
 NEAR_AFTER = rf"(?=(?:[^.。;；{HAN}]|\.(?=[0-9])){{0,24}}[{HAN}，。、；：])"
 
 
-def rule(mark: str, english: str, chinese: str, *, left: str = "", right: str = "", gap: str = "") -> list[tuple[str, str]]:
+def rule(
+    mark: str, english: str, chinese: str, *, left: str = "", right: str = "", gap: str = ""
+) -> list[tuple[str, str]]:
     """Two rules for one mark: the Chinese word where Chinese is near, else the English one.
 
     Args:
@@ -50,12 +60,16 @@ BEFORE_DIGIT = "(?=[0-9])"
 NO_LETTER_AFTER = "(?![A-Za-z0-9])"
 NO_LETTER_BEFORE = "(?<![A-Za-z0-9])"
 # a number with its unit: 2 cm x 3 cm, 5%-10%
-AFTER_QUANTITY = f"(?:{AFTER_NUMBER}|(?<=[0-9][cm]m)|(?<=[0-9] [cm]m)|(?<=[0-9]HU)|(?<=[0-9]°)|(?<=[0-9][%％])|(?<=[0-9][{HAN}]))"
+AFTER_QUANTITY = (
+    f"(?:{AFTER_NUMBER}|(?<=[0-9][cm]m)|(?<=[0-9] [cm]m)|(?<=[0-9]HU)|(?<=[0-9]°)|(?<=[0-9][%％])|(?<=[0-9][{HAN}]))"
+)
 YEAR_MONTH = r"(?:(?<!19[0-9]{2})(?<!20[0-9]{2})|(?! ?[-–—] ?(?:0[1-9]|1[0-2])(?![0-9])))"  # 2024-03
 # CA19-9, CA 15-3, CA72-4: names of tumour markers, not ranges
 MARKER = "(?<![Cc][Aa][0-9]{2})(?<![Cc][Aa] [0-9]{2})"
 RATES = "(?:[Mm]g|[µμu]g|[Mm]l|mL|kg|IU|mmol|mol|cells|beats)"
-AFTER_RATE = "(?:" + "|".join(f"(?<={unit})" for unit in ("mg", "ug", "µg", "μg", "ml", "mL", "kg", "IU", "mol")) + "|(?<=次))"
+AFTER_RATE = (
+    "(?:" + "|".join(f"(?<={unit})" for unit in ("mg", "ug", "µg", "μg", "ml", "mL", "kg", "IU", "mol")) + "|(?<=次))"
+)
 PER = "(?=(?:d[Ll]|m[Ll]|[Ll]|min|h|hr|kg|day|d|s|sec|m2|分|天|日)(?![A-Za-z]))"
 
 FULL_WIDTH = [
@@ -68,9 +82,19 @@ def build_rules() -> list[tuple[str, str]]:
     """All rules, in the order in which they are applied."""
     rules = [(SPACE + "+", " "), (" (?![^ ])", "")]
     rules += FULL_WIDTH
-    rules += [("[−﹣]", "-"), ("℃", "°C"), ("℉", "°F"), ("㎜", "mm"), ("㎝", "cm"), ("㎡", "m²"), ("㎎", "mg"), ("㏄", "cc")]
+    leading_point = (r"(?<![0-9A-Za-z.])\.(?=[0-9])", "0.")
+    rules.append(leading_point)
+    rules += [
+        ("[−﹣]", "-"),
+        ("℃", "°C"),
+        ("℉", "°F"),
+        ("㎜", "mm"),
+        ("㎝", "cm"),
+        ("㎡", "m²"),
+        ("㎎", "mg"),
+        ("㏄", "cc"),
+    ]
     rules += [("μ", "µ"), ("[∼〜]", "~"), ("[✕✖╳]", "×"), ("[≦⩽]", "≤"), ("[≧⩾]", "≥")]
-    rules += [(r"(?<![0-9A-Za-z.])\.(?=[0-9])", "0.")]
     # arrows and tags are no comparisons
     rules += [("(?:[-=]{1,2}>|[→⇒])", " to "), ("</?[A-Za-z][A-Za-z0-9]{0,15} ?/?>", " ")]
     # what is short for words
@@ -83,7 +107,10 @@ def build_rules() -> list[tuple[str, str]]:
     # polarity
     rules += rule(r"[(（\[]\+[)）\]]", " positive ", "阳性", gap=" ?")
     rules += rule(r"[(（\[]-[)）\]]", " negative ", "阴性", gap=" ?")
-    rules += [(rf"\+ ?[Vv][Ee]{NO_LETTER_AFTER}", " positive "), (rf"{NO_LETTER_BEFORE}- ?[Vv][Ee]{NO_LETTER_AFTER}", " negative ")]
+    rules += [
+        (rf"\+ ?[Vv][Ee]{NO_LETTER_AFTER}", " positive "),
+        (rf"{NO_LETTER_BEFORE}- ?[Vv][Ee]{NO_LETTER_AFTER}", " negative "),
+    ]
     rules += rule(r"(?:\+/-|\+-|±)", " plus or minus ", "正负")
     rules += [(r"\+{4}", " 4 plus "), (r"\+{3}", " 3 plus "), (r"\+{2}", " 2 plus ")]
     rules += [(rf"(?<=[A-Za-z])\+(?![A-Za-z0-9])", " positive ")]  # ER+
@@ -91,6 +118,8 @@ def build_rules() -> list[tuple[str, str]]:
     rules += [(r"(?<=[A-Z0-9][A-Z0-9])-(?=/[A-Z0-9]{2,6}(?:-| positive| negative)(?![A-Za-z0-9]))", " negative ")]
     rules += [(r"(?<=[A-Z][A-Z0-9])-(?![^.)）。])(?!\.[0-9])", " negative ")]
     rules += [(r"\+", " plus ")]
+
+    rules += [(SPACE + "+", " "), leading_point]  # as the words above leave them
 
     # comparisons
     rules += rule("(?:<=|=<|≤)", " less than or equal to ", "小于等于", gap=" ?")
@@ -103,7 +132,14 @@ def build_rules() -> list[tuple[str, str]]:
     rules += rule("[xX×*]", " by ", "乘", left=AFTER_QUANTITY, right=BEFORE_DIGIT, gap=" ?")
     rules += [("(?<=[0-9])×", " times "), ("×", " by ")]
     before, _ = chain("-")
-    rules += rule("[-–—~]", " to ", "至", left=AFTER_QUANTITY + f"(?:(?=[ –—~]|- )|(?<![0-9])|{before}(?!-[0-9]{{1,4}}-[0-9]))" + MARKER + YEAR_MONTH, right=BEFORE_DIGIT, gap=" ?")
+    rules += rule(
+        "[-–—~]",
+        " to ",
+        "至",
+        left=AFTER_QUANTITY + f"(?:(?=[ –—~]|- )|(?<![0-9])|{before}(?!-[0-9]{{1,4}}-[0-9]))" + MARKER + YEAR_MONTH,
+        right=BEFORE_DIGIT,
+        gap=" ?",
+    )
     rules += rule("~", " about ", "约", right=BEFORE_DIGIT)
 
     # decimals; commas in thousands
@@ -121,7 +157,11 @@ def build_rules() -> list[tuple[str, str]]:
 
     # units
     rules += rule("%", " percent ", "％")
-    rules += [("‰", " per mille "), ("° ?C(?![A-Za-z])", " degrees celsius "), ("° ?F(?![A-Za-z])", " degrees fahrenheit ")]
+    rules += [
+        ("‰", " per mille "),
+        ("° ?C(?![A-Za-z])", " degrees celsius "),
+        ("° ?F(?![A-Za-z])", " degrees fahrenheit "),
+    ]
     rules += rule("°", " degrees ", "度")
     rules += [(rf"µ{letter}(?![A-Za-z])", f" {word} ") for letter, word in (("m", "micrometer"), ("g", "microgram"))]
     rules += [(r"µ[lL](?![A-Za-z])", " microliter "), ("µ(?=mol)", " micro"), ("µ", " micro ")]
