@@ -67,6 +67,7 @@ class EncoderTrainingArguments(MedicalTrainingArguments):
         "--gradient_accumulation_steps x processes. Micro-batch x processes is plain accumulation.",
     )
     logging_nan_inf_filter: bool = flag(False, "Hide a loss that is no number from the log; looking costs time.")
+    ddp_find_unused_parameters: bool | None = flag(False, "Search each backward pass for weights without a gradient.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,6 +12,7 @@ import torch
 from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import DistributedType
 from transformers import TrainerCallback
+from transformers.trainer_utils import has_length
 
 from evaluation.encoder_scoring import score_embeddings
 from evaluation.loading import InputError
@@ -30,7 +31,7 @@ class Plan:
 
     batches: list[Batch]
     real: list[int]
-    weight: float
+    share: float
     contrast: Contrast | None = None
 
 
@@ -54,6 +55,7 @@ class EncoderTrainer(MedicalTrainer):
         self.can_return_loss = True  # the collator gives no labels, and the model needs none
         check_processes(self)
         self.todo: deque[tuple[Plan, int]] = deque()
+        self.rows_in_epoch: int | None = None
         self.meter = TrainingMeter()
         self.add_callback(PauseMeter(self.meter))
 
@@ -64,6 +66,7 @@ class EncoderTrainer(MedicalTrainer):
         loader = super().get_train_dataloader()
         if self.args.micro_batches_in_contrast > 1 and isinstance(loader, DataLoaderShard):
             loader.device = None
+        self.rows_in_epoch = rows_in_epoch(loader)
         return loader
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, None]:
@@ -78,24 +81,27 @@ class EncoderTrainer(MedicalTrainer):
         real = self.real_rows(batches)
         length = self.args.micro_batches_in_contrast
         spans = [slice(start, start + length) for start in range(0, len(batches), length)]
-        images = [sum(real[span]) for span in spans]
+        shares = [1.0] * len(spans)
         if len(spans) > 1:
-            images = [sum(column) for column in zip(*gather_counts(images, self.args.device), strict=True)]
-        plans = [
-            Plan(batches[span], real[span], count / sum(images)) for span, count in zip(spans, images, strict=True)
-        ]
+            counts = gather_counts([sum(real[span]) for span in spans], self.args.device)  # of each process
+            images = [sum(column) for column in zip(*counts, strict=True)]
+            shares = [count / sum(images) for count in images]
+        plans = [Plan(batches[span], real[span], share) for span, share in zip(spans, shares, strict=True)]
         return deque((plan, step) for plan in plans for step in range(len(plan.batches)))
 
     def real_rows(self, batches: list[Batch]) -> list[int]:
         """How many of the first rows of each micro-batch count.
 
         All, but in the last micro-batch of an epoch with several processes: accelerate fills it up with the rows of
-        the first one, as if its rows were those of process 0, then 1, and so on.
+        the first one, where all processes together have too few; the rows of process 0 come first, then those of 1 ...
         """
         real = [len(batch["image_ids"]) for batch in batches]
         state = self.accelerator.gradient_state
-        if real and processes() > 1 and state.end_of_dataloader and state.remainder > 0:
-            real[-1] = min(real[-1], max(0, state.remainder - rank() * real[-1]))
+        if real and processes() > 1 and state.end_of_dataloader and not self.args.dataloader_drop_last:
+            rows = state.remainder if self.rows_in_epoch is None else self.rows_in_epoch
+            left = max(0, rows) % (real[-1] * processes())
+            if left:
+                real[-1] = min(real[-1], max(0, left - rank() * real[-1]))
         return real
 
     def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> torch.Tensor:
@@ -112,13 +118,13 @@ class EncoderTrainer(MedicalTrainer):
         loss = torch.zeros((), device=self.args.device)
         if step == 0:
             plan.contrast = self.contrast(model, plan)
-            loss = plan.contrast.compute().float() * plan.weight * processes()
+            loss = plan.contrast.compute().float() * plan.share * processes()
             self.meter.add(plan.contrast.rows)
         if not plan.contrast.idle(step):
             settings = (
                 {"scale_wrt_gas": False} if self.accelerator.distributed_type == DistributedType.DEEPSPEED else {}
             )
-            self.accelerator.backward(plan.contrast.surrogate(step) * plan.weight, **settings)
+            self.accelerator.backward(plan.contrast.surrogate(step) * plan.share, **settings)
         return loss
 
     def contrast(self, model: Any, plan: Plan) -> Contrast:
@@ -177,11 +183,12 @@ class EncoderTrainer(MedicalTrainer):
     def temperature_and_bias(self) -> tuple[float, float]:
         """The logarithm of the temperature, and the bias. To be called by all processes: FSDP splits even these."""
         model = self.accelerator.unwrap_model(self.model)
-        scale, bias = (
-            parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
-            for parameter in (model.logit_scale, model.logit_bias)
-        )
-        return scale.item(), bias.item()
+        return scalar(model.logit_scale), scalar(model.logit_bias)
+
+
+def scalar(parameter: torch.Tensor) -> float:
+    """The value of a parameter with one element, also where FSDP has given it to one of the processes."""
+    return (parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter).item()
 
 
 class PauseMeter(TrainerCallback):
@@ -199,6 +206,17 @@ def learning_towers(model: torch.nn.Module) -> set[str]:
     learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     modules = {"image": "vision_model.", "text": "text_model."}
     return {tower for tower, module in modules.items() if any(module in name for name in learning)}
+
+
+def rows_in_epoch(loader: Any) -> int | None:
+    """How many rows all processes together are given in an epoch, without those that fill it up; None if unknown.
+
+    `GradientState.remainder` would say it, too, but is wrong after an epoch was resumed in its midst.
+    """
+    batches = getattr(loader, "batch_sampler", None)
+    sampler = getattr(getattr(batches, "batch_sampler", batches), "sampler", None)
+    known = [source for source in (sampler, loader.dataset) if has_length(source)]
+    return len(known[0]) if known else None
 
 
 def one_device_per_process(args: Any) -> None:
