@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from tests.trainers.small_pairs import gradients, relative_error
+from tests.trainers.small_pairs import gradients, relative_error, small_model, small_pairs, stack
 from trainers.gathering import gather_rows
 from trainers.training_meter import TrainingMeter
 
@@ -77,6 +77,33 @@ def test_an_update_has_the_gradient_of_its_contrasts(make_trainer, contrastive_b
         trainer.data_collator = lambda rows: collator(rows) | {"labels": torch.zeros(len(rows), dtype=torch.int64)}
     assert relative_error(first_gradient(trainer), expected) < 1e-4  # of float32: of some weights it is near zero
     assert losses(trainer) == [pytest.approx(loss.item(), rel=1e-6)]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"bf16": True},
+        {"gradient_checkpointing": True},
+        {"torch_compile": True, "torch_compile_backend": "aot_eager"},
+    ],
+    ids=lambda way: next(iter(way)),
+)
+def test_other_ways_of_computing_give_the_same_updates(tmp_path, way):
+    from trainers.arguments import EncoderTrainingArguments
+    from trainers.encoder_trainer import EncoderTrainer
+
+    logs = []
+    for flags in ({}, way):
+        settings = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 3, "max_steps": 2, "use_cpu": True}
+        settings |= {"eval_strategy": "no", "save_strategy": "no", "logging_steps": 1, "warmup_steps": 0}
+        args = EncoderTrainingArguments(output_dir=str(tmp_path), disable_tqdm=True, **settings, **flags)
+        rows = small_pairs(24, dtype=torch.float32)
+        trainer = EncoderTrainer(small_model(torch.float32), args=args, data_collator=stack, train_dataset=rows)
+        trainer.train()
+        logs.append([(line["loss"], line["grad_norm"]) for line in trainer.state.log_history if "loss" in line])
+    assert len(logs[0]) == 2
+    for plain, other in zip(*logs, strict=True):
+        assert other == pytest.approx(plain, rel=1e-2 if "bf16" in way else 1e-4)
 
 
 def test_the_default_contrast_is_the_specifications_update():
