@@ -18,11 +18,12 @@ from evaluation.encoder_scoring import score_embeddings
 from evaluation.loading import InputError
 from modeling.siglip_medical.objective import embedding_loss
 from trainers.gathering import gather_counts, processes, rank
-from trainers.gradient_cache import IDS, Batch, Contrast
+from trainers.gradient_cache import IDS, TOWERS, Batch, Contrast
 from trainers.medical_trainer import MedicalTrainer
 from trainers.pixels import normalize_pixels
 from trainers.training_meter import TrainingMeter
 
+MODEL_INPUTS = tuple(name for names in TOWERS.values() for name in names)
 LOGGED = ("recall_at_1", "recall_at_5", "recall_at_10", "num_images", "num_texts", "loss")
 
 
@@ -161,7 +162,7 @@ class EncoderTrainer(MedicalTrainer):
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Returns embeddings and ids only: gathering every batch's logits would cost N x N for nothing."""
         with torch.no_grad(), self.compute_loss_context_manager():
-            outputs = self.embed(model, {name: inputs[name] for name in ("pixel_values", "input_ids")})
+            outputs = self.embed(model, {name: inputs[name] for name in MODEL_INPUTS if name in inputs})
         embeds = (outputs.image_embeds.float(), outputs.text_embeds.float())
         return None, embeds, tuple(inputs[name].to(self.args.device) for name in IDS)
 
