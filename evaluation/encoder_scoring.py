@@ -43,7 +43,8 @@ def embed_pairs(
         inputs = processor(images=images, text=batch["text"], return_tensors="pt", **padded).to(model.device)
         with torch.inference_mode():
             vision = model.get_image_features(pixel_values=inputs["pixel_values"].to(model.dtype))
-            text = model.get_text_features(**{name: inputs[name] for name in ("input_ids", "attention_mask")[: 1 + masked]})
+            mask = inputs["attention_mask"] if masked else None
+            text = model.get_text_features(input_ids=inputs["input_ids"], attention_mask=mask)
         parts["image_embeds"].append(vision.pooler_output.float().cpu().numpy())
         parts["text_embeds"].append(text.pooler_output.float().cpu().numpy())
         parts["image_ids"].append([content_id(image.tobytes()) for image in images])
