@@ -23,7 +23,6 @@ from trainers.medical_trainer import MedicalTrainer
 from trainers.pixels import normalize_pixels
 from trainers.training_meter import TrainingMeter
 
-MODEL_INPUTS = tuple(name for names in TOWERS.values() for name in names)
 LOGGED = ("recall_at_1", "recall_at_5", "recall_at_10", "num_images", "num_texts", "loss")
 
 
@@ -122,11 +121,9 @@ class EncoderTrainer(MedicalTrainer):
             plan.contrast = self.contrast(model, plan)
             loss = plan.contrast.compute().float() * plan.share * processes()
             self.meter.add(plan.contrast.rows)
+            plan.contrast.rows = None  # all texts of all processes: the next steps need none of them
         if not plan.contrast.idle(step):
-            settings = (
-                {"scale_wrt_gas": False} if self.accelerator.distributed_type == DistributedType.DEEPSPEED else {}
-            )
-            self.accelerator.backward(plan.contrast.surrogate(step) * plan.share, **settings)
+            self.accelerator.backward(plan.contrast.surrogate(step) * plan.share)
         return loss
 
     def contrast(self, model: Any, plan: Plan) -> Contrast:
@@ -162,7 +159,8 @@ class EncoderTrainer(MedicalTrainer):
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Returns embeddings and ids only: gathering every batch's logits would cost N x N for nothing."""
         with torch.no_grad(), self.compute_loss_context_manager():
-            outputs = self.embed(model, {name: inputs[name] for name in MODEL_INPUTS if name in inputs})
+            given = {name: inputs[name] for names in TOWERS.values() for name in names if name in inputs}
+            outputs = self.embed(model, given)
         embeds = (outputs.image_embeds.float(), outputs.text_embeds.float())
         return None, embeds, tuple(inputs[name].to(self.args.device) for name in IDS)
 
@@ -242,5 +240,7 @@ def check_processes(trainer: EncoderTrainer) -> None:
             "--accelerator_config: leave split_batches false and even_batches true; the rows that even_batches repeats "
             "at the end of an epoch are left out of the loss"
         )
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        raise InputError("DeepSpeed is not supported: trainers/accelerate_configs/fsdp2.yaml splits the weights, too")
     if accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2:
         raise InputError("FSDP 1 is not supported: set fsdp_version: 2, as trainers/accelerate_configs/fsdp2.yaml does")
