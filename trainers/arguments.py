@@ -136,7 +136,39 @@ class DataArguments:
 
 
 @dataclass
-class EncoderArguments(DataArguments):
+class EncoderInputArguments(DataArguments):
+    """How images become batches."""
+
+    image_cache: str | None = flag(
+        None,
+        "Folder where images are kept as pixels at the model's size, decoded once; `none` decodes them every time. "
+        "Unless given, medpairs-pixels in the cache of datasets.",
+    )
+    image_workers: int | None = flag(None, "Threads that fill the image cache; one for each processor core.")
+    draft_decode: bool = flag(
+        False, "Decode JPEG files at the size needed: faster for large photographs, not the stock processor's pixels."
+    )
+    augment: str = flag(
+        "none", "`light` crops, turns and brightens training images a little.", choices=["none", "light"]
+    )
+    horizontal_flip: bool = flag(
+        False,
+        "Mirror every other training image. Not for texts that say left or right, nor for organs that have a side: "
+        "texts stay as they are, and become false.",
+    )
+    batch_sampler: str = flag(
+        "random",
+        "Order of the rows; `stratified` gives every batch the sources' shares, and spreads equal texts and images.",
+        choices=["random", "stratified"],
+    )
+
+    def __post_init__(self) -> None:
+        if self.image_workers is not None and self.image_workers < 1:
+            raise ValueError(f"--image_workers {self.image_workers}: at least 1")
+
+
+@dataclass
+class EncoderArguments(EncoderInputArguments):
     """What is fitted, and to what."""
 
     model_name_or_path: str = flag("google/siglip-base-patch16-224", "Checkpoint to start from.")

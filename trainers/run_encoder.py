@@ -40,7 +40,9 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
 
     from evaluation.loading import dataset_revision, load_splits
     from model_cards.results import RETRIEVAL, is_commit
+    from trainers.batch_samplers import train_sampler
     from trainers.encoder_collator import EncoderCollator
+    from trainers.encoder_rows import EpochCallback, encoder_rows
     from trainers.encoder_trainer import EncoderTrainer
     from trainers.medical_trainer import evaluation_result, finish, prepare_output, repository_name, without_evaluation
 
@@ -52,15 +54,20 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
     name = repository_name(training)
     set_seed(training.seed)
     model, processor = load_encoder(arguments, splits[arguments.train_split], training.seed)
+    rows = encoder_rows(splits, processor, arguments, training.seed)
     prepare_output(training)
     trainer = EncoderTrainer(
         model=model,
         args=training,
         data_collator=EncoderCollator(processor),
-        train_dataset=splits[arguments.train_split],
-        eval_dataset=splits.get(arguments.eval_split),
+        train_dataset=rows[arguments.train_split],
+        eval_dataset=rows.get(arguments.eval_split),
         processing_class=processor,
     )
+    trainer.add_callback(EpochCallback(rows[arguments.train_split]))
+    if sampler := train_sampler(arguments.batch_sampler, rows[arguments.train_split], training.seed):
+        trainer.add_callback(EpochCallback(sampler))
+        trainer._get_train_sampler = lambda train_dataset=None: sampler
     trainer.train_from_flags()
     trainer.save_model(_internal_call=True)
 

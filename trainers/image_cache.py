@@ -1,0 +1,266 @@
+"""Where are the decoded images of a split kept? In one file of uint8 pixels at the model's size, written once.
+
+Decoding a photograph takes 5 to 400 ms, reading its pixels from here 0.02. The folder of a cache is named by a hash of
+the images' bytes and of everything that decides their pixels, so what is found is what is wanted, in whatever order the
+rows come and whatever the dataset is called:
+
+1. The distinct images of the rows are found by a hash of their bytes.
+2. A folder `NAME.building` gets the file of pixels, at its full size at once so that a full disk is noticed before the
+   work, and the table of images, in which a checksum says that an image is done. Decoders let other threads run, so
+   threads do the work. One that is killed loses nothing: the next one goes on with what has no valid checksum.
+3. The manifest is written last, and the folder renamed to `NAME`.
+
+Every read is checked against the checksum: an image that a disk has damaged is decoded again, and put right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import PIL
+import xxhash
+
+from evaluation.loading import InputError
+from trainers.pixels import PixelReader
+
+VERSION = 1  # of the files below; another makes every cache anew
+PIXELS, TABLE, MANIFEST = "pixels.u8", "images.table", "manifest.json"
+# One record for each distinct image, in the order of its key: the hash of its bytes, then what is known of its pixels.
+KEY = np.dtype([("high", "<u8"), ("low", "<u8")])
+RECORD = np.dtype([("key", KEY), ("image_id", "<i8"), ("checksum", "<u8")])
+SPARE = 64 * 2**20  # bytes that are left free on the disk
+
+Encoded = Callable[[int], tuple[bytes, str]]  # row -> the bytes of its image, and a name for messages
+
+
+class CachedImages:
+    """The pixels of the images of a split, by row.
+
+    Pickles and forks well: what is sent to another process is the path.
+
+    Attributes:
+        slots: `[rows]`, where the image of each row lies; equal for equal bytes.
+        table: `[images]` of RECORD.
+    """
+
+    def __init__(self, folder: Path, reader: PixelReader, slots: np.ndarray, table: np.ndarray, encoded: Encoded):
+        self.folder, self.reader, self.slots, self.table, self.encoded = folder, reader, slots, table, encoded
+        self.pixels: np.ndarray | None = None
+
+    def read(self, row: int, out: np.ndarray) -> int:
+        """Writes the pixels of a row to `out`, `[3, height, width]` uint8. Returns the `content_id` of its image."""
+        if self.pixels is None:
+            shape = (len(self.table), *self.reader.shape)
+            # as a plain array: indexing a memmap makes a memmap, which takes longer than the copy
+            self.pixels = np.asarray(np.memmap(self.folder / PIXELS, np.uint8, "r", shape=shape))
+        slot = self.slots[row]
+        np.copyto(out, self.pixels[slot])
+        record = self.table[slot]
+        if checksum(out) != record["checksum"]:
+            self.repair(row, out)
+        return int(record["image_id"])
+
+    def repair(self, row: int, out: np.ndarray) -> None:
+        """Decodes the image of a row again, to `out` and to the file where that may be written."""
+        data, where = self.encoded(row)
+        out[:] = self.reader(data, where)[0]
+        print(f"--image_cache: {self.folder / PIXELS} was damaged at the image of {where}; it is decoded anew")
+        with suppress(OSError), (self.folder / PIXELS).open("r+b") as file:
+            write_at(file.fileno(), out, int(self.slots[row]) * out.nbytes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"pixels": None}
+
+
+def checksum(pixels: np.ndarray) -> int:
+    return xxhash.xxh3_64_intdigest(pixels) or 1  # zero says that an image is not done
+
+
+def image_keys(count: int, encoded: Encoded) -> np.ndarray:
+    """`[count]` of KEY: the hash of each row's encoded image."""
+    keys = np.empty(count, KEY)
+    for row in range(count):
+        digest = xxhash.xxh3_128_intdigest(encoded(row)[0])
+        keys[row] = digest >> 64, digest & (2**64 - 1)
+    return keys
+
+
+def cached_images(root: Path, reader: PixelReader, count: int, encoded: Encoded, workers: int) -> CachedImages:
+    """The cache of the images of `count` rows: opened where there is one, built where there is none.
+
+    Of several processes on one machine one builds, and the others wait for it.
+
+    Args:
+        root: folder of all caches.
+        encoded: gives the bytes of a row's image; called from one thread.
+        workers: threads that decode.
+
+    Raises:
+        InputError: an image cannot be read, the disk is too full, or the folder cannot be written.
+    """
+    distinct, first_rows, slots = np.unique(image_keys(count, encoded), return_index=True, return_inverse=True)
+    settings = {"version": VERSION, "pillow": PIL.__version__, **asdict(reader)}
+    digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
+    digest.update(distinct.tobytes())
+    folder = root / digest.hexdigest()
+    table = opened(folder, reader, distinct)
+    if table is None:
+        try:
+            with waited_lock(folder.with_name(f"{folder.name}.lock")):
+                table = opened(folder, reader, distinct)  # another process may have built it meanwhile
+                if table is None:
+                    table = build(folder, reader, distinct, first_rows, encoded, workers)
+        except OSError as error:
+            raise InputError(f"--image_cache {root}: {error.strerror or error}; {ELSEWHERE}") from None
+    return CachedImages(folder, reader, slots.reshape(-1), table, encoded)
+
+
+ELSEWHERE = "name another folder, or `none` to decode every image each time"
+
+
+def opened(folder: Path, reader: PixelReader, distinct: np.ndarray) -> np.ndarray | None:
+    """The table of a whole cache; None where there is none, or where its files are not what the manifest says."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        content = (folder / TABLE).read_bytes()
+        whole = manifest["table"] == xxhash.xxh3_128_hexdigest(content)
+        whole &= (folder / PIXELS).stat().st_size == len(distinct) * int(np.prod(reader.shape))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    table = np.frombuffer(content, RECORD) if whole else np.empty(0, RECORD)
+    return table if np.array_equal(table["key"], distinct) else None
+
+
+def build(
+    folder: Path, reader: PixelReader, distinct: np.ndarray, first_rows: np.ndarray, encoded: Encoded, workers: int
+) -> np.ndarray:
+    """Writes a cache, and returns its table. Goes on where a process was killed. Only with the lock held."""
+    work = folder.with_name(f"{folder.name}.building")
+    if folder.exists() and not work.exists():
+        folder.rename(work)  # what is still whole in a damaged cache is kept
+    shutil.rmtree(folder, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+    (work / MANIFEST).unlink(missing_ok=True)
+    size = len(distinct) * int(np.prod(reader.shape))
+    with (work / PIXELS).open("a+b") as pixels, (work / TABLE).open("a+b") as file:
+        reserve(pixels, size, work)
+        file.truncate(len(distinct) * RECORD.itemsize)
+    with (work / PIXELS).open("r+b") as pixels:
+        table = np.memmap(work / TABLE, RECORD, "r+", shape=len(distinct))
+        missing = unfinished(pixels, table, distinct, reader.shape)
+        print(f"--image_cache: decoding {len(missing):,} images once, {size / 2**20:,.0f} MiB in {folder}", flush=True)
+        fill(pixels.fileno(), table, missing, first_rows, reader, encoded, workers)
+        table.flush()
+        os.fsync(pixels.fileno())
+    content = table.tobytes()
+    manifest = {"images": len(distinct), "shape": reader.shape, "table": xxhash.xxh3_128_hexdigest(content)}
+    (work / f"{MANIFEST}.part").write_text(json.dumps(manifest), encoding="utf-8")
+    (work / f"{MANIFEST}.part").rename(work / MANIFEST)
+    work.rename(folder)
+    return np.frombuffer(content, RECORD)
+
+
+def reserve(file: IO[bytes], size: int, folder: Path) -> None:
+    """Gives a file its full size on the disk. Raises InputError where there is not enough room."""
+    held = os.fstat(file.fileno()).st_blocks * 512 if hasattr(os.stat_result, "st_blocks") else 0
+    free = shutil.disk_usage(folder).free
+    if size - held > max(free - SPARE, 0):
+        raise InputError(
+            f"--image_cache {folder.parent}: the images need {size / 2**20:,.0f} MiB, and "
+            f"{max(free - SPARE, 0) / 2**20:,.0f} MiB are free; {ELSEWHERE}"
+        )
+    file.truncate(size)
+    if hasattr(os, "posix_fallocate") and size:
+        os.posix_fallocate(file.fileno(), 0, size)
+
+
+def unfinished(file: IO[bytes], table: np.ndarray, distinct: np.ndarray, shape: tuple[int, ...]) -> list[int]:
+    """The slots whose pixels do not have the checksum of the table; the table is set up for them."""
+    missing, length = [], int(np.prod(shape))
+    for slot, key in enumerate(distinct):
+        record = table[slot]
+        if record["checksum"] and record["key"] == key:
+            file.seek(slot * length)
+            if checksum(np.frombuffer(file.read(length), np.uint8)) == record["checksum"]:
+                continue
+        table[slot] = (key, 0, 0)
+        missing.append(slot)
+    return missing
+
+
+def fill(
+    file: int,
+    table: np.ndarray,
+    missing: list[int],
+    first_rows: np.ndarray,
+    reader: PixelReader,
+    encoded: Encoded,
+    workers: int,
+) -> None:
+    """Decodes the missing images into their places, in the order of the rows, at most two a thread at a time."""
+    from tqdm import tqdm
+
+    def decode(slot: int, data: bytes, where: str) -> tuple[int, int, int]:
+        pixels, image_id = reader(data, where)
+        write_at(file, pixels, slot * pixels.nbytes)
+        return slot, image_id, checksum(pixels)
+
+    def tasks(pool: ThreadPoolExecutor) -> Iterator[Future]:
+        for slot in sorted(missing, key=first_rows.__getitem__):
+            yield pool.submit(decode, slot, *encoded(int(first_rows[slot])))
+
+    def finish(done: Future) -> None:
+        slot, image_id, check = done.result()
+        table["image_id"][slot] = image_id
+        table["checksum"][slot] = check  # last: it says that the image is done
+        bar.update()
+
+    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(missing), unit=" images", disable=None) as bar:
+        running: deque[Future] = deque()
+        try:
+            for task in tasks(pool):
+                running.append(task)
+                if len(running) > 2 * workers:
+                    finish(running.popleft())
+            while running:
+                finish(running.popleft())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def write_at(file: int, pixels: np.ndarray, offset: int) -> None:
+    """Writes all bytes at a place of a file; several threads may do so at once."""
+    rest = memoryview(pixels).cast("B")
+    while rest:
+        written = os.pwrite(file, rest, offset)
+        rest, offset = rest[written:], offset + written
+
+
+@contextmanager
+def waited_lock(path: Path) -> Iterator[None]:
+    """Holds the lock of a file, and waits for whoever has it, saying so. It is free when its holder ends, however."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two processes at once are not told apart
+        fcntl = None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        if fcntl:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"--image_cache: another process is building {path.with_suffix('')}; waiting for it", flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
