@@ -20,6 +20,7 @@ from modeling.siglip_medical.objective import embedding_loss
 from trainers.gathering import gather_counts, processes, rank
 from trainers.gradient_cache import IDS, TOWERS, Batch, Contrast
 from trainers.medical_trainer import MedicalTrainer
+from trainers.pixels import normalize_pixels
 from trainers.training_meter import TrainingMeter
 
 LOGGED = ("recall_at_1", "recall_at_5", "recall_at_10", "num_images", "num_texts", "loss")
@@ -144,11 +145,15 @@ class EncoderTrainer(MedicalTrainer):
         return model(**self.prepare_pixels(self._prepare_inputs(inputs)), return_logits=False)
 
     def prepare_pixels(self, inputs: Batch) -> Batch:
-        """The place for what is to be done with pixels on the device, before each pass of the model.
+        """Bytes of an `EncoderCollator(..., uint8=True)` become what the model takes, on the device.
 
-        Random numbers that are drawn here are drawn again when a micro-batch is embedded again.
+        The place for whatever else is to be done with pixels before a pass of the model. Random numbers that are drawn
+        here are drawn again when a micro-batch is embedded again.
         """
-        return inputs
+        pixels = inputs.get("pixel_values")
+        if pixels is None or pixels.dtype != torch.uint8:
+            return inputs
+        return inputs | {"pixel_values": normalize_pixels(pixels, **self.data_collator.normalization)}
 
     # --- evaluation ---
 

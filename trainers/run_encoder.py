@@ -59,7 +59,7 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
     trainer = EncoderTrainer(
         model=model,
         args=training,
-        data_collator=EncoderCollator(processor),
+        data_collator=EncoderCollator(processor, uint8=True),
         train_dataset=rows[arguments.train_split],
         eval_dataset=rows.get(arguments.eval_split),
         processing_class=processor,
