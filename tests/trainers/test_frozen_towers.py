@@ -109,7 +109,7 @@ def test_the_gradient_is_that_of_the_full_batch(freeze, sizes):
 
 @pytest.mark.parametrize("freeze", FROZEN)
 def test_the_losses_are_those_without_the_cache(freeze, make_trainer):
-    flags = {"freeze": freeze, "eval_steps": 3}
+    flags = {"freeze": freeze, "eval_steps": 3, "save_steps": 3}
     plain = make_trainer("plain", cache_frozen_tower=False, **flags)
     assert not plain.cached_towers and "pixels" in plain.train_dataset[0]
     plain.train()
@@ -123,6 +123,8 @@ def test_the_losses_are_those_without_the_cache(freeze, make_trainer):
     assert freeze == "text" or not passes["vision"]
     assert freeze == "vision" or set(passes["text"]) <= {1}
     for name, value in plain.model.state_dict().items():
+        if name.endswith("k_proj.bias"):
+            continue  # its gradient is nothing but rounding, of which Adam makes whole steps
         torch.testing.assert_close(cached.model.state_dict()[name], value, rtol=1e-3, atol=1e-4)
 
 
@@ -175,16 +177,16 @@ def test_other_weights_have_another_file(make_trainer, tmp_path):
 
 
 def test_a_checkpoint_with_another_frozen_tower_is_refused(make_trainer, tmp_path):
-    first = make_trainer("first", freeze="vision", save_steps=2, max_steps=4)
+    first = make_trainer("first", freeze="vision", save_steps=2, eval_steps=2, save_total_limit=5)
     first.train()
     checkpoint = tmp_path / "first" / "checkpoint-2"
-    resumed = make_trainer("again", freeze="vision", max_steps=4)
+    resumed = make_trainer("again", freeze="vision", save_steps=2, eval_steps=2, save_total_limit=5)
     resumed.train(resume_from_checkpoint=str(checkpoint))
-    assert losses(resumed)[:4] == losses(first)[:4]
+    assert losses(resumed) == losses(first)
     with torch.no_grad():
         first.model.vision_model.head.probe += 1
     first.model.save_pretrained(tmp_path / "base")
-    other = make_trainer("other", freeze="vision", base=tmp_path / "base", max_steps=4)
+    other = make_trainer("other", freeze="vision", base=tmp_path / "base")
     with pytest.raises(InputError, match="its frozen vision tower is another"):
         other.train(resume_from_checkpoint=str(checkpoint))
 
