@@ -7,6 +7,7 @@ safetensors. Nothing here is downloaded.
 from __future__ import annotations
 
 import io
+import json
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,30 +34,41 @@ LLAMA_SPLIT = (
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 
 
-def write_tiny_encoder(folder: Path, texts: Iterable[str], seed: int = 0, image_size: int = 64) -> None:
-    """Writes a SigLIP of about a million parameters with a SentencePiece tokenizer trained on `texts`."""
-    from transformers import SiglipTokenizer
+def write_tiny_encoder(
+    folder: Path, texts: Iterable[str], seed: int = 0, image_size: int = 64, family: str = "siglip"
+) -> None:
+    """Writes a SigLIP of about a million parameters with a tokenizer trained on `texts`, as they are and normalised.
+
+    The processor is the stock one, as in the released checkpoints. `family` is `siglip`, with a SentencePiece
+    tokenizer, or `siglip2`: the same model with a Gemma tokenizer, as SigLIP 2's fixed-resolution checkpoints have it.
+    """
+    from transformers import SiglipProcessor, SiglipTokenizer
     from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
     from modeling.siglip_medical.configuration_siglip_medical import SiglipMedicalConfig
     from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
-    from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
+    from modeling.siglip_medical.text_normalizer import normalize_text
 
+    texts = [form for text in texts for form in dict.fromkeys((text, normalize_text(text)))]
     with tempfile.TemporaryDirectory() as scratch:
         # model_input_names as in the released checkpoint: SigLIP attends to its padding, there is no mask
-        tokenizer = SiglipTokenizer(
-            vocab_file=train_sentencepiece(texts, Path(scratch) / "spiece.model"), model_input_names=["input_ids"]
-        )
+        if family == "siglip2":
+            tokenizer = train_gemma_tokenizer(texts)
+        else:
+            tokenizer = SiglipTokenizer(
+                vocab_file=train_sentencepiece(texts, Path(scratch) / "spiece.model"), model_input_names=["input_ids"]
+            )
         image_processor = SiglipImageProcessorPil(size={"height": image_size, "width": image_size})
         size = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4}
         ends = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), tokenizer.eos_token_id)
+        ends["pad_token_id"] = tokenizer.pad_token_id
         config = SiglipMedicalConfig(
             text_config=size | ends | {"vocab_size": len(tokenizer)},
             vision_config=size | {"image_size": image_size, "patch_size": 8},
         )
         set_seed(seed)
         SiglipMedicalModel(config).save_pretrained(folder)
-        SiglipMedicalProcessor(image_processor, tokenizer).save_pretrained(folder)
+        SiglipProcessor(image_processor, tokenizer).save_pretrained(folder)
 
 
 def train_sentencepiece(texts: Iterable[str], path: Path, vocab_size: int = 1500) -> str:
@@ -79,6 +91,33 @@ def train_sentencepiece(texts: Iterable[str], path: Path, vocab_size: int = 1500
     )
     path.write_bytes(model.getvalue())
     return str(path)
+
+
+def train_gemma_tokenizer(texts: Iterable[str], vocab_size: int = 1500):
+    """A byte-pair tokenizer with byte fallback and the special tokens of Gemma, set as SigLIP 2's checkpoints set it.
+
+    google/siglip2-base-patch16-224 names the class GemmaTokenizer, adds `<eos>` but no `<bos>`, and pads with `<pad>`.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from transformers import GemmaTokenizer
+
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    bpe = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))  # noqa: S106
+    bpe.normalizer = normalizers.Replace(" ", "▁")
+    # merges stay within words; the tokenizer itself has no such cut, for it meets no space after its normaliser
+    bpe.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+    fallback = [f"<0x{byte:02X}>" for byte in range(256)]
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=special + fallback, show_progress=False)
+    bpe.train_from_iterator((text.lower() for text in texts), trainer)
+    model = json.loads(bpe.to_str())["model"]
+    return GemmaTokenizer(
+        vocab=model["vocab"],
+        merges=[tuple(merge) for merge in model["merges"]],
+        add_bos_token=False,
+        add_eos_token=True,
+        padding_side="right",
+        model_max_length=64,
+    )
 
 
 def write_tiny_decoder(folder: Path, texts: Iterable[str], chat_template: str, seed: int = 0, tile: int = 64) -> None:

@@ -85,9 +85,17 @@ class EncoderTrainingArguments(EncoderRateArguments):
         "--gradient_accumulation_steps x processes. Micro-batch x processes is plain accumulation.",
     )
     logging_nan_inf_filter: bool = flag(False, "Hide a loss that is no number from the log; looking costs time.")
+    ddp_find_unused_parameters: bool | None = flag(False, "Search each backward pass for weights without a gradient.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        import torch.distributed as dist
+
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() != self.world_size:
+            raise ValueError(
+                f"{dist.get_world_size()} processes were launched, but without a GPU each would train by itself: add "
+                "--use_cpu, and they train together on the processor"
+            )
         self.micro_batches_in_contrast  # noqa: B018 (a wrong value is an error now, not when the training starts)
         if self.auto_find_batch_size:
             raise ValueError(

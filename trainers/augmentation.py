@@ -6,10 +6,12 @@ an illness: a left-right flip makes such texts false. It is done only when asked
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+import torch
+from torch.nn.functional import affine_grid, grid_sample
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Augmentation:
         flip: whether to mirror every other image.
         scale: smallest share of the area that is kept, the place drawn evenly.
         aspect: largest factor between the stretch of width and height.
-        degrees: largest turn to either side. What lies outside the picture is its edge, repeated.
+        degrees: largest turn to either side. What then lies outside the picture is its edge, repeated.
         brightness: largest change, as a share of the whole range.
         contrast: largest change of the distance to the mean, as a share.
     """
@@ -39,42 +41,37 @@ class Augmentation:
     def __call__(self, pixels: np.ndarray, epoch: int, row: int) -> np.ndarray:
         """Returns the pixels `[3, H, W]` uint8 of an image as this row has them in this epoch; the input is kept."""
         random = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch, row])))
-        # Everything is drawn in this order whatever is switched on, so that a flag changes nothing but itself.
+        # Everything is drawn, in this order, whatever is switched on: a flag changes nothing but itself.
         flip = random.random() < 0.5
         share, stretch = random.uniform(self.scale, 1), self.aspect ** random.uniform(-0.5, 0.5)
-        left, top = random.random(2)
-        angle = np.radians(random.uniform(-self.degrees, self.degrees))
+        part = [min(1.0, math.sqrt(share * stretch)), min(1.0, math.sqrt(share / stretch))]  # of width and height
+        centre = [random.uniform(size - 1, 1 - size) for size in part]
+        angle = math.radians(random.uniform(-self.degrees, self.degrees))
         contrast = 1 + random.uniform(-self.contrast, self.contrast)
         brightness = 255 * random.uniform(-self.brightness, self.brightness)
         if self.light:
-            pixels = self.moved(pixels, share, stretch, left, top, angle)
-            pixels = adjusted(pixels, contrast, brightness)
+            moved = turned_part(torch.from_numpy(pixels).float(), part, centre, angle)
+            mean = moved.mean()
+            changed = moved.sub_(mean).mul_(contrast).add_(mean + brightness)
+            pixels = changed.round_().clamp_(0, 255).to(torch.uint8).numpy()
         return np.ascontiguousarray(pixels[:, :, ::-1]) if self.flip and flip else pixels
 
-    def moved(
-        self, pixels: np.ndarray, share: float, stretch: float, left: float, top: float, angle: float
-    ) -> np.ndarray:
-        """A part of the image, turned, at the image's size again. One interpolation does both."""
-        height, width = pixels.shape[1:]
-        part_width, part_height = (width * min(1, (share * s) ** 0.5) for s in (stretch, 1 / stretch))
-        part_height *= height / width
-        centre_x = part_width / 2 + left * (width - part_width)
-        centre_y = part_height / 2 + top * (height - part_height)
-        a, b = np.cos(angle) * part_width / width, -np.sin(angle) * part_height / height
-        d, e = np.sin(angle) * part_width / width, np.cos(angle) * part_height / height
-        # A corner of the turned part lies outside by less than half its diagonal times the sine: that much edge.
-        border = int(np.ceil(np.hypot(height, width) / 2 * np.sin(np.radians(self.degrees)))) + 2
-        x = border + centre_x - a * width / 2 - b * height / 2
-        y = border + centre_y - d * width / 2 - e * height / 2
-        padded = np.pad(pixels.transpose(1, 2, 0), ((border, border), (border, border), (0, 0)), mode="edge")
-        image = Image.fromarray(padded).transform(
-            (width, height), Image.Transform.AFFINE, (a, b, x, d, e, y), Image.Resampling.BICUBIC
-        )
-        return np.asarray(image).transpose(2, 0, 1)
 
+def turned_part(pixels: torch.Tensor, part: list[float], centre: list[float], angle: float) -> torch.Tensor:
+    """A part of an image, turned, at the image's size again; one bilinear interpolation does both.
 
-def adjusted(pixels: np.ndarray, contrast: float, brightness: float) -> np.ndarray:
-    """The image with its distances to its mean, and its mean, changed. By a table of the 256 values."""
-    mean = pixels.mean()
-    table = (np.arange(256) - mean) * contrast + mean + brightness
-    return np.take(np.rint(table).clip(0, 255).astype(np.uint8), pixels)
+    Args:
+        pixels: `[3, H, W]` float.
+        part: width and height of the part, as shares of the image's.
+        centre: of the part, x and y, from -1 (left, top) to 1.
+        angle: in radians, clockwise as the image is seen.
+
+    Returns:
+        `[3, H, W]` float. Beyond the image's edge its outermost pixels go on.
+    """
+    height, width = pixels.shape[1:]
+    cosine, sine = math.cos(angle), math.sin(angle)
+    across = [cosine * part[0], -sine * part[1] * height / width, centre[0]]
+    down = [sine * part[0] * width / height, cosine * part[1], centre[1]]
+    grid = affine_grid(torch.tensor([[across, down]]), [1, *pixels.shape], align_corners=False)
+    return grid_sample(pixels[None], grid, "bilinear", "border", align_corners=False)[0]

@@ -12,6 +12,7 @@ import torch
 from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import DistributedType
 from transformers import TrainerCallback
+from transformers.trainer_utils import has_length
 
 from evaluation.encoder_scoring import score_embeddings
 from evaluation.loading import InputError
@@ -19,6 +20,7 @@ from modeling.siglip_medical.objective import embedding_loss
 from trainers.encoder_tuning import rest_frozen
 from trainers.gathering import gather_counts, processes, rank
 from trainers.gradient_cache import IDS, TOWERS, Batch, Contrast
+from trainers.pixels import normalize_pixels
 from trainers.training_meter import TrainingMeter
 from trainers.tuned_trainer import TunedTrainer
 
@@ -31,7 +33,7 @@ class Plan:
 
     batches: list[Batch]
     real: list[int]
-    weight: float
+    share: float
     contrast: Contrast | None = None
 
 
@@ -55,6 +57,7 @@ class EncoderTrainer(TunedTrainer):
         self.can_return_loss = True  # the collator gives no labels, and the model needs none
         check_processes(self)
         self.todo: deque[tuple[Plan, int]] = deque()
+        self.rows_in_epoch: int | None = None
         self.meter = TrainingMeter()
         self.add_callback(PauseMeter(self.meter))
 
@@ -65,6 +68,7 @@ class EncoderTrainer(TunedTrainer):
         loader = super().get_train_dataloader()
         if self.args.micro_batches_in_contrast > 1 and isinstance(loader, DataLoaderShard):
             loader.device = None
+        self.rows_in_epoch = rows_in_epoch(loader)
         return loader
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, None]:
@@ -79,24 +83,27 @@ class EncoderTrainer(TunedTrainer):
         real = self.real_rows(batches)
         length = self.args.micro_batches_in_contrast
         spans = [slice(start, start + length) for start in range(0, len(batches), length)]
-        images = [sum(real[span]) for span in spans]
+        shares = [1.0] * len(spans)
         if len(spans) > 1:
-            images = [sum(column) for column in zip(*gather_counts(images, self.args.device), strict=True)]
-        plans = [
-            Plan(batches[span], real[span], count / sum(images)) for span, count in zip(spans, images, strict=True)
-        ]
+            counts = gather_counts([sum(real[span]) for span in spans], self.args.device)  # of each process
+            images = [sum(column) for column in zip(*counts, strict=True)]
+            shares = [count / sum(images) for count in images]
+        plans = [Plan(batches[span], real[span], share) for span, share in zip(spans, shares, strict=True)]
         return deque((plan, step) for plan in plans for step in range(len(plan.batches)))
 
     def real_rows(self, batches: list[Batch]) -> list[int]:
         """How many of the first rows of each micro-batch count.
 
         All, but in the last micro-batch of an epoch with several processes: accelerate fills it up with the rows of
-        the first one, as if its rows were those of process 0, then 1, and so on.
+        the first one, where all processes together have too few; the rows of process 0 come first, then those of 1 ...
         """
         real = [len(batch["image_ids"]) for batch in batches]
         state = self.accelerator.gradient_state
-        if real and processes() > 1 and state.end_of_dataloader and state.remainder > 0:
-            real[-1] = min(real[-1], max(0, state.remainder - rank() * real[-1]))
+        if real and processes() > 1 and state.end_of_dataloader and not self.args.dataloader_drop_last:
+            rows = state.remainder if self.rows_in_epoch is None else self.rows_in_epoch
+            left = max(0, rows) % (real[-1] * processes())
+            if left:
+                real[-1] = min(real[-1], max(0, left - rank() * real[-1]))
         return real
 
     def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> torch.Tensor:
@@ -114,13 +121,11 @@ class EncoderTrainer(TunedTrainer):
         loss = torch.zeros((), device=self.args.device)
         if step == 0:
             plan.contrast = self.contrast(model, plan)
-            loss = plan.contrast.compute().float() * plan.weight * processes()
+            loss = plan.contrast.compute().float() * plan.share * processes()
             self.meter.add(plan.contrast.rows)
+            plan.contrast.rows = None  # all texts of all processes: the next steps need none of them
         if not plan.contrast.idle(step):
-            settings = (
-                {"scale_wrt_gas": False} if self.accelerator.distributed_type == DistributedType.DEEPSPEED else {}
-            )
-            self.accelerator.backward(plan.contrast.surrogate(step) * plan.weight, **settings)
+            self.accelerator.backward(plan.contrast.surrogate(step) * plan.share)
         return loss
 
     def contrast(self, model: Any, plan: Plan) -> Contrast:
@@ -149,20 +154,22 @@ class EncoderTrainer(TunedTrainer):
         return outputs
 
     def prepare_pixels(self, inputs: Batch) -> Batch:
-        """The place for what is to be done with pixels on the device, before each pass of the model.
+        """Normalises pixels that came to the device as bytes, before each pass of the model.
 
         Random numbers that are drawn here are drawn again when a micro-batch is embedded again.
         """
-        return inputs
+        pixels = inputs.get("pixel_values")
+        if pixels is None or pixels.dtype != torch.uint8:
+            return inputs
+        return inputs | {"pixel_values": normalize_pixels(pixels, **self.data_collator.normalization)}
 
     # --- evaluation ---
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Returns embeddings and ids only: gathering every batch's logits would cost N x N for nothing."""
         with torch.no_grad(), self.compute_loss_context_manager():
-            outputs = self.embed(
-                model, {name: inputs[name] for names in TOWERS.values() for name in names if name in inputs}
-            )
+            given = {name: inputs[name] for names in TOWERS.values() for name in names if name in inputs}
+            outputs = self.embed(model, given)
         embeds = (outputs.image_embeds.float(), outputs.text_embeds.float())
         return None, embeds, tuple(inputs[name].to(self.args.device) for name in IDS)
 
@@ -188,11 +195,12 @@ class EncoderTrainer(TunedTrainer):
     def temperature_and_bias(self) -> tuple[float, float]:
         """The logarithm of the temperature, and the bias. To be called by all processes: FSDP splits even these."""
         model = self.accelerator.unwrap_model(self.model)
-        scale, bias = (
-            parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
-            for parameter in (model.logit_scale, model.logit_bias)
-        )
-        return scale.item(), bias.item()
+        return scalar(model.logit_scale), scalar(model.logit_bias)
+
+
+def scalar(parameter: torch.Tensor) -> float:
+    """The value of a parameter with one element, also where FSDP has given it to one of the processes."""
+    return (parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter).item()
 
 
 class PauseMeter(TrainerCallback):
@@ -210,6 +218,17 @@ def learning_towers(model: torch.nn.Module) -> set[str]:
     learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     modules = {"image": "vision_model.", "text": "text_model."}
     return {tower for tower, module in modules.items() if any(module in name for name in learning)}
+
+
+def rows_in_epoch(loader: Any) -> int | None:
+    """How many rows all processes together are given in an epoch, without those that fill it up; None if unknown.
+
+    `GradientState.remainder` would say it, too, but is wrong after an epoch was resumed in its midst.
+    """
+    batches = getattr(loader, "batch_sampler", None)
+    sampler = getattr(getattr(batches, "batch_sampler", batches), "sampler", None)
+    known = [source for source in (sampler, loader.dataset) if has_length(source)]
+    return len(known[0]) if known else None
 
 
 def one_device_per_process(args: Any) -> None:
@@ -230,5 +249,7 @@ def check_processes(trainer: EncoderTrainer) -> None:
             "--accelerator_config: leave split_batches false and even_batches true; the rows that even_batches repeats "
             "at the end of an epoch are left out of the loss"
         )
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        raise InputError("DeepSpeed is not supported: trainers/accelerate_configs/fsdp2.yaml splits the weights, too")
     if accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2:
         raise InputError("FSDP 1 is not supported: set fsdp_version: 2, as trainers/accelerate_configs/fsdp2.yaml does")

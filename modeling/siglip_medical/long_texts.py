@@ -1,4 +1,4 @@
-"""Reports longer than the 64 tokens that SigLIP reads: cut into sentences, drawn from for training, averaged for use."""
+"""Reports longer than the 64 tokens that SigLIP reads: cut into sentences, drawn from in training, averaged in use."""
 
 from __future__ import annotations
 
@@ -14,20 +14,29 @@ import torch.nn.functional as F
 LONG_TEXT = ("first", "mean")
 # Words whose full stop does not end a sentence; single letters ("J. Smith", "e.g.") never end one either.
 ABBREVIATIONS = frozenset(
-    "dr mr mrs ms prof st approx ca cf vs etc fig figs no nos vol pt pts hx dx rx tx sx ant post inf sup lat med "
-    "resp incl excl max min avg dept univ inc ltd jan feb mar apr jun jul aug sep sept oct nov dec al".split()
+    (
+        *("dr", "mr", "mrs", "ms", "prof", "st", "approx", "ca", "cf", "vs", "etc", "fig", "figs", "no", "nos", "vol"),
+        *("pt", "pts", "hx", "dx", "rx", "tx", "sx", "ant", "post", "inf", "sup", "lat", "med", "resp", "incl", "excl"),
+        *("max", "min", "avg", "dept", "univ", "inc", "ltd", "al"),
+        *("jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec"),
+    )
 )
 # ends of sentences: Chinese marks, and English ones with what closes a quotation or bracket after them
-END = re.compile(r"[。！？；]+[”’」』）)]*|[!?]+[\"')\]]*(?=\s|$)|\.+[\"')\]]*(?=\s|$)|\n+")
+END = re.compile(
+    r"[。！？；]+[”’」』）)]*"
+    r"|[!?]+[\"')\]]*(?=\s|$|[一-鿿])"
+    r"|\.+[\"')\]]*(?=\s|$|[一-鿿])"
+    r"|\n+"
+)
 LAST_WORD = re.compile(r"([A-Za-z]+|[0-9]+)$")
-LIST_NUMBER = re.compile(r"(?:^|[\n。；;.]\s*)\(?[0-9]{1,2}$")
+LIST_NUMBER = re.compile(r"(?:^|[\n。；;.])\s*\(?[0-9]{1,2}$")
 
 
 def split_sentences(text: str) -> list[str]:
     """The sentences of a report in English, Chinese or both, without the space around them; none is empty.
 
-    A full stop ends a sentence where space or the end follows, and not within a number, after an abbreviation, after
-    the number of a list ("1. No fracture."), or before a small letter. A line's end ends a sentence, too.
+    A full stop ends a sentence where space, Chinese or the end follows, and not within a number, after an
+    abbreviation, after the number of a list ("1. No fracture."), or before a small letter. So does the end of a line.
     """
     sentences, start = [], 0
     for match in END.finditer(text):
@@ -44,7 +53,7 @@ def ends_sentence(text: str, start: int, stop: re.Match) -> bool:
     before, after = text[start : stop.start()], text[stop.end() :].lstrip(" \t")
     if not after or after[0] == "\n":
         return True
-    word = LAST_WORD.search(before)
+    word = LAST_WORD.search(before) if stop.group() == "." else None  # a quotation ends with a whole sentence
     if word and word.group().isalpha():
         if word.group().lower() in ABBREVIATIONS:
             return False
@@ -99,6 +108,9 @@ def encode_text(
     parts = [[text] if long_text == "first" else split_sentences(text) or [text] for text in texts]
     flat = [part for own in parts for part in own]
     length = model.config.text_config.max_position_embeddings
+    # SigLIP attends to its padding, and a stock model would obey a mask; ours was perhaps trained with one
+    masked = bool(getattr(model.config, "text_attention_mask", False))
+    names = ("input_ids", "attention_mask") if masked else ("input_ids",)
     embeds = []
     for start in range(0, len(flat), batch_size):
         inputs = processor(
@@ -106,15 +118,15 @@ def encode_text(
             padding="max_length",
             truncation=True,
             max_length=length,
+            return_attention_mask=masked,
             return_tensors="pt",
         )
-        # no attention mask: SigLIP attends to its padding, and a stock model would obey one; ours looks at its config
-        names = ("input_ids", "attention_mask") if getattr(model.config, "text_attention_mask", False) else ("input_ids",)
         with torch.no_grad():
             output = model.get_text_features(**{name: inputs[name].to(model.device) for name in names})
         embeds.append(F.normalize(output.pooler_output.float(), dim=-1))
     if not flat:
-        return torch.zeros(0, model.config.text_config.projection_size, device=model.device)
+        width = getattr(model.config, "truncate_dim", None) or model.config.text_config.projection_size
+        return torch.zeros(0, width, device=model.device)
     together = torch.cat(embeds)  # [sentences, D]
     if long_text == "first":
         return together

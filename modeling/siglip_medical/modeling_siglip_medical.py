@@ -71,9 +71,7 @@ class SiglipMedicalModel(SiglipModel):
             ValueError: a weight is missing, unexpected or of another shape.
         """
         with_info = kwargs.pop("output_loading_info", False)
-        model, info = super().from_pretrained(
-            pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-        )
+        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
             if keys := sorted(map(str, info.get(problem) or ())):
                 raise ValueError(
@@ -81,6 +79,14 @@ class SiglipMedicalModel(SiglipModel):
                     f"as {keys[0]}; load it as it is, and change the image size with set_image_size()"
                 )
         return (model, info) if with_info else model
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
+        """As PreTrainedModel's; `pipeline("zero-shot-image-classification")` finds this class in the checkpoint."""
+        name = f"{type(self).__module__.rsplit('.', 1)[-1]}.{type(self).__name__}"
+        self.config.auto_map = dict(getattr(self.config, "auto_map", None) or {}) | {
+            "AutoModelForZeroShotImageClassification": name
+        }
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         super()._init_weights(module)
@@ -119,7 +125,12 @@ class SiglipMedicalModel(SiglipModel):
             input_ids: `[M, 64]` tokens, padded to the maximal length, as SigLIP was trained.
             attention_mask: `[M, 64]`, ignored unless `config.text_attention_mask` is set.
             truncate_dim: how many leading dimensions to keep; None: what `config.truncate_dim` says.
+
+        Raises:
+            ValueError: the model was trained with the mask, and none is given; or `truncate_dim` is out of range.
         """
+        if self.config.text_attention_mask and attention_mask is None:
+            raise ValueError("config.text_attention_mask is set: give the attention_mask (return_attention_mask=True)")
         mask = attention_mask if self.config.text_attention_mask else None
         output = super().get_text_features(input_ids, attention_mask=mask, position_ids=position_ids, **kwargs)
         return self._truncated(output, truncate_dim)
@@ -221,7 +232,9 @@ class SiglipMedicalModel(SiglipModel):
             return output
         pooled = output.pooler_output if hasattr(output, "pooler_output") else output[1]
         if not 1 <= dim <= pooled.shape[-1]:
-            raise ValueError(f"truncate_dim {dim}: give a width between 1 and {pooled.shape[-1]}, that of the embeddings")
+            raise ValueError(
+                f"truncate_dim {dim}: give a width between 1 and {pooled.shape[-1]}, that of the embeddings"
+            )
         cut = unit_length(pooled[..., :dim])
         if isinstance(output, tuple):
             return (output[0], cut, *output[2:])

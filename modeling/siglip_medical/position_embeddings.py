@@ -26,7 +26,9 @@ def resize_positions(model: Any, image_size: int, processor: Any = None) -> None
     embeddings = vision.embeddings
     patch_size = embeddings.patch_size
     if not isinstance(image_size, int) or isinstance(image_size, bool) or not isinstance(patch_size, int):
-        raise ValueError(f"image size {image_size}, patches of {patch_size}: images and patches are square, give one side")
+        raise ValueError(
+            f"image size {image_size}, patches of {patch_size}: images and patches are square, give one side"
+        )
     current = embeddings.image_size
     if image_size != current:  # some checkpoints are released at no multiple: 384 with patches of 14
         check_multiple(image_size, patch_size)
@@ -53,7 +55,7 @@ def resize_positions(model: Any, image_size: int, processor: Any = None) -> None
 def check_multiple(image_size: int, patch_size: int) -> None:
     """Raises ValueError, naming the sizes beside it, unless the size is a positive multiple of the patch size."""
     if image_size < patch_size or image_size % patch_size:
-        below = image_size // patch_size * patch_size
+        below = max(image_size // patch_size, 0) * patch_size
         nearest = [str(size) for size in (below, below + patch_size) if size >= patch_size]
         raise ValueError(
             f"image size {image_size}: not a multiple of the patch size {patch_size}; give {' or '.join(nearest)}"

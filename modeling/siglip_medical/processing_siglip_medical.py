@@ -23,13 +23,22 @@ class SiglipMedicalProcessor(SiglipProcessor):
             see `text_normalizer.py`. The rules then stand in the tokenizer itself, and are saved with it: the plain
             `AutoProcessor` and the pipelines have them too. Saved as trained: a checkpoint brings its own answer, a
             base model without one is normalised.
+        return_attention_mask: whether texts come with their mask by default, also from the stock processor of the saved
+            checkpoint: for a model trained with `config.text_attention_mask`, and for no other.
 
     Raises:
         ValueError: `normalize_text=False` for a tokenizer that was trained with the rules and carries them, or a
             tokenizer that cannot take them.
     """
 
-    def __init__(self, image_processor=None, tokenizer=None, normalize_text: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        image_processor=None,
+        tokenizer=None,
+        normalize_text: bool = True,
+        return_attention_mask: bool = False,
+        **kwargs: Any,
+    ) -> None:
         if normalize_text:
             tokenizer = clinical_tokenizer(tokenizer)
         elif carries_rules(tokenizer):
@@ -37,7 +46,9 @@ class SiglipMedicalProcessor(SiglipProcessor):
                 "normalize_text=False: this checkpoint was trained with the normaliser, which its tokenizer carries; "
                 "take the tokenizer of its base model to do without"
             )
-        self.normalize_text = normalize_text
+        tokenizer.model_input_names = ["input_ids", "attention_mask"] if return_attention_mask else ["input_ids"]
+        tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # this is what is saved
+        self.normalize_text, self.return_attention_mask = normalize_text, return_attention_mask
         super().__init__(image_processor, tokenizer, **kwargs)
 
     def __call__(self, images=None, text=None, **kwargs):

@@ -63,32 +63,71 @@ def test_weights_are_named_as_siglip_s(model, tiny_encoder):
     assert stock.state_dict().keys() == model.state_dict().keys()
 
 
-def test_both_doors_give_the_same_to_the_bit(run, tiny_encoder, tmp_path):
-    """In a fresh process that cannot see this project, as for a user of the Hub."""
-    shutil.copytree(tiny_encoder, tmp_path / "checkpoint")
+def test_both_doors_give_the_same_to_the_bit(run, trained_encoder, tmp_path):
+    """In a fresh process that cannot see this project, as for a user of the Hub; text that needs the normaliser."""
+    from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
+    from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
+
+    shutil.copytree(trained_encoder, tmp_path / "checkpoint")
     code = """
-import torch, json
+import json
+import torch
 from PIL import Image
-from transformers import AutoModel, AutoProcessor
-found, logits = [], []
+from transformers import AutoModel, AutoProcessor, pipeline
+found, logits, embeds = [], [], []
+texts = ["lesion 1.5 cm", "lesion 15 cm", "HER2 +ve", "HER2 -ve", "肝脏结节2-3mm"]
+images = [Image.new("RGB", (50, 40), (80 * i, 10, 200 - 70 * i)) for i in range(3)]
 for trust in (None, True):
     model = AutoModel.from_pretrained("checkpoint", trust_remote_code=trust)
     processor = AutoProcessor.from_pretrained("checkpoint", trust_remote_code=trust)
     padding = {} if trust else {"padding": "max_length", "max_length": 64, "truncation": True}
-    images = [Image.new("RGB", (50, 40), (80 * i, 10, 200 - 70 * i)) for i in range(3)]
-    inputs = processor(images=images, text=["liver", "lung", "liver"], return_tensors="pt", **padding)
+    inputs = processor(images=images, text=texts, return_tensors="pt", **padding)
     with torch.no_grad():
-        logits.append(model(**inputs).logits_per_image)
+        output = model(**inputs)
+    logits.append(output.logits_per_image)
+    embeds.append(output.text_embeds)
     found.append([type(model).__name__, type(processor).__name__, list(inputs["input_ids"].shape)])
-print(json.dumps({"found": found, "equal": torch.equal(*logits)}))
+labels = {"candidate_labels": texts, "hypothesis_template": "{}"}
+scores = []
+for trust in (None, True):
+    classify = pipeline("zero-shot-image-classification", model="checkpoint", trust_remote_code=trust)
+    scores.append({one["label"]: one["score"] for one in classify(images[0], **labels)})
+from transformers import SiglipVisionModel
+tower = pipeline("image-feature-extraction", model=SiglipVisionModel.from_pretrained("checkpoint"),
+                 image_processor=processor.image_processor)(images[0], pool=True)[0]
+features = pipeline("image-feature-extraction", model="checkpoint", trust_remote_code=True)(images[0])
+print(json.dumps({
+    "found": found,
+    "equal": torch.equal(*logits),
+    "text_embeds": embeds[0].tolist(),
+    "probabilities": torch.sigmoid(logits[0])[0].tolist(),
+    "scores": [[one[text] for text in texts] for one in scores],
+    "features": features,
+    "tower": tower,
+    "pooled": output.vision_model_output.pooler_output[0].tolist(),
+    "image_embeds": output.image_embeds.tolist(),
+}))
 """
     process = run("python", "-c", code, cwd=tmp_path, env={"PYTHONPATH": None}, fresh_home=True)
     answer = json.loads(process.stdout.splitlines()[-1])
     assert answer["found"] == [
-        ["SiglipModel", "SiglipProcessor", [3, 64]],
-        ["SiglipMedicalModel", "SiglipMedicalProcessor", [3, 64]],
+        ["SiglipModel", "SiglipProcessor", [5, 64]],
+        ["SiglipMedicalModel", "SiglipMedicalProcessor", [5, 64]],
     ]
     assert answer["equal"]
+
+    model = SiglipMedicalModel.from_pretrained(trained_encoder)
+    processor = SiglipMedicalProcessor.from_pretrained(trained_encoder)
+    texts = ["lesion 1.5 cm", "lesion 15 cm", "HER2 +ve", "HER2 -ve", "肝脏结节2-3mm"]
+    with torch.no_grad():
+        here = model(**processor(text=texts, return_tensors="pt")).text_embeds
+    assert torch.equal(torch.tensor(answer["text_embeds"]), here)
+    assert len({tuple(row) for row in answer["text_embeds"]}) == 5
+    for scores in answer["scores"]:
+        assert scores == pytest.approx(answer["probabilities"], rel=1e-5)
+    assert answer["features"][0] == pytest.approx(answer["image_embeds"][0], rel=1e-4, abs=1e-6)
+    # the stock class of the whole model wants texts, too: without trust this pipeline takes the vision tower
+    assert answer["tower"] == pytest.approx(answer["pooled"], rel=1e-4, abs=1e-6)
 
 
 def test_the_loss_knows_equal_texts(model, inputs):
@@ -119,4 +158,6 @@ def test_texts_are_padded_to_64_and_cut_there(tiny_encoder):
     inputs = processor(text=["lung", "liver " * 100], return_tensors="pt")
     assert list(inputs) == ["input_ids"]  # no mask: SigLIP attends to its padding
     assert inputs["input_ids"].shape == (2, 64)
+    masked = SiglipMedicalProcessor.from_pretrained(tiny_encoder, return_attention_mask=True)
+    assert list(masked(text=["lung"], return_tensors="pt")) == ["input_ids", "attention_mask"]
     assert processor(text=["lung"], max_length=32, return_tensors="pt")["input_ids"].shape == (1, 32)

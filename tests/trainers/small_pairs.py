@@ -10,7 +10,7 @@ SIDE, LENGTH, WORDS, WIDTH = 16, 8, 50, 32
 
 
 def small_model(dtype: torch.dtype = torch.float64, attention_dropout: float = 0.0, **settings):
-    """Two layers a tower, 32 wide, temperature and bias as a pretrained model might have them."""
+    """Two layers a tower, 32 wide."""
     from modeling.siglip_medical.configuration_siglip_medical import SiglipMedicalConfig
     from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
 
@@ -27,6 +27,7 @@ def small_model(dtype: torch.dtype = torch.float64, attention_dropout: float = 0
     with torch.no_grad():
         for parameter in model.parameters():  # away from the starting values, at which some gradients are zero
             parameter += 0.1 * torch.randn_like(parameter)
+        model.logit_bias.fill_(-1.0)  # negatives matter as much as positives
     return model.to(dtype)
 
 
