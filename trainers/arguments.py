@@ -51,7 +51,25 @@ class MedicalTrainingArguments(TrainingArguments):
 
 
 @dataclass
-class EncoderTrainingArguments(MedicalTrainingArguments):
+class EncoderRateArguments(MedicalTrainingArguments):
+    """Learning rates of the parts of the encoder."""
+
+    vision_lr: float | None = flag(None, "Peak learning rate of the vision tower; --learning_rate unless given.")
+    text_lr: float | None = flag(None, "Peak learning rate of the text tower; --learning_rate unless given.")
+    temperature_lr: float | None = flag(
+        None, "Peak learning rate of temperature and bias; --learning_rate unless given."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("vision_lr", "text_lr", "temperature_lr"):
+            rate = getattr(self, name)
+            if rate is not None and not 0 <= rate < float("inf"):
+                raise ValueError(f"--{name} {rate}: 0 or more; --freeze keeps a tower as it is")
+
+
+@dataclass
+class EncoderTrainingArguments(EncoderRateArguments):
     """Defaults of the specification for the encoder."""
 
     output_dir: str | None = flag("checkpoints/encoder_finetuned", "Where checkpoints and the model are written.")
@@ -173,7 +191,61 @@ class EncoderInputArguments(DataArguments):
 
 
 @dataclass
-class EncoderArguments(EncoderInputArguments):
+class EncoderTuningArguments(EncoderInputArguments):
+    """Which weights learn. Temperature and bias always do."""
+
+    freeze: str = flag(
+        "none",
+        "Tower that does not learn; `both` fits temperature and bias alone.",
+        choices=["none", "vision", "text", "both"],
+    )
+    unfreeze_last_layers: int = flag(
+        0, "Last layers of a frozen tower that learn all the same, with the norm and the pooling head after them."
+    )
+    lora_towers: str = flag(
+        "none",
+        "Tower that learns low-rank adapters of its linear layers instead of its weights; they are added into the "
+        "weights of the model that is written.",
+        choices=["none", "vision", "text", "both"],
+    )
+    lora_r: int = flag(16, "Rank of the adapters.")
+    lora_alpha: int = flag(32, "Scale of the adapters, in units of their rank.")
+    lora_dropout: float = flag(0.0, "Dropout of the adapters.")
+    save_adapter: bool = flag(False, "Keep the adapters by themselves too, in `adapter/` of the output folder.")
+    cache_frozen_tower: bool | None = flag(
+        None,
+        "Embed each distinct image, or text, of a frozen tower once, and train on that. Unless given: where it changes "
+        "nothing, which is without augmentation.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        chosen = {tower for tower in ("vision", "text") if self.freeze in (tower, "both")}
+        if self.unfreeze_last_layers < 0 or (self.unfreeze_last_layers and not chosen):
+            raise ValueError(
+                f"--unfreeze_last_layers {self.unfreeze_last_layers}: give a number of layers, and --freeze with the "
+                "tower that they belong to"
+            )
+        if twice := sorted(chosen & {tower for tower in ("vision", "text") if self.lora_towers in (tower, "both")}):
+            raise ValueError(
+                f"--freeze {self.freeze} --lora_towers {self.lora_towers}: adapters keep the weights of the "
+                f"{twice[0]} tower as they are; leave it out of --freeze"
+            )
+        if self.lora_r < 1 or self.lora_alpha <= 0 or not 0 <= self.lora_dropout < 1:
+            raise ValueError("--lora_r and --lora_alpha are at least 1, --lora_dropout is from 0 to below 1")
+        if self.save_adapter and self.lora_towers == "none":
+            raise ValueError("--save_adapter: there are adapters with --lora_towers only")
+        if self.cache_frozen_tower and (not chosen or self.unfreeze_last_layers):
+            raise ValueError("--cache_frozen_tower: give --freeze, without --unfreeze_last_layers")
+        if self.cache_frozen_tower and "vision" in chosen and (self.augment != "none" or self.horizontal_flip):
+            raise ValueError(
+                "--cache_frozen_tower: augmented images look different in every epoch; leave out --augment and "
+                "--horizontal_flip, or do without the cache"
+            )
+
+
+@dataclass
+class EncoderArguments(EncoderTuningArguments):
     """What is fitted, and to what."""
 
     model_name_or_path: str = flag("google/siglip-base-patch16-224", "Checkpoint to start from.")

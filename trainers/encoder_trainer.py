@@ -17,11 +17,12 @@ from transformers.trainer_utils import has_length
 from evaluation.encoder_scoring import score_embeddings
 from evaluation.loading import InputError
 from modeling.siglip_medical.objective import embedding_loss
+from trainers.encoder_tuning import rest_frozen
 from trainers.gathering import gather_counts, processes, rank
 from trainers.gradient_cache import IDS, TOWERS, Batch, Contrast
-from trainers.medical_trainer import MedicalTrainer
 from trainers.pixels import normalize_pixels
 from trainers.training_meter import TrainingMeter
+from trainers.tuned_trainer import TunedTrainer
 
 LOGGED = ("recall_at_1", "recall_at_5", "recall_at_10", "num_images", "num_texts", "loss")
 
@@ -36,7 +37,7 @@ class Plan:
     contrast: Contrast | None = None
 
 
-class EncoderTrainer(MedicalTrainer):
+class EncoderTrainer(TunedTrainer):
     """Fits a SiglipMedicalModel on batches of an EncoderCollator.
 
     The loss compares the pairs of all processes and of as many micro-batches as `--contrastive_batch_size` says, and
@@ -113,6 +114,7 @@ class EncoderTrainer(MedicalTrainer):
             this process's share, multiplied by the number of processes, as Trainer takes their mean.
         """
         model.train()
+        rest_frozen(model)
         if callable(getattr(self.optimizer, "train", None)):  # of schedule-free optimizers
             self.optimizer.train()
         plan, step = self.todo.popleft() if self.todo else (Plan([inputs], self.real_rows([inputs]), 1.0), 0)
@@ -141,8 +143,15 @@ class EncoderTrainer(MedicalTrainer):
     # --- what the model is given, in training and in evaluation ---
 
     def embed(self, model: Any, inputs: Batch) -> Any:
-        """The model's output for images, texts or both, wherever they lie."""
-        return model(**self.prepare_pixels(self._prepare_inputs(inputs)), return_logits=False)
+        """The model's output for images, texts or both, wherever they lie; with the embeddings that are given."""
+        given = {name: values for name, values in inputs.items() if name.endswith("_embeds")}
+        inputs = {name: values for name, values in inputs.items() if name not in given}
+        if not inputs:  # temperature and bias still come out of a forward pass, for DDP and FSDP look for them there
+            inputs = {"input_ids": torch.zeros((1, 1), dtype=torch.int64)}
+        outputs = model(**self.prepare_pixels(self._prepare_inputs(inputs)), return_logits=False)
+        for name, values in given.items():
+            outputs[name] = values.to(self.args.device)
+        return outputs
 
     def prepare_pixels(self, inputs: Batch) -> Batch:
         """Bytes of an `EncoderCollator(..., uint8=True)` become what the model takes, on the device.

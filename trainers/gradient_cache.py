@@ -23,8 +23,9 @@ import torch.nn.functional as F
 
 from trainers.gathering import GlobalRows, gather_counts, gather_rows, global_gradients, processes
 
-# What of a batch goes into which tower. All else that a batch may hold is not for the model.
-TOWERS = {"image": ("pixel_values",), "text": ("input_ids", "attention_mask")}
+# What of a batch goes into which tower, or has come out of it before. All else that a batch may hold is not for the
+# model.
+TOWERS = {"image": ("pixel_values", "image_embeds"), "text": ("input_ids", "attention_mask", "text_embeds")}
 IDS = ("group_ids", "image_ids")
 Batch = dict[str, torch.Tensor]
 
@@ -42,8 +43,11 @@ class Contrast:
     Args:
         batches: micro-batches with `pixel_values` `[n, 3, H, W]`, `input_ids` `[n, L]`, perhaps `attention_mask`
             `[n, L]`, and `group_ids`, `image_ids` `[n]`, on any device. Every process has the same number of them.
+            `image_embeds` `[n, D]` in the place of the pixels, or `text_embeds` in that of the tokens, are what a
+            frozen tower has made of them.
         embed: `embed(inputs)` runs the model on the inputs of one tower or of both, wherever they lie, and returns
             its output with `image_embeds` and `text_embeds` `[n, D]` for what was given, `logit_scale`, `logit_bias`.
+            Embeddings among the inputs come back as they are.
         loss_of: see `global_gradients`.
         learning: the towers with a parameter that learns; the others are embedded once and for all.
         device: where the model is.
@@ -82,7 +86,7 @@ class Contrast:
         parameter. In the same steps in every process, because FSDP gathers weights in all of them at once; who has
         fewer texts encodes one again, without a gradient.
         """
-        number = len(self.texts["input_ids"]) if sum(self.real) else 0
+        number = len(next(iter(self.texts.values()))) if sum(self.real) else 0
         steps = max(1, *(own for (own,) in gather_counts([-(-number // size)], self.device)))
         parts = torch.arange(number).tensor_split(steps)
         first, width = len(self.batches) - steps, size if fixed_shapes else 1
@@ -164,7 +168,7 @@ class Contrast:
     def _run(self, step: int, towers: list[str], graph: bool) -> Any:
         inputs: Batch = {}
         if "image" in towers:
-            inputs |= {name: self.batches[step][name] for name in TOWERS["image"]}
+            inputs |= {name: self.batches[step][name] for name in TOWERS["image"] if name in self.batches[step]}
         if "text" in towers:
             inputs |= {name: values[self.chunks[step].to(values.device)] for name, values in self.texts.items()}
         with torch.set_grad_enabled(graph):
@@ -180,7 +184,7 @@ def real_rows(batches: Sequence[Batch], name: str, real: Sequence[int]) -> torch
 
 
 def distinct_texts(batches: Sequence[Batch], real: Sequence[int]) -> tuple[Batch, torch.Tensor]:
-    """The different texts among the rows that count, by their tokens.
+    """The different texts among the rows that count, by their tokens; embeddings are left as they are.
 
     Returns:
         the text tower's inputs `[T, L]`, and for each row that counts which of them it has, `[N]`. Without any such
@@ -188,8 +192,10 @@ def distinct_texts(batches: Sequence[Batch], real: Sequence[int]) -> tuple[Batch
     """
     names = [name for name in TOWERS["text"] if name in batches[0]]
     rows = {name: real_rows(batches, name, real) for name in names}
-    if not len(rows["input_ids"]):
+    if not sum(real):
         return {name: batches[0][name][:1] for name in names}, torch.zeros(0, dtype=torch.int64)
+    if "text_embeds" in rows:
+        return rows, torch.arange(sum(real))
     together = torch.cat([rows[name].long() for name in names], dim=1)
     unique, text_of_row = torch.unique(together, dim=0, return_inverse=True)
     parts = unique.split([rows[name].shape[1] for name in names], dim=1)

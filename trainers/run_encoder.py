@@ -44,6 +44,8 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
     from trainers.encoder_collator import EncoderCollator
     from trainers.encoder_rows import EpochCallback, encoder_rows
     from trainers.encoder_trainer import EncoderTrainer
+    from trainers.encoder_tuning import choose_learning
+    from trainers.frozen_towers import cache_frozen_towers
     from trainers.medical_trainer import evaluation_result, finish, prepare_output, repository_name, without_evaluation
 
     revision = dataset_revision(arguments.dataset, arguments.dataset_revision)
@@ -54,6 +56,7 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
     name = repository_name(training)
     set_seed(training.seed)
     model, processor = load_encoder(arguments, splits[arguments.train_split], training.seed)
+    choose_learning(model, arguments)
     rows = encoder_rows(splits, processor, arguments, training.seed)
     prepare_output(training)
     trainer = EncoderTrainer(
@@ -64,12 +67,15 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
         eval_dataset=rows.get(arguments.eval_split),
         processing_class=processor,
     )
+    cache_frozen_towers(trainer, arguments)
     trainer.add_callback(EpochCallback(rows[arguments.train_split]))
     if sampler := train_sampler(arguments.batch_sampler, rows[arguments.train_split], training.seed):
         trainer.add_callback(EpochCallback(sampler))
         trainer._get_train_sampler = lambda train_dataset=None: sampler
     trainer.train_from_flags()
     trainer.save_model(_internal_call=True)
+    if arguments.save_adapter:
+        trainer.save_adapter(Path(training.output_dir) / "adapter")
 
     summary = trainer.summary(
         kind="encoder",

@@ -1,0 +1,79 @@
+"""Which learning rate and which weight decay does each weight have? AdamW gets up to five groups, in a fixed order.
+
+Each tower has two, with and without decay, at a learning rate of its own (`--vision_lr`, `--text_lr`); temperature and
+bias have one (`--temperature_lr`). Trainer's own rule decays `logit_scale`, the position embeddings and the probe of
+the pooling head: numbers that have a place, not a size that zero would be a good guess for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+SCALARS = ("logit_scale", "logit_bias")
+TOWERS = {"vision": "vision_model", "text": "text_model"}
+UNDECAYED = ("position_embedding", "probe")  # parts of a name; so are all biases and norms, which are vectors
+ORDER = ("vision_decay", "vision_no_decay", "text_decay", "text_no_decay", "temperature")
+
+
+def parameter_groups(model: torch.nn.Module, training: Any) -> list[dict[str, Any]]:
+    """The groups for an optimizer: every parameter that learns, once; a group without any is left out.
+
+    The order depends on the model alone, so that the state of the optimizer fits when a run is resumed.
+
+    Args:
+        model: a SiglipMedicalModel, perhaps with adapters, perhaps wrapped.
+        training: with `learning_rate`, `weight_decay` and, None for the learning rate, `vision_lr`, `text_lr` and
+            `temperature_lr`.
+
+    Returns:
+        dicts with `params`, `lr`, `weight_decay`, `name`, one of ORDER, and `names`, those of the parameters.
+
+    Raises:
+        ValueError: a parameter that learns belongs to no tower, and is neither temperature nor bias.
+    """
+    groups: dict[str, dict[str, Any]] = {
+        name: {"params": [], **settings_of(name, training), "name": name, "names": []} for name in ORDER
+    }
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            group = groups[group_of(name, parameter)]
+            group["params"].append(parameter)
+            group["names"].append(name)
+    return [group for group in groups.values() if group["params"]]
+
+
+def group_of(name: str, parameter: torch.nn.Parameter) -> str:
+    """The one of ORDER that a parameter belongs to."""
+    parts = name.split(".")
+    if parts[-1] in SCALARS:
+        return "temperature"
+    for tower, module in TOWERS.items():
+        if module in parts:
+            undecayed = parameter.ndim < 2 or any(part in UNDECAYED for part in parts)
+            return f"{tower}_{'no_decay' if undecayed else 'decay'}"
+    raise ValueError(f"the parameter {name} belongs to no tower, and is neither temperature nor bias")
+
+
+def settings_of(group: str, training: Any) -> dict[str, float]:
+    """`lr` and `weight_decay` of one of ORDER."""
+    rate = getattr(training, f"{group.split('_')[0]}_lr")
+    return {
+        "lr": training.learning_rate if rate is None else rate,
+        "weight_decay": training.weight_decay if group in ("vision_decay", "text_decay") else 0.0,
+    }
+
+
+def describe_groups(groups: list[dict[str, Any]]) -> list[str]:
+    """A line for each group: how many weights it has, its learning rate, its weight decay, and two of its names."""
+    lines = []
+    for group in groups:
+        weights = sum(parameter.numel() for parameter in group["params"])
+        names = group["names"]
+        shown = ", ".join(names) if len(names) < 3 else f"{names[0]} ... {names[-1]}"
+        lines.append(
+            f"{group['name']:<16} {weights:>13,} weights in {len(names):>3} tensors, learning rate "
+            f"{group.get('initial_lr', group['lr']):g}, weight decay {group['weight_decay']:g} ({shown})"
+        )
+    return lines
