@@ -97,12 +97,18 @@ def dataset_revision(dataset: str, revision: str | None = None) -> str:
 
 
 def load_model_and_processor(
-    model: str, model_class: type, revision: str | None = None, processor_class: type | None = None, **settings: Any
+    model: str,
+    model_class: type,
+    revision: str | None = None,
+    processor_class: type | None = None,
+    processor_settings: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> tuple[Any, Any]:
     """A model with every weight it needs, and its processor. Safetensors only; code in the repository is not run.
 
     Args:
         processor_class: AutoProcessor unless given.
+        processor_settings: further arguments of its `from_pretrained`.
         settings: further arguments of the model's `from_pretrained`.
 
     Raises:
@@ -124,7 +130,9 @@ def load_model_and_processor(
     check_loading_info(model, info)
     opener = processor_class or AutoProcessor
     try:
-        processor = opener.from_pretrained(model, revision=revision, trust_remote_code=False)
+        processor = opener.from_pretrained(
+            model, revision=revision, trust_remote_code=False, **(processor_settings or {})
+        )
     except Exception as error:  # as above
         raise InputError(f"{model}: its processor cannot be opened: {load_advice(model, error)}") from None
     return loaded, processor

@@ -1,14 +1,17 @@
-"""Every flag of the two training commands, with its default: the specification's where it names one."""
+"""The flags of the two training commands, with their defaults: the specification's where it names one.
+
+Those that say which model the encoder starts from are in `encoder_arguments.py`.
+"""
 
 from __future__ import annotations
 
-import difflib
+import importlib.util
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import TrainingArguments
 
 CHECKPOINT = "checkpoint-"
 
@@ -23,8 +26,13 @@ class MedicalTrainingArguments(TrainingArguments):
     """TrainingArguments with what both trainers change of them."""
 
     overwrite: bool = flag(False, "Write to an output folder that is not empty.")
+    allow_changed_flags: bool = flag(
+        False, "Resume with other data, seed, batch size or model than before; the result is that of neither run."
+    )
     public: bool = flag(False, "Make a new repository on the Hub public; private otherwise.")
-    mixed_precision: bool = flag(True, "bfloat16 where there is a GPU.")
+    bf16: bool | None = flag(
+        None, "Compute in bfloat16. Unless given, where there is a GPU that has it.", nargs="?", const=True
+    )
     patience: int | None = flag(None, "Stop after this many evaluations without a better one.")
     hub_strategy: str = flag("end", "Only `end`: one complete commit with the card, when the training is over.")
     remove_unused_columns: bool = flag(False, "The collators choose the columns.")
@@ -35,19 +43,30 @@ class MedicalTrainingArguments(TrainingArguments):
     save_steps: float = flag(1000, "Save a checkpoint every this many updates, and at the end of every epoch.")
     save_total_limit: int | None = flag(2, "Keep the best and the last checkpoint.")
     load_best_model_at_end: bool = flag(True, "End with the best checkpoint, not with the last.")
+    metric_for_best_model: str | None = flag(
+        "loss", "Which evaluation is the best: `loss`, where less is better, or such as `recall_at_5`."
+    )
+    resume_from_checkpoint: str | None = flag(
+        None,
+        "`last` (or True): go on from the last whole checkpoint in output_dir, exactly as if nothing had been; `auto`: "
+        "that, or begin where there is none; or the path of a checkpoint.",
+    )
 
     def __post_init__(self) -> None:
         if "no" in (self.eval_strategy, self.save_strategy):
             self.load_best_model_at_end = False
-        super().__post_init__()
-        if self.hub_strategy != "end":
-            raise ValueError("--hub_strategy: only `end` is supported; a checkpoint's optimizer state is a pickle")
         import torch
 
         has_gpu = torch.cuda.is_available() and not self.use_cpu
+        if self.bf16 is None:  # decided first: TrainingArguments derives from it what it tells accelerate
+            self.bf16 = has_gpu and not self.fp16 and torch.cuda.is_bf16_supported()
+        super().__post_init__()
+        if self.hub_strategy != "end":
+            raise ValueError("--hub_strategy: only `end` is supported; a checkpoint's optimizer state is a pickle")
+        for name in {"tensorboard", "trackio", "wandb"}.intersection(self.report_to):
+            if importlib.util.find_spec(name) is None:
+                raise ValueError(f"--report_to {name}: {name} is not installed; pip install {name}")
         self.dataloader_pin_memory &= has_gpu
-        if self.mixed_precision and not self.fp16:
-            self.bf16 = has_gpu and torch.cuda.is_bf16_supported()
 
 
 @dataclass
@@ -245,21 +264,6 @@ class EncoderTuningArguments(EncoderInputArguments):
 
 
 @dataclass
-class EncoderArguments(EncoderTuningArguments):
-    """What is fitted, and to what."""
-
-    model_name_or_path: str = flag("google/siglip-base-patch16-224", "Checkpoint to start from.")
-    contrastive_loss: str = flag(
-        "sigmoid", "Loss: SigLIP's, or the specification's listing.", choices=["sigmoid", "sigmoid_logsumexp"]
-    )
-    positives: str = flag(
-        "group",
-        "What equal texts or images of a batch are to each other: positives, left out, or negatives.",
-        choices=["group", "mask", "pair"],
-    )
-
-
-@dataclass
 class DecoderArguments(DataArguments):
     """What is fitted, and to what."""
 
@@ -274,30 +278,6 @@ class DecoderArguments(DataArguments):
     max_seq_length: int = flag(512, "Longest row in tokens; longer answers are cut at their end.")
     num_samples: int = flag(8, "Answers to generate when the training is over, for samples.jsonl and the card.")
     max_new_tokens: int = flag(128, "Longest generated answer in tokens.")
-
-
-class FlagParser(HfArgumentParser):
-    """HfArgumentParser that answers a mistake with one line, not with the names of its two hundred flags."""
-
-    def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ").split()[0].split("=")[0]
-        close = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
-        fail(f"{message} ({f'did you mean {close[0]}? ' if close else ''}--help lists the flags)")
-
-
-def parse(kinds: tuple[type, ...], prog: str, description: str, argv: list[str] | None) -> tuple[Any, ...]:
-    """The flags as dataclasses. An unknown flag or a wrong value ends the process with status 2 and one message."""
-    parser = FlagParser(kinds, prog=prog, description=description, allow_abbrev=False)
-    namespace = vars(parser.parse_args(argv))
-    try:
-        return tuple(kind(**{name: namespace[name] for name in own_fields(kind)}) for kind in kinds)
-    except (ValueError, ImportError) as error:
-        parser.error(str(error))
-
-
-def own_fields(kind: type) -> list[str]:
-    """The names of a dataclass that can be given to it."""
-    return [name for name, item in kind.__dataclass_fields__.items() if item.init]
 
 
 def check_output_dir(training: MedicalTrainingArguments) -> None:

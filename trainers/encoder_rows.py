@@ -7,6 +7,7 @@ here, where the row's number is known: a row of an epoch looks the same whatever
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,7 @@ class EncoderRows(torch.utils.data.Dataset):
         cache: folder of the image caches; None decodes an image every time it is asked for.
         workers: threads that build the cache.
         augmentation: what is changed in each epoch; nothing without one.
+        text_of: `text_of(text, epoch)`, what of a text is read in an epoch; all of it without one.
 
     Raises:
         InputError: the cache cannot be built. Without a cache, a damaged image raises it when its row is read.
@@ -78,8 +80,9 @@ class EncoderRows(torch.utils.data.Dataset):
         cache: Path | None = None,
         workers: int = 1,
         augmentation: Augmentation | None = None,
+        text_of: Callable[[str, int], str] | None = None,
     ) -> None:
-        self.rows, self.reader, self.augmentation = rows, reader, augmentation
+        self.rows, self.reader, self.augmentation, self.text_of = rows, reader, augmentation, text_of
         self.encoded = EncodedImages(rows)
         self.texts = rows.select_columns(["text"]).with_format("arrow")[:]["text"]
         self.cached: CachedImages | None = None
@@ -94,6 +97,11 @@ class EncoderRows(torch.utils.data.Dataset):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def text(self, row: int) -> str:
+        """What is read of a row's text in this epoch."""
+        text = self.texts[row].as_py()
+        return text if self.text_of is None else self.text_of(text, int(self.epoch))
 
     def __getitem__(self, row: int | str) -> Any:
         """A row; for the name of a column that column, as a `datasets.Dataset` gives it."""
@@ -112,7 +120,7 @@ class EncoderRows(torch.utils.data.Dataset):
                 out[:], image_id = self.reader(*self.encoded(row))
             if self.augmentation is not None:
                 out[:] = self.augmentation(out, int(self.epoch), row)
-            text = self.texts[row].as_py()
+            text = self.text(row)
             items.append({"pixels": out, "text": text, "image_id": image_id, "group_id": content_id(text)})
         return items
 
@@ -166,12 +174,19 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def encoder_rows(splits: dict[str, Any], processor: Any, arguments: EncoderInputArguments, seed: int) -> dict:
+def encoder_rows(
+    splits: dict[str, Any],
+    processor: Any,
+    arguments: EncoderInputArguments,
+    seed: int,
+    text_of: Callable[[str, int], str] | None = None,
+) -> dict:
     """The splits as EncoderRows, those of the training split augmented as the flags say.
 
     Args:
         splits: `datasets.Dataset` by name.
         seed: of the training.
+        text_of: see EncoderRows; for the training split.
 
     Raises:
         InputError: as EncoderRows and PixelReader do.
@@ -180,4 +195,8 @@ def encoder_rows(splits: dict[str, Any], processor: Any, arguments: EncoderInput
     light, flip = arguments.augment == "light", arguments.horizontal_flip
     augmentations = {arguments.train_split: Augmentation(seed, light, flip)} if light or flip else {}
     cache, workers = cache_folder(arguments.image_cache), arguments.image_workers or processors()
-    return {name: EncoderRows(rows, reader, cache, workers, augmentations.get(name)) for name, rows in splits.items()}
+    texts = {arguments.train_split: text_of}
+    return {
+        name: EncoderRows(rows, reader, cache, workers, augmentations.get(name), texts.get(name))
+        for name, rows in splits.items()
+    }

@@ -58,10 +58,14 @@ class EncoderTrainer(TunedTrainer):
         check_processes(self)
         self.todo: deque[tuple[Plan, int]] = deque()
         self.rows_in_epoch: int | None = None
+        self.order: torch.utils.data.Sampler | None = None  # of the rows; None: Trainer's own
         self.meter = TrainingMeter()
         self.add_callback(PauseMeter(self.meter))
 
     # --- training ---
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return self.order if self.order is not None else super()._get_train_sampler(train_dataset)
 
     def get_train_dataloader(self) -> Any:
         """As Trainer's, but the micro-batches of a long contrast wait in the host's memory for their turns."""
@@ -139,6 +143,15 @@ class EncoderTrainer(TunedTrainer):
             real=plan.real,
             fixed_shapes=self.args.torch_compile,
         )
+
+    # --- what a resumed run goes on with ---
+
+    def progress(self) -> dict[str, Any]:
+        return super().progress() | {"meter": self.meter.state()}
+
+    def restore_progress(self, progress: dict[str, Any]) -> None:
+        super().restore_progress(progress)
+        self.meter.restore(progress["meter"], self.args.device)
 
     # --- what the model is given, in training and in evaluation ---
 

@@ -75,7 +75,7 @@ class EmbeddedRows(torch.utils.data.Dataset):
     def __getitems__(self, rows: list[int]) -> list[dict]:
         """As of EncoderRows, with `image_embeds` in the place of `pixels`, and `text_embeds` beside `text`."""
         if "image" in self.embeddings:
-            items = [{"text": self.rows.texts[row].as_py()} for row in rows]
+            items = [{"text": self.rows.text(row)} for row in rows]
             for item, row in zip(items, rows, strict=True):
                 item["image_embeds"], item["image_id"] = self.embeddings["image"][row]
                 item["group_id"] = content_id(item["text"])
@@ -144,7 +144,8 @@ def cacheable_towers(trainer: Any, arguments: Any) -> list[str]:
             raise InputError(f"{FLAG}: not with FSDP or DeepSpeed; leave it out, or use DDP")
         return []
     augmented = getattr(trainer.train_dataset, "augmentation", None) is not None
-    return [tower for tower in frozen if not (tower == "image" and augmented)]
+    sampled = getattr(trainer.train_dataset, "text_of", None) is not None  # other sentences in every epoch
+    return [tower for tower in frozen if not (augmented if tower == "image" else sampled)]
 
 
 def check_towers(model: torch.nn.Module, digests: dict[str, str], checkpoint: str) -> None:

@@ -6,17 +6,26 @@ summary, the results measured on the evaluation split, and a card made from thos
 
 from __future__ import annotations
 
+import itertools
+import math
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
+import torch
+from transformers import EarlyStoppingCallback, TrainerCallback
 
 from evaluation.loading import InputError
 from model_cards.model_card import SUMMARY, write_model_card
 from model_cards.results import PACKAGES, EvaluationResult, write_json
-from trainers.arguments import CHECKPOINT, DataArguments, MedicalTrainingArguments
+from trainers.arguments import DataArguments, MedicalTrainingArguments
+from trainers.checkpoints import AUTO, CHECKPOINT, PARTIAL
+from trainers.resumable_trainer import ResumableTrainer
+from trainers.run_record import finished
+
+LAST_WRITTEN = (SUMMARY, "README.md")  # of a training that is finished
+SHOWN_ROWS = 64
 
 # What the summary and the card say of a run; everything else is in training_args.json.
 HYPERPARAMETERS = (
@@ -37,7 +46,11 @@ HYPERPARAMETERS = (
 
 
 class EpochEndCallback(TrainerCallback):
-    """Evaluates and saves at the end of every epoch too: a small dataset never reaches 500 updates."""
+    """Evaluates and saves at the end of every epoch too: a small dataset never reaches 500 updates.
+
+    With the last update of the epoch, so that a checkpoint always comes after the evaluation of the same weights: a
+    run that is resumed from it has lost none. Where the number of updates is not known, when the epoch is over.
+    """
 
     def __init__(self) -> None:
         self.evaluated = self.saved = 0  # the updates after which it was done last; never twice after the same
@@ -48,21 +61,40 @@ class EpochEndCallback(TrainerCallback):
     def on_save(self, args, state, control, **kwargs):
         self.saved = state.global_step
 
+    def on_step_end(self, args, state, control, **kwargs):
+        if float(state.epoch).is_integer():
+            control.should_evaluate |= args.eval_strategy != "no"
+            control.should_save |= args.save_strategy != "no"
+        return control
+
     def on_epoch_end(self, args, state, control, **kwargs):
         control.should_evaluate |= args.eval_strategy != "no" and self.evaluated < state.global_step
         control.should_save |= args.save_strategy != "no" and self.saved < state.global_step
         return control
 
 
-class MedicalTrainer(Trainer):
-    """Trainer whose checkpoints carry `training_args.json`, the processor, and no pickled arguments."""
+class UnfinishedCallback(TrainerCallback):
+    """Takes away what says that a folder holds a finished training, as one begins in it."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            for name in LAST_WRITTEN:
+                (Path(args.output_dir) / name).unlink(missing_ok=True)
+
+
+class MedicalTrainer(ResumableTrainer):
+    """Trainer whose checkpoints carry `training_args.json`, the processor, and no pickled arguments.
+
+    A loss or a gradient that is no number ends the training with an InputError before it reaches a weight.
+    """
 
     args: MedicalTrainingArguments
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.add_callback(EpochEndCallback())
-        if self.args.patience is not None:
+        self.add_callback(UnfinishedCallback())
+        if self.args.patience is not None and self.args.eval_strategy != "no":
             self.add_callback(EarlyStoppingCallback(early_stopping_patience=self.args.patience))
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
@@ -77,12 +109,49 @@ class MedicalTrainer(Trainer):
         if self.args.num_train_epochs == 0 and self.args.max_steps <= 0:
             print("--num_train_epochs 0: the model is saved as it is")
             return
-        checkpoint = self.args.resume_from_checkpoint
-        if checkpoint in ("True", "true", "last"):
-            checkpoint = get_last_checkpoint(self.args.output_dir)
-            if checkpoint is None:
-                raise InputError(f"--resume_from_checkpoint: no {CHECKPOINT}* in {self.args.output_dir}")
-        self.train(resume_from_checkpoint=checkpoint)
+        flag = self.args.resume_from_checkpoint
+        if flag == AUTO and (names := unknown_files(Path(self.args.output_dir))):
+            raise InputError(
+                f"--resume_from_checkpoint auto: --output_dir {self.args.output_dir} holds {names} but no checkpoint "
+                "to go on from; name another folder, or take that flag away and add --overwrite"
+            )
+        self.train(resume_from_checkpoint=flag)
+
+    # --- a loss that is no number ---
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """As Trainer's, which asks for it before every update; with the loss at hand, it looks at both."""
+        grad_norm = super()._get_grad_norm(model, grad_norm)
+        found = {"loss": self._tr_loss}
+        if self.accelerator.scaler is None:  # which finds, and leaves out, the updates that fp16 is too narrow for
+            found["gradient's norm"] = grad_norm
+        for name, value in found.items():
+            number = value.item() if isinstance(value, torch.Tensor) else value
+            if number is not None and not math.isfinite(number):
+                raise InputError(
+                    f"update {self.state.global_step + 1}: the {name} is {number}. Rows of this update: "
+                    f"{self.rows_of_update()}. Look at those, or lower --learning_rate; what was saved before is whole"
+                )
+        return grad_norm
+
+    def rows_of_update(self) -> str:
+        """The rows of this process in the update that is being done: their numbers, and files where they have some."""
+        loader, steps = self.callback_handler.train_dataloader, self.args.gradient_accumulation_steps
+        try:
+            per_epoch = math.ceil(len(loader) / steps)
+            epoch, update = divmod(self.state.global_step, per_epoch)
+            loader.set_epoch(epoch)
+            batches = itertools.islice(loader.batch_sampler, update * steps, (update + 1) * steps)
+            numbers = [row for batch in batches for row in batch]
+        except (TypeError, AttributeError):  # a stream has no length and no sampler
+            return "unknown, they came from a stream"
+        rows = getattr(self.train_dataset, "rows", self.train_dataset)
+        paths = {}
+        if "image_path" in (getattr(rows, "column_names", None) or ()):
+            shown = numbers[:SHOWN_ROWS]
+            paths = dict(zip(shown, rows.select_columns(["image_path"])[shown]["image_path"], strict=True))
+        words = [f"{row} ({paths[row]})" if row in paths else str(row) for row in numbers[:SHOWN_ROWS]]
+        return ", ".join(words) + (f" and {len(numbers) - SHOWN_ROWS} more" if len(numbers) > SHOWN_ROWS else "")
 
     def summary(self, **facts: Any) -> dict:
         """What is written to `training_summary.json`: how the model came about, and the whole course of its loss."""
@@ -99,6 +168,26 @@ class MedicalTrainer(Trainer):
             "device": str(self.args.device),
             "versions": versions(),
         }
+
+
+def unknown_files(folder: Path) -> str:
+    """The names of a few files in a folder without checkpoints that no training left which was killed early."""
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if any(name.startswith(CHECKPOINT) and not name.endswith(PARTIAL) for name in names):
+        return ""
+    return ", ".join([name for name in names if name != "runs" and not name.endswith(PARTIAL)][:3])
+
+
+def nothing_to_do(training: MedicalTrainingArguments, arguments: DataArguments) -> bool:
+    """Whether this run is asked to go on and has come to its end in `--output_dir`; says so. Loads nothing."""
+    if not training.resume_from_checkpoint or training.push_to_hub or training.overwrite:
+        return False
+    flags, folder = training.to_dict() | asdict(arguments), Path(training.output_dir)
+    if not finished(folder, flags, ("num_train_epochs", "max_steps", "patience"), LAST_WRITTEN):
+        return False
+    if training.process_index == 0:
+        print(f"{folder} holds the end of this run: nothing to do. A larger --num_train_epochs goes on from there")
+    return True
 
 
 def versions() -> dict[str, str]:

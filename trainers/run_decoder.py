@@ -18,7 +18,8 @@ from typing import Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from trainers.arguments import DecoderArguments, DecoderTrainingArguments, check_output_dir, fail, parse
+from trainers.arguments import DecoderArguments, DecoderTrainingArguments, check_output_dir, fail
+from trainers.command_line import parse
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,8 +45,17 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
     from model_cards.results import GENERATION, is_commit
     from trainers.decoder_collator import DecoderCollator
     from trainers.decoder_trainer import DecoderTrainer, add_adapters, merged
-    from trainers.medical_trainer import evaluation_result, finish, prepare_output, repository_name, without_evaluation
+    from trainers.medical_trainer import (
+        evaluation_result,
+        finish,
+        nothing_to_do,
+        prepare_output,
+        repository_name,
+        without_evaluation,
+    )
 
+    if nothing_to_do(training, arguments):
+        return
     revision = dataset_revision(arguments.dataset, arguments.dataset_revision)
     commit = revision if is_commit(revision) else None  # what is recorded is what is read
     splits = load_splits(arguments.dataset, "chat", [arguments.train_split, arguments.eval_split], commit)
@@ -65,6 +75,7 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
         eval_dataset=splits.get(arguments.eval_split),
         processing_class=processor,
     )
+    trainer.record(arguments)
     trainer.train_from_flags()
 
     folder = Path(training.output_dir)

@@ -6,6 +6,7 @@ Sums are kept on the device over many updates; they are read, and added up over 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -70,6 +71,18 @@ class TrainingMeter:
         self.sums = self.largest = None
         self.seconds = 0.0
         return figures
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint has to hold of this process's figures, for JSON, which keeps every digit of a float."""
+        sums, largest = (None if values is None else values.tolist() for values in (self.sums, self.largest))
+        return {"sums": sums, "largest": largest, "seconds": self.seconds}
+
+    def restore(self, state: dict[str, Any], device: torch.device) -> None:
+        """Goes on with what `state` gave."""
+        self.seconds = state["seconds"]
+        if state["sums"] is not None:
+            self.sums = torch.tensor(state["sums"], dtype=torch.float64, device=device)
+            self.largest = torch.tensor(state["largest"], dtype=torch.float32, device=device)
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ class SiglipMedicalConfig(SiglipConfig):
     Attributes:
         contrastive_loss: `sigmoid` or `sigmoid_logsumexp`. Not `loss_type`, which transformers uses itself.
         positives: `pair`, `group` or `mask`. For both see `contrastive_loss` in `loss.py`.
+        contrastive_weights: `none` or `inverse`, the `weights` of `contrastive_loss`.
         matryoshka_dims: the widths that are trained, see `embedding_loss` in `objective.py`. None: the whole width.
         matryoshka_weights: a positive weight for each of them. None: all weigh the same.
         truncate_dim: how many leading dimensions the embeddings keep, unless a call says otherwise. None: all.
@@ -29,6 +30,7 @@ class SiglipMedicalConfig(SiglipConfig):
 
     contrastive_loss: str = "sigmoid"
     positives: str = "group"
+    contrastive_weights: str = "none"
     matryoshka_dims: list[int] | None = None
     matryoshka_weights: list[float] | None = None
     truncate_dim: int | None = None

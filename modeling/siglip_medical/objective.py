@@ -28,8 +28,8 @@ def embedding_loss(
     what it is given, so every cut is of unit length again.
 
     Args:
-        config: anything with `contrastive_loss` and `positives`, and if it has them `matryoshka_dims` and
-            `matryoshka_weights`: a SiglipMedicalConfig, or a command's arguments.
+        config: anything with `contrastive_loss` and `positives`, and if it has them `contrastive_weights`,
+            `matryoshka_dims` and `matryoshka_weights`: a SiglipMedicalConfig, or a command's arguments.
         image_embeds: `[N, D]`.
         text_embeds: `[M, D]`.
         logit_scale, logit_bias: scalars, see `contrastive_loss`.
@@ -43,6 +43,7 @@ def embedding_loss(
     """
     ids = {name: value for name, value in ids.items() if value is not None}
     settings = {"kind": config.contrastive_loss, "positives": config.positives} | ids
+    settings.setdefault("weights", getattr(config, "contrastive_weights", "none"))
     width = image_embeds.shape[-1]
     total: torch.Tensor | float = 0.0
     for dim, weight in matryoshka(config, width):

@@ -7,7 +7,7 @@ import torch
 
 from evaluation.loading import InputError
 from tests.trainers.small_pairs import gradients, relative_error, small_model, small_pairs, stack
-from trainers.arguments import EncoderArguments
+from trainers.encoder_arguments import EncoderArguments
 from trainers.encoder_tuning import (
     adapted_layers,
     choose_learning,

@@ -13,7 +13,8 @@ import torch
 from evaluation.loading import InputError
 from modeling.siglip_medical.objective import embedding_loss
 from tests.trainers.small_pairs import gradients, relative_error, small_model, small_pairs, split, stack
-from trainers.arguments import EncoderArguments, EncoderTrainingArguments
+from trainers.arguments import EncoderTrainingArguments
+from trainers.encoder_arguments import EncoderArguments
 from trainers.encoder_tuning import choose_learning
 from trainers.gradient_cache import Contrast
 

@@ -1,0 +1,319 @@
+"""How much memory will a training of the encoder take, and what takes it?
+
+One update is run without any data: its tensors have shapes, types and lifetimes, but no content (FakeTensorMode of
+PyTorch), so a model of any size is run through in seconds on a machine that could not hold it. Every piece of memory
+is noted when it is taken and when it is given back, with what it is for; the answer is what lay there at the moment
+when most of it did. No formula has to know what a layer keeps for its backward pass: autograd itself decides it here.
+
+What no tensor shows is left out: the CUDA context (about 0.5 GB, which torch.cuda.max_memory_allocated leaves out,
+too), scratch space within single operations, memory that an allocator holds in reserve, and Python's own.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+# What memory is for, in the order of a table.
+WEIGHTS, GRADIENTS, OPTIMIZER = "weights", "gradients", "optimizer"
+VISION, TEXT, COPIES = "activations of the vision tower", "activations of the text tower", "weights in bfloat16"
+PIXELS, LOSS, WORKSPACE = "pixels and tokens", "embeddings and loss", "workspace"
+KINDS = (WEIGHTS, GRADIENTS, OPTIMIZER, VISION, TEXT, COPIES, PIXELS, LOSS, WORKSPACE)
+# Bytes that an optimizer keeps for a parameter of 4 bytes; for others those of AdamW are taken.
+STATE_BYTES = {"adamw_torch": 8, "adamw_torch_fused": 8, "sgd": 0, "adagrad": 4, "rmsprop": 4, "lion_32bit": 4}
+EIGHT_BIT = 2.03  # two moments of a byte each, and a scale for every 256 of them
+FLOAT = 4
+
+
+@dataclass(frozen=True)
+class UpdateShape:
+    """What of an update decides its memory, in one process.
+
+    Attributes:
+        micro_batch: images that are embedded at a time.
+        texts: distinct texts that are encoded beside them, at most.
+        micro_batches: of an update; with more than one the gradients of the last one are there when the next begins.
+        contrast: pairs that the loss compares, of all processes.
+        waiting: micro-batches whose pixels wait where the model is.
+        pixel_bytes: of a colour value while it waits: 1, or 4 where it is normalised already.
+        text_length: tokens of a text.
+        bf16: whether the forward pass is computed in bfloat16.
+        activation_checkpointing: whether layers are computed again in the backward pass.
+        optim: TrainingArguments' name of the optimizer.
+        processes: how many train together.
+        sharded: whether they share weights, gradients and optimizer among them (FSDP).
+    """
+
+    micro_batch: int
+    texts: int
+    micro_batches: int = 1
+    contrast: int = 0
+    waiting: int = 1
+    pixel_bytes: int = 1
+    text_length: int = 64
+    bf16: bool = False
+    activation_checkpointing: bool = False
+    optim: str = "adamw_torch_fused"
+    processes: int = 1
+    sharded: bool = False
+
+
+@dataclass
+class MemoryEstimate:
+    """Bytes by what they are for, at the moment when most are in use; `peak` is their sum."""
+
+    parts: dict[str, int]
+
+    @property
+    def peak(self) -> int:
+        return sum(self.parts.values())
+
+
+def estimate_memory(model: torch.nn.Module, shape: UpdateShape) -> MemoryEstimate:
+    """The memory of one update, the second or a later one: the first has no optimizer state yet.
+
+    Args:
+        model: a SiglipMedicalModel, perhaps with frozen parts or adapters. Its weights are not looked at, only their
+            shapes: it may be on the meta device. It is emptied: weights and buffers are replaced by fake ones.
+        shape: what is run.
+    """
+    from trainers.encoder_trainer import learning_towers
+
+    vision, width = model.config.vision_config, model.config.vision_config.hidden_size
+    ledger = Ledger()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        empty(model)
+        model.train()  # dropout, where a model has any, keeps its mask
+        switch_checkpointing(model, shape.activation_checkpointing)
+        trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        with ledger, tagged_modules(model, ledger):
+            share = shape.processes if shape.sharded else 1
+            with ledger.tag(WEIGHTS):
+                for parameter in (*model.parameters(), *model.buffers()):
+                    ledger.note(parameter)
+            kept = [ledger.reserve(OPTIMIZER, state_bytes(shape.optim, trainable) // share)]
+            if shape.processes > 1 and not shape.sharded:  # DDP's buckets
+                kept.append(ledger.reserve(GRADIENTS, sum(size_of(parameter) for parameter in trainable)))
+            if shape.micro_batches > 1:
+                with ledger.tag(GRADIENTS):
+                    for parameter in trainable:
+                        parameter.grad = torch.empty_like(parameter)
+            pixels = shape.micro_batch * 3 * vision.image_size**2
+            kept.append(ledger.reserve(PIXELS, shape.waiting * pixels * shape.pixel_bytes))
+            # the embeddings of both towers, the texts of all rows, and the gradients by them
+            kept.append(ledger.reserve(LOSS, 5 * shape.contrast * width * FLOAT))
+            run_update(model, shape, ledger, learning_towers(model))
+    del kept
+    parts = {kind: ledger.peak[kind] for kind in KINDS}
+    if shape.sharded:
+        for kind in (WEIGHTS, GRADIENTS):
+            parts[kind] //= shape.processes
+    return MemoryEstimate(parts)
+
+
+def estimate_evaluation(model: torch.nn.Module, shape: UpdateShape, batch: int) -> MemoryEstimate:
+    """The memory of embedding a batch while the optimizer waits; see `estimate_memory`."""
+    vision = model.config.vision_config
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    ledger = Ledger()
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        empty(model)
+        model.eval()
+        with ledger, tagged_modules(model, ledger), torch.no_grad():
+            with ledger.tag(WEIGHTS):
+                for tensor in (*model.parameters(), *model.buffers()):
+                    ledger.note(tensor)
+            state = ledger.reserve(OPTIMIZER, state_bytes(shape.optim, trainable))
+            with ledger.tag(PIXELS):
+                pixels = torch.empty(batch, vision.num_channels, vision.image_size, vision.image_size)
+                tokens = torch.empty(batch, shape.text_length, dtype=torch.int64)
+            with torch.autocast("cpu", torch.bfloat16, enabled=shape.bf16):
+                model(pixel_values=pixels, input_ids=tokens, return_logits=False)
+    del state
+    return MemoryEstimate({kind: ledger.peak[kind] for kind in KINDS})
+
+
+def run_update(model: torch.nn.Module, shape: UpdateShape, ledger: Ledger, learning: set[str]) -> None:
+    """Forward and backward of one micro-batch, as `gradient_cache.Contrast` does them."""
+    vision = model.config.vision_config
+    with ledger.tag(PIXELS):
+        inputs = {
+            "pixel_values": torch.empty(shape.micro_batch, vision.num_channels, vision.image_size, vision.image_size),
+            "input_ids": torch.empty(max(shape.texts, 1), shape.text_length, dtype=torch.int64),
+        }
+    of_tower = {"image": ["pixel_values"], "text": ["input_ids"]}
+
+    def embed(towers: set[str], graph: bool) -> Any:
+        given = {name: inputs[name] for tower in towers for name in of_tower[tower]}
+        with torch.set_grad_enabled(graph), torch.autocast("cpu", torch.bfloat16, enabled=shape.bf16):
+            return model(**given, return_logits=False)
+
+    frozen = {"image", "text"} - learning
+    if frozen and learning:
+        embed(frozen, graph=False)
+    outputs = embed(learning or {"text"}, graph=True)
+    loss = ledger.reserve(LOSS, loss_bytes(shape, vision.hidden_size))
+    del loss
+    embeds = [tensor for tensor in (outputs.image_embeds, outputs.text_embeds) if tensor is not None]
+    total = sum((tensor * torch.empty_like(tensor)).sum() for tensor in (*embeds, outputs.logit_scale))
+    del outputs, embeds
+    with ledger.tag(WORKSPACE):
+        total.backward()
+
+
+def loss_bytes(shape: UpdateShape, width: int) -> int:
+    """What `contrastive_loss` takes beside its inputs, see there and in chunked_loss.py."""
+    from modeling.siglip_medical.chunked_loss import CHUNK_ELSEWHERE
+    from modeling.siglip_medical.loss import CHUNKED_ABOVE
+
+    own = -(-shape.contrast // shape.processes)
+    pairs = own * shape.contrast
+    embeddings = 3 * (own + shape.contrast) * width * FLOAT
+    if pairs <= CHUNKED_ABOVE:
+        return embeddings + 6 * pairs * FLOAT  # logits, signed logits, losses, and the gradients by them
+    return embeddings + 3 * min(pairs, max(CHUNK_ELSEWHERE, 32 * shape.contrast)) * FLOAT
+
+
+def state_bytes(optim: str, trainable: list[torch.nn.Parameter]) -> int:
+    each = EIGHT_BIT if "8bit" in optim else STATE_BYTES.get(optim, 8)
+    return round(sum(parameter.numel() for parameter in trainable) * each)
+
+
+def size_of(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def empty(model: torch.nn.Module) -> None:
+    """Replaces weights and buffers by ones without content; to be called in a FakeTensorMode."""
+    model.config.text_attention_mask = False  # a mask without content cannot be looked at; it takes next to nothing
+    fakes: dict[int, torch.Tensor] = {}  # tied weights stay tied
+    for module in model.modules():
+        for place in (module._parameters, module._buffers):
+            for name, tensor in place.items():
+                if tensor is None:
+                    continue
+                if id(tensor) not in fakes:
+                    fake = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+                    learns = tensor.requires_grad
+                    is_parameter = isinstance(tensor, torch.nn.Parameter)
+                    fakes[id(tensor)] = torch.nn.Parameter(fake, learns) if is_parameter else fake
+                place[name] = fakes[id(tensor)]
+
+
+def switch_checkpointing(model: torch.nn.Module, on: bool) -> None:
+    if on:
+        model.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
+    else:
+        model.activation_checkpointing_disable()
+
+
+@dataclass
+class Held:
+    kind: str
+    size: int
+    ended: Any = field(repr=False)  # a weak reference that tells when the storage goes
+
+
+class Ledger(TorchDispatchMode):
+    """Notes the memory of every tensor that is made while it is active, until the tensor is gone.
+
+    Attributes:
+        now: bytes in use, by kind.
+        peak: the same at the moment when their sum was largest.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now: Counter[str] = Counter()
+        self.peak: Counter[str] = Counter()
+        self.total = self.most = 0
+        self.kind = WORKSPACE
+        self.held: dict[int, Held] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        # autocast makes a copy of each weight, and keeps it until the forward pass is over
+        copied = func is torch.ops.aten._to_copy.default and isinstance(args[0], torch.nn.Parameter)
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self.note(tensor, COPIES if copied else self.kind)
+        return result
+
+    def note(self, tensor: torch.Tensor, kind: str | None = None) -> None:
+        """Counts a tensor's memory, unless it is another's."""
+        storage = tensor.untyped_storage()
+        key, kind = id(storage), kind or self.kind
+        if key in self.held:
+            return
+        size = storage.nbytes()
+        self.held[key] = Held(kind, size, weakref.ref(storage, lambda _: self.release(key)))
+        self.now[kind] += size
+        self.total += size
+        if self.total > self.most:
+            self.most, self.peak = self.total, self.now.copy()
+
+    def release(self, key: int) -> None:
+        held = self.held.pop(key)
+        self.now[held.kind] -= held.size
+        self.total -= held.size
+
+    def rename(self, tensor: torch.Tensor, kind: str) -> None:
+        """Says anew what a tensor is for: a backward pass does not tell which result is a weight's gradient."""
+        if (held := self.held.get(id(tensor.untyped_storage()))) is not None:
+            self.now[held.kind] -= held.size
+            self.now[kind] += held.size
+            held.kind = kind
+
+    def reserve(self, kind: str, size: int) -> torch.Tensor:
+        """A tensor of so many bytes, which counts until it is dropped."""
+        with self.tag(kind):
+            return torch.empty(size, dtype=torch.uint8)
+
+    @contextmanager
+    def tag(self, kind: str) -> Iterator[None]:
+        """Inside, what is made is for this."""
+        before, self.kind = self.kind, kind
+        try:
+            yield
+        finally:
+            self.kind = before
+
+
+@contextmanager
+def tagged_modules(model: torch.nn.Module, ledger: Ledger) -> Iterator[None]:
+    """Inside, what the towers and their layers make is theirs, also when a layer is computed again."""
+    handles, before = [], []
+
+    def enter(kind: str) -> Any:
+        def hook(module, args):
+            before.append(ledger.kind)
+            ledger.kind = kind
+
+        return hook
+
+    def leave(module, args, output):
+        ledger.kind = before.pop()
+
+    for name, module in model.named_modules():
+        parts = name.split(".")
+        kind = VISION if "vision_model" in parts else TEXT if "text_model" in parts else None
+        if kind and (parts[-1] in ("vision_model", "text_model") or parts[-1].isdigit()):
+            handles.append(module.register_forward_pre_hook(enter(kind)))
+            handles.append(module.register_forward_hook(leave, always_call=True))
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            handles.append(parameter.register_post_accumulate_grad_hook(lambda one: ledger.rename(one.grad, GRADIENTS)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
