@@ -24,8 +24,7 @@ TIMINGS = ("_runtime", "_per_second", "model_preparation_time")
 def server() -> multiprocessing.context.BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["trainers.run_encoder", "trainers.encoder_trainer", "trainers.encoder_rows", "evaluation.encoder_scoring"]
-        + ["modeling.siglip_medical.modeling_siglip_medical", "modeling.tiny_checkpoints", "datasets", "sentencepiece"]
+        ["trainers.run_encoder", "trainers.encoder_trainer", "trainers.encoder_rows", "modeling.tiny_checkpoints"]
     )
     return context
 
@@ -39,7 +38,10 @@ def kill_at(number: int, delay: float, folder: Path, counted: Path | None = None
 
     def hook(event: str, arguments: tuple) -> None:
         nonlocal seen
-        if event not in EVENTS or not str(arguments[0]).startswith(prefix):
+        if event not in EVENTS:
+            return
+        relative = event in ("os.remove", "os.rmdir") and not str(arguments[0]).startswith("/")  # of rmtree
+        if not relative and not str(arguments[0]).startswith(prefix):
             return
         if counted is not None:
             descriptor = os.open(counted, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
