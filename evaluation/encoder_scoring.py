@@ -31,6 +31,7 @@ def embed_pairs(
         int64, equal where the images or texts are.
     """
     model.eval()
+    masked = bool(getattr(model.config, "text_attention_mask", False))  # SigLIP itself attends to its padding
     parts: dict[str, list] = {"image_embeds": [], "text_embeds": [], "image_ids": [], "text_ids": []}
     for start in progress(range(0, len(rows), batch_size)):
         batch = rows[start : start + batch_size]
@@ -38,14 +39,12 @@ def embed_pairs(
         # SigLIP was trained with every text padded to the maximal length; a stock processor has to be told
         length = model.config.text_config.max_position_embeddings
         padded = {"padding": "max_length", "truncation": True, "max_length": length}
+        padded["return_attention_mask"] = masked
         inputs = processor(images=images, text=batch["text"], return_tensors="pt", **padded).to(model.device)
         with torch.inference_mode():
             vision = model.get_image_features(pixel_values=inputs["pixel_values"].to(model.dtype))
-            # a stock model would obey a mask that SigLIP was not trained with
-            masked = getattr(model.config, "text_attention_mask", False)
-            text = model.get_text_features(
-                input_ids=inputs["input_ids"], **({"attention_mask": inputs["attention_mask"]} if masked else {})
-            )
+            mask = inputs["attention_mask"] if masked else None
+            text = model.get_text_features(input_ids=inputs["input_ids"], attention_mask=mask)
         parts["image_embeds"].append(vision.pooler_output.float().cpu().numpy())
         parts["text_embeds"].append(text.pooler_output.float().cpu().numpy())
         parts["image_ids"].append([content_id(image.tobytes()) for image in images])

@@ -63,8 +63,8 @@ class MedicalTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.hub_strategy != "end":
             raise ValueError("--hub_strategy: only `end` is supported; a checkpoint's optimizer state is a pickle")
-        for name in {"tensorboard", "trackio", "wandb"}.intersection(self.report_to):
-            if importlib.util.find_spec(name) is None:
+        for name in self.report_to:
+            if name in ("tensorboard", "trackio", "wandb") and importlib.util.find_spec(name) is None:
                 raise ValueError(f"--report_to {name}: {name} is not installed; pip install {name}")
         self.dataloader_pin_memory &= has_gpu
 
@@ -121,6 +121,11 @@ class EncoderTrainingArguments(EncoderRateArguments):
                 "--auto_find_batch_size would change how many pairs the loss compares; lower "
                 "--per_device_train_batch_size and raise --gradient_accumulation_steps instead"
             )
+
+    @property
+    def pairs_in_contrast(self) -> int:
+        """How many pairs the loss compares with each other, of all processes together."""
+        return self.per_device_train_batch_size * self.micro_batches_in_contrast * self.world_size
 
     @property
     def micro_batches_in_contrast(self) -> int:

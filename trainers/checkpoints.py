@@ -64,7 +64,10 @@ def digest(path: Path, to_disk: bool = False) -> str:
 
 
 def seal(folder: Path) -> None:
-    """Makes `checkpoint-N` of the complete `checkpoint-N.partial`, in the place of one of that name."""
+    """Makes `checkpoint-N` of the complete `checkpoint-N.partial`, in the place of one of that name.
+
+    After `remove_partial`: nothing of an earlier attempt may be left.
+    """
     source = partial(folder)
     files = files_of(source)
     manifest = {name: {"bytes": path.stat().st_size, "xxh3_128": digest(path, True)} for name, path in files.items()}
@@ -74,12 +77,12 @@ def seal(folder: Path) -> None:
         os.fsync(file.fileno())
     for below in sorted({path.parent for path in files.values()} | {source}):
         sync_folder(below)
+    aside = folder.with_name(f"{folder.name}.replaced{PARTIAL}")
     if folder.exists():
-        aside = folder.with_name(f"{folder.name}.replaced{PARTIAL}")
-        shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
     source.rename(folder)
     sync_folder(folder.parent)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:

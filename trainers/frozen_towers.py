@@ -95,6 +95,7 @@ class EmbeddedCollator:
 
     def __init__(self, collator: Any) -> None:
         self.collator = collator
+        self.normalization = collator.normalization  # which the trainer asks for
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
         given = [f"{tower}_embeds" for tower in MODULES if f"{tower}_embeds" in rows[0]]

@@ -208,7 +208,6 @@ class ResumableTrainer(Trainer):
             self.state.save_to_json(str(unfinished / STATE))
             (unfinished / RECORD).write_text(json.dumps(self.run_record, indent=2), encoding="utf-8")
             seal(folder)
-            remove_partial(self.folder)
             rotate(self.folder, self.args.save_total_limit, folder, self.state.best_model_checkpoint)
         self.accelerator.wait_for_everyone()
 

@@ -120,39 +120,34 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
         rows={split: len(rows) for split, rows in inputs.splits.items()},
         contrastive_loss=arguments.contrastive_loss,
         positives=arguments.positives,
+        contrastive_batch_size=training.pairs_in_contrast,
     )
     result = evaluation_result(trainer, name, RETRIEVAL, "pairs", arguments, inputs.revision)
     finish(trainer, name, summary, result)
 
 
 def build_trainer(inputs: Inputs, arguments: EncoderArguments, training: EncoderTrainingArguments) -> Any:
-    """The trainer with its order of rows; pixels travel to the device as bytes, and become numbers there."""
+    """The trainer with its order of rows."""
     from trainers.batch_samplers import train_sampler
     from trainers.encoder_collator import EncoderCollator
     from trainers.encoder_rows import EpochCallback
     from trainers.encoder_trainer import EncoderTrainer
     from trainers.frozen_towers import cache_frozen_towers
-    from trainers.pixels import normalize_pixels
 
-    collator = EncoderCollator(inputs.processor, uint8=True)
     rows = inputs.rows[arguments.train_split]
     trainer = EncoderTrainer(
         model=inputs.model,
         args=training,
-        data_collator=collator,
+        data_collator=EncoderCollator(inputs.processor, uint8=True),
         train_dataset=rows,
         eval_dataset=inputs.rows.get(arguments.eval_split),
         processing_class=inputs.processor,
     )
-    trainer.prepare_pixels = lambda batch: {
-        name: normalize_pixels(values, **collator.normalization) if name == "pixel_values" else values
-        for name, values in batch.items()
-    }
     cache_frozen_towers(trainer, arguments)
     trainer.add_callback(EpochCallback(rows))
     if sampler := train_sampler(arguments.batch_sampler, rows, training.seed):
         trainer.add_callback(EpochCallback(sampler))
-        trainer._get_train_sampler = lambda train_dataset=None: sampler
+        trainer.order = sampler
     return trainer
 
 

@@ -35,6 +35,7 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 
 from model_cards.results import write_json
 from modeling.siglip_medical.loss import contrastive_loss
@@ -83,7 +84,7 @@ def compare(names: list[str], pairs: int, repeats: int, open_clip: Path | None) 
     """A row for each loss. Raises RuntimeError where one differs from `SiglipModel`'s."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        files = {name: Path(folder) / f"{number}.pt" for number, name in enumerate(names)}
+        files = {name: Path(folder) / f"{number}.safetensors" for number, name in enumerate(names)}
         # In turns: what else the machine does for a while meets all of them.
         turns = [[in_new_process(name, pairs, open_clip, files[name]) for name in names] for _ in range(repeats)]
         for runs in zip(*turns, strict=True):
@@ -118,8 +119,8 @@ def fastest(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def difference(file: Path, other: Path) -> float:
     """The largest difference of loss and gradients, relative to the norm of each."""
-    pairs = zip(torch.load(file), torch.load(other), strict=True)
-    return float(f"{max(float((one - two).norm() / two.norm()) for one, two in pairs):.1e}")
+    ours, theirs = load_file(file), load_file(other)
+    return float(f"{max(float((ours[name] - two).norm() / two.norm()) for name, two in theirs.items()):.1e}")
 
 
 # --- the measurement ---
@@ -141,7 +142,8 @@ def measure(name: str, pairs: int, open_clip: Path | None, file: Path) -> dict[s
     value = step(loss, tensors)
     seconds, used = time.perf_counter() - started, time.process_time() - worked
     highest = peak() - before
-    torch.save([value, *(tensor.grad.cpu() for tensor in tensors)], file)
+    found = (value, *(tensor.grad.cpu() for tensor in tensors))
+    save_file({str(number): tensor.contiguous() for number, tensor in enumerate(found)}, file)
     return {
         "pairs": pairs,
         "loss": name,

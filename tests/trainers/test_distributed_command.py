@@ -17,7 +17,18 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_two_processes_train_the_same_encoder_as_one(dataset, tmp_path):
     flags = ["--tiny", "--dataset", dataset, "--use_cpu", "--max_steps", 3, "--per_device_train_batch_size", 4]
-    flags += ["--logging_steps", 1, "--eval_steps", 2, "--save_steps", 2, "--disable_tqdm", "--report_to", "none"]
+    flags += [
+        "--logging_steps",
+        1,
+        "--eval_steps",
+        2,
+        "--save_steps",
+        2,
+        "--disable_tqdm",
+        "True",
+        "--report_to",
+        "none",
+    ]
     flags = list(map(str, flags))
     one, two = tmp_path / "one", tmp_path / "two"
     assert main([*flags, "--output_dir", str(one), "--gradient_accumulation_steps", "4"]) == 0
@@ -32,6 +43,7 @@ def test_two_processes_train_the_same_encoder_as_one(dataset, tmp_path):
     assert done.stdout.count("Written to") == 1
 
     summaries = [json.loads((folder / "training_summary.json").read_text()) for folder in (one, two)]
+    assert [summary["contrastive_batch_size"] for summary in summaries] == [16, 16]
     histories = [[entry for entry in summary["history"] if "step" in entry] for summary in summaries]
     assert [entry.keys() for entry in histories[0]] == [entry.keys() for entry in histories[1]]
     names = ("loss", "grad_norm", "matched_cosine", "hardest_negative_cosine_max", "eval_loss", "eval_recall_at_5")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import time
 
@@ -46,7 +47,7 @@ def make_trainer(tiny_encoder, pairs, tmp_path):
         trainer = EncoderTrainer(
             model=model,
             args=EncoderTrainingArguments(output_dir=str(tmp_path / folder), **(settings | flags)),
-            data_collator=EncoderCollator(processor),
+            data_collator=EncoderCollator(processor, uint8=True),
             train_dataset=embedded["train"],
             eval_dataset=embedded["validation"],
             processing_class=processor,
@@ -110,7 +111,7 @@ def test_the_gradient_is_that_of_the_full_batch(freeze, sizes):
 
 @pytest.mark.parametrize("freeze", FROZEN)
 def test_the_losses_are_those_without_the_cache(freeze, make_trainer):
-    flags = {"freeze": freeze, "eval_steps": 3}
+    flags = {"freeze": freeze, "eval_steps": 3, "save_steps": 3}
     plain = make_trainer("plain", cache_frozen_tower=False, **flags)
     assert not plain.cached_towers and "pixels" in plain.train_dataset[0]
     plain.train()
@@ -124,6 +125,8 @@ def test_the_losses_are_those_without_the_cache(freeze, make_trainer):
     assert freeze == "text" or not passes["vision"]
     assert freeze == "vision" or set(passes["text"]) <= {1}
     for name, value in plain.model.state_dict().items():
+        if name.endswith("k_proj.bias"):
+            continue  # its gradient is nothing but rounding, of which Adam makes whole steps
         torch.testing.assert_close(cached.model.state_dict()[name], value, rtol=1e-3, atol=1e-4)
 
 
@@ -169,23 +172,24 @@ def test_other_weights_have_another_file(make_trainer, tmp_path):
     changed = make_trainer("second", freeze="vision", base=tmp_path / "base")
     direct = make_trainer("third", freeze="vision", base=tmp_path / "base", cache_frozen_tower=False)
     batch = direct.data_collator(direct.train_dataset.__getitems__([0, 1, 2]))
-    expected = direct.model.eval()(pixel_values=batch["pixel_values"]).image_embeds.detach()
+    with torch.no_grad():
+        expected = direct.embed(direct.model.eval(), {"pixel_values": batch["pixel_values"]}).image_embeds
     found = np.stack([changed.train_dataset[row]["image_embeds"] for row in range(3)])
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert len(list(tmp_path.glob("pixels/*/image-*.sum"))) == 4
 
 
 def test_a_checkpoint_with_another_frozen_tower_is_refused(make_trainer, tmp_path):
-    first = make_trainer("first", freeze="vision", save_steps=2, max_steps=4)
+    first = make_trainer("first", freeze="vision", save_steps=2, eval_steps=2, save_total_limit=5)
     first.train()
     checkpoint = tmp_path / "first" / "checkpoint-2"
-    resumed = make_trainer("again", freeze="vision", max_steps=4)
+    resumed = make_trainer("again", freeze="vision", save_steps=2, eval_steps=2, save_total_limit=5)
     resumed.train(resume_from_checkpoint=str(checkpoint))
-    assert losses(resumed)[:4] == losses(first)[:4]
+    assert losses(resumed) == losses(first)
     with torch.no_grad():
         first.model.vision_model.head.probe += 1
     first.model.save_pretrained(tmp_path / "base")
-    other = make_trainer("other", freeze="vision", base=tmp_path / "base", max_steps=4)
+    other = make_trainer("other", freeze="vision", base=tmp_path / "base")
     with pytest.raises(InputError, match="its frozen vision tower is another"):
         other.train(resume_from_checkpoint=str(checkpoint))
 
@@ -212,11 +216,39 @@ def test_without_an_image_cache_the_embeddings_are_kept_in_memory(make_trainer):
     assert size[1] < size[0] / 4
 
 
+@pytest.mark.parametrize("freeze", ["text", "both"])
+def test_two_processes_share_the_work(freeze, run, dataset, tmp_path):
+    """Each makes a part of the embeddings; the losses are those of one process without the cache."""
+    words = [
+        "trainers/run_encoder.py",
+        "--tiny",
+        "--dataset",
+        dataset,
+        "--use_cpu",
+        "--freeze",
+        freeze,
+        "--max_steps",
+        2,
+    ]
+    words += ["--per_device_train_batch_size", 4, "--temperature_lr", 0.1, "--warmup_steps", 0, "--logging_steps", 1]
+    words += ["--disable_tqdm", "True", "--image_cache", tmp_path / "pixels"]
+    one, two = ([*words, "--output_dir", tmp_path / name, "--gradient_accumulation_steps"] for name in ("one", "two"))
+    run("python", *one, 4, "--cache_frozen_tower", "False")
+    launch = ["-m", "accelerate.commands.launch", "--config_file", "trainers/accelerate_configs/ddp.yaml"]
+    launch += ["--num_processes", 2, "--main_process_port", 0]
+    run("python", *launch, *two, 2, env={"CUDA_VISIBLE_DEVICES": ""})
+    assert list(tmp_path.glob("pixels/*/text-*.sum"))
+    summaries = [json.loads((tmp_path / name / "training_summary.json").read_text()) for name in ("one", "two")]
+    found = [[e[name] for e in s["history"] for name in ("loss", "eval_loss") if name in e] for s in summaries]
+    assert len(found[0]) == 3 and found[0][1] != found[0][0]
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
+
+
 def test_how_much_faster_it_is(make_trainer, record_property):
     """Recorded, not judged: seconds of this process for 12 updates with and without the cache, once it is there."""
     seconds = {}
     for freeze in ("vision", "both"):
-        make_trainer("warm", freeze=freeze)
+        make_trainer("warm", freeze=freeze)  # writes the embeddings
         for cached in (False, True):
             trainer = make_trainer(f"{freeze}{cached}", freeze=freeze, cache_frozen_tower=cached or False, max_steps=12)
             trainer.eval_dataset = None
@@ -224,4 +256,5 @@ def test_how_much_faster_it_is(make_trainer, record_property):
             start = time.process_time()
             trainer.train()
             seconds[freeze, cached] = time.process_time() - start
+        assert min(seconds.values()) > 0
         record_property(f"{freeze}_speed_factor", round(seconds[freeze, False] / seconds[freeze, True], 2))
