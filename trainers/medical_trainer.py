@@ -25,6 +25,7 @@ from trainers.resumable_trainer import ResumableTrainer
 from trainers.run_record import finished
 
 LAST_WRITTEN = (SUMMARY, "README.md")  # of a training that is finished
+EARLY = ("runs", "recipe.yaml")  # what a training writes before its first checkpoint
 SHOWN_ROWS = 64
 
 # What the summary and the card say of a run; everything else is in training_args.json.
@@ -145,7 +146,9 @@ class MedicalTrainer(ResumableTrainer):
             numbers = [row for batch in batches for row in batch]
         except (TypeError, AttributeError):  # a stream has no length and no sampler
             return "unknown, they came from a stream"
-        rows = getattr(self.train_dataset, "rows", self.train_dataset)
+        rows = self.train_dataset
+        while not hasattr(rows, "column_names") and hasattr(rows, "rows"):
+            rows = rows.rows
         paths = {}
         if "image_path" in (getattr(rows, "column_names", None) or ()):
             shown = numbers[:SHOWN_ROWS]
@@ -175,7 +178,7 @@ def unknown_files(folder: Path) -> str:
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if any(name.startswith(CHECKPOINT) and not name.endswith(PARTIAL) for name in names):
         return ""
-    return ", ".join([name for name in names if name != "runs" and not name.endswith(PARTIAL)][:3])
+    return ", ".join([name for name in names if name not in EARLY and not name.endswith(PARTIAL)][:3])
 
 
 def nothing_to_do(training: MedicalTrainingArguments, arguments: DataArguments) -> bool:

@@ -31,7 +31,8 @@ FREE = frozenset([
     "dataset", "dataset_revision", "train_split", "eval_split", "image_cache", "image_workers",
     # what is done beside the training
     "per_device_eval_batch_size", "prediction_loss_only", "do_train", "do_eval", "do_predict", "local_rank",
-    "load_best_model_at_end", "skip_memory_metrics", "ddp_timeout", "num_samples", "max_new_tokens", "config",
+    "load_best_model_at_end", "save_adapter", "skip_memory_metrics", "ddp_timeout", "num_samples", "max_new_tokens",
+    "config",
 ])
 # fmt: on
 FREE_PREFIXES = ("hub_", "push_to", "log_", "logging_", "save_", "eval_", "trackio_", "dataloader_num_", "dataloader_p")
@@ -47,11 +48,12 @@ def rows_digest(rows: Any) -> str | None:
     """A hash of the rows: of what their columns hold, and of the sizes of their images. None where it cannot be told.
 
     Args:
-        rows: a `datasets.Dataset`, or what has one as its attribute `rows`.
+        rows: a `datasets.Dataset`, or what has one as its attribute `rows`, or as that one's.
     """
     import datasets
 
-    rows = getattr(rows, "rows", rows)
+    while not isinstance(rows, datasets.Dataset) and hasattr(rows, "rows"):
+        rows = rows.rows
     if not isinstance(rows, datasets.Dataset):
         return None
     images = [name for name, feature in rows.features.items() if isinstance(feature, datasets.Image)]

@@ -24,7 +24,8 @@ def trainer_in(tiny_encoder, pairs):
     """`trainer_in(folder, rows=range(24), **flags)`: 3 updates an epoch, a checkpoint after each."""
     from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
     from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
-    from trainers.arguments import EncoderArguments, EncoderTrainingArguments
+    from trainers.arguments import EncoderTrainingArguments
+    from trainers.encoder_arguments import EncoderArguments
     from trainers.encoder_collator import EncoderCollator
     from trainers.encoder_trainer import EncoderTrainer
 
@@ -370,7 +371,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_rows(sampler, make
         from trainers.batch_samplers import StratifiedSampler
 
         order = StratifiedSampler(*[list(range(24))] * 3, seed=1)
-        trainer._get_train_sampler = lambda train_dataset=None: order
+        trainer.order = order
     seen, collate = [], trainer.data_collator
     trainer.data_collator = lambda rows: seen.append([row["image_path"] for row in rows]) or collate(rows)
     with pytest.raises(InputError, match=r"^update 2: the (loss|gradient's norm) is (nan|inf)") as caught:
