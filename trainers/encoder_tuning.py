@@ -76,12 +76,12 @@ def unfreeze_last_layers(tower: torch.nn.Module, name: str, number: int) -> None
 
 def rest_frozen(model: torch.nn.Module) -> None:
     """Puts every part that has no weight that learns into evaluation mode, after `model.train()`: no dropout there."""
-    parameters = list(model.parameters())
-    if parameters and not any(parameter.requires_grad for parameter in parameters):
+    learning = [parameter.requires_grad for parameter in model.parameters()]
+    if learning and not any(learning):
         model.eval()
-        return
-    for child in model.children():
-        rest_frozen(child)
+    elif not all(learning):
+        for child in model.children():
+            rest_frozen(child)
 
 
 # --- adapters ---

@@ -25,11 +25,21 @@ class TunedTrainer(MedicalTrainer):
 
     Attributes:
         cached_towers: for each tower whose embeddings were made before the training, the digest of its weights.
+
+    Raises:
+        InputError: some weights do not learn, and the reentrant kind of activation checkpointing is asked for.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.cached_towers: dict[str, str] = {}
+        settings = self.args.activation_checkpointing_kwargs or {}
+        frozen = any(not parameter.requires_grad for parameter in self.model.parameters())
+        if frozen and settings.get("use_reentrant"):
+            raise InputError(
+                "--activation_checkpointing_kwargs: with use_reentrant, layers after frozen ones get no gradient, and "
+                "nothing tells; leave it out"
+            )
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """As Trainer's, with the groups of `parameter_groups`.

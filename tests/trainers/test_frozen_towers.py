@@ -216,6 +216,18 @@ def test_without_an_image_cache_the_embeddings_are_kept_in_memory(make_trainer):
     assert size[1] < size[0] / 4
 
 
+@pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])
+def test_activation_checkpointing_that_would_lose_gradients_is_refused(name, make_trainer):
+    flags = {name: True, f"{name}_kwargs": {"use_reentrant": True}}
+    with pytest.raises(InputError, match="use_reentrant"):
+        make_trainer("a", lora_towers="vision", **flags)
+    trainer = make_trainer("b", lora_towers="vision", **{name: True})
+    plain = make_trainer("c", lora_towers="vision")
+    for one in (trainer, plain):
+        one.train()
+    assert losses(trainer) == losses(plain)
+
+
 @pytest.mark.parametrize("freeze", ["text", "both"])
 def test_two_processes_share_the_work(freeze, run, dataset, tmp_path):
     """Each makes a part of the embeddings; the losses are those of one process without the cache."""
