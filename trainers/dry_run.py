@@ -164,7 +164,7 @@ def course_of(rows: int, training: Any) -> Course:
         micro_batch=micro,
         micro_batches=steps,
         processes=processes,
-        contrast=micro * processes * training.micro_batches_in_contrast,
+        contrast=training.pairs_in_contrast,
         updates_per_epoch=per_epoch,
         updates=updates,
         warmup=training.get_warmup_steps(updates),
@@ -176,7 +176,7 @@ def course_of(rows: int, training: Any) -> Course:
 def course_lines(course: Course, rows: int, training: Any) -> list[str]:
     factors = f"micro-batch {course.micro_batch} x accumulation {course.micro_batches} x processes {course.processes}"
     contrasts = course.update // course.contrast
-    kept = training.save_total_limit
+    kept, saves_best = training.save_total_limit, training.load_best_model_at_end
     return [
         f"{factors} = an update of {course.update:,} pairs",
         f"the loss compares {course.contrast:,} pairs with each other"
@@ -186,6 +186,7 @@ def course_lines(course: Course, rows: int, training: Any) -> list[str]:
         f"{getattr(training.lr_scheduler_type, 'value', training.lr_scheduler_type)}",
         f"evaluations: {updates_shown(course.evaluations)}",
         f"checkpoints: {updates_shown(course.checkpoints)}"
+        + ("; and after each evaluation that is the best so far" if course.evaluations and saves_best else "")
         + (f"; {kept} are kept" if course.checkpoints and kept else ""),
     ]
 

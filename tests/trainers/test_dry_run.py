@@ -75,8 +75,9 @@ def test_the_run_takes_the_course_that_it_told(said, run, dataset, tmp_path):
     shown = re.search(r"evaluations: (\d+), after update (.+)", said)
     assert len(evaluated) == int(shown[1]) and ", ".join(map(str, evaluated[:4])) == ", ".join(shown[2].split(", ")[:4])
     saved = sorted(int(path.name.split("-")[1]) for path in (tmp_path / "out").glob("checkpoint-*"))
-    shown = re.search(r"checkpoints: (\d+), after update (.+);", said)
-    assert saved == [int(step) for step in shown[2].split(", ")]
+    shown = re.search(r"checkpoints: (\d+), after update ([^;]+);", said)
+    planned = {int(step) for step in shown[2].split(", ")}
+    assert planned <= set(saved) <= planned | set(evaluated) and "evaluation that is the best" in said
     rates = [line["learning_rate"] for line in history if "learning_rate" in line]
     assert rates.index(max(rates)) == number(said, r"rises to \S+ in ([0-9,]+) updates")
 
