@@ -104,6 +104,11 @@ class EncoderTrainingArguments(EncoderRateArguments):
             )
 
     @property
+    def pairs_in_contrast(self) -> int:
+        """How many pairs the loss compares with each other, of all processes together."""
+        return self.per_device_train_batch_size * self.micro_batches_in_contrast * self.world_size
+
+    @property
     def micro_batches_in_contrast(self) -> int:
         """How many micro-batches of each process are compared with each other; it divides the accumulation steps.
 

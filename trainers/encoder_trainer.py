@@ -154,9 +154,10 @@ class EncoderTrainer(TunedTrainer):
         return outputs
 
     def prepare_pixels(self, inputs: Batch) -> Batch:
-        """Normalises pixels that came to the device as bytes, before each pass of the model.
+        """Bytes of an `EncoderCollator(..., uint8=True)` become what the model takes, on the device.
 
-        Random numbers that are drawn here are drawn again when a micro-batch is embedded again.
+        The place for whatever else is to be done with pixels before a pass of the model. Random numbers that are drawn
+        here are drawn again when a micro-batch is embedded again.
         """
         pixels = inputs.get("pixel_values")
         if pixels is None or pixels.dtype != torch.uint8:

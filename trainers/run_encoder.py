@@ -86,6 +86,7 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
         rows={split: len(rows) for split, rows in splits.items()},
         contrastive_loss=arguments.contrastive_loss,
         positives=arguments.positives,
+        contrastive_batch_size=training.pairs_in_contrast,
     )
     result = evaluation_result(trainer, name, RETRIEVAL, "pairs", arguments, revision)
     finish(trainer, name, summary, result)

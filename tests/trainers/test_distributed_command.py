@@ -43,6 +43,7 @@ def test_two_processes_train_the_same_encoder_as_one(dataset, tmp_path):
     assert done.stdout.count("Written to") == 1
 
     summaries = [json.loads((folder / "training_summary.json").read_text()) for folder in (one, two)]
+    assert [summary["contrastive_batch_size"] for summary in summaries] == [16, 16]
     histories = [[entry for entry in summary["history"] if "step" in entry] for summary in summaries]
     assert [entry.keys() for entry in histories[0]] == [entry.keys() for entry in histories[1]]
     names = ("loss", "grad_norm", "matched_cosine", "hardest_negative_cosine_max", "eval_loss", "eval_recall_at_5")

@@ -24,14 +24,14 @@ def make_trainer(tiny_encoder, pairs, tmp_path):
     from trainers.encoder_collator import EncoderCollator
     from trainers.encoder_trainer import EncoderTrainer
 
-    def make(folder: str = "run", rows: int = 24, positives: str = "group", **flags):
+    def make(folder: str = "run", rows: int = 24, positives: str = "group", uint8: bool = False, **flags):
         settings = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "learning_rate": 1e-3}
         settings |= {"logging_steps": 1, "disable_tqdm": True, "use_cpu": True, "warmup_steps": 0} | flags
         processor = SiglipMedicalProcessor.from_pretrained(tiny_encoder)
         return EncoderTrainer(
             model=SiglipMedicalModel.from_pretrained(tiny_encoder, positives=positives),
             args=EncoderTrainingArguments(output_dir=str(tmp_path / folder), **settings),
-            data_collator=EncoderCollator(processor),
+            data_collator=EncoderCollator(processor, uint8=uint8),
             train_dataset=pairs["train"].shuffle(seed=0).select(range(rows)),
             eval_dataset=pairs["validation"].shuffle(seed=0).select(range(13)),
             processing_class=processor,
@@ -104,6 +104,16 @@ def test_other_ways_of_computing_give_the_same_updates(tmp_path, way):
     assert len(logs[0]) == 2
     for plain, other in zip(*logs, strict=True):
         assert other == pytest.approx(plain, rel=1e-2 if "bf16" in way else 1e-4)
+
+
+def test_pixels_may_be_normalised_on_the_device(make_trainer):
+    plain, as_bytes = (make_trainer(f"bytes{uint8}", uint8=uint8, max_steps=3) for uint8 in (False, True))
+    batch = next(iter(as_bytes.get_train_dataloader()))
+    assert batch["pixel_values"].dtype == torch.uint8
+    plain.train()
+    as_bytes.train()
+    assert losses(as_bytes) == pytest.approx(losses(plain), rel=1e-5)
+    assert as_bytes.evaluate()["eval_loss"] == pytest.approx(plain.evaluate()["eval_loss"], rel=1e-5)
 
 
 def test_the_default_contrast_is_the_specifications_update():
