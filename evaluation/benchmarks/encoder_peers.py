@@ -38,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--num_train_epochs", type=int, default=2)
     parser.add_argument("--learning_rate", type=float, default=1e-4)
     parser.add_argument("--seed", type=int, default=42)
+    parser.add_argument("--save_strategy", choices=("epoch", "no"), default="epoch")
     parser.add_argument("--per_device_train_batch_size", type=int, default=8)
     parser.add_argument("--gradient_accumulation_steps", type=int, default=8)
     options = parser.parse_args(argv)
@@ -111,7 +112,7 @@ def run_clip(options: argparse.Namespace) -> None:
         lr_scheduler_type="cosine",
         warmup_steps=WARMUP,
         seed=options.seed,
-        save_strategy="epoch",
+        save_strategy=options.save_strategy,
         remove_unused_columns=False,
         report_to="none",
         disable_tqdm=True,
@@ -188,9 +189,10 @@ def accumulation_loop(options: argparse.Namespace) -> None:
         with torch.no_grad():
             model.logit_scale.fill_(criterion.temperature.item())
             model.logit_bias.fill_(criterion.bias.item())
-        checkpoint = options.output_dir / f"checkpoint-{step}"
-        model.save_pretrained(checkpoint)
-        processor.save_pretrained(checkpoint)
+        if options.save_strategy == "epoch":
+            checkpoint = options.output_dir / f"checkpoint-{step}"
+            model.save_pretrained(checkpoint)
+            processor.save_pretrained(checkpoint)
 
 
 def print_scores(options: argparse.Namespace) -> None:
