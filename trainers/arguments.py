@@ -71,12 +71,24 @@ class EncoderTrainingArguments(MedicalTrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        import torch.distributed as dist
+
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() != self.world_size:
+            raise ValueError(
+                f"{dist.get_world_size()} processes were launched, but without a GPU each would train by itself: add "
+                "--use_cpu, and they train together on the processor"
+            )
         self.micro_batches_in_contrast  # noqa: B018 (a wrong value is an error now, not when the training starts)
         if self.auto_find_batch_size:
             raise ValueError(
                 "--auto_find_batch_size would change how many pairs the loss compares; lower "
                 "--per_device_train_batch_size and raise --gradient_accumulation_steps instead"
             )
+
+    @property
+    def pairs_in_contrast(self) -> int:
+        """How many pairs the loss compares with each other, of all processes together."""
+        return self.per_device_train_batch_size * self.micro_batches_in_contrast * self.world_size
 
     @property
     def micro_batches_in_contrast(self) -> int:

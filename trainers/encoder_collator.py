@@ -44,7 +44,7 @@ class EncoderCollator:
             rows: of EncoderRows; or with the columns `image`, decoded, and `text`, as a stream gives them.
         """
         rows = [row if "pixels" in row else self.decoded(row) for row in rows]
-        pixels = torch.from_numpy(np.stack([row["pixels"] for row in rows]))
+        pixels = torch.from_numpy(stacked([row["pixels"] for row in rows]))
         batch = {"pixel_values": pixels if self.uint8 else normalize_pixels(pixels, **self.normalization)}
         batch |= self.tokenized([row["text"] for row in rows])
         batch["group_ids"] = torch.tensor([row["group_id"] for row in rows])
@@ -67,3 +67,13 @@ class EncoderCollator:
                     self.tokens[text] = known[text]
         names = known[texts[0]]
         return {name: torch.from_numpy(np.stack([known[text][name] for text in texts])) for name in names}
+
+
+def stacked(images: list[np.ndarray]) -> np.ndarray:
+    """`[N, 3, H, W]`: the images as one array; no copy where EncoderRows has put them into one, in this order."""
+    whole = images[0].base
+    if isinstance(whole, np.ndarray) and whole.shape == (len(images), *images[0].shape) and whole.flags.c_contiguous:
+        first, step = whole.ctypes.data, whole.strides[0]
+        if all(image.base is whole and image.ctypes.data == first + n * step for n, image in enumerate(images)):
+            return whole
+    return np.stack(images)

@@ -18,8 +18,9 @@ from evaluation.encoder_scoring import score_embeddings
 from evaluation.loading import InputError
 from modeling.siglip_medical.objective import embedding_loss
 from trainers.gathering import gather_counts, processes, rank
-from trainers.gradient_cache import IDS, Batch, Contrast
+from trainers.gradient_cache import IDS, TOWERS, Batch, Contrast
 from trainers.medical_trainer import MedicalTrainer
+from trainers.pixels import normalize_pixels
 from trainers.training_meter import TrainingMeter
 
 LOGGED = ("recall_at_1", "recall_at_5", "recall_at_10", "num_images", "num_texts", "loss")
@@ -120,11 +121,9 @@ class EncoderTrainer(MedicalTrainer):
             plan.contrast = self.contrast(model, plan)
             loss = plan.contrast.compute().float() * plan.share * processes()
             self.meter.add(plan.contrast.rows)
+            plan.contrast.rows = None  # all texts of all processes: the next steps need none of them
         if not plan.contrast.idle(step):
-            settings = (
-                {"scale_wrt_gas": False} if self.accelerator.distributed_type == DistributedType.DEEPSPEED else {}
-            )
-            self.accelerator.backward(plan.contrast.surrogate(step) * plan.share, **settings)
+            self.accelerator.backward(plan.contrast.surrogate(step) * plan.share)
         return loss
 
     def contrast(self, model: Any, plan: Plan) -> Contrast:
@@ -146,18 +145,23 @@ class EncoderTrainer(MedicalTrainer):
         return model(**self.prepare_pixels(self._prepare_inputs(inputs)), return_logits=False)
 
     def prepare_pixels(self, inputs: Batch) -> Batch:
-        """The place for what is to be done with pixels on the device, before each pass of the model.
+        """Bytes of an `EncoderCollator(..., uint8=True)` become what the model takes, on the device.
 
-        Random numbers that are drawn here are drawn again when a micro-batch is embedded again.
+        The place for whatever else is to be done with pixels before a pass of the model. Random numbers that are drawn
+        here are drawn again when a micro-batch is embedded again.
         """
-        return inputs
+        pixels = inputs.get("pixel_values")
+        if pixels is None or pixels.dtype != torch.uint8:
+            return inputs
+        return inputs | {"pixel_values": normalize_pixels(pixels, **self.data_collator.normalization)}
 
     # --- evaluation ---
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Returns embeddings and ids only: gathering every batch's logits would cost N x N for nothing."""
         with torch.no_grad(), self.compute_loss_context_manager():
-            outputs = self.embed(model, {name: inputs[name] for name in ("pixel_values", "input_ids")})
+            given = {name: inputs[name] for names in TOWERS.values() for name in names if name in inputs}
+            outputs = self.embed(model, given)
         embeds = (outputs.image_embeds.float(), outputs.text_embeds.float())
         return None, embeds, tuple(inputs[name].to(self.args.device) for name in IDS)
 
@@ -237,5 +241,7 @@ def check_processes(trainer: EncoderTrainer) -> None:
             "--accelerator_config: leave split_batches false and even_batches true; the rows that even_batches repeats "
             "at the end of an epoch are left out of the loss"
         )
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        raise InputError("DeepSpeed is not supported: trainers/accelerate_configs/fsdp2.yaml splits the weights, too")
     if accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2:
         raise InputError("FSDP 1 is not supported: set fsdp_version: 2, as trainers/accelerate_configs/fsdp2.yaml does")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -110,6 +111,14 @@ def gather(rows: torch.Tensor, sizes: list[int]) -> torch.Tensor:
     parts = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(parts, padded)
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
+def from_first(value: Any) -> Any:
+    """What process 0 has for a value, in every process; waits for all of them."""
+    values = [value]
+    if processes() > 1:
+        dist.broadcast_object_list(values, src=0)
+    return values[0]
 
 
 def processes() -> int:

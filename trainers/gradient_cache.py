@@ -201,16 +201,24 @@ class RandomState:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.states = {"cpu": torch.get_rng_state()}
+        self.cpu = torch.get_rng_state()
         if device.type != "cpu":
-            self.states[device.type] = torch.get_device_module(device).get_rng_state(device)
+            self.accelerator = torch.get_device_module(device).get_rng_state(*self._where())
+
+    def restore(self) -> None:
+        torch.set_rng_state(self.cpu)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).set_rng_state(self.accelerator, *self._where())
 
     @contextmanager
     def replayed(self) -> Iterator[None]:
         """Inside, the same numbers come again; afterwards it goes on as if none had been drawn."""
-        accelerated = [self.device] if self.device.type != "cpu" else []
-        with torch.random.fork_rng(accelerated, device_type=self.device.type if accelerated else "cuda"):
-            torch.set_rng_state(self.states["cpu"])
-            if accelerated:
-                torch.get_device_module(self.device).set_rng_state(self.states[self.device.type], self.device)
+        now = RandomState(self.device)
+        self.restore()
+        try:
             yield
+        finally:
+            now.restore()
+
+    def _where(self) -> tuple[torch.device, ...]:
+        return () if self.device.type == "mps" else (self.device,)  # of which there is one only

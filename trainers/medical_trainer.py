@@ -111,9 +111,10 @@ def versions() -> dict[str, str]:
 def prepare_output(args: MedicalTrainingArguments) -> None:
     """Empties the output folder where `--overwrite` says so; checkpoints to go on from are kept."""
     folder = Path(args.output_dir)
-    if args.overwrite and not args.resume_from_checkpoint and folder.is_dir():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    with args.main_process_first(desc="preparing the output folder"):
+        if args.should_save and args.overwrite and not args.resume_from_checkpoint and folder.is_dir():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def without_evaluation(args: MedicalTrainingArguments, split: str) -> None:

@@ -59,7 +59,7 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
     trainer = EncoderTrainer(
         model=model,
         args=training,
-        data_collator=EncoderCollator(processor),
+        data_collator=EncoderCollator(processor, uint8=True),
         train_dataset=rows[arguments.train_split],
         eval_dataset=rows.get(arguments.eval_split),
         processing_class=processor,
@@ -80,6 +80,7 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
         rows={split: len(rows) for split, rows in splits.items()},
         contrastive_loss=arguments.contrastive_loss,
         positives=arguments.positives,
+        contrastive_batch_size=training.pairs_in_contrast,
     )
     result = evaluation_result(trainer, name, RETRIEVAL, "pairs", arguments, revision)
     finish(trainer, name, summary, result)
@@ -90,10 +91,16 @@ def load_encoder(arguments: EncoderArguments, rows: Any, seed: int) -> tuple[Any
     if not arguments.tiny:
         return open_checkpoint(arguments.model_name_or_path, arguments)
     from modeling.tiny_checkpoints import write_tiny_encoder
+    from trainers.gathering import from_first, rank
 
     with tempfile.TemporaryDirectory() as scratch:
-        write_tiny_encoder(Path(scratch), rows["text"], seed)
-        return open_checkpoint(scratch, arguments)
+        folder = from_first(scratch)  # of several processes only the first one writes weights
+        if rank() == 0:
+            write_tiny_encoder(Path(folder), rows["text"], seed)
+        from_first("written")
+        opened = open_checkpoint(folder, arguments)
+        from_first("read")
+        return opened
 
 
 def open_checkpoint(name: str, arguments: EncoderArguments) -> tuple[Any, Any]:

@@ -3,8 +3,9 @@
 A processor with code of its own reaches only those who trust that code; the rules inside the tokenizer reach the plain
 `AutoTokenizer`, `AutoProcessor` and every pipeline too. A SentencePiece tokenizer (SigLIP) has no place for them: its
 punctuation is deleted in Python, before the model file is looked at. So it is rewritten as a `tokenizers` tokenizer
-that gives the same ids, which is checked on the spot. (One difference stays: the word after a special token that is
-spelt out within a text, as in "one</s>two", is read as the beginning of a word.)
+that gives the same ids, which is checked on the spot. Two differences stay, both beyond what texts hold: a word after
+a special token spelt out within a text ("one</s>two") begins a new word, and a combining mark on a character that is
+itself a ligature or a sign keeps that from being taken apart.
 """
 
 from __future__ import annotations

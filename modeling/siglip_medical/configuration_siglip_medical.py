@@ -21,7 +21,7 @@ class SiglipMedicalConfig(SiglipConfig):
         matryoshka_weights: a positive weight for each of them. None: all weigh the same.
         truncate_dim: how many leading dimensions the embeddings keep, unless a call says otherwise. None: all.
         text_attention_mask: whether the text tower looks at `attention_mask`. SigLIP was trained attending to its
-            padding: a mask, which some tokenizers return, gives other embeddings. Set for training, it holds ever after.
+            padding: a mask, which some tokenizers return, gives other embeddings. Set for training, it holds for good.
 
     Raises:
         ValueError: for a width that the towers cannot give, or weights without widths.

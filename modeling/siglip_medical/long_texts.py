@@ -1,4 +1,4 @@
-"""Reports longer than the 64 tokens that SigLIP reads: cut into sentences, drawn from for training, averaged for use."""
+"""Reports longer than the 64 tokens that SigLIP reads: cut into sentences, drawn from in training, averaged in use."""
 
 from __future__ import annotations
 
@@ -14,11 +14,20 @@ import torch.nn.functional as F
 LONG_TEXT = ("first", "mean")
 # Words whose full stop does not end a sentence; single letters ("J. Smith", "e.g.") never end one either.
 ABBREVIATIONS = frozenset(
-    "dr mr mrs ms prof st approx ca cf vs etc fig figs no nos vol pt pts hx dx rx tx sx ant post inf sup lat med "
-    "resp incl excl max min avg dept univ inc ltd jan feb mar apr jun jul aug sep sept oct nov dec al".split()
+    (
+        *("dr", "mr", "mrs", "ms", "prof", "st", "approx", "ca", "cf", "vs", "etc", "fig", "figs", "no", "nos", "vol"),
+        *("pt", "pts", "hx", "dx", "rx", "tx", "sx", "ant", "post", "inf", "sup", "lat", "med", "resp", "incl", "excl"),
+        *("max", "min", "avg", "dept", "univ", "inc", "ltd", "al"),
+        *("jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec"),
+    )
 )
 # ends of sentences: Chinese marks, and English ones with what closes a quotation or bracket after them
-END = re.compile(r"[。！？；]+[”’」』）)]*|[!?]+[\"')\]]*(?=\s|$)|\.+[\"')\]]*(?=\s|$)|\n+")
+END = re.compile(
+    r"[。！？；]+[”’」』）)]*"
+    r"|[!?]+[\"')\]]*(?=\s|$|[一-鿿])"
+    r"|\.+[\"')\]]*(?=\s|$|[一-鿿])"
+    r"|\n+"
+)
 LAST_WORD = re.compile(r"([A-Za-z]+|[0-9]+)$")
 LIST_NUMBER = re.compile(r"(?:^|[\n。；;.])\s*\(?[0-9]{1,2}$")
 
@@ -26,8 +35,8 @@ LIST_NUMBER = re.compile(r"(?:^|[\n。；;.])\s*\(?[0-9]{1,2}$")
 def split_sentences(text: str) -> list[str]:
     """The sentences of a report in English, Chinese or both, without the space around them; none is empty.
 
-    A full stop ends a sentence where space or the end follows, and not within a number, after an abbreviation, after
-    the number of a list ("1. No fracture."), or before a small letter. A line's end ends a sentence, too.
+    A full stop ends a sentence where space, Chinese or the end follows, and not within a number, after an
+    abbreviation, after the number of a list ("1. No fracture."), or before a small letter. So does the end of a line.
     """
     sentences, start = [], 0
     for match in END.finditer(text):
@@ -44,7 +53,7 @@ def ends_sentence(text: str, start: int, stop: re.Match) -> bool:
     before, after = text[start : stop.start()], text[stop.end() :].lstrip(" \t")
     if not after or after[0] == "\n":
         return True
-    word = LAST_WORD.search(before)
+    word = LAST_WORD.search(before) if stop.group() == "." else None  # a quotation ends with a whole sentence
     if word and word.group().isalpha():
         if word.group().lower() in ABBREVIATIONS:
             return False

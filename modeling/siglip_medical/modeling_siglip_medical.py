@@ -81,7 +81,7 @@ class SiglipMedicalModel(SiglipModel):
         return (model, info) if with_info else model
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
-        """As PreTrainedModel's; `pipeline("zero-shot-image-classification")` finds this class in the checkpoint, too."""
+        """As PreTrainedModel's; `pipeline("zero-shot-image-classification")` finds this class in the checkpoint."""
         name = f"{type(self).__module__.rsplit('.', 1)[-1]}.{type(self).__name__}"
         self.config.auto_map = dict(getattr(self.config, "auto_map", None) or {}) | {
             "AutoModelForZeroShotImageClassification": name

@@ -48,7 +48,7 @@ class TextAudit:
     examples: list[dict[str, Any]] = field(default_factory=list)
 
     def rates(self) -> dict[str, float]:
-        """Shares between 0 and 1: of the texts, of the tokens for bytes and unknowns, of distinct texts for collisions."""
+        """Shares from 0 to 1: of the texts, of the tokens for bytes and unknowns, of distinct texts for collisions."""
         texts, tokens, distinct = max(self.texts, 1), max(self.tokens, 1), max(self.distinct, 1)
         return {
             "truncation_rate": self.truncated / texts,

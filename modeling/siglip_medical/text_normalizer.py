@@ -13,6 +13,8 @@ import re
 from functools import cache
 from typing import Any
 
+Rules = list[tuple[str, str]]  # a pattern, and the constant that takes its place
+
 # White space as Python's str.split() sees it; spelt out, for the two engines draw different lines.
 SPACE = "[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 HAN = "一-鿿"
@@ -34,9 +36,7 @@ BEFORE_MARK = f"(?:(?<=[{HAN_OR_MARK}])|(?<=[{HAN_OR_MARK}] ))"
 NEAR_AFTER = rf"(?=(?:[^.。;；{HAN}]|\.(?=[0-9])){{0,24}}[{HAN}，。、；：])"
 
 
-def rule(
-    mark: str, english: str, chinese: str, *, left: str = "", right: str = "", gap: str = ""
-) -> list[tuple[str, str]]:
+def rule(mark: str, english: str, chinese: str, *, left: str = "", right: str = "", gap: str = "") -> Rules:
     """Two rules for one mark: the Chinese word where Chinese is near, else the English one.
 
     Args:
@@ -78,12 +78,15 @@ FULL_WIDTH = [
 ]
 
 
-def build_rules() -> list[tuple[str, str]]:
-    """All rules, in the order in which they are applied."""
+# ".5" is a number, too; "Fig.5" and "1.5" are not meant
+LEADING_POINT = (r"(?<![0-9A-Za-z.])\.(?=[0-9])", "0.")
+
+
+def forms() -> Rules:
+    """One character for each thing: full-width forms, ligatures of units, variants of signs."""
     rules = [(SPACE + "+", " "), (" (?![^ ])", "")]
     rules += FULL_WIDTH
-    leading_point = (r"(?<![0-9A-Za-z.])\.(?=[0-9])", "0.")
-    rules.append(leading_point)
+    rules.append(LEADING_POINT)
     rules += [
         ("[−﹣]", "-"),
         ("℃", "°C"),
@@ -95,17 +98,23 @@ def build_rules() -> list[tuple[str, str]]:
         ("㏄", "cc"),
     ]
     rules += [("μ", "µ"), ("[∼〜]", "~"), ("[✕✖╳]", "×"), ("[≦⩽]", "≤"), ("[≧⩾]", "≥")]
-    # arrows and tags are no comparisons
-    rules += [("(?:[-=]{1,2}>|[→⇒])", " to "), ("</?[A-Za-z][A-Za-z0-9]{0,15} ?/?>", " ")]
-    # what is short for words
+    return rules
+
+
+def shorthand() -> Rules:
+    """What is short for words; arrows and tags, which are no comparisons."""
+    rules = [("(?:[-=]{1,2}>|[→⇒])", " to "), ("</?[A-Za-z][A-Za-z0-9]{0,15} ?/?>", " ")]
     for short, words in (
         ("[Ww]/[Oo]", "without"), ("[Ss]/[Pp]", "status post"), ("[Rr]/[Oo]", "rule out"), ("[Hh]/[Oo]", "history of"),
         ("[Cc]/[Ww]", "consistent with"), ("[Bb]/[Ll]", "bilateral"), ("[Ww]/(?= )", "with"),
     ):  # fmt: skip
         rules.append((f"{NO_LETTER_BEFORE}(?<!/){short}{NO_LETTER_AFTER}(?!/)", f" {words} "))
+    return rules
 
-    # polarity
-    rules += rule(r"[(（\[]\+[)）\]]", " positive ", "阳性", gap=" ?")
+
+def polarity() -> Rules:
+    """Positive, negative, and how much of it."""
+    rules = rule(r"[(（\[]\+[)）\]]", " positive ", "阳性", gap=" ?")
     rules += rule(r"[(（\[]-[)）\]]", " negative ", "阴性", gap=" ?")
     rules += [
         (rf"\+ ?[Vv][Ee]{NO_LETTER_AFTER}", " positive "),
@@ -113,23 +122,28 @@ def build_rules() -> list[tuple[str, str]]:
     ]
     rules += rule(r"(?:\+/-|\+-|±)", " plus or minus ", "正负")
     rules += [(r"\+{4}", " 4 plus "), (r"\+{3}", " 3 plus "), (r"\+{2}", " 2 plus ")]
-    rules += [(rf"(?<=[A-Za-z])\+(?![A-Za-z0-9])", " positive ")]  # ER+
+    rules += [(r"(?<=[A-Za-z])\+(?![A-Za-z0-9])", " positive ")]  # ER+
     # ER-, at an end or before another marker with a sign; "CT- and MR-guided" is no negative CT
     rules += [(r"(?<=[A-Z0-9][A-Z0-9])-(?=/[A-Z0-9]{2,6}(?:-| positive| negative)(?![A-Za-z0-9]))", " negative ")]
     rules += [(r"(?<=[A-Z][A-Z0-9])-(?![^.)）。])(?!\.[0-9])", " negative ")]
     rules += [(r"\+", " plus ")]
+    rules += [(SPACE + "+", " "), LEADING_POINT]  # as the words above leave them
+    return rules
 
-    rules += [(SPACE + "+", " "), leading_point]  # as the words above leave them
 
-    # comparisons
-    rules += rule("(?:<=|=<|≤)", " less than or equal to ", "小于等于", gap=" ?")
+def comparisons() -> Rules:
+    """Less, greater, about."""
+    rules = rule("(?:<=|=<|≤)", " less than or equal to ", "小于等于", gap=" ?")
     rules += rule("(?:>=|=>|≥)", " greater than or equal to ", "大于等于", gap=" ?")
     rules += rule("<", " less than ", "小于", gap=" ?")
     rules += rule(">", " greater than ", "大于", gap=" ?")
     rules += rule("≠", " not equal to ", "不等于", gap=" ?") + rule("[≈≅]", " about ", "约", gap=" ?")
+    return rules
 
-    # products, ranges, signs
-    rules += rule("[xX×*]", " by ", "乘", left=AFTER_QUANTITY, right=BEFORE_DIGIT, gap=" ?")
+
+def products_and_ranges() -> Rules:
+    """2 x 3 cm, 2-3 cm; dates and names of markers are no ranges."""
+    rules = rule("[xX×*]", " by ", "乘", left=AFTER_QUANTITY, right=BEFORE_DIGIT, gap=" ?")
     rules += [("(?<=[0-9])×", " times "), ("×", " by ")]
     before, _ = chain("-")
     rules += rule(
@@ -141,22 +155,31 @@ def build_rules() -> list[tuple[str, str]]:
         gap=" ?",
     )
     rules += rule("~", " about ", "约", right=BEFORE_DIGIT)
+    return rules
 
-    # decimals; commas in thousands
+
+def decimals() -> Rules:
+    """1.5; and commas in thousands."""
     before, after = chain(r"\.")
-    rules += rule(r"\.", " point ", "点", left=AFTER_NUMBER + before, right=BEFORE_DIGIT + after)
+    rules = rule(r"\.", " point ", "点", left=AFTER_NUMBER + before, right=BEFORE_DIGIT + after)
     rules += [("(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", "")]
+    return rules
 
-    # slashes
-    rules += [(f"{AFTER_RATE}/{PER}", " per ")]
+
+def slashes() -> Rules:
+    """Rates, fractions, alternatives; and what else stands between two digits."""
+    rules = [(f"{AFTER_RATE}/{PER}", " per ")]
     before, after = chain("/")
     fraction = "(?<![A-Za-z][0-9])(?<![A-Za-z][0-9]{2})"  # not L4/5, T12/L1
     rules += [(f"(?=/){AFTER_NUMBER}{before}{fraction}/{BEFORE_DIGIT}{after}", " over ")]
     rules += [(" ?/ ?", " / ")]
     rules += [("(?<=[0-9])[-–—.:：](?=[0-9])", " "), ("(?<=[0-9]),(?=[0-9])", ", ")]  # dates, times, ratios, lists
+    return rules
 
-    # units
-    rules += rule("%", " percent ", "％")
+
+def units() -> Rules:
+    """Percent, degrees, small units, powers; a space between number and unit."""
+    rules = rule("%", " percent ", "％")
     rules += [
         ("‰", " per mille "),
         ("° ?C(?![A-Za-z])", " degrees celsius "),
@@ -172,14 +195,29 @@ def build_rules() -> list[tuple[str, str]]:
     for digit, word in (("2", "squared"), ("3", "cubed")):
         rules.append((f"{lengths}\\^?{digit}(?![A-Za-z0-9])", f" {word} "))
     rules += [(r"\^(?=[0-9])", " to the ")]
-    # last: the words above leave space before a sign
-    rules += [(SPACE + "+", " "), ("(?<=[约为是于到至值在负])-(?=[0-9])", "负")]
+    return rules
+
+
+def minus_and_space() -> Rules:
+    """Last, for the words above leave space before a sign."""
+    rules = [(SPACE + "+", " "), ("(?<=[约为是于到至值在负])-(?=[0-9])", "负")]
     rules += [("(?:(?<=[ (（,，:：=])|(?<![^ ]))-(?=[0-9])", " minus "), (" (?=[,;，。、；：）)](?![0-9]))", "")]
     rules += [(SPACE + "+", " ")]
     return rules
 
 
-RULES = build_rules()
+# in the order in which they are applied
+RULES = [
+    *forms(),
+    *shorthand(),
+    *polarity(),
+    *comparisons(),
+    *products_and_ranges(),
+    *decimals(),
+    *slashes(),
+    *units(),
+    *minus_and_space(),
+]
 
 
 def normalize_text(text: str) -> str:

@@ -61,7 +61,8 @@ def test_a_draw_depends_on_text_seed_and_epoch_alone():
 
 def test_a_draw_is_the_same_in_another_process(run):
     text = " ".join(REPORT)
-    code = f"from modeling.siglip_medical.long_texts import sample_sentences as s; print([s({text!r}, 7, e) for e in range(5)])"
+    code = "from modeling.siglip_medical.long_texts import sample_sentences as sample\n"
+    code += f"print([sample({text!r}, 7, epoch) for epoch in range(5)])"
     found = run("python", "-c", code, env={"PYTHONHASHSEED": "5"}).stdout.strip().splitlines()[-1]
     assert found == str([sample_sentences(text, 7, epoch) for epoch in range(5)])
 

@@ -1,4 +1,4 @@
-"""What transformers' own tests ask of a SigLIP model, asked of SiglipMedicalModel: the same twelve questions and more."""
+"""What transformers' own tests ask of a SigLIP model, asked of SiglipMedicalModel, and more."""
 
 from __future__ import annotations
 
@@ -351,3 +351,13 @@ def test_it_can_be_exported(model):
     program = torch.export.export(model, (), kwargs=inputs)
     exported = program.module()(**inputs)
     assert torch.allclose(exported["logits_per_image"], model(**inputs).logits_per_image, atol=1e-5)
+
+
+def test_matryoshka_widths_are_trained_by_the_model_itself():
+    from modeling.siglip_medical.loss import contrastive_loss
+
+    model = small(matryoshka_dims=[32, 8], matryoshka_weights=[3, 1])
+    output = model(**batch(), return_loss=True)
+    scalars = (model.logit_scale, model.logit_bias)
+    losses = [contrastive_loss(output.image_embeds[:, :d], output.text_embeds[:, :d], *scalars) for d in (32, 8)]
+    assert output.loss.item() == pytest.approx((3 * losses[0] + losses[1]).item() / 4, rel=1e-6)

@@ -126,7 +126,7 @@ print(json.dumps({
     for scores in answer["scores"]:
         assert scores == pytest.approx(answer["probabilities"], rel=1e-5)
     assert answer["features"][0] == pytest.approx(answer["image_embeds"][0], rel=1e-4, abs=1e-6)
-    # the stock class of the whole model wants texts, too: without trust the vision tower alone is what this pipeline takes
+    # the stock class of the whole model wants texts, too: without trust this pipeline takes the vision tower
     assert answer["tower"] == pytest.approx(answer["pooled"], rel=1e-4, abs=1e-6)
 
 

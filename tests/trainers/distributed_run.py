@@ -90,6 +90,15 @@ def refusal(folder: str, processes: int) -> str:
     return ""
 
 
+def apart(folder: str) -> str:
+    """What is said where Trainer would not notice the other processes, as it does without a GPU and `--use_cpu`."""
+    try:
+        EncoderTrainingArguments(output_dir=folder)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def local_loss_gradients(rank: int, processes: int) -> dict[str, torch.Tensor]:
     """What SiglipModel's own loss gives: each process compares its rows with its rows, DDP takes the mean."""
     model = small_model(positives="pair")
@@ -137,6 +146,7 @@ def main(output: Path) -> None:
     } | {name: trainer_run(str(output / name), processes, **flags) for name, flags in RUNS.items()}
     checkpoint = str(output / "whole update" / "checkpoint-1")
     found["resumed"] = trainer_run(str(output / "resumed"), processes, resume=checkpoint)
+    found["apart"] = apart(str(output / "apart"))
     if rank == 0:
         torch.save(found, output / "found.pt")
     dist.destroy_process_group()

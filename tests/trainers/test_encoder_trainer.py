@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from tests.trainers.small_pairs import gradients, relative_error
+from tests.trainers.small_pairs import gradients, relative_error, small_model, small_pairs, stack
 from trainers.gathering import gather_rows
 from trainers.training_meter import TrainingMeter
 
@@ -24,14 +24,14 @@ def make_trainer(tiny_encoder, pairs, tmp_path):
     from trainers.encoder_collator import EncoderCollator
     from trainers.encoder_trainer import EncoderTrainer
 
-    def make(folder: str = "run", rows: int = 24, positives: str = "group", **flags):
+    def make(folder: str = "run", rows: int = 24, positives: str = "group", uint8: bool = False, **flags):
         settings = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "learning_rate": 1e-3}
         settings |= {"logging_steps": 1, "disable_tqdm": True, "use_cpu": True, "warmup_steps": 0} | flags
         processor = SiglipMedicalProcessor.from_pretrained(tiny_encoder)
         return EncoderTrainer(
             model=SiglipMedicalModel.from_pretrained(tiny_encoder, positives=positives),
             args=EncoderTrainingArguments(output_dir=str(tmp_path / folder), **settings),
-            data_collator=EncoderCollator(processor),
+            data_collator=EncoderCollator(processor, uint8=uint8),
             train_dataset=pairs["train"].shuffle(seed=0).select(range(rows)),
             eval_dataset=pairs["validation"].shuffle(seed=0).select(range(13)),
             processing_class=processor,
@@ -77,6 +77,43 @@ def test_an_update_has_the_gradient_of_its_contrasts(make_trainer, contrastive_b
         trainer.data_collator = lambda rows: collator(rows) | {"labels": torch.zeros(len(rows), dtype=torch.int64)}
     assert relative_error(first_gradient(trainer), expected) < 1e-4  # of float32: of some weights it is near zero
     assert losses(trainer) == [pytest.approx(loss.item(), rel=1e-6)]
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"bf16": True},
+        {"gradient_checkpointing": True},
+        {"torch_compile": True, "torch_compile_backend": "eager"},
+    ],
+    ids=lambda way: next(iter(way)),
+)
+def test_other_ways_of_computing_give_the_same_updates(tmp_path, way):
+    from trainers.arguments import EncoderTrainingArguments
+    from trainers.encoder_trainer import EncoderTrainer
+
+    logs = []
+    for flags in ({}, way):
+        settings = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 3, "max_steps": 2, "use_cpu": True}
+        settings |= {"eval_strategy": "no", "save_strategy": "no", "logging_steps": 1, "warmup_steps": 0}
+        args = EncoderTrainingArguments(output_dir=str(tmp_path), disable_tqdm=True, **settings, **flags)
+        rows = small_pairs(24, dtype=torch.float32)
+        trainer = EncoderTrainer(small_model(torch.float32), args=args, data_collator=stack, train_dataset=rows)
+        trainer.train()
+        logs.append([(line["loss"], line["grad_norm"]) for line in trainer.state.log_history if "loss" in line])
+    assert len(logs[0]) == 2
+    for plain, other in zip(*logs, strict=True):
+        assert other == pytest.approx(plain, rel=1e-2 if "bf16" in way else 1e-4)
+
+
+def test_pixels_may_be_normalised_on_the_device(make_trainer):
+    plain, as_bytes = (make_trainer(f"bytes{uint8}", uint8=uint8, max_steps=3) for uint8 in (False, True))
+    batch = next(iter(as_bytes.get_train_dataloader()))
+    assert batch["pixel_values"].dtype == torch.uint8
+    plain.train()
+    as_bytes.train()
+    assert losses(as_bytes) == pytest.approx(losses(plain), rel=1e-5)
+    assert as_bytes.evaluate()["eval_loss"] == pytest.approx(plain.evaluate()["eval_loss"], rel=1e-5)
 
 
 def test_the_default_contrast_is_the_specifications_update():
@@ -127,7 +164,7 @@ def test_a_checkpoint_is_complete_and_has_no_pickled_arguments(make_trainer, tmp
     trainer.train()
     folder = tmp_path / "run" / "checkpoint-1"
     names = {path.name for path in folder.iterdir()}
-    assert {"model.safetensors", "config.json", "processor_config.json", "spiece.model"} <= names
+    assert {"model.safetensors", "config.json", "processor_config.json", "tokenizer.json"} <= names
     assert {"training_args.json", "trainer_state.json", "modeling_siglip_medical.py", "loss.py"} <= names
     assert "training_args.bin" not in names
     assert json.loads((folder / "training_args.json").read_text())["per_device_train_batch_size"] == 4
