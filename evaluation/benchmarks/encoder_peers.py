@@ -35,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output_dir", type=Path)
     parser.add_argument("--checkpoints", nargs="+", help="folders to score")
     parser.add_argument("--image_size", type=int, default=64, help="pixels, of a new checkpoint (%(default)s)")
+    parser.add_argument("--logit_bias", type=float, default=-10.0, help="of a new checkpoint (%(default)s)")
     parser.add_argument("--num_train_epochs", type=int, default=2)
     parser.add_argument("--learning_rate", type=float, default=1e-4)
     parser.add_argument("--seed", type=int, default=42)
@@ -64,7 +65,9 @@ def write_start(options: argparse.Namespace) -> None:
         write_tiny_encoder(Path(folder), pairs(options)["text"], seed=0, image_size=options.image_size)
         towers = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
         config = SiglipConfig(text_config=towers["text_config"], vision_config=towers["vision_config"])
-        SiglipModel.from_pretrained(folder, config=config).save_pretrained(options.start)
+        model = SiglipModel.from_pretrained(folder, config=config)
+        model.logit_bias.data.fill_(options.logit_bias)
+        model.save_pretrained(options.start)
         SiglipProcessor.from_pretrained(folder).save_pretrained(options.start)
 
 
