@@ -56,6 +56,7 @@ WAYS: dict[str, tuple[str, tuple[str, ...]]] = {  # the program, and the flags t
 }
 FOLDERS = {"knee": "--knee_dir", "pad_ufes": "--pad_ufes_dir", "slake": "--slake_dir", "reports": "--reports_dir"}
 REAL = ("pad_ufes", "slake")
+SETTINGS = ("image_size", "epochs", "learning_rate", "logit_bias", "seeds", "photograph_epochs")
 QUICK = {"scale": 0.05, "image_size": 32, "epochs": 2, "photograph_epochs": [1, 2], "ways": [RUN_CLIP, LOOP, OURS]}
 SECONDS_BETWEEN_LOOKS = 0.02
 
