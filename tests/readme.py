@@ -12,9 +12,11 @@ import re
 import sys
 from pathlib import Path
 
+ENCODER_RECORDS = ("contrastive_loss", "gradient_cache", "encoder_input", "encoder_end_to_end")
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-RECORD = ROOT / "evaluation" / "benchmarks" / "results" / "demo.json"
+RESULTS = ROOT / "evaluation" / "benchmarks" / "results"
+RECORD = RESULTS / "demo.json"
 
 
 def blocks(language: str) -> list[str]:
@@ -30,10 +32,59 @@ def with_record(text: str) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     machine = f"{record['date']}, {record['processors']} processor cores, {record['seconds']} s, {versions}"
     filled = {"machine": machine, "tables": "\n" + "\n".join(map(markdown, record["tables"]))}
-    for mark, content in filled.items():
-        pattern = rf"(<!-- demo:{mark} -->).*?(<!-- /demo:{mark} -->)"
+    marks = {f"demo:{mark}": content for mark, content in filled.items()}
+    marks |= {"encoder:machine": encoder_machine(), "encoder:table": f"\n{encoder_table()}\n"}
+    for mark, content in marks.items():
+        pattern = rf"(<!-- {mark} -->).*?(<!-- /{mark} -->)"
         text = re.sub(pattern, lambda match, content=content: match[1] + content + match[2], text, flags=re.DOTALL)
     return text
+
+
+def record(name: str) -> dict:
+    """What a benchmark has written."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def encoder_machine() -> str:
+    """Where and with what the encoder's benchmarks ran."""
+    versions = record("contrastive_loss")["versions"]
+    dates = sorted({record(name)["date"] for name in ENCODER_RECORDS})
+    return f"2 cores, torch {versions['torch']}, transformers {versions['transformers']}, {' to '.join(dates)}"
+
+
+def encoder_table() -> str:
+    """What was measured of the encoder beside its peers, a line each."""
+    losses = {row["loss"]: row for row in record("contrastive_loss")["losses"] if row["pairs"] == 16_384}
+    caches = {row["way"]: row for row in record("gradient_cache")["runs"] if row["texts"] == "all different"}
+    inputs = record("encoder_input")["collections"]
+    sample = record("encoder_end_to_end")["sample"]["ways"]
+    ours, full = losses["ours"], losses["open_clip"]
+    cache, accumulation = caches["GradCache"], caches["plain accumulation"]
+    fastest, slowest = (choose(one["times_faster"] for one in inputs) for choose in (max, min))
+    rows = [
+        (
+            "loss of 16,384 pairs, above its inputs",
+            f"{ours['peak_mib']:,} MiB",
+            "open_clip",
+            f"{full['peak_mib']:,} MiB",
+        ),
+        ("its time, forward and backward", f"{ours['seconds']:.1f} s", "open_clip", f"{full['seconds']:.1f} s"),
+        (
+            "gradient of 64 pairs in micro-batches of 8: its error",
+            f"{cache['gradient_error']:.0e}",
+            "accumulation",
+            f"{accumulation['gradient_error']:.2g}",
+        ),
+        ("its time", f"{cache['times_plain_accumulation']:.2f}", "accumulation", "1"),
+        ("an image as the model's input, after the first epoch", f"{slowest:.0f} to {fastest:.0f} times", "stock", "1"),
+    ]
+    for name, peer in (("SiglipModel and Trainer, as run_clip.py", "run_clip"), ("a loop that accumulates", "loop")):
+        speed = sample["ours"]["steady_samples_per_second"], sample[peer]["steady_samples_per_second"]
+        recall = sample["ours"]["best_recall_at_5"], sample[peer]["best_recall_at_5"]
+        rows.append(("training, samples/s", f"{speed[0]:.0f}", name, f"{speed[1]:.0f}"))
+        rows.append(("best R@5 of the same epochs", f"{recall[0]:.3f}", name, f"{recall[1]:.3f}"))
+    lines = ["| | medpairs | beside | |", "|---|--:|---|--:|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def main() -> int:
