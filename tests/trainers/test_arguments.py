@@ -24,6 +24,27 @@ def test_the_encoder_s_defaults_are_the_specification_s():
     assert args.load_best_model_at_end and args.metric_for_best_model == "loss"
 
 
+def test_what_starts_from_the_checkpoint_is_the_checkpoint_s():
+    from trainers.encoder_arguments import EncoderArguments
+
+    arguments = EncoderArguments()
+    assert (arguments.model_name_or_path, arguments.tiny) == ("google/siglip-base-patch16-224", False)
+    assert (arguments.contrastive_loss, arguments.positives) == ("sigmoid", "group")
+    given = ("image_size", "image_mean", "image_std", "truncate_dim", "matryoshka_dims", "matryoshka_weights")
+    assert all(getattr(arguments, name) is None for name in given)
+    assert (arguments.normalize_text, arguments.contrastive_weights) == (True, "none")
+    assert not (arguments.reset_temperature or arguments.text_attention_mask or arguments.sentence_sampling)
+
+
+@pytest.mark.parametrize(("flag", "told"), [(None, "no"), (True, "bf16"), (False, "no")])
+def test_bfloat16_reaches_accelerate(flag, told):
+    """TrainingArguments tells it of what is decided before its own __post_init__, and of nothing else."""
+    from trainers.arguments import EncoderTrainingArguments
+
+    args = defaults(EncoderTrainingArguments, use_cpu=True, bf16=flag)
+    assert args.bf16 is bool(flag) and args.mixed_precision == told
+
+
 def test_the_decoder_s_defaults_are_the_specification_s():
     from trainers.arguments import DecoderArguments, DecoderTrainingArguments
 
@@ -48,6 +69,11 @@ def test_nothing_is_public_by_default():
         (["--learning_rate", "fast"], "--learning_rate"),
         (["--hub_strategy", "every_save"], "--hub_strategy"),
         (["--contrastive_loss", "softmax"], "--contrastive_loss"),
+        (["--image_mean", "0.5", "0.4"], "--image_mean 0.5 0.4: give one number or three"),
+        (["--image_std", "0"], "--image_std 0: give one number or three between 0 and 1"),
+        (["--image_std", "clip"], "or the word imagenet"),
+        (["--sentence_sampling", "-1"], "--sentence_sampling -1"),
+        (["--config", "nowhere"], "--config nowhere: no such file, and no shipped recipe"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(words, said, capsys):
@@ -74,7 +100,8 @@ with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) 
 print(json.dumps({{"more": sorted(set(sys.modules) - needed), "said": len(said.getvalue())}}))
 """
     answer = json.loads(run("python", "-c", code).stdout.splitlines()[-1])
-    allowed = {"trainers", "trainers.arguments", f"trainers.{command}", "difflib"}
+    own = {"trainers.arguments", "trainers.encoder_arguments", "trainers.command_line", f"trainers.{command}"}
+    allowed = {"trainers", "difflib"} | own
     assert [name for name in answer["more"] if name not in allowed] == []
     assert answer["said"] > 10_000
 
