@@ -51,7 +51,7 @@ def start(tmp_path_factory):
     card = "---\nconfigs:\n- config_name: pairs\n  data_files:\n"
     card += "".join(f"  - split: {split}\n    path: pairs/{split}.parquet\n" for split in ("train", "validation"))
     (folder / "data" / "README.md").write_text(card + "---\n", encoding="utf-8")
-    encoder_peers.main(["start", *flags(folder), "--image_size", "32", "--logit_bias", "-4"])
+    encoder_peers.main(["start", *flags(folder), "--image_size", "32", "--logit_bias", "-9"])
     return folder
 
 
@@ -79,7 +79,7 @@ def test_the_start_is_stock(start):
     assert config["architectures"] == ["SiglipModel"] and "auto_map" not in config
     model = AutoModel.from_pretrained(start / "start")
     assert type(model) is SiglipModel
-    assert model.logit_scale.item() == pytest.approx(math.log(10)) and model.logit_bias.item() == -4
+    assert model.logit_scale.item() == pytest.approx(math.log(10)) and model.logit_bias.item() == -9
 
 
 def test_the_stock_loss_compares_a_micro_batch_only(start, tmp_path, monkeypatch):
@@ -198,11 +198,13 @@ for step in (9, 10):
 # --- the record ---
 
 
-def test_the_record_is_of_all_ways_and_ours_reaches_the_target_with_least_work():
-    found = json.loads(RESULT.read_text(encoding="utf-8"))
-    part = found["sample"]
-    assert set(part["ways"]) == set(WAYS)
-    assert part["target_recall_at_5"] > 2 * part["chance_recall_at_5"]
-    for peer in (RUN_CLIP, LOOP):
-        assert part["ratios"][peer][OURS]["processor_seconds_to_target"] >= 1
-        assert part["ratios"][peer][OURS]["best_recall_at_5"] >= 1
+def test_the_record_is_of_all_ways_and_says_what_the_docs_promise():
+    part = json.loads(RESULT.read_text(encoding="utf-8"))["sample"]
+    ways = part["ways"]
+    assert set(ways) == set(WAYS) and set(part["ratios"]) == {RUN_CLIP, LOOP}
+    speed = {way: one["steady_samples_per_processor_second"] for way, one in ways.items()}
+    assert speed[benchmark.WHOLE] > speed[benchmark.RUN_CLIP_WHOLE]
+    assert speed[benchmark.PLAIN] > max(speed[RUN_CLIP], speed[LOOP])
+    # an exact gradient over 8 x 8 trains as one batch of 64 does
+    assert ways[OURS]["recall_at_5"] == pytest.approx(ways[benchmark.WHOLE]["recall_at_5"], abs=0.05)
+    assert part["target_recall_at_5"] > 3 * part["chance_recall_at_5"]
