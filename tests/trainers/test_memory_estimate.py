@@ -12,7 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from modeling.siglip_medical.configuration_siglip_medical import SiglipMedicalConfig
 from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
-from trainers.memory_estimate import (
+from trainers.memory_estimate import UpdateShape, empty, estimate_evaluation, estimate_memory
+from trainers.memory_ledger import (
     COPIES,
     GRADIENTS,
     KINDS,
@@ -23,10 +24,6 @@ from trainers.memory_estimate import (
     VISION,
     WEIGHTS,
     Ledger,
-    UpdateShape,
-    empty,
-    estimate_evaluation,
-    estimate_memory,
     tagged_modules,
 )
 
