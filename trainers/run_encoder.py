@@ -22,6 +22,20 @@ from trainers.arguments import EncoderTrainingArguments, check_output_dir, fail
 from trainers.command_line import parse
 from trainers.encoder_arguments import EncoderArguments
 
+TOLD = (  # on the card: what the weights depend on
+    "contrastive_loss",
+    "positives",
+    "contrastive_weights",
+    "matryoshka_dims",
+    "freeze",
+    "lora_towers",
+    "augment",
+    "horizontal_flip",
+    "batch_sampler",
+    "normalize_text",
+    "sentence_sampling",
+)
+
 
 def main(argv: list[str] | None = None) -> int:
     """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
@@ -99,6 +113,7 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
 
     if nothing_to_do(training, arguments):
         return
+    check_cache(arguments, training)
     name = repository_name(training)
     inputs = load(arguments, training)
     prepare_output(training)
@@ -118,12 +133,25 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
         dataset_config="pairs",
         dataset_revision=inputs.revision,
         rows={split: len(rows) for split, rows in inputs.splits.items()},
-        contrastive_loss=arguments.contrastive_loss,
-        positives=arguments.positives,
         contrastive_batch_size=training.pairs_in_contrast,
+        image_size=inputs.model.config.vision_config.image_size,
+        **{name: getattr(arguments, name) for name in TOLD},
     )
     result = evaluation_result(trainer, name, RETRIEVAL, "pairs", arguments, inputs.revision)
     finish(trainer, name, summary, result)
+
+
+def check_cache(arguments: EncoderArguments, training: EncoderTrainingArguments) -> None:
+    """Raises InputError where `--overwrite` would remove the image cache that this run reads."""
+    from evaluation.loading import InputError
+    from trainers.encoder_rows import cache_folder
+
+    cache = cache_folder(arguments.image_cache)
+    if training.overwrite and cache and Path(training.output_dir).resolve() in (cache / "x").resolve().parents:
+        raise InputError(
+            f"--image_cache {cache} lies in --output_dir {training.output_dir}, which --overwrite empties; name "
+            "another folder"
+        )
 
 
 def build_trainer(inputs: Inputs, arguments: EncoderArguments, training: EncoderTrainingArguments) -> Any:

@@ -37,6 +37,21 @@ def test_the_card_s_numbers_are_the_result_s(pushed):
     assert f"value: {metrics['loss']}" in card
 
 
+def test_the_card_says_what_the_weights_depend_on(pushed):
+    card = (pushed[0] / "README.md").read_text()
+    for line in ("| `contrastive_batch_size` | 8 |", "| `positives` | group |", "| `image_size` | 64 |"):
+        assert line in card
+    assert "matryoshka_dims" not in card  # not set
+
+
+def test_a_cache_that_overwrite_would_remove_is_refused(run, dataset, tmp_path):
+    words = ("--dataset", dataset, *QUICK, "--output_dir", tmp_path, "--overwrite", "--image_cache", tmp_path / "cache")
+    (tmp_path / "kept.txt").write_text("kept")
+    process = run("python", "trainers/run_encoder.py", *words, check=False)
+    assert process.returncode == 2 and (tmp_path / "kept.txt").exists()
+    assert "--image_cache" in process.stderr.splitlines()[-1] and "Traceback" not in process.stderr
+
+
 def test_it_is_private_and_without_checkpoints(pushed, hub):
     from huggingface_hub import HfApi
 
