@@ -25,10 +25,7 @@ OUT = Path("outputs/demo")
 RAW, DATA, RESULTS, PAGE = OUT / "raw", OUT / "data", OUT / "results", OUT / "index.html"
 DATASET, ENCODER, DECODER = "demo/med-pairs", "demo/siglip-med", "demo/llama-med"
 TOKEN = "hf_demo"  # noqa: S105 (of the Hub that this script starts)
-ENCODER_RECIPE = (
-    "--tiny --per_device_train_batch_size 64 --gradient_accumulation_steps 1 --learning_rate 1e-3 --logging_steps 9"
-    " --metric_for_best_model recall_at_5"
-)
+ENCODER_RECIPE = "--config demo"
 # Adapters alone would leave the random words of a tiny model as they are: its embeddings are trained with them.
 DECODER_RECIPE = (
     "--tiny --per_device_train_batch_size 16 --per_device_eval_batch_size 16 --gradient_accumulation_steps 1"
@@ -58,7 +55,7 @@ def main() -> None:
         title("Encoder: SigLIP with the sigmoid loss, from random weights")
         encoder = f"python trainers/run_encoder.py --dataset {DATASET} {ENCODER_RECIPE}"
         run(f"{encoder} --num_train_epochs 0 --output_dir {OUT}/siglip-untrained", environment)
-        run(f"{encoder} --num_train_epochs 40 --output_dir {OUT}/siglip-med"
+        run(f"{encoder} --output_dir {OUT}/siglip-med"
             f" --push_to_hub --hub_model_id {ENCODER}", environment)  # fmt: skip
 
         title("Decoder: Llama 3.2 Vision, from random weights")

@@ -231,7 +231,7 @@ def watched(line: list[str], output: Path) -> Run:
         process = subprocess.Popen(line, stdout=said, stderr=said, env=environment(), cwd=ROOT)  # noqa: S603
         ended, status, used = os.wait4(process.pid, os.WNOHANG)
         while not ended:
-            for checkpoint in map(str, output.glob("checkpoint-*")):
+            for checkpoint in map(str, output.glob("checkpoint-*[0-9]")):
                 if checkpoint not in seen:
                     seen[checkpoint] = (time.perf_counter() - started, processor_seconds(process.pid))
             peak = max(peak, peak_mb(process.pid))
