@@ -12,6 +12,7 @@ import re
 import sys
 from pathlib import Path
 
+OPEN = "open_clip"
 ENCODER_RECORDS = ("contrastive_loss", "gradient_cache", "encoder_input", "encoder_end_to_end")
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -57,33 +58,35 @@ def encoder_table() -> str:
     losses = {row["loss"]: row for row in record("contrastive_loss")["losses"] if row["pairs"] == 16_384}
     caches = {row["way"]: row for row in record("gradient_cache")["runs"] if row["texts"] == "all different"}
     inputs = record("encoder_input")["collections"]
-    sample = record("encoder_end_to_end")["sample"]["ways"]
+    whole = record("encoder_end_to_end")
     ours, full = losses["ours"], losses["open_clip"]
     cache, accumulation = caches["GradCache"], caches["plain accumulation"]
-    fastest, slowest = (choose(one["times_faster"] for one in inputs) for choose in (max, min))
+    fast, slow = (choose(one["times_faster"] for one in inputs) for choose in (max, min))
     rows = [
         (
-            "loss of 16,384 pairs, above its inputs",
+            "loss of 16,384 pairs: memory above its inputs",
             f"{ours['peak_mib']:,} MiB",
-            "open_clip",
             f"{full['peak_mib']:,} MiB",
+            OPEN,
         ),
-        ("its time, forward and backward", f"{ours['seconds']:.1f} s", "open_clip", f"{full['seconds']:.1f} s"),
+        ("... seconds, forward and backward", f"{ours['seconds']:.1f}", f"{full['seconds']:.1f}", OPEN),
         (
-            "gradient of 64 pairs in micro-batches of 8: its error",
+            "gradient of 64 pairs, 8 at a time: its relative error",
             f"{cache['gradient_error']:.0e}",
-            "accumulation",
             f"{accumulation['gradient_error']:.2g}",
+            "accumulation",
         ),
-        ("its time", f"{cache['times_plain_accumulation']:.2f}", "accumulation", "1"),
-        ("an image as the model's input, after the first epoch", f"{slowest:.0f} to {fastest:.0f} times", "stock", "1"),
+        ("... time", f"{cache['times_plain_accumulation']:.2f}", "1", "accumulation"),
+        ("input of an image after the first epoch: speed", f"{slow:.0f} to {fast:.0f}", "1", "stock image processor"),
     ]
-    for name, peer in (("SiglipModel and Trainer, as run_clip.py", "run_clip"), ("a loop that accumulates", "loop")):
-        speed = sample["ours"]["steady_samples_per_second"], sample[peer]["steady_samples_per_second"]
-        recall = sample["ours"]["best_recall_at_5"], sample[peer]["best_recall_at_5"]
-        rows.append(("training, samples/s", f"{speed[0]:.0f}", name, f"{speed[1]:.0f}"))
-        rows.append(("best R@5 of the same epochs", f"{recall[0]:.3f}", name, f"{recall[1]:.3f}"))
-    lines = ["| | medpairs | beside | |", "|---|--:|---|--:|"]
+    for name, peer in (("SiglipModel and Trainer, as `run_clip.py`", "run_clip"), ("accumulating loop", "loop")):
+        for title, part in (("drawn images", "sample"), ("photographs", "photographs")):
+            ways = whole[part]["ways"]
+            speeds = (f"{ways[way]['steady_samples_per_second']:.0f}" for way in ("ours", peer))
+            rows.append((f"training on {title}, pairs/s", *speeds, name))
+        recalls = (f"{whole['sample']['ways'][way]['best_recall_at_5']:.3f}" for way in ("ours", peer))
+        rows.append(("best R@5 of equally many epochs, from random weights", *recalls, name))
+    lines = ["| | medpairs | peer | which is |", "|---|--:|--:|---|"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
