@@ -3,11 +3,11 @@
     OMP_NUM_THREADS=1 python evaluation/benchmarks/encoder_end_to_end.py --real_data DIR
 
 draws the project's sample, builds it, and trains the same small checkpoint on it as commands, one after the other:
-`run_encoder.py` with its defaults, with plain accumulation, and with an update that is one batch; beside SiglipModel
-in the stock Trainer as transformers' `run_clip.py` has it, and the accumulation loop of the specification
-(`encoder_peers.py`). Data, start, optimizer, seed and updates of 64 pairs are the same. Nobody evaluates while
-training; all checkpoints, one an epoch, are scored afterwards by the same code. With `--real_data` the speed is
-measured on the photographs of that folder, too. A ratio table is printed, a JSON written.
+`run_encoder.py` with its defaults, with plain accumulation, with the specification's loss, and with an update that is
+one batch; beside SiglipModel in the stock Trainer as transformers' `run_clip.py` has it, and the accumulation loop of
+the specification (`encoder_peers.py`). Data, start, optimizer, seed and updates of 64 pairs are the same. Nobody
+evaluates while training; all checkpoints, one an epoch, are scored afterwards by the same code. With `--real_data` the
+speed is measured on the photographs of that folder, too. A ratio table is printed, a JSON written.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ MICRO, UPDATE = 8, 64  # pairs, as the specification has them: 8 x 8
 # for 32,768 pairs, all that use one spend these epochs on the bias. The specification's loss does not depend on it.
 BIAS = -math.log(UPDATE - 1)
 OURS, PLAIN, WHOLE = "ours", "ours, plain accumulation", "ours, one batch of 64"
+SOFTMAX = "ours, the loop's loss"
 RUN_CLIP, RUN_CLIP_WHOLE, LOOP = "run_clip", "run_clip, one batch of 64", "loop"
 PEERS = (RUN_CLIP, LOOP)
 WAYS: dict[str, tuple[str, tuple[str, ...]]] = {  # the program, and the flags that all do not have
@@ -48,6 +49,7 @@ WAYS: dict[str, tuple[str, tuple[str, ...]]] = {  # the program, and the flags t
     LOOP: ("loop", ()),
     OURS: ("ours", ()),
     PLAIN: ("ours", ("--contrastive_batch_size", str(MICRO))),
+    SOFTMAX: ("ours", ("--contrastive_loss", "sigmoid_logsumexp")),
     RUN_CLIP_WHOLE: (
         "run_clip",
         ("--per_device_train_batch_size", str(UPDATE), "--gradient_accumulation_steps", "1"),
