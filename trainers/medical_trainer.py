@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -75,12 +76,19 @@ class EpochEndCallback(TrainerCallback):
 
 
 class UnfinishedCallback(TrainerCallback):
-    """Takes away what says that a folder holds a finished training, as one begins in it."""
+    """Takes away what says that a folder holds a finished training, as one begins in it, and writes its recipe.
+
+    Not before: a training that is refused leaves a folder as it is.
+    """
+
+    def __init__(self) -> None:
+        self.write_recipe: Callable[[], None] = lambda: None
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
             for name in LAST_WRITTEN:
                 (Path(args.output_dir) / name).unlink(missing_ok=True)
+            self.write_recipe()
 
 
 class MedicalTrainer(ResumableTrainer):
@@ -94,7 +102,8 @@ class MedicalTrainer(ResumableTrainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.add_callback(EpochEndCallback())
-        self.add_callback(UnfinishedCallback())
+        self.beginning = UnfinishedCallback()
+        self.add_callback(self.beginning)
         if self.args.patience is not None and self.args.eval_strategy != "no":
             self.add_callback(EarlyStoppingCallback(early_stopping_patience=self.args.patience))
 
@@ -109,6 +118,8 @@ class MedicalTrainer(ResumableTrainer):
         """Trains as `--num_train_epochs` and `--resume_from_checkpoint` say; with 0 epochs not at all."""
         if self.args.num_train_epochs == 0 and self.args.max_steps <= 0:
             print("--num_train_epochs 0: the model is saved as it is")
+            if self.is_world_process_zero():
+                self.beginning.write_recipe()
             return
         flag = self.args.resume_from_checkpoint
         if flag == AUTO and (names := unknown_files(Path(self.args.output_dir))):

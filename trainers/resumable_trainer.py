@@ -240,11 +240,15 @@ class ResumableTrainer(Trainer):
         super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_best_model(self) -> None:
+        self.check_best()
+        super()._load_best_model()
+
+    def check_best(self) -> None:
+        """Raises InputError where the best checkpoint is damaged, or its adapter another one's."""
         best = Path(self.state.best_model_checkpoint)
         if self.args.should_save and (reason := damage(best)) is not None:
             raise InputError(f"--load_best_model_at_end: {best} is not whole: {reason}")
         self.check_adapter(best)
-        super()._load_best_model()
 
     def check_adapter(self, folder: Path) -> None:
         """Raises InputError where an adapter's file has not the weights of the model's adapter: peft does not look."""

@@ -117,10 +117,10 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
     name = repository_name(training)
     inputs = load(arguments, training)
     prepare_output(training)
-    if training.process_index == 0:  # before there is a trainer: other TrainingArguments undo accelerate's state
-        write_recipe(Path(training.output_dir) / "recipe.yaml", arguments, training)
     trainer = build_trainer(inputs, arguments, training)
     trainer.record(arguments)
+    recipe = Path(training.output_dir) / "recipe.yaml"
+    trainer.beginning.write_recipe = lambda: write_recipe(recipe, arguments, training)
     trainer.train_from_flags()
     trainer.save_model(_internal_call=True)
     if arguments.save_adapter:

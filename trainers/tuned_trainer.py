@@ -92,6 +92,7 @@ class TunedTrainer(MedicalTrainer):
         check_towers(self.model, self.cached_towers, resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
+        self.check_best()
         if not self._load_adapters(self.state.best_model_checkpoint):
             super()._load_best_model()
 

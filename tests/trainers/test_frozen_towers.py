@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,6 +215,15 @@ def test_without_an_image_cache_the_embeddings_are_kept_in_memory(make_trainer):
         assert np.array_equal(copy["image"][3][0], trainer.train_dataset.embeddings["image"][3][0])
     size = [len(pickle.dumps(trainer.train_dataset.embeddings["image"])) for trainer in (kept, disk)]
     assert size[1] < size[0] / 4
+
+
+def test_a_damaged_best_checkpoint_with_adapters_is_not_loaded(make_trainer):
+    trainer = make_trainer(lora_towers="vision", max_steps=2, eval_steps=1, save_steps=1)
+    trainer.train()
+    weights = Path(trainer.state.best_model_checkpoint) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"is not whole: model\.safetensors has"):
+        trainer._load_best_model()
 
 
 @pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])

@@ -178,7 +178,10 @@ def test_another_run_is_refused_by_name_unless_allowed(flags, said, run, make_tr
 
 def test_what_decides_nothing_may_change(run, make_trainer):
     flags = {"logging_steps": 1, "save_steps": 2, "per_device_eval_batch_size": 3, "report_to": "none"}
-    make_trainer("copy", **flags).train(resume_from_checkpoint="last")
+    resumed = make_trainer("copy", **flags)
+    resumed.train(resume_from_checkpoint="last")
+    assert resumed.resumed == run[1] / "checkpoint-6" and resumed.state.global_step == 6
+    assert bits(resumed.model.state_dict()) == bits(run[0].model.state_dict())
 
 
 def test_later_checkpoints_are_not_lost_without_a_word(run, make_trainer):

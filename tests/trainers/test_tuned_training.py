@@ -113,6 +113,7 @@ def test_what_learns_is_printed_and_recorded(with_adapters):
 def test_a_run_with_adapters_goes_on_with_the_same_flags_only(with_adapters, run, few, tmp_path):
     folder, _ = with_adapters
     shutil.copytree(folder / "checkpoint-2", tmp_path / "checkpoint-2")
+    (tmp_path / "recipe.yaml").write_text("kept: true")
     for words, said in (
         ((), "was trained with adapters; give the --lora_towers"),
         (("--lora_towers", "both", "--lora_r", "8"), "lora_r 4 and not 8"),
@@ -124,6 +125,7 @@ def test_a_run_with_adapters_goes_on_with_the_same_flags_only(with_adapters, run
         process = run(*command, "--allow_changed_flags", "True", check=False)  # there are flags that it cannot allow
         assert process.returncode == 2
         assert said in process.stderr.splitlines()[-1] and "Traceback" not in process.stderr
+    assert (tmp_path / "recipe.yaml").read_text() == "kept: true"  # what is refused changes nothing
 
 
 def test_the_best_checkpoint_with_adapters_is_the_one_that_is_kept(with_adapters, run, few, tmp_path):
