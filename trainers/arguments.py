@@ -1,6 +1,6 @@
 """The flags of the two training commands, with their defaults: the specification's where it names one.
 
-Those that say which model the encoder starts from are in `encoder_arguments.py`.
+Those that say what is fitted, and to what, are in `encoder_arguments.py` and `decoder_arguments.py`.
 """
 
 from __future__ import annotations
@@ -154,19 +154,6 @@ class EncoderTrainingArguments(EncoderRateArguments):
 
 
 @dataclass
-class DecoderTrainingArguments(MedicalTrainingArguments):
-    """Defaults of the specification for the decoder."""
-
-    output_dir: str | None = flag("checkpoints/decoder_finetuned", "Where checkpoints and the model are written.")
-    per_device_train_batch_size: int = flag(1, "Rows in a batch.")
-    per_device_eval_batch_size: int = flag(1, "Rows in a batch of the evaluation.")
-    gradient_accumulation_steps: int = flag(4, "Batches whose gradients are added up before an update.")
-    learning_rate: float = flag(2e-4, "Peak learning rate of AdamW.")
-    weight_decay: float = flag(0.01, "Weight decay of AdamW.")
-    num_train_epochs: float = flag(1, "Epochs; 0 saves the starting model without training it.")
-
-
-@dataclass
 class DataArguments:
     """Where the rows come from."""
 
@@ -178,8 +165,8 @@ class DataArguments:
 
 
 @dataclass
-class EncoderInputArguments(DataArguments):
-    """How images become batches."""
+class ImageArguments(DataArguments):
+    """How image files become pixels."""
 
     image_cache: str | None = flag(
         None,
@@ -190,6 +177,16 @@ class EncoderInputArguments(DataArguments):
     draft_decode: bool = flag(
         False, "Decode JPEG files at the size needed: faster for large photographs, not the stock processor's pixels."
     )
+
+    def __post_init__(self) -> None:
+        if self.image_workers is not None and self.image_workers < 1:
+            raise ValueError(f"--image_workers {self.image_workers}: at least 1")
+
+
+@dataclass
+class EncoderInputArguments(ImageArguments):
+    """How images become batches."""
+
     augment: str = flag(
         "none", "`light` crops, turns and brightens training images a little.", choices=["none", "light"]
     )
@@ -203,10 +200,6 @@ class EncoderInputArguments(DataArguments):
         "Order of the rows; `stratified` gives every batch the sources' shares, and spreads equal texts and images.",
         choices=["random", "stratified"],
     )
-
-    def __post_init__(self) -> None:
-        if self.image_workers is not None and self.image_workers < 1:
-            raise ValueError(f"--image_workers {self.image_workers}: at least 1")
 
 
 @dataclass
@@ -261,23 +254,6 @@ class EncoderTuningArguments(EncoderInputArguments):
                 "--cache_frozen_tower: augmented images look different in every epoch; leave out --augment and "
                 "--horizontal_flip, or do without the cache"
             )
-
-
-@dataclass
-class DecoderArguments(DataArguments):
-    """What is fitted, and to what."""
-
-    model_name_or_path: str = flag("meta-llama/Llama-3.2-11B-Vision-Instruct", "Checkpoint to start from.")
-    train_scope: str = flag(
-        "lora", "Which weights learn: low-rank adapters of the text decoder, or all.", choices=["lora", "full"]
-    )
-    lora_r: int = flag(16, "Rank of the adapters.")
-    lora_alpha: int = flag(32, "Scale of the adapters, in units of their rank.")
-    lora_dropout: float = flag(0.05, "Dropout of the adapters.")
-    modules_to_save: list[str] | None = flag(None, "Modules trained whole, such as lm_head.")  # noqa: RUF009
-    max_seq_length: int = flag(512, "Longest row in tokens; longer answers are cut at their end.")
-    num_samples: int = flag(8, "Answers to generate when the training is over, for samples.jsonl and the card.")
-    max_new_tokens: int = flag(128, "Longest generated answer in tokens.")
 
 
 def check_output_dir(training: MedicalTrainingArguments) -> None:

@@ -18,8 +18,9 @@ from typing import Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from trainers.arguments import DecoderArguments, DecoderTrainingArguments, check_output_dir, fail
+from trainers.arguments import check_output_dir, fail
 from trainers.command_line import parse
+from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,7 +45,8 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
     from evaluation.loading import dataset_revision, load_splits
     from model_cards.results import GENERATION, is_commit
     from trainers.decoder_collator import DecoderCollator
-    from trainers.decoder_trainer import DecoderTrainer, add_adapters, merged
+    from trainers.decoder_trainer import DecoderTrainer
+    from trainers.decoder_tuning import add_adapters, merged
     from trainers.medical_trainer import (
         evaluation_result,
         finish,

@@ -98,7 +98,7 @@ def load(arguments: EncoderArguments, training: EncoderTrainingArguments) -> Inp
 
 def dry_run(arguments: EncoderArguments, training: EncoderTrainingArguments) -> None:
     """Shows what a training would do, and writes nothing."""
-    from trainers.dry_run import describe
+    from trainers.encoder_dry_run import describe
 
     arguments.image_cache = "none"
     inputs = load(arguments, training)

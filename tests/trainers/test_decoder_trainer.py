@@ -11,9 +11,10 @@ def make_trainer(tiny_decoder, chat, tmp_path):
     """`make_trainer(folder, scope, **flags)` on a few rows."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from trainers.arguments import DecoderArguments, DecoderTrainingArguments
+    from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
     from trainers.decoder_collator import DecoderCollator
-    from trainers.decoder_trainer import DecoderTrainer, add_adapters
+    from trainers.decoder_trainer import DecoderTrainer
+    from trainers.decoder_tuning import add_adapters
 
     def make(folder: str, scope: str, **flags):
         settings = {"per_device_train_batch_size": 2, "per_device_eval_batch_size": 4, "learning_rate": 3e-3}
@@ -92,7 +93,7 @@ def test_adapters_sit_in_the_text_decoder_only(make_trainer):
 
 def test_merging_changes_no_answer(make_trainer, chat):
     from trainers.decoder_collator import DecoderCollator
-    from trainers.decoder_trainer import merged
+    from trainers.decoder_tuning import merged
 
     trainer = make_trainer("merge", "lora", max_steps=4, eval_strategy="no")
     trainer.train()

@@ -116,7 +116,7 @@ def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(capsys):
 
 
 def test_the_decoder_reads_recipes_too(recipe):
-    from trainers.arguments import DecoderArguments, DecoderTrainingArguments
+    from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
 
     path = recipe("lora_r: 4\nlearning_rate: 3e-4\nmodules_to_save: [lm_head]\n")
     kinds = (DecoderArguments, DecoderTrainingArguments)
