@@ -40,7 +40,8 @@ class ChatImages:
         names = [name for name in ("images", "image_path") if name in rows.column_names]
         columns = rows.select_columns(names).cast_column("images", List(Image(decode=False)))
         self.rows = columns.with_format("arrow")
-        counts = (len(self.rows[row]["images"][0]) for row in range(len(rows)))  # None has no length, [] has one
+        lists = (self.rows[row]["images"][0] for row in range(len(rows)))
+        counts = (len(images) if images.is_valid else 0 for images in lists)
         self.starts = np.concatenate([[0], np.cumsum(np.fromiter(counts, np.int64, len(rows)))])
 
     def __len__(self) -> int:

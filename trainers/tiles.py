@@ -166,17 +166,21 @@ def unpack_tiles(batch: dict[str, Any], image_processor: Any) -> dict[str, Any]:
     tiles, mask = batch["tiles"], batch["aspect_ratio_mask"]
     rest = {name: value for name, value in batch.items() if name != "tiles"}
     normalization = normalization_of(image_processor)
-    shape = (mask.numel(), *tiles.shape[1:])
     if tiles.device.type == "cpu":
         # NumPy's zeros are not touched before something is written to them
-        pixels = torch.from_numpy(np.zeros(shape, np.float32))
+        pixels = torch.from_numpy(np.zeros((mask.numel(), *tiles.shape[1:]), np.float32))
         places = mask.flatten().nonzero().flatten()
         if len(places) != len(tiles):
             raise ValueError(f"{len(tiles)} tiles, and aspect_ratio_mask has places for {len(places)}")
         normalize_pixels(tiles, **normalization, out=[pixels[place] for place in places.tolist()])
     else:
-        # the places of the ones in their order; counting them would make the processor wait for the device
-        places = mask.flatten().argsort(descending=True, stable=True)[: len(tiles)]
-        pixels = torch.zeros(shape, dtype=torch.float32, device=tiles.device)
-        pixels.index_copy_(0, places, normalize_pixels(tiles, **normalization))
+        pixels = place_tiles(normalize_pixels(tiles, **normalization), mask)
     return rest | {"pixel_values": pixels.view(*mask.shape, *tiles.shape[1:])}
+
+
+def place_tiles(tiles: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """`[N * T, 3, H, W]` float32: tiles `[V, 3, H, W]` where a mask `[N, T]` has its V ones, and 0 elsewhere."""
+    # sorted, the places of the ones come first; counting them would make the processor wait for the device
+    places = mask.flatten().argsort(descending=True, stable=True)[: len(tiles)]
+    pixels = torch.zeros((mask.numel(), *tiles.shape[1:]), dtype=torch.float32, device=tiles.device)
+    return pixels.index_copy_(0, places, tiles)
