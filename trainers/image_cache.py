@@ -1,16 +1,18 @@
 """Where are the decoded images of a split kept? In one file of uint8 pixels at the model's size, written once.
 
-Decoding a photograph takes 5 to 400 ms, reading its pixels from here 0.02. The folder of a cache is named by a hash of
-the images' bytes and of everything that decides their pixels, so what is found is what is wanted, in whatever order the
-rows come and whatever the dataset is called:
+Decoding a photograph takes 5 to 400 ms, reading its pixels from here 0.02. An image is one tile of the model's size for
+the encoder, one to four for the decoder, and only the tiles that it has are kept. The folder of a cache is named by a
+hash of the images' bytes and of everything that decides their pixels, so what is found is what is wanted, in whatever
+order the rows come and whatever the dataset is called:
 
-1. The distinct images of the rows are found by a hash of their bytes.
+1. The distinct images of the rows are found by a hash of their bytes, and the tiles of each are counted from its header.
 2. A folder `NAME.building` gets the file of pixels, at its full size at once so that a full disk is noticed before the
    work, and the table of images, in which a checksum says that an image is done. Decoders let other threads run, so
    threads do the work. One that is killed loses nothing: the next one goes on with what has no valid checksum.
 3. The manifest is written last, and the folder renamed to `NAME`.
 
-Every read is checked against the checksum: an image that a disk has damaged is decoded again, and put right.
+Every copy that is read is checked against the checksum, and every view when a process takes it for the first time: an
+image that a disk has damaged is decoded again, and put right.
 """
 
 from __future__ import annotations
@@ -25,51 +27,92 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 import PIL
 import xxhash
 
 from evaluation.loading import InputError
-from trainers.pixels import PixelReader
 
-VERSION = 1  # of the files below; another makes every cache anew
+VERSION = 2  # of the files below; another makes every cache anew
 PIXELS, TABLE, MANIFEST = "pixels.u8", "images.table", "manifest.json"
-# One record for each distinct image, in the order of its key: the hash of its bytes, then what is known of its pixels.
+# One record for each distinct image, in the order of its key, the hash of its bytes. The pixels lie in the same order.
+# `note` is what the reader says of an image beside its pixels: its content_id (encoder), its aspect_ratio_id (decoder).
 KEY = np.dtype([("high", "<u8"), ("low", "<u8")])
-RECORD = np.dtype([("key", KEY), ("image_id", "<i8"), ("checksum", "<u8")])
+RECORD = np.dtype([("key", KEY), ("tiles", "<i8"), ("note", "<i8"), ("checksum", "<u8")])
 SPARE = 64 * 2**20  # bytes that are left free on the disk
 
 Encoded = Callable[[int], tuple[bytes, str]]  # row -> the bytes of its image, and a name for messages
 
 
+class Reader(Protocol):
+    """How an encoded image becomes pixels: a dataclass, whose fields are all that decides them.
+
+    Attributes:
+        shape: `(3, height, width)` of a tile.
+        max_tiles: the most that an image can have.
+    """
+
+    shape: tuple[int, int, int]
+    max_tiles: int
+
+    def tiles(self, data: bytes, where: str) -> int:
+        """How many tiles an image has, from its header. Not called where `max_tiles` is 1."""
+
+    def __call__(self, data: bytes, where: str) -> tuple[np.ndarray, int]:
+        """The pixels of all tiles, uint8, and the note."""
+
+
 class CachedImages:
-    """The pixels of the images of a split, by row.
+    """The pixels of the images of a split, by row, or by whatever else numbers them.
 
     Pickles and forks well: what is sent to another process is the path.
 
     Attributes:
         slots: `[rows]`, where the image of each row lies; equal for equal bytes.
         table: `[images]` of RECORD.
+        starts: `[images + 1]`, how many tiles lie before those of each image.
     """
 
-    def __init__(self, folder: Path, reader: PixelReader, slots: np.ndarray, table: np.ndarray, encoded: Encoded):
+    def __init__(self, folder: Path, reader: Reader, slots: np.ndarray, table: np.ndarray, encoded: Encoded):
         self.folder, self.reader, self.slots, self.table, self.encoded = folder, reader, slots, table, encoded
+        self.starts = starts_of(table["tiles"])
         self.pixels: np.ndarray | None = None
+        self.seen = np.zeros(0, bool)
 
-    def read(self, row: int, out: np.ndarray) -> int:
-        """Writes the pixels of a row to `out`, `[3, height, width]` uint8. Returns the `content_id` of its image."""
+    def opened(self) -> np.ndarray:
+        """`[tiles, 3, height, width]`: the file, mapped to memory by the first read of a process."""
         if self.pixels is None:
-            shape = (len(self.table), *self.reader.shape)
+            shape = (int(self.starts[-1]), *self.reader.shape)
             # as a plain array: indexing a memmap makes a memmap, which takes longer than the copy
             self.pixels = np.asarray(np.memmap(self.folder / PIXELS, np.uint8, "r", shape=shape))
+            self.seen = np.zeros(len(self.table), bool)
+        return self.pixels
+
+    def read(self, row: int, out: np.ndarray) -> int:
+        """Writes the pixels of a row to `out`, uint8, `[3, height, width]` or `[tiles, 3, height, width]`.
+
+        Returns the note of its image.
+        """
         slot = self.slots[row]
-        np.copyto(out, self.pixels[slot])
-        record = self.table[slot]
+        start, record = self.starts[slot], self.table[slot]
+        np.copyto(out, self.opened()[start if out.ndim == 3 else slice(start, start + record["tiles"])])
         if checksum(out) != record["checksum"]:
             self.repair(row, out)
-        return int(record["image_id"])
+        return int(record["note"])
+
+    def view(self, row: int) -> tuple[np.ndarray, int]:
+        """The pixels of a row, `[tiles, 3, height, width]` uint8, where they lie: no copy, read only. And the note."""
+        slot = self.slots[row]
+        record, pixels = self.table[slot], self.opened()[self.starts[slot] : self.starts[slot + 1]]
+        if not self.seen[slot]:
+            if checksum(pixels) != record["checksum"]:
+                pixels = np.empty_like(pixels)  # a disk that is damaged or read only may not take what is put right
+                self.repair(row, pixels)
+            else:
+                self.seen[slot] = True
+        return pixels, int(record["note"])
 
     def repair(self, row: int, out: np.ndarray) -> None:
         """Decodes the image of a row again, to `out` and to the file where that may be written."""
@@ -77,10 +120,19 @@ class CachedImages:
         out[:] = self.reader(data, where)[0]
         print(f"--image_cache: {self.folder / PIXELS} was damaged at the image of {where}; it is decoded anew")
         with suppress(OSError), (self.folder / PIXELS).open("r+b") as file:
-            write_at(file.fileno(), out, int(self.slots[row]) * out.nbytes)
+            write_at(file.fileno(), out, int(self.starts[self.slots[row]]) * tile_bytes(self.reader))
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"pixels": None}
+        return self.__dict__ | {"pixels": None, "seen": np.zeros(0, bool)}
+
+
+def starts_of(tiles: np.ndarray) -> np.ndarray:
+    """`[images + 1]` int64: how many tiles come before each image, and how many there are."""
+    return np.concatenate([[0], np.cumsum(tiles, dtype=np.int64)])
+
+
+def tile_bytes(reader: Reader) -> int:
+    return int(np.prod(reader.shape))
 
 
 def checksum(pixels: np.ndarray) -> int:
@@ -96,7 +148,7 @@ def image_keys(count: int, encoded: Encoded) -> np.ndarray:
     return keys
 
 
-def cached_images(root: Path, reader: PixelReader, count: int, encoded: Encoded, workers: int) -> CachedImages:
+def cached_images(root: Path, reader: Reader, count: int, encoded: Encoded, workers: int) -> CachedImages:
     """The cache of the images of `count` rows: opened where there is one, built where there is none.
 
     Of several processes on one machine one builds, and the others wait for it.
@@ -129,21 +181,21 @@ def cached_images(root: Path, reader: PixelReader, count: int, encoded: Encoded,
 ELSEWHERE = "name another folder, or `none` to decode every image each time"
 
 
-def opened(folder: Path, reader: PixelReader, distinct: np.ndarray) -> np.ndarray | None:
+def opened(folder: Path, reader: Reader, distinct: np.ndarray) -> np.ndarray | None:
     """The table of a whole cache; None where there is none, or where its files are not what the manifest says."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         content = (folder / TABLE).read_bytes()
         whole = manifest["table"] == xxhash.xxh3_128_hexdigest(content)
-        whole &= (folder / PIXELS).stat().st_size == len(distinct) * int(np.prod(reader.shape))
+        table = np.frombuffer(content, RECORD) if whole else np.empty(0, RECORD)
+        whole &= (folder / PIXELS).stat().st_size == int(table["tiles"].sum()) * tile_bytes(reader)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    table = np.frombuffer(content, RECORD) if whole else np.empty(0, RECORD)
-    return table if np.array_equal(table["key"], distinct) else None
+    return table if whole and np.array_equal(table["key"], distinct) else None
 
 
 def build(
-    folder: Path, reader: PixelReader, distinct: np.ndarray, first_rows: np.ndarray, encoded: Encoded, workers: int
+    folder: Path, reader: Reader, distinct: np.ndarray, first_rows: np.ndarray, encoded: Encoded, workers: int
 ) -> np.ndarray:
     """Writes a cache, and returns its table. Goes on where a process was killed. Only with the lock held."""
     work = folder.with_name(f"{folder.name}.building")
@@ -152,15 +204,18 @@ def build(
     shutil.rmtree(folder, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
     (work / MANIFEST).unlink(missing_ok=True)
-    size = len(distinct) * int(np.prod(reader.shape))
+    wanted = np.zeros(len(distinct), RECORD)
+    wanted["key"], wanted["tiles"] = distinct, count_tiles(reader, first_rows, encoded)
+    offsets = starts_of(wanted["tiles"]) * tile_bytes(reader)
+    size = int(offsets[-1])
     with (work / PIXELS).open("a+b") as pixels, (work / TABLE).open("a+b") as file:
         reserve(pixels, size, work)
-        file.truncate(len(distinct) * RECORD.itemsize)
+        file.truncate(wanted.nbytes)
     with (work / PIXELS).open("r+b") as pixels:
         table = np.memmap(work / TABLE, RECORD, "r+", shape=len(distinct))
-        missing = unfinished(pixels, table, distinct, reader.shape)
+        missing = unfinished(pixels, table, wanted, offsets)
         print(f"--image_cache: decoding {len(missing):,} images once, {size / 2**20:,.0f} MiB in {folder}", flush=True)
-        fill(pixels.fileno(), table, missing, first_rows, reader, encoded, workers)
+        fill(pixels.fileno(), table, offsets, missing, first_rows, reader, encoded, workers)
         table.flush()
         os.fsync(pixels.fileno())
     content = table.tobytes()
@@ -169,6 +224,16 @@ def build(
     (work / f"{MANIFEST}.part").rename(work / MANIFEST)
     work.rename(folder)
     return np.frombuffer(content, RECORD)
+
+
+def count_tiles(reader: Reader, first_rows: np.ndarray, encoded: Encoded) -> np.ndarray:
+    """`[images]` int64: the tiles of each distinct image. Places are known by them before the threads start."""
+    if reader.max_tiles == 1:
+        return np.ones(len(first_rows), np.int64)
+    tiles = np.empty(len(first_rows), np.int64)
+    for slot in np.argsort(first_rows):  # in the order of the rows, as they lie on the disk
+        tiles[slot] = reader.tiles(*encoded(int(first_rows[slot])))
+    return tiles
 
 
 def reserve(file: IO[bytes], size: int, folder: Path) -> None:
@@ -185,16 +250,22 @@ def reserve(file: IO[bytes], size: int, folder: Path) -> None:
         os.posix_fallocate(file.fileno(), 0, size)
 
 
-def unfinished(file: IO[bytes], table: np.ndarray, distinct: np.ndarray, shape: tuple[int, ...]) -> list[int]:
-    """The slots whose pixels do not have the checksum of the table; the table is set up for them."""
-    missing, length = [], int(np.prod(shape))
-    for slot, key in enumerate(distinct):
+def unfinished(file: IO[bytes], table: np.ndarray, wanted: np.ndarray, offsets: np.ndarray) -> list[int]:
+    """The slots whose pixels do not have the checksum of the table; the table is set up for them.
+
+    Args:
+        wanted: `[images]` of RECORD, of which the note and the checksum are not known.
+        offsets: `[images + 1]`, where the pixels of each image begin in the file.
+    """
+    missing = []
+    for slot, fresh in enumerate(wanted):
         record = table[slot]
-        if record["checksum"] and record["key"] == key:
-            file.seek(slot * length)
-            if checksum(np.frombuffer(file.read(length), np.uint8)) == record["checksum"]:
+        if record["checksum"] and record["key"] == fresh["key"] and record["tiles"] == fresh["tiles"]:
+            file.seek(int(offsets[slot]))
+            pixels = np.frombuffer(file.read(int(offsets[slot + 1] - offsets[slot])), np.uint8)
+            if checksum(pixels) == record["checksum"]:
                 continue
-        table[slot] = (key, 0, 0)
+        table[slot] = fresh
         missing.append(slot)
     return missing
 
@@ -202,9 +273,10 @@ def unfinished(file: IO[bytes], table: np.ndarray, distinct: np.ndarray, shape: 
 def fill(
     file: int,
     table: np.ndarray,
+    offsets: np.ndarray,
     missing: list[int],
     first_rows: np.ndarray,
-    reader: PixelReader,
+    reader: Reader,
     encoded: Encoded,
     workers: int,
 ) -> None:
@@ -212,17 +284,19 @@ def fill(
     from tqdm import tqdm
 
     def decode(slot: int, data: bytes, where: str) -> tuple[int, int, int]:
-        pixels, image_id = reader(data, where)
-        write_at(file, pixels, slot * pixels.nbytes)
-        return slot, image_id, checksum(pixels)
+        pixels, note = reader(data, where)
+        if pixels.nbytes != offsets[slot + 1] - offsets[slot]:  # it would lie over its neighbour
+            raise InputError(f"{where}: the file was changed while the image cache was built; start again")
+        write_at(file, pixels, int(offsets[slot]))
+        return slot, note, checksum(pixels)
 
     def tasks(pool: ThreadPoolExecutor) -> Iterator[Future]:
         for slot in sorted(missing, key=first_rows.__getitem__):
             yield pool.submit(decode, slot, *encoded(int(first_rows[slot])))
 
     def finish(done: Future) -> None:
-        slot, image_id, check = done.result()
-        table["image_id"][slot] = image_id
+        slot, note, check = done.result()
+        table["note"][slot] = note
         table["checksum"][slot] = check  # last: it says that the image is done
         bar.update()
 

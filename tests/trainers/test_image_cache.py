@@ -201,14 +201,14 @@ def spoil_table(folder):
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_cache_is_built_again(cache, damage, capsys):
-    right, ids = pixels_of(cache), cache.table["image_id"].tolist()
+    right, ids = pixels_of(cache), cache.table["note"].tolist()
     DAMAGE[damage](cache.folder)
     capsys.readouterr()
     again = reopened(cache)
     printed = re.search(r"decoding (\d+) images", capsys.readouterr().out)
     assert printed
     assert np.array_equal(pixels_of(again), right)
-    assert again.table["image_id"].tolist() == ids
+    assert again.table["note"].tolist() == ids
     assert json.loads((cache.folder / MANIFEST).read_text())["images"] == len(KINDS)
     if damage == "table with another checksum of a picture":
         assert printed[1] == "1"  # what is whole is kept
