@@ -16,7 +16,8 @@ import torch
 from evaluation.loading import InputError
 from trainers.decoder_arguments import DecoderInputArguments
 from trainers.encoder_rows import cache_folder, encoded_image, processors
-from trainers.image_cache import CachedImages, cached_images, image_keys
+from trainers.image_cache import cached_images, image_keys
+from trainers.image_cache_files import CachedImages
 from trainers.tiles import TileReader
 
 
@@ -75,9 +76,7 @@ class DecoderRows(torch.utils.data.Dataset):
         InputError: the cache cannot be built. Without a cache, a damaged image raises it when its row is read.
     """
 
-    def __init__(
-        self, rows: Any, chats: Any, reader: TileReader, cache: Path | None = None, workers: int = 1
-    ) -> None:
+    def __init__(self, rows: Any, chats: Any, reader: TileReader, cache: Path | None = None, workers: int = 1) -> None:
         self.rows, self.chats, self.reader = rows, chats, reader
         self.encoded = ChatImages(rows)
         self.cached: CachedImages | None = None

@@ -19,7 +19,8 @@ from evaluation.encoder_scoring import content_id
 from evaluation.loading import InputError
 from trainers.arguments import EncoderInputArguments
 from trainers.augmentation import Augmentation
-from trainers.image_cache import CachedImages, cached_images, image_keys
+from trainers.image_cache import cached_images, image_keys
+from trainers.image_cache_files import CachedImages
 from trainers.pixels import PixelReader
 
 NO_CACHE = "none"

@@ -63,7 +63,7 @@ def image_processor(tile: int = TILE, tiles: int = 4, **settings):
 
 
 def stock(processor, row: dict) -> dict[str, np.ndarray]:
-    """What the stock processor makes of the images of a row as `datasets` decodes them, each array of `[images, ...]`."""
+    """What the stock processor makes of a row's images as `datasets` decodes them; each array is `[images, ...]`."""
     parts = to_conversation(row)[0]["content"]
     images = [part["image"] for part in parts if part["type"] == "image"]
     made = processor(images=[images], return_tensors="np")

@@ -15,7 +15,7 @@ from tests.trainers.chat_images import READER, SmallChats, chat_dataset, image_p
 from tests.trainers.encoded_images import KINDS, encoded, picture
 from trainers.decoder_arguments import DecoderInputArguments
 from trainers.decoder_rows import ChatImages, DecoderRows, decoder_rows
-from trainers.image_cache import PIXELS
+from trainers.image_cache_files import PIXELS
 
 WIDE, TALL, SMALL = (encoded(picture(seed, *size)) for seed, size in enumerate([(150, 40), (40, 150), (30, 30)]))
 ROWS = [[WIDE], [], [WIDE, TALL], [TALL], [WIDE], [TALL, WIDE], [SMALL], [WIDE, TALL], [], [SMALL, SMALL]]
@@ -122,9 +122,7 @@ def test_a_pickle_is_small_and_holds_no_pixels(ones):
 
 def test_rows_in_another_order_are_the_same_rows(tmp_path, rows):
     order = np.random.default_rng(0).permutation(len(rows)).tolist()
-    plain, turned = (
-        DecoderRows(one, SmallChats(len(rows)), READER, tmp_path) for one in (rows, rows.select(order))
-    )
+    plain, turned = (DecoderRows(one, SmallChats(len(rows)), READER, tmp_path) for one in (rows, rows.select(order)))
     assert plain.cached.folder == turned.cached.folder
     for place, row in enumerate(order):
         for a, b in zip(turned[place]["images"], plain[row]["images"], strict=True):
@@ -140,7 +138,7 @@ def test_rows_without_any_image_need_no_cache(tmp_path):
 
 def test_a_damaged_image_is_named_with_row_and_place(tmp_path):
     images = chat_dataset([[WIDE], [], [WIDE, KINDS["JPEG"][:1500]]])
-    named = r"row 2, image 2: .*truncated"
+    named = "row 2, image 2: .*truncated"
     with pytest.raises(InputError, match=named):
         DecoderRows(images, SmallChats(3), READER, tmp_path)
     plain = DecoderRows(images, SmallChats(3), READER)

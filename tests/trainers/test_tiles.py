@@ -151,16 +151,16 @@ def test_more_than_8_bits_are_refused_and_not_cut_off(mode):
         with pytest.raises(InputError, match=rf"row 3.*mode {mode}, more than 8 bits a channel.*hub_datasets.*windows"):
             check_depth(image, "--dataset, row 3")
     # only a PNG file of 16 bits is let through to where the mode is looked at
-    message = "more than 8 bits a channel.*hub_datasets" if mode == "I;16" else "not a readable JPEG or PNG.*hub_datasets"
+    message = "more than 8 bits a channel" if mode == "I;16" else "not a readable JPEG or PNG"
     for step in (READER, READER.tiles):
-        with pytest.raises(InputError, match=rf"row 3 \(ct/3.png\).*{message}"):
+        with pytest.raises(InputError, match=rf"row 3 \(ct/3.png\).*{message}.*hub_datasets"):
             step(data, "--dataset, row 3 (ct/3.png)")
 
 
 def test_a_processor_that_makes_no_tiles_is_refused():
     from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-    with pytest.raises(InputError, match="SiglipImageProcessorPil.*Llama 3.2 Vision"):
+    with pytest.raises(InputError, match=r"SiglipImageProcessorPil.*Llama 3.2 Vision"):
         TileReader.of(SiglipImageProcessorPil())
     assert TileReader.of(image_processor(448), draft=True) == TileReader(448, 4, 2, draft=True)
 
