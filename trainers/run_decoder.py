@@ -1,17 +1,18 @@
 """Fine-tunes Llama 3.2 Vision on image chats: questions and answers, and reports.
 
     python trainers/run_decoder.py --dataset org/med-pairs --push_to_hub --hub_model_id org/llama-med
+    python trainers/run_decoder.py --config gpu_16gb --dataset org/med-pairs --dry_run
 
 Starts from `meta-llama/Llama-3.2-11B-Vision-Instruct` or any Mllama checkpoint (`--model_name_or_path`), or from a
-small random one (`--tiny`). Ends with the best checkpoint by validation loss in `--output_dir`, adapters merged, with
-sample answers and a card.
+small random one (`--tiny`). Ends with the best checkpoint in `--output_dir`: a model that opens without peft, the
+adapters alone, or both (`--export`), with sample answers and a card. `--config` is a YAML file of flags, or a recipe of
+`trainers/recipes`; `--dry_run` shows what a run would do.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
 from trainers.arguments import check_output_dir, fail
 from trainers.command_line import parse
 from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
+
+# On the card: what the weights depend on.
+TOLD = ("train_scope", "use_dora", "modules_to_save", "load_in_4bit", "load_in_8bit")
+TOLD_OF_ROWS = ("max_seq_length", "train_on_prompt", "rows_per_image", "isolate_rows")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,119 +37,137 @@ def main(argv: list[str] | None = None) -> int:
     from evaluation.loading import InputError
 
     try:
-        train(arguments, training)
+        (dry_run if arguments.dry_run else train)(arguments, training)
     except InputError as error:
         fail(str(error))
     return 0
 
 
-def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> None:
-    """Loads data and model, trains, generates samples, and leaves a complete model folder."""
+@dataclass
+class Inputs:
+    """What a training starts from.
+
+    Attributes:
+        splits: `datasets.Dataset` by name; rows: the same as DecoderRows.
+        revision: the commit, or the fingerprint, of the dataset.
+    """
+
+    splits: dict[str, Any]
+    revision: str
+    model: Any
+    processor: Any
+    rows: dict[str, Any]
+
+
+def load(arguments: DecoderArguments, training: DecoderTrainingArguments, weights: bool = True) -> Inputs:
+    """Opens data and model. Raises InputError where one of them, or a flag about them, is not right.
+
+    Args:
+        weights: False leaves the model without content, on the meta device.
+    """
     from transformers import set_seed
 
     from evaluation.loading import dataset_revision, load_splits
-    from model_cards.results import GENERATION, is_commit
-    from trainers.decoder_collator import DecoderCollator
-    from trainers.decoder_trainer import DecoderTrainer
-    from trainers.decoder_tuning import add_adapters, merged
-    from trainers.medical_trainer import (
-        evaluation_result,
-        finish,
-        nothing_to_do,
-        prepare_output,
-        repository_name,
-        without_evaluation,
-    )
+    from model_cards.results import is_commit
+    from modeling.mllama import prepare_mllama
+    from trainers.chat_tokens import encode_chats
+    from trainers.decoder_model import empty_decoder, load_decoder
+    from trainers.decoder_rows import decoder_rows
+    from trainers.decoder_tuning import choose_learning
+    from trainers.medical_trainer import without_evaluation
 
-    if nothing_to_do(training, arguments):
-        return
     revision = dataset_revision(arguments.dataset, arguments.dataset_revision)
     commit = revision if is_commit(revision) else None  # what is recorded is what is read
     splits = load_splits(arguments.dataset, "chat", [arguments.train_split, arguments.eval_split], commit)
     if arguments.eval_split not in splits:
         without_evaluation(training, arguments.eval_split)
-    name = repository_name(training)
     set_seed(training.seed)
-    model, processor = load_decoder(arguments, splits[arguments.train_split], training)
-    if arguments.train_scope == "lora":
-        model = add_adapters(model, arguments)
+    opener = load_decoder if weights else empty_decoder
+    model, processor = opener(arguments, splits[arguments.train_split], training)
+    model = choose_learning(model, arguments)
+    prepare_mllama(model, arguments.isolate_rows)
+    chats = {}
+    for name, rows in splits.items():
+        with training.main_process_first(desc="reading conversations"):
+            chats[name] = encode_chats(rows, processor, arguments.max_seq_length, arguments.train_on_prompt)
+        if training.process_index == 0:
+            print("\n".join(f"{name}: {line}" for line in chats[name].report()), end="\n" * bool(chats[name].report()))
+    return Inputs(splits, revision, model, processor, decoder_rows(splits, chats, processor, arguments))
+
+
+def dry_run(arguments: DecoderArguments, training: DecoderTrainingArguments) -> None:
+    """Shows what a training would do, and writes nothing."""
+    from trainers.decoder_dry_run import describe
+
+    arguments.image_cache = "none"
+    describe(load(arguments, training, weights=False), arguments, training)
+
+
+def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> None:
+    """Loads data and model, trains, and leaves a complete model folder."""
+    from model_cards.results import GENERATION
+    from trainers.decoder_export import export_decoder
+    from trainers.encoder_rows import check_cache
+    from trainers.medical_trainer import evaluation_result, finish, nothing_to_do, prepare_output, repository_name
+    from trainers.recipe import write_recipe
+
+    if nothing_to_do(training, arguments):
+        return
+    check_cache(arguments, training)
+    name = repository_name(training)
+    inputs = load(arguments, training)
     prepare_output(training)
-    trainer = DecoderTrainer(
-        model=model,
-        args=training,
-        data_collator=DecoderCollator(processor, arguments.max_seq_length),
-        train_dataset=splits[arguments.train_split],
-        eval_dataset=splits.get(arguments.eval_split),
-        processing_class=processor,
-    )
+    trainer = build_trainer(inputs, arguments, training)
     trainer.record(arguments)
+    folder = Path(training.output_dir)
+    trainer.beginning.write_recipe = lambda: write_recipe(folder / "recipe.yaml", arguments, training)
     trainer.train_from_flags()
 
-    folder = Path(training.output_dir)
+    told = TOLD_OF_ROWS + (TOLD if arguments.has_adapters else TOLD[:1])
+    chosen = {name: getattr(arguments, name) for name in told}
+    if arguments.has_adapters:
+        chosen["lora"] = f"r {arguments.lora_r}, alpha {arguments.lora_alpha}, dropout {arguments.lora_dropout}"
     summary = trainer.summary(
         kind="decoder",
         base_model="" if arguments.tiny else arguments.model_name_or_path,
         dataset=arguments.dataset,
         dataset_config="chat",
-        dataset_revision=revision,
-        rows={split: len(rows) for split, rows in splits.items()},
-        train_scope=arguments.train_scope,
-        **({"lora": f"r {arguments.lora_r}, alpha {arguments.lora_alpha}"} if arguments.train_scope == "lora" else {}),
+        dataset_revision=inputs.revision,
+        rows={split: len(rows) for split, rows in inputs.splits.items()},
+        export=arguments.export,
+        **chosen,
     )
-    result = evaluation_result(trainer, name, GENERATION, "chat", arguments, revision)
-    model = merged(trainer.accelerator.unwrap_model(trainer.model))
-    if trainer.is_world_process_zero():
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)
-        unseen = splits.get(arguments.eval_split, splits[arguments.train_split])
-        write_samples(folder / "samples.jsonl", model, processor, unseen, arguments)
+    result = evaluation_result(trainer, name, GENERATION, "chat", arguments, inputs.revision)
+    write_samples(trainer, inputs, arguments, training)
+    export_decoder(trainer, inputs.processor, arguments, folder)
     finish(trainer, name, summary, result)
 
 
-def load_decoder(arguments: DecoderArguments, rows: Any, training: DecoderTrainingArguments) -> tuple[Any, Any]:
-    """The model and processor to start from. Raises InputError where a weight is missing or unexpected."""
-    if not arguments.tiny:
-        return open_checkpoint(arguments.model_name_or_path, training)
-    from modeling.tiny_checkpoints import write_tiny_decoder
-    from trainers.decoder_collator import CHAT_TEMPLATE
+def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: DecoderTrainingArguments) -> Any:
+    """The trainer with its order of rows, and what it looks at while it trains."""
+    from trainers.decoder_collator import DecoderCollator
+    from trainers.decoder_trainer import DecoderTrainer
+    from trainers.encoder_rows import EpochCallback
+    from trainers.image_groups import ImageGroupSampler
 
-    texts = [turn["content"] for messages in rows["messages"] for turn in messages]
-    with tempfile.TemporaryDirectory() as scratch:
-        write_tiny_decoder(Path(scratch), texts, CHAT_TEMPLATE, training.seed)
-        return open_checkpoint(scratch, training)
-
-
-def open_checkpoint(name: str, training: DecoderTrainingArguments) -> tuple[Any, Any]:
-    """An Mllama checkpoint with its processor, which gets the chat template that marks the assistant's words."""
-    import torch
-    from transformers import AutoModelForImageTextToText
-
-    from evaluation.loading import DECODER_TYPES, InputError, load_model_and_processor, model_type
-    from trainers.decoder_collator import CHAT_TEMPLATE
-
-    kind = model_type(name)
-    if kind not in DECODER_TYPES:
-        raise InputError(f"--model_name_or_path {name}: a model of type {kind!r}, not {' or '.join(DECODER_TYPES)}")
-    dtype = torch.bfloat16 if training.bf16 else torch.float32
-    model, processor = load_model_and_processor(name, AutoModelForImageTextToText, dtype=dtype)
-    processor.chat_template = processor.tokenizer.chat_template = CHAT_TEMPLATE
-    return model, processor
-
-
-def write_samples(path: Path, model: Any, processor: Any, rows: Any, arguments: DecoderArguments) -> None:
-    """Generates answers to evenly spread rows, prints them, and writes them as one JSON a line."""
-    from evaluation.decoder_scoring import generate_answers
-
-    count = min(arguments.num_samples, len(rows))
-    chosen = rows.select([index * len(rows) // count for index in range(count)]) if count else rows.select([])
-    answers = generate_answers(model, processor, chosen, 4, arguments.max_new_tokens)
-    with path.open("w", encoding="utf-8") as file:
-        for row, answer in zip(chosen, answers, strict=True):
-            question, reference = (turn["content"] for turn in row["messages"][-2:])
-            sample = {"image_path": row["image_path"], "question": question, "reference": reference}
-            file.write(json.dumps(sample | {"generated": answer}, ensure_ascii=False) + "\n")
-            print(f"{row['image_path']}\n  question:  {question}\n  reference: {reference}\n  generated: {answer}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    rows = inputs.rows[arguments.train_split]
+    trainer = DecoderTrainer(
+        model=inputs.model,
+        args=training,
+        data_collator=DecoderCollator(inputs.processor),
+        train_dataset=rows,
+        eval_dataset=inputs.rows.get(arguments.eval_split),
+        processing_class=inputs.processor,
+        answers=answers_of(inputs, arguments, training, arguments.eval_samples),
+    )
+    batch = training.per_device_train_batch_size
+    trainer.order = ImageGroupSampler(
+        rows.image_groups(),
+        rows.chats.lengths,
+        batch,
+        arguments.rows_per_image or batch,
+        training.data_seed or training.seed,
+        arguments.group_by_length,
+    )
+    trainer.add_callback(EpochCallback(trainer.order))
+    return trainer
