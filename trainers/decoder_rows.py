@@ -15,9 +15,10 @@ import torch
 
 from evaluation.loading import InputError
 from trainers.decoder_arguments import DecoderInputArguments
-from trainers.encoder_rows import cache_folder, encoded_image, processors
+from trainers.encoder_rows import encoded_image
 from trainers.image_cache import cached_images, image_keys
 from trainers.image_cache_files import CachedImages
+from trainers.image_folders import cache_folder, processors
 from trainers.tiles import TileReader
 
 

@@ -6,7 +6,6 @@ here, where the row's number is known: a row of an epoch looks the same whatever
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,8 @@ from trainers.arguments import EncoderInputArguments
 from trainers.augmentation import Augmentation
 from trainers.image_cache import cached_images, image_keys
 from trainers.image_cache_files import CachedImages
+from trainers.image_folders import cache_folder, processors
 from trainers.pixels import PixelReader
-
-NO_CACHE = "none"
 
 
 class EncodedImages:
@@ -168,22 +166,6 @@ class EpochCallback(TrainerCallback):
     def on_epoch_begin(self, args, state, control, **kwargs):
         for listener in self.listeners:
             listener.set_epoch(int(state.epoch or 0))
-
-
-def cache_folder(flag: str | None) -> Path | None:
-    """Where `--image_cache` says that caches are: beside those of `datasets` unless it names a folder or `none`."""
-    if flag == NO_CACHE:
-        return None
-    if flag:
-        return Path(flag)
-    from datasets import config
-
-    return Path(config.HF_DATASETS_CACHE) / "medpairs-pixels"
-
-
-def processors() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def encoder_rows(

@@ -107,7 +107,7 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
     """Loads data and model, trains, and leaves a complete model folder."""
     from model_cards.results import GENERATION
     from trainers.decoder_export import export_decoder
-    from trainers.encoder_rows import check_cache
+    from trainers.image_folders import check_cache
     from trainers.medical_trainer import evaluation_result, finish, nothing_to_do, prepare_output, repository_name
     from trainers.recipe import write_recipe
 

@@ -108,6 +108,7 @@ def dry_run(arguments: EncoderArguments, training: EncoderTrainingArguments) -> 
 def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> None:
     """Loads data and model, trains, and leaves a complete model folder."""
     from model_cards.results import RETRIEVAL
+    from trainers.image_folders import check_cache
     from trainers.medical_trainer import evaluation_result, finish, nothing_to_do, prepare_output, repository_name
     from trainers.recipe import write_recipe
 
@@ -139,19 +140,6 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
     )
     result = evaluation_result(trainer, name, RETRIEVAL, "pairs", arguments, inputs.revision)
     finish(trainer, name, summary, result)
-
-
-def check_cache(arguments: EncoderArguments, training: EncoderTrainingArguments) -> None:
-    """Raises InputError where `--overwrite` would remove the image cache that this run reads."""
-    from evaluation.loading import InputError
-    from trainers.encoder_rows import cache_folder
-
-    cache = cache_folder(arguments.image_cache)
-    if training.overwrite and cache and Path(training.output_dir).resolve() in (cache / "x").resolve().parents:
-        raise InputError(
-            f"--image_cache {cache} lies in --output_dir {training.output_dir}, which --overwrite empties; name "
-            "another folder"
-        )
 
 
 def build_trainer(inputs: Inputs, arguments: EncoderArguments, training: EncoderTrainingArguments) -> Any:
