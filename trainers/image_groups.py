@@ -13,6 +13,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 WINDOW = 50  # batches that are sorted by length together: transformers' LengthGroupedSampler has as many
+JITTER = 0.1  # share of its length by which a row is taken for shorter or longer: rows meet other rows in each epoch
 
 
 class ImageGroupSampler(Sampler[int]):
@@ -73,7 +74,7 @@ class ImageGroupSampler(Sampler[int]):
         rows = random.permutation(len(self))
         if self.batch_size == 1 or (self.chunk == 1 and not self.by_length):
             return rows
-        rows, starts, sizes = self.chunks(rows)
+        rows, starts, sizes = self.chunks(rows, random)
         longest = np.maximum.reduceat(self.lengths[rows], starts) if len(rows) else starts
         patterns, whole = self.patterns(np.bincount(sizes, minlength=self.batch_size + 1))
         batches = np.concatenate(
@@ -100,9 +101,14 @@ class ImageGroupSampler(Sampler[int]):
         full = np.concatenate([full, loose[:end].reshape(-1, self.batch_size)])
         return np.concatenate([full[random.permutation(len(full))].reshape(-1), loose[end:]])
 
-    def chunks(self, shuffled: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def chunks(self, shuffled: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(rows, starts, sizes): chunk c is `rows[starts[c] : starts[c] + sizes[c]]`, rows of one image."""
-        rows = shuffled[np.argsort(self.groups[shuffled], kind="stable")]
+        keys = [self.groups[shuffled]]
+        if self.by_length:
+            # Rows of an image in order of about their lengths; from short to long or back, for the last chunk is small.
+            about = self.lengths[shuffled] * random.uniform(1 - JITTER, 1 + JITTER, len(shuffled))
+            keys.insert(0, about * random.choice([-1.0, 1.0], len(self))[keys[0]])
+        rows = shuffled[np.lexsort(keys)]
         groups = self.groups[rows]
         rank = np.arange(len(rows)) - np.searchsorted(groups, groups)
         starts = np.flatnonzero(rank % self.chunk == 0)
