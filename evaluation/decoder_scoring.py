@@ -123,7 +123,7 @@ def generate_answers(
 
 def answer_texts(model: Any, processor: Any, inputs: dict[str, torch.Tensor], max_new_tokens: int) -> list[str]:
     """Greedy answers to prompts that are padded on the left, as texts without special tokens."""
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference_mode: what a model may keep of it could not be trained on afterwards
         tokens = model.generate(
             **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, use_cache=True,
             temperature=None, top_p=None, top_k=None,
