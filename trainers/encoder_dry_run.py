@@ -15,8 +15,8 @@ import torch
 from modeling.siglip_medical.text_audit import audit_lines, audit_texts
 from trainers.batch_samplers import train_sampler
 from trainers.encoder_collator import EncoderCollator
-from trainers.memory_estimate import MemoryEstimate, UpdateShape, estimate_evaluation, estimate_memory
-from trainers.memory_ledger import KINDS
+from trainers.memory_estimate import UpdateShape, estimate_evaluation, estimate_memory
+from trainers.memory_ledger import KINDS, MemoryEstimate
 from trainers.parameter_groups import describe_groups, parameter_groups
 
 TEXTS_SHOWN = 3
