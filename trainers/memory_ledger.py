@@ -70,6 +70,14 @@ class Ledger(TorchDispatchMode):
         self.now[held.kind] -= held.size
         self.total -= held.size
 
+    def start_over(self) -> None:
+        """Forgets how much there was: what is noted by now does not count, nor do its views."""
+        for held in self.held.values():
+            held.size = 0
+        self.now.clear()
+        self.peak.clear()
+        self.total = self.most = 0
+
     def rename(self, tensor: torch.Tensor, kind: str) -> None:
         """Says anew what a tensor is for: a backward pass does not tell which result is a weight's gradient."""
         if (held := self.held.get(id(tensor.untyped_storage()))) is not None:
