@@ -11,7 +11,6 @@ FSDP's wrapping by class names. `restore_mllama` undoes it.
 
 from __future__ import annotations
 
-import contextlib
 from types import MethodType
 from typing import Any
 
@@ -21,27 +20,12 @@ from transformers import MllamaForConditionalGeneration
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import slice_logits_to_keep
-from transformers.models.mllama.modeling_mllama import (
-    MllamaTextCrossAttention,
-    _has_cached_cross_attention_states,
-    _prepare_cross_attention_mask,
-)
+from transformers.models.mllama.modeling_mllama import MllamaTextCrossAttention
 from transformers.utils import can_return_tuple
 
-from modeling.mllama_attention import (
-    SharedImages,
-    blank_image,
-    cross_attention_forward,
-    prepare_mask,
-    share_images,
-)
-from modeling.supervised_loss import (
-    is_sharded,
-    reduced_loss,
-    row_losses,
-    supervised_positions,
-    token_losses,
-)
+from modeling.mllama_attention import cross_attention_forward
+from modeling.mllama_images import look
+from modeling.supervised_loss import reduced_loss, row_losses, supervised_positions, token_losses
 
 EXPAND = "_expand_inputs_for_generation"
 
@@ -61,7 +45,7 @@ def prepare_mllama(model: nn.Module, isolate_rows: bool = True) -> None:
     decoder.forward = MethodType(decoder_forward, decoder)
     decoder.model.forward = MethodType(model_forward, decoder.model)
     decoder.model.isolates_rows = isolate_rows
-    setattr(decoder, EXPAND, expand_inputs)
+    setattr(decoder, EXPAND, MethodType(expand_inputs, decoder))
     for attention in cross_attentions(decoder):
         attention.is_causal = False  # sdpa takes a module that says nothing for causal (transformers #48172)
         attention.forward = MethodType(cross_attention_forward, attention)
@@ -89,7 +73,7 @@ def cross_attentions(model: nn.Module) -> list[MllamaTextCrossAttention]:
     return [module for module in model.modules() if isinstance(module, MllamaTextCrossAttention)]
 
 
-def expand_inputs(expand_size: int = 1, is_encoder_decoder: bool = False, input_ids=None, **model_kwargs):
+def expand_inputs(self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids=None, **model_kwargs):
     """In place of `generate`'s own: it would repeat the images, and the index would name the wrong ones."""
     if expand_size > 1 and model_kwargs.get("image_index") is not None:
         raise ValueError(
@@ -97,7 +81,7 @@ def expand_inputs(expand_size: int = 1, is_encoder_decoder: bool = False, input_
             "images: pixel_values[image_index], aspect_ratio_ids[image_index], aspect_ratio_mask[image_index]"
         )
     expand = MllamaForConditionalGeneration._expand_inputs_for_generation
-    return expand(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
+    return expand(self, expand_size, is_encoder_decoder, input_ids, **model_kwargs)
 
 
 @can_return_tuple
@@ -198,130 +182,44 @@ def model_forward(
         raise ValueError("`pixel_values` and `cross_attention_states` cannot be provided simultaneously")
     if pixel_values is not None and aspect_ratio_ids is None:
         raise ValueError("`aspect_ratio_ids` must be provided if `pixel_values` is provided")
-    rows, length = (input_ids if input_ids is not None else inputs_embeds).shape[:2]
-    device = (input_ids if input_ids is not None else inputs_embeds).device
-    isolates, mask = self.isolates_rows, cross_attention_mask
-    seen_before = int(past_key_values.get_seq_length()) if past_key_values is not None else 0
-    if mask is not None and mask.shape[1] != length:
-        mask = mask[:, seen_before : seen_before + length]
-    if isolates and position_ids is None and seen_before == 0 and attention_mask is not None:
-        if attention_mask.dim() == 2 and attention_mask.shape[1] == length:
-            # A row's words stand at the same places whatever padding is on its left.
-            position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
-
-    cached = _has_cached_cross_attention_states(past_key_values, self.config.text_config.cross_attention_layers[0])
-    shared: SharedImages | None = getattr(past_key_values, "shared_images", None) if cached else None
-    if image_index is not None and pixel_values is not None:
-        if mask is None or pixel_values.dim() != 5:
-            raise ValueError("image_index needs a cross_attention_mask [B, L, M, T] and pixel_values [N, T, 3, H, W]")
-        images = (pixel_values, aspect_ratio_ids, aspect_ratio_mask)
-        if not isolates:
-            image_index, images = with_empty_image(image_index, *images)
-        else:
-            mask = mask * (image_index >= 0)[:, None, :, None].to(mask)
-        shared = share_images(image_index, mask, len(images[0]), drop_tiles=isolates)
-        cross_attention_states = encode_images(self, *(one.unsqueeze(1) for one in images), shared.tiles).flatten(1, 2)
-    elif pixel_values is not None:
-        states = encode_images(self, pixel_values, aspect_ratio_ids, aspect_ratio_mask)
-        cross_attention_states = states.reshape(-1, *states.shape[-2:])
-    elif image_index is not None and not cached:
-        raise ValueError("image_index names images, but there are no pixel_values")
-    elif cross_attention_states is None and not cached and isolates and (blank := blank_states(self)) is not None:
-        cross_attention_states, shared = blank, blank_image(rows, device)
-
-    patches, sees, row_mask = self.vision_model.num_patches, None, None
-    if shared is not None and shared.blank:
-        mask, sees = None, torch.zeros(rows, 1, length, 1, dtype=torch.bool, device=device)
-    elif shared is not None:
-        mask, sees = prepare_mask(mask, shared, patches, self.dtype)
-    elif mask is not None:
-        mask, row_mask = _prepare_cross_attention_mask(mask, patches, self.dtype)
-        sees = row_mask.bool()
-    if shared is not None:
-        row_mask = sees.to(self.dtype)
+    tokens = input_ids if input_ids is not None else inputs_embeds
+    length = tokens.shape[1]
+    if cross_attention_mask is not None and cross_attention_mask.shape[1] != length:
+        start = int(past_key_values.get_seq_length()) if past_key_values is not None else 0
+        cross_attention_mask = cross_attention_mask[:, start : start + length]
+    if self.isolates_rows and position_ids is None and attention_mask is not None and attention_mask.dim() == 2:
+        # A row's words stand at the same places whatever padding is on its left.
+        position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -length:]
+    view = look(
+        self,
+        tokens,
+        pixel_values,
+        aspect_ratio_ids,
+        aspect_ratio_mask,
+        cross_attention_mask,
+        cross_attention_states,
+        image_index,
+        past_key_values,
+    )
     outputs = self.language_model(
         input_ids=input_ids,
         attention_mask=attention_mask,
         position_ids=position_ids,
-        cross_attention_states=cross_attention_states,
-        cross_attention_mask=mask,
-        full_text_row_masked_out_mask=row_mask,
+        cross_attention_states=view.states,
+        cross_attention_mask=view.mask,
+        full_text_row_masked_out_mask=None if view.sees is None else view.sees.to(self.dtype),
         past_key_values=past_key_values,
         use_cache=use_cache,
         inputs_embeds=inputs_embeds,
-        shared_images=shared,
-        sees_image=sees if isolates else None,
+        shared_images=view.shared,
+        sees_image=view.sees if self.isolates_rows else None,
         **kwargs,
     )
-    if outputs.past_key_values is not None and shared is not None:
-        outputs.past_key_values.shared_images = shared  # whose keys these are: the next token's step asks
+    if outputs.past_key_values is not None and view.shared is not None:
+        outputs.past_key_values.shared_images = view.shared  # whose keys these are: the next token's step asks
     return BaseModelOutputWithPast(
         last_hidden_state=outputs.last_hidden_state,
         past_key_values=outputs.past_key_values,
         hidden_states=outputs.hidden_states,
         attentions=outputs.attentions,
     )
-
-
-# --- images ---
-
-
-def encode_images(
-    self: nn.Module,
-    pixel_values: torch.Tensor,
-    aspect_ratio_ids: torch.Tensor,
-    aspect_ratio_mask: torch.Tensor,
-    tiles: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """`[B, M, T, 3, H, W]` to `[B * M, U, P, D]`, of the tiles asked for: the tower and the projector.
-
-    A frozen tower keeps nothing for a backward pass, also where gradient checkpointing makes its input ask for one.
-    """
-    frozen = not pixel_values.requires_grad and not learns(self.vision_model)
-    with torch.no_grad() if frozen else contextlib.nullcontext():
-        outputs = self.vision_model(
-            pixel_values=pixel_values, aspect_ratio_ids=aspect_ratio_ids, aspect_ratio_mask=aspect_ratio_mask
-        )
-        states = outputs.last_hidden_state.flatten(0, 1)
-    if tiles is not None:
-        states = states.index_select(1, tiles)
-    return self.multi_modal_projector(states)
-
-
-def with_empty_image(
-    image_index: torch.Tensor, pixel_values: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor
-) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    """The image of nought that stands for none in the stock model, where every token may get something of it."""
-    empty = mask.new_zeros(1, mask.shape[1])
-    empty[0, 0] = 1  # as the processor has it
-    index = torch.where(image_index < 0, len(pixel_values), image_index)
-    pixels = torch.cat([pixel_values, torch.zeros_like(pixel_values[:1])])
-    return index, (pixels, torch.cat([ids, torch.zeros_like(ids[:1])]), torch.cat([mask, empty]))
-
-
-def blank_states(self: nn.Module) -> torch.Tensor | None:
-    """States `[1, S, D]` for a batch without images, or None where it may go without.
-
-    Every weight that learns has to take part, or DDP waits for its gradient; and where weights are sharded every
-    process has to call the layers that the others call. So such a batch looks at a blank image, and drops what it saw.
-    The tower itself, by far the largest part, runs only where it learns or is sharded.
-    """
-    training = self.training and torch.is_grad_enabled()
-    attentions = (layer for layer in self.language_model.layers if hasattr(layer, "cross_attn"))
-    tower_needed = is_sharded(self.vision_model) or (training and learns(self.vision_model))
-    rest = (*attentions, self.multi_modal_projector)
-    if not tower_needed and not any(is_sharded(one) or (training and learns(one)) for one in rest):
-        return None
-    weight = next(self.vision_model.parameters())
-    size = self.config.vision_config
-    if not tower_needed:
-        return self.multi_modal_projector(weight.new_zeros(1, 1, size.vision_output_dim))
-    pixels = weight.new_zeros(1, 1, size.max_num_tiles, size.num_channels, size.image_size, size.image_size)
-    ids = torch.ones(1, 1, dtype=torch.long, device=weight.device)
-    mask = torch.zeros(1, 1, size.max_num_tiles, dtype=torch.long, device=weight.device)
-    mask[..., 0] = 1
-    return encode_images(self, pixels, ids, mask).flatten(1, 2)
-
-
-def learns(module: nn.Module) -> bool:
-    return any(parameter.requires_grad for parameter in module.parameters())

@@ -206,7 +206,7 @@ def shared_attention(
     shared: SharedImages,
     **kwargs,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """`[B, L, D]` to `[B, L, D]`, and the weights in the order in which they were computed where eager attention has them."""
+    """`[B, L, D]` to `[B, L, D]`, and where eager attention has them the weights `[N, heads, R * L, S]`."""
     rows, length, _ = hidden_states.shape
     queries = self.q_norm(self.q_proj(hidden_states).view(rows, length, self.num_heads, self.head_dim))
     if shared.image_of_row is None:

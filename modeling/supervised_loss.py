@@ -67,9 +67,9 @@ def token_losses(
     """Negative log-likelihood of each label.
 
     Args:
-        head: from `[n, D]` to `[n, V]`. A plain linear layer, frozen or not, takes the fast path; anything else (LoRA on
-            the head, a quantised one) is called chunk by chunk and called again in the backward pass. Either way the
-            module itself is called, so that what FSDP2 or DeepSpeed hooked to it happens.
+        head: from `[n, D]` to `[n, V]`. A plain linear layer, frozen or not, takes the fast path; anything else (LoRA
+            on the head, a quantised one) is called chunk by chunk and called again in the backward pass. Either way
+            the module itself is called, so that what FSDP2 or DeepSpeed hooked to it happens.
         hidden: `[B, L, D]` the last hidden states.
         positions: `[n]`, targets `[n]`: see `supervised_positions`.
         chunk: positions at a time; without it, as many as fit `CHUNK_BYTES`.

@@ -78,7 +78,6 @@ def add_adapters(model: PreTrainedModel, arguments: Any) -> PeftModel:
         target_modules=TARGETS[arguments.train_scope],
         exclude_modules=[name for name in whole if re.fullmatch(TARGETS[arguments.train_scope], name)] or None,
         modules_to_save=arguments.modules_to_save,
-        task_type="CAUSAL_LM",
     )
     tuned = get_peft_model(model, config)
     for name, module in tuned.named_modules():
