@@ -3,52 +3,33 @@
 from __future__ import annotations
 
 import copy
-import math
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from modeling.siglip_medical.text_audit import audit_lines, audit_texts
 from trainers.batch_samplers import train_sampler
+from trainers.course import (
+    Course,
+    amount,
+    common_lines,
+    counts_line,
+    course_of,
+    memory_table,
+    resident_memory,
+    section,
+    shortened,
+)
 from trainers.encoder_collator import EncoderCollator
-from trainers.memory_estimate import MemoryEstimate, UpdateShape, estimate_evaluation, estimate_memory
-from trainers.memory_ledger import KINDS
+from trainers.memory_estimate import UpdateShape, estimate_evaluation, estimate_memory
+from trainers.memory_ledger import KINDS, MemoryEstimate
 from trainers.parameter_groups import describe_groups, parameter_groups
 
 TEXTS_SHOWN = 3
 CONTRASTS_LOOKED_AT = 20  # to see how many distinct texts stand in one
-MIB, GIB = 2**20, 2**30
-
-
-@dataclass(frozen=True)
-class Course:
-    """How a training will run.
-
-    Attributes:
-        micro_batch, micro_batches, processes: whose product is the update, `update` pairs.
-        contrast: pairs that the loss compares with each other.
-        updates_per_epoch, updates: of one epoch and of the whole training.
-        warmup: updates with a rising learning rate.
-        evaluations, checkpoints: the updates after which they will happen.
-    """
-
-    micro_batch: int
-    micro_batches: int
-    processes: int
-    contrast: int
-    updates_per_epoch: int
-    updates: int
-    warmup: int
-    evaluations: tuple[int, ...]
-    checkpoints: tuple[int, ...]
-
-    @property
-    def update(self) -> int:
-        return self.micro_batch * self.micro_batches * self.processes
 
 
 def describe(inputs: Any, arguments: Any, training: Any) -> None:
@@ -68,10 +49,6 @@ def describe(inputs: Any, arguments: Any, training: Any) -> None:
     section("Course", course_lines(course, len(rows), training))
     section("Memory of one process, in MiB", memory_lines(model, course, texts, training))
     print("\nDry run: nothing was trained, and nothing written.")
-
-
-def section(title: str, lines: list[str]) -> None:
-    print("\n".join(["", title, *(f"  {line}" for line in lines)]))
 
 
 # --- the batch and the texts ---
@@ -103,11 +80,6 @@ def batch_lines(rows: Any, processor: Any, arguments: Any, training: Any) -> lis
     return lines
 
 
-def shortened(text: str, width: int = 200) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= width else f"{text[: width - 4]} ..."
-
-
 def text_lines(rows: Any, processor: Any, max_length: int) -> list[str]:
     names = rows.rows.column_names
     languages = rows.rows["language"][:] if "language" in names else ["unknown"] * len(rows)
@@ -137,67 +109,12 @@ def most_texts(rows: Any, processor: Any, arguments: Any, training: Any, course:
 # --- the weights and the course ---
 
 
-def counts_line(model: torch.nn.Module) -> str:
-    learning, whole = (
-        sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad or every)
-        for every in (False, True)
-    )
-    return f"{learning:,} of {whole:,} weights learn ({learning / whole:.1%}), {whole - learning:,} are frozen"
-
-
-def course_of(rows: int, training: Any) -> Course:
-    """The course of a training on so many rows, as Trainer and EpochEndCallback will take it."""
-    micro, processes = training.per_device_train_batch_size, training.world_size
-    steps = training.gradient_accumulation_steps
-    batches = rows // (micro * processes) if training.dataloader_drop_last else -(-rows // (micro * processes))
-    per_epoch = max(-(-batches // steps), 1)
-    updates = training.max_steps if training.max_steps > 0 else math.ceil(training.num_train_epochs * per_epoch)
-    ends = {*range(per_epoch, updates + 1, per_epoch), *([updates] if updates else [])}
-
-    def times(strategy: Any, every: float | None) -> tuple[int, ...]:
-        if strategy == "no":
-            return ()
-        every = math.ceil(updates * every) if every and every < 1 else int(every or updates or 1)
-        in_between = range(every, updates + 1, every) if strategy == "steps" and every else ()
-        return tuple(sorted({*in_between, *ends}))
-
-    return Course(
-        micro_batch=micro,
-        micro_batches=steps,
-        processes=processes,
-        contrast=training.pairs_in_contrast,
-        updates_per_epoch=per_epoch,
-        updates=updates,
-        warmup=training.get_warmup_steps(updates),
-        evaluations=times(training.eval_strategy, training.eval_steps),
-        checkpoints=times(training.save_strategy, training.save_steps),
-    )
-
-
 def course_lines(course: Course, rows: int, training: Any) -> list[str]:
-    factors = f"micro-batch {course.micro_batch} x accumulation {course.micro_batches} x processes {course.processes}"
     contrasts = course.update // course.contrast
-    kept, saves_best = training.save_total_limit, training.load_best_model_at_end
-    return [
-        f"{factors} = an update of {course.update:,} pairs",
-        f"the loss compares {course.contrast:,} pairs with each other"
-        + (f", {contrasts} times in an update" if contrasts > 1 else ""),
-        f"{rows:,} rows are {course.updates_per_epoch:,} updates an epoch, and {course.updates:,} in all",
-        f"the learning rate rises to {training.learning_rate:g} in {course.warmup:,} updates; its schedule is "
-        f"{getattr(training.lr_scheduler_type, 'value', training.lr_scheduler_type)}",
-        f"evaluations: {updates_shown(course.evaluations)}",
-        f"checkpoints: {updates_shown(course.checkpoints)}"
-        + ("; and after each evaluation that is the best so far" if course.evaluations and saves_best else "")
-        + (f"; {kept} are kept" if course.checkpoints and kept else ""),
-    ]
-
-
-def updates_shown(updates: tuple[int, ...]) -> str:
-    if not updates:
-        return "none"
-    shown = ", ".join(f"{update:,}" for update in updates[:4])
-    more = f", ... {updates[-1]:,}" if len(updates) > 4 else ""
-    return f"{len(updates)}, after update {shown}{more}"
+    compared = f"the loss compares {course.contrast:,} pairs with each other"
+    compared += f", {contrasts} times in an update" if contrasts > 1 else ""
+    first, *others = common_lines(course, rows, training, "pairs")
+    return [first, compared, *others]
 
 
 # --- the memory ---
@@ -232,21 +149,13 @@ def memory_lines(model: torch.nn.Module, course: Course, texts: int, training: A
         choices += [("in bfloat16", replace(shape, bf16=True)), ("both", replace(other, bf16=True))]
     bare = copy.deepcopy(model.to("meta"))
     found = [estimate_memory(copy.deepcopy(bare), choice) for _, choice in choices]
-    lines = ["".join([f"{'':<34}", *(f"{name:>24}" for name, _ in choices)])]
-    for kind in KINDS:
-        if any(estimate.parts[kind] for estimate in found):
-            lines.append("".join([f"{kind:<34}", *(f"{amount(estimate.parts[kind]):>24}" for estimate in found)]))
-    lines.append("".join([f"{'peak':<34}", *(f"{amount(estimate.peak):>24}" for estimate in found)]))
+    lines = memory_table([name for name, _ in choices], found, KINDS)
     evaluation = estimate_evaluation(copy.deepcopy(bare), shape, training.per_device_eval_batch_size)
     lines.append(
         f"an evaluation in batches of {training.per_device_eval_batch_size}: {amount(evaluation.peak)}"
         + (", more than the training; lower --per_device_eval_batch_size" * (evaluation.peak > found[0].peak))
     )
     return [*lines, *fitting_lines(found[0], shape, training)]
-
-
-def amount(size: int) -> str:
-    return f"{size / MIB:,.0f}"
 
 
 def fitting_lines(estimate: MemoryEstimate, shape: UpdateShape, training: Any) -> list[str]:
@@ -260,11 +169,3 @@ def fitting_lines(estimate: MemoryEstimate, shape: UpdateShape, training: Any) -
         f"{how}; on this processor Python and the libraries come on top, {amount(resident_memory())} now, and up to as",
         "much again of small pieces that the C library keeps for reuse (MALLOC_MMAP_THRESHOLD_=131072 gives them back)",
     ]
-
-
-def resident_memory() -> int:
-    """Bytes of this process that are in memory; 0 where the system does not tell."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return 0
-    return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmRSS"))

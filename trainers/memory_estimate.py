@@ -17,7 +17,20 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from trainers.memory_ledger import GRADIENTS, KINDS, LOSS, OPTIMIZER, PIXELS, WEIGHTS, WORKSPACE, Ledger, tagged_modules
+from trainers.memory_ledger import (
+    GRADIENTS,
+    KINDS,
+    LOSS,
+    OPTIMIZER,
+    PIXELS,
+    WEIGHTS,
+    WORKSPACE,
+    Ledger,
+    MemoryEstimate,
+    size_of,
+    tagged_modules,
+    without_content,
+)
 
 # Bytes that an optimizer keeps for a parameter of 4 bytes; for others those of AdamW are taken.
 STATE_BYTES = {"adamw_torch": 8, "adamw_torch_fused": 8, "sgd": 0, "adagrad": 4, "rmsprop": 4, "lion_32bit": 4}
@@ -56,17 +69,6 @@ class UpdateShape:
     optim: str = "adamw_torch_fused"
     processes: int = 1
     sharded: bool = False
-
-
-@dataclass
-class MemoryEstimate:
-    """Bytes by what they are for, at the moment when most are in use; `peak` is their sum."""
-
-    parts: dict[str, int]
-
-    @property
-    def peak(self) -> int:
-        return sum(self.parts.values())
 
 
 def estimate_memory(model: torch.nn.Module, shape: UpdateShape) -> MemoryEstimate:
@@ -179,25 +181,10 @@ def state_bytes(optim: str, trainable: list[torch.nn.Parameter]) -> int:
     return round(sum(parameter.numel() for parameter in trainable) * each)
 
 
-def size_of(tensor: torch.Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
-
-
 def empty(model: torch.nn.Module) -> None:
     """Replaces weights and buffers by ones without content; to be called in a FakeTensorMode."""
     model.config.text_attention_mask = False  # a mask without content cannot be looked at; it takes next to nothing
-    fakes: dict[int, torch.Tensor] = {}  # tied weights stay tied
-    for module in model.modules():
-        for place in (module._parameters, module._buffers):
-            for name, tensor in place.items():
-                if tensor is None:
-                    continue
-                if id(tensor) not in fakes:
-                    fake = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-                    learns = tensor.requires_grad
-                    is_parameter = isinstance(tensor, torch.nn.Parameter)
-                    fakes[id(tensor)] = torch.nn.Parameter(fake, learns) if is_parameter else fake
-                place[name] = fakes[id(tensor)]
+    without_content(model)
 
 
 def switch_checkpointing(model: torch.nn.Module, on: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,6 +70,14 @@ class Ledger(TorchDispatchMode):
         self.now[held.kind] -= held.size
         self.total -= held.size
 
+    def start_over(self) -> None:
+        """Forgets how much there was: what is noted by now does not count, nor do its views."""
+        for held in self.held.values():
+            held.size = 0
+        self.now.clear()
+        self.peak.clear()
+        self.total = self.most = 0
+
     def rename(self, tensor: torch.Tensor, kind: str) -> None:
         """Says anew what a tensor is for: a backward pass does not tell which result is a weight's gradient."""
         if (held := self.held.get(id(tensor.untyped_storage()))) is not None:
@@ -92,9 +100,29 @@ class Ledger(TorchDispatchMode):
             self.kind = before
 
 
+@dataclass
+class MemoryEstimate:
+    """Bytes by what they are for, at the moment when most are in use; `peak` is their sum."""
+
+    parts: dict[str, int]
+
+    @property
+    def peak(self) -> int:
+        return sum(self.parts.values())
+
+
+def tower_of(name: str) -> str | None:
+    """What the encoder's module of this name computes: only towers and their layers are told apart."""
+    parts = name.split(".")
+    kind = VISION if "vision_model" in parts else TEXT if "text_model" in parts else None
+    return kind if kind and (parts[-1] in ("vision_model", "text_model") or parts[-1].isdigit()) else None
+
+
 @contextmanager
-def tagged_modules(model: torch.nn.Module, ledger: Ledger) -> Iterator[None]:
-    """Inside, what the towers and their layers make is theirs, also when a layer is computed again."""
+def tagged_modules(
+    model: torch.nn.Module, ledger: Ledger, kind_of: Callable[[str], str | None] = tower_of
+) -> Iterator[None]:
+    """Inside, what the modules that `kind_of` names make is theirs, also when a layer is computed again."""
     handles, before = [], []
 
     def enter(kind: str) -> Any:
@@ -108,9 +136,7 @@ def tagged_modules(model: torch.nn.Module, ledger: Ledger) -> Iterator[None]:
         ledger.kind = before.pop()
 
     for name, module in model.named_modules():
-        parts = name.split(".")
-        kind = VISION if "vision_model" in parts else TEXT if "text_model" in parts else None
-        if kind and (parts[-1] in ("vision_model", "text_model") or parts[-1].isdigit()):
+        if kind := kind_of(name):
             handles.append(module.register_forward_pre_hook(enter(kind)))
             handles.append(module.register_forward_hook(leave, always_call=True))
     for parameter in model.parameters():
@@ -121,3 +147,23 @@ def tagged_modules(model: torch.nn.Module, ledger: Ledger) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def without_content(model: torch.nn.Module) -> None:
+    """Replaces weights and buffers by ones without content; to be called in a FakeTensorMode."""
+    fakes: dict[int, torch.Tensor] = {}  # tied weights stay tied
+    for module in model.modules():
+        for place in (module._parameters, module._buffers):
+            for name, tensor in place.items():
+                if tensor is None:
+                    continue
+                if id(tensor) not in fakes:
+                    fake = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
+                    learns = tensor.requires_grad
+                    is_parameter = isinstance(tensor, torch.nn.Parameter)
+                    fakes[id(tensor)] = torch.nn.Parameter(fake, learns) if is_parameter else fake
+                place[name] = fakes[id(tensor)]
+
+
+def size_of(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
