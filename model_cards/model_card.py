@@ -35,12 +35,13 @@ def write_model_card(folder: Path, repo_id: str) -> None:
     kind, base = summary["kind"], summary["base_model"]
     base_on_hub = is_repository(base)
     dataset = dataset_name(summary["dataset"], summary["dataset_revision"])
+    alone = summary.get("export") == "adapter"  # over the base, which is another repository
     data = ModelCardData(
         model_name=repo_id,
-        library_name="transformers",
+        library_name="peft" if alone else "transformers",
         pipeline_tag=PIPELINES[kind],
         base_model=base if base_on_hub else None,
-        base_model_relation="finetune" if base_on_hub else None,
+        base_model_relation=("adapter" if alone else "finetune") if base_on_hub else None,
         datasets=[dataset] if is_commit(summary["dataset_revision"]) else None,
         license=licence(base),
         license_name="llama3.2" if licence(base) == "other" else None,

@@ -59,19 +59,15 @@ class Inputs:
     rows: dict[str, Any]
 
 
-def load(arguments: DecoderArguments, training: DecoderTrainingArguments, weights: bool = True) -> Inputs:
-    """Opens data and model. Raises InputError where one of them, or a flag about them, is not right.
-
-    Args:
-        weights: False leaves the model without content, on the meta device.
-    """
+def load(arguments: DecoderArguments, training: DecoderTrainingArguments) -> Inputs:
+    """Opens data and model. Raises InputError where one of them, or a flag about them, is not right."""
     from transformers import set_seed
 
     from evaluation.loading import dataset_revision, load_splits
     from model_cards.results import is_commit
     from modeling.mllama import prepare_mllama
     from trainers.chat_tokens import encode_chats
-    from trainers.decoder_model import empty_decoder, load_decoder
+    from trainers.decoder_model import load_decoder
     from trainers.decoder_rows import decoder_rows
     from trainers.decoder_tuning import choose_learning
     from trainers.medical_trainer import without_evaluation
@@ -82,8 +78,7 @@ def load(arguments: DecoderArguments, training: DecoderTrainingArguments, weight
     if arguments.eval_split not in splits:
         without_evaluation(training, arguments.eval_split)
     set_seed(training.seed)
-    opener = load_decoder if weights else empty_decoder
-    model, processor = opener(arguments, splits[arguments.train_split], training)
+    model, processor = load_decoder(arguments, splits[arguments.train_split], training)
     model = choose_learning(model, arguments)
     prepare_mllama(model, arguments.isolate_rows)
     chats = {}
@@ -91,21 +86,20 @@ def load(arguments: DecoderArguments, training: DecoderTrainingArguments, weight
         with training.main_process_first(desc="reading conversations"):
             chats[name] = encode_chats(rows, processor, arguments.max_seq_length, arguments.train_on_prompt)
         if training.process_index == 0:
-            print("\n".join(f"{name}: {line}" for line in chats[name].report()), end="\n" * bool(chats[name].report()))
+            print("".join(f"{name}: {line}\n" for line in chats[name].report()), end="")
     return Inputs(splits, revision, model, processor, decoder_rows(splits, chats, processor, arguments))
 
 
 def dry_run(arguments: DecoderArguments, training: DecoderTrainingArguments) -> None:
     """Shows what a training would do, and writes nothing."""
-    from trainers.decoder_dry_run import describe
+    from trainers.decoder_dry_run import describe, load_bare
 
-    arguments.image_cache = "none"
-    describe(load(arguments, training, weights=False), arguments, training)
+    describe(load_bare(arguments, training), arguments, training)
 
 
 def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> None:
     """Loads data and model, trains, and leaves a complete model folder."""
-    from model_cards.results import GENERATION
+    from model_cards.results import GENERATION, write_json
     from trainers.decoder_export import export_decoder
     from trainers.image_folders import check_cache
     from trainers.medical_trainer import evaluation_result, finish, nothing_to_do, prepare_output, repository_name
@@ -138,8 +132,11 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
         **chosen,
     )
     result = evaluation_result(trainer, name, GENERATION, "chat", arguments, inputs.revision)
-    write_samples(trainer, inputs, arguments, training)
+    samples = sample_answers(trainer, inputs, arguments, training)
     export_decoder(trainer, inputs.processor, arguments, folder)
+    if trainer.is_world_process_zero():
+        write_samples(folder / "samples.jsonl", samples)
+        write_json(folder / "training_args.json", training.to_dict())  # in which tokens are hidden
     finish(trainer, name, summary, result)
 
 
@@ -158,7 +155,7 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
         train_dataset=rows,
         eval_dataset=inputs.rows.get(arguments.eval_split),
         processing_class=inputs.processor,
-        answers=answers_of(inputs, arguments, training, arguments.eval_samples),
+        answers=answers_of(inputs.rows.get(arguments.eval_split), arguments.eval_samples, inputs, arguments, training),
     )
     batch = training.per_device_train_batch_size
     trainer.order = ImageGroupSampler(
@@ -171,3 +168,50 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
     )
     trainer.add_callback(EpochCallback(trainer.order))
     return trainer
+
+
+def answers_of(
+    rows: Any, samples: int, inputs: Inputs, arguments: DecoderArguments, training: DecoderTrainingArguments
+) -> Any:
+    """The rows that are answered; None for none."""
+    from trainers.answer_evaluation import AnswerEvaluation
+
+    if rows is None or not samples:
+        return None
+    shown, batch = min(samples, arguments.num_samples), training.per_device_eval_batch_size
+    return AnswerEvaluation(rows, inputs.processor, samples, shown, arguments.max_new_tokens, batch, training.seed)
+
+
+def sample_answers(
+    trainer: Any, inputs: Inputs, arguments: DecoderArguments, training: DecoderTrainingArguments
+) -> list[dict]:
+    """Answers of the final model, printed: to rows that were not trained on, where there are some.
+
+    To be called by all processes, after the final evaluation, which has answered them already if it answers any.
+    """
+    rows = inputs.rows.get(arguments.eval_split, inputs.rows.get(arguments.train_split))
+    answers = trainer.answers
+    if answers is None and (answers := answers_of(rows, arguments.num_samples, inputs, arguments, training)):
+        answers(trainer.model, trainer.accelerator)
+    samples = []
+    for answer in answers.answers if answers else ():
+        path = rows.rows.select_columns(["image_path"])[answer.row]["image_path"]
+        sample = {"image_path": path, "question": answer.question, "reference": answer.reference}
+        samples.append(sample | {"generated": answer.generated})
+        if trainer.is_world_process_zero():
+            print(
+                f"{path}\n  question:  {answer.question}\n  reference: {answer.reference}\n"
+                f"  generated: {answer.generated}"
+            )
+    return samples
+
+
+def write_samples(path: Path, samples: list[dict]) -> None:
+    """Writes one JSON a line."""
+    import json
+
+    path.write_text("".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
