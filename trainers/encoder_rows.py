@@ -19,7 +19,8 @@ from evaluation.encoder_scoring import content_id
 from evaluation.loading import InputError
 from trainers.arguments import EncoderInputArguments
 from trainers.augmentation import Augmentation
-from trainers.image_cache import CachedImages, cached_images, image_keys
+from trainers.image_cache import cached_images, image_keys
+from trainers.image_cache_files import CachedImages
 from trainers.pixels import PixelReader
 
 NO_CACHE = "none"
@@ -46,16 +47,27 @@ class EncodedImages:
     def __call__(self, row: int) -> tuple[bytes, str]:
         """(the bytes of the row's image, "row 7 (knee/0001.png)")."""
         record = self.rows[row]
-        image = record["image"][0]
-        path = image["path"].as_py()
-        shown = record["image_path"][0].as_py() if "image_path" in record.column_names else path
-        where = f"--dataset, row {row} ({shown})" if shown else f"--dataset, row {row}"
-        if (data := image["bytes"]).is_valid:
-            return data.as_buffer(), where
-        try:
-            return Path(path or "").read_bytes(), where
-        except OSError as error:
-            raise InputError(f"{where}: its image cannot be read: {error.strerror}") from None
+        shown = record["image_path"][0].as_py() if "image_path" in record.column_names else ""
+        return encoded_image(record["image"][0], f"--dataset, row {row}", shown)
+
+
+def encoded_image(image: Any, where: str, shown: str = "") -> tuple[bytes, str]:
+    """(the bytes of an image of a dataset, where it is): from its Arrow struct, or from the file that this names.
+
+    Args:
+        shown: a name that says more than the one in the struct.
+
+    Raises:
+        InputError: there is neither, or the file cannot be read.
+    """
+    path = image["path"].as_py() if image.is_valid else ""
+    where = f"{where} ({shown or path})" if shown or path else where
+    if image.is_valid and (data := image["bytes"]).is_valid:
+        return data.as_buffer(), where
+    try:
+        return Path(path or "").read_bytes(), where
+    except OSError as error:
+        raise InputError(f"{where}: its image cannot be read: {error.strerror}") from None
 
 
 class EncoderRows(torch.utils.data.Dataset):

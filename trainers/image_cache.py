@@ -1,16 +1,17 @@
 """Where are the decoded images of a split kept? In one file of uint8 pixels at the model's size, written once.
 
-Decoding a photograph takes 5 to 400 ms, reading its pixels from here 0.02. The folder of a cache is named by a hash of
-the images' bytes and of everything that decides their pixels, so what is found is what is wanted, in whatever order the
-rows come and whatever the dataset is called:
+Decoding a photograph takes 5 to 400 ms, reading its pixels from here 0.02. An image is one tile of the model's size for
+the encoder, one to four for the decoder, and only those that it has are kept. The folder of a cache is named by a
+hash of the images' bytes and of everything that decides their pixels, so what is found is what is wanted, in whatever
+order the rows come and whatever the dataset is called:
 
-1. The distinct images of the rows are found by a hash of their bytes.
+1. The distinct images of the rows are found by a hash of their bytes, and their tiles are counted from their headers.
 2. A folder `NAME.building` gets the file of pixels, at its full size at once so that a full disk is noticed before the
    work, and the table of images, in which a checksum says that an image is done. Decoders let other threads run, so
    threads do the work. One that is killed loses nothing: the next one goes on with what has no valid checksum.
 3. The manifest is written last, and the folder renamed to `NAME`.
 
-Every read is checked against the checksum: an image that a disk has damaged is decoded again, and put right.
+`image_cache_files` reads them.
 """
 
 from __future__ import annotations
@@ -20,71 +21,35 @@ import json
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import PIL
 import xxhash
 
 from evaluation.loading import InputError
-from trainers.pixels import PixelReader
+from trainers.image_cache_files import (
+    KEY,
+    MANIFEST,
+    PIXELS,
+    RECORD,
+    TABLE,
+    VERSION,
+    CachedImages,
+    Encoded,
+    Reader,
+    checksum,
+    starts_of,
+    tile_bytes,
+    write_at,
+)
 
-VERSION = 1  # of the files below; another makes every cache anew
-PIXELS, TABLE, MANIFEST = "pixels.u8", "images.table", "manifest.json"
-# One record for each distinct image, in the order of its key: the hash of its bytes, then what is known of its pixels.
-KEY = np.dtype([("high", "<u8"), ("low", "<u8")])
-RECORD = np.dtype([("key", KEY), ("image_id", "<i8"), ("checksum", "<u8")])
 SPARE = 64 * 2**20  # bytes that are left free on the disk
-
-Encoded = Callable[[int], tuple[bytes, str]]  # row -> the bytes of its image, and a name for messages
-
-
-class CachedImages:
-    """The pixels of the images of a split, by row.
-
-    Pickles and forks well: what is sent to another process is the path.
-
-    Attributes:
-        slots: `[rows]`, where the image of each row lies; equal for equal bytes.
-        table: `[images]` of RECORD.
-    """
-
-    def __init__(self, folder: Path, reader: PixelReader, slots: np.ndarray, table: np.ndarray, encoded: Encoded):
-        self.folder, self.reader, self.slots, self.table, self.encoded = folder, reader, slots, table, encoded
-        self.pixels: np.ndarray | None = None
-
-    def read(self, row: int, out: np.ndarray) -> int:
-        """Writes the pixels of a row to `out`, `[3, height, width]` uint8. Returns the `content_id` of its image."""
-        if self.pixels is None:
-            shape = (len(self.table), *self.reader.shape)
-            # as a plain array: indexing a memmap makes a memmap, which takes longer than the copy
-            self.pixels = np.asarray(np.memmap(self.folder / PIXELS, np.uint8, "r", shape=shape))
-        slot = self.slots[row]
-        np.copyto(out, self.pixels[slot])
-        record = self.table[slot]
-        if checksum(out) != record["checksum"]:
-            self.repair(row, out)
-        return int(record["image_id"])
-
-    def repair(self, row: int, out: np.ndarray) -> None:
-        """Decodes the image of a row again, to `out` and to the file where that may be written."""
-        data, where = self.encoded(row)
-        out[:] = self.reader(data, where)[0]
-        print(f"--image_cache: {self.folder / PIXELS} was damaged at the image of {where}; it is decoded anew")
-        with suppress(OSError), (self.folder / PIXELS).open("r+b") as file:
-            write_at(file.fileno(), out, int(self.slots[row]) * out.nbytes)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"pixels": None}
-
-
-def checksum(pixels: np.ndarray) -> int:
-    return xxhash.xxh3_64_intdigest(pixels) or 1  # zero says that an image is not done
 
 
 def image_keys(count: int, encoded: Encoded) -> np.ndarray:
@@ -96,7 +61,7 @@ def image_keys(count: int, encoded: Encoded) -> np.ndarray:
     return keys
 
 
-def cached_images(root: Path, reader: PixelReader, count: int, encoded: Encoded, workers: int) -> CachedImages:
+def cached_images(root: Path, reader: Reader, count: int, encoded: Encoded, workers: int) -> CachedImages:
     """The cache of the images of `count` rows: opened where there is one, built where there is none.
 
     Of several processes on one machine one builds, and the others wait for it.
@@ -129,21 +94,21 @@ def cached_images(root: Path, reader: PixelReader, count: int, encoded: Encoded,
 ELSEWHERE = "name another folder, or `none` to decode every image each time"
 
 
-def opened(folder: Path, reader: PixelReader, distinct: np.ndarray) -> np.ndarray | None:
+def opened(folder: Path, reader: Reader, distinct: np.ndarray) -> np.ndarray | None:
     """The table of a whole cache; None where there is none, or where its files are not what the manifest says."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         content = (folder / TABLE).read_bytes()
         whole = manifest["table"] == xxhash.xxh3_128_hexdigest(content)
-        whole &= (folder / PIXELS).stat().st_size == len(distinct) * int(np.prod(reader.shape))
+        table = np.frombuffer(content, RECORD) if whole else np.empty(0, RECORD)
+        whole &= (folder / PIXELS).stat().st_size == int(table["tiles"].sum()) * tile_bytes(reader)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    table = np.frombuffer(content, RECORD) if whole else np.empty(0, RECORD)
-    return table if np.array_equal(table["key"], distinct) else None
+    return table if whole and np.array_equal(table["key"], distinct) else None
 
 
 def build(
-    folder: Path, reader: PixelReader, distinct: np.ndarray, first_rows: np.ndarray, encoded: Encoded, workers: int
+    folder: Path, reader: Reader, distinct: np.ndarray, first_rows: np.ndarray, encoded: Encoded, workers: int
 ) -> np.ndarray:
     """Writes a cache, and returns its table. Goes on where a process was killed. Only with the lock held."""
     work = folder.with_name(f"{folder.name}.building")
@@ -152,15 +117,18 @@ def build(
     shutil.rmtree(folder, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
     (work / MANIFEST).unlink(missing_ok=True)
-    size = len(distinct) * int(np.prod(reader.shape))
+    wanted = np.zeros(len(distinct), RECORD)
+    wanted["key"], wanted["tiles"] = distinct, count_tiles(reader, first_rows, encoded)
+    offsets = starts_of(wanted["tiles"]) * tile_bytes(reader)
+    size = int(offsets[-1])
     with (work / PIXELS).open("a+b") as pixels, (work / TABLE).open("a+b") as file:
         reserve(pixels, size, work)
-        file.truncate(len(distinct) * RECORD.itemsize)
+        file.truncate(wanted.nbytes)
     with (work / PIXELS).open("r+b") as pixels:
         table = np.memmap(work / TABLE, RECORD, "r+", shape=len(distinct))
-        missing = unfinished(pixels, table, distinct, reader.shape)
+        missing = unfinished(pixels, table, wanted, offsets)
         print(f"--image_cache: decoding {len(missing):,} images once, {size / 2**20:,.0f} MiB in {folder}", flush=True)
-        fill(pixels.fileno(), table, missing, first_rows, reader, encoded, workers)
+        fill(pixels.fileno(), table, offsets, missing, first_rows, reader, encoded, workers)
         table.flush()
         os.fsync(pixels.fileno())
     content = table.tobytes()
@@ -169,6 +137,16 @@ def build(
     (work / f"{MANIFEST}.part").rename(work / MANIFEST)
     work.rename(folder)
     return np.frombuffer(content, RECORD)
+
+
+def count_tiles(reader: Reader, first_rows: np.ndarray, encoded: Encoded) -> np.ndarray:
+    """`[images]` int64: the tiles of each distinct image. Places are known by them before the threads start."""
+    if reader.max_tiles == 1:
+        return np.ones(len(first_rows), np.int64)
+    tiles = np.empty(len(first_rows), np.int64)
+    for slot in np.argsort(first_rows):  # in the order of the rows, as they lie on the disk
+        tiles[slot] = reader.tiles(*encoded(int(first_rows[slot])))
+    return tiles
 
 
 def reserve(file: IO[bytes], size: int, folder: Path) -> None:
@@ -185,16 +163,22 @@ def reserve(file: IO[bytes], size: int, folder: Path) -> None:
         os.posix_fallocate(file.fileno(), 0, size)
 
 
-def unfinished(file: IO[bytes], table: np.ndarray, distinct: np.ndarray, shape: tuple[int, ...]) -> list[int]:
-    """The slots whose pixels do not have the checksum of the table; the table is set up for them."""
-    missing, length = [], int(np.prod(shape))
-    for slot, key in enumerate(distinct):
+def unfinished(file: IO[bytes], table: np.ndarray, wanted: np.ndarray, offsets: np.ndarray) -> list[int]:
+    """The slots whose pixels do not have the checksum of the table; the table is set up for them.
+
+    Args:
+        wanted: `[images]` of RECORD, of which the note and the checksum are not known.
+        offsets: `[images + 1]`, where the pixels of each image begin in the file.
+    """
+    missing = []
+    for slot, fresh in enumerate(wanted):
         record = table[slot]
-        if record["checksum"] and record["key"] == key:
-            file.seek(slot * length)
-            if checksum(np.frombuffer(file.read(length), np.uint8)) == record["checksum"]:
+        if record["checksum"] and record["key"] == fresh["key"] and record["tiles"] == fresh["tiles"]:
+            file.seek(int(offsets[slot]))
+            pixels = np.frombuffer(file.read(int(offsets[slot + 1] - offsets[slot])), np.uint8)
+            if checksum(pixels) == record["checksum"]:
                 continue
-        table[slot] = (key, 0, 0)
+        table[slot] = fresh
         missing.append(slot)
     return missing
 
@@ -202,9 +186,10 @@ def unfinished(file: IO[bytes], table: np.ndarray, distinct: np.ndarray, shape: 
 def fill(
     file: int,
     table: np.ndarray,
+    offsets: np.ndarray,
     missing: list[int],
     first_rows: np.ndarray,
-    reader: PixelReader,
+    reader: Reader,
     encoded: Encoded,
     workers: int,
 ) -> None:
@@ -212,17 +197,19 @@ def fill(
     from tqdm import tqdm
 
     def decode(slot: int, data: bytes, where: str) -> tuple[int, int, int]:
-        pixels, image_id = reader(data, where)
-        write_at(file, pixels, slot * pixels.nbytes)
-        return slot, image_id, checksum(pixels)
+        pixels, note = reader(data, where)
+        if pixels.nbytes != offsets[slot + 1] - offsets[slot]:  # it would lie over its neighbour
+            raise InputError(f"{where}: the file was changed while the image cache was built; start again")
+        write_at(file, pixels, int(offsets[slot]))
+        return slot, note, checksum(pixels)
 
     def tasks(pool: ThreadPoolExecutor) -> Iterator[Future]:
         for slot in sorted(missing, key=first_rows.__getitem__):
             yield pool.submit(decode, slot, *encoded(int(first_rows[slot])))
 
     def finish(done: Future) -> None:
-        slot, image_id, check = done.result()
-        table["image_id"][slot] = image_id
+        slot, note, check = done.result()
+        table["note"][slot] = note
         table["checksum"][slot] = check  # last: it says that the image is done
         bar.update()
 
@@ -238,14 +225,6 @@ def fill(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def write_at(file: int, pixels: np.ndarray, offset: int) -> None:
-    """Writes all bytes at a place of a file; several threads may do so at once."""
-    rest = memoryview(pixels).cast("B")
-    while rest:
-        written = os.pwrite(file, rest, offset)
-        rest, offset = rest[written:], offset + written
 
 
 @contextmanager

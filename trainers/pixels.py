@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -43,6 +44,7 @@ class PixelReader:
     width: int
     resample: int
     draft: bool = False
+    max_tiles: ClassVar[int] = 1  # an image is one tile, for the cache
 
     @classmethod
     def of(cls, image_processor: Any, draft: bool = False) -> PixelReader:
@@ -75,41 +77,74 @@ class PixelReader:
         Raises:
             InputError: no JPEG or PNG, damaged, more than 8 bits a channel, or more than MAX_PIXELS.
         """
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower
-                image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise InputError(f"{where}: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}; {ADVICE}")
+        with readable(data, where) as image:
             if self.draft:
                 image.draft(None, (self.width, self.height))
-            image.load()
-            if image.getexif().get(Base.Orientation) is not None:  # `datasets` does the same
-                image = ImageOps.exif_transpose(image)
-            return self.of_image(image, where)
-        except InputError:
-            raise
-        except Exception as error:  # each decoder has its own types for damage
-            raise InputError(f"{where}: not a readable {' or '.join(FORMATS)} ({error}); {ADVICE}") from None
+            return self.of_image(upright(image), where)
 
     def of_image(self, image: Image.Image, where: str) -> tuple[np.ndarray, int]:
         """The same of an image that is decoded already. Raises InputError where it has more than 8 bits a channel."""
-        if image.mode in DEEP_MODES:
-            raise InputError(f"{where}: an image of mode {image.mode}, more than 8 bits a channel; {ADVICE}")
+        check_depth(image, where)
         image = image if image.mode == "RGB" else image.convert("RGB")
         identity = content_id(image.tobytes())
-        if image.info.get("transparency") is not None:  # a transparent colour; the processor lays it on white
-            image = Image.fromarray(convert_to_rgb(image, return_numpy=True))
-        small = image.resize((self.width, self.height), self.resample)
+        small = on_white(image).resize((self.width, self.height), self.resample)
         return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1)), identity
 
 
+@contextmanager
+def readable(data: bytes, where: str) -> Iterator[Image.Image]:
+    """An image of whose file only the header is read yet. What fails while it is in use becomes one InputError.
+
+    Args:
+        where: the row and the file, for the message of an error.
+
+    Raises:
+        InputError: no JPEG or PNG, damaged, or more than MAX_PIXELS.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise InputError(f"{where}: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}; {ADVICE}")
+        yield image
+    except InputError:
+        raise
+    except Exception as error:  # each decoder has its own types for damage
+        raise InputError(f"{where}: not a readable {' or '.join(FORMATS)} ({error}); {ADVICE}") from None
+
+
+def check_depth(image: Image.Image, where: str) -> None:
+    """Raises InputError where an image has more than 8 bits a channel."""
+    if image.mode in DEEP_MODES:
+        raise InputError(f"{where}: an image of mode {image.mode}, more than 8 bits a channel; {ADVICE}")
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The decoded image, turned as its EXIF data say, as `datasets` turns it."""
+    image.load()
+    return image if image.getexif().get(Base.Orientation) is None else ImageOps.exif_transpose(image)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """An RGB image with its transparent colour, where it has one, laid on white, as the image processors do."""
+    if image.info.get("transparency") is None:
+        return image
+    return Image.fromarray(convert_to_rgb(image, return_numpy=True))
+
+
 SIDES = ("height", "width")
-ADVICE = "build the dataset with hub_datasets/build.py, which makes 8-bit images and rejects damaged ones"
+ADVICE = (
+    "build the dataset with hub_datasets/build.py, which windows images to 8 bits a channel and rejects damaged ones"
+)
 
 
 def normalize_pixels(
-    pixel_values: torch.Tensor, mean: Sequence[float], std: Sequence[float], rescale: float = 1 / 255
+    pixel_values: torch.Tensor,
+    mean: Sequence[float],
+    std: Sequence[float],
+    rescale: float = 1 / 255,
+    out: Sequence[torch.Tensor] | None = None,
 ) -> torch.Tensor:
     """`(pixel * rescale - mean) / std`, on the device where the pixels are.
 
@@ -117,6 +152,7 @@ def normalize_pixels(
         pixel_values: `[N, 3, H, W]` uint8. Floats are taken for normalised already, and returned as they are.
         mean, std: one number for each channel, or one for all, in units of the rescaled pixels.
         rescale: the image processor's `rescale_factor`.
+        out: on the processor, N places `[3, H, W]` float32 for the images, which are written instead of a new tensor.
 
     Returns:
         `[N, 3, H, W]` float32, within 1e-6 of what the stock image processor computes.
@@ -128,7 +164,7 @@ def normalize_pixels(
     if pixel_values.device.type != "cpu":
         return pixel_values.float().mul_(factor).sub_(offset)
     # Here memory is what takes the time. One image stays in the processor's cache, and NumPy asks for large pages.
-    result = torch.from_numpy(np.empty(pixel_values.shape, np.float32))
+    result = torch.from_numpy(np.empty(pixel_values.shape, np.float32)) if out is None else out
     for image, normal in zip(pixel_values, result, strict=True):
         normal.copy_(image).mul_(factor).sub_(offset)
     return result

@@ -19,10 +19,12 @@ import torch
 
 from evaluation.encoder_scoring import content_id
 from evaluation.loading import InputError
-from tests.trainers.build_image_cache import encoded_row
+from tests.trainers.build_image_cache import READERS, encoded_row
+from tests.trainers.chat_images import READER as TILES
 from tests.trainers.encoded_images import KINDS, READER, dataset, encoded, picture, stock
 from trainers.encoder_rows import EncodedImages, EncoderRows
-from trainers.image_cache import MANIFEST, PIXELS, RECORD, TABLE, cached_images, reserve
+from trainers.image_cache import cached_images, reserve
+from trainers.image_cache_files import MANIFEST, PIXELS, RECORD, TABLE
 
 COUNT = 400
 
@@ -201,14 +203,14 @@ def spoil_table(folder):
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_cache_is_built_again(cache, damage, capsys):
-    right, ids = pixels_of(cache), cache.table["image_id"].tolist()
+    right, ids = pixels_of(cache), cache.table["note"].tolist()
     DAMAGE[damage](cache.folder)
     capsys.readouterr()
     again = reopened(cache)
     printed = re.search(r"decoding (\d+) images", capsys.readouterr().out)
     assert printed
     assert np.array_equal(pixels_of(again), right)
-    assert again.table["image_id"].tolist() == ids
+    assert again.table["note"].tolist() == ids
     assert json.loads((cache.folder / MANIFEST).read_text())["images"] == len(KINDS)
     if damage == "table with another checksum of a picture":
         assert printed[1] == "1"  # what is whole is kept
@@ -227,23 +229,147 @@ def test_a_folder_that_cannot_be_written_is_one_message(tmp_path, rows):
         EncoderRows(rows, READER, tmp_path / "file" / "below")
 
 
+# --- images of several tiles ---
+
+SHAPES = [(150, 40), (40, 150), (90, 90)]
+TILED = [*KINDS.values(), *(encoded(picture(seed, *size)) for seed, size in enumerate(SHAPES))]
+
+
+class Files:
+    """Encoded images by row."""
+
+    def __init__(self, files):
+        self.files = files
+
+    def __call__(self, row):
+        return self.files[row], f"row {row}"
+
+
+def tiled(folder, files=TILED, reader=TILES):
+    return cached_images(folder, reader, len(files), Files(files), 3)
+
+
+def test_only_the_tiles_that_an_image_has_are_kept_each_at_its_place(tmp_path):
+    cached = tiled(tmp_path, TILED * 2)
+    alone = [TILES(data, "") for data in TILED]
+    counts = [len(pixels) for pixels, _ in alone]
+    assert set(counts) == {1, 2, 3, 4}
+    assert (cached.folder / PIXELS).stat().st_size == sum(counts) * np.prod(TILES.shape)
+    for row in range(2 * len(TILED)):
+        expected, ratio = alone[row % len(TILED)]
+        pixels, note = cached.view(row)
+        assert np.array_equal(pixels, expected) and note == ratio
+        out = np.empty(expected.shape, np.uint8)
+        assert cached.read(row, out) == ratio and np.array_equal(out, expected)
+
+
+def test_a_view_is_checked_when_a_process_takes_it_first_and_put_right(tmp_path, capsys):
+    right = [cached.copy() for cached, _ in map(tiled(tmp_path).view, range(len(TILED)))]
+    cached = tiled(tmp_path)
+    place = int(cached.starts[cached.slots[2]]) * int(np.prod(TILES.shape)) + 5
+    with (cached.folder / PIXELS).open("r+b") as file:
+        file.seek(place)
+        byte = file.read(1)
+        file.seek(place)
+        file.write(bytes([byte[0] ^ 255]))
+    capsys.readouterr()
+    for _ in range(2):
+        assert all(np.array_equal(cached.view(row)[0], right[row]) for row in range(len(TILED)))
+    assert capsys.readouterr().out.count("damaged at the image of row 2;") == 1
+    assert np.shares_memory(cached.view(2)[0], cached.pixels)
+    again = pickle.loads(pickle.dumps(cached))  # noqa: S301 (made here)
+    assert again.pixels is None and not len(again.seen)
+    assert all(np.array_equal(again.view(row)[0], right[row]) for row in range(len(TILED)))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_view_of_a_damaged_file_that_cannot_be_written_is_right_each_time(tmp_path, capsys, monkeypatch):
+    cached = tiled(tmp_path)
+    right = [view.copy() for view, _ in map(cached.view, range(len(TILED)))]
+    spoilt = tiled(tmp_path)
+    with (cached.folder / PIXELS).open("r+b") as file:
+        file.write(bytes(256))
+    first = int(np.flatnonzero(spoilt.slots == 0)[0])
+    capsys.readouterr()
+    monkeypatch.setattr("trainers.image_cache_files.write_at", refuse)
+    for _ in range(2):
+        assert np.array_equal(spoilt.view(first)[0], right[first])
+    assert capsys.readouterr().out.count("it is decoded anew") == 2
+
+
+def refuse(*_):
+    raise OSError(30, "Read-only file system")
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_cache_of_tiles_is_built_again(tmp_path, damage, capsys):
+    right = [(view.copy(), note) for view, note in map(tiled(tmp_path).view, range(len(TILED)))]
+    folder = tiled(tmp_path).folder
+    DAMAGE[damage](folder)
+    capsys.readouterr()
+    again = tiled(tmp_path)
+    printed = re.search(r"decoding (\d+) images", capsys.readouterr().out)
+    for row, (pixels, note) in enumerate(right):
+        view, kept = again.view(row)
+        assert np.array_equal(view, pixels) and kept == note
+    if damage.startswith("table with"):
+        assert printed[1] == "1"  # what is whole is kept
+
+
+def test_a_count_of_tiles_that_was_changed_is_not_believed(tmp_path):
+    """A table of a build that was killed: its numbers of tiles would move all that follow."""
+    right = [view.copy() for view, _ in map(tiled(tmp_path).view, range(len(TILED)))]
+    folder = tiled(tmp_path).folder
+    (folder / MANIFEST).unlink()
+    table = np.fromfile(folder / TABLE, RECORD)
+    table["tiles"] = table["tiles"][::-1].copy()
+    table.tofile(folder / TABLE)
+    again = tiled(tmp_path)
+    assert all(np.array_equal(again.view(row)[0], right[row]) for row in range(len(TILED)))
+
+
+def test_an_image_that_changes_while_the_cache_is_built_is_named(tmp_path):
+    """Files beside a dataset may: another number of tiles would lie over the next image."""
+    asked = []
+
+    def encoded_row(row):
+        asked.append(row)
+        return TILED[-3 if row == 1 and asked.count(1) == 3 else row], f"row {row}"
+
+    with pytest.raises(InputError, match="row 1: the file was changed while the image cache was built"):
+        cached_images(tmp_path, TILES, 4, encoded_row, 1)
+
+
+@pytest.mark.parametrize("change", [{"tile": 48}, {"max_tiles": 3}, {"resample": 3}, {"draft": True}], ids=str)
+def test_what_decides_the_tiles_decides_the_folder(tmp_path, change):
+    assert tiled(tmp_path).folder != tiled(tmp_path, reader=replace(TILES, **change)).folder
+
+
 # --- processes ---
 
 
-def command(folder, milliseconds):
-    return [sys.executable, "-m", "tests.trainers.build_image_cache", str(folder), str(COUNT), str(milliseconds)]
+@pytest.fixture(params=READERS)
+def command(request):
+    """The command line that builds the cache of COUNT images, so many milliseconds slower for each."""
+
+    def words(folder, milliseconds):
+        script = [sys.executable, "-m", "tests.trainers.build_image_cache"]
+        return [*script, str(folder), str(COUNT), str(milliseconds), request.param]
+
+    words.reader = READERS[request.param]
+    return words
 
 
-def right_pixels():
+def right_pixels(reader):
     import xxhash
 
     digest = xxhash.xxh3_128()
     for row in range(COUNT):
-        digest.update(READER(*encoded_row(row))[0])
+        digest.update(reader(*encoded_row(row))[0])
     return digest.hexdigest()
 
 
-def test_a_killed_build_is_gone_on_with(tmp_path):
+def test_a_killed_build_is_gone_on_with(tmp_path, command):
     folder, done, seconds = tmp_path / "caches", 0, time.monotonic() + 60
     process = subprocess.Popen(command(folder, 5), stdout=subprocess.DEVNULL)
     try:
@@ -260,23 +386,23 @@ def test_a_killed_build_is_gone_on_with(tmp_path):
     again = subprocess.run(command(folder, 0), capture_output=True, text=True, check=True)
     decoded = int(re.search(r"decoding (\d+) images", again.stdout)[1])
     assert 0 < decoded <= COUNT - done
-    assert again.stdout.splitlines()[-1] == right_pixels()
+    assert again.stdout.splitlines()[-1] == right_pixels(command.reader)
     assert [path.name for path in folder.glob("*.building")] == []
 
 
-def test_of_several_processes_one_builds_and_the_others_wait(tmp_path):
+def test_of_several_processes_one_builds_and_the_others_wait(tmp_path, command):
     processes = [
         subprocess.Popen(command(tmp_path, 10), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
     printed = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], printed
-    assert {out.splitlines()[-1] for out, _ in printed} == {right_pixels()}
+    assert {out.splitlines()[-1] for out, _ in printed} == {right_pixels(command.reader)}
     assert sum("decoding" in out for out, _ in printed) == 1
     assert sum("another process is building" in out for out, _ in printed) >= 1
 
 
-def test_a_build_whose_first_process_is_killed_is_taken_over_by_the_one_that_waits(tmp_path):
+def test_a_build_whose_first_process_is_killed_is_taken_over_by_the_one_that_waits(tmp_path, command):
     first = subprocess.Popen(command(tmp_path, 50), stdout=subprocess.DEVNULL)
     try:
         seconds = time.monotonic() + 60
@@ -290,7 +416,7 @@ def test_a_build_whose_first_process_is_killed_is_taken_over_by_the_one_that_wai
         first.wait()
     out, _ = second.communicate(timeout=120)
     assert second.returncode == 0
-    assert out.splitlines()[-1] == right_pixels()
+    assert out.splitlines()[-1] == right_pixels(command.reader)
 
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
