@@ -13,17 +13,21 @@ IGNORED = -100
 
 
 def to_conversation(row: dict) -> list[dict]:
-    """A row of the config `chat` as a chat template wants it: the images stand before the first question.
+    """A row of the config `chat` as a chat template wants it: the images stand before the first question."""
+    return to_turns(row["messages"], [{"type": "image", "image": image.convert("RGB")} for image in row["images"]])
+
+
+def to_turns(messages: list[dict], images: list[dict]) -> list[dict]:
+    """The messages of a row as a chat template wants them, the given parts in front of the first question.
 
     Llama's control tokens (`<|image|>`, `<|eot_id|>`) are words like any other where they stand in a text: taken for
-    tokens, they would end a turn or ask for an image that is not there.
+    tokens, they would end a turn or ask for an image that is not there. White space around an answer is no part of it.
     """
-    images = [{"type": "image", "image": image.convert("RGB")} for image in row["images"]]
-    texts = [turn["content"].replace("<|", "< |") for turn in row["messages"]]
-    turns = [
-        {"role": turn["role"], "content": [{"type": "text", "text": text}]}
-        for turn, text in zip(row["messages"], texts, strict=True)
-    ]
+    turns = []
+    for message in messages:
+        text = message["content"].replace("<|", "< |")
+        text = text.strip() if message["role"] == "assistant" else text
+        turns.append({"role": message["role"], "content": [{"type": "text", "text": text}]})
     first_user = next(turn for turn in turns if turn["role"] == "user")
     first_user["content"] = images + first_user["content"]
     return turns

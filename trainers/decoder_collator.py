@@ -1,13 +1,18 @@
-"""Rows of the config `chat` become the tensors of a batch; only the assistant's words are trained on."""
+"""Rows of DecoderRows become the tensors of a batch: tokens padded, tiles of each distinct image once.
+
+What the stock MllamaProcessor gives for the same conversations, in numpy: only that pixels stay bytes, that tiles which
+hold nothing are left out, and that an image which several rows share is there once, with `image_index` to find it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from evaluation.decoder_scoring import IGNORED, to_conversation
+from evaluation.decoder_scoring import IGNORED
 
 # Llama 3.2 Vision's chat format with `{% generation %}` around what the assistant says, so that labels need no search
 # for headers in the tokens. It travels with the processor.
@@ -15,57 +20,105 @@ CHAT_TEMPLATE = (Path(__file__).parent / "chat_template.jinja").read_text(encodi
 
 
 class DecoderCollator:
-    """Renders conversations with the processor's chat template and masks everything but the answers.
+    """A batch for training: rows padded on the right, with labels.
 
     Args:
-        processor: an MllamaProcessor whose chat template has generation marks.
-        max_length: longest row in tokens. A longer one loses the end of its last answer, never its image or question.
+        processor: an MllamaProcessor.
     """
 
-    def __init__(self, processor: Any, max_length: int) -> None:
-        self.processor, self.max_length = processor, max_length
-        self.image_token_id = processor.tokenizer.convert_tokens_to_ids(processor.image_token)
+    padding_side = "right"
 
-    def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
-        """Returns `pixel_values` `[B, images, tiles, 3, H, W]`, `aspect_ratio_ids` `[B, images]`,
-        `aspect_ratio_mask` `[B, images, tiles]`, `cross_attention_mask` `[B, L, images, tiles]`, and `input_ids`,
-        `attention_mask`, `labels` `[B, L]`.
+    def __init__(self, processor: Any) -> None:
+        self.pad_token_id, self.image_token_id = processor.tokenizer.pad_token_id, processor.image_token_id
+        self.max_tiles = processor.image_processor.max_image_tiles
 
-        Labels are -100 except on the assistant's tokens. The image token is always -100: its id lies beyond the
-        vocabulary of the language model's head, so the loss could not even be computed there.
+    def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
+        """Returns `input_ids`, `attention_mask`, `labels` `[B, L]` int64, and where the batch has images those of
+        `collate_images`.
+
+        Args:
+            items: rows of DecoderRows.
         """
-        batch = self.encode([self.shortened(to_conversation(row)) for row in rows])
-        spoken = batch.pop("assistant_masks").bool() & (batch["input_ids"] != self.image_token_id)
-        batch["labels"] = batch["input_ids"].masked_fill(~spoken, IGNORED)
-        return dict(batch)
+        batch = self.collate_tokens([item["input_ids"] for item in items])
+        labels = self.padded([item["labels"] for item in items], IGNORED)
+        return batch | {"labels": torch.from_numpy(labels)} | self.collate_images(items, batch["input_ids"].numpy())
 
-    def encode(self, conversations: list[list[dict]]) -> Any:
-        """One step from conversations to tokens: in two steps the begin-of-text token would stand there twice."""
-        return self.processor.apply_chat_template(
-            conversations,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            return_assistant_tokens_mask=True,
-            processor_kwargs={"padding": True, "padding_side": "right"},
-        )
+    def collate_tokens(self, rows: list[np.ndarray]) -> dict[str, torch.Tensor]:
+        """`input_ids` and `attention_mask` `[B, L]` int64."""
+        ids = self.padded(rows, self.pad_token_id)
+        mask = self.padded([np.ones(len(row), np.int64) for row in rows], 0)
+        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
 
-    def shortened(self, conversation: list[dict]) -> list[dict]:
-        """The conversation with its last answer cut so that it fits.
+    def padded(self, rows: list[np.ndarray], value: int) -> np.ndarray:
+        """`[B, L]` int64, `value` where a row has no token."""
+        out = np.full((len(rows), max(len(row) for row in rows)), value, np.int64)
+        for line, row in zip(out, rows, strict=True):
+            if self.padding_side == "right":
+                line[: len(row)] = row
+            else:
+                line[len(line) - len(row) :] = row
+        return out
+
+    def collate_images(self, items: list[dict], input_ids: np.ndarray) -> dict[str, torch.Tensor]:
+        """Pixels and masks of a batch; nothing where no row has an image.
+
+        Returns:
+            `cross_attention_mask` `[B, L, M, T]` int64, 1 where a token sees a tile of image m of its row; `tiles`
+            `[V, 3, H, W]` uint8, the tiles of the N distinct images one after the other; `aspect_ratio_ids` `[N]` and
+            `aspect_ratio_mask` `[N, T]` int64; `image_index` `[B, M]` int64, which of the N image m of a row is, -1
+            where the row has fewer.
 
         Raises:
-            ValueError: the row does not fit even without an answer.
+            ValueError: a row has not as many image tokens as images.
         """
-        tokenizer = self.processor.tokenizer
-        text = self.processor.apply_chat_template(conversation, tokenize=False)
-        excess = len(tokenizer(text, add_special_tokens=False)["input_ids"]) - self.max_length
-        if excess <= 0:
-            return conversation
-        answer = conversation[-1]["content"][0]["text"].strip()  # as the template has it
-        tokens = tokenizer(answer, add_special_tokens=False)["input_ids"]
-        if excess >= len(tokens):
-            over = excess - len(tokens) + 1
-            raise ValueError(f"--max_seq_length {self.max_length}: {over} tokens too few for the row {text[:200]!r}")
-        kept = tokenizer.decode(tokens[: len(tokens) - excess], skip_special_tokens=True)
-        # once more: cut in the middle of a word, a text may need other tokens than before
-        return self.shortened([*conversation[:-1], {"role": "assistant", "content": [{"type": "text", "text": kept}]}])
+        most = max(len(item["images"]) for item in items)
+        if not most:
+            return {}
+        places: dict[int, int] = {}  # of each distinct image, in the order of their first rows
+        distinct: list[tuple[np.ndarray, int]] = []
+        index = np.full((len(items), most), -1, np.int64)
+        seen = np.zeros((*input_ids.shape, most, self.max_tiles), np.int64)
+        for number, item in enumerate(items):
+            ranges = visible_ranges(input_ids[number], self.image_token_id)
+            if len(ranges) != len(item["images"]):
+                counts = f"{len(ranges)} image tokens and {len(item['images'])} images"
+                raise ValueError(f"row {item['row']}: {counts}")
+            for image, ((key, tiles, ratio), (start, end)) in enumerate(zip(item["images"], ranges, strict=True)):
+                if key not in places:
+                    places[key] = len(distinct)
+                    distinct.append((tiles, ratio))
+                index[number, image] = places[key]
+                seen[number, start:end, image, : len(tiles)] = 1
+        mask = np.arange(self.max_tiles) < np.array([[len(tiles)] for tiles, _ in distinct])
+        return {
+            "cross_attention_mask": torch.from_numpy(seen),
+            "tiles": torch.from_numpy(np.concatenate([tiles for tiles, _ in distinct])),
+            "aspect_ratio_ids": torch.tensor([ratio for _, ratio in distinct], dtype=torch.int64),
+            "aspect_ratio_mask": torch.from_numpy(mask.astype(np.int64)),
+            "image_index": torch.from_numpy(index),
+        }
+
+
+class PromptCollator(DecoderCollator):
+    """A batch to generate from: what stands before the last answer, padded on the left, without labels."""
+
+    padding_side = "left"
+
+    def __call__(self, items: list[dict]) -> dict[str, torch.Tensor]:
+        """As DecoderCollator, of `input_ids[:prompt_length]`."""
+        batch = self.collate_tokens([item["input_ids"][: item["prompt_length"]] for item in items])
+        return batch | self.collate_images(items, batch["input_ids"].numpy())
+
+
+def visible_ranges(ids: np.ndarray, image_token_id: int) -> list[tuple[int, int]]:
+    """For each image token of a row, the first token that sees its image and the one after the last.
+
+    An image is seen from its token to the next one, by all tokens after that where it is the last; images that stand
+    together are seen together (`get_cross_attention_token_mask` of transformers' processing_mllama.py).
+    """
+    places = np.flatnonzero(ids == image_token_id)
+    ends = np.append(places[1:], len(ids))
+    for number in range(len(places) - 2, -1, -1):
+        if places[number] + 1 == places[number + 1]:
+            ends[number] = ends[number + 1]
+    return list(zip(places.tolist(), ends.tolist(), strict=True))

@@ -1,0 +1,159 @@
+"""In which order do the rows of an epoch come, so that rows of one image share a batch, and a batch has little padding?
+
+A vision tower of 18.6 TFLOP an image is most of a short answer's forward; it runs once for all rows of a batch that
+show the image. Rows of an image that a batch cannot hold, or that `--rows_per_image` keeps apart, are chunks of their
+own. Which rows make a chunk, which chunks a batch, and in which order the batches come is drawn anew in each epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+WINDOW = 50  # batches that are sorted by length together: transformers' LengthGroupedSampler has as many
+
+
+class ImageGroupSampler(Sampler[int]):
+    """An order of all rows whose stretches of `batch_size` are the batches, whatever number of processes shares them.
+
+    The rows of an image are cut at random into chunks of `batch_size` or `rows_per_image` rows and one with what
+    remains. Chunks are put together so that as many batches as can be are filled by whole ones; what then remains is
+    laid end to end, and a chunk that crosses the end of a batch is in two. The order depends on the seed and the epoch
+    alone: a resumed run skips what it has had.
+
+    With `by_length`, chunks change places among 50 batches at a time, those with long rows to those with long rows, as
+    rows do in transformers' LengthGroupedSampler. The batches themselves come at random; the longest is not first.
+
+    Args:
+        groups: `[rows]` integers, equal for rows that show the same images.
+        lengths: `[rows]` tokens of each row.
+        batch_size: rows of a batch.
+        rows_per_image: most rows of an image that are kept together; as many as a batch holds if None.
+        seed: of the training.
+        by_length: put rows of similar length together.
+
+    Raises:
+        ValueError: groups and lengths differ in length, or a size is below 1.
+    """
+
+    def __init__(
+        self,
+        groups: np.ndarray,
+        lengths: np.ndarray,
+        batch_size: int,
+        rows_per_image: int | None,
+        seed: int,
+        by_length: bool,
+    ) -> None:
+        self.chunk = batch_size if rows_per_image is None else min(rows_per_image, batch_size)
+        if len(groups) != len(lengths):
+            raise ValueError(f"groups and lengths have {len(groups)} and {len(lengths)} rows")
+        if self.chunk < 1:
+            raise ValueError(f"batch_size {batch_size}, rows_per_image {rows_per_image}: at least 1")
+        self.groups = np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
+        self.lengths = np.asarray(lengths, np.int64)
+        self.batch_size, self.by_length = batch_size, by_length
+        self.seed, self.epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the order of the next `iter`."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order().tolist())
+
+    def order(self) -> np.ndarray:
+        """`[rows]` int64: every row once, in the order of this epoch."""
+        random = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, self.epoch])))
+        rows = random.permutation(len(self))
+        if self.batch_size == 1 or (self.chunk == 1 and not self.by_length):
+            return rows
+        rows, starts, sizes = self.chunks(rows)
+        longest = np.maximum.reduceat(self.lengths[rows], starts) if len(rows) else starts
+        patterns, whole = self.patterns(np.bincount(sizes, minlength=self.batch_size + 1))
+        batches = np.concatenate(
+            [np.full(copies, number) for number, (_, copies) in enumerate(patterns)] or [starts[:0]]
+        )
+        random.shuffle(batches)
+        queues = random.permutation(len(sizes))  # of each size, the chunks in random order
+        queues = queues[np.argsort(sizes[queues], kind="stable")]
+        firsts = np.searchsorted(sizes[queues], np.arange(self.batch_size + 2))
+        chosen = np.full((len(batches), self.batch_size), -1)  # chunks of each batch
+        for size in range(1, self.batch_size + 1):
+            uses = np.array([pattern.count(size) for pattern, _ in patterns], np.int64)[batches]
+            slots = np.repeat(np.arange(len(batches)), uses)
+            queue = queues[firsts[size] : firsts[size] + len(slots)]
+            queue = self.sorted_in_windows(queue, slots // WINDOW, longest)
+            offset = np.repeat((chosen >= 0).sum(axis=1), uses)
+            chosen[slots, offset + np.arange(len(slots)) - np.repeat(np.cumsum(uses) - uses, uses)] = queue
+        rest = np.concatenate([queues[firsts[s] + whole[s] : firsts[s + 1]] for s in range(1, self.batch_size + 1)])
+        random.shuffle(rest)
+        rest = self.sorted_in_windows(rest, np.cumsum(sizes[rest]) // (WINDOW * self.batch_size), longest)
+        full = self.flat(chosen[chosen >= 0], rows, starts, sizes).reshape(-1, self.batch_size)
+        loose = self.flat(rest, rows, starts, sizes)
+        end = len(loose) - len(loose) % self.batch_size
+        full = np.concatenate([full, loose[:end].reshape(-1, self.batch_size)])
+        return np.concatenate([full[random.permutation(len(full))].reshape(-1), loose[end:]])
+
+    def chunks(self, shuffled: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(rows, starts, sizes): chunk c is `rows[starts[c] : starts[c] + sizes[c]]`, rows of one image."""
+        rows = shuffled[np.argsort(self.groups[shuffled], kind="stable")]
+        groups = self.groups[rows]
+        rank = np.arange(len(rows)) - np.searchsorted(groups, groups)
+        starts = np.flatnonzero(rank % self.chunk == 0)
+        return rows, starts, np.diff(np.append(starts, len(rows)))
+
+    def patterns(self, counts: np.ndarray) -> tuple[list[tuple[list[int], int]], np.ndarray]:
+        """Which sizes of chunks fill a batch.
+
+        Args:
+            counts: `[batch_size + 1]`, how many chunks of each size there are.
+
+        Returns:
+            `(sizes that add up to a batch, how many such batches)`, the largest sizes first; and `[batch_size + 1]`,
+            how many chunks of each size they take.
+        """
+        left, found = counts.copy(), []
+        for size in range(self.batch_size, 0, -1):
+            while left[size] and (pattern := fill(self.batch_size, size, left)):
+                used = np.bincount(pattern, minlength=len(left))
+                copies = int((left[used > 0] // used[used > 0]).min())
+                left -= copies * used
+                found.append((pattern, copies))
+        taken = sum((copies * np.bincount(pattern, minlength=len(left)) for pattern, copies in found), 0 * left)
+        return found, taken
+
+    def sorted_in_windows(self, chunks: np.ndarray, windows: np.ndarray, longest: np.ndarray) -> np.ndarray:
+        """The chunks with those of a window, a number that never falls along them, sorted by length."""
+        return chunks[np.lexsort((longest[chunks], windows))] if self.by_length else chunks
+
+    @staticmethod
+    def flat(chunks: np.ndarray, rows: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """The rows of chunks, one after the other."""
+        long = sizes[chunks]
+        return rows[np.repeat(starts[chunks] - np.cumsum(long) + long, long) + np.arange(long.sum())]
+
+
+def fill(space: int, largest: int, left: np.ndarray) -> list[int]:
+    """Sizes that add up to `space`, `largest` first, of each no more than are left; empty where none do."""
+    failed: set[tuple[int, int]] = set()
+
+    def search(space: int, size: int, used: int) -> list[int] | None:
+        if not space:
+            return []
+        if (space, size, used) in failed:
+            return None
+        for smaller in range(min(size, space), 0, -1):
+            taken = used if smaller == size else 0
+            if taken < left[smaller] and (rest := search(space - smaller, smaller, taken + 1)) is not None:
+                return [smaller, *rest]
+        failed.add((space, size, used))
+        return None
+
+    rest = search(space - largest, largest, 1)
+    return [] if rest is None else [largest, *rest]
