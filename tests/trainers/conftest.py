@@ -55,3 +55,41 @@ def tiny_decoder(tmp_path_factory, chat) -> Path:
     texts = [turn["content"] for messages in chat["train"]["messages"] for turn in messages]
     write_tiny_decoder(folder, texts, CHAT_TEMPLATE)
     return folder
+
+
+@pytest.fixture
+def make_decoder_trainer(tiny_decoder, chat, tmp_path):
+    """`make_decoder_trainer(folder, **flags)` on a few rows, from flags as the command has them; not yet trained.
+
+    Flags of DecoderArguments are known by their names; the trainer has them as its attribute `arguments`.
+    """
+    import torch
+
+    from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
+    from trainers.decoder_checkpoints import DecoderCheckpoints
+    from trainers.decoder_collator import DecoderCollator
+    from trainers.decoder_model import load_decoder
+    from trainers.decoder_tuning import choose_learning
+
+    def make(folder: str, **flags):
+        own = {name: flags.pop(name) for name in list(flags) if name in DecoderArguments.__dataclass_fields__}
+        own = {"lora_r": 4, "lora_dropout": 0.0, "model_name_or_path": str(tiny_decoder)} | own
+        settings = {"per_device_train_batch_size": 2, "per_device_eval_batch_size": 4, "learning_rate": 3e-3}
+        settings |= {"gradient_accumulation_steps": 1, "logging_steps": 1, "disable_tqdm": True, "use_cpu": True}
+        arguments = DecoderArguments(**own)
+        training = DecoderTrainingArguments(output_dir=str(tmp_path / folder), **settings | flags)
+        torch.manual_seed(0)  # of the adapters
+        model, processor = load_decoder(arguments, chat["train"], training)
+        trainer = DecoderCheckpoints(
+            model=choose_learning(model, arguments),
+            args=training,
+            data_collator=DecoderCollator(processor, 512),
+            train_dataset=chat["train"].shuffle(seed=0).select(range(16)),
+            eval_dataset=chat["validation"].shuffle(seed=0).select(range(8)),
+            processing_class=processor,
+        )
+        trainer.arguments = arguments
+        trainer.record(arguments)
+        return trainer
+
+    return make
