@@ -172,8 +172,8 @@ def refusal(checkpoint: str, folder: str, processes: int, **flags: Any) -> str:
 
 
 def best_run(checkpoint: str, folder: str, processes: int, scope: str) -> dict:
-    """A training that gets worse and worse, of which the best model is loaded at its end."""
-    flags = {"eval_strategy": "steps", "eval_steps": 1, "load_best_model_at_end": True, "learning_rate": 3.0}
+    """A training whose best model, of the highest loss here, is its first; it is loaded at the end."""
+    flags = {"eval_strategy": "steps", "eval_steps": 1, "load_best_model_at_end": True, "greater_is_better": True}
     return trainer_run(checkpoint, folder, processes, scope=scope, **flags)
 
 
