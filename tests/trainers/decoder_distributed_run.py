@@ -103,9 +103,9 @@ def make_trainer(checkpoint: str, folder: str, processes: int, scope: str, **fla
     )
     if processes > 1:
         pretend_gpus()
-    torch.manual_seed(0)  # of the adapters
     model = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float64)
     prepare_mllama(model)
+    torch.manual_seed(0)  # of the adapters
     return InOrder(
         model=choose_learning(model, DecoderArguments(train_scope=scope, lora_r=4, lora_dropout=0.0)),
         args=args,
@@ -155,7 +155,7 @@ def weights(trainer: DecoderTrainer) -> dict[str, torch.Tensor]:
 def whole(parameter: torch.Tensor) -> torch.Tensor:
     """A parameter, also where it is split among the processes."""
     if hasattr(parameter, "ds_id"):
-        from deepspeed.zero import GatheredParameters
+        from deepspeed.runtime.zero.partition_parameters import GatheredParameters
 
         with GatheredParameters([parameter]):
             return parameter.detach().clone()
