@@ -13,6 +13,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 WINDOW = 50  # batches that are sorted by length together: transformers' LengthGroupedSampler has as many
+JITTER = 0.2  # share of its length by which a row is taken for shorter or longer: rows meet other rows in each epoch
 
 
 class ImageGroupSampler(Sampler[int]):
@@ -73,8 +74,16 @@ class ImageGroupSampler(Sampler[int]):
         rows = random.permutation(len(self))
         if self.batch_size == 1 or (self.chunk == 1 and not self.by_length):
             return rows
-        rows, starts, sizes = self.chunks(rows)
-        longest = np.maximum.reduceat(self.lengths[rows], starts) if len(rows) else starts
+        rows, starts, sizes = self.chunks(rows, random)
+        # The rows that are too few for a batch come last: those of any image, and not of one that fits in nowhere.
+        drawn = random.permutation(len(sizes))
+        before = np.cumsum(sizes[drawn]) - sizes[drawn]
+        taken = np.clip(len(rows) % self.batch_size - before, 0, sizes[drawn])  # from the front of each chunk
+        remainder = self.flat(rows, starts[drawn], taken)
+        starts[drawn] += taken
+        sizes[drawn] -= taken
+        starts, sizes = starts[sizes > 0], sizes[sizes > 0]
+        longest = np.maximum.reduceat(self.lengths[rows], starts) if len(starts) else starts
         patterns, whole = self.patterns(np.bincount(sizes, minlength=self.batch_size + 1))
         batches = np.concatenate(
             [np.full(copies, number) for number, (_, copies) in enumerate(patterns)] or [starts[:0]]
@@ -94,15 +103,18 @@ class ImageGroupSampler(Sampler[int]):
         rest = np.concatenate([queues[firsts[s] + whole[s] : firsts[s + 1]] for s in range(1, self.batch_size + 1)])
         random.shuffle(rest)
         rest = self.sorted_in_windows(rest, np.cumsum(sizes[rest]) // (WINDOW * self.batch_size), longest)
-        full = self.flat(chosen[chosen >= 0], rows, starts, sizes).reshape(-1, self.batch_size)
-        loose = self.flat(rest, rows, starts, sizes)
-        end = len(loose) - len(loose) % self.batch_size
-        full = np.concatenate([full, loose[:end].reshape(-1, self.batch_size)])
-        return np.concatenate([full[random.permutation(len(full))].reshape(-1), loose[end:]])
+        chosen = np.concatenate([chosen[chosen >= 0], rest])
+        full = self.flat(rows, starts[chosen], sizes[chosen]).reshape(-1, self.batch_size)
+        return np.concatenate([full[random.permutation(len(full))].reshape(-1), remainder])
 
-    def chunks(self, shuffled: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def chunks(self, shuffled: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(rows, starts, sizes): chunk c is `rows[starts[c] : starts[c] + sizes[c]]`, rows of one image."""
-        rows = shuffled[np.argsort(self.groups[shuffled], kind="stable")]
+        keys = [self.groups[shuffled]]
+        if self.by_length:
+            # Rows of an image in order of about their lengths; from short to long or back, for the last chunk is small.
+            about = self.lengths[shuffled] * random.uniform(1 - JITTER, 1 + JITTER, len(shuffled))
+            keys.insert(0, about * random.choice([-1.0, 1.0], len(self))[keys[0]])
+        rows = shuffled[np.lexsort(keys)]
         groups = self.groups[rows]
         rank = np.arange(len(rows)) - np.searchsorted(groups, groups)
         starts = np.flatnonzero(rank % self.chunk == 0)
@@ -133,10 +145,9 @@ class ImageGroupSampler(Sampler[int]):
         return chunks[np.lexsort((longest[chunks], windows))] if self.by_length else chunks
 
     @staticmethod
-    def flat(chunks: np.ndarray, rows: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    def flat(rows: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """The rows of chunks, one after the other."""
-        long = sizes[chunks]
-        return rows[np.repeat(starts[chunks] - np.cumsum(long) + long, long) + np.arange(long.sum())]
+        return rows[np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())]
 
 
 def fill(space: int, largest: int, left: np.ndarray) -> list[int]:
