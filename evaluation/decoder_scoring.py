@@ -1,13 +1,23 @@
-"""How well does a decoder answer? Generates the last answer of every conversation, and measures the loss on it."""
+"""How well does a decoder answer? Generates the last answer of every conversation, and measures the loss of all.
+
+Rows are scored in batches as they come, with one image, with several or with none: the model is prepared so that a
+row's result does not depend on the rest of its batch (`modeling/mllama.py`), and rows of a batch that show the same
+image share its pass through the vision tower.
+"""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from transformers.models.mllama.processing_mllama import (
+    build_string_from_input,
+    convert_sparse_cross_attention_mask_to_dense,
+    get_cross_attention_token_mask,
+)
+
+from modeling.mllama import find_decoder, prepare_mllama
 
 IGNORED = -100
 
@@ -33,85 +43,128 @@ def to_turns(messages: list[dict], images: list[dict]) -> list[dict]:
     return turns
 
 
-def encode(processor: Any, conversations: list[list[dict]], side: str, prompt: bool) -> Any:
-    """Tokens, pixels and masks of conversations, padded on the given side; with `prompt`, up to where an answer starts.
+def encode(processor: Any, conversations: list[list[dict]], side: str, prompt: bool) -> dict[str, torch.Tensor]:
+    """What a prepared Mllama is given for conversations: tokens, and of the images each one once.
 
-    One step from conversation to tokens: the two-step path puts the begin-of-text token twice.
+    Args:
+        side: where rows are padded, `left` or `right`.
+        prompt: up to where an answer starts.
+
+    Returns:
+        `input_ids` and `attention_mask` `[B, L]`; where there is an image, of the N distinct ones `pixel_values`
+        `[N, T, 3, H, W]` float32, `aspect_ratio_ids` `[N]` and `aspect_ratio_mask` `[N, T]`, and `image_index`
+        `[B, M]`, -1 where a row has fewer than M, and `cross_attention_mask` `[B, L, M, T]`.
     """
-    return processor.apply_chat_template(
-        conversations,
-        add_generation_prompt=prompt,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-        processor_kwargs={"padding": True, "padding_side": side},
+    texts = processor.apply_chat_template(conversations, add_generation_prompt=prompt, tokenize=False)
+    tokens = tokenize(processor, texts, padding=True, padding_side=side, return_tensors="pt")
+    inputs = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+    images = [
+        [part["image"] for turn in turns for part in turn["content"] if part["type"] == "image"]
+        for turns in conversations
+    ]
+    return inputs | encode_images(processor, images, inputs["input_ids"].tolist())
+
+
+def tokenize(processor: Any, texts: list[str], **settings: Any) -> Any:
+    """Tokens of rendered conversations, with the begin-of-text token once, whether the template writes it or not."""
+    texts = [build_string_from_input(text, processor.bos_token, processor.image_token) for text in texts]
+    return processor.tokenizer(texts, add_special_tokens=False, **settings)
+
+
+def encode_images(processor: Any, images: list[list[Any]], input_ids: list[list[int]]) -> dict[str, torch.Tensor]:
+    """Pixels and masks of a batch, each distinct image once; nothing where no row has one."""
+    distinct: dict[tuple, int] = {}
+    shown: list[list[Any]] = []
+    index = torch.full((len(images), max(len(row) for row in images)), -1)
+    for row, pictures in enumerate(images):
+        for place, picture in enumerate(pictures):
+            key = picture.size, picture.tobytes()
+            if key not in distinct:
+                distinct[key] = len(shown)
+                shown.append([picture])
+            index[row, place] = distinct[key]
+    if not shown:
+        return {}
+    encoded = processor.image_processor(shown, return_tensors="pt")
+    counts = [encoded.num_tiles[number][0] for number in range(len(shown))]
+    mask = convert_sparse_cross_attention_mask_to_dense(
+        [get_cross_attention_token_mask(ids, processor.image_token_id) for ids in input_ids],
+        num_tiles=[[counts[number] for number in row if number >= 0] for row in index.tolist()],
+        max_num_tiles=processor.image_processor.max_image_tiles,
+        length=len(input_ids[0]),
     )
+    one_each = ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")
+    tensors = {name: torch.as_tensor(encoded[name]).squeeze(1) for name in one_each}
+    return tensors | {"image_index": index, "cross_attention_mask": torch.from_numpy(mask)}
+
+
+def prepared(model: Any) -> Any:
+    """The model in evaluation mode, its rows isolated from each other unless it was prepared before."""
+    if not hasattr(find_decoder(model).model, "isolates_rows"):
+        prepare_mllama(model)
+    return model.eval()
 
 
 def generate_answers(
     model: Any, processor: Any, rows: Any, batch_size: int, max_new_tokens: int, progress: Callable = iter
 ) -> list[str]:
-    """Greedy answers to the last question of each row. The reference answers are not part of the input."""
-    model.eval()
-    answers: dict[int, str] = {}
-    for numbers, batch in alike_batches(rows, batch_size, progress):
-        prompts = [to_conversation(row)[:-1] for row in batch]
-        inputs = encode(processor, prompts, side="left", prompt=True).to(model.device)
-        with torch.inference_mode():
-            tokens = model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
-        new = tokens[:, inputs["input_ids"].shape[1] :]
-        texts = processor.tokenizer.batch_decode(new, skip_special_tokens=True)
-        answers |= {number: text.strip() for number, text in zip(numbers, texts, strict=True)}
-    return [answers[number] for number in range(len(rows))]
+    """Greedy answers to the last question of each row, given the true answers to those before it.
 
-
-def alike_batches(rows: Any, batch_size: int, progress: Callable) -> Iterator[tuple[list[int], list[dict]]]:
-    """Yields (numbers, rows) of at most `batch_size` rows with the same number of images each.
-
-    In a batch with a row of two images, one of a single image gets an empty place beside it, and Mllama lets the tokens
-    in front of the image attend to it: the answer would depend on what else is in the batch.
+    The reference answer is not part of the input. A model that `prepare_mllama` has not prepared is prepared.
     """
+    model, answers = prepared(model), []
     for start in progress(range(0, len(rows), batch_size)):
-        by_count: dict[int, tuple[list[int], list[dict]]] = {}
-        for number in range(start, min(start + batch_size, len(rows))):
-            row = rows[number]
-            numbers, batch = by_count.setdefault(len(row["images"]), ([], []))
-            numbers.append(number)
-            batch.append(row)
-        yield from by_count.values()
+        batch = [rows[number] for number in range(start, min(start + batch_size, len(rows)))]
+        inputs = encode(processor, [to_conversation(row)[:-1] for row in batch], side="left", prompt=True)
+        inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+        answers += answer_texts(model, processor, inputs, max_new_tokens)
+    return answers
+
+
+def answer_texts(model: Any, processor: Any, inputs: dict[str, torch.Tensor], max_new_tokens: int) -> list[str]:
+    """Greedy answers to prompts that are padded on the left, as texts without special tokens."""
+    with torch.inference_mode():
+        tokens = model.generate(
+            **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, use_cache=True,
+            temperature=None, top_p=None, top_k=None,
+        )  # fmt: skip
+    new = tokens[:, inputs["input_ids"].shape[1] :]
+    return [text.strip() for text in processor.tokenizer.batch_decode(new, skip_special_tokens=True)]
 
 
 def answer_loss(model: Any, processor: Any, rows: Any, batch_size: int, progress: Callable = iter) -> float:
-    """Mean negative log-likelihood, in nats a token, of the last answers with their end-of-turn token."""
-    model.eval()
+    """Mean negative log-likelihood, in nats a token, of all answers with their end-of-turn tokens.
+
+    Of every answer of a conversation, not of the last one alone, over all tokens of the split: what training minimises,
+    and what it reports as `eval_loss`, but for `--train_on_prompt` and for rows that `--max_seq_length` shortens, which
+    are whole here. Its exponential is the perplexity. A model that `prepare_mllama` has not prepared is prepared.
+    """
+    model = prepared(model)
     total, tokens = 0.0, 0
-    for _, batch in alike_batches(rows, batch_size, progress):
-        conversations = [to_conversation(row) for row in batch]
-        inputs = encode(processor, conversations, side="right", prompt=False).to(model.device)
-        labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, IGNORED)
-        for index, conversation in enumerate(conversations):
-            labels[index, : prompt_length(processor, conversation)] = IGNORED
+    for start in progress(range(0, len(rows), batch_size)):
+        numbers = range(start, min(start + batch_size, len(rows)))
+        conversations = [to_conversation(rows[number]) for number in numbers]
+        inputs = encode(processor, conversations, side="right", prompt=False)
+        labels = torch.full_like(inputs["input_ids"], IGNORED)
+        for row, conversation in enumerate(conversations):
+            for span in answer_spans(processor, conversation):
+                labels[row, span] = inputs["input_ids"][row, span]
+        inputs = {name: tensor.to(model.device) for name, tensor in (inputs | {"labels": labels}).items()}
         with torch.inference_mode():
-            logits = model(**inputs).logits[:, :-1]
-        supervised = labels[:, 1:] != IGNORED
-        total += F.cross_entropy(logits[supervised].float(), labels[:, 1:][supervised], reduction="sum").item()
-        tokens += int(supervised.sum())
+            total += model(**inputs, per_row_loss=True).loss.double().sum().item()
+        tokens += int((labels[:, 1:] != IGNORED).sum())
     return total / tokens
 
 
-def prompt_length(processor: Any, conversation: list[dict]) -> int:
-    """Tokens of a conversation up to where its last answer starts; the images are not needed for that."""
-    text = processor.apply_chat_template(conversation[:-1], add_generation_prompt=True, tokenize=False)
-    return len(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+def answer_spans(processor: Any, conversation: list[dict]) -> list[slice]:
+    """Where in its tokens the answers of a conversation stand, with their end-of-turn tokens.
 
-
-def exact_match(predictions: list[str], references: list[str]) -> float:
-    """Share of answers equal to their reference, case, white space and punctuation aside."""
-    pairs = zip(predictions, references, strict=True)
-    return sum(plain(prediction) == plain(reference) for prediction, reference in pairs) / len(references)
-
-
-def plain(text: str) -> str:
-    """Lower case, no punctuation of any script, single spaces. Symbols stay: "> 5 mm" is not "< 5 mm"."""
-    kept = "".join(" " if unicodedata.category(char)[0] == "P" else char for char in text.lower())
-    return " ".join(kept.split())
+    Found by rendering it up to there, so that a chat template needs no generation marks; that needs no pixels.
+    """
+    texts = []
+    for place, turn in enumerate(conversation):
+        if turn["role"] == "assistant":
+            before = processor.apply_chat_template(conversation[:place], add_generation_prompt=True, tokenize=False)
+            texts += [before, processor.apply_chat_template(conversation[: place + 1], tokenize=False)]
+    lengths = [len(ids) for ids in tokenize(processor, texts)["input_ids"]]
+    return [slice(*pair) for pair in zip(lengths[::2], lengths[1::2], strict=True)]

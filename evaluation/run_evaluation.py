@@ -3,7 +3,8 @@
     python evaluation/run_evaluation.py --model org/siglip-med --dataset org/med-pairs --split test
 
 An encoder is scored as retrieval (recall at 1, 5 and 10 in both directions, with chance levels), a decoder by the
-BLEU of its answers and its loss. With `--push_to_hub` the result goes to the model's repository and its card.
+BLEU of its answers, their accuracy on open and closed questions, its loss and perplexity. With `--push_to_hub` the
+result goes to the model's repository and its card.
 """
 
 from __future__ import annotations
@@ -157,38 +158,41 @@ def score_encoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, l
 
 
 def score_decoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, list[dict]]:
-    """Answers over the split: metrics, the signatures of the BLEU, and each question with both answers."""
+    """Answers over the split: metrics, what to quote with them, and each question with both answers."""
+    import math
+
     from tqdm import tqdm
     from transformers import AutoModelForImageTextToText
 
-    from evaluation.decoder_scoring import answer_loss, exact_match, generate_answers
-    from evaluation.medical_bleu.bilingual import bleu_scores
+    from evaluation.answer_scores import score_answers
+    from evaluation.decoder_scoring import answer_loss, generate_answers
 
     turns, languages = list(rows["messages"]), list(rows["language"])
+    kinds = list(rows["answer_type"]) if "answer_type" in rows.column_names else [""] * len(rows)
     try:  # what cannot be scored is found before hours of generating
         check_turns(turns)
         references = [messages[-1]["content"] for messages in turns]
-        bleu_scores(references, references, languages)
+        score_answers(references, references, languages, kinds)
     except ValueError as error:
         raise InputError(f"--dataset {options.dataset}, config chat: {error}") from None
     model, processor = load_model_and_processor(options.model, AutoModelForImageTextToText, options.model_revision)
     to_device(model)
     generated = generate_answers(model, processor, rows, options.batch_size, options.max_new_tokens, progress=tqdm)
-    metrics = bleu_scores(generated, references, languages)
-    signatures = metrics.pop("signature")
-    metrics["exact_match"] = exact_match(generated, references)
+    metrics, signatures = score_answers(generated, references, languages, kinds)
     metrics["loss"] = answer_loss(model, processor, rows, options.batch_size, progress=tqdm)
-    columns = zip(rows["image_path"], rows["source_dataset"], languages, turns, generated, strict=True)
+    metrics["perplexity"] = math.exp(min(metrics["loss"], 700.0))
+    columns = zip(rows["image_path"], rows["source_dataset"], languages, kinds, turns, generated, strict=True)
     predictions = [
         {
             "image_path": image_path,
             "source_dataset": source,
             "language": language,
+            "answer_type": kind,
             "question": messages[-2]["content"],
             "reference": messages[-1]["content"],
             "generated": answer,
         }
-        for image_path, source, language, messages, answer in columns
+        for image_path, source, language, kind, messages, answer in columns
     ]
     return metrics, signatures, predictions
 

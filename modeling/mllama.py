@@ -45,7 +45,7 @@ def prepare_mllama(model: nn.Module, isolate_rows: bool = True) -> None:
     decoder.forward = MethodType(decoder_forward, decoder)
     decoder.model.forward = MethodType(model_forward, decoder.model)
     decoder.model.isolates_rows = isolate_rows
-    setattr(decoder, EXPAND, expand_inputs)
+    setattr(decoder, EXPAND, MethodType(expand_inputs, decoder))
     for attention in cross_attentions(decoder):
         attention.is_causal = False  # sdpa takes a module that says nothing for causal (transformers #48172)
         attention.forward = MethodType(cross_attention_forward, attention)
@@ -73,7 +73,7 @@ def cross_attentions(model: nn.Module) -> list[MllamaTextCrossAttention]:
     return [module for module in model.modules() if isinstance(module, MllamaTextCrossAttention)]
 
 
-def expand_inputs(expand_size: int = 1, is_encoder_decoder: bool = False, input_ids=None, **model_kwargs):
+def expand_inputs(self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids=None, **model_kwargs):
     """In place of `generate`'s own: it would repeat the images, and the index would name the wrong ones."""
     if expand_size > 1 and model_kwargs.get("image_index") is not None:
         raise ValueError(
@@ -81,7 +81,7 @@ def expand_inputs(expand_size: int = 1, is_encoder_decoder: bool = False, input_
             "images: pixel_values[image_index], aspect_ratio_ids[image_index], aspect_ratio_mask[image_index]"
         )
     expand = MllamaForConditionalGeneration._expand_inputs_for_generation
-    return expand(expand_size, is_encoder_decoder, input_ids, **model_kwargs)
+    return expand(self, expand_size, is_encoder_decoder, input_ids, **model_kwargs)
 
 
 @can_return_tuple

@@ -5,7 +5,11 @@ import copy
 import pytest
 import torch
 
-from evaluation.decoder_scoring import answer_loss, exact_match, generate_answers, plain, prompt_length, to_conversation
+from evaluation.answer_scores import exact_match, plain, score_answers
+from evaluation.decoder_scoring import answer_loss, answer_spans, encode, generate_answers, to_conversation
+from evaluation.medical_bleu.bilingual import bleu_scores
+from evaluation.vqa_accuracy.short_answers import vqa_scores
+from modeling.mllama import prepare_mllama
 from tests.evaluation.small_run import picture
 
 HEAD = "<|start_header_id|>{}<|end_header_id|>\n\n{}"
@@ -37,7 +41,9 @@ def rows() -> list[dict]:
 def model_and_processor(decoder):
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    return AutoModelForImageTextToText.from_pretrained(decoder), AutoProcessor.from_pretrained(decoder)
+    model = AutoModelForImageTextToText.from_pretrained(decoder)
+    prepare_mllama(model)
+    return model, AutoProcessor.from_pretrained(decoder)
 
 
 def test_a_conversation_has_its_images_before_the_first_question(rows):
@@ -88,19 +94,80 @@ def test_the_loss_sees_image_question_and_answer(model_and_processor, rows):
         assert answer_loss(*model_and_processor, [rows[0] | change], 1) != pytest.approx(whole, rel=1e-4)
 
 
-def test_only_the_last_answer_counts(model_and_processor, rows):
+def test_all_answers_count_each_given_what_was_said_before(model_and_processor, rows):
     model, processor = model_and_processor
-    row = rows[1] | {"messages": [*rows[0]["messages"], *rows[1]["messages"]]}
+    row = rows[1] | {
+        "messages": [{"role": "system", "content": "Be brief."}, *rows[0]["messages"], *rows[1]["messages"]]
+    }
     conversation = to_conversation(row)
-    before = processor.apply_chat_template(conversation[:-1], tokenize=False, add_generation_prompt=True)
-    assert rows[0]["messages"][1]["content"] in before
-    length = prompt_length(processor, conversation)
-    inputs = processor.apply_chat_template(conversation, tokenize=True, return_dict=True, return_tensors="pt")
-    assert processor.decode(inputs["input_ids"][0, length:]) == "包含<|eot_id|>"
+    inputs = stock(processor, conversation)
+    ids = inputs["input_ids"][0]
+    spans = answer_spans(processor, conversation)
+    assert [processor.decode(ids[span]) for span in spans] == [
+        f"{rows[0]['messages'][1]['content']}<|eot_id|>",
+        "包含<|eot_id|>",
+    ]
     with torch.inference_mode():
-        logits = model(**inputs).logits[0, length - 1 : -1]
-    expected = torch.nn.functional.cross_entropy(logits, inputs["input_ids"][0, length:]).item()
+        logits = model(**inputs).logits[0].double()
+    places = torch.cat([torch.arange(span.start, span.stop) for span in spans])
+    expected = torch.nn.functional.cross_entropy(logits[places - 1], ids[places]).item()
     assert answer_loss(model, processor, [row], 1) == pytest.approx(expected, rel=1e-5)
+    last = torch.nn.functional.cross_entropy(logits[places[-2:] - 1], ids[places[-2:]]).item()
+    assert last != pytest.approx(expected, rel=1e-2)
+
+
+def stock(processor, conversation):
+    """One conversation as the processor gives it in its one step."""
+    return processor.apply_chat_template(conversation, tokenize=True, return_dict=True, return_tensors="pt")
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_batch_is_encoded_as_the_processor_does_it(model_and_processor, rows, side):
+    processor = model_and_processor[1]
+    mixed = [*rows, rows[3], rows[0], {"images": [], "messages": rows[0]["messages"]}]
+    conversations = [to_conversation(row) for row in mixed]
+    ours = encode(processor, conversations, side, prompt=False)
+    texts = processor.apply_chat_template(conversations, tokenize=False)
+    images = [[part["image"] for part in turns[0]["content"] if part["type"] == "image"] for turns in conversations]
+    settings = {"add_special_tokens": False, "padding": True, "padding_side": side, "return_tensors": "pt"}
+    theirs = processor(images=images, text=texts, **settings)
+    for name in ("input_ids", "attention_mask", "cross_attention_mask"):
+        assert torch.equal(ours[name], theirs[name]), name
+    assert len(ours["pixel_values"]) == sum(len(row["images"]) for row in rows)  # the last three bring no new one
+    for name in ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask"):
+        for row, index in enumerate(ours["image_index"].tolist()):
+            for place, number in enumerate(index):
+                if number >= 0:
+                    assert torch.equal(ours[name][number], theirs[name][row, place]), (name, row)
+    text_only = encode(processor, conversations[-1:], side, prompt=False)
+    assert text_only.keys() == {"input_ids", "attention_mask"}
+
+
+def test_rows_without_an_image_are_scored_beside_others(model_and_processor, rows):
+    model, processor = model_and_processor
+    mixed = [rows[0], {"images": [], "messages": rows[1]["messages"]}, rows[3], rows[3]]
+    alone = [answer_loss(model, processor, [row], 1) for row in mixed]
+    spans = [answer_spans(processor, to_conversation(row))[0] for row in mixed]
+    counts = [span.stop - span.start for span in spans]
+    expected = sum(loss * count for loss, count in zip(alone, counts, strict=True)) / sum(counts)
+    assert answer_loss(model, processor, mixed, 4) == pytest.approx(expected, rel=1e-5)
+    answers = [generate_answers(model, processor, [row], 1, 8)[0] for row in mixed]
+    assert generate_answers(model, processor, mixed, 4, 8) == answers and len(set(answers[:3])) == 3
+
+
+def test_rows_of_one_image_share_a_pass_of_the_vision_tower(model_and_processor, rows):
+    model, processor = model_and_processor
+    sizes = []
+    hook = model.model.vision_model.register_forward_pre_hook(
+        lambda _, args, kwargs: sizes.append(len(kwargs["pixel_values"])), with_kwargs=True
+    )
+    asked = [rows[0] | {"messages": rows[number]["messages"]} for number in range(4)]
+    try:
+        answer_loss(model, processor, asked, 4)
+        generate_answers(model, processor, asked, 4, 3)
+    finally:
+        hook.remove()
+    assert sizes == [1, 1]
 
 
 def test_answers_of_a_batch_are_those_of_one_by_one(model_and_processor, rows):
@@ -158,3 +225,23 @@ def test_exact_match(prediction, reference, equal):
 def test_exact_match_needs_pairs():
     with pytest.raises(ValueError, match="zip"):
         exact_match(["a"], ["a", "b"])
+
+
+def test_scores_of_answers_are_those_of_the_metrics():
+    predictions = ["Left lung", "a heart", "包含", "No finding."]
+    references = ["left lung.", "liver", "不包含", "No finding."]
+    languages, kinds = ["en", "en", "zh", "en"], ["OPEN", "CLOSED", "closed", ""]
+    scores, signatures = score_answers(predictions, references, languages, kinds)
+    bleu = bleu_scores(predictions, references, languages)
+    assert signatures == bleu.pop("signature") | {"accuracy": "rule:exact"}
+    asked = vqa_scores(predictions[:3], references[:3], kinds[:3], languages[:3])
+    assert asked.pop("rule") == "exact" and asked["num_samples"] == 3
+    assert scores == asked | bleu | {"exact_match": 0.5}
+    assert scores["num_samples"] == 4 and scores["accuracy"] == pytest.approx(1 / 3)
+    recall, named = score_answers(predictions, references, languages, kinds, rule="llava_med")
+    assert named["accuracy"] == "rule:llava_med" and recall["accuracy_open"] == 1
+
+    for kinds in (None, ["", None, "OTHER", ""]):
+        scores, signatures = score_answers(predictions, references, None, kinds)
+        assert "accuracy" not in scores and "accuracy" not in signatures
+        assert scores["bleu_zh"] == bleu["bleu_zh"]

@@ -12,7 +12,8 @@ import json, evaluate
 
 bleu = evaluate.load("tester/medical_bleu").compute(predictions=["左肺结节"], references=["左肺结节"])
 recall = evaluate.load("tester/retrieval_recall").compute(predictions=[[2, 1]], references=[[1]], ks=[1, 2])
-print(json.dumps([bleu, recall]))
+vqa = evaluate.load("tester/vqa_accuracy").compute(predictions=["左肺"], references=["左肺。"], answer_types=["OPEN"])
+print(json.dumps([bleu, recall, vqa]))
 """
 
 
@@ -21,9 +22,10 @@ def test_the_metrics_open_in_a_fresh_process(run, tmp_path, capsys, hub):
     printed = capsys.readouterr().out.splitlines()
     assert printed == [f"Pushed to {hub.endpoint}/spaces/tester/{name}" for name in metric_names()]
     done = run("python", "-I", "-c", LOAD, cwd=tmp_path, env={"PYTHONPATH": None}, fresh_home=True)
-    bleu, recall = json.loads(done.stdout.splitlines()[-1])
+    bleu, recall, vqa = json.loads(done.stdout.splitlines()[-1])
     assert bleu["bleu"] == pytest.approx(100) and bleu["num_samples_zh"] == 1
     assert recall["recall_at_1"] == 0 and recall["recall_at_2"] == 1
+    assert vqa["accuracy_open_zh"] == 1
 
     api = HfApi()
     for name in metric_names():
@@ -44,7 +46,7 @@ def test_some_and_public(monkeypatch, capsys, hub):
 
 
 def test_the_metrics_are_the_folders_with_an_app():
-    assert metric_names() == ["medical_bleu", "retrieval_recall"]
+    assert metric_names() == ["medical_bleu", "retrieval_recall", "vqa_accuracy"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from huggingface_hub import HfApi
 from evaluation.encoder_scoring import embed_pairs, score_embeddings
 from evaluation.medical_bleu.bilingual import bleu_scores
 from evaluation.run_evaluation import main
+from evaluation.vqa_accuracy.short_answers import vqa_scores
 from model_cards.results import load_result, load_results
 from tests.evaluation.small_run import rows_of
 
@@ -107,14 +108,21 @@ def test_a_decoder(score, decoder, build, tmp_path):
         assert all(prediction[name] == row[name] for name in ("image_path", "source_dataset", "language"))
     languages = [row["language"] for row in predictions]
     assert set(languages) == {"en", "zh"}
-    expected = bleu_scores(
-        [row["generated"] for row in predictions], [row["reference"] for row in predictions], languages
-    )
-    assert result.signatures == expected.pop("signature")
+    generated, references = ([row[name] for row in predictions] for name in ("generated", "reference"))
+    expected = bleu_scores(generated, references, languages)
+    assert result.signatures == expected.pop("signature") | {"accuracy": "rule:exact"}
     assert {"bleu_en", "bleu_zh", "bleu_1_en", "bleu_1_zh"} <= expected.keys()
     exact, loss = result.metrics.pop("exact_match"), result.metrics.pop("loss")
-    assert result.metrics == pytest.approx(expected)
     assert 0 <= exact < 0.5 and 0 < loss < 2 * math.log(415)
+    assert result.metrics.pop("perplexity") == pytest.approx(math.exp(loss))
+    kinds = [row["answer_type"] for row in predictions]
+    assert kinds == rows["answer_type"] and set(kinds) == {"OPEN", "CLOSED", ""}
+    for kind in ("OPEN", "CLOSED"):  # the questions of SLAKE; reports have no part in the accuracies
+        assert result.metrics[f"num_samples_{kind.lower()}"] == kinds.count(kind)
+        assert 0 <= result.metrics[f"accuracy_{kind.lower()}"] < 0.5
+    asked = [row for row, kind in enumerate(kinds) if kind]
+    scores = vqa_scores(*([column[row] for row in asked] for column in (generated, references, kinds, languages)))
+    assert result.metrics == pytest.approx({name: scores[name] for name in scores if name != "rule"} | expected)
     assert f"BLEU {expected['bleu']:.4g}" in printed
 
 

@@ -70,9 +70,9 @@ def test_every_weight_of_the_decoder_gets_a_gradient(tiny_decoder):
 def test_the_decoder_s_answer_depends_on_the_image(tiny_decoder):
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from evaluation.decoder_scoring import encode, to_conversation
+    from evaluation.decoder_scoring import encode, prepared, to_conversation
 
-    model = AutoModelForImageTextToText.from_pretrained(tiny_decoder)
+    model = prepared(AutoModelForImageTextToText.from_pretrained(tiny_decoder))
     processor = AutoProcessor.from_pretrained(tiny_decoder)
     rows = [
         {"images": [Image.new("RGB", (90, 90), colour)], "messages": [{"role": "user", "content": "organ?"}]}

@@ -1,0 +1,57 @@
+"""The page of this Space: paste answers, read their accuracy. Locally: `pip install gradio`, then `python app.py`.
+
+`evaluate.utils.launch_gradio_widget` is not used: it needs Gradio 3, which does not start beside current libraries, and
+has no field for the rule.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import evaluate
+import gradio as gr
+
+HERE = Path(__file__).parent
+metric = evaluate.load(str(HERE / "vqa_accuracy.py"))
+
+
+def score(predictions: str, references: str, answer_types: str, languages: str, rule: str) -> dict:
+    """All fields but the rule are JSON lists; answer types and languages may be left empty."""
+    try:
+        return metric.compute(
+            predictions=json.loads(predictions),
+            references=json.loads(references),
+            answer_types=json.loads(answer_types) if answer_types.strip() else None,
+            languages=json.loads(languages) if languages.strip() else None,
+            rule=rule.strip() or "exact",
+        )
+    except (TypeError, ValueError) as error:  # json.JSONDecodeError is a ValueError
+        raise gr.Error(str(error)) from error
+
+
+demo = gr.Interface(
+    fn=score,
+    inputs=[
+        gr.Textbox(label="predictions: a list of answers"),
+        gr.Textbox(label="references: the right answer for each"),
+        gr.Textbox(label='answer types (optional): "OPEN" or "CLOSED" for each'),
+        gr.Textbox(label='languages (optional): "en" or "zh" for each'),
+        gr.Textbox(label="rule: exact, token_recall, token_f1, contains_yes_no or llava_med", value="exact"),
+    ],
+    outputs=gr.JSON(label="scores"),
+    examples=[
+        [
+            '["Left lung.", "Yes", "不包含"]',
+            '["left lung", "no", "不包含"]',
+            '["OPEN", "CLOSED", "CLOSED"]',
+            "",
+            "exact",
+        ]
+    ],
+    title="VQA accuracy",
+    article=(HERE / "README.md").read_text(encoding="utf-8").split("---\n", 2)[2],  # without the front matter
+)
+
+if __name__ == "__main__":
+    demo.launch()
