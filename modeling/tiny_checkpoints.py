@@ -9,8 +9,10 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from transformers import set_seed
@@ -120,8 +122,18 @@ def train_gemma_tokenizer(texts: Iterable[str], vocab_size: int = 1500):
     )
 
 
-def write_tiny_decoder(folder: Path, texts: Iterable[str], chat_template: str, seed: int = 0, tile: int = 64) -> None:
+def write_tiny_decoder(
+    folder: Path,
+    texts: Iterable[str],
+    chat_template: str,
+    seed: int = 0,
+    tile: int = 64,
+    vision_sizes: Mapping[str, Any] = MappingProxyType({}),
+    text_sizes: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Writes an Mllama of about two million parameters with a byte-pair tokenizer trained on `texts`.
+
+    `vision_sizes` and `text_sizes` are entries of MllamaVisionConfig and MllamaTextConfig in place of those here.
 
     Its gates stand at 0.5, those of the cross-attention above all. At zero, where random weights would leave them, no
     gradient reaches the vision tower or the cross-attention, and nothing about the image could be learned.
@@ -134,16 +146,17 @@ def write_tiny_decoder(folder: Path, texts: Iterable[str], chat_template: str, s
         size={"height": tile, "width": tile}, max_image_tiles=4, image_mean=CLIP_MEAN, image_std=CLIP_STD
     )
     vision = {"hidden_size": 64, "intermediate_size": 128, "attention_heads": 4, "patch_size": 16, "image_size": tile}
-    kept_layers = [0, 1]  # whose outputs are appended to the last one's, as the released model does with five
+    vision |= {"num_hidden_layers": 2, "num_global_layers": 1, "intermediate_layers_indices": [0, 1], **vision_sizes}
+    # the outputs of those layers are appended to the last one's, as the released model does with five
+    vision["vision_output_dim"] = vision["hidden_size"] * (1 + len(vision["intermediate_layers_indices"]))
     text = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2}
     config = MllamaConfig(
         text_config=text
         | {"num_hidden_layers": 5, "cross_attention_layers": [1, 3], "max_position_embeddings": 2048}
+        | dict(text_sizes)
         | {"vocab_size": vocab_size, "tie_word_embeddings": False}
         | {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")},
-        vision_config=vision
-        | {"num_hidden_layers": 2, "num_global_layers": 1, "max_num_tiles": 4}
-        | {"intermediate_layers_indices": kept_layers, "vision_output_dim": 64 * (1 + len(kept_layers))},
+        vision_config=vision | {"max_num_tiles": 4},
         image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
     )
     set_seed(seed)
