@@ -75,7 +75,7 @@ def with_gradients(loss, head, hidden) -> list[torch.Tensor | None]:
 
 
 @pytest.mark.parametrize("wrap", [lambda one: one, Wrapped, saved_by_peft], ids=["plain", "wrapped", "saved"])
-@pytest.mark.parametrize("chunk", [1, 4, 100, None])
+@pytest.mark.parametrize("chunk", [1, 4, 20, 100, None])  # the last two keep the logits of a learning head
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("learns", [False, True])
 def test_loss_and_gradients(hidden, labels, wrap, chunk, bias, learns):
