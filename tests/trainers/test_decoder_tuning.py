@@ -211,7 +211,8 @@ def test_no_gradient_is_computed_below_the_first_weight_that_learns(make_decoder
     flags = {"max_steps": 1, "eval_strategy": "no", "save_strategy": "no", "activation_checkpointing": True}
     trainer = make_decoder_trainer("out", train_scope="lm_head", **flags)
     seen = []
-    trainer.inner_model.get_input_embeddings().register_forward_hook(lambda m, i, out: seen.append(out.requires_grad))
+    last = trainer.inner_model.model.language_model.norm  # after all frozen layers
+    last.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].requires_grad))
     trainer.train()
     assert seen and not any(seen)
 
