@@ -73,15 +73,14 @@ def cross_attentions(model: nn.Module) -> list[MllamaTextCrossAttention]:
     return [module for module in model.modules() if isinstance(module, MllamaTextCrossAttention)]
 
 
-def expand_inputs(self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids=None, **model_kwargs):
+def expand_inputs(self: MllamaForConditionalGeneration, expand_size: int = 1, **inputs):
     """In place of `generate`'s own: it would repeat the images, and the index would name the wrong ones."""
-    if expand_size > 1 and model_kwargs.get("image_index") is not None:
+    if expand_size > 1 and inputs.get("image_index") is not None:
         raise ValueError(
             "image_index goes with one answer a row: num_beams=1 and num_return_sequences=1. Otherwise repeat the "
             "images: pixel_values[image_index], aspect_ratio_ids[image_index], aspect_ratio_mask[image_index]"
         )
-    expand = MllamaForConditionalGeneration._expand_inputs_for_generation
-    return expand(self, expand_size, is_encoder_decoder, input_ids, **model_kwargs)
+    return getattr(type(self), EXPAND)(self, expand_size=expand_size, **inputs)
 
 
 @can_return_tuple
