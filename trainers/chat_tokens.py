@@ -57,14 +57,10 @@ class ChatTokens:
         self.train_on_prompt, self.image_token_id = train_on_prompt, image_token_id
         self.tokens = Lists(kept, "tokens")
         self.starts, self.ends = Lists(kept, "starts").joined(), Lists(kept, "ends").joined()
-        refuse_faults(kept["fault"][:] if len(kept) else [], rows)
+        refuse_faults(kept.data.column("fault").to_numpy(), rows)
         answers = self.answer_counts = Lists(kept, "ends").lengths()
-        self.first = np.concatenate([[0], np.cumsum(answers)[:-1]]).astype(np.int64)  # answer of each row
-        if not len(kept):
-            answers = self.first = np.zeros(0, np.int64)
-        refuse_long_prompts(
-            self.starts[self.first] if len(kept) else self.first, self.ends, self.first, max_length, rows
-        )
+        self.first = np.cumsum(answers) - answers  # answer of each row
+        refuse_long_prompts(self.starts[self.first] + 2, max_length, rows)
         fitting = np.concatenate([[0], np.cumsum(self.ends <= max_length)])
         fits = fitting[self.first + answers] - fitting[self.first]
         remaining = np.maximum(fits, 1)
@@ -165,7 +161,7 @@ def encode_chats(
     Raises:
         InputError: the columns are missing, conversations have no answer, or questions do not fit `max_length`.
     """
-    from datasets import Features, List, Value
+    from datasets import Dataset, Features, List, Value
 
     if missing := {"images", "messages"} - set(rows.column_names):
         raise InputError(
@@ -173,12 +169,16 @@ def encode_chats(
         )
     template = processor.chat_template or processor.tokenizer.chat_template
     numbers = List(Value("int32"))
+    features = Features({"tokens": numbers, "starts": numbers, "ends": numbers, "fault": Value("int8")})
+    if not len(rows):  # `map` would return them as they are
+        empty = Dataset.from_dict({name: [] for name in features}, features=features)
+        return ChatTokens(empty, rows, max_length, train_on_prompt, processor.image_token_id)
     kept = rows.select_columns(["images", "messages"]).with_format("arrow").map(
         encode_batch,
         batched=True,
         batch_size=ROWS_AT_ONCE,
         remove_columns=["images", "messages"],
-        features=Features({"tokens": numbers, "starts": numbers, "ends": numbers, "fault": Value("int8")}),
+        features=features,
         fn_kwargs={"tokenizer": processor.tokenizer, "template": template},
         new_fingerprint=fingerprint(rows, processor.tokenizer, template),
         num_proc=num_proc if num_proc and num_proc > 1 else None,
@@ -241,9 +241,8 @@ def fault_of(messages: list[dict]) -> int:
     return 0
 
 
-def refuse_faults(faults: Any, rows: Any) -> None:
+def refuse_faults(faults: np.ndarray, rows: Any) -> None:
     """Raises InputError where a conversation cannot be trained on."""
-    faults = np.asarray(faults, np.int64)
     if not faults.any():
         return
     wrong = [
@@ -254,9 +253,8 @@ def refuse_faults(faults: Any, rows: Any) -> None:
     raise InputError(f"--dataset: {'; '.join(wrong)}. Each conversation needs questions with answers: leave it out")
 
 
-def refuse_long_prompts(prompts: np.ndarray, ends: np.ndarray, first: np.ndarray, limit: int, rows: Any) -> None:
+def refuse_long_prompts(needed: np.ndarray, limit: int, rows: Any) -> None:
     """Raises InputError where a first question leaves no room for a token of its answer and the end of its turn."""
-    needed = np.minimum(prompts + 2, ends[first] if len(first) else first)
     long = np.flatnonzero(needed > limit)
     if len(long):
         raise InputError(

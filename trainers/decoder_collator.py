@@ -117,7 +117,7 @@ def visible_ranges(ids: np.ndarray, image_token_id: int) -> list[tuple[int, int]
     together are seen together (`get_cross_attention_token_mask` of transformers' processing_mllama.py).
     """
     places = np.flatnonzero(ids == image_token_id)
-    ends = np.append(places[1:], len(ids))
+    ends = np.append(places, len(ids))[1:]
     for number in range(len(places) - 2, -1, -1):
         if places[number] + 1 == places[number + 1]:
             ends[number] = ends[number + 1]
