@@ -22,6 +22,7 @@ class DecoderTrainingArguments(MedicalTrainingArguments):
     learning_rate: float = flag(2e-4, "Peak learning rate of AdamW.")
     weight_decay: float = flag(0.01, "Weight decay of AdamW.")
     num_train_epochs: float = flag(1, "Epochs; 0 saves the starting model without training it.")
+    logging_nan_inf_filter: bool = flag(False, "Hide a loss that is no number from the log; looking costs time.")
     use_liger_kernel: bool | None = flag(
         None,
         "Compute norms, rotations and feed-forward layers with Liger's kernels. Unless given, where there is a GPU and "
@@ -31,6 +32,9 @@ class DecoderTrainingArguments(MedicalTrainingArguments):
     )
 
     def __post_init__(self) -> None:
+        # Trainer takes every metric for one of which more is better whose name does not end with "loss"
+        if self.greater_is_better is None and (self.metric_for_best_model or "").endswith("perplexity"):
+            self.greater_is_better = False
         super().__post_init__()
         settings = dict(self.activation_checkpointing_kwargs or {})
         if settings.setdefault("use_reentrant", False):

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import DistributedType
-from transformers import TrainerCallback
 
 from evaluation.encoder_scoring import score_embeddings
 from evaluation.loading import InputError
@@ -21,7 +20,7 @@ from trainers.gathering import gather_counts, processes
 from trainers.gradient_cache import IDS, TOWERS, Batch, Contrast
 from trainers.pixels import normalize_pixels
 from trainers.several_processes import check_batches, check_fsdp2, one_device_per_process, real_rows, rows_in_epoch
-from trainers.training_meter import TrainingMeter
+from trainers.training_meter import PauseMeter, TrainingMeter
 from trainers.tuned_trainer import TunedTrainer
 
 LOGGED = ("recall_at_1", "recall_at_5", "recall_at_10", "num_images", "num_texts", "loss")
@@ -204,16 +203,6 @@ class EncoderTrainer(TunedTrainer):
 def scalar(parameter: torch.Tensor) -> float:
     """The value of a parameter with one element, also where FSDP has given it to one of the processes."""
     return (parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter).item()
-
-
-class PauseMeter(TrainerCallback):
-    """Stops the clock when an update is done, before evaluations and checkpoints."""
-
-    def __init__(self, meter: TrainingMeter) -> None:
-        self.meter = meter
-
-    def on_step_end(self, args, state, control, **kwargs):
-        self.meter.pause()
 
 
 def learning_towers(model: torch.nn.Module) -> set[str]:

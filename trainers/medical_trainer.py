@@ -26,7 +26,7 @@ from trainers.resumable_trainer import ResumableTrainer
 from trainers.run_record import finished
 
 LAST_WRITTEN = (SUMMARY, "README.md")  # of a training that is finished
-EARLY = ("runs", "recipe.yaml")  # what a training writes before its first checkpoint
+EARLY = ("runs", "samples", "recipe.yaml")  # what a training writes before its first checkpoint
 SHOWN_ROWS = 64
 
 # What the summary and the card say of a run; everything else is in training_args.json.
@@ -233,7 +233,8 @@ def evaluation_result(
     if trainer.eval_dataset is None:
         return None
     measured = trainer.evaluate()
-    timing = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
+    left_out = {"runtime", "samples_per_second", "steps_per_second", "model_preparation_time"}
+    left_out |= getattr(trainer, "measured_on_part", frozenset())  # not of the split that the result names
     metrics = {key.removeprefix("eval_"): value for key, value in measured.items() if key.startswith("eval_")}
     return EvaluationResult(
         model=name,
@@ -243,7 +244,7 @@ def evaluation_result(
         dataset_split=data.eval_split,
         dataset_revision=revision,
         samples=len(trainer.eval_dataset),
-        metrics={key: value for key, value in metrics.items() if key not in timing},
+        metrics={key: value for key, value in metrics.items() if key not in left_out},
     )
 
 
@@ -289,7 +290,7 @@ def push_folder(folder: Path, repo_id: str, private: bool, token: str | None) ->
     api.upload_folder(
         repo_id=repo_id,
         folder_path=folder,
-        ignore_patterns=[f"{CHECKPOINT}*", "runs/*", "_*", "training_args.bin", "*.pt", "*.pth"],
+        ignore_patterns=[f"{CHECKPOINT}*", "runs/*", "samples/*", "_*", "training_args.bin", "*.pt", "*.pth"],
         commit_message="Fine-tuned model",
     )
     return f"{api.endpoint}/{repo_id}"

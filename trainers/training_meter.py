@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from transformers import TrainerCallback
 
 from modeling.siglip_medical.loss import normalize
 from trainers.gathering import GlobalRows, processes
@@ -18,12 +19,10 @@ PAIRS_AT_ONCE = 1 << 22  # of images with texts: 16 MiB of cosines
 SUMS = ("images", "matched", "with_negatives", "hardest", "beaten")
 
 
-class TrainingMeter:
-    """Collects figures of the updates since the last logged line."""
+class Stopwatch:
+    """The seconds that updates took."""
 
     def __init__(self) -> None:
-        self.sums: torch.Tensor | None = None
-        self.largest: torch.Tensor | None = None
         self.seconds = 0.0
         self.running_since: float | None = None
 
@@ -37,6 +36,25 @@ class TrainingMeter:
             now = time.perf_counter()
             self.seconds += now - self.running_since
             self.running_since = now
+
+
+class PauseMeter(TrainerCallback):
+    """Stops the clock when an update is done, before evaluations and checkpoints."""
+
+    def __init__(self, meter: Stopwatch) -> None:
+        self.meter = meter
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.meter.pause()
+
+
+class TrainingMeter(Stopwatch):
+    """Collects figures of the updates since the last logged line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sums: torch.Tensor | None = None
+        self.largest: torch.Tensor | None = None
 
     def add(self, rows: GlobalRows) -> None:
         """Adds the rows of one contrast, without waiting for the device."""
