@@ -22,13 +22,14 @@ import torch
 import torch.distributed as dist
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from evaluation.decoder_scoring import IGNORED
+from evaluation.decoder_scoring import IGNORED, answer_texts
 from evaluation.loading import InputError
 from modeling.mllama import prepare_mllama
 from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
-from trainers.decoder_collator import DecoderCollator
+from trainers.decoder_collator import DecoderCollator, PromptCollator
 from trainers.decoder_trainer import DecoderTrainer
 from trainers.decoder_tuning import choose_learning
+from trainers.tiles import unpack_tiles
 
 BATCH = 2
 ROWS, EVALUATED = 13, 7  # 8 rows are an update; of the 5 that are left, 2 processes get 3 and 2, and 3 more that repeat
@@ -132,7 +133,24 @@ def trainer_run(checkpoint: str, folder: str, processes: int, resume: str | None
         "evaluation": evaluation,
         "best": trainer.state.best_global_step,
         "weights": weights(trainer),
+        "answers": answers(trainer, processes),
     }
+
+
+def answers(trainer: DecoderTrainer, processes: int) -> list[str]:
+    """What is answered to two rows, by one process each where there are two, with 2 and 9 tokens."""
+    model, processor = trainer.accelerator.unwrap_model(trainer.model), trainer.processing_class
+    model.eval()
+    texts = []
+    for row, tokens in enumerate((2, 9)):
+        if processes == 1 or row == dist.get_rank():
+            inputs = unpack_tiles(PromptCollator(processor)([trainer.eval_dataset[row]]), processor.image_processor)
+            texts.append(answer_texts(model, processor, inputs, tokens))
+    if processes > 1:
+        gathered: list[Any] = [None] * processes
+        dist.all_gather_object(gathered, texts)
+        texts = sum(gathered, [])
+    return [text for (text,) in texts]
 
 
 def weights(trainer: DecoderTrainer) -> dict[str, torch.Tensor]:

@@ -79,6 +79,13 @@ def test_the_evaluation_is_that_of_one_process(found, alone, run, tolerance):
     assert found[run]["evaluation"] == pytest.approx(alone[run]["evaluation"], rel=max(tolerance, 1e-6))
 
 
+@pytest.mark.parametrize("run", RUNS)
+def test_answers_are_those_of_one_process(found, alone, run):
+    """Of 2 tokens in one process and 9 in the other: where weights are split, neither waits for the other forever."""
+    assert found[run]["answers"] == alone[run]["answers"]
+    assert any(found[run]["answers"])
+
+
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_resumed_run_goes_on_the_same_way(found, scope):
     undisturbed, resumed = found[scope], found[f"{scope} resumed"]
