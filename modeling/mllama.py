@@ -25,6 +25,7 @@ from transformers.utils import can_return_tuple
 
 from modeling.mllama_attention import cross_attention_forward
 from modeling.mllama_images import look
+from modeling.mllama_vision import prepare_vision, restore_vision
 from modeling.supervised_loss import reduced_loss, row_losses, supervised_positions, token_losses
 
 EXPAND = "_expand_inputs_for_generation"
@@ -46,6 +47,7 @@ def prepare_mllama(model: nn.Module, isolate_rows: bool = True) -> None:
     decoder.model.forward = MethodType(model_forward, decoder.model)
     decoder.model.isolates_rows = isolate_rows
     setattr(decoder, EXPAND, MethodType(expand_inputs, decoder))
+    prepare_vision(decoder.model.vision_model)
     for attention in cross_attentions(decoder):
         attention.is_causal = False  # sdpa takes a module that says nothing for causal (transformers #48172)
         attention.forward = MethodType(cross_attention_forward, attention)
@@ -54,6 +56,7 @@ def prepare_mllama(model: nn.Module, isolate_rows: bool = True) -> None:
 def restore_mllama(model: nn.Module) -> None:
     """Makes the model the stock one again; does nothing to a stock one. Raises ValueError as `prepare_mllama`."""
     decoder = find_decoder(model)
+    restore_vision(decoder.model.vision_model)
     changed = [(decoder, ("forward", EXPAND)), (decoder.model, ("forward", "isolates_rows"))]
     changed += [(attention, ("forward", "is_causal")) for attention in cross_attentions(decoder)]
     for module, names in changed:
@@ -73,15 +76,14 @@ def cross_attentions(model: nn.Module) -> list[MllamaTextCrossAttention]:
     return [module for module in model.modules() if isinstance(module, MllamaTextCrossAttention)]
 
 
-def expand_inputs(self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids=None, **model_kwargs):
+def expand_inputs(self: MllamaForConditionalGeneration, expand_size: int = 1, **inputs):
     """In place of `generate`'s own: it would repeat the images, and the index would name the wrong ones."""
-    if expand_size > 1 and model_kwargs.get("image_index") is not None:
+    if expand_size > 1 and inputs.get("image_index") is not None:
         raise ValueError(
             "image_index goes with one answer a row: num_beams=1 and num_return_sequences=1. Otherwise repeat the "
             "images: pixel_values[image_index], aspect_ratio_ids[image_index], aspect_ratio_mask[image_index]"
         )
-    expand = MllamaForConditionalGeneration._expand_inputs_for_generation
-    return expand(self, expand_size, is_encoder_decoder, input_ids, **model_kwargs)
+    return getattr(type(self), EXPAND)(self, expand_size=expand_size, **inputs)
 
 
 @can_return_tuple

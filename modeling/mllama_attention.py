@@ -57,14 +57,9 @@ def share_images(
         drop_tiles: leave out tiles that no token of the batch sees.
 
     Raises:
-        ValueError: an index names no image, or the shapes do not fit.
+        ValueError: an index names no image.
     """
     rows, several = image_index.shape
-    if cross_attention_mask.dim() != 4 or cross_attention_mask.shape[::2] != image_index.shape:
-        raise ValueError(
-            f"cross_attention_mask {list(cross_attention_mask.shape)} is not [B, L, M, T] of image_index [B, M] "
-            f"{list(image_index.shape)}"
-        )
     seen = cross_attention_mask.flatten(0, 2).any(0)  # (T)
     counts = cross_attention_mask.sum(-1)
     whole = ((counts == 0) | (counts == seen.sum())).all()

@@ -93,6 +93,10 @@ def look_at_shared(
             "image_index goes with pixel_values [N, T, 3, H, W], aspect_ratio_ids [N], aspect_ratio_mask [N, T] and "
             "cross_attention_mask [B, L, M, T]"
         )
+    if mask.dim() != 4 or image_index.dim() != 2 or mask.shape[::2] != image_index.shape:
+        raise ValueError(
+            f"cross_attention_mask {list(mask.shape)} is not [B, L, M, T] of image_index {list(image_index.shape)}"
+        )
     if self.isolates_rows:
         mask = mask * (image_index >= 0)[:, None, :, None].to(mask)
     else:

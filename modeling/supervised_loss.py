@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import MethodType
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -164,22 +163,28 @@ class ChunkedLinearCrossEntropy(torch.autograd.Function):
     def forward(ctx, hidden, weight, bias, targets, options):
         ctx.dtype, ctx.chunk, differentiable = options
         needs_hidden, *needs_head = ctx.needs_input_grad[:3]
-        at_once = differentiable and needs_hidden and not any(needs_head)
+        ctx.at_once = differentiable and needs_hidden and not any(needs_head)
+        # So few that they and their gradient are one chunk together are not worth computing again.
+        keeps = differentiable and any(needs_head) and 0 < 2 * len(hidden) <= ctx.chunk
         losses = hidden.new_empty(len(hidden), dtype=loss_dtype(hidden.dtype))
-        gradient = torch.empty_like(hidden) if at_once else None
+        gradient, kept = torch.empty_like(hidden) if ctx.at_once else None, None
+        layer = computing_copies(weight, bias, ctx.dtype)
         with torch.autocast(hidden.device.type, enabled=False):
-            layer = [one if one is None or ctx.dtype is None else one.to(ctx.dtype) for one in (weight, bias)]
-            for part, some, logits in chunks_of(hidden, *layer, ctx.dtype, ctx.chunk):
+            for part in parts_of(hidden, ctx.chunk):
+                some, logits = logits_of(hidden[part], *layer, ctx.dtype)
                 words = targets[part, None]
-                normalizer = logits.logsumexp(1, keepdim=True)
-                losses[part] = (normalizer - logits.gather(1, words)).squeeze(1)
-                if at_once:
-                    gradient[part] = minus_labels(logits, normalizer, words).to(some.dtype) @ layer[0]
-        if at_once:
+                at_label = logits.gather(1, words)
+                normalizer, total = exponentials_(logits)
+                losses[part] = (normalizer - at_label).squeeze(1)
+                if ctx.at_once:
+                    gradient[part] = minus_labels_(logits, total, words).to(some.dtype) @ layer[0]
+                elif keeps:
+                    kept = minus_labels_(logits, total, words)
+                del logits  # before the next chunk's are made
+        if ctx.at_once:
             ctx.save_for_backward(gradient)
         elif differentiable:
-            ctx.save_for_backward(hidden, weight, bias, targets)
-        ctx.at_once = at_once
+            ctx.save_for_backward(hidden, weight, bias, targets, kept)
         return losses
 
     @staticmethod
@@ -188,37 +193,60 @@ class ChunkedLinearCrossEntropy(torch.autograd.Function):
         if ctx.at_once:
             (gradient,) = ctx.saved_tensors
             return (gradient * upstream[:, None]).to(gradient.dtype), None, None, None, None
-        hidden, weight, bias, targets = ctx.saved_tensors
+        hidden, weight, bias, targets, kept = ctx.saved_tensors
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        layer = [one if one is None or ctx.dtype is None else one.to(ctx.dtype) for one in (weight, bias)]
+        layer = computing_copies(weight, bias, ctx.dtype)
         of_hidden = torch.empty_like(hidden) if needs_hidden else None
         of_weight = torch.zeros_like(layer[0]) if needs_weight else None
         of_bias = torch.zeros_like(layer[1]) if needs_bias else None
-        for part, some, logits in chunks_of(hidden, *layer, ctx.dtype, ctx.chunk):
-            normalizer = logits.logsumexp(1, keepdim=True)
-            steep = minus_labels(logits, normalizer, targets[part, None]).mul_(upstream[part, None]).to(some.dtype)
+        for part in parts_of(hidden, ctx.chunk):
+            if kept is not None:
+                some, steep = hidden.to(layer[0].dtype), kept * upstream[:, None]
+            else:
+                some, steep = logits_of(hidden[part], *layer, ctx.dtype)
+                _, total = exponentials_(steep)
+                minus_labels_(steep, total, targets[part, None]).mul_(upstream[part, None])
+            steep = steep.to(some.dtype)
             if needs_hidden:
-                of_hidden[part] = (steep @ layer[0]).to(hidden.dtype)
+                of_hidden[part] = steep @ layer[0]
             if needs_weight:
                 of_weight.addmm_(steep.t(), some)
             if needs_bias:
                 of_bias += steep.sum(0)
+            del steep
         of_weight = of_weight.to(weight.dtype) if needs_weight else None
         return of_hidden, of_weight, of_bias.to(bias.dtype) if needs_bias else None, None, None
 
 
-def chunks_of(
-    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype | None, chunk: int
-) -> Iterator[tuple[slice, Any, Any]]:
-    """Yields a chunk's place, its hidden states and its logits, which the caller may overwrite."""
-    for start in range(0, len(hidden), chunk):
-        part = slice(start, start + chunk)
-        some = hidden[part] if dtype is None else hidden[part].to(dtype)
-        logits = F.linear(some, weight, bias)
-        yield part, some, logits.to(loss_dtype(logits.dtype))
-        del logits
+def computing_copies(
+    weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The layer in the precision in which it computes; under autocast copies, one for all chunks."""
+    if dtype is None:
+        return weight, bias
+    return weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
-def minus_labels(logits: torch.Tensor, normalizer: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-    """Probabilities minus one at the label, in the place of the logits: the gradient of the loss."""
-    return logits.sub_(normalizer).exp_().scatter_add_(1, words, logits.new_full(words.shape, -1.0))
+def parts_of(hidden: torch.Tensor, chunk: int) -> Iterator[slice]:
+    return (slice(start, start + chunk) for start in range(0, len(hidden), chunk))
+
+
+def logits_of(
+    hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The hidden states as the layer takes them, and logits that may be overwritten."""
+    hidden = hidden if dtype is None else hidden.to(dtype)
+    logits = F.linear(hidden, weight, bias)
+    return hidden, logits.to(loss_dtype(logits.dtype))
+
+
+def exponentials_(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Overwrites `[c, V]` logits by `exp(logits - largest)`. Returns `[c, 1]` log-sum-exp, `[c, 1]` sums of these."""
+    largest = logits.amax(1, keepdim=True)
+    total = logits.sub_(largest).exp_().sum(1, keepdim=True)
+    return largest + total.log(), total
+
+
+def minus_labels_(exponentials: torch.Tensor, total: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
+    """Overwrites them by probabilities minus one at the label: the gradient of the loss with respect to the logits."""
+    return exponentials.div_(total).scatter_add_(1, words, exponentials.new_full(words.shape, -1.0))

@@ -54,3 +54,37 @@ def tiny_decoder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("decoder")
     write_tiny_decoder(folder, TEXTS, CHAT_TEMPLATE)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_mllama(tmp_path_factory) -> Path:
+    """A decoder whose every gate is open, for tests that need no chat template."""
+    from modeling.tiny_checkpoints import write_tiny_decoder
+
+    folder = tmp_path_factory.mktemp("mllama")
+    write_tiny_decoder(folder, TEXTS, "{{ messages }}")
+    return folder
+
+
+@pytest.fixture
+def exact(monkeypatch) -> None:
+    """Norms, and eager attention's softmax, in float64: the stock model computes both in float32 whatever its weights.
+
+    Only with that can two ways to the same result be compared to 1e-10.
+    """
+    import torch
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+    from transformers.models.mllama import modeling_mllama
+
+    def norm(self, hidden_states):
+        variance = hidden_states.pow(2).mean(-1, keepdim=True)
+        return self.weight * (hidden_states * torch.rsqrt(variance + self.variance_epsilon))
+
+    def eager(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+        key, value = (modeling_mllama.repeat_kv(one, module.num_key_value_groups) for one in (key, value))
+        scores = query @ key.transpose(2, 3) * scaling
+        weights = (scores if attention_mask is None else scores + attention_mask).softmax(-1)
+        return (weights @ value).transpose(1, 2).contiguous(), weights
+
+    monkeypatch.setattr(modeling_mllama.MllamaTextRMSNorm, "forward", norm)
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "eager", eager)
