@@ -24,8 +24,9 @@ class ImageGroupSampler(Sampler[int]):
     laid end to end, and a chunk that crosses the end of a batch is in two. The order depends on the seed and the epoch
     alone: a resumed run skips what it has had.
 
-    With `by_length`, chunks change places among 50 batches at a time, those with long rows to those with long rows, as
-    rows do in transformers' LengthGroupedSampler. The batches themselves come at random; the longest is not first.
+    With `by_length`, an image's rows are cut into chunks in about the order of their lengths, and chunks change places
+    among 50 batches at a time, those with long rows to those with long rows, as rows do in transformers'
+    LengthGroupedSampler. The batches themselves come at random; the longest is not first.
 
     Args:
         groups: `[rows]` integers, equal for rows that show the same images.
@@ -75,37 +76,50 @@ class ImageGroupSampler(Sampler[int]):
         if self.batch_size == 1 or (self.chunk == 1 and not self.by_length):
             return rows
         rows, starts, sizes = self.chunks(rows, random)
-        # The rows that are too few for a batch come last: those of any image, and not of one that fits in nowhere.
+        starts, sizes, remainder = self.set_aside(rows, starts, sizes, random)
+        chosen = self.arranged(rows, starts, sizes, random)
+        batches = self.flat(rows, starts[chosen], sizes[chosen]).reshape(-1, self.batch_size)
+        return np.concatenate([batches[random.permutation(len(batches))].reshape(-1), remainder])
+
+    def set_aside(
+        self, rows: np.ndarray, starts: np.ndarray, sizes: np.ndarray, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(starts, sizes, remainder): chunks that fill batches, and the rows that are too few for one.
+
+        These come last. They are of any image: of one whose chunks fit in nowhere they would be the same each time.
+        """
         drawn = random.permutation(len(sizes))
         before = np.cumsum(sizes[drawn]) - sizes[drawn]
         taken = np.clip(len(rows) % self.batch_size - before, 0, sizes[drawn])  # from the front of each chunk
         remainder = self.flat(rows, starts[drawn], taken)
         starts[drawn] += taken
         sizes[drawn] -= taken
-        starts, sizes = starts[sizes > 0], sizes[sizes > 0]
+        return starts[sizes > 0], sizes[sizes > 0], remainder
+
+    def arranged(
+        self, rows: np.ndarray, starts: np.ndarray, sizes: np.ndarray, random: np.random.Generator
+    ) -> np.ndarray:
+        """The numbers of all chunks, those of a batch one after the other; last those that fill none as they are."""
         longest = np.maximum.reduceat(self.lengths[rows], starts) if len(starts) else starts
         patterns, whole = self.patterns(np.bincount(sizes, minlength=self.batch_size + 1))
-        batches = np.concatenate(
-            [np.full(copies, number) for number, (_, copies) in enumerate(patterns)] or [starts[:0]]
-        )
-        random.shuffle(batches)
+        copies = np.array([copies for _, copies in patterns], np.int64)
+        batches = random.permutation(np.repeat(np.arange(len(patterns)), copies))  # the pattern of each batch
         queues = random.permutation(len(sizes))  # of each size, the chunks in random order
         queues = queues[np.argsort(sizes[queues], kind="stable")]
         firsts = np.searchsorted(sizes[queues], np.arange(self.batch_size + 2))
         chosen = np.full((len(batches), self.batch_size), -1)  # chunks of each batch
+        filled = np.zeros(len(batches), np.int64)
         for size in range(1, self.batch_size + 1):
             uses = np.array([pattern.count(size) for pattern, _ in patterns], np.int64)[batches]
-            slots = np.repeat(np.arange(len(batches)), uses)
+            slots = np.repeat(np.arange(len(batches)), uses)  # the batch of each chunk of this size
             queue = queues[firsts[size] : firsts[size] + len(slots)]
-            queue = self.sorted_in_windows(queue, slots // WINDOW, longest)
-            offset = np.repeat((chosen >= 0).sum(axis=1), uses)
-            chosen[slots, offset + np.arange(len(slots)) - np.repeat(np.cumsum(uses) - uses, uses)] = queue
-        rest = np.concatenate([queues[firsts[s] + whole[s] : firsts[s + 1]] for s in range(1, self.batch_size + 1)])
-        random.shuffle(rest)
+            places = np.arange(len(slots)) + np.repeat(filled - np.cumsum(uses) + uses, uses)
+            chosen[slots, places] = self.sorted_in_windows(queue, slots // WINDOW, longest)
+            filled += uses
+        rest = [queues[firsts[size] + whole[size] : firsts[size + 1]] for size in range(1, self.batch_size + 1)]
+        rest = random.permutation(np.concatenate(rest))
         rest = self.sorted_in_windows(rest, np.cumsum(sizes[rest]) // (WINDOW * self.batch_size), longest)
-        chosen = np.concatenate([chosen[chosen >= 0], rest])
-        full = self.flat(rows, starts[chosen], sizes[chosen]).reshape(-1, self.batch_size)
-        return np.concatenate([full[random.permutation(len(full))].reshape(-1), remainder])
+        return np.concatenate([chosen[chosen >= 0], rest])
 
     def chunks(self, shuffled: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(rows, starts, sizes): chunk c is `rows[starts[c] : starts[c] + sizes[c]]`, rows of one image."""

@@ -112,6 +112,8 @@ def rendered(row: dict) -> str:
     text, images = "<|begin_of_text|>", "<|image|>" * len(row["images"])
     for turn in row["messages"]:
         text += f"<|start_header_id|>{turn['role']}<|end_header_id|>\n\n"
+        if turn["role"] == "system":
+            text += "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
         if turn["role"] == "user":
             text, images = text + images, ""
         text += turn["content"] + "<|eot_id|>"

@@ -51,12 +51,15 @@ def test_every_weight_of_the_decoder_gets_a_gradient(tiny_decoder):
     """Closed gates would cut off the image: 113 of 156 weights would learn nothing."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from trainers.decoder_collator import DecoderCollator
+    from evaluation.decoder_scoring import encode, to_conversation
 
     model = AutoModelForImageTextToText.from_pretrained(tiny_decoder)
-    collator = DecoderCollator(AutoProcessor.from_pretrained(tiny_decoder), 512)
+    processor = AutoProcessor.from_pretrained(tiny_decoder)
     messages = [{"role": "user", "content": "organ?"}, {"role": "assistant", "content": "liver"}]
-    model(**collator([{"images": [Image.new("RGB", (200, 90), "red")], "messages": messages}])).loss.backward()
+    row = {"images": [Image.new("RGB", (200, 90), "red")], "messages": messages}
+    batch = encode(processor, [to_conversation(row)], "right", False)
+    labels = batch["input_ids"].masked_fill(batch["input_ids"] == processor.image_token_id, -100)
+    model(**batch, labels=labels).loss.backward()
     # the tile embeddings start behind gates of their own, which get a gradient and open with training
     waiting = ("tile_positional_embedding.embedding", "gated_positional_embedding.tile_embedding")
     silent = [
