@@ -25,6 +25,7 @@ from transformers.utils import can_return_tuple
 
 from modeling.mllama_attention import cross_attention_forward
 from modeling.mllama_images import look
+from modeling.mllama_vision import prepare_vision, restore_vision
 from modeling.supervised_loss import reduced_loss, row_losses, supervised_positions, token_losses
 
 EXPAND = "_expand_inputs_for_generation"
@@ -46,6 +47,7 @@ def prepare_mllama(model: nn.Module, isolate_rows: bool = True) -> None:
     decoder.model.forward = MethodType(model_forward, decoder.model)
     decoder.model.isolates_rows = isolate_rows
     setattr(decoder, EXPAND, MethodType(expand_inputs, decoder))
+    prepare_vision(decoder.model.vision_model)
     for attention in cross_attentions(decoder):
         attention.is_causal = False  # sdpa takes a module that says nothing for causal (transformers #48172)
         attention.forward = MethodType(cross_attention_forward, attention)
@@ -54,6 +56,7 @@ def prepare_mllama(model: nn.Module, isolate_rows: bool = True) -> None:
 def restore_mllama(model: nn.Module) -> None:
     """Makes the model the stock one again; does nothing to a stock one. Raises ValueError as `prepare_mllama`."""
     decoder = find_decoder(model)
+    restore_vision(decoder.model.vision_model)
     changed = [(decoder, ("forward", EXPAND)), (decoder.model, ("forward", "isolates_rows"))]
     changed += [(attention, ("forward", "is_causal")) for attention in cross_attentions(decoder)]
     for module, names in changed:

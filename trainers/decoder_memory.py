@@ -18,7 +18,6 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from modeling.mllama import find_decoder, prepare_mllama
-from trainers.decoder_arguments import FULL
 from trainers.decoder_tuning import choose_learning
 from trainers.few_bit_layers import quantise_shapes
 from trainers.known_values import KnownValues
@@ -252,7 +251,3 @@ def state_bytes(update: DecoderUpdate, trainable: list[torch.nn.Parameter]) -> i
 
 def checkpoint_layers(model: torch.nn.Module, on: bool) -> None:
     switch_checkpointing(find_decoder(model), on)
-
-
-def learns_all(arguments: Any) -> bool:
-    return arguments.train_scope == FULL

@@ -1,0 +1,69 @@
+"""The vision tower that keeps less in memory gives what the stock one gives, also with activation checkpointing."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from modeling.mllama import prepare_mllama, restore_mllama
+from tests.modeling.mllama_batches import IMAGE_TILES, gradients, load, pictures
+
+
+def inputs() -> dict[str, torch.Tensor]:
+    pixels = pictures().unsqueeze(1)
+    mask = torch.tensor([[[number < used for number in range(4)]] for used in IMAGE_TILES]).long()
+    return {"pixel_values": pixels, "aspect_ratio_ids": torch.tensor(IMAGE_TILES)[:, None], "aspect_ratio_mask": mask}
+
+
+@pytest.fixture(scope="module")
+def models(tiny_decoder):
+    stock = load(tiny_decoder).train()
+    prepared = copy.deepcopy(stock)
+    prepare_mllama(prepared)
+    return stock, prepared
+
+
+def test_the_tower_gives_the_stock_states_to_the_bit(models):
+    stock, prepared = (model.model.vision_model(**inputs()).last_hidden_state for model in models)
+    assert torch.equal(stock, prepared)
+
+
+def test_checkpointing_gives_the_stock_gradients_and_keeps_less(models):
+    stock, prepared = models[0], copy.deepcopy(models[1])
+    prepare_mllama(prepared)
+    prepared.gradient_checkpointing_enable({"use_reentrant": False})
+    kept, found = [], []
+    for model in (stock, prepared):
+        tower, sizes = model.model.vision_model, []
+
+        def keep(tensor, sizes=sizes):
+            sizes.append(tensor.untyped_storage().nbytes())
+            return tensor
+
+        model.zero_grad()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = tower(**inputs()).last_hidden_state.square().sum()
+        loss.backward()
+        kept.append(sum(sizes))
+        found.append({name: value.clone() for name, value in gradients(tower).items()})
+    assert found[0].keys() == found[1].keys() and len(found[0]) > 20
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, rtol=1e-12, atol=1e-12)
+    assert kept[1] < 0.5 * kept[0]
+
+
+def test_states_that_nothing_reads_are_let_go(models):
+    hidden = torch.randn(1, 4 * 24, 64, dtype=torch.float64)
+    encoder = models[1].model.vision_model.global_transformer
+    assert encoder(hidden).hidden_states == (None,) * len(encoder.layers)
+    stock = models[0].model.vision_model.global_transformer(hidden)
+    assert torch.equal(encoder(hidden).last_hidden_state, stock.last_hidden_state)
+
+
+def test_it_is_undone(models):
+    again = copy.deepcopy(models[1])
+    restore_mllama(again)
+    for encoder in (again.model.vision_model.transformer, again.model.vision_model.global_transformer):
+        assert "forward" not in vars(encoder) and "read_layers" not in vars(encoder)
