@@ -149,7 +149,7 @@ def answers(trainer: DecoderTrainer, processes: int) -> list[str]:
     if processes > 1:
         gathered: list[Any] = [None] * processes
         dist.all_gather_object(gathered, texts)
-        texts = sum(gathered, [])
+        texts = [text for part in gathered for text in part]
     return [text for (text,) in texts]
 
 
