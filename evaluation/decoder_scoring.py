@@ -18,6 +18,7 @@ from transformers.models.mllama.processing_mllama import (
 )
 
 from modeling.mllama import find_decoder, prepare_mllama
+from modeling.supervised_loss import is_sharded
 
 IGNORED = -100
 
@@ -127,6 +128,8 @@ def answer_texts(model: Any, processor: Any, inputs: dict[str, torch.Tensor], ma
         tokens = model.generate(
             **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, use_cache=True,
             temperature=None, top_p=None, top_k=None,
+            # Weights that are split among processes are gathered by all: until the last one has its answers.
+            synced_gpus=is_sharded(model),
         )  # fmt: skip
     new = tokens[:, inputs["input_ids"].shape[1] :]
     return [text.strip() for text in processor.tokenizer.batch_decode(new, skip_special_tokens=True)]

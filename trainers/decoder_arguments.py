@@ -36,6 +36,13 @@ class DecoderTrainingArguments(MedicalTrainingArguments):
         if self.greater_is_better is None and (self.metric_for_best_model or "").endswith("perplexity"):
             self.greater_is_better = False
         super().__post_init__()
+        settings = dict(self.activation_checkpointing_kwargs or {})
+        if settings.setdefault("use_reentrant", False):
+            raise ValueError(
+                "--activation_checkpointing_kwargs: with use_reentrant the backward pass fails, for the layers share "
+                "the image's states; leave it out"
+            )
+        self.activation_checkpointing_kwargs = self.gradient_checkpointing_kwargs = settings
 
 
 @dataclass
@@ -83,9 +90,9 @@ class DecoderTuningArguments(DecoderInputArguments):
     use_dora: bool = flag(False, "Adapters that learn a weight's length and direction apart (DoRA).")
     modules_to_save: list[str] | None = flag(None, "Modules trained whole beside the adapters, such as lm_head.")  # noqa: RUF009
     load_in_4bit: bool = flag(
-        False, "Keep the text decoder's frozen weights in 4 bits (QLoRA, NF4); pip install bitsandbytes."
+        False, "Keep the text decoder's frozen weights in 4 bits (QLoRA, NF4); pip install medpairs[quantization]."
     )
-    load_in_8bit: bool = flag(False, "Keep the text decoder's frozen weights in 8 bits; pip install bitsandbytes.")
+    load_in_8bit: bool = flag(False, "Keep the text decoder's frozen weights in 8 bits; pip install medpairs[quantization].")
     export: str = flag(
         MERGED,
         "What is written, and pushed: `merged`, a model that opens without peft; `adapter`, the adapters alone; "

@@ -12,7 +12,7 @@ from transformers import AutoModelForImageTextToText
 from evaluation.loading import DECODER_TYPES, InputError, load_model_and_processor, model_type
 from trainers.decoder_arguments import MERGED, DecoderArguments, DecoderTrainingArguments
 from trainers.decoder_collator import CHAT_TEMPLATE
-from trainers.quantization import check_quantised, quantization_settings
+from trainers.quantization import check_quantised, keep_differentiable, quantization_settings
 
 
 def load_decoder(arguments: DecoderArguments, rows: Any, training: DecoderTrainingArguments) -> tuple[Any, Any]:
@@ -79,5 +79,6 @@ def open_checkpoint(
     model, processor = load_model_and_processor(name, AutoModelForImageTextToText, **settings)
     if bits is not None:
         check_quantised(model, arguments, dtype)
+        keep_differentiable(model)
     processor.chat_template = processor.tokenizer.chat_template = CHAT_TEMPLATE
     return model, processor

@@ -11,7 +11,7 @@ import torch
 from evaluation.decoder_scoring import IGNORED
 from evaluation.loading import InputError
 from trainers.answer_evaluation import AnswerEvaluation
-from trainers.decoder_checkpoints import DecoderCheckpoints
+from trainers.decoder_processes import DecoderProcesses
 from trainers.sample_tables import SampleTables
 from trainers.tiles import unpack_tiles
 from trainers.token_meter import TokenMeter
@@ -20,7 +20,7 @@ from trainers.training_meter import PauseMeter
 LARGEST_LOSS = 700.0  # in nats a token; beyond it the perplexity is no float
 
 
-class DecoderTrainer(DecoderCheckpoints):
+class DecoderTrainer(DecoderProcesses):
     """Fits an Mllama that `prepare_mllama` has changed, or a PeftModel around one, on batches of a DecoderCollator.
 
     The loss of an update is the mean over its supervised tokens, of all micro-batches and processes, and that of the

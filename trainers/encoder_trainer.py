@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import DistributedType
-from transformers.trainer_utils import has_length
 
 from evaluation.encoder_scoring import score_embeddings
 from evaluation.loading import InputError
 from modeling.siglip_medical.objective import embedding_loss
 from trainers.encoder_tuning import rest_frozen
-from trainers.gathering import gather_counts, processes, rank
+from trainers.gathering import gather_counts, processes
 from trainers.gradient_cache import IDS, TOWERS, Batch, Contrast
 from trainers.pixels import normalize_pixels
+from trainers.several_processes import check_batches, check_fsdp2, one_device_per_process, real_rows, rows_in_epoch
 from trainers.training_meter import PauseMeter, TrainingMeter
 from trainers.tuned_trainer import TunedTrainer
 
@@ -95,19 +95,8 @@ class EncoderTrainer(TunedTrainer):
         return deque((plan, step) for plan in plans for step in range(len(plan.batches)))
 
     def real_rows(self, batches: list[Batch]) -> list[int]:
-        """How many of the first rows of each micro-batch count.
-
-        All, but in the last micro-batch of an epoch with several processes: accelerate fills it up with the rows of
-        the first one, where all processes together have too few; the rows of process 0 come first, then those of 1 ...
-        """
-        real = [len(batch["image_ids"]) for batch in batches]
-        state = self.accelerator.gradient_state
-        if real and processes() > 1 and state.end_of_dataloader and not self.args.dataloader_drop_last:
-            rows = state.remainder if self.rows_in_epoch is None else self.rows_in_epoch
-            left = max(0, rows) % (real[-1] * processes())
-            if left:
-                real[-1] = min(real[-1], max(0, left - rank() * real[-1]))
-        return real
+        """How many of the first rows of each micro-batch count; the others fill the epoch up."""
+        return real_rows(self, [len(batch["image_ids"]) for batch in batches], self.rows_in_epoch)
 
     def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> torch.Tensor:
         """Propagates what one micro-batch contributes to the gradient of its contrast.
@@ -223,36 +212,9 @@ def learning_towers(model: torch.nn.Module) -> set[str]:
     return {tower for tower, module in modules.items() if any(module in name for name in learning)}
 
 
-def rows_in_epoch(loader: Any) -> int | None:
-    """How many rows all processes together are given in an epoch, without those that fill it up; None if unknown.
-
-    `GradientState.remainder` would say it, too, but is wrong after an epoch was resumed in its midst.
-    """
-    batches = getattr(loader, "batch_sampler", None)
-    sampler = getattr(getattr(batches, "batch_sampler", batches), "sampler", None)
-    known = [source for source in (sampler, loader.dataset) if has_length(source)]
-    return len(known[0]) if known else None
-
-
-def one_device_per_process(args: Any) -> None:
-    """Of several GPUs in one process only one is used: torch's DataParallel would split the batch that is compared."""
-    if args.n_gpu > 1:
-        print(
-            f"Training on one of {args.n_gpu} GPUs; for all of them start it with "
-            "`accelerate launch --config_file trainers/accelerate_configs/ddp.yaml`"
-        )
-        args._n_gpu = 1
-
-
 def check_processes(trainer: EncoderTrainer) -> None:
     """Raises InputError for a way of running on several processes that would change the loss unseen, or hang."""
-    settings, accelerator = trainer.args.accelerator_config, trainer.accelerator
-    if accelerator.num_processes > 1 and (settings.split_batches or not settings.even_batches):
-        raise InputError(
-            "--accelerator_config: leave split_batches false and even_batches true; the rows that even_batches repeats "
-            "at the end of an epoch are left out of the loss"
-        )
-    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+    check_batches(trainer)
+    if trainer.accelerator.distributed_type == DistributedType.DEEPSPEED:
         raise InputError("DeepSpeed is not supported: trainers/accelerate_configs/fsdp2.yaml splits the weights, too")
-    if accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2:
-        raise InputError("FSDP 1 is not supported: set fsdp_version: 2, as trainers/accelerate_configs/fsdp2.yaml does")
+    check_fsdp2(trainer, "trainers/accelerate_configs/fsdp2.yaml")

@@ -163,10 +163,12 @@ def normalize_pixels(
     factor, offset = (values.to(pixel_values.device, torch.float32) for values in (rescale / std, mean / std))
     if pixel_values.device.type != "cpu":
         return pixel_values.float().mul_(factor).sub_(offset)
-    # Here memory is what takes the time. One image stays in the processor's cache, and NumPy asks for large pages.
+    # Here memory is what takes the time. One plane stays in the processor's cache, and NumPy asks for large pages.
     result = torch.from_numpy(np.empty(pixel_values.shape, np.float32)) if out is None else out
+    factors, offsets = factor.expand(3, 1, 1).flatten().tolist(), offset.neg().expand(3, 1, 1)
     for image, normal in zip(pixel_values, result, strict=True):
-        normal.copy_(image).mul_(factor).sub_(offset)
+        for plane, place, alpha, start in zip(image, normal, factors, offsets, strict=True):
+            torch.add(start, place.copy_(plane), alpha=alpha, out=place)
     return result
 
 

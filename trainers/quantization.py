@@ -6,6 +6,9 @@ are small, and what they compute goes into every layer. peft's `prepare_model_fo
 whatever is not quantised to float32, 3.5 GB for the vision tower instead of 1.7. Nothing of what it does is needed: the
 norms compute in float32 as they are, adapters are made in float32, and activation checkpointing without reentrance
 needs no gradient at its input.
+
+"Failed to load CPU gemm_4bit_forward from kernels-community", which bitsandbytes says when it is imported, is about a
+faster kernel for answering on some processors, and harmless.
 """
 
 from __future__ import annotations
@@ -58,6 +61,18 @@ def quantization_settings(arguments: Any, dtype: torch.dtype) -> Any:
 def is_quantised(module: torch.nn.Module) -> bool:
     """Whether a layer keeps its weights in few bits."""
     return any(kind.__name__ in CLASSES.values() for kind in type(module).__mro__)
+
+
+def keep_differentiable(model: torch.nn.Module) -> None:
+    """Has 4-bit layers on a processor compute in evaluation as they do in training, in place.
+
+    Where a processor knows AVX512-BF16, bitsandbytes 0.50 packs the weights at the first evaluation for a kernel that
+    has no backward pass, and never unpacks them: a training that goes on after that gets no gradient through the
+    layer, and only torch warns.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def check_quantised(model: torch.nn.Module, arguments: Any, dtype: torch.dtype) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +45,9 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
     from model_cards.results import GENERATION, is_commit
     from trainers.decoder_collator import DecoderCollator
     from trainers.decoder_trainer import DecoderTrainer
-    from trainers.decoder_tuning import add_adapters, merged
+    from trainers.decoder_export import export_decoder
+    from trainers.decoder_model import load_decoder
+    from trainers.decoder_tuning import choose_learning
     from trainers.medical_trainer import (
         evaluation_result,
         finish,
@@ -66,8 +67,7 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
     name = repository_name(training)
     set_seed(training.seed)
     model, processor = load_decoder(arguments, splits[arguments.train_split], training)
-    if arguments.train_scope == "lora":
-        model = add_adapters(model, arguments)
+    model = choose_learning(model, arguments)
     prepare_output(training)
     trainer = DecoderTrainer(
         model=model,
@@ -92,43 +92,11 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
         **({"lora": f"r {arguments.lora_r}, alpha {arguments.lora_alpha}"} if arguments.train_scope == "lora" else {}),
     )
     result = evaluation_result(trainer, name, GENERATION, "chat", arguments, revision)
-    model = merged(trainer.accelerator.unwrap_model(trainer.model))
+    model = export_decoder(trainer, processor, arguments, folder)
     if trainer.is_world_process_zero():
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)
         unseen = splits.get(arguments.eval_split, splits[arguments.train_split])
         write_samples(folder / "samples.jsonl", model, processor, unseen, arguments)
     finish(trainer, name, summary, result)
-
-
-def load_decoder(arguments: DecoderArguments, rows: Any, training: DecoderTrainingArguments) -> tuple[Any, Any]:
-    """The model and processor to start from. Raises InputError where a weight is missing or unexpected."""
-    if not arguments.tiny:
-        return open_checkpoint(arguments.model_name_or_path, training)
-    from modeling.tiny_checkpoints import write_tiny_decoder
-    from trainers.decoder_collator import CHAT_TEMPLATE
-
-    texts = [turn["content"] for messages in rows["messages"] for turn in messages]
-    with tempfile.TemporaryDirectory() as scratch:
-        write_tiny_decoder(Path(scratch), texts, CHAT_TEMPLATE, training.seed)
-        return open_checkpoint(scratch, training)
-
-
-def open_checkpoint(name: str, training: DecoderTrainingArguments) -> tuple[Any, Any]:
-    """An Mllama checkpoint with its processor, which gets the chat template that marks the assistant's words."""
-    import torch
-    from transformers import AutoModelForImageTextToText
-
-    from evaluation.loading import DECODER_TYPES, InputError, load_model_and_processor, model_type
-    from trainers.decoder_collator import CHAT_TEMPLATE
-
-    kind = model_type(name)
-    if kind not in DECODER_TYPES:
-        raise InputError(f"--model_name_or_path {name}: a model of type {kind!r}, not {' or '.join(DECODER_TYPES)}")
-    dtype = torch.bfloat16 if training.bf16 else torch.float32
-    model, processor = load_model_and_processor(name, AutoModelForImageTextToText, dtype=dtype)
-    processor.chat_template = processor.tokenizer.chat_template = CHAT_TEMPLATE
-    return model, processor
 
 
 def write_samples(path: Path, model: Any, processor: Any, rows: Any, arguments: DecoderArguments) -> None:

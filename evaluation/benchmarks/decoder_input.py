@@ -197,7 +197,7 @@ def differences(ones: Any, processor: Any, files: list[bytes], draft: Any) -> di
 
 
 def shared_rows(ones: Any, processor: Any, options: argparse.Namespace) -> dict:
-    """Milliseconds a row where SHARED rows of an image come together: of the processor, and by the clock of a loader."""
+    """Milliseconds a row where SHARED rows of an image come together, and by the clock a batch of a loader."""
     import torch
 
     order = np.concatenate(

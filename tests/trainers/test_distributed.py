@@ -93,7 +93,7 @@ def test_the_loss_that_stays_in_its_process_is_wrong(found):
 
 
 def test_batches_that_differ_between_processes_are_refused(found):
-    assert "--accelerator_config: leave split_batches false and even_batches true" in found["refused"]
+    assert "--accelerator_config: leave split_batches and dispatch_batches false" in found["refused"]
 
 
 def test_processes_that_would_train_apart_are_refused(found):
