@@ -15,7 +15,7 @@ import platform
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -121,7 +121,7 @@ def estimate(flags: dict[str, Any], batch: int, processes: int = 1, tokens: int 
     return estimated(tuple(sorted(flags.items())), batch, processes, tokens)
 
 
-@lru_cache(maxsize=None)
+@cache
 def estimated(flags: tuple[tuple[str, Any], ...], batch: int, processes: int, tokens: int) -> Any:
     import torch
 

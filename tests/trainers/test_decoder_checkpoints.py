@@ -25,7 +25,9 @@ SCOPES = {
 
 
 def losses(trainer) -> list[float]:
-    return [entry.get("loss", entry.get("eval_loss")) for entry in trainer.state.log_history if "train_loss" not in entry]
+    return [
+        entry.get("loss", entry.get("eval_loss")) for entry in trainer.state.log_history if "train_loss" not in entry
+    ]
 
 
 def learned(trainer) -> dict[str, torch.Tensor]:
@@ -156,7 +158,9 @@ def test_a_checkpoint_of_another_scope_is_named(trained, make_decoder_trainer, w
 def test_adapters_of_another_rank_are_an_error(trained, make_decoder_trainer):
     _, folder = trained("lora")
     flags = SCOPES["lora"] | {"lora_r": 8, "max_steps": 4, "eval_strategy": "no", "allow_changed_flags": True}
-    with pytest.raises(InputError, match=r"is not of this adapter: of another shape .*\(4, 128\) instead of \(8, 128\)"):
+    with pytest.raises(
+        InputError, match=r"is not of this adapter: of another shape .*\(4, 128\) instead of \(8, 128\)"
+    ):
         make_decoder_trainer("again", **flags).train(resume_from_checkpoint=str(folder))
 
 

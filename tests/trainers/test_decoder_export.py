@@ -66,9 +66,10 @@ def test_the_merged_model_answers_as_the_trained_one(make_decoder_trainer, batch
     after = logits(opened(tmp_path / "out"), batch)
     torch.testing.assert_close(after, before, rtol=0, atol=1e-4)
     torch.testing.assert_close(logits(answering, batch), before, rtol=0, atol=1e-4)
-    with safe_open(tmp_path / "out" / "model.safetensors", "pt") as new, safe_open(
-        tiny_decoder / "model.safetensors", "pt"
-    ) as old:
+    with (
+        safe_open(tmp_path / "out" / "model.safetensors", "pt") as new,
+        safe_open(tiny_decoder / "model.safetensors", "pt") as old,
+    ):
         assert set(new.keys()) == set(old.keys())  # those of the release
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"config.json", "generation_config.json", "chat_template.jinja", "tokenizer.json"} <= names

@@ -199,9 +199,7 @@ def test_a_projector_in_float32_hands_on_16_bits(make_decoder_trainer):
 @pytest.mark.parametrize("scope", ["adapter", "lm_head", "full"])
 def test_recomputing_activations_changes_no_gradient(make_decoder_trainer, scope):
     flags = {"train_scope": scope, "max_steps": 3, "eval_strategy": "no", "save_strategy": "no"}
-    plain, saving = (
-        make_decoder_trainer("out", activation_checkpointing=given, **flags) for given in (False, True)
-    )
+    plain, saving = (make_decoder_trainer("out", activation_checkpointing=given, **flags) for given in (False, True))
     for trainer in (plain, saving):
         trainer.train()
     assert saving.model.is_activation_checkpointing and not plain.model.is_activation_checkpointing
@@ -219,6 +217,10 @@ def test_no_gradient_is_computed_below_the_first_weight_that_learns(make_decoder
 
 
 def test_reentrant_checkpointing_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="--activation_checkpointing_kwargs: with use_reentrant the backward pass fails"):
+    with pytest.raises(
+        ValueError, match="--activation_checkpointing_kwargs: with use_reentrant the backward pass fails"
+    ):
         DecoderTrainingArguments(output_dir=str(tmp_path), activation_checkpointing_kwargs={"use_reentrant": True})
-    assert DecoderTrainingArguments(output_dir=str(tmp_path)).activation_checkpointing_kwargs == {"use_reentrant": False}
+    assert DecoderTrainingArguments(output_dir=str(tmp_path)).activation_checkpointing_kwargs == {
+        "use_reentrant": False
+    }
