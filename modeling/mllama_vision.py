@@ -1,4 +1,4 @@
-"""What does Llama 3.2's vision tower keep in memory? The states that are read of it, and of what learns a layer's input.
+"""What does the vision tower of Llama 3.2 keep in memory? States that are read, and where it learns its layers' inputs.
 
 The stock encoder holds the output of all 32 layers until its end, 16 MB each for an image in bfloat16, of which five
 are read; and its layers know no activation checkpointing, so that an image takes 10 GB where the tower learns. The

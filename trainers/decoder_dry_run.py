@@ -167,7 +167,7 @@ def row_lines(rows: Any, arguments: DecoderArguments, training: DecoderTrainingA
         tower += sum(int(images[row]) for row in {int(groups[one]): one for one in chosen}.values())
     total = int(lengths.sum())
     lines = [
-        f"{len(rows):,} rows of {int(lengths.min())} to {int(lengths.max())} tokens, {total / len(rows):.0f} on average",
+        f"{len(rows):,} rows of {lengths.min()} to {lengths.max()} tokens, {total / len(rows):.0f} on average",
         f"an epoch is {padded:,} tokens, of which {1 - total / padded:.1%} are padding",
         f"{len(np.unique(groups)):,} distinct images or sets of images; the vision tower runs {tower / len(rows):.2f} "
         f"times a row",
