@@ -65,27 +65,36 @@ def make_decoder_trainer(tiny_decoder, chat, tmp_path):
     """
     import torch
 
+    from modeling.mllama import prepare_mllama
+    from trainers.chat_tokens import encode_chats
     from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
-    from trainers.decoder_checkpoints import DecoderCheckpoints
     from trainers.decoder_collator import DecoderCollator
     from trainers.decoder_model import load_decoder
+    from trainers.decoder_rows import decoder_rows
+    from trainers.decoder_trainer import DecoderTrainer
     from trainers.decoder_tuning import choose_learning
 
     def make(folder: str, **flags):
         own = {name: flags.pop(name) for name in list(flags) if name in DecoderArguments.__dataclass_fields__}
-        own = {"lora_r": 4, "lora_dropout": 0.0, "model_name_or_path": str(tiny_decoder)} | own
+        own = {"lora_r": 4, "lora_dropout": 0.0, "model_name_or_path": str(tiny_decoder), "image_cache": "none"} | own
         settings = {"per_device_train_batch_size": 2, "per_device_eval_batch_size": 4, "learning_rate": 3e-3}
         settings |= {"gradient_accumulation_steps": 1, "logging_steps": 1, "disable_tqdm": True, "use_cpu": True}
         arguments = DecoderArguments(**own)
         training = DecoderTrainingArguments(output_dir=str(tmp_path / folder), **settings | flags)
         torch.manual_seed(0)  # of the adapters
         model, processor = load_decoder(arguments, chat["train"], training)
-        trainer = DecoderCheckpoints(
-            model=choose_learning(model, arguments),
+        model = choose_learning(model, arguments)
+        prepare_mllama(model, arguments.isolate_rows)
+        splits = {"train": 16, "validation": 8}
+        splits = {name: chat[name].shuffle(seed=0).select(range(count)) for name, count in splits.items()}
+        chats = {name: encode_chats(rows, processor, 512, arguments.train_on_prompt) for name, rows in splits.items()}
+        rows = decoder_rows(splits, chats, processor, arguments)
+        trainer = DecoderTrainer(
+            model=model,
             args=training,
-            data_collator=DecoderCollator(processor, 512),
-            train_dataset=chat["train"].shuffle(seed=0).select(range(16)),
-            eval_dataset=chat["validation"].shuffle(seed=0).select(range(8)),
+            data_collator=DecoderCollator(processor),
+            train_dataset=rows["train"],
+            eval_dataset=rows["validation"],
             processing_class=processor,
         )
         trainer.arguments = arguments

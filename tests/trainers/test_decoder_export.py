@@ -20,9 +20,15 @@ def logits(model, batch) -> torch.Tensor:
 def batch(tiny_decoder, chat):
     from transformers import AutoProcessor
 
-    from trainers.decoder_collator import DecoderCollator
+    from evaluation.decoder_scoring import to_conversation
 
-    return DecoderCollator(AutoProcessor.from_pretrained(tiny_decoder), 512)([chat["validation"][i] for i in (0, 5)])
+    return AutoProcessor.from_pretrained(tiny_decoder).apply_chat_template(
+        [to_conversation(chat["validation"][row]) for row in (0, 5)],
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs={"padding": True, "padding_side": "right"},
+    )
 
 
 def stir(model) -> None:
@@ -57,7 +63,7 @@ def test_the_merged_model_answers_as_the_trained_one(make_decoder_trainer, batch
 
     from trainers.decoder_export import export_decoder
 
-    trainer = make_decoder_trainer("out", **CASES[case])
+    trainer = make_decoder_trainer("out", isolate_rows=False, **CASES[case])  # computes as the stock model
     start = logits(opened(tiny_decoder), batch)
     stir(trainer.model)
     before = logits(trainer.model, batch)
@@ -84,7 +90,9 @@ def test_adapters_open_over_their_base(make_decoder_trainer, batch, tiny_decoder
 
     from trainers.decoder_export import export_decoder
 
-    trainer = make_decoder_trainer("out", train_scope="lora", modules_to_save=["lm_head"], export=export)
+    trainer = make_decoder_trainer(
+        "out", isolate_rows=False, train_scope="lora", modules_to_save=["lm_head"], export=export
+    )
     stir(trainer.model)
     before = logits(trainer.model, batch)
     export_decoder(trainer, trainer.processing_class, trainer.arguments, tmp_path / "out")
@@ -114,7 +122,7 @@ def test_adapters_of_a_quantised_base_are_merged_into_the_base_as_it_was(
 
     from trainers.decoder_export import export_decoder
 
-    trainer = make_decoder_trainer("out", train_scope="lora", export="both", **{bits: True})
+    trainer = make_decoder_trainer("out", isolate_rows=False, train_scope="lora", export="both", **{bits: True})
     stir(trainer.model)
     before = logits(trainer.model, batch)
     export_decoder(trainer, trainer.processing_class, trainer.arguments, tmp_path / "out")
@@ -133,7 +141,7 @@ def test_adapters_of_a_quantised_base_are_merged_into_the_base_as_it_was(
 def test_a_merge_in_16_bits_is_rounded_once(make_decoder_trainer, tmp_path):
     from trainers.decoder_export import merged_in_place
 
-    trainer = make_decoder_trainer("out", train_scope="lora", bf16=True)
+    trainer = make_decoder_trainer("out", isolate_rows=False, train_scope="lora", bf16=True)
     stir(trainer.model)
     name = "model.language_model.layers.0.self_attn.q_proj"
     layer = trainer.model.get_base_model().get_submodule(name)
@@ -151,7 +159,7 @@ def test_16_bits_are_written_as_16_bits(make_decoder_trainer, tmp_path):
 
     from trainers.decoder_export import export_decoder
 
-    trainer = make_decoder_trainer("out", train_scope="lm_head", bf16=True)
+    trainer = make_decoder_trainer("out", isolate_rows=False, train_scope="lm_head", bf16=True)
     assert trainer.model.lm_head.weight.dtype == torch.float32
     export_decoder(trainer, trainer.processing_class, trainer.arguments, tmp_path / "out")
     with safe_open(tmp_path / "out" / "model.safetensors", "pt") as file:
@@ -168,13 +176,13 @@ def test_an_export_replaces_another_and_leaves_the_rest(make_decoder_trainer, tm
     (out / "recipe.yaml").write_text("kept")
     for name in ("model-00001-of-00002.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"):
         (out / name).write_bytes(b"of an earlier run")
-    trainer = make_decoder_trainer("out", train_scope="full")
+    trainer = make_decoder_trainer("out", isolate_rows=False, train_scope="full")
     export_decoder(trainer, trainer.processing_class, trainer.arguments, out)
     opened(out)
     names = {path.name for path in out.iterdir()}
     assert not names & {"model-00001-of-00002.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"}
     assert (out / "checkpoint-4" / "model.safetensors").read_bytes() == b"kept" and (out / "recipe.yaml").is_file()
-    again = make_decoder_trainer("out", train_scope="lora", export="adapter")
+    again = make_decoder_trainer("out", isolate_rows=False, train_scope="lora", export="adapter")
     export_decoder(again, again.processing_class, again.arguments, out)
     assert not (out / "model.safetensors").exists() and not (out / "config.json").exists()
     assert (out / "adapter_model.safetensors").stat().st_size > 1000
@@ -186,7 +194,7 @@ def test_what_is_there_stays_until_the_new_one_is_complete(make_decoder_trainer,
     out = tmp_path / "out"
     out.mkdir()
     (out / "model.safetensors").write_bytes(b"the one before")
-    trainer = make_decoder_trainer("out", train_scope="full")
+    trainer = make_decoder_trainer("out", isolate_rows=False, train_scope="full")
     renamed = decoder_export.released_name
     monkeypatch.setattr(decoder_export, "released_name", lambda name: renamed(name).replace("lm_head", "head"))
     with pytest.raises(InputError, match=r"missing language_model.head.weight; unexpected language_model.lm_head"):

@@ -72,7 +72,7 @@ def test_training_learns_by_adapters_alone(make_decoder_trainer, bits):
 def test_an_evaluation_takes_no_gradient_from_the_training_after_it(make_decoder_trainer, bits):
     """bitsandbytes 0.50 packs 4-bit weights at the first evaluation on some processors, and then has no gradient."""
     trainer = make_decoder_trainer("out", train_scope="lora", **{bits: True})
-    batch = next(iter(trainer.get_train_dataloader()))
+    batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
     model = trainer.model.train()
 
     def gradients() -> dict[str, torch.Tensor]:
