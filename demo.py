@@ -26,12 +26,7 @@ RAW, DATA, RESULTS, PAGE = OUT / "raw", OUT / "data", OUT / "results", OUT / "in
 DATASET, ENCODER, DECODER = "demo/med-pairs", "demo/siglip-med", "demo/llama-med"
 TOKEN = "hf_demo"  # noqa: S105 (of the Hub that this script starts)
 ENCODER_RECIPE = "--config demo"
-# Adapters alone would leave the random words of a tiny model as they are: its embeddings are trained with them.
-DECODER_RECIPE = (
-    "--tiny --per_device_train_batch_size 16 --per_device_eval_batch_size 16 --gradient_accumulation_steps 1"
-    " --learning_rate 3e-3 --warmup_steps 0.1 --logging_steps 20 --lora_r 32 --lora_dropout 0"
-    " --modules_to_save lm_head embed_tokens multi_modal_projector"
-)
+DECODER_RECIPE = "--config demo"
 started = time.monotonic()
 
 
@@ -61,7 +56,7 @@ def main() -> None:
         title("Decoder: Llama 3.2 Vision, from random weights")
         decoder = f"python trainers/run_decoder.py --dataset {DATASET} {DECODER_RECIPE}"
         run(f"{decoder} --num_train_epochs 0 --num_samples 0 --output_dir {OUT}/llama-untrained", environment)
-        run(f"{decoder} --num_train_epochs 6 --output_dir {OUT}/llama-med"
+        run(f"{decoder} --output_dir {OUT}/llama-med"
             f" --push_to_hub --hub_model_id {DECODER}", environment)  # fmt: skip
 
         title("What was pushed opens in a fresh process with an empty cache")
@@ -119,7 +114,7 @@ import json
 from huggingface_hub import hf_hub_download
 
 kinds = {{"{DATASET}": "dataset", "{ENCODER}": "model", "{DECODER}": "model", "demo/medical_bleu": "space",
-         "demo/retrieval_recall": "space"}}
+         "demo/retrieval_recall": "space", "demo/vqa_accuracy": "space"}}
 print(json.dumps({{name: open(hf_hub_download(name, "README.md", repo_type=kind)).read()
                   for name, kind in kinds.items()}}))
 """

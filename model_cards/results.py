@@ -20,7 +20,14 @@ RETRIEVAL, GENERATION = "retrieval", "report_generation"
 # The metrics of a task that a table shows, the first of which it sorts by; True where more is better.
 HEADLINE: dict[str, dict[str, bool]] = {
     RETRIEVAL: {"recall_at_5": True, "recall_at_1": True, "recall_at_10": True, "loss": False},
-    GENERATION: {"bleu": True, "bleu_1": True, "exact_match": True, "loss": False},
+    GENERATION: {
+        "bleu": True,
+        "bleu_1": True,
+        "accuracy_open": True,
+        "accuracy_closed": True,
+        "exact_match": True,
+        "loss": False,
+    },
 }
 NAMES = {
     "recall_at_1": "R@1",
@@ -29,6 +36,8 @@ NAMES = {
     "chance_recall_at_5": "chance R@5",
     "bleu": "BLEU",
     "bleu_1": "BLEU-1",
+    "accuracy_open": "accuracy, open questions",
+    "accuracy_closed": "accuracy, closed questions",
     "exact_match": "exact match",
     "loss": "loss",
 }

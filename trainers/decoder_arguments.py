@@ -58,7 +58,11 @@ class DecoderInputArguments(ImageArguments):
         "Rows of one image that are put into a batch together, so that the vision tower runs once for them; 1 draws "
         "rows independently. Unless given, as many as the batch holds.",
     )
-    group_by_length: bool = flag(True, "Put rows of similar length into a batch, so that less of it is padding.")
+    group_by_length: bool = flag(
+        False,
+        "Put rows of similar length into a batch, so that less of it is padding; updates are then less alike, and learn a "
+        "little less each.",
+    )
     isolate_rows: bool = flag(
         True,
         "Keep tokens that must not see an image from seeing one; False computes as the stock model does, in which rows "
