@@ -230,6 +230,8 @@ def other_choices(arguments: DecoderArguments, shape: DecoderUpdate) -> list[tup
         ("as it is", arguments, shape),
         (f"{'without' if on else 'with'} checkpointing", arguments, other),
     ]
+    if not shape.bf16:  # as on a GPU that the training is meant for
+        choices.append(("in bfloat16", arguments, replace(shape, bf16=True)))
     checkpointed = shape if on else other
     if arguments.load_in_4bit or arguments.load_in_8bit:
         bare = replace(arguments, load_in_4bit=False, load_in_8bit=False)
@@ -246,8 +248,9 @@ def memory_lines(
 ) -> list[str]:
     """A table: what memory is for, as the flags are, and with other choices."""
     choices = other_choices(arguments, shape)
-    dtype = weight_dtype(training)
-    found = [estimate_decoder(bare_decoder(config, chosen, dtype), update) for _, chosen, update in choices]
+    found = [
+        estimate_decoder(bare_decoder(config, chosen, weight_dtype(update)), update) for _, chosen, update in choices
+    ]
     return [
         *memory_table([name for name, _, _ in choices], found, KINDS, TITLES),
         *fitting_lines(found, shape, training),
