@@ -34,6 +34,7 @@ def with_record(text: str) -> str:
     machine = f"{record['date']}, {record['processors']} processor cores, {record['seconds']} s, {versions}"
     filled = {"machine": machine, "tables": "\n" + "\n".join(map(markdown, record["tables"]))}
     marks = {f"demo:{mark}": content for mark, content in filled.items()}
+    marks |= {"decoder_memory:table": f"\n{decoder_memory_table()}\n", "decoder_memory:shape": decoder_memory_shape()}
     marks |= {"encoder:machine": encoder_machine(), "encoder:table": f"\n{encoder_table()}\n"}
     for mark, content in marks.items():
         pattern = rf"(<!-- {mark} -->).*?(<!-- /{mark} -->)"
@@ -91,6 +92,30 @@ def encoder_table() -> str:
             rows.append((f"best R@5 of equally many epochs, from random weights{title}", *recalls, name))
     lines = ["| | medpairs | peer | which is |", "|---|--:|--:|---|"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def decoder_memory_shape() -> str:
+    """What the rows of the memory table are about."""
+    found = record("decoder_memory")
+    return (
+        f"rows of {found['tokens']} tokens, {found['learned_tokens']} of them learned, each with an image of its own of "
+        f"four tiles; a tenth of a GPU is left to CUDA; torch {found['versions']['torch']}, {found['date']}"
+    )
+
+
+def decoder_memory_table() -> str:
+    """Which training of Llama 3.2 11B fits which GPU: the largest batch of a process."""
+    found = record("decoder_memory")
+    gpus = list(found["gpus"])
+    lines = [
+        f"| training | peak, 1 row | {' | '.join(gpus)} |",
+        f"|---|--:|{'--:|' * len(gpus)}",
+    ]
+    for row in found["trainings"]:
+        batches = (row["largest_batch"].get(gpu) for gpu in gpus)
+        cells = ("as one" if batch is None else str(batch) if batch else "-" for batch in batches)
+        lines.append(f"| {row['training']} | {row['peak_gib']['1']:.1f} GiB | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> int:

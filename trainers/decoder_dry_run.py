@@ -139,6 +139,12 @@ def batches(rows: Any, arguments: DecoderArguments, training: DecoderTrainingArg
         yield chosen
 
 
+def distinct_images(rows: Any, chosen: list[int]) -> dict[int, int]:
+    """The images of a batch: their keys, and for each the number of one of its places in the dataset."""
+    numbers = [number for row in chosen for number in range(rows.starts[row], rows.starts[row + 1])]
+    return {int(rows.keys[number]): number for number in numbers}
+
+
 def batch_lines(rows: Any, processor: Any, arguments: DecoderArguments, training: DecoderTrainingArguments) -> list:
     """Its tensors, and its first rows with what is learned of them."""
     chosen = next(batches(rows, arguments, training))
@@ -161,10 +167,9 @@ def row_lines(rows: Any, arguments: DecoderArguments, training: DecoderTrainingA
     """Lengths, what is cut, padding and how often the tower runs."""
     lengths, groups = rows.chats.lengths, rows.image_groups()
     padded = tower = 0
-    images = np.diff(rows.starts)
     for chosen in batches(rows, arguments, training):
         padded += len(chosen) * int(lengths[chosen].max())
-        tower += sum(int(images[row]) for row in {int(groups[one]): one for one in chosen}.values())
+        tower += len(distinct_images(rows, chosen))
     total = int(lengths.sum())
     lines = [
         f"{len(rows):,} rows of {lengths.min()} to {lengths.max()} tokens, {total / len(rows):.0f} on average",
@@ -182,15 +187,13 @@ def shape_of(
     rows: Any, arguments: DecoderArguments, training: DecoderTrainingArguments, course: Course
 ) -> DecoderUpdate:
     """What of a training decides its memory: the longest row, and the most images and labels of a batch."""
-    groups, counts = rows.image_groups(), np.diff(rows.starts)
     images = tiles = answers = 1
-    known: dict[int, int] = {}
+    known: dict[int, int] = {}  # tiles of images
     for chosen in islice(batches(rows, arguments, training), BATCHES_LOOKED_AT):
-        first = {int(groups[one]): one for one in chosen}.values()
-        images = max(images, sum(int(counts[row]) for row in first))
-        numbers = [number for row in first for number in range(rows.starts[row], rows.starts[row + 1])]
-        for number in numbers:
-            if (key := int(rows.keys[number])) not in known:
+        distinct = distinct_images(rows, chosen)
+        images = max(images, len(distinct))
+        for key, number in distinct.items():
+            if key not in known:
                 known[key] = rows.reader.tiles(*rows.encoded(number))
             tiles = max(tiles, known[key])
         labels = sum(int((rows.chats.labels(row) >= 0).sum()) for row in chosen)
@@ -202,7 +205,7 @@ def shape_of(
         answer_tokens=min(answers, tokens),
         images=images,
         tiles=tiles,
-        images_in_row=max(int(counts.max()), 1),
+        images_in_row=max(int(np.diff(rows.starts).max()), 1),
         micro_batches=course.micro_batches,
         bf16=training.bf16,
         activation_checkpointing=bool(training.activation_checkpointing),
@@ -227,6 +230,8 @@ def other_choices(arguments: DecoderArguments, shape: DecoderUpdate) -> list[tup
         ("as it is", arguments, shape),
         (f"{'without' if on else 'with'} checkpointing", arguments, other),
     ]
+    if not shape.bf16:  # as on a GPU that the training is meant for
+        choices.append(("in bfloat16", arguments, replace(shape, bf16=True)))
     checkpointed = shape if on else other
     if arguments.load_in_4bit or arguments.load_in_8bit:
         bare = replace(arguments, load_in_4bit=False, load_in_8bit=False)
@@ -243,8 +248,9 @@ def memory_lines(
 ) -> list[str]:
     """A table: what memory is for, as the flags are, and with other choices."""
     choices = other_choices(arguments, shape)
-    dtype = weight_dtype(training)
-    found = [estimate_decoder(bare_decoder(config, chosen, dtype), update) for _, chosen, update in choices]
+    found = [
+        estimate_decoder(bare_decoder(config, chosen, weight_dtype(update)), update) for _, chosen, update in choices
+    ]
     return [
         *memory_table([name for name, _, _ in choices], found, KINDS, TITLES),
         *fitting_lines(found, shape, training),

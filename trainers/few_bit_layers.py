@@ -41,7 +41,7 @@ class FewBitLayer(nn.Linear):
     def __init__(self, weight: torch.Tensor) -> None:
         nn.Module.__init__(self)
         self.out_features, self.in_features = weight.shape
-        self.bias = None
+        self.bias, self.dtype = None, weight.dtype
         self.weight = nn.Parameter(
             torch.empty(self.packed(weight.numel()), dtype=torch.uint8, device=weight.device), requires_grad=False
         )
@@ -52,6 +52,14 @@ class FewBitLayer(nn.Linear):
 
     def unpacked(self, like: torch.Tensor) -> torch.Tensor:
         return like.new_empty(self.out_features, self.in_features)
+
+    @property
+    def W_q(self) -> torch.Tensor:
+        """By this attribute of HQQ's layers peft knows one whose weights it has to ask for, as DoRA does."""
+        return self.weight
+
+    def dequantize(self) -> torch.Tensor:
+        return torch.empty(self.out_features, self.in_features, dtype=self.dtype, device=self.weight.device)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         return FewBits.apply(inputs, self)

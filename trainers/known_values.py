@@ -42,7 +42,7 @@ class KnownValues(TorchDispatchMode):
         self.contents = WeakIdKeyDictionary()
 
     def add(self, content: torch.Tensor) -> torch.Tensor:
-        """A fake tensor whose content is known."""
+        """A fake tensor whose content is known: that of a real one, made outside of the modes."""
         tensor = self.fake.from_tensor(content)
         self.contents[tensor] = content
         return tensor
@@ -85,7 +85,9 @@ class KnownValues(TorchDispatchMode):
         for index in given:
             content = None if index is None else self.content(index)
             if content is not None and content.dtype == torch.bool:
-                numbers += [self.add(one) for one in content.nonzero(as_tuple=True)]
+                with unset_fake_temporarily():
+                    places = content.nonzero(as_tuple=True)
+                numbers += [self.add(one) for one in places]
             else:
                 numbers.append(index)
         return numbers

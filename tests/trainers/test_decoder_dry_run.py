@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from trainers.course import course_of
 from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
+from trainers.decoder_collator import DecoderCollator
 from trainers.decoder_dry_run import batches, describe, load_bare, shape_of
 from trainers.token_colors import ANSI, RESET, has_colors, marked_text
 
@@ -75,8 +77,8 @@ def test_rows_are_counted(tiny_decoder, dataset, tmp_path, capsys):
     chosen = list(batches(rows, arguments, training))
     padded = sum(len(batch) * max(int(rows.chats.lengths[row]) for row in batch) for batch in chosen)
     assert number(said, r"an epoch is ([0-9,]+) tokens") == padded
-    groups = rows.image_groups()
-    towers = sum(len({int(groups[row]) for row in batch}) for batch in chosen)
+    collate = DecoderCollator(inputs.processor)
+    towers = sum(len(collate(rows.__getitems__(batch))["aspect_ratio_ids"]) for batch in chosen)
     assert f"the vision tower runs {towers / len(rows):.2f} times a row" in said
 
 
@@ -87,7 +89,7 @@ def test_the_memory_adds_up(tiny_decoder, dataset, tmp_path, capsys):
     rows = re.findall(r"^  ([a-z][a-z0-9:,\- ]+?) {2,}([0-9,]+(?: +[0-9,]+)*)$", table, re.MULTILINE)
     columns = {name: [int(cell.replace(",", "")) for cell in cells.split()] for name, cells in rows}
     peak = columns.pop("peak")
-    assert len(peak) == 3 and {"weights: adapters", "gradients", "optimizer"} <= columns.keys()
+    assert len(peak) == 4 and {"weights: adapters", "gradients", "optimizer"} <= columns.keys()
     for place, whole in enumerate(peak):
         assert whole == pytest.approx(sum(cells[place] for cells in columns.values()), abs=len(columns))
 
@@ -96,11 +98,13 @@ def test_the_shape_is_that_of_the_batches(tiny_decoder, dataset, tmp_path):
     inputs, arguments, training = inputs_of(dataset, tiny_decoder, tmp_path, rows_per_image=1)
     rows = inputs.rows["train"]
     shape = shape_of(rows, arguments, training, course_of(len(rows), training))
-    assert (shape.rows, shape.tokens, shape.images_in_row) == (4, int(rows.chats.lengths.max()), 1)
-    groups = rows.image_groups()
-    assert shape.images == max(len({int(groups[row]) for row in batch}) for batch in batches(rows, arguments, training))
-    tiles = {len(tiles) for item in rows.__getitems__(list(range(40))) for _, tiles, _ in item["images"]}
-    assert 1 <= max(tiles) <= shape.tiles <= 4
+    collate = DecoderCollator(inputs.processor)
+    found = [collate(rows.__getitems__(batch)) for batch in islice(batches(rows, arguments, training), 50)]
+    assert (shape.rows, shape.tokens) == (4, int(rows.chats.lengths.max()))
+    assert shape.images == max(len(batch["aspect_ratio_ids"]) for batch in found)
+    assert shape.images_in_row == max(batch["image_index"].shape[1] for batch in found)
+    assert shape.tiles == max(int(batch["aspect_ratio_mask"].sum(1).max()) for batch in found)
+    assert shape.answer_tokens == max(-(-int((batch["labels"] >= 0).sum()) // len(batch["labels"])) for batch in found)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +114,7 @@ def test_the_shape_is_that_of_the_batches(tiny_decoder, dataset, tmp_path):
         {"train_scope": "lora", "load_in_4bit": True},
         {"train_scope": "lora_all", "use_dora": True},
         {"train_scope": "lm_head", "train_on_prompt": True, "optim": "adafactor"},
+        {"use_dora": True, "load_in_8bit": True},
         {"tiny": True, "modules_to_save": ["lm_head", "embed_tokens"], "isolate_rows": False},
     ],
     ids=lambda flags: " ".join(map(str, flags.values())),

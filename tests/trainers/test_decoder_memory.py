@@ -130,7 +130,7 @@ def test_an_image_that_rows_share_is_counted_once():
 
 def test_tiles_that_are_empty_leave_the_cross_attention():
     one, four = (estimate(replace(UPDATE, tiles=n), train_scope="full").parts for n in (1, 4))
-    assert one[CROSS] < 0.6 * four[CROSS] and one[VISION] == pytest.approx(four[VISION], rel=0.05)
+    assert one[CROSS] < 0.8 * four[CROSS] and one[VISION] == pytest.approx(four[VISION], rel=0.05)
 
 
 def test_the_head_runs_where_there_is_a_label():
@@ -213,8 +213,9 @@ def test_contents_are_followed_through_masks_and_indices():
 
 
 def test_what_was_written_over_is_no_longer_known():
+    ones = torch.ones(3)
     with followed() as fake, KnownValues(fake) as known:
-        given = known.add(torch.ones(3))
+        given = known.add(ones)
         view = given[:2]
         given += 1
         assert view.tolist() == [2, 2]

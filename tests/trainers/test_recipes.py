@@ -9,23 +9,28 @@ from pathlib import Path
 import pytest
 import torch
 
+from evaluation.benchmarks.decoder_memory import LEARNED, TOKENS, llama_config
 from modeling.siglip_medical.configuration_siglip_medical import SiglipMedicalConfig
 from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
 from trainers.arguments import EncoderTrainingArguments
 from trainers.command_line import parse
+from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
+from trainers.decoder_memory import DecoderUpdate, bare_decoder, estimate_decoder
 from trainers.encoder_arguments import EncoderArguments
 from trainers.memory_estimate import UpdateShape, estimate_memory
 from trainers.recipe import RECIPES, shipped
 
 ROOT = Path(__file__).resolve().parents[2]
 ON_GPUS = {"encoder_gpu_16gb": 16, "encoder_gpu_80gb": 80, "encoder_8_gpus": 40}  # GB of a GPU
+DECODERS = {"decoder_gpu_16gb": 16, "decoder_gpu_24gb": 24, "decoder_gpu_80gb": 80, "decoder_8_gpus": 80}
+ENCODER, DECODER = (EncoderArguments, EncoderTrainingArguments), (DecoderArguments, DecoderTrainingArguments)
 ROOM = 0.9  # of a GPU's memory, for the CUDA context and what the allocator cannot use
 GIB = 2**30
 
 
 def parsed(recipe: str):
-    kinds = (EncoderArguments, EncoderTrainingArguments)
-    return parse(kinds, "medpairs-train-encoder", "", ["--config", recipe])
+    family = recipe.split("_")[0]
+    return parse(ENCODER if family == "encoder" else DECODER, f"medpairs-train-{family}", "", ["--config", recipe])
 
 
 def head(recipe: str) -> str:
@@ -34,16 +39,17 @@ def head(recipe: str) -> str:
 
 
 def test_the_recipes_that_are_promised_are_there():
-    assert shipped() == sorted([*ON_GPUS, "encoder_demo"])
+    assert shipped() == sorted([*ON_GPUS, *DECODERS, "encoder_demo", "decoder_demo"])
 
 
 @pytest.mark.parametrize("recipe", shipped())
 def test_the_first_line_is_the_command_that_launches_it(recipe):
+    family = recipe.split("_")[0]
     words = shlex.split(head(recipe).splitlines()[0])
-    script = words.index("trainers/run_encoder.py")
-    assert words[script + 1 : script + 3] == ["--config", recipe.removeprefix("encoder_")]
-    kinds = (EncoderArguments, EncoderTrainingArguments)
-    parse(kinds, "medpairs-train-encoder", "", words[script + 1 :])  # every flag is one
+    script = words.index(f"trainers/run_{family}.py")
+    assert words[script + 1 : script + 3] == ["--config", recipe.removeprefix(f"{family}_")]
+    # every flag is one
+    parse(ENCODER if family == "encoder" else DECODER, f"medpairs-train-{family}", "", words[script + 1 :])
     for word in words[: script + 1]:
         assert not word.endswith((".yaml", ".py")) or (ROOT / word).is_file()
 
@@ -72,7 +78,37 @@ def test_the_peak_that_is_named_is_the_estimate_for_the_base_model_and_fits(reci
     assert f"{contrast} pairs" in (RECIPES / f"{recipe}.yaml").read_text()
 
 
-@pytest.mark.parametrize("recipe", shipped())
+@pytest.mark.parametrize("recipe", DECODERS)
+def test_the_peak_that_is_named_is_the_estimate_for_llama_and_fits(recipe):
+    arguments, training = parsed(recipe)
+    processes = 8 if recipe == "decoder_8_gpus" else 1
+    rows, steps = training.per_device_train_batch_size, training.gradient_accumulation_steps
+    update = DecoderUpdate(
+        rows=rows, tokens=TOKENS, answer_tokens=LEARNED, images=rows, micro_batches=steps, processes=processes,
+        sharded=processes > 1, activation_checkpointing=training.activation_checkpointing,
+        optim=getattr(training.optim, "value", training.optim),
+    )  # fmt: skip
+    assert arguments.max_seq_length == TOKENS
+    estimate = estimate_decoder(bare_decoder(llama_config(), arguments, torch.bfloat16), update)
+    named = float(re.search(r"Peak of a process: ([0-9.]+) GiB", head(recipe))[1])
+    assert named == pytest.approx(estimate.peak / GIB, abs=0.1)
+    assert estimate.peak < ROOM * DECODERS[recipe] * 1e9
+
+
+@pytest.mark.parametrize("recipe", [name for name in shipped() if name.startswith("decoder")])
+def test_a_dry_run_of_a_decoder_goes_through(recipe, tiny_decoder, dataset, tmp_path, capsys):
+    from trainers.decoder_dry_run import describe, load_bare
+
+    words = ["--config", recipe, "--dataset", str(dataset), "--output_dir", str(tmp_path / "out")]
+    if recipe in DECODERS:
+        words += ["--model_name_or_path", str(tiny_decoder)]
+    arguments, training = parse(DECODER, "medpairs-train-decoder", "", words)
+    describe(load_bare(arguments, training), arguments, training)
+    assert f"micro-batch {training.per_device_train_batch_size} x accumulation" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("recipe", [name for name in shipped() if name.startswith("encoder")])
 def test_a_dry_run_of_it_goes_through(recipe, tiny_encoder, dataset, tmp_path, capsys):
     from trainers.run_encoder import main
 
