@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     width, dtype = (4096, "bfloat16") if device == "cuda" else (512, "float32")
     parser.add_argument("--width", type=int, default=width, help="of the hidden states; Llama's is 4096 (%(default)s)")
+    parser.add_argument("--words", type=int, default=WORDS, help="of the head; Llama 3.2's (%(default)s)")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default=dtype, help="of the head (%(default)s)")
     parser.add_argument("--repeats", type=int, default=2, help="of each, in turns; the fastest counts (%(default)s)")
     parser.add_argument("--output", type=Path, default=RESULT, help="(%(default)s)")
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
         "versions": versions(None),
-        "words": WORDS,
+        "words": options.words,
         "width": options.width,
         "dtype": options.dtype,
         "heads": [row for case in cases for row in compare(*case, options)],
@@ -70,7 +71,7 @@ def compare(batch: str, learns: bool, options: argparse.Namespace) -> list[dict[
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / f"{number}.safetensors" for number, name in enumerate(NAMES)}
-        case = (batch, learns, options.width, options.dtype)
+        case = (batch, learns, options.words, options.width, options.dtype)
         # In turns: what else the machine does for a while meets all of them.
         turns = [[in_new_process(name, *case, files[name]) for name in NAMES] for _ in range(options.repeats)]
         for runs in zip(*turns, strict=True):
@@ -96,9 +97,9 @@ def in_new_process(name: str, *case: Any) -> dict[str, Any]:
         return pool.apply(measure, (name, *case))
 
 
-def measure(name: str, batch: str, learns: bool, width: int, dtype: str, file: Path) -> dict[str, Any]:
+def measure(name: str, batch: str, learns: bool, words: int, width: int, dtype: str, file: Path) -> dict[str, Any]:
     """Peak memory and time of the loss and its gradients, which are left in `file`."""
-    head, hidden, labels = inputs(batch, learns, width, getattr(torch, dtype))
+    head, hidden, labels = inputs(batch, learns, words, width, getattr(torch, dtype))
     path = {STOCK: stock_loss, SELECTED: selected_loss, OURS: supervised_loss}[name]
     short = labels[:1, -16:]
     step(lambda one: path(head, one, short), (hidden[:1, -16:].detach().requires_grad_(),))  # set up once, not counted
@@ -125,14 +126,14 @@ def measure(name: str, batch: str, learns: bool, width: int, dtype: str, file: P
     }
 
 
-def inputs(batch: str, learns: bool, width: int, dtype: torch.dtype) -> tuple[Any, ...]:
+def inputs(batch: str, learns: bool, words: int, width: int, dtype: torch.dtype) -> tuple[Any, ...]:
     """The head, hidden states `[B, L, D]` and labels `[B, L]`."""
     rows, length, most = BATCHES[batch]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
-    head = torch.nn.Linear(width, WORDS, bias=False, dtype=dtype).requires_grad_(learns)
+    head = torch.nn.Linear(width, words, bias=False, dtype=dtype).requires_grad_(learns)
     hidden = torch.randn(rows, length, width, dtype=dtype)
-    labels = torch.randint(0, WORDS, (rows, length))
+    labels = torch.randint(0, words, (rows, length))
     for row, kept in enumerate(torch.arange(rows) % most + 1 if most < length - 1 else [most]):
         labels[row, : length - int(kept)] = -100
     return head.to(device), hidden.to(device).requires_grad_(), labels.to(device)
@@ -145,19 +146,20 @@ def stock_loss(head: torch.nn.Module, hidden: torch.Tensor, labels: torch.Tensor
     """What `MllamaForConditionalGeneration.forward` does after its last layer."""
     from transformers.loss.loss_utils import ForCausalLMLoss
 
-    return ForCausalLMLoss(head(hidden), labels, WORDS)
+    return ForCausalLMLoss(head(hidden), labels, head.out_features)
 
 
 def selected_loss(head: torch.nn.Module, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The same where the next word is a label; all logits of these positions at once."""
     from transformers.loss.loss_utils import ForCausalLMLoss
 
-    positions, targets = supervised_positions(labels, WORDS)
-    return ForCausalLMLoss(head(hidden.flatten(0, 1)[positions]), None, WORDS, shift_labels=targets)
+    positions, targets = supervised_positions(labels, head.out_features)
+    logits = head(hidden.flatten(0, 1)[positions])
+    return ForCausalLMLoss(logits, None, head.out_features, shift_labels=targets)
 
 
 def supervised_loss(head: torch.nn.Module, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return reduced_loss(token_losses(head, hidden, *supervised_positions(labels, WORDS)))
+    return reduced_loss(token_losses(head, hidden, *supervised_positions(labels, head.out_features)))
 
 
 if __name__ == "__main__":
