@@ -92,7 +92,9 @@ class DecoderTuningArguments(DecoderInputArguments):
     load_in_4bit: bool = flag(
         False, "Keep the text decoder's frozen weights in 4 bits (QLoRA, NF4); pip install medpairs[quantization]."
     )
-    load_in_8bit: bool = flag(False, "Keep the text decoder's frozen weights in 8 bits; pip install medpairs[quantization].")
+    load_in_8bit: bool = flag(
+        False, "Keep the text decoder's frozen weights in 8 bits; pip install medpairs[quantization]."
+    )
     export: str = flag(
         MERGED,
         "What is written, and pushed: `merged`, a model that opens without peft; `adapter`, the adapters alone; "

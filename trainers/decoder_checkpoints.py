@@ -2,7 +2,7 @@
 
 It holds what learns, and all that answering needs beside the weights. Where everything learns that is the model, as a
 folder that opens by itself. Where adapters learn, it is peft's own two files. Where a part of the model learns, as the
-head does, it is `learned.safetensors` with that part alone: 1 GB each time instead of 21, and on purpose not named
+head does, it is `learned.safetensors` with that part alone: 2 GB each time instead of 21, and on purpose not named
 `model.safetensors`, for a folder that opened with all other weights at random would be worse than one that does not
 open. The frozen weights come from `--model_name_or_path`, as they do for adapters.
 
@@ -87,7 +87,9 @@ class DecoderCheckpoints(MedicalTrainer):
 
     def learned(self) -> dict[str, torch.Tensor]:
         """The weights that learn, by name."""
-        return {name: parameter.detach() for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        return {
+            name: parameter.detach() for name, parameter in self.model.named_parameters() if parameter.requires_grad
+        }
 
     def save_learned(self, folder: str, is_main_process: bool = True, **kwargs: Any) -> None:
         """Writes the weights that learn, and the configuration."""

@@ -119,7 +119,7 @@ def merged_in_place(model: PeftModel) -> PreTrainedModel:
 
 
 def merged_again(base: str, adapters: Path, arguments: Any, training: Any) -> PreTrainedModel:
-    """The base, opened again without quantisation and on the processor, with the adapters in a folder merged into it."""
+    """The base, opened again without quantisation, on the processor, with the adapters in a folder merged into it."""
     from peft import get_peft_model_state_dict
 
     opened, _ = open_checkpoint(base, arguments, training, quantised=False)

@@ -1,6 +1,6 @@
 """How are the text decoder's frozen weights kept in 4 or 8 bits, and the rest as it is?
 
-The linear layers of the text decoder are 82 percent of Llama 3.2 11B: 17.4 GB in bfloat16, 4.6 GB in NF4 with double
+The linear layers of the text decoder are 82 percent of Llama 3.2 11B: 17.4 GB in bfloat16, 4.5 GB in NF4 with double
 quantisation (QLoRA, Dettmers et al., 2023, arXiv:2305.14314). Vision tower, projector and head stay in 16 bits: they
 are small, and what they compute goes into every layer. peft's `prepare_model_for_kbit_training` is not used: it casts
 whatever is not quantised to float32, 3.5 GB for the vision tower instead of 1.7. Nothing of what it does is needed: the

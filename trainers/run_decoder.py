@@ -44,9 +44,9 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
     from evaluation.loading import dataset_revision, load_splits
     from model_cards.results import GENERATION, is_commit
     from trainers.decoder_collator import DecoderCollator
-    from trainers.decoder_trainer import DecoderTrainer
     from trainers.decoder_export import export_decoder
     from trainers.decoder_model import load_decoder
+    from trainers.decoder_trainer import DecoderTrainer
     from trainers.decoder_tuning import choose_learning
     from trainers.medical_trainer import (
         evaluation_result,

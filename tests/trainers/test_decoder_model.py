@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ def test_weights_are_in_the_bits_of_the_training(load, tiny_decoder, bf16, dtype
     model, processor = load(bf16, model_name_or_path=str(tiny_decoder))
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
     assert model.config._attn_implementation == "sdpa"
-    assert "{% generation %}" in processor.chat_template == processor.tokenizer.chat_template
+    assert re.search(r"{%-? generation", processor.chat_template)
+    assert processor.chat_template == processor.tokenizer.chat_template
 
 
 def test_an_encoder_is_no_decoder(load, tiny_encoder):
@@ -69,7 +71,7 @@ def test_a_quantised_tiny_one_is_exported_merged(chat, tmp_path):
     from trainers.decoder_tuning import choose_learning
 
     arguments = DecoderArguments(tiny=True, load_in_4bit=True, model_name_or_path="")
-    training = DecoderTrainingArguments(output_dir=str(tmp_path), use_cpu=True, disable_tqdm=True)
+    training = DecoderTrainingArguments(output_dir=str(tmp_path), use_cpu=True, disable_tqdm=True, eval_strategy="no")
     model, processor = load_decoder(arguments, chat["train"], training)
     folder = base_folder(model, arguments)
     trainer = DecoderCheckpoints(model=choose_learning(model, arguments), args=training, processing_class=processor)

@@ -14,7 +14,7 @@ def test_an_evaluation_returns_no_logits(tiny_decoder, chat, tmp_path):
     processor = AutoProcessor.from_pretrained(tiny_decoder)
     trainer = DecoderTrainer(
         model=AutoModelForImageTextToText.from_pretrained(tiny_decoder),
-        args=DecoderTrainingArguments(output_dir=str(tmp_path), use_cpu=True, disable_tqdm=True),
+        args=DecoderTrainingArguments(output_dir=str(tmp_path), use_cpu=True, disable_tqdm=True, eval_strategy="no"),
         data_collator=DecoderCollator(processor, 512),
         processing_class=processor,
     )

@@ -88,7 +88,8 @@ def test_an_evaluation_takes_no_gradient_from_the_training_after_it(make_decoder
     after = gradients()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert any(gradient.abs().max() > 0 for name, gradient in after.items() if ".layers.0." in name)
-    torch.testing.assert_close(evaluated, model(**batch).loss)
+    # without a gradient, 8-bit layers round the outputs to float16
+    torch.testing.assert_close(evaluated, model(**batch).loss, rtol=1e-5 if bits == "load_in_4bit" else 1e-3, atol=0)
 
 
 def test_a_layer_that_should_not_be_quantised_is_an_error(tiny_decoder, monkeypatch):
@@ -113,6 +114,7 @@ def test_a_layer_that_should_not_be_quantised_is_an_error(tiny_decoder, monkeypa
 
 def test_without_bitsandbytes_the_message_says_what_to_install(monkeypatch, bits):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: name != "bitsandbytes" and find(name, *rest))
+    without = lambda name, *rest: None if name == "bitsandbytes" else find(name, *rest)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", without)
     with pytest.raises(InputError, match=rf'--{bits} needs bitsandbytes: pip install "medpairs\[quantization\]"'):
         quantization_settings(DecoderArguments(**{bits: True}), torch.float32)
