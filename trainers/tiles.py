@@ -8,6 +8,8 @@ tiles beside them where the model is. A photograph of four tiles is 3.8 MB this 
 
 from __future__ import annotations
 
+import sys
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,15 +169,40 @@ def unpack_tiles(batch: dict[str, Any], image_processor: Any) -> dict[str, Any]:
     rest = {name: value for name, value in batch.items() if name != "tiles"}
     normalization = normalization_of(image_processor)
     if tiles.device.type == "cpu":
-        # NumPy's zeros are not touched before something is written to them
-        pixels = torch.from_numpy(np.zeros((mask.numel(), *tiles.shape[1:]), np.float32))
-        places = mask.flatten().nonzero().flatten()
+        places = mask.flatten().nonzero().flatten().tolist()
         if len(places) != len(tiles):
             raise ValueError(f"{len(tiles)} tiles, and aspect_ratio_mask has places for {len(places)}")
-        normalize_pixels(tiles, **normalization, out=[pixels[place] for place in places.tolist()])
+        pixels = MEMORY.zeros_but(places, (mask.numel(), *tiles.shape[1:]))
+        normalize_pixels(tiles, **normalization, out=[pixels[place] for place in places])
     else:
         pixels = place_tiles(normalize_pixels(tiles, **normalization), mask)
     return rest | {"pixel_values": pixels.view(*mask.shape, *tiles.shape[1:])}
+
+
+class FloatMemory(threading.local):
+    """Memory for the floats of a batch, used again as soon as nobody holds those of the last one.
+
+    A batch takes 15 MB an image, and most of the time of making it would be the kernel's, for memory it has not seen.
+    """
+
+    def __init__(self) -> None:
+        self.values, self.free, self.written = np.zeros((0, 0), np.float32), 0, set()
+
+    def zeros_but(self, places: list[int], shape: tuple[int, ...]) -> torch.Tensor:
+        """`shape` float32, `[tiles, 3, H, W]`: 0 everywhere but at `places`, which are to be written."""
+        # every tensor made of it refers to it, and so does what autograd keeps of one
+        fits = self.values.shape[1:] == shape[1:] and len(self.values) >= shape[0]
+        if not fits or sys.getrefcount(self.values) > self.free:
+            # NumPy's zeros are not touched before something is written to them
+            self.values, self.written = np.zeros(shape, np.float32), set()
+            self.free = sys.getrefcount(self.values)
+        for place in self.written.difference(places):
+            self.values[place] = 0
+        self.written = set(places)
+        return torch.from_numpy(self.values[: shape[0]])
+
+
+MEMORY = FloatMemory()
 
 
 def place_tiles(tiles: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -151,8 +151,7 @@ def measure(name: str, files: list[bytes], options: argparse.Namespace, scratch:
 
 def epoch(ones: Any, order: list[int], processor: Any = None, batch: int = BATCH) -> None:
     """Reads and packs batches of rows; with a processor, makes their floats, too."""
-    from trainers.tiles import unpack_tiles
-
+    unpack_tiles = import_module("trainers.tiles").unpack_tiles
     for start in range(0, len(order) - batch + 1, batch):
         made = pack(ones.__getitems__(order[start : start + batch]))
         if processor is not None:
@@ -181,8 +180,7 @@ def pack(items: list[dict]) -> dict[str, Any]:
 
 def differences(ones: Any, processor: Any, files: list[bytes], draft: Any) -> dict:
     """How far our floats, and drafted tiles, are from the stock processor's."""
-    from trainers.tiles import unpack_tiles
-
+    unpack_tiles = import_module("trainers.tiles").unpack_tiles
     largest, drafted = 0.0, []
     for number, data in enumerate(files):
         floats = unpack_tiles(pack([ones[number]]), processor)["pixel_values"][0].numpy()

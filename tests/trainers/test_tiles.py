@@ -215,6 +215,31 @@ def test_places_found_without_counting_are_the_same():
     assert torch.equal(placed.view(plain.shape), plain)
 
 
+def test_the_floats_of_a_batch_that_is_held_are_not_written_over():
+    """Memory is used again when the last batch is gone: not while it, a part of it or its gradient is there."""
+    batches = [batch_of(FILES[start : start + 5])[0] for start in (0, 5, 10)]
+    fresh = [unpack_tiles(batch, image_processor())["pixel_values"].clone() for batch in batches]
+    kept = [unpack_tiles(batch, image_processor())["pixel_values"][2:] for batch in batches]
+    weight = torch.ones(1, requires_grad=True)
+    losses = [(unpack_tiles(batch, image_processor())["pixel_values"] * weight).sum() for batch in batches]
+    arrays = [unpack_tiles(batch, image_processor())["pixel_values"].numpy() for batch in batches]
+    for whole, part, loss, array in zip(fresh, kept, losses, arrays, strict=True):
+        assert torch.equal(part, whole[2:])
+        assert np.array_equal(array, whole.numpy())
+        weight.grad = None
+        loss.backward()
+        assert weight.grad.item() == pytest.approx(whole.sum().item(), rel=1e-4)
+
+
+def test_memory_that_is_used_again_is_empty_where_there_is_no_tile():
+    first, second = batch_of(FILES[:5])[0], batch_of(FILES[20:24])[0]
+    expected = unpack_tiles(second, image_processor())["pixel_values"].clone()
+    place = unpack_tiles(first, image_processor())["pixel_values"].data_ptr()
+    again = unpack_tiles(second, image_processor())["pixel_values"]
+    assert again.data_ptr() == place  # smaller than the first, which is gone
+    assert torch.equal(again, expected)
+
+
 @pytest.mark.parametrize(
     "settings",
     [{}, {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}, {"do_normalize": False}, {"rescale_factor": 1 / 128}],
