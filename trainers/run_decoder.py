@@ -148,7 +148,7 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
     from trainers.decoder_collator import DecoderCollator
     from trainers.decoder_trainer import DecoderTrainer
     from trainers.encoder_rows import EpochCallback
-    from trainers.image_groups import ImageGroupSampler
+    from trainers.image_groups import ImageGroupSampler, order_seed
 
     rows = inputs.rows[arguments.train_split]
     trainer = DecoderTrainer(
@@ -166,7 +166,7 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
         rows.chats.lengths,
         batch,
         arguments.rows_per_image or batch,
-        training.seed if training.data_seed is None else training.data_seed,
+        order_seed(training),
         arguments.group_by_length,
     )
     trainer.add_callback(EpochCallback(trainer.order))
