@@ -8,6 +8,7 @@ own. Which rows make a chunk, which chunks a batch, and in which order the batch
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -153,3 +154,8 @@ class ImageGroupSampler(Sampler[int]):
     def flat(rows: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """The rows of chunks, one after the other."""
         return rows[np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())]
+
+
+def order_seed(training: Any) -> int:
+    """The seed of the order of rows, of TrainingArguments: `data_seed`, which may be 0, or else the training's."""
+    return training.seed if training.data_seed is None else training.data_seed

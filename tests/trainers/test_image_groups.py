@@ -187,3 +187,13 @@ def test_a_size_below_one_is_refused(size, rows):
 def test_lengths_of_other_rows_are_refused():
     with pytest.raises(ValueError, match="3 and 2 rows"):
         ImageGroupSampler(np.zeros(3), np.ones(2), 1, None, 0, False)
+
+
+def test_the_order_is_data_seed_s_even_where_that_is_0(tmp_path):
+    from trainers.decoder_arguments import DecoderTrainingArguments
+    from trainers.image_groups import order_seed
+
+    seeds = [{}, {"data_seed": 0}, {"data_seed": 7}]
+    assert [order_seed(DecoderTrainingArguments(str(tmp_path), use_cpu=True, seed=3, **given)) for given in seeds] == [
+        3, 0, 7,
+    ]  # fmt: skip
