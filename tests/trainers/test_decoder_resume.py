@@ -22,7 +22,7 @@ COMMON += " --eval_samples 8 --num_samples 3 --max_new_tokens 4 --disable_tqdm T
 EPOCH = 8  # updates
 # dropout draws random numbers in every layer; the head learns whole, or adapters on random weights would answer nothing
 LORA = "--lora_dropout 0.1 --modules_to_save lm_head --metric_for_best_model bleu_1 --patience 9"
-FULL = "--train_scope full --rows_per_image 2 --learning_rate 3e-3"
+FULL = "--train_scope full --rows_per_image 2 --learning_rate 2e-2"
 
 
 @pytest.fixture(scope="module")
