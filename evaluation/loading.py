@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,11 @@ def load_splits(dataset: str, config: str, splits: list[str], revision: str | No
     try:
         found: datasets.DatasetDict = load_dataset(dataset, config, revision=revision, cache_dir=cache)
     except Exception as error:  # a missing repository, file, config or network each raise their own type
+        if found_configs := re.search(r"BuilderConfig '.*' not found. Available: \[(.*)\]", str(error)):
+            raise InputError(
+                f"--dataset {dataset}: no config {config!r}; it has {found_configs[1].replace(chr(39), '')}; build one "
+                "that has with: python hub_datasets/build.py --help"
+            ) from None
         problem = f"{first_line(error)}{advice(DATASET, dataset)}"
         raise InputError(f"--dataset {dataset}, config {config}: {problem}") from None
     chosen = {split: found[split] for split in splits if split in found}

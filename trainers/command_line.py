@@ -11,13 +11,17 @@ from transformers import HfArgumentParser
 
 from trainers.arguments import fail
 
+UNKNOWN = "unrecognized arguments: "  # argparse's words
+
 
 class FlagParser(HfArgumentParser):
     """HfArgumentParser that answers a mistake with one line, not with the names of its two hundred flags."""
 
     def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ").split()[0].split("=")[0]
-        close = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
+        close = []
+        if message.startswith(UNKNOWN):
+            unknown = message.removeprefix(UNKNOWN).split()[0].split("=")[0]
+            close = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
         fail(f"{message} ({f'did you mean {close[0]}? ' if close else ''}--help lists the flags)")
 
 

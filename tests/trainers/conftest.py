@@ -38,6 +38,23 @@ def chat(dataset):
 
 
 @pytest.fixture(scope="session")
+def few_chats(chat, tmp_path_factory) -> Path:
+    """A dataset of 60 and 16 chats, most of them closed questions: so short a training learns to say yes or no."""
+    folder = tmp_path_factory.mktemp("few") / "chats"
+    (folder / "chat").mkdir(parents=True)
+    card = ["---", "configs:", "- config_name: chat", "  data_files:"]
+    for split, closed, others in (("train", 40, 20), ("validation", 12, 4)):
+        rows = chat[split].shuffle(seed=0)
+        is_closed = [kind == "CLOSED" for kind in rows["answer_type"]]
+        chosen = [row for row, is_it in enumerate(is_closed) if is_it][:closed]
+        chosen += [row for row, is_it in enumerate(is_closed) if not is_it][:others]
+        rows.select(sorted(chosen)).to_parquet(str(folder / "chat" / f"{split}.parquet"))
+        card += [f"  - split: {split}", f"    path: chat/{split}.parquet"]
+    (folder / "README.md").write_text("\n".join([*card, "---", ""]))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory, pairs) -> Path:
     from modeling.tiny_checkpoints import write_tiny_encoder
 

@@ -1,4 +1,4 @@
-"""Runs of the encoder's command that are killed, and what a run leaves behind that two runs must have in common.
+"""Runs of a command that are killed, and what a run leaves behind that two runs must have in common.
 
 A run is a child of a server that has imported everything once: it is `main` of the command in a process of its own,
 without the seconds that an import takes.
@@ -6,9 +6,12 @@ without the seconds that an import takes.
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 import multiprocessing
 import os
+import random
 import signal
 import sys
 import threading
@@ -16,16 +19,20 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from trainers.checkpoints import checkpoints, damage
+
 # What Python reports of itself as it changes files. Weights are written by other means: a delay falls into those.
 EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
-TIMINGS = ("_runtime", "_per_second", "model_preparation_time")
+TIMINGS = ("_runtime", "_per_second", "model_preparation_time", "peak_memory")  # not the same in any two runs
+ENCODER, DECODER = "trainers.run_encoder", "trainers.run_decoder"
+PRELOADED = [ENCODER, "trainers.encoder_trainer", "trainers.encoder_rows", "modeling.tiny_checkpoints"]
+PRELOADED += [DECODER, "trainers.decoder_trainer", "trainers.decoder_export", "trainers.decoder_rows"]
+PRELOADED += ["trainers.chat_tokens", "trainers.decoder_tuning", "transformers.models.mllama.modeling_mllama"]
 
 
 def server() -> multiprocessing.context.BaseContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["trainers.run_encoder", "trainers.encoder_trainer", "trainers.encoder_rows", "modeling.tiny_checkpoints"]
-    )
+    context.set_forkserver_preload(PRELOADED)
     return context
 
 
@@ -62,20 +69,25 @@ def killed_after(delay: float) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def child(words: Sequence[str], log: Path, prepare: Callable[[], None] | None) -> None:
+def child(words: Sequence[str], log: Path, prepare: Callable[[], None] | None, command: str) -> None:
     with log.open("a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    from trainers.run_encoder import main
-
+    main = importlib.import_module(command).main
     if prepare is not None:
         prepare()
     sys.exit(main([*words]))
 
 
-def run_command(words: Sequence[str], log: Path, prepare: Callable[[], None] | None = None) -> int:
-    """`run_encoder.py` with these words. Returns the exit status, minus the signal's number where one ended it."""
-    process = server().Process(target=child, args=([str(word) for word in words], log, prepare))
+def run_command(
+    words: Sequence[str | Path], log: Path, prepare: Callable[[], None] | None = None, command: str = ENCODER
+) -> int:
+    """A command with these words. Returns the exit status, minus the signal's number where one ended it.
+
+    Args:
+        log: gets what it prints, after what it holds.
+    """
+    process = server().Process(target=child, args=([str(word) for word in words], log, prepare, command))
     process.start()
     process.join(240)
     if process.exitcode is None:
@@ -84,16 +96,52 @@ def run_command(words: Sequence[str], log: Path, prepare: Callable[[], None] | N
     return process.exitcode
 
 
+class Runs:
+    """One kind of run: undisturbed once, and then disturbed."""
+
+    def __init__(self, folder: Path, words: list[str], command: str = ENCODER) -> None:
+        self.folder, self.words, self.command = folder, words, command
+        self.log, counted = folder / "log", folder / "events"
+        prepare = functools.partial(kill_at, 0, 0.0, folder / "straight", counted)
+        assert self.run(self.to("straight"), prepare) == 0, self.log.read_text()[-3000:]
+        self.events = len(counted.read_bytes())
+        self.expected = outcome(folder / "straight")
+
+    def run(self, words: list[str], prepare: Callable[[], None] | None = None) -> int:
+        return run_command(words, self.log, prepare, self.command)
+
+    def to(self, name: str, *more: str) -> list[str]:
+        return [*self.words, "--output_dir", str(self.folder / name), *more]
+
+    def disturbed(self, name: str, kills: int, seed: int) -> int:
+        """Kills a run at random moments and lets it end. Returns how often it was killed."""
+        chance, killed = random.Random(seed), 0
+        words = self.to(name, "--resume_from_checkpoint", "auto")
+        for _ in range(kills):
+            # of two kills one falls on a file operation, the other somewhere after one
+            moment = (chance.randrange(self.events // 2), chance.choice([0.0, chance.uniform(0, 0.2)]))
+            status = self.run(words, functools.partial(kill_at, *moment, self.folder / name))
+            for checkpoint in checkpoints(self.folder / name):
+                assert damage(checkpoint) is None
+            assert status in (0, -signal.SIGKILL), self.log.read_text()[-3000:]
+            killed += status != 0
+        assert self.run(words) == 0, self.log.read_text()[-3000:]
+        return killed
+
+
+def assert_same(found: dict, expected: dict) -> None:
+    for name, value in expected.items():
+        assert found[name] == value, name
+
+
 def without_timings(entry: dict) -> dict:
     return {name: value for name, value in entry.items() if not any(word in name for word in TIMINGS)}
 
 
 def outcome(folder: Path) -> dict:
-    """All that a run has to show: summary, log, results, the bytes of the weights, the state of its last checkpoint."""
+    """All that a run has to show: summary, log, results, answers, the bytes of the weights, its last checkpoint."""
     import torch
     from safetensors.torch import load_file
-
-    from trainers.checkpoints import checkpoints
 
     summary = json.loads((folder / "training_summary.json").read_text())
     summary["history"] = [without_timings(entry) for entry in summary["history"]]
@@ -109,7 +157,8 @@ def outcome(folder: Path) -> dict:
         "checkpoints": [path.name for path in checkpoints(folder)],
         "state": state,
         "weights": bits(load_file(folder / "model.safetensors")),
-        "last weights": bits(load_file(last / "model.safetensors")),
+        "last weights": {path.name: bits(load_file(path)) for path in sorted(last.glob("*.safetensors"))},
+        "answers": {path.name: path.read_text() for path in sorted(folder.rglob("*.jsonl"))},
         "optimizer": {key: bits(values) for key, values in optimizer.items()},
         "random": (last / "rng_state.pth").read_bytes(),
         "schedule": torch.load(last / "scheduler.pt", weights_only=True),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import random
 import shutil
 import signal
 import subprocess
@@ -15,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.trainers.killed_runs import kill_at, outcome, run_command
-from trainers.checkpoints import checkpoints, damage
+from tests.trainers.killed_runs import Runs, assert_same, kill_at, outcome, run_command
+from trainers.checkpoints import damage
 
 COMMON = "--per_device_train_batch_size 5 --gradient_accumulation_steps 3 --num_train_epochs 3 --learning_rate 1e-3"
 STEPS = "--logging_steps 4 --eval_steps 3 --save_steps 3 --disable_tqdm True --use_cpu True"
@@ -37,36 +36,6 @@ def dropout_encoder(tiny_encoder, tmp_path_factory) -> Path:
     return folder
 
 
-class Runs:
-    """One kind of run: undisturbed once, and then disturbed."""
-
-    def __init__(self, folder: Path, words: list[str]) -> None:
-        self.folder, self.words = folder, words
-        self.log, counted = folder / "log", folder / "events"
-        prepare = functools.partial(kill_at, 0, 0.0, folder / "straight", counted)
-        assert run_command(self.to("straight"), self.log, prepare) == 0, self.log.read_text()[-3000:]
-        self.events = len(counted.read_bytes())
-        self.expected = outcome(folder / "straight")
-
-    def to(self, name: str, *more: str) -> list[str]:
-        return [*self.words, "--output_dir", str(self.folder / name), *more]
-
-    def disturbed(self, name: str, kills: int, seed: int) -> int:
-        """Kills a run at random moments and lets it end. Returns how often it was killed."""
-        chance, killed = random.Random(seed), 0
-        words = self.to(name, "--resume_from_checkpoint", "auto")
-        for _ in range(kills):
-            # of two kills one falls on a file operation, the other somewhere after one
-            moment = (chance.randrange(self.events // 2), chance.choice([0.0, chance.uniform(0, 0.2)]))
-            status = run_command(words, self.log, functools.partial(kill_at, *moment, self.folder / name))
-            for checkpoint in checkpoints(self.folder / name):
-                assert damage(checkpoint) is None
-            assert status in (0, -signal.SIGKILL), self.log.read_text()[-3000:]
-            killed += status != 0
-        assert run_command(words, self.log) == 0, self.log.read_text()[-3000:]
-        return killed
-
-
 @pytest.fixture(scope="module")
 def stratified(dataset, tmp_path_factory) -> Runs:
     words = ["--dataset", str(dataset), "--tiny", *COMMON.split(), *STEPS.split(), *STRATIFIED.split()]
@@ -77,11 +46,6 @@ def stratified(dataset, tmp_path_factory) -> Runs:
 def with_dropout(dataset, dropout_encoder, tmp_path_factory) -> Runs:
     words = ["--dataset", str(dataset), "--model_name_or_path", str(dropout_encoder)]
     return Runs(tmp_path_factory.mktemp("dropout"), [*words, *COMMON.split(), *STEPS.split(), *DROPOUT.split()])
-
-
-def assert_same(found: dict, expected: dict) -> None:
-    for name, value in expected.items():
-        assert found[name] == value, name
 
 
 def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(stratified):
