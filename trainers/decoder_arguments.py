@@ -79,8 +79,8 @@ class DecoderInputArguments(ImageArguments):
     )
     group_by_length: bool = flag(
         False,
-        "Put rows of similar length into a batch, so that less of it is padding; updates are then less alike, and learn a "
-        "little less each.",
+        "Put rows of similar length into a batch, so that less of it is padding; updates are then less alike, and "
+        "learn a little less each.",
     )
     isolate_rows: bool = flag(
         True,
