@@ -98,8 +98,8 @@ def decoder_memory_shape() -> str:
     """What the rows of the memory table are about."""
     found = record("decoder_memory")
     return (
-        f"rows of {found['tokens']} tokens, {found['learned_tokens']} of them learned, each with an image of its own of "
-        f"four tiles; a tenth of a GPU is left to CUDA; torch {found['versions']['torch']}, {found['date']}"
+        f"rows of {found['tokens']} tokens, {found['learned_tokens']} of them learned, each with its own image of four "
+        f"tiles; a tenth of a GPU is left to CUDA; torch {found['versions']['torch']}, {found['date']}"
     )
 
 
