@@ -60,7 +60,9 @@ def test_the_extras_are_those_that_the_readme_names(wheel):
     metadata = zipfile.ZipFile(wheel).read(name).decode()
     install = README.read_text(encoding="utf-8").partition("## Install")[2].partition("## ")[0]
     extras = set(re.findall(r"^Provides-Extra: (\w+)$", metadata, re.MULTILINE)) - {"dev"}
-    assert extras == set(re.findall(r"^\| `(\w+)` \|", install, re.MULTILINE)) == {"dicom", "ocr", "quantization", "ray"}
+    assert (
+        extras == set(re.findall(r"^\| `(\w+)` \|", install, re.MULTILINE)) == {"dicom", "ocr", "quantization", "ray"}
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
