@@ -34,6 +34,8 @@ def write_model_card(folder: Path, repo_id: str) -> None:
     results = load_results(folder / RESULTS)
     kind, base = summary["kind"], summary["base_model"]
     base_on_hub = is_repository(base)
+    if base and not base_on_hub:
+        summary = summary | {"base_model": Path(base).name}  # a card has no paths of the machine it was made on
     dataset = dataset_name(summary["dataset"], summary["dataset_revision"])
     alone = summary.get("export") == "adapter"  # over the base, which is another repository
     data = ModelCardData(
