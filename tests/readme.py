@@ -14,6 +14,8 @@ from pathlib import Path
 
 OPEN = "open_clip"
 ENCODER_RECORDS = ("contrastive_loss", "gradient_cache", "encoder_input", "encoder_end_to_end")
+DECODER_RECORDS = ("decoder_end_to_end", "decoder_head", "decoder_input")
+TRL_BEST = ("TRL", "TRL, 2 loader processes")
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 RESULTS = ROOT / "evaluation" / "benchmarks" / "results"
@@ -36,6 +38,8 @@ def with_record(text: str) -> str:
     marks = {f"demo:{mark}": content for mark, content in filled.items()}
     marks |= {"decoder_memory:table": f"\n{decoder_memory_table()}\n", "decoder_memory:shape": decoder_memory_shape()}
     marks |= {"encoder:machine": encoder_machine(), "encoder:table": f"\n{encoder_table()}\n"}
+    marks |= {"decoder:machine": decoder_machine(), "decoder:table": f"\n{decoder_table()}\n"}
+    marks["decoder:share"] = decoder_share()
     for mark, content in marks.items():
         pattern = rf"(<!-- {mark} -->).*?(<!-- /{mark} -->)"
         text = re.sub(pattern, lambda match, content=content: match[1] + content + match[2], text, flags=re.DOTALL)
@@ -94,12 +98,56 @@ def encoder_table() -> str:
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
+def decoder_machine() -> str:
+    """Where and with what the decoder's benchmarks ran."""
+    versions = record("decoder_end_to_end")["versions"]
+    dates = sorted({record(name)["date"] for name in DECODER_RECORDS})
+    names = ", ".join(f"{name} {versions[name]}" for name in ("torch", "transformers", "trl"))
+    return f"2 cores, one thread, {names}, {' to '.join(dates)}"
+
+
+def decoder_share() -> str:
+    """The vision tower's share of the forward FLOPs, over the sets of rows."""
+    shares = sorted(part["model"]["vision_tower"] for part in record("decoder_end_to_end")["parts"].values())
+    return f"{shares[0]:.0%} to {shares[-1]:.0%}"
+
+
+def decoder_table() -> str:
+    """What was measured of the decoder beside its peers, a line each."""
+    parts = {"slake": "questions of the sample", "real slake": "real SLAKE questions", "all": "all of the sample"}
+    rows = []
+    for part, title in parts.items():
+        if part not in (found := record("decoder_end_to_end")["parts"]):
+            continue
+        ways = found[part]["ways"]
+        best = max((name for name in ways if name in TRL_BEST), key=lambda name: ways[name]["samples_per_second"])
+        for way, name in ((best, "TRL's SFTTrainer"), ("Trainer", "stock Trainer")):
+            if way in ways:
+                speeds = (f"{ways[one]['samples_per_second']:.1f}" for one in ("ours", way))
+                rows.append((f"training on {title}, rows/s", *speeds, name))
+        losses = (f"{ways[one]['held_out_loss']:.2f}" for one in ("ours", best))
+        rows.append(("... held-out loss after as many rows", *losses, "TRL's SFTTrainer"))
+    heads = {(row["batch"], row["head_learns"], row["path"]): row for row in record("decoder_head")["heads"]}
+    for batch, learns, title in (
+        ("short answers", False, "head and loss of 1,024 tokens, 52 of them learned: memory"),
+        ("report", False, "... of a report, all of it learned"),
+        ("report", True, "... and where the head learns, too"),
+    ):
+        sizes = (f"{heads[batch, learns, path]['peak_mib']:,} MiB" for path in ("ours", "transformers"))
+        rows.append((title, *sizes, "MllamaForConditionalGeneration"))
+    inputs = [one["times_faster"] for one in record("decoder_input")["collections"]]
+    fast = f"{min(inputs):.0f} to {max(inputs):.0f}"
+    rows.append(("input of an image after the first epoch: speed", fast, "1", "stock image processor"))
+    lines = ["| | medpairs | peer | which is |", "|---|--:|--:|---|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
 def decoder_memory_shape() -> str:
     """What the rows of the memory table are about."""
     found = record("decoder_memory")
     return (
-        f"rows of {found['tokens']} tokens, {found['learned_tokens']} of them learned, each with an image of its own of "
-        f"four tiles; a tenth of a GPU is left to CUDA; torch {found['versions']['torch']}, {found['date']}"
+        f"rows of {found['tokens']} tokens, {found['learned_tokens']} of them learned, each with its own image of four "
+        f"tiles; a tenth of a GPU is left to CUDA; torch {found['versions']['torch']}, {found['date']}"
     )
 
 

@@ -91,11 +91,16 @@ class AnswerEvaluation:
         if not len(self.chosen):
             return {}
         texts = self.generate(accelerator.unwrap_model(model, keep_torch_compile=False), accelerator)
-        languages, kinds = ([known[name] for known in self.known] for name in ("language", "answer_type"))
-        scores, _ = score_answers(texts, self.references, languages if all(languages) else None, kinds)
+        scores = self.scores(texts)
         columns = zip(self.chosen.tolist(), self.questions, self.references, texts, self.known, strict=True)
         found = {row: Answer(row, *said, **known) for row, *said, known in columns}
         self.answers = [found[row] for row in self.shown.tolist()]
+        return scores
+
+    def scores(self, texts: list[str]) -> dict[str, float]:
+        """The scores of answers to all chosen rows, in their order: what a call returns. Raises as `score_answers`."""
+        languages, kinds = ([known[name] for known in self.known] for name in ("language", "answer_type"))
+        scores, _ = score_answers(texts, self.references, languages if all(languages) else None, kinds)
         return {name: value for name, value in scores.items() if not name.startswith(("num_", *NO_SCORES))}
 
     def generate(self, model: Any, accelerator: Any) -> list[str]:

@@ -9,6 +9,7 @@ from trainers.arguments import ImageArguments, MedicalTrainingArguments, flag
 LM_HEAD, ADAPTER, LORA, LORA_ALL, FULL = "lm_head", "adapter", "lora", "lora_all", "full"
 SCOPES = (LM_HEAD, ADAPTER, LORA, LORA_ALL, FULL)
 MERGED, BOTH = "merged", "both"
+LIGER_HEADS = ("fused_linear_cross_entropy", "cross_entropy")
 
 
 @dataclass
@@ -36,6 +37,7 @@ class DecoderTrainingArguments(MedicalTrainingArguments):
         if self.greater_is_better is None and (self.metric_for_best_model or "").endswith("perplexity"):
             self.greater_is_better = False
         super().__post_init__()
+        self.decide_liger()
         settings = dict(self.activation_checkpointing_kwargs or {})
         if settings.setdefault("use_reentrant", False):
             raise ValueError(
@@ -43,6 +45,23 @@ class DecoderTrainingArguments(MedicalTrainingArguments):
                 "the image's states; leave it out"
             )
         self.activation_checkpointing_kwargs = self.gradient_checkpointing_kwargs = settings
+
+    def decide_liger(self) -> None:
+        """Whether Liger's kernels compute; never its head, for it would take the place of the model's whole forward."""
+        import torch
+        from transformers.utils import is_liger_kernel_available
+
+        installed = is_liger_kernel_available()
+        if self.use_liger_kernel is None:
+            self.use_liger_kernel = installed and torch.cuda.is_available() and not self.use_cpu
+        if not self.use_liger_kernel:
+            return
+        if not installed:
+            raise ValueError("--use_liger_kernel: liger-kernel is not installed; pip install liger-kernel")
+        chosen = self.liger_kernel_config or {}
+        if heads := [name for name in LIGER_HEADS if chosen.get(name)]:
+            raise ValueError(f"--liger_kernel_config {heads[0]}: the loss is over labels alone already; leave it out")
+        self.liger_kernel_config = chosen | dict.fromkeys(LIGER_HEADS, False)
 
 
 @dataclass
@@ -60,8 +79,8 @@ class DecoderInputArguments(ImageArguments):
     )
     group_by_length: bool = flag(
         False,
-        "Put rows of similar length into a batch, so that less of it is padding; updates are then less alike, and learn a "
-        "little less each.",
+        "Put rows of similar length into a batch, so that less of it is padding; updates are then less alike, and "
+        "learn a little less each.",
     )
     isolate_rows: bool = flag(
         True,

@@ -32,7 +32,7 @@ from trainers.decoder_collator import DecoderCollator
 from trainers.decoder_memory import KINDS, TITLES, DecoderUpdate, bare_decoder, estimate_decoder
 from trainers.decoder_model import weight_dtype
 from trainers.decoder_tuning import describe_learning
-from trainers.image_groups import ImageGroupSampler
+from trainers.image_groups import ImageGroupSampler, order_seed
 from trainers.memory_ledger import MemoryEstimate
 from trainers.token_colors import has_colors, legend, marked_text
 
@@ -131,7 +131,7 @@ def batches(rows: Any, arguments: DecoderArguments, training: DecoderTrainingArg
     """The numbers of the rows of each batch of the first epoch, of all processes together."""
     size = training.per_device_train_batch_size
     sampler = ImageGroupSampler(
-        rows.image_groups(), rows.chats.lengths, size, arguments.rows_per_image, training.seed,
+        rows.image_groups(), rows.chats.lengths, size, arguments.rows_per_image, order_seed(training),
         arguments.group_by_length,
     )  # fmt: skip
     numbers = iter(sampler)

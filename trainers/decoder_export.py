@@ -79,7 +79,7 @@ def write_all(
             adapters = target if alone else target / FOLDER
             write_adapters(model, adapters, state)
             write_company(inner, processor, adapters)
-            if not arguments.model_name_or_path or Path(arguments.model_name_or_path).is_dir():
+            if arguments.export != MERGED and Path(arguments.model_name_or_path).is_dir():
                 print(f"The adapters open over {arguments.model_name_or_path}, a folder that others may not have")
         if alone:
             return model

@@ -33,15 +33,15 @@ class ChatImages:
     """
 
     def __init__(self, rows: Any) -> None:
-        from datasets import Image, List
+        from datasets import Image
 
         if not isinstance(getattr(rows.features.get("images"), "feature", None), Image):
             raise InputError(
                 "--dataset: no column `images` of lists of images; the config `chat` of hub_datasets has one"
             )
         names = [name for name in ("images", "image_path") if name in rows.column_names]
-        columns = rows.select_columns(names).cast_column("images", List(Image(decode=False)))
-        self.rows = columns.with_format("arrow")
+        # The arrow format decodes nothing; to cast a list of images would write all of them to a file once more.
+        self.rows = rows.select_columns(names).with_format("arrow")
         lists = (self.rows[row]["images"][0] for row in range(len(rows)))
         counts = (len(images) if images.is_valid else 0 for images in lists)
         self.starts = np.concatenate([[0], np.cumsum(np.fromiter(counts, np.int64, len(rows)))])

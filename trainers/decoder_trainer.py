@@ -12,6 +12,7 @@ from evaluation.decoder_scoring import IGNORED
 from evaluation.loading import InputError
 from trainers.answer_evaluation import AnswerEvaluation
 from trainers.decoder_processes import DecoderProcesses
+from trainers.decoder_tuning import weights_in
 from trainers.sample_tables import SampleTables
 from trainers.tiles import unpack_tiles
 from trainers.token_meter import TokenMeter
@@ -38,12 +39,26 @@ class DecoderTrainer(DecoderProcesses):
         super().__init__(*args, compute_metrics=self.score, **kwargs)
         self.can_return_loss = True
         self.answers = answers
+        self.check_metric()
         self.order: torch.utils.data.Sampler | None = None
         self.measured_on_part: frozenset[str] = frozenset()
         self.meter = TokenMeter()
         self.add_callback(PauseMeter(self.meter))
         if answers is not None:
             self.add_callback(SampleTables(self))
+
+    def check_metric(self) -> None:
+        """Raises InputError where no evaluation will give what `--metric_for_best_model` names, before the training."""
+        args, known = self.args, {"loss", "perplexity"}
+        if args.eval_strategy == "no" or not (args.load_best_model_at_end or args.patience is not None):
+            return
+        if self.answers is not None and len(self.answers.chosen):
+            known |= self.answers.scores([""] * len(self.answers.chosen)).keys()
+        if (name := (args.metric_for_best_model or "loss").removeprefix("eval_")) not in known:
+            raise InputError(
+                f"--metric_for_best_model {name}: an evaluation of these rows gives {', '.join(sorted(known))}; more "
+                "--eval_samples may give more"
+            )
 
     # --- training ---
 
@@ -61,6 +76,11 @@ class DecoderTrainer(DecoderProcesses):
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         self.meter.add(inputs)
         return super().training_step(model, inputs, num_items_in_batch)
+
+    def summary(self, **facts: Any) -> dict:
+        """As MedicalTrainer's; a weight of 4 bits counts as one."""
+        parameters = self.accelerator.unwrap_model(self.model).parameters()
+        return super().summary(**facts) | {"parameters": sum(map(weights_in, parameters))}
 
     # --- what a resumed run goes on with ---
 

@@ -8,6 +8,7 @@ own. Which rows make a chunk, which chunks a batch, and in which order the batch
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -20,8 +21,8 @@ class ImageGroupSampler(Sampler[int]):
     """An order of all rows whose stretches of `batch_size` are the batches, whatever number of processes shares them.
 
     The rows of an image are cut at random into chunks of `batch_size` or `rows_per_image` rows and one with what
-    remains. Chunks are put together so that as many batches as can be are filled by whole ones; what then remains is
-    laid end to end, and a chunk that crosses the end of a batch is in two. The order depends on the seed and the epoch
+    remains. Chunks in random order are put together so that they fill batches whole; what then remains is laid end to
+    end, and a chunk that crosses the end of a batch is in two. The order depends on the seed and the epoch
     alone: a resumed run skips what it has had.
 
     With `by_length`, an image's rows are cut into chunks in about the order of their lengths, and chunks change places
@@ -101,25 +102,36 @@ class ImageGroupSampler(Sampler[int]):
     ) -> np.ndarray:
         """The numbers of all chunks, those of a batch one after the other; last those that fill none as they are."""
         longest = np.maximum.reduceat(self.lengths[rows], starts) if len(starts) else starts
-        patterns, whole = self.patterns(np.bincount(sizes, minlength=self.batch_size + 1))
-        copies = np.array([copies for _, copies in patterns], np.int64)
-        batches = random.permutation(np.repeat(np.arange(len(patterns)), copies))  # the pattern of each batch
-        queues = random.permutation(len(sizes))  # of each size, the chunks in random order
-        queues = queues[np.argsort(sizes[queues], kind="stable")]
-        firsts = np.searchsorted(sizes[queues], np.arange(self.batch_size + 2))
-        chosen = np.full((len(batches), self.batch_size), -1)  # chunks of each batch
-        filled = np.zeros(len(batches), np.int64)
-        for size in range(1, self.batch_size + 1):
-            uses = np.array([pattern.count(size) for pattern, _ in patterns], np.int64)[batches]
-            slots = np.repeat(np.arange(len(batches)), uses)  # the batch of each chunk of this size
-            queue = queues[firsts[size] : firsts[size] + len(slots)]
-            places = np.arange(len(slots)) + np.repeat(filled - np.cumsum(uses) + uses, uses)
-            chosen[slots, places] = self.sorted_in_windows(queue, slots // WINDOW, longest)
-            filled += uses
-        rest = [queues[firsts[size] + whole[size] : firsts[size + 1]] for size in range(1, self.batch_size + 1)]
-        rest = random.permutation(np.concatenate(rest))
+        batches, rest = self.packed(sizes, random.permutation(len(sizes)))
+        left = np.array(rest, np.int64)
+        more, rest = self.packed(sizes, left[np.argsort(-sizes[left], kind="stable")])  # closer, of what is left
+        batches += more
+        random.shuffle(batches)
+        chosen = np.array([chunk for batch in batches for chunk in batch], np.int64)
+        if self.by_length and len(chosen):
+            windows = np.repeat(np.arange(len(batches)), [len(batch) for batch in batches]) // WINDOW
+            for size in np.unique(sizes[chosen]):  # a chunk changes places with others of its size
+                same = sizes[chosen] == size
+                chosen[same] = self.sorted_in_windows(chosen[same], windows[same], longest)
+        rest = random.permutation(np.array(rest, np.int64))
         rest = self.sorted_in_windows(rest, np.cumsum(sizes[rest]) // (WINDOW * self.batch_size), longest)
-        return np.concatenate([chosen[chosen >= 0], rest])
+        return np.concatenate([chosen, rest])
+
+    def packed(self, sizes: np.ndarray, order: np.ndarray) -> tuple[list[list[int]], list[int]]:
+        """Batches that whole chunks fill, and the chunks that are left over.
+
+        Each chunk, in the given order, goes to the batch that it fills best (best fit, a heuristic of bin packing). As
+        the order is random, most batches are mixtures like the whole: one of long reports alone, after one of short
+        answers alone, would be two updates that pull apart.
+        """
+        whole: list[list[int]] = []
+        by_space: list[list[list[int]]] = [[] for _ in range(self.batch_size)]  # batches that have so much room
+        for chunk, size in zip(order.tolist(), sizes[order].tolist(), strict=True):
+            space = next((room for room in range(size, self.batch_size) if by_space[room]), self.batch_size)
+            batch = by_space[space].pop() if space < self.batch_size else []
+            batch.append(chunk)
+            (by_space[space - size] if space > size else whole).append(batch)
+        return whole, [chunk for batches in by_space for batch in batches for chunk in batch]
 
     def chunks(self, shuffled: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(rows, starts, sizes): chunk c is `rows[starts[c] : starts[c] + sizes[c]]`, rows of one image."""
@@ -134,26 +146,6 @@ class ImageGroupSampler(Sampler[int]):
         starts = np.flatnonzero(rank % self.chunk == 0)
         return rows, starts, np.diff(np.append(starts, len(rows)))
 
-    def patterns(self, counts: np.ndarray) -> tuple[list[tuple[list[int], int]], np.ndarray]:
-        """Which sizes of chunks fill a batch.
-
-        Args:
-            counts: `[batch_size + 1]`, how many chunks of each size there are.
-
-        Returns:
-            `(sizes that add up to a batch, how many such batches)`, the largest sizes first; and `[batch_size + 1]`,
-            how many chunks of each size they take.
-        """
-        left, found = counts.copy(), []
-        for size in range(self.batch_size, 0, -1):
-            while left[size] and (pattern := fill(self.batch_size, size, left)):
-                used = np.bincount(pattern, minlength=len(left))
-                copies = int((left[used > 0] // used[used > 0]).min())
-                left -= copies * used
-                found.append((pattern, copies))
-        taken = sum((copies * np.bincount(pattern, minlength=len(left)) for pattern, copies in found), 0 * left)
-        return found, taken
-
     def sorted_in_windows(self, chunks: np.ndarray, windows: np.ndarray, longest: np.ndarray) -> np.ndarray:
         """The chunks with those of a window, a number that never falls along them, sorted by length."""
         return chunks[np.lexsort((longest[chunks], windows))] if self.by_length else chunks
@@ -164,21 +156,6 @@ class ImageGroupSampler(Sampler[int]):
         return rows[np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())]
 
 
-def fill(space: int, largest: int, left: np.ndarray) -> list[int]:
-    """Sizes that add up to `space`, `largest` first, of each no more than are left; empty where none do."""
-    failed: set[tuple[int, int]] = set()
-
-    def search(space: int, size: int, used: int) -> list[int] | None:
-        if not space:
-            return []
-        if (space, size, used) in failed:
-            return None
-        for smaller in range(min(size, space), 0, -1):
-            taken = used if smaller == size else 0
-            if taken < left[smaller] and (rest := search(space - smaller, smaller, taken + 1)) is not None:
-                return [smaller, *rest]
-        failed.add((space, size, used))
-        return None
-
-    rest = search(space - largest, largest, 1)
-    return [] if rest is None else [largest, *rest]
+def order_seed(training: Any) -> int:
+    """The seed of the order of rows, of TrainingArguments: `data_seed`, which may be 0, or else the training's."""
+    return training.seed if training.data_seed is None else training.data_seed

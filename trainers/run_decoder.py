@@ -69,7 +69,7 @@ def load(arguments: DecoderArguments, training: DecoderTrainingArguments) -> Inp
     from trainers.chat_tokens import encode_chats
     from trainers.decoder_model import load_decoder
     from trainers.decoder_rows import decoder_rows
-    from trainers.decoder_tuning import choose_learning
+    from trainers.decoder_tuning import choose_learning, describe_learning
     from trainers.medical_trainer import without_evaluation
 
     revision = dataset_revision(arguments.dataset, arguments.dataset_revision)
@@ -79,7 +79,10 @@ def load(arguments: DecoderArguments, training: DecoderTrainingArguments) -> Inp
         without_evaluation(training, arguments.eval_split)
     set_seed(training.seed)
     model, processor = load_decoder(arguments, splits[arguments.train_split], training)
+    set_seed(training.seed)  # loading draws, and not everywhere as often: adapters start alike however it was done
     model = choose_learning(model, arguments)
+    if training.process_index == 0:
+        print("\n".join(describe_learning(model)), flush=True)
     prepare_mllama(model, arguments.isolate_rows)
     chats = {}
     for name, rows in splits.items():
@@ -145,7 +148,7 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
     from trainers.decoder_collator import DecoderCollator
     from trainers.decoder_trainer import DecoderTrainer
     from trainers.encoder_rows import EpochCallback
-    from trainers.image_groups import ImageGroupSampler
+    from trainers.image_groups import ImageGroupSampler, order_seed
 
     rows = inputs.rows[arguments.train_split]
     trainer = DecoderTrainer(
@@ -163,7 +166,7 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
         rows.chats.lengths,
         batch,
         arguments.rows_per_image or batch,
-        training.data_seed or training.seed,
+        order_seed(training),
         arguments.group_by_length,
     )
     trainer.add_callback(EpochCallback(trainer.order))

@@ -56,9 +56,12 @@ def rows_digest(rows: Any) -> str | None:
         rows = rows.rows
     if not isinstance(rows, datasets.Dataset):
         return None
-    images = [name for name, feature in rows.features.items() if isinstance(feature, datasets.Image)]
-    for name in images:
-        rows = rows.cast_column(name, datasets.Image(decode=False))
+    # Image, or a list of them. The arrow format gives what is stored; casting a list would copy all images to a file.
+    images = [
+        name
+        for name, feature in rows.features.items()
+        if isinstance(getattr(feature, "feature", feature), datasets.Image)
+    ]
     state = xxhash.xxh3_128(json.dumps(sorted(rows.column_names)).encode())
     for table in rows.with_format("arrow").iter(1000):
         for name in sorted(rows.column_names):
@@ -68,10 +71,15 @@ def rows_digest(rows: Any) -> str | None:
 
 
 def image_sizes(column: Any) -> list:
-    """The number of bytes of each image, without reading them; a path where the image is not in the table."""
+    """The number of bytes of each image, without reading them; a path where the image is not in the table.
+
+    Of lists of images: how many there are in each row, and then the same of all of them.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        return [pc.list_value_length(column).to_pylist(), *image_sizes(pc.list_flatten(column))]
     structs = column.combine_chunks()
     structs = pa.concat_arrays(structs.chunks) if isinstance(structs, pa.ChunkedArray) else structs
     sizes = pc.binary_length(pc.struct_field(structs, "bytes")).to_pylist()

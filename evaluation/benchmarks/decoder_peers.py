@@ -260,14 +260,20 @@ def forward_shares(model: Any, processor: Any, rows: Any, batch_size: int) -> di
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from evaluation.decoder_scoring import encode, to_conversation
+    from evaluation.decoder_scoring import to_conversation
 
     model.eval().set_attn_implementation("eager")  # the counter does not know sdpa's kernels for processors
     total, tokens, count = 0, 0, 0
     by_part = {"vision_model": 0, "multi_modal_projector": 0, "cross_attn.k_proj": 0, "cross_attn.v_proj": 0}
     for start in range(0, len(rows), max(len(rows) // 4, batch_size)):
         batch = [rows[row] for row in range(start, min(start + batch_size, len(rows)))]
-        inputs = encode(processor, [to_conversation(row) for row in batch], side="right", prompt=False)
+        inputs = processor.apply_chat_template(
+            [to_conversation(row) for row in batch],
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True, "padding_side": "right"},
+        )
         with torch.no_grad(), FlopCounterMode(display=False, depth=None) as counter:
             model(**inputs)
         counts = counter.get_flop_counts()
@@ -290,6 +296,7 @@ def print_scores(options: argparse.Namespace) -> None:
 
     from evaluation.decoder_scoring import answer_loss
     from evaluation.loading import load_model_and_processor
+    from modeling.mllama import prepare_mllama
 
     rows = chats(options, "validation")
     count = min(options.score_rows, len(rows))
@@ -297,6 +304,7 @@ def print_scores(options: argparse.Namespace) -> None:
     scores = {}
     for folder in options.models:
         model, processor = load_model_and_processor(folder, AutoModelForImageTextToText)
+        prepare_mllama(model, isolate_rows=False)  # computes as stock Mllama does, to the bit
         scores[folder] = answer_loss(model, processor, rows, batch_size=8)
     print(json.dumps(scores))
 

@@ -121,3 +121,47 @@ def test_without_evaluation_there_is_no_best_model():
 
     args = defaults(EncoderTrainingArguments, eval_strategy="no")
     assert args.load_best_model_at_end is False
+
+
+def test_liger_is_left_out_without_a_gpu_and_never_replaces_the_forward(monkeypatch):
+    import transformers.utils
+
+    from trainers.decoder_arguments import LIGER_HEADS, DecoderTrainingArguments
+
+    assert defaults(DecoderTrainingArguments, use_cpu=True).use_liger_kernel is False
+    monkeypatch.setattr(transformers.utils, "is_liger_kernel_available", lambda: True)
+    assert defaults(DecoderTrainingArguments, use_cpu=True).use_liger_kernel is False
+    asked = defaults(DecoderTrainingArguments, use_cpu=True, use_liger_kernel=True, liger_kernel_config={"rope": False})
+    assert asked.liger_kernel_config == dict.fromkeys(LIGER_HEADS, False) | {"rope": False}
+    with pytest.raises(ValueError, match="--liger_kernel_config cross_entropy"):
+        defaults(
+            DecoderTrainingArguments, use_cpu=True, use_liger_kernel=True, liger_kernel_config={"cross_entropy": True}
+        )
+    monkeypatch.setattr(transformers.utils, "is_liger_kernel_available", lambda: False)
+    with pytest.raises(ValueError, match="pip install liger-kernel"):
+        defaults(DecoderTrainingArguments, use_cpu=True, use_liger_kernel=True)
+
+
+def test_liger_s_own_patches_leave_the_prepared_forward(tmp_path):
+    """Where liger-kernel is installed, which needs Triton."""
+    pytest.importorskip("liger_kernel", reason="liger-kernel is not installed")
+    code = """
+import sys
+from transformers import AutoModelForImageTextToText
+from transformers.integrations.liger import apply_liger_kernel
+from modeling.mllama import prepare_mllama, decoder_forward
+from modeling.tiny_checkpoints import write_tiny_decoder
+from trainers.decoder_arguments import DecoderTrainingArguments
+from trainers.decoder_collator import CHAT_TEMPLATE
+write_tiny_decoder(sys.argv[1], ["a question and an answer"], CHAT_TEMPLATE, 0)
+model = AutoModelForImageTextToText.from_pretrained(sys.argv[1])
+prepare_mllama(model)
+args = DecoderTrainingArguments(output_dir="unused", use_cpu=True, use_liger_kernel=True)
+apply_liger_kernel(model, args.liger_kernel_config)
+assert model.forward.__func__ is decoder_forward, model.forward
+assert "Liger" in repr(model.model.language_model.norm.forward), model.model.language_model.norm
+"""
+    import subprocess
+    import sys
+
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "model")], check=True)

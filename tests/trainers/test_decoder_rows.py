@@ -38,6 +38,27 @@ def ones(request, tmp_path, rows):
     return DecoderRows(rows, SmallChats(len(rows)), READER, cache, workers=2)
 
 
+def test_no_image_is_written_to_the_disk_again(rows, monkeypatch):
+    from datasets import Dataset
+
+    from trainers.run_record import rows_digest
+
+    def refuse(*_, **__):
+        raise AssertionError("the dataset is copied")
+
+    monkeypatch.setattr(Dataset, "map", refuse)
+    assert ChatImages(rows)(0)[0] == WIDE
+    assert rows_digest(rows).startswith(f"{len(ROWS)} rows, ")
+
+
+def test_a_digest_knows_the_images_of_a_row_by_number_and_size():
+    from trainers.run_record import rows_digest
+
+    found = {rows_digest(chat_dataset(images)) for images in ([[WIDE], [TALL]], [[TALL], [WIDE]], [[WIDE, TALL], []])}
+    assert len(found) == 3
+    assert rows_digest(chat_dataset([[WIDE], []])) == rows_digest(chat_dataset([[WIDE], []]))
+
+
 def test_rows_hold_their_tokens_and_the_stock_tiles_of_their_images(ones, rows):
     chats = SmallChats(len(rows))
     processor = image_processor(do_rescale=False, do_normalize=False)

@@ -192,10 +192,12 @@ def test_the_best_checkpoint_by_a_metric_and_patience(make_trainer, monkeypatch,
     assert trainer.state.best_metric == (3.0 if better is max else 1.0)
 
 
-def test_a_metric_that_is_not_measured_is_named(make_trainer):
-    trainer = make_trainer("none", metric_for_best_model="bleu", max_steps=1, eval_steps=1, save_steps=1)
-    with pytest.raises(InputError, match=r"--metric_for_best_model bleu: the evaluation gives .*eval_loss"):
-        trainer.train()
+def test_a_metric_that_will_not_be_measured_is_named_before_the_training(make_trainer):
+    with pytest.raises(InputError, match=r"model bleu: .* gives loss, perplexity; more --eval_samples"):
+        make_trainer("none", metric_for_best_model="bleu")
+    with pytest.raises(InputError, match=r"--metric_for_best_model accuracy_closd: .* gives accuracy, .*, bleu, "):
+        make_trainer("misspelt", metric_for_best_model="accuracy_closd", answers=ANSWERS)
+    make_trainer("unused", metric_for_best_model="bleu", eval_strategy="no")
 
 
 def test_what_is_measured_on_some_rows_is_no_result_of_the_split(make_trainer):

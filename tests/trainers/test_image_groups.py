@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from trainers.image_groups import ImageGroupSampler, fill
+from trainers.image_groups import ImageGroupSampler
 
 
 def slake_like(images: int = 200, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +59,7 @@ def test_the_tower_runs_hardly_more_often_than_it_must(batch_size, by_length):
     order = sampler(groups, lengths, batch_size, by_length=by_length).order()
     least = int(np.ceil(np.bincount(groups) / batch_size).sum())
     runs = tower_runs(order, groups, batch_size)
-    assert least <= runs <= 1.02 * least
+    assert least <= runs <= 1.05 * least
     assert runs < 0.4 * tower_runs(np.random.default_rng(0).permutation(len(groups)), groups, batch_size)
 
 
@@ -169,12 +169,13 @@ def test_a_million_rows_are_ordered_quickly(kind):
     assert time.process_time() - start < 2
 
 
-def test_sizes_that_fill_a_batch():
-    left = np.array([0, 1, 0, 2, 1, 0, 0, 0, 0])  # one of 1, two of 3, one of 4
-    assert fill(8, 4, left) == [4, 3, 1]
-    assert fill(6, 3, left) == [3, 3]
-    assert fill(8, 3, left) == []
-    assert fill(4, 4, left) == [4]
+def test_batches_are_mixtures_of_images_with_many_rows_and_with_one():
+    """60 images of 17 rows beside 340 that have one row: a quarter of the rows, and of nearly every batch."""
+    groups = np.concatenate([np.repeat(np.arange(60), 17), 100 + np.arange(340)])
+    order = sampler(groups, np.full(len(groups), 9), batch_size=16, rows_per_image=4).order()
+    alone = np.array([np.mean(groups[batch] >= 100) for batch in batches(order, 16)])
+    assert alone.std() < 0.2  # apart, as the largest first would leave them, it is 0.43
+    assert tower_runs(order, groups, 16) <= 60 * 5 + 340 + 30
 
 
 @pytest.mark.parametrize(("size", "rows"), [(0, None), (4, 0)])
@@ -186,3 +187,13 @@ def test_a_size_below_one_is_refused(size, rows):
 def test_lengths_of_other_rows_are_refused():
     with pytest.raises(ValueError, match="3 and 2 rows"):
         ImageGroupSampler(np.zeros(3), np.ones(2), 1, None, 0, False)
+
+
+def test_the_order_is_data_seed_s_even_where_that_is_0(tmp_path):
+    from trainers.decoder_arguments import DecoderTrainingArguments
+    from trainers.image_groups import order_seed
+
+    seeds = [{}, {"data_seed": 0}, {"data_seed": 7}]
+    assert [order_seed(DecoderTrainingArguments(str(tmp_path), use_cpu=True, seed=3, **given)) for given in seeds] == [
+        3, 0, 7,
+    ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,10 @@ from tests.trainers.killed_runs import DECODER, run_command
 
 QUICK = "--tiny --use_cpu --max_steps 4 --per_device_train_batch_size 4 --per_device_eval_batch_size 16"
 QUICK += " --gradient_accumulation_steps 1 --eval_samples 4 --num_samples 2 --max_new_tokens 4 --disable_tqdm True"
+
+WATCHED = QUICK.replace("--max_steps 4", "--max_steps 60").replace("--eval_samples 4", "--eval_samples 16")
+WATCHED += " --train_scope full --learning_rate 1e-2 --warmup_steps 4 --eval_steps 5 --save_steps 5 --logging_steps 5"
+WATCHED += " --metric_for_best_model accuracy_closed --patience 3 --report_to tensorboard --image_cache none"
 
 
 def command(folder: Path, words: str, *more: str | Path) -> tuple[int, str]:
@@ -123,10 +128,7 @@ def test_an_encoder_is_no_decoder(tiny_encoder, run, dataset, tmp_path):
 def watched(few_chats, tmp_path_factory) -> tuple[Path, str]:
     """(the output folder, what was printed) of a training that is stopped by a score of its answers."""
     folder = tmp_path_factory.mktemp("watched")
-    words = QUICK.replace("--max_steps 4", "--max_steps 60").replace("--eval_samples 4", "--eval_samples 16")
-    words += " --train_scope full --learning_rate 1e-2 --warmup_steps 4 --eval_steps 5 --save_steps 5 --logging_steps 5"
-    words += " --metric_for_best_model accuracy_closed --patience 3 --report_to tensorboard --image_cache none"
-    status, printed = command(folder, words, "--dataset", few_chats)
+    status, printed = command(folder, WATCHED, "--dataset", few_chats)
     assert status == 0, printed[-3000:]
     return folder / "out", printed
 
@@ -175,7 +177,9 @@ def test_tensorboard_has_the_answers_with_their_pictures(watched):
         for tag in [tag for tag in tags["images"] if tag.startswith("samples")]:
             found["pictures"] += [(event.step, event.encoded_image_string) for event in events.Images(tag)]
         if "eval/accuracy_closed" in tags["scalars"]:
-            found["scores"] |= {event.step: event.value for event in events.Scalars("eval/accuracy_closed")}
+            for event in events.Scalars("eval/accuracy_closed"):
+                # the best model is evaluated at the end again, which adds a second value to the last update
+                found["scores"].setdefault(event.step, event.value)
     scores = history(folder, "eval_accuracy_closed")
     assert found["texts"].keys() == scores.keys() == found["scores"].keys()
     assert found["scores"] == pytest.approx(scores)
@@ -193,12 +197,9 @@ def test_tensorboard_has_the_answers_with_their_pictures(watched):
 
 def test_a_finished_training_has_nothing_to_do(watched, few_chats):
     folder, _ = watched
-    words = QUICK.replace("--max_steps 4", "--max_steps 60").replace("--eval_samples 4", "--eval_samples 16")
-    words += " --train_scope full --learning_rate 1e-2 --warmup_steps 4 --eval_steps 5 --save_steps 5 --logging_steps 5"
-    words += " --metric_for_best_model accuracy_closed --patience 3 --report_to tensorboard --image_cache none"
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     more = ("--dataset", few_chats, "--resume_from_checkpoint", "auto")
-    status, printed = command(folder.parent, words, *more)
+    status, printed = command(folder.parent, WATCHED, *more)
     assert status == 0 and "nothing to do" in printed.splitlines()[-1]
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
@@ -317,7 +318,7 @@ def test_both_are_the_same_model(tiny_decoder, few_chats, tmp_path):
     folder = tmp_path / "out"
     assert (folder / "model.safetensors").is_file() and (folder / "adapter" / "adapter_model.safetensors").is_file()
     card = (folder / "README.md").read_text()
-    assert "library_name: transformers" in card and str(tiny_decoder) not in card
+    assert "library_name: transformers" in card and "\nbase_model:" not in card  # the Hub refuses a folder there
     merged = AutoModelForImageTextToText.from_pretrained(folder).eval()
     words = torch.tensor([[1, 5, 9, 40, 7]])
     adapted = AutoModelForImageTextToText.from_pretrained(folder / "adapter").eval()
@@ -345,8 +346,12 @@ def test_a_dry_run_of_a_shipped_recipe(recipe, few_chats, tmp_path):
     status, printed = command(tmp_path, words, "--dataset", few_chats)
     assert status == 0, printed[-3000:]
     assert not (tmp_path / "out").exists()
-    shown = {"demo": "lm_head", "gpu_16gb": "16 bits, checkpointing", "8_gpus": "lora, checkpointing"}[recipe]
-    assert shown in printed.replace("32 bits", "16 bits")
+    shown = {
+        "demo": r"embeddings .* weights learn \(100\.00%\)",
+        "gpu_16gb": r"(16|32) bits, checkpointing",
+        "8_gpus": r"lora, checkpointing",
+    }
+    assert re.search(shown[recipe], printed)
 
 
 def test_a_loss_that_is_no_number_ends_it_and_names_rows(few_chats, chat, tmp_path):
