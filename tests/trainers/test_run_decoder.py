@@ -13,8 +13,9 @@ from tests.trainers.killed_runs import DECODER, run_command
 QUICK = "--tiny --use_cpu --max_steps 4 --per_device_train_batch_size 4 --per_device_eval_batch_size 16"
 QUICK += " --gradient_accumulation_steps 1 --eval_samples 4 --num_samples 2 --max_new_tokens 4 --disable_tqdm True"
 
-WATCHED = QUICK.replace("--max_steps 4", "--max_steps 60").replace("--eval_samples 4", "--eval_samples 16")
-WATCHED += " --train_scope full --learning_rate 1e-2 --warmup_steps 4 --eval_steps 5 --save_steps 5 --logging_steps 5"
+WATCHED = QUICK.replace("--tiny ", "").replace("--max_steps 4", "--max_steps 60")
+WATCHED = WATCHED.replace("--eval_samples 4", "--eval_samples 16")
+WATCHED += " --train_scope full --learning_rate 5e-3 --warmup_steps 4 --eval_steps 5 --save_steps 5 --logging_steps 5"
 WATCHED += " --metric_for_best_model accuracy_closed --patience 3 --report_to tensorboard --image_cache none"
 
 
@@ -125,10 +126,10 @@ def test_an_encoder_is_no_decoder(tiny_encoder, run, dataset, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def watched(few_chats, tmp_path_factory) -> tuple[Path, str]:
+def watched(few_chats, speaking_decoder, tmp_path_factory) -> tuple[Path, str]:
     """(the output folder, what was printed) of a training that is stopped by a score of its answers."""
     folder = tmp_path_factory.mktemp("watched")
-    status, printed = command(folder, WATCHED, "--dataset", few_chats)
+    status, printed = command(folder, WATCHED, "--dataset", few_chats, "--model_name_or_path", speaking_decoder)
     assert status == 0, printed[-3000:]
     return folder / "out", printed
 
@@ -195,10 +196,10 @@ def test_tensorboard_has_the_answers_with_their_pictures(watched):
             assert 1 < max(picture.size) <= 256
 
 
-def test_a_finished_training_has_nothing_to_do(watched, few_chats):
+def test_a_finished_training_has_nothing_to_do(watched, few_chats, speaking_decoder):
     folder, _ = watched
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    more = ("--dataset", few_chats, "--resume_from_checkpoint", "auto")
+    more = ("--dataset", few_chats, "--model_name_or_path", speaking_decoder, "--resume_from_checkpoint", "auto")
     status, printed = command(folder.parent, WATCHED, *more)
     assert status == 0 and "nothing to do" in printed.splitlines()[-1]
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
@@ -382,7 +383,7 @@ def pairs_alone(pairs, tmp_path_factory) -> Path:
         ("--max_seq_length 10", ("--max_seq_length 10: 60 rows (row 0, ", "would do")),
         ("--modules_to_save lm_hat", ("--modules_to_save lm_hat: there is no such module", "lm_head")),
         ("--export adapter", ("--export adapter", "--tiny")),
-        ("--metric_for_best_model acuracy", ("--metric_for_best_model acuracy: ", "eval_accuracy_closed")),
+        ("--metric_for_best_model acuracy", ("--metric_for_best_model acuracy: ", "accuracy_closed")),
     ],
 )
 def test_a_wrong_flag_is_one_message(words, parts, few_chats, tmp_path):
