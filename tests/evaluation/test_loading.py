@@ -36,7 +36,7 @@ def test_the_splits_that_exist(build):
         ("org/no-such-dataset", "pairs", "test", ["doesn't exist on the Hub", "a folder that hub_datasets/build.py"]),
         ("data/not-built-yet", "pairs", "test", ["doesn't exist on the Hub", "a folder that hub_datasets/build.py"]),
         ("a b/c", "pairs", "test", ["Repo id must use"]),
-        ("{build}", "no-such-config", "test", ["'no-such-config' not found", "'pairs', 'chat'"]),
+        ("{build}", "no-such-config", "test", ["no config 'no-such-config'", "it has pairs, chat"]),
         ("{build}", "pairs", "dev", ["no split dev", "train, validation, test"]),
         ("{empty}", "pairs", "test", ["doesn't contain any data files"]),
         ("{file}", "pairs", "test", ["Couldn't find any data file"]),
@@ -66,7 +66,7 @@ def test_a_folder_comes_before_a_repository_of_its_name(build, tmp_path, monkeyp
     commit = HfApi().dataset_info(dataset_on_hub).sha
     assert dataset_revision(dataset_on_hub) == commit
     shutil.copytree(build, tmp_path / dataset_on_hub, ignore=shutil.ignore_patterns("README.md"))
-    with pytest.raises(InputError, match="'pairs' not found"):
+    with pytest.raises(InputError, match="no config 'pairs'; it has default"):
         load_splits(dataset_on_hub, "pairs", ["test"])
     assert dataset_revision(dataset_on_hub) == json.loads((build / "report.json").read_text())["fingerprint"] != commit
 

@@ -55,6 +55,19 @@ def few_chats(chat, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def speaking_decoder(few_chats, tmp_path_factory) -> Path:
+    """A tiny decoder that has learned to answer: with random weights every answer is empty, and no score ever moves."""
+    from tests.trainers.killed_runs import DECODER, run_command
+
+    folder = tmp_path_factory.mktemp("speaking")
+    words = "--tiny --use_cpu --train_scope full --learning_rate 5e-3 --max_steps 30 --per_device_train_batch_size 8"
+    words += " --gradient_accumulation_steps 1 --eval_strategy no --eval_samples 0 --num_samples 0 --report_to none"
+    words = [*words.split(), "--dataset", few_chats, "--output_dir", folder / "out"]
+    assert run_command(words, folder / "log", command=DECODER) == 0, (folder / "log").read_text()[-3000:]
+    return folder / "out"
+
+
+@pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory, pairs) -> Path:
     from modeling.tiny_checkpoints import write_tiny_encoder
 

@@ -16,26 +16,28 @@ from tests.trainers.killed_runs import DECODER, Runs, assert_same, outcome
 from trainers.checkpoints import checkpoints, damage, step_of
 
 # An epoch is 8 updates, the last one of a half batch less; no checkpoint but the last one of an epoch falls on its end.
-COMMON = "--tiny --per_device_train_batch_size 4 --per_device_eval_batch_size 16 --gradient_accumulation_steps 2"
+COMMON = "--per_device_train_batch_size 4 --per_device_eval_batch_size 16 --gradient_accumulation_steps 2"
 COMMON += " --num_train_epochs 2 --logging_steps 4 --eval_steps 3 --save_steps 3 --learning_rate 1e-2 --use_cpu True"
 COMMON += (
     " --eval_samples 8 --num_samples 3 --max_new_tokens 4 --disable_tqdm True --report_to none --group_by_length True"
 )
 EPOCH = 8  # updates
-# dropout draws random numbers in every layer; the head learns whole, or adapters on random weights would answer nothing
+# Dropout draws random numbers in every layer, and a module learns whole beside the adapters.
 LORA = "--lora_dropout 0.1 --modules_to_save lm_head --metric_for_best_model bleu_1 --patience 9"
 FULL = "--train_scope full --rows_per_image 2 --learning_rate 2e-2"
 
 
 @pytest.fixture(scope="module")
-def with_adapters(few_chats, tmp_path_factory) -> Runs:
-    words = ["--dataset", str(few_chats), *COMMON.split(), *LORA.split()]
+def with_adapters(few_chats, speaking_decoder, tmp_path_factory) -> Runs:
+    words = ["--dataset", str(few_chats), "--model_name_or_path", str(speaking_decoder)]
+    words += [*COMMON.split(), *LORA.split()]
     return Runs(tmp_path_factory.mktemp("lora"), words, DECODER)
 
 
 @pytest.fixture(scope="module")
-def in_full(few_chats, tmp_path_factory) -> Runs:
-    words = ["--dataset", str(few_chats), *COMMON.split(), *FULL.split()]
+def in_full(few_chats, speaking_decoder, tmp_path_factory) -> Runs:
+    words = ["--dataset", str(few_chats), "--model_name_or_path", str(speaking_decoder)]
+    words += [*COMMON.split(), *FULL.split()]
     return Runs(tmp_path_factory.mktemp("full"), words, DECODER)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ from tests.trainers.killed_runs import DECODER, run_command
 
 QUICK = "--tiny --use_cpu --max_steps 4 --per_device_train_batch_size 4 --per_device_eval_batch_size 16"
 QUICK += " --gradient_accumulation_steps 1 --eval_samples 4 --num_samples 2 --max_new_tokens 4 --disable_tqdm True"
+
+WATCHED = QUICK.replace("--tiny ", "").replace("--max_steps 4", "--max_steps 60")
+WATCHED = WATCHED.replace("--eval_samples 4", "--eval_samples 16")
+WATCHED += " --train_scope full --learning_rate 5e-3 --warmup_steps 4 --eval_steps 5 --save_steps 5 --logging_steps 5"
+WATCHED += " --metric_for_best_model accuracy_closed --patience 3 --report_to tensorboard --image_cache none"
 
 
 def command(folder: Path, words: str, *more: str | Path) -> tuple[int, str]:
@@ -120,18 +126,14 @@ def test_an_encoder_is_no_decoder(tiny_encoder, run, dataset, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def watched(few_chats, tmp_path_factory) -> tuple[Path, str]:
+def watched(few_chats, speaking_decoder, tmp_path_factory) -> tuple[Path, str]:
     """(the output folder, what was printed) of a training that is stopped by a score of its answers."""
     folder = tmp_path_factory.mktemp("watched")
-    words = QUICK.replace("--max_steps 4", "--max_steps 60").replace("--eval_samples 4", "--eval_samples 16")
-    words += " --train_scope full --learning_rate 1e-2 --warmup_steps 4 --eval_steps 5 --save_steps 5 --logging_steps 5"
-    words += " --metric_for_best_model accuracy_closed --patience 3 --report_to tensorboard --image_cache none"
-    status, printed = command(folder, words, "--dataset", few_chats)
+    status, printed = command(folder, WATCHED, "--dataset", few_chats, "--model_name_or_path", speaking_decoder)
     assert status == 0, printed[-3000:]
     return folder / "out", printed
 
 
-@pytest.mark.xfail(reason="so few updates leave all scores at 0", strict=False)
 def test_the_best_by_a_score_is_what_is_exported(watched):
     from transformers import AutoModelForImageTextToText
 
@@ -139,7 +141,7 @@ def test_the_best_by_a_score_is_what_is_exported(watched):
     scores, losses = history(folder, "eval_accuracy_closed"), history(folder, "eval_loss")
     summary = json.loads((folder / "training_summary.json").read_text())
     best = max(scores, key=scores.get)  # the first of several
-    assert summary["best_step"] == best and summary["best_metric"] == scores[best] >= min(scores.values())
+    assert summary["best_step"] == best and summary["best_metric"] == scores[best] > min(scores.values())
     assert best != min(losses, key=losses.get) and best != max(scores)
     checkpoints = {path.name for path in folder.glob("checkpoint-*")}
     assert checkpoints == {f"checkpoint-{best}", f"checkpoint-{max(scores)}"}
@@ -176,7 +178,9 @@ def test_tensorboard_has_the_answers_with_their_pictures(watched):
         for tag in [tag for tag in tags["images"] if tag.startswith("samples")]:
             found["pictures"] += [(event.step, event.encoded_image_string) for event in events.Images(tag)]
         if "eval/accuracy_closed" in tags["scalars"]:
-            found["scores"] |= {event.step: event.value for event in events.Scalars("eval/accuracy_closed")}
+            for event in events.Scalars("eval/accuracy_closed"):
+                # the best model is evaluated at the end again, which adds a second value to the last update
+                found["scores"].setdefault(event.step, event.value)
     scores = history(folder, "eval_accuracy_closed")
     assert found["texts"].keys() == scores.keys() == found["scores"].keys()
     assert found["scores"] == pytest.approx(scores)
@@ -192,14 +196,11 @@ def test_tensorboard_has_the_answers_with_their_pictures(watched):
             assert 1 < max(picture.size) <= 256
 
 
-def test_a_finished_training_has_nothing_to_do(watched, few_chats):
+def test_a_finished_training_has_nothing_to_do(watched, few_chats, speaking_decoder):
     folder, _ = watched
-    words = QUICK.replace("--max_steps 4", "--max_steps 60").replace("--eval_samples 4", "--eval_samples 16")
-    words += " --train_scope full --learning_rate 1e-2 --warmup_steps 4 --eval_steps 5 --save_steps 5 --logging_steps 5"
-    words += " --metric_for_best_model accuracy_closed --patience 3 --report_to tensorboard --image_cache none"
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    more = ("--dataset", few_chats, "--resume_from_checkpoint", "auto")
-    status, printed = command(folder.parent, words, *more)
+    more = ("--dataset", few_chats, "--model_name_or_path", speaking_decoder, "--resume_from_checkpoint", "auto")
+    status, printed = command(folder.parent, WATCHED, *more)
     assert status == 0 and "nothing to do" in printed.splitlines()[-1]
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
@@ -318,7 +319,7 @@ def test_both_are_the_same_model(tiny_decoder, few_chats, tmp_path):
     folder = tmp_path / "out"
     assert (folder / "model.safetensors").is_file() and (folder / "adapter" / "adapter_model.safetensors").is_file()
     card = (folder / "README.md").read_text()
-    assert "library_name: transformers" in card and str(tiny_decoder) not in card
+    assert "library_name: transformers" in card and "\nbase_model:" not in card  # the Hub refuses a folder there
     merged = AutoModelForImageTextToText.from_pretrained(folder).eval()
     words = torch.tensor([[1, 5, 9, 40, 7]])
     adapted = AutoModelForImageTextToText.from_pretrained(folder / "adapter").eval()
@@ -346,8 +347,12 @@ def test_a_dry_run_of_a_shipped_recipe(recipe, few_chats, tmp_path):
     status, printed = command(tmp_path, words, "--dataset", few_chats)
     assert status == 0, printed[-3000:]
     assert not (tmp_path / "out").exists()
-    shown = {"demo": "What learns", "gpu_16gb": "16 bits, checkpointing", "8_gpus": "lora, checkpointing"}[recipe]
-    assert shown in printed.replace("32 bits", "16 bits")
+    shown = {
+        "demo": r"embeddings .* weights learn \(100\.00%\)",
+        "gpu_16gb": r"(16|32) bits, checkpointing",
+        "8_gpus": r"lora, checkpointing",
+    }
+    assert re.search(shown[recipe], printed)
 
 
 def test_a_loss_that_is_no_number_ends_it_and_names_rows(few_chats, chat, tmp_path):
