@@ -32,7 +32,7 @@ from trainers.decoder_collator import DecoderCollator
 from trainers.decoder_memory import KINDS, TITLES, DecoderUpdate, bare_decoder, estimate_decoder
 from trainers.decoder_model import weight_dtype
 from trainers.decoder_tuning import describe_learning
-from trainers.image_groups import ImageGroupSampler, order_seed
+from trainers.image_groups import order_of
 from trainers.memory_ledger import MemoryEstimate
 from trainers.token_colors import has_colors, legend, marked_text
 
@@ -56,18 +56,12 @@ class BareInputs:
 
 def load_bare(arguments: DecoderArguments, training: DecoderTrainingArguments) -> BareInputs:
     """Opens data, processor and configuration. Raises InputError where one of them, or a flag, is not right."""
-    from evaluation.loading import dataset_revision, load_splits
-    from model_cards.results import is_commit
     from trainers.chat_tokens import encode_chats
     from trainers.decoder_rows import decoder_rows
-    from trainers.medical_trainer import without_evaluation
+    from trainers.inputs import open_splits
 
     arguments.image_cache = "none"
-    revision = dataset_revision(arguments.dataset, arguments.dataset_revision)
-    commit = revision if is_commit(revision) else None
-    splits = load_splits(arguments.dataset, "chat", [arguments.train_split, arguments.eval_split], commit)
-    if arguments.eval_split not in splits:
-        without_evaluation(training, arguments.eval_split)
+    splits, _ = open_splits(arguments, training, "chat")
     config, processor = bare_checkpoint(arguments, splits[arguments.train_split], training)
     chats = {
         name: encode_chats(rows, processor, arguments.max_seq_length, arguments.train_on_prompt)
@@ -130,11 +124,7 @@ def describe(inputs: BareInputs, arguments: DecoderArguments, training: DecoderT
 def batches(rows: Any, arguments: DecoderArguments, training: DecoderTrainingArguments) -> Iterator[list[int]]:
     """The numbers of the rows of each batch of the first epoch, of all processes together."""
     size = training.per_device_train_batch_size
-    sampler = ImageGroupSampler(
-        rows.image_groups(), rows.chats.lengths, size, arguments.rows_per_image, order_seed(training),
-        arguments.group_by_length,
-    )  # fmt: skip
-    numbers = iter(sampler)
+    numbers = iter(order_of(rows, arguments, training))
     while chosen := list(islice(numbers, size)):
         yield chosen
 

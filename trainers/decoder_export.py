@@ -144,6 +144,7 @@ def write_model(
     model: PreTrainedModel, target: Path, dtype: torch.dtype, state: dict[str, torch.Tensor] | None = None
 ) -> None:
     """Writes configuration and weights, and looks at what was written."""
+    vars(model.config).pop("use_cache", None)  # Trainer turns it off there for the training
     state = model.state_dict() if state is None else state
     state = {name: weight.to(dtype) for name, weight in state.items()}  # the same tensors where nothing changes
     model.save_pretrained(target, state_dict=state)

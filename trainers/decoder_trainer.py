@@ -40,6 +40,12 @@ class DecoderTrainer(DecoderProcesses):
         self.can_return_loss = True
         self.answers = answers
         self.check_metric()
+        if self.is_world_process_zero() and self.rounds_updates():
+            print(
+                "--bf16: all weights learn in bfloat16, in which updates of less than about 1/256 of a weight are "
+                "lost; fsdp2_decoder.yaml on several GPUs, or --bf16 False, keeps them in float32",
+                flush=True,
+            )
         self.order: torch.utils.data.Sampler | None = None
         self.measured_on_part: frozenset[str] = frozenset()
         self.meter = TokenMeter()
@@ -59,6 +65,12 @@ class DecoderTrainer(DecoderProcesses):
                 f"--metric_for_best_model {name}: an evaluation of these rows gives {', '.join(sorted(known))}; more "
                 "--eval_samples may give more"
             )
+
+    def rounds_updates(self) -> bool:
+        """Whether weights that learn are kept in 16 bits; FSDP2 and ZeRO-3 keep theirs in 32."""
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            return False
+        return any(one.requires_grad and one.dtype == torch.bfloat16 for one in self.model.parameters())
 
     # --- training ---
 

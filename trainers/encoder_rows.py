@@ -20,7 +20,7 @@ from trainers.arguments import EncoderInputArguments
 from trainers.augmentation import Augmentation
 from trainers.image_cache import cached_images, image_keys
 from trainers.image_cache_files import CachedImages
-from trainers.image_folders import cache_folder, processors
+from trainers.image_cache_folder import cache_folder, processors
 from trainers.pixels import PixelReader
 
 

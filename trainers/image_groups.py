@@ -156,6 +156,19 @@ class ImageGroupSampler(Sampler[int]):
         return rows[np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())]
 
 
-def order_seed(training: Any) -> int:
-    """The seed of the order of rows, of TrainingArguments: `data_seed`, which may be 0, or else the training's."""
-    return training.seed if training.data_seed is None else training.data_seed
+def order_of(rows: Any, arguments: Any, training: Any) -> ImageGroupSampler:
+    """The order in which a training reads its rows.
+
+    Args:
+        rows: DecoderRows.
+        arguments: DecoderInputArguments.
+        training: TrainingArguments; without a `data_seed`, which may be 0, the seed is that of the training.
+    """
+    return ImageGroupSampler(
+        rows.image_groups(),
+        rows.chats.lengths,
+        training.per_device_train_batch_size,
+        arguments.rows_per_image,
+        training.seed if training.data_seed is None else training.data_seed,
+        arguments.group_by_length,
+    )

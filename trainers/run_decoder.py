@@ -12,9 +12,8 @@ adapters alone, or both (`--export`), with sample answers and a card. `--config`
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -22,6 +21,9 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
 from trainers.arguments import check_output_dir, fail
 from trainers.command_line import parse
 from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
+
+if TYPE_CHECKING:  # `--help` needs none of it
+    from trainers.inputs import Inputs
 
 # On the card: what the weights depend on.
 TOLD = ("train_scope", "use_dora", "modules_to_save", "load_in_4bit", "load_in_8bit")
@@ -43,40 +45,18 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-@dataclass
-class Inputs:
-    """What a training starts from.
-
-    Attributes:
-        splits: `datasets.Dataset` by name; rows: the same as DecoderRows.
-        revision: the commit, or the fingerprint, of the dataset.
-    """
-
-    splits: dict[str, Any]
-    revision: str
-    model: Any
-    processor: Any
-    rows: dict[str, Any]
-
-
 def load(arguments: DecoderArguments, training: DecoderTrainingArguments) -> Inputs:
     """Opens data and model. Raises InputError where one of them, or a flag about them, is not right."""
     from transformers import set_seed
 
-    from evaluation.loading import dataset_revision, load_splits
-    from model_cards.results import is_commit
     from modeling.mllama import prepare_mllama
     from trainers.chat_tokens import encode_chats
     from trainers.decoder_model import load_decoder
     from trainers.decoder_rows import decoder_rows
     from trainers.decoder_tuning import choose_learning, describe_learning
-    from trainers.medical_trainer import without_evaluation
+    from trainers.inputs import Inputs, open_splits
 
-    revision = dataset_revision(arguments.dataset, arguments.dataset_revision)
-    commit = revision if is_commit(revision) else None  # what is recorded is what is read
-    splits = load_splits(arguments.dataset, "chat", [arguments.train_split, arguments.eval_split], commit)
-    if arguments.eval_split not in splits:
-        without_evaluation(training, arguments.eval_split)
+    splits, revision = open_splits(arguments, training, "chat")
     set_seed(training.seed)
     model, processor = load_decoder(arguments, splits[arguments.train_split], training)
     set_seed(training.seed)  # loading draws, and not everywhere as often: adapters start alike however it was done
@@ -104,7 +84,7 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
     """Loads data and model, trains, and leaves a complete model folder."""
     from model_cards.results import GENERATION, write_json
     from trainers.decoder_export import export_decoder
-    from trainers.image_folders import check_cache
+    from trainers.image_cache_folder import check_cache
     from trainers.medical_trainer import evaluation_result, finish, nothing_to_do, prepare_output, repository_name
     from trainers.recipe import write_recipe
 
@@ -148,7 +128,7 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
     from trainers.decoder_collator import DecoderCollator
     from trainers.decoder_trainer import DecoderTrainer
     from trainers.encoder_rows import EpochCallback
-    from trainers.image_groups import ImageGroupSampler, order_seed
+    from trainers.image_groups import order_of
 
     rows = inputs.rows[arguments.train_split]
     trainer = DecoderTrainer(
@@ -160,15 +140,7 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
         processing_class=inputs.processor,
         answers=answers_of(inputs.rows.get(arguments.eval_split), arguments.eval_samples, inputs, arguments, training),
     )
-    batch = training.per_device_train_batch_size
-    trainer.order = ImageGroupSampler(
-        rows.image_groups(),
-        rows.chats.lengths,
-        batch,
-        arguments.rows_per_image or batch,
-        order_seed(training),
-        arguments.group_by_length,
-    )
+    trainer.order = order_of(rows, arguments, training)
     trainer.add_callback(EpochCallback(trainer.order))
     return trainer
 

@@ -11,9 +11,8 @@ file of flags, or a recipe of `trainers/recipes`; `--dry_run` shows what a run w
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -21,6 +20,9 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
 from trainers.arguments import EncoderTrainingArguments, check_output_dir, fail
 from trainers.command_line import parse
 from trainers.encoder_arguments import EncoderArguments
+
+if TYPE_CHECKING:  # `--help` needs none of it
+    from trainers.inputs import Inputs
 
 TOLD = (  # on the card: what the weights depend on
     "contrastive_loss",
@@ -52,39 +54,17 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-@dataclass
-class Inputs:
-    """What a training starts from.
-
-    Attributes:
-        splits: `datasets.Dataset` by name; rows: the same as EncoderRows.
-        revision: the commit, or the fingerprint, of the dataset.
-    """
-
-    splits: dict[str, Any]
-    revision: str
-    model: Any
-    processor: Any
-    rows: dict[str, Any]
-
-
 def load(arguments: EncoderArguments, training: EncoderTrainingArguments) -> Inputs:
     """Opens data and model. Raises InputError where one of them, or a flag about them, is not right."""
     from transformers import set_seed
 
-    from evaluation.loading import dataset_revision, load_splits
-    from model_cards.results import is_commit
     from trainers.encoder_model import load_encoder
     from trainers.encoder_rows import encoder_rows
     from trainers.encoder_tuning import choose_learning
-    from trainers.medical_trainer import without_evaluation
+    from trainers.inputs import Inputs, open_splits
     from trainers.sentence_sampling import SentenceSampling
 
-    revision = dataset_revision(arguments.dataset, arguments.dataset_revision)
-    commit = revision if is_commit(revision) else None  # what is recorded is what is read
-    splits = load_splits(arguments.dataset, "pairs", [arguments.train_split, arguments.eval_split], commit)
-    if arguments.eval_split not in splits:
-        without_evaluation(training, arguments.eval_split)
+    splits, revision = open_splits(arguments, training, "pairs")
     set_seed(training.seed)
     model, processor = load_encoder(arguments, splits[arguments.train_split], training.seed)
     choose_learning(model, arguments)
@@ -108,7 +88,7 @@ def dry_run(arguments: EncoderArguments, training: EncoderTrainingArguments) -> 
 def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> None:
     """Loads data and model, trains, and leaves a complete model folder."""
     from model_cards.results import RETRIEVAL
-    from trainers.image_folders import check_cache
+    from trainers.image_cache_folder import check_cache
     from trainers.medical_trainer import evaluation_result, finish, nothing_to_do, prepare_output, repository_name
     from trainers.recipe import write_recipe
 

@@ -77,6 +77,7 @@ def test_the_merged_model_answers_as_the_trained_one(make_decoder_trainer, batch
         safe_open(tiny_decoder / "model.safetensors", "pt") as old,
     ):
         assert set(new.keys()) == set(old.keys())  # those of the release
+    assert "use_cache" not in json.loads((tmp_path / "out" / "config.json").read_text())
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"config.json", "generation_config.json", "chat_template.jinja", "tokenizer.json"} <= names
     assert "processor_config.json" in names and "export.partial" not in names

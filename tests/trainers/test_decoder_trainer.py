@@ -281,3 +281,14 @@ def test_a_loss_that_is_no_number_names_its_rows(make_trainer, grouped):
     pad = trainer.processing_class.tokenizer.pad_token_id
     given = [[token for token in row if token != pad] for batch in seen[10:12] for row in batch]
     assert said == given and len(given) == 4
+
+
+@pytest.mark.parametrize(
+    ("flags", "rounds"),
+    [({"train_scope": "full", "bf16": True}, True), ({"train_scope": "full"}, False),
+     ({"train_scope": "lora", "bf16": True}, False), ({"train_scope": "lm_head", "bf16": True}, False)],
+)  # fmt: skip
+def test_weights_that_learn_in_16_bits_are_told(make_decoder_trainer, capsys, flags, rounds):
+    """Adapters, and a head beside frozen weights, learn in float32; all weights do not where nothing splits them."""
+    make_decoder_trainer("out", **flags)
+    assert ("updates of less than" in capsys.readouterr().out) is rounds

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from trainers.image_folders import cache_folder
+from trainers.image_cache_folder import cache_folder
 
 FLAGS = ("--augment", "light", "--horizontal_flip", "--batch_sampler", "stratified", "--draft_decode")
 

@@ -189,11 +189,18 @@ def test_lengths_of_other_rows_are_refused():
         ImageGroupSampler(np.zeros(3), np.ones(2), 1, None, 0, False)
 
 
-def test_the_order_is_data_seed_s_even_where_that_is_0(tmp_path):
-    from trainers.decoder_arguments import DecoderTrainingArguments
-    from trainers.image_groups import order_seed
+def test_the_order_is_that_of_the_flags_and_of_data_seed_even_where_that_is_0(tmp_path):
+    from types import SimpleNamespace
 
-    seeds = [{}, {"data_seed": 0}, {"data_seed": 7}]
-    assert [order_seed(DecoderTrainingArguments(str(tmp_path), use_cpu=True, seed=3, **given)) for given in seeds] == [
-        3, 0, 7,
-    ]  # fmt: skip
+    from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
+    from trainers.image_groups import order_of
+
+    groups, lengths = slake_like(20)
+    rows = SimpleNamespace(image_groups=lambda: groups, chats=SimpleNamespace(lengths=lengths))
+    for given, seed in (({}, 3), ({"data_seed": 0}, 0), ({"data_seed": 7}, 7)):
+        training = DecoderTrainingArguments(str(tmp_path), use_cpu=True, seed=3, per_device_train_batch_size=8, **given)
+        for flags in ({}, {"rows_per_image": 2}, {"group_by_length": True}):
+            own = {"rows_per_image": None, "by_length": flags.get("group_by_length", False)} | flags
+            own.pop("group_by_length", None)
+            order = order_of(rows, DecoderArguments(**flags), training)
+            assert list(order) == list(sampler(groups, lengths, seed=seed, **own))
