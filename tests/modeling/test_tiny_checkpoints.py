@@ -51,9 +51,9 @@ def test_every_weight_of_the_decoder_gets_a_gradient(tiny_decoder):
     """Closed gates would cut off the image: 113 of 156 weights would learn nothing."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from evaluation.decoder_scoring import encode, to_conversation
+    from evaluation.decoder_scoring import encode, prepared, to_conversation
 
-    model = AutoModelForImageTextToText.from_pretrained(tiny_decoder)
+    model = prepared(AutoModelForImageTextToText.from_pretrained(tiny_decoder))
     processor = AutoProcessor.from_pretrained(tiny_decoder)
     messages = [{"role": "user", "content": "organ?"}, {"role": "assistant", "content": "liver"}]
     row = {"images": [Image.new("RGB", (200, 90), "red")], "messages": messages}

@@ -156,10 +156,16 @@ def test_every_weight_that_learns_moves_and_no_other(make_decoder_trainer, scope
             assert not torch.equal(parameter, before[name]), name
 
 
+def first_inputs(trainer) -> dict[str, torch.Tensor]:
+    """What the model is given in the first step, without labels."""
+    inputs = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    return {name: values for name, values in inputs.items() if name != "labels"}
+
+
 def test_dropout_is_that_of_the_adapters_alone(make_decoder_trainer):
     """Mllama has none of its own that is not 0: frozen parts in training mode compute as in evaluation."""
     trainer = make_decoder_trainer("out", train_scope="lora")
-    inputs = {k: v for k, v in next(iter(trainer.get_train_dataloader())).items() if k != "labels"}
+    inputs = first_inputs(trainer)
     with torch.no_grad():
         assert torch.equal(trainer.model.train()(**inputs).logits, trainer.model.eval()(**inputs).logits)
     rates = {m.p for m in make_decoder_trainer("o", train_scope="lora", lora_dropout=0.25).model.modules()
@@ -179,14 +185,14 @@ def test_what_learns_whole_beside_16_bits_does_so_in_float32(make_decoder_traine
         before = weight.detach().clone()
         trainer.train()
         assert (weight != before).float().mean() > 0.5
-        inputs = {k: v for k, v in next(iter(trainer.get_train_dataloader())).items() if k != "labels"}
+        inputs = first_inputs(trainer)
         with torch.no_grad():  # and answers without autocast
             assert trainer.model.eval()(**inputs).logits.isfinite().all()
 
 
 def test_a_projector_in_float32_hands_on_16_bits(make_decoder_trainer):
     trainer = make_decoder_trainer("out", train_scope="lora", modules_to_save=["multi_modal_projector"], bf16=True)
-    inputs = {k: v for k, v in next(iter(trainer.get_train_dataloader())).items() if k != "labels"}
+    inputs = first_inputs(trainer)
     with torch.no_grad():
         found = trainer.model.eval()(**inputs).logits
         stock = make_decoder_trainer("o", train_scope="lora", bf16=True).model.eval()(**inputs).logits
