@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: install demo hub test lint format clean
+.PHONY: install demo hub test test-slow lint format clean
 
 install: $(VENV)/.installed
 
@@ -23,7 +23,11 @@ hub: install
 	$(BIN)/python -m tests.stocked_hub
 
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(TESTS)
+
+# What takes long and is much like another test, and the README's commands.
+test-slow: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load -m slow $(TESTS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -52,7 +52,7 @@ def test_every_command_and_every_line_of_python_runs_as_printed(run, stocked_hub
 
 
 def test_the_make_targets_that_it_names_exist():
-    named = set(re.findall(r"`make (\w+)`", README.read_text(encoding="utf-8")))
+    named = set(re.findall(r"`make ([\w-]+)`", README.read_text(encoding="utf-8")))
     named |= {command.split()[1] for block in blocks("bash") for command in block.splitlines() if "make " in command}
     assert named >= {"demo", "test", "lint", "hub", "install"}
     for target in named:

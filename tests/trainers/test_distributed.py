@@ -18,7 +18,7 @@ FIGURES = ("loss", "grad_norm", "temperature", "logit_bias", "matched_cosine", "
 FIGURES += ("hardest_negative_cosine_max", "hardest_negative_wins", "learning_rate")
 
 
-@pytest.fixture(scope="module", params=[2, 4], ids=["2 processes", "4 processes"])
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.slow)], ids="{} processes".format)
 def found(request, tmp_path_factory) -> dict:
     """What `distributed_run.py` found with so many processes."""
     output = tmp_path_factory.mktemp(f"processes{request.param}")

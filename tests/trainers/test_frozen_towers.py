@@ -238,7 +238,7 @@ def test_activation_checkpointing_that_would_lose_gradients_is_refused(name, mak
     assert losses(trainer) == losses(plain)
 
 
-@pytest.mark.parametrize("freeze", ["text", "both"])
+@pytest.mark.parametrize("freeze", ["text", pytest.param("both", marks=pytest.mark.slow)])
 def test_two_processes_share_the_work(freeze, run, dataset, tmp_path):
     """Each makes a part of the embeddings; the losses are those of one process without the cache."""
     words = [

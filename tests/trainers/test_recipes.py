@@ -78,6 +78,7 @@ def test_the_peak_that_is_named_is_the_estimate_for_the_base_model_and_fits(reci
     assert f"{contrast} pairs" in (RECIPES / f"{recipe}.yaml").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", DECODERS)
 def test_the_peak_that_is_named_is_the_estimate_for_llama_and_fits(recipe):
     arguments, training = parsed(recipe)

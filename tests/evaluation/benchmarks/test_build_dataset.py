@@ -61,6 +61,7 @@ def test_a_command_that_fails_says_why():
         build_dataset.run([sys.executable, "-c", "raise SystemExit('no such folder')"])
 
 
+@pytest.mark.slow
 def test_all_parts_are_measured_and_written(tmp_path, capsys):
     result = tmp_path / "result.json"
     sizes = ["--images", "20", "--repeats", "1", "--memory_images", "20", "40", "--slices", "3"]

@@ -13,6 +13,7 @@ from evaluation.benchmarks.contrastive_loss import BLOCKS, FULL, OURS, REPEATED,
 from modeling.siglip_medical.loss import contrastive_loss
 
 
+@pytest.mark.slow
 def test_a_small_run(run, tmp_path):
     output = tmp_path / "result.json"
     command = ["python", "evaluation/benchmarks/contrastive_loss.py", "--pairs", "64", "1100", "--repeats", "1"]

@@ -79,6 +79,7 @@ def trained(start, shape):
     return found
 
 
+@pytest.mark.slow
 def test_every_training_learns_from_the_shared_start(start, trained, capsys):
     for _, measured in trained.values():
         assert len(measured["steps"]) == len(measured["losses"]) == 6
@@ -91,6 +92,7 @@ def test_every_training_learns_from_the_shared_start(start, trained, capsys):
     assert all(scores[folder] < scores[folders[0]] - 0.5 for folder in folders[1:])
 
 
+@pytest.mark.slow
 def test_the_peers_compute_the_same_losses(trained):
     """TRL with its best settings, and the stock Trainer: the same rows, the same labels, the same updates."""
     losses = {what: measured["losses"] for what, (_, measured) in trained.items()}
@@ -98,6 +100,7 @@ def test_the_peers_compute_the_same_losses(trained):
     assert abs(losses["trl_defaults"][0] - losses["hf"][0]) > 0.05  # the prompt and the image token are in it
 
 
+@pytest.mark.slow
 def test_a_small_run(run, tmp_path):
     output = tmp_path / "result.json"
     line = ["python", "evaluation/benchmarks/decoder_end_to_end.py", "--quick", "--work_dir", tmp_path]

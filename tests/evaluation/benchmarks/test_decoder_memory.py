@@ -25,6 +25,7 @@ def test_the_record_is_what_is_estimated(kind):
     assert ROWS[kind]["peak_gib"][str(processes)] == pytest.approx(in_gib(found.peak), abs=0.11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "gpu"), [("QLoRA, 4 bits", "16 GB"), ("full", "8 x 80 GB")])
 def test_the_largest_batch_fits_and_the_next_one_does_not(kind, gpu):
     size, processes = GPUS[gpu]

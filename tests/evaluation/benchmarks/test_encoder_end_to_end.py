@@ -14,6 +14,7 @@ from evaluation.benchmarks.encoder_end_to_end import LOOP, OURS, RESULT, RUN_CLI
 from evaluation.benchmarks.encoder_ratios import Run, figures, ratios, reach
 
 
+@pytest.mark.slow
 def test_a_small_run(run, tmp_path):
     output = tmp_path / "result.json"
     command = ["python", "evaluation/benchmarks/encoder_end_to_end.py", "--quick", "--work_dir", tmp_path]
