@@ -213,6 +213,7 @@ def test_the_flags_decide_reader_and_cache(tmp_path, rows, tiny_decoder, capsys)
     assert decoder_rows({"train": rows}, chats, processor, DecoderInputArguments(**flags))["train"].cached is None
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path):
     """10,000 more rows, of 300 MB of image bytes, take no 48 MiB more."""
     code = """

@@ -48,6 +48,7 @@ def with_dropout(dataset, dropout_encoder, tmp_path_factory) -> Runs:
     return Runs(tmp_path_factory.mktemp("dropout"), [*words, *COMMON.split(), *STEPS.split(), *DROPOUT.split()])
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(stratified):
     assert stratified.disturbed("killed", kills=4, seed=0) >= 3
     assert_same(outcome(stratified.folder / "killed"), stratified.expected)

@@ -110,6 +110,7 @@ def test_what_learns_is_printed_and_recorded(with_adapters):
     assert not (folder / "lora.safetensors").exists()  # of the checkpoints only
 
 
+@pytest.mark.slow
 def test_a_run_with_adapters_goes_on_with_the_same_flags_only(with_adapters, run, few, tmp_path):
     folder, _ = with_adapters
     shutil.copytree(folder / "checkpoint-2", tmp_path / "checkpoint-2")
@@ -144,6 +145,7 @@ def test_the_best_checkpoint_with_adapters_is_the_one_that_is_kept(with_adapters
     assert all(final[name].equal(kept[name]) for name in kept)
 
 
+@pytest.mark.slow
 def test_temperature_and_bias_alone(run, few, tmp_path):
     """Both towers frozen: nothing else is another than it was, and the loss falls."""
     from safetensors.torch import load_file

@@ -10,6 +10,7 @@ import torch
 from evaluation.benchmarks import decoder_head
 
 
+@pytest.mark.slow
 def test_paths_agree_and_ours_is_the_smallest(tmp_path, capsys):
     """At 20,000 words the whole logits of a batch are some 80 MiB, far above what a process's peak wavers by."""
     output = tmp_path / "decoder_head.json"

@@ -18,6 +18,7 @@ def test_every_training_and_gpu_is_in_it():
     assert (RECORD["tokens"], RECORD["learned_tokens"], RECORD["room"]) == (TOKENS, LEARNED, ROOM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["QLoRA, 4 bits", "LoRA", "full"])
 def test_the_record_is_what_is_estimated(kind):
     processes = 8 if kind == "full" else 1
