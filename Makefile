@@ -25,7 +25,7 @@ hub: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(TESTS)
 
-# What takes long and is much like another test, and the README's commands.
+# What takes long, the README's commands among it; CI runs it, too.
 test-slow: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load -m slow $(TESTS)
 

@@ -199,8 +199,7 @@ def test_the_order_is_that_of_the_flags_and_of_data_seed_even_where_that_is_0(tm
     rows = SimpleNamespace(image_groups=lambda: groups, chats=SimpleNamespace(lengths=lengths))
     for given, seed in (({}, 3), ({"data_seed": 0}, 0), ({"data_seed": 7}, 7)):
         training = DecoderTrainingArguments(str(tmp_path), use_cpu=True, seed=3, per_device_train_batch_size=8, **given)
-        for flags in ({}, {"rows_per_image": 2}, {"group_by_length": True}):
-            own = {"rows_per_image": None, "by_length": flags.get("group_by_length", False)} | flags
-            own.pop("group_by_length", None)
-            order = order_of(rows, DecoderArguments(**flags), training)
-            assert list(order) == list(sampler(groups, lengths, seed=seed, **own))
+        for per_image, by_length in ((None, False), (2, False), (None, True)):
+            flags = DecoderArguments(rows_per_image=per_image, group_by_length=by_length)
+            expected = sampler(groups, lengths, rows_per_image=per_image, seed=seed, by_length=by_length)
+            assert list(order_of(rows, flags, training)) == list(expected)
