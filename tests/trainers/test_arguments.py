@@ -145,6 +145,7 @@ def test_liger_is_left_out_without_a_gpu_and_never_replaces_the_forward(monkeypa
 def test_liger_s_own_patches_leave_the_prepared_forward(tmp_path):
     """Where liger-kernel is installed, which needs Triton."""
     pytest.importorskip("liger_kernel", reason="liger-kernel is not installed")
+    pytest.importorskip("triton", reason="Triton is not installed")
     code = """
 import sys
 from transformers import AutoModelForImageTextToText
