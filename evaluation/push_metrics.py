@@ -13,13 +13,14 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from evaluation.loading import first_line
+from model_cards.console import Parser
 
 METRICS_FOLDER = Path(__file__).resolve().parent
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--namespace", required=True, help="user or organisation on the Hub")
     parser.add_argument("--metrics", nargs="+", default=metric_names(), choices=metric_names(), help="(all)")
     parser.add_argument("--public", action="store_true", help="make new Spaces public; private otherwise")

@@ -28,6 +28,7 @@ from evaluation.loading import (
     model_revision,
     model_type,
 )
+from model_cards.console import Parser
 from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit, write_text
 
 # What a scoring reads of the rows of a config.
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def argument_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="medpairs-evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", required=True, help="repository on the Hub, or a folder")

@@ -9,12 +9,13 @@ from typing import Any, NoReturn
 
 from transformers import HfArgumentParser
 
+from model_cards.console import Parser
 from trainers.arguments import fail
 
 UNKNOWN = "unrecognized arguments: "  # argparse's words
 
 
-class FlagParser(HfArgumentParser):
+class FlagParser(HfArgumentParser, Parser):
     """HfArgumentParser that answers a mistake with one line, not with the names of its two hundred flags."""
 
     def error(self, message: str) -> NoReturn:
