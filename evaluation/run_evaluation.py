@@ -60,9 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def argument_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = Parser(
-        prog="medpairs-evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="medpairs-evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="repository on the Hub, or a folder")
     parser.add_argument("--model_revision", help="commit, branch or tag of the model")
     parser.add_argument("--dataset", default="data/processed", help="repository or folder of a build (%(default)s)")

@@ -32,10 +32,12 @@ for script in ("run_evaluation", "leaderboard", "push_metrics"):
 @pytest.fixture
 def score(tmp_path, capsys) -> Callable[..., tuple[int, str, str]]:
     """A function: score(model, dataset, *flags) is the exit status, what was printed, and the errors. Results go to
-    `tmp_path / "results"`."""
+    `tmp_path / "results"`, unless the flags say otherwise."""
 
     def run(model, dataset, *flags: str) -> tuple[int, str, str]:
-        places = ["--model", str(model), "--dataset", str(dataset), "--output_dir", str(tmp_path / "results")]
+        places = ["--model", str(model), "--dataset", str(dataset)]
+        if "--output_dir" not in flags:
+            places += ["--output_dir", str(tmp_path / "results")]
         status = main([*places, *flags])
         return status, *capsys.readouterr()
 

@@ -39,9 +39,9 @@ class Checked:
 
 
 def options_for(folders: Mapping[str, str | Path], output: str | Path, *flags: str | Path) -> BuildOptions:
-    """The options of `build.py` with the folders by flag."""
+    """The options of `build.py` with the folders by flag, in one process unless the flags say otherwise."""
     words = [word for flag, folder in folders.items() for word in (flag, folder)]
-    words += ["--output_dir", output, "--num_proc", "1", *flags]
+    words += ["--output_dir", output, *([] if "--num_proc" in flags else ["--num_proc", "1"]), *flags]
     return read_options(argument_parser().parse_args([str(word) for word in words]))
 
 
@@ -55,7 +55,8 @@ def staged(options: BuildOptions, work: Path) -> list[Stage]:
     work.mkdir(parents=True, exist_ok=True)
     keys = stage_keys(options.folders, options.images, options.texts)
     settings = (options.images, options.texts, InProcess(), options.cache, work)
-    return [stage(source, folder, keys[source.name], *settings) for source, folder in options.folders]
+    folders = zip(options.folders, keys, strict=True)
+    return [stage(source, folder, key, *settings) for (source, folder), key in folders]
 
 
 def decided(options: BuildOptions, work: Path, memory: Mapping[str, str] | None = None) -> tuple[Decisions, dict]:

@@ -305,7 +305,7 @@ def test_folders_are_those_of_the_build_wherever_the_workers_are(engine, tmp_pat
     monkeypatch.chdir(tmp_path)
     Path("scratch").mkdir()
     source, folder, settings = source_of("medical_reports"), Folder("my reports"), (ImageSettings(), TextSettings())
-    (key,) = staging.stage_keys([(source, folder)], *settings).values()
+    (key,) = staging.stage_keys([(source, folder)], *settings)
     stage = staging.stage(source, folder, key, *settings, engine, str(tmp_path / "cache"), Path("scratch"))
     assert list(Catalogue(stage.catalogue).rejections()) == []
     found = list(engine.map(engine_tasks.code_of, [{"number": n} for n in range(4)]))
