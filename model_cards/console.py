@@ -8,8 +8,9 @@ from typing import Any
 
 SECRET = "_token"  # noqa: S105 (how the names of flags end whose value is not shown)
 SHOWN = 100  # characters of a value that a message repeats
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # pathlib makes one slash of two
 # Of an address: user name and password, and what is behind the path, where signatures stand.
-NOT_SHOWN = re.compile(r"(?<=://)[^/@]*@|[?#].*", re.DOTALL)
+NOT_SHOWN = re.compile(r"(?<=:/)(/?)[^/@]*@|[?#].*", re.DOTALL)
 
 
 class Parser(argparse.ArgumentParser):
@@ -44,4 +45,6 @@ class StoreOnce(argparse.Action):
 def shown(value: Any) -> str:
     """A flag's value for a message: on one line, and of an address neither password nor signature."""
     text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return f"{NOT_SHOWN.sub('', text) if '://' in text else text!r:.{SHOWN}}"
+    if ADDRESS.search(text):
+        text = NOT_SHOWN.sub(r"\1", text)
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")

@@ -169,6 +169,22 @@ def test_values_that_a_flag_does_not_take(capsys, flags, message):
     assert message in usage_error(capsys, *flags)
 
 
+@pytest.mark.parametrize(
+    "action", [action for action in argument_parser()._actions if action.nargs != 0], ids=lambda action: action.dest
+)
+def test_a_flag_that_is_given_twice(capsys, action):
+    """Folders of a source are taken together; of any other flag argparse would keep the last value."""
+    (flag,) = action.option_strings
+    values = [str(value) for value in action.choices or ("1", "2")]
+    words = [flag, values[0], f"{flag}={values[-1]}"]
+    if flag in {source.flag for source in SOURCES}:
+        assert getattr(argument_parser().parse_args(words), action.dest) == ["1", "2"]
+        return
+    shown = [repr(str((action.type or str)(value))) for value in values]
+    message = f"argument {flag}: given twice, as {shown[0]} and {shown[-1]}; give it once"
+    assert usage_error(capsys, *words) == f"medpairs-build: error: {message}"
+
+
 def test_no_source_at_all():
     with pytest.raises(BuildError) as refused:
         read_options(argument_parser().parse_args([]))

@@ -111,7 +111,7 @@ class Runs:
         return run_command(words, self.log, prepare, self.command)
 
     def to(self, name: str, *more: str) -> list[str]:
-        """The words of a run to a folder of its own; a flag among `more` takes the place of the same one of the runs."""
+        """The words of a run to a folder of its own; a flag of `more` takes the place of one of the runs."""
         words = list(self.words)
         for flag in filter(self.words.__contains__, more[::2]):
             place = words.index(flag)
