@@ -182,6 +182,7 @@ def test_a_patient_of_two_batches_stays_in_one_split(tmp_path):
         batches.append(folder)
     report = build_here({"--reports_dir": batches}, tmp_path / "out", *FLAGS, "--test_fraction", "0.2")
     assert report["sources"]["medical_reports"]["patients"] == sum(report["groups"].values()) == 40
+    assert sum(report["splits"]["pairs"].values()) == 80
     splits: dict[str, set[str]] = {}
     for split, rows in load_dataset(str(tmp_path / "out"), "pairs").items():
         for row in rows:
