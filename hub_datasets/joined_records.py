@@ -1,8 +1,9 @@
 """The records of one source out of the stages of all its folders, as if the folders were one.
 
-What two folders name alike is told apart where it is not the same: with several folders, items and images begin with
-the label of their folder. An ID of a patient, a study or a lesion stands for the same one in every folder, so that
-nobody is in two splits. A study that occurs with several patients over all folders is a study of each of them.
+With several folders, items and images begin with the label of their folder: the same path in two folders is two
+images. The same group in two folders is one, so that no patient is in two splits: an ID of a patient, a study or a
+lesion stands for the same one in all folders. A study that occurs with several patients over all folders is a study of
+each of them. A conversation never spans folders: two reports of the same words and number may be of two people.
 """
 
 from __future__ import annotations
