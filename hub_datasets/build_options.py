@@ -147,7 +147,7 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
     sources = parser.add_argument_group(
         "sources",
         "folders, zip files among their files or not, or fsspec addresses. A flag may be repeated: several folders\n"
-        "become one source, and an ID of a patient or a study stands for the same one in all of them.",
+        "become one source, and a patient or study ID is taken for the same patient or study in all of them.",
     )
     for source in SOURCES:
         sources.add_argument(source.flag, action="append", metavar="DIR", help=source.title)

@@ -324,7 +324,7 @@ def group_keys(record: RawRecord, image: dict[str, Any], label: str = "") -> lis
     """What ties a record to others: its picture, in whatever source, and the keys that its own source and file give.
 
     Args:
-        label: of its folder. A conversation is of one folder: elsewhere the same name stands for another one.
+        label: of its folder. The same conversation key in two folders is two conversations.
     """
     own = [*record.groups, *json.loads(image["groups"])]
     if record.conversation:

@@ -112,11 +112,11 @@ class Folder:
         return printable(place)
 
     def labeled(self, name: str) -> str:
-        """How an item or an image of the folder is named among those of all folders of its source."""
+        """The name of an item or an image, after the folder's label if it has one."""
         return f"{self.label}/{name}" if self.label else name
 
     def holds(self, other: Folder) -> bool:
-        """True where another folder is this one, or lies in it, by whatever names the two are given."""
+        """True where another folder is this one or inside it, by whatever names the two are given."""
         return self._store.holds(other._store)
 
     def files(self) -> Sequence[File]:

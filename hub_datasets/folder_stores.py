@@ -86,7 +86,7 @@ class LocalStore:
         return name, 0, "link", False
 
     def holds(self, other: LocalStore | RemoteStore) -> bool:
-        """True where the other root is this one or lies below it, also where a disk is mounted in two places."""
+        """True where the other root is this one or below it, also where a disk is mounted in two places."""
         if not isinstance(other, LocalStore):
             return False
         place = Path(other.root)
@@ -205,7 +205,7 @@ class RemoteStore:
         self._connect()
 
     def holds(self, other: LocalStore | RemoteStore) -> bool:
-        """True where the other root is this one or lies below it, in the same store."""
+        """True where the other root is this one or below it, in the same store."""
         if not isinstance(other, RemoteStore) or self._system != other._system:
             return False
         return f"{other.root}/".startswith(f"{self.root}/")

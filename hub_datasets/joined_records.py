@@ -1,9 +1,10 @@
 """The records of one source out of the stages of all its folders, as if the folders were one.
 
 With several folders, items and images begin with the label of their folder: the same path in two folders is two
-images. The same group in two folders is one, so that no patient is in two splits: an ID of a patient, a study or a
-lesion stands for the same one in all folders. A study that occurs with several patients over all folders is a study of
-each of them. A conversation never spans folders: two reports of the same words and number may be of two people.
+images. The same group in two folders is one, so that no patient is in two splits: a patient, study or lesion ID is
+the same patient, study or lesion in all folders. A study ID that occurs with several patients over all folders is a
+separate study of each of them. A conversation never spans folders: two reports with the same text and number may
+belong to two patients.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from hub_datasets.sources import SOURCES
 
 
 def source_folders(arguments: argparse.Namespace) -> Iterator[tuple[Source, Folder]]:
-    """The sources that were asked for, each with every folder of its flag, sorted by label: flags have no order.
+    """Yields each source that was asked for with every folder of its flag, sorted by label: flags have no order.
 
-    Raises BuildError where there is nothing, and where a folder is named twice or lies in another one of its source.
+    Raises BuildError where a folder is missing or empty, is given twice, or is inside another one of its source.
     """
     for source in SOURCES:
         addresses = [tidy(address) for address in getattr(arguments, source.flag.removeprefix("--")) or ()]
@@ -45,7 +45,7 @@ def check_is_there(flag: str, address: str) -> None:
 
 
 def refuse_overlaps(flag: str, folders: Sequence[Folder]) -> None:
-    """Raises BuildError where two folders of one source are the same, or one lies in the other."""
+    """Raises BuildError where two folders of one source are the same, or one is inside the other."""
     for one, other in combinations(folders, 2):
         shown = [f"{flag} {printable(storage.shown(folder.address))}" for folder in (one, other)]
         if one.holds(other) and other.holds(one):
@@ -53,7 +53,7 @@ def refuse_overlaps(flag: str, folders: Sequence[Folder]) -> None:
             raise BuildError(f"{shown[0]} {same}; give it once")
         if one.holds(other) or other.holds(one):
             outer, inner = shown if one.holds(other) else reversed(shown)
-            raise BuildError(f"{inner} lies in {outer}, which is read as a whole; give only one of the two")
+            raise BuildError(f"{inner} is inside {outer}, which is read with all its subfolders; give one of the two")
 
 
 def labels(addresses: Sequence[str], flag: str) -> list[str]:

@@ -9,12 +9,12 @@ from typing import Any
 SECRET = "_token"  # noqa: S105 (how the names of flags end whose value is not shown)
 SHOWN = 100  # characters of a value that a message repeats
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # pathlib makes one slash of two
-# Of an address: user name and password, and what is behind the path, where signatures stand.
+# Of an address: user name and password, and what comes after the path, which may hold a signature.
 NOT_SHOWN = re.compile(r"(?<=:/)(/?)[^/@]*@|[?#].*", re.DOTALL)
 
 
 class Parser(argparse.ArgumentParser):
-    """ArgumentParser that refuses a repeated flag where argparse keeps the last value without a word."""
+    """ArgumentParser that refuses a repeated flag, of which argparse silently keeps the last value."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -25,13 +25,13 @@ class Parser(argparse.ArgumentParser):
 class StoreOnce(argparse.Action):
     """Stores the value of a flag; the same flag again on one command line is an error that names both values."""
 
-    _seen_by: argparse.Namespace | None = None  # a namespace stands for one command line
+    _seen_by: argparse.Namespace | None = None  # each command line has a namespace of its own
     _value: Any = None
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
     ) -> None:
-        is_switch = self.nargs == "?" and values == self._value  # `--bf16 --bf16` says nothing new
+        is_switch = self.nargs == "?" and values == self._value  # `--bf16 --bf16` is not a contradiction
         if self._seen_by is namespace and not is_switch:
             advice = "give all values after one flag" if isinstance(values, list) else "give it once"
             raise argparse.ArgumentError(self, f"given twice{self._both(values)}; {advice}")

@@ -133,7 +133,7 @@ def test_a_folder_in_another_one_of_its_source(places, flag, inner, monkeypatch)
     monkeypatch.chdir(places)
     Path("link").symlink_to("a", target_is_directory=True)
     Path("to_sub").symlink_to("a/sub", target_is_directory=True)
-    message = f"{flag} {inner} lies in {flag} a, which is read as a whole; give only one of the two"
+    message = f"{flag} {inner} is inside {flag} a, which is read with all its subfolders; give one of the two"
     assert refused(flag, "a", flag, inner) == refused(flag, inner, flag, "a") == message
 
 
@@ -151,7 +151,7 @@ def test_names_that_only_begin_alike(places):
     [
         ("memory://raw/a", "memory://raw/a/", "memory://raw/a/ are the same folder; give it once"),
         ("memory://raw/a", "memory:///raw/a", "memory:///raw/a are the same folder; give it once"),
-        ("memory://raw", "memory://raw/a", "--reports_dir memory://raw/a lies in --reports_dir memory://raw, which"),
+        ("memory://raw", "memory://raw/a", "--reports_dir memory://raw/a is inside --reports_dir memory://raw, which"),
     ],
 )
 def test_the_same_behind_an_address(one, other, message):
