@@ -1,9 +1,9 @@
 """What does an image file say besides its pixels, and what is left of the file without it?
 
 JPEG and PNG files are cut at the borders of their segments and chunks; nothing is decoded, so the pixels stay as they
-are, bit for bit. Kept is what a decoder needs: pixels, tables, colour (the colours of an ICC profile, gamma, palette,
-transparency), the significant bits and the pixel density. Everything else goes, known or not: a place where nothing
-personal is known to stand today is no reason to publish it.
+are, bit for bit. Kept is what a decoder needs: pixels, tables, colour (gamma, palette, transparency), the significant
+bits and the pixel density. Everything else goes, known or not: a place where nothing personal is known to stand today
+is no reason to publish it. An ICC profile goes, too, and is handed on, so that the pixels can be converted to sRGB.
 
 JPEG has no checksums: damage inside its coded pixels cannot be seen here, nor by any decoder. PNG has one in every
 chunk, and those of the chunks that are kept are checked.
@@ -16,8 +16,6 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 
-from hub_datasets.icc_profiles import jpeg_profile, png_profile
-
 JPEG_START = b"\xff\xd8\xff"
 JPEG_END = b"\xff\xd9"
 PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -29,14 +27,17 @@ MAX_SCANS = 500  # a whole image is decoded anew for each; programs write about 
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15: the codes between are DHT, JPG and DAC
 
 COLOUR_CHUNKS = {  # name: the most bytes that it can hold; a longer one is no such chunk
-    b"cHRM": 32, b"gAMA": 4, b"sRGB": 1, b"iCCP": 2**31, b"sBIT": 4, b"tRNS": 256, b"bKGD": 6, b"pHYs": 9,
-    b"cICP": 4, b"mDCV": 24, b"cLLI": 8,
+    b"cHRM": 32, b"gAMA": 4, b"sRGB": 1, b"sBIT": 4, b"tRNS": 256, b"bKGD": 6, b"pHYs": 9, b"cICP": 4, b"mDCV": 24,
+    b"cLLI": 8,
 }  # fmt: skip
 CRITICAL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 REMOVED_CHUNKS = {
     b"tEXt": "text", b"zTXt": "text", b"iTXt": "text", b"eXIf": "EXIF", b"tIME": "time",
+    b"iCCP": "ICC profile",
     b"acTL": "animation", b"fcTL": "animation", b"fdAT": "animation",
 }  # fmt: skip
+ICC_START = b"ICC_PROFILE\0"  # of each segment of a JPEG; the number of its part and the count of all parts follow
+MAX_ICC_BYTES = 8 * 1024 * 1024  # the largest profiles in use, of presses, have 3
 XMP_KEY = b"XML:com.adobe.xmp\0"
 ORIENTATION, GPS = 0x0112, 0x8825  # EXIF tags
 INTEGERS = {1: "B", 3: "H", 4: "I"}  # EXIF types
@@ -57,7 +58,7 @@ class Coding:
         damage: what is wrong with it apart from that; empty if nothing is.
         removed: what `edits` take away: "EXIF", "GPS", "comment", ... each once.
         edits: (start, end, replacement) in bytes: what to do to lose everything but the pixels.
-        profile: (start, end, content) of the segments of a JPEG's ICC profile.
+        profile: the ICC profile that `edits` take away, empty where it cannot be unpacked; None without one.
     """
 
     format: str
@@ -70,7 +71,7 @@ class Coding:
     damage: str = ""
     removed: dict[str, None] = field(default_factory=dict)  # a set that keeps its order
     edits: list[tuple[int, int, bytes]] = field(default_factory=list)
-    profile: list[tuple[int, int, bytes]] = field(default_factory=list)
+    profile: bytes | None = None
 
     def remove(self, what: str, start: int, end: int, replacement: bytes = b"") -> None:
         self.removed[what] = None
@@ -100,6 +101,7 @@ def read_coding(data: bytes) -> Coding | None:
 def read_jpeg(data: bytes) -> Coding:
     """Jumps from segment to segment; only coded pixels are searched for the next marker."""
     coding, exif, xmp = Coding("JPEG"), b"", b""
+    profile: list[bytes] = []
     position, size, scans = 2, len(data), 0
     while scans <= MAX_SCANS:
         if data[position : position + 1] != b"\xff":  # decoders skip such bytes, so anything could hide there
@@ -132,6 +134,9 @@ def read_jpeg(data: bytes) -> Coding:
                 exif += content[6:]  # a long one goes on in further segments
             elif marker == 0xE1 and content.startswith(b"http://ns.adobe.com/xap/"):
                 xmp += content
+            elif marker == 0xE2 and content.startswith(ICC_START):
+                profile.append(content[len(ICC_START) :])
+                coding.profile = b"".join(part[2:] for part in sorted(profile))
             judge_segment(coding, marker, content, start, end)
         elif marker in FRAMES and length >= 8:
             bits, height, width = struct.unpack_from(">BHH", data, position + 2)
@@ -159,8 +164,8 @@ def judge_segment(coding: Coding, marker: int, content: bytes, start: int, end: 
             coding.remove("thumbnail", start, end, b"\xff\xe0\0\x10" + content[:12] + b"\0\0")
     elif marker == 0xE0 and content.startswith(b"JFXX\0"):
         coding.remove("thumbnail", start, end)
-    elif marker == 0xE2 and content.startswith(b"ICC_PROFILE\0"):
-        coding.profile.append((start, end, content))  # judged as a whole, in `finish`
+    elif marker == 0xE2 and content.startswith(ICC_START):
+        coding.remove("ICC profile", start, end)
     elif marker == 0xEE and content.startswith(b"Adobe") and len(content) >= 12:  # says how colours are coded
         if len(content) > 12:
             coding.remove("application data", start, end, b"\xff\xee\0\x0e" + content[:12])
@@ -195,10 +200,6 @@ def read_png(data: bytes) -> Coding:
         if name in CRITICAL_CHUNKS or (length <= COLOUR_CHUNKS.get(name, -1) and not pixels):
             if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
                 coding.damage = coding.damage or f"the checksum of a chunk {name.decode()} is wrong"
-            elif name == b"iCCP":
-                what, new = png_profile(data[start + 8 : end - 4])
-                if what:
-                    coding.remove(what, start, end, new)
         elif not name.isalpha() or name[:1].isupper():  # the standard wants unknown capitals refused, not skipped
             coding.damage = coding.damage or f"it has a chunk {name!r}, which no PNG has"
         else:
@@ -211,6 +212,8 @@ def read_png(data: bytes) -> Coding:
                 exif = exif or raw_profile(name, content)
             elif what == "XMP":
                 xmp = xmp or content
+            elif name == b"iCCP":
+                coding.profile = unpacked_profile(content)
             elif name == b"fdAT" or (name == b"acTL" and not pixels and content[:4] > b"\0\0\0\1"):
                 coding.animated = True
         if (name == b"IHDR") != (start == 8):  # a second header would leave open which of the two is true
@@ -242,13 +245,16 @@ def raw_profile(name: bytes, content: bytes) -> bytes:
         return b""
 
 
+def unpacked_profile(content: bytes) -> bytes:
+    """The profile of an iCCP chunk: a name, a NUL, the method 0, and what zlib packed; empty where it is damaged."""
+    try:
+        return zlib.decompressobj().decompress(content.partition(b"\0")[2][1:], MAX_ICC_BYTES)
+    except zlib.error:
+        return b""
+
+
 def finish(coding: Coding, exif: bytes, xmp: bytes) -> None:
-    """Enters what EXIF, and else XMP, say of the orientation, and whether they named a place; judges the profile."""
-    if coding.profile:
-        what, new = jpeg_profile([content for _, _, content in coding.profile])
-        for start, end, _ in coding.profile if what else ():
-            coding.remove(what, start, end, new)
-            new = b""  # all of it stands in the place of the first
+    """Enters what EXIF, and else XMP, say of the orientation, and whether they named a place."""
     tags = exif_integers(exif)
     if GPS in tags or b"exif:GPS" in xmp:
         coding.removed["GPS"] = None

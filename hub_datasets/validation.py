@@ -2,9 +2,9 @@
 
 An image is published as it is coded, without its metadata. It is coded anew, as PNG, where that is not possible: values
 of more than 8 bits (`windowing`), DICOM (`dicom`), pixels that EXIF wants turned, and CMYK, which becomes the RGB that
-every reader makes of it. What is coded anew keeps its ICC profile, if it has one and it still fits. Of a JPEG with
-several pictures, such as a phone's picture and its depth map, the first is taken; a PNG with several is an animation,
-and refused.
+every reader makes of it. So are images whose ICC profile describes other colors than sRGB (`color_profiles`). Of a JPEG
+with several pictures, such as a phone's picture and its depth map, the first is taken; a PNG with several is an
+animation, and refused.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hub_datasets.color_profiles import CONVERTED, to_srgb
 from hub_datasets.dicom import check_size, is_dicom, read_dicom
 from hub_datasets.image_metadata import Coding, edited, read_coding
 from hub_datasets.png_pixels import lacks_rows, may_lack_rows, read_deep_png
@@ -130,6 +131,10 @@ def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
             return Problem(Reason.IMAGE_TRUNCATED, "is cut off: pixels are missing; copy it again from where it came")
         return Problem(Reason.IMAGE_UNREADABLE, f"is damaged: {one_line(error)}")
     recode = bool(window)
+    if coding.profile is not None and not window and image.mode != "CMYK":
+        image, done = to_srgb(image, coding.profile)
+        removed += [done] if done else []
+        recode = done == CONVERTED
     if coding.orientation != 1:
         from PIL.Image import Transpose
 
@@ -137,7 +142,6 @@ def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
         removed.append("orientation applied")
         recode = True
     if image.mode == "CMYK":
-        image.info.pop("icc_profile", None)  # describes inks
         image = image.convert("RGB")
         removed.append("CMYK converted to RGB")
         recode = True

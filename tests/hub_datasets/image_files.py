@@ -103,43 +103,41 @@ def packaged_dicom(name: str) -> bytes:
     return (Path(pydicom.__file__).parent / "data" / "test_files" / name).read_bytes()
 
 
-# --- Colour profiles
+# --- Color profiles
+
+DISPLAY_P3 = ((0.51512, 0.2412, -0.00105), (0.29198, 0.69225, 0.04189), (0.1571, 0.06657, 0.78407))  # XYZ of R, G, B
+ADOBE_RGB = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))  # under D50
 
 
-def profile(tags: dict[bytes, bytes], space: bytes = b"RGB ", connection: bytes = b"XYZ ") -> bytes:
+def numbers(kind: bytes, values: tuple[float, ...]) -> bytes:
+    """The content of a tag of an ICC profile: a type, and numbers of 16 bits before and after the point."""
+    return kind + bytes(4) + struct.pack(f">{len(values)}i", *(round(65536 * value) for value in values))
+
+
+def profile(tags: dict[bytes, bytes], space: bytes = b"RGB ") -> bytes:
     """An ICC profile of version 2 of a device, with a secret wherever nothing that counts stands."""
     body, table, start = b"", b"", 132 + 12 * len(tags)
     for name, content in tags.items():
         table += struct.pack(">4sII", name, start + len(body), len(content))
         body += content + SECRET + bytes(-len(content + SECRET) % 4)
-    header = struct.pack(">I", start + len(body)) + SECRET[:4] + b"\2\x10\0\0mntr" + space + connection + SECRET * 2
+    header = struct.pack(">I", start + len(body)) + SECRET[:4] + b"\2\x10\0\0mntr" + space + b"XYZ " + SECRET * 2
     header += b"acsp" + SECRET * 4 + struct.pack(">4I", 0, 0xF6D6, 0x10000, 0xD32D) + SECRET * 8
     return header + struct.pack(">I", len(tags)) + table + body
 
 
-def matrix_profile(**others: bytes) -> bytes:
+def gray_profile(gamma: float) -> bytes:
+    white = numbers(b"XYZ ", (0.9642, 1, 0.8249))
+    return profile({b"wtpt": white, b"kTRC": numbers(b"para", (0, gamma))}, b"GRAY")
+
+
+def rgb_profile(primaries: tuple, gamma: float = 2.2, **others: bytes) -> bytes:
     """A profile of three primaries and a gamma, with other tags."""
-    primaries = {b"wtpt": (0.9642, 1, 0.8249), b"rXYZ": (0.61, 0.31, 0.02), b"gXYZ": (0.2, 0.63, 0.07),
-                 b"bXYZ": (0.15, 0.06, 0.74)}  # fmt: skip
-    tags = {
-        name: b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(65536 * value) for value in values))
-        for name, values in primaries.items()
-    }
-    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), b"curv\0\0\0\0\0\0\0\1\2\x33")
+    tags = {b"wtpt": numbers(b"XYZ ", (0.9642, 1, 0.8249))}
+    for name, primary in zip((b"r", b"g", b"b"), primaries, strict=True):
+        tags |= {name + b"XYZ": numbers(b"XYZ ", primary), name + b"TRC": numbers(b"para", (0, gamma))}
     return profile(tags | {name.encode(): content for name, content in others.items()})
 
 
-def table_profile(points: int) -> bytes:
-    """A profile whose colours stand in a table of points x points x points."""
-    red, green, blue = np.meshgrid(*[np.linspace(0, 1, points)] * 3, indexing="ij")
-    lab = np.stack([(red + green + blue) / 3, 0.5 + (red - green) / 4, 0.5 + (green - blue) / 4], axis=-1)
-    values = (lab * 0xFF00).astype(">u2").tobytes()
-    ends = struct.pack(">2H", 0, 0xFFFF) * 3
-    matrix = struct.pack(">9i", *(65536 * np.eye(3, dtype=int)).ravel())
-    table = b"mft2\0\0\0\0\3\3" + bytes((points, 0)) + matrix + struct.pack(">2H", 2, 2) + ends + values + ends
-    return profile({b"A2B0": table, b"desc": b"text" + SECRET}, connection=b"Lab ")
-
-
 def with_profile(data: bytes, profile: bytes, name: bytes = b"ICC") -> bytes:
-    """A PNG with a colour profile."""
+    """A PNG with a color profile."""
     return with_chunks(data, chunk(b"iCCP", name + b"\0\0" + zlib.compress(profile)))

@@ -16,6 +16,7 @@ from PIL import ImageOps
 
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.image_files import (
+    DISPLAY_P3,
     SECRET,
     chunk,
     coded,
@@ -23,6 +24,7 @@ from tests.hub_datasets.image_files import (
     exif,
     packaged_dicom,
     pixels,
+    rgb_profile,
     segment,
     smooth,
     with_chunks,
@@ -54,6 +56,8 @@ def photographs() -> dict[str, bytes]:
     files["comment.jpg"] = with_segments(pictures[0], segment(0xFE, b"taken by " + SECRET))
     files["xmp.jpg"] = with_segments(pictures[9], segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + xmp()))
     files["maker.jpg"] = with_segments(pictures[10], segment(0xED, b"Photoshop 3.0\0" + SECRET), segment(0xE4, SECRET))
+    files["wide.jpg"] = coded(smooth(12), "JPEG", icc_profile=rgb_profile(DISPLAY_P3, desc=SECRET))
+    files["srgb.png"] = coded(smooth(13), "PNG", icc_profile=packaged_dicom("crayons.icc"))
     files["behind.jpg"] = pictures[11] + SECRET
     texts = [chunk(b"tEXt", b"Author\0" + SECRET), chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp())]
     files["text.png"] = with_chunks(drawings[0], *texts, chunk(b"prVt", SECRET))
@@ -126,9 +130,10 @@ def test_pictures_are_upright(built):
 def test_what_was_taken_away_is_counted(built):
     images = json.loads((built / "report.json").read_text())["images"]
     assert {"EXIF", "GPS", "XMP", "comment", "text", "orientation applied", "DICOM header"} <= set(images["stripped"])
+    assert images["stripped"]["ICC profile"] == 2 and images["stripped"]["colors converted to sRGB"] == 1
     assert images["windowed"] >= 2
     card = (built / "README.md").read_text("utf-8")
-    assert "EXIF" in card and SECRET.decode() not in card
+    assert "EXIF (" in card and "colors converted to sRGB (1 image)" in card and SECRET.decode() not in card
 
 
 def test_nothing_that_is_published_holds_a_secret(built):

@@ -7,11 +7,11 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 
-from hub_datasets.icc_profiles import colours_only
-from hub_datasets.image_metadata import edited, read_coding
+from hub_datasets.image_metadata import MAX_ICC_BYTES, edited, read_coding
 from tests.hub_datasets.image_files import (
+    ADOBE_RGB,
     SECRET,
     chunk,
     coded,
@@ -19,17 +19,17 @@ from tests.hub_datasets.image_files import (
     exif,
     noise,
     pixels,
+    rgb_profile,
     segment,
     smooth,
-    table_profile,
     with_chunks,
     with_profile,
     with_segments,
     xmp,
 )
 
-PROFILE = colours_only(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-LONG_PROFILE = colours_only(table_profile(points=30))
+PROFILE = rgb_profile(ADOBE_RGB, desc=SECRET)
+LONG_PROFILE = rgb_profile(ADOBE_RGB, desc=SECRET * 25_000)
 
 
 def strip_metadata(data: bytes) -> tuple[bytes, tuple[str, ...]]:
@@ -46,7 +46,7 @@ JPEGS = {
     "restarts": coded(noise(1, size=(96, 80)), "JPEG", restart_marker_rows=1),
     "progressive restarts": coded(noise(1, size=(96, 80)), "JPEG", restart_marker_blocks=3, progressive=True),
     "cmyk": coded(smooth(1, "CMYK"), "JPEG"),
-    "profile": coded(smooth(1), "JPEG", icc_profile=LONG_PROFILE, dpi=(300, 300)),  # three segments
+    "density": coded(smooth(1), "JPEG", dpi=(300, 300)),
 }
 PNGS = {
     "grey": coded(noise(2, "L"), "PNG"),
@@ -54,7 +54,7 @@ PNGS = {
     "palette": coded(noise(2).convert("P"), "PNG", transparency=3),
     "grey alpha": coded(noise(2, "LA"), "PNG"),
     "colour": coded(noise(2), "PNG", dpi=(300, 300)),
-    "alpha": with_profile(coded(noise(2, "RGBA"), "PNG"), PROFILE),
+    "alpha": coded(noise(2, "RGBA"), "PNG"),
     "16 bits": coded(Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100), "PNG"),
     "interlaced": deep_png(np.asarray(noise(2)), 2, interlaced=True),
     "many chunks": coded(noise(2, size=(300, 300)), "PNG", compress_level=0),
@@ -73,6 +73,7 @@ IN_JPEG = {
     "JFXX thumbnail": segment(0xE0, b"JFXX\0\x10" + coded(noise(3, size=(8, 8)), "JPEG") + SECRET),
     "depth map": segment(0xE2, b"MPF\0" + SECRET),
     "bytes between": segment(0xFE, b"") + SECRET,
+    "profile": segment(0xE2, b"ICC_PROFILE\0\1\1" + PROFILE),
     "fill bytes": b"\xff\xff\xff" + segment(0xFE, SECRET),
 }
 IN_PNG = {
@@ -86,6 +87,8 @@ IN_PNG = {
     "unknown": chunk(b"teSt", SECRET),
     "suggested palette": chunk(b"sPLT", SECRET + b"\0\x08"),
     "gamma with a tail": chunk(b"gAMA", b"\0\0\xb1\x8f" + SECRET),
+    "profile": chunk(b"iCCP", SECRET + b"\0\0" + zlib.compress(PROFILE)),
+    "damaged profile": chunk(b"iCCP", SECRET),
     "damaged text": b"\0\0\0\x06tEXt" + SECRET + b"\0\0\0\0",
 }
 
@@ -131,6 +134,7 @@ def test_everything_at_once_is_named_once():
     stripped, removed = strip_metadata(data)
     assert set(removed) == {
         "EXIF", "GPS", "XMP", "IPTC", "comment", "application data", "thumbnail", "further pictures", "unused bytes",
+        "ICC profile",
     }  # fmt: skip
     assert len(removed) == len(set(removed))
     assert SECRET not in stripped
@@ -183,9 +187,8 @@ def test_of_several_pictures_the_first_is_left():
 
 
 def test_colour_and_density_stay():
-    data = with_segments(JPEGS["profile"], *IN_JPEG.values())
+    data = with_segments(JPEGS["density"], *IN_JPEG.values())
     with Image.open(io.BytesIO(strip_metadata(data)[0])) as image:
-        assert image.info["icc_profile"] == LONG_PROFILE
         assert image.info["dpi"] == (300, 300)
     colours = (
         chunk(b"gAMA", b"\0\0\xb1\x8f"), chunk(b"cHRM", bytes(32)), chunk(b"sRGB", b"\0"), chunk(b"sBIT", b"\5\6\5"),
@@ -195,6 +198,26 @@ def test_colour_and_density_stay():
     assert strip_metadata(data)[0] is data
     with Image.open(io.BytesIO(strip_metadata(PNGS["palette"])[0])) as image:
         assert image.info["transparency"] == 3
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_a_profile_is_handed_on_in_one_piece(order):
+    """Decoders put the parts of a JPEG's into the order of their numbers, whatever stands between them."""
+    data = coded(smooth(1), "JPEG", icc_profile=LONG_PROFILE)
+    parts = [LONG_PROFILE[60_000 * n : 60_000 * (n + 1)] for n in range(3)]
+    segments = [segment(0xE2, b"ICC_PROFILE\0" + bytes((n + 1, 3)) + parts[n]) for n in order]
+    parted = with_segments(JPEGS["colour"], segments[0], IN_JPEG["comment"], *segments[1:])
+    for file in (data, parted, with_profile(PNGS["colour"], LONG_PROFILE)):
+        assert read_coding(file).profile == LONG_PROFILE
+        assert SECRET not in strip_metadata(file)[0]
+    assert strip_metadata(data) == (JPEGS["colour"], ("ICC profile",))
+    assert read_coding(with_chunks(PNGS["colour"], IN_PNG["damaged profile"])).profile == b""
+    assert read_coding(JPEGS["colour"]).profile is None
+
+
+def test_a_profile_that_grows_when_it_is_unpacked():
+    data = with_profile(PNGS["colour"], bytes(10**8))
+    assert len(read_coding(data).profile) <= MAX_ICC_BYTES
 
 
 def test_the_colour_transform_of_adobe_stays():
@@ -325,5 +348,5 @@ def test_pillow_reads_what_it_read_before():
     information.add_text("Author", SECRET.decode())
     data = with_profile(coded(noise(4), "PNG", pnginfo=information, dpi=(72, 72)), PROFILE)
     with Image.open(io.BytesIO(data)) as before, Image.open(io.BytesIO(strip_metadata(data)[0])) as after:
-        assert set(before.info) - set(after.info) == {"Author"}
+        assert set(before.info) - set(after.info) == {"Author", "icc_profile"}
         assert all(after.info[key] == before.info[key] for key in after.info)

@@ -8,13 +8,13 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from hub_datasets.duplicates import perceptual_hash, pixel_hash
-from hub_datasets.icc_profiles import colours_only
 from hub_datasets.schema import Problem, Reason
 from hub_datasets.validation import ExaminedImage, ImageSettings, examine_image
 from tests.hub_datasets.image_files import (
+    ADOBE_RGB,
     SECRET,
     chunk,
     coded,
@@ -23,6 +23,7 @@ from tests.hub_datasets.image_files import (
     noise,
     packaged_dicom,
     pixels,
+    rgb_profile,
     smooth,
     with_chunks,
 )
@@ -68,13 +69,12 @@ def test_the_content_decides_not_the_name():
 
 
 def test_inks_become_the_colours_that_every_reader_makes_of_them():
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    data = coded(smooth(1, "CMYK"), "JPEG", icc_profile=colours_only(profile))
+    data = coded(smooth(1, "CMYK"), "JPEG", icc_profile=rgb_profile(ADOBE_RGB))
     examined = examine(data)
-    assert (examined.format, examined.stripped) == ("PNG", ("CMYK converted to RGB",))
+    assert (examined.format, examined.stripped) == ("PNG", ("ICC profile", "CMYK converted to RGB"))
     with Image.open(io.BytesIO(data)) as inks, Image.open(io.BytesIO(examined.data)) as colours:
         assert np.array_equal(np.asarray(inks.convert("RGB")), np.asarray(colours))
-        assert "icc_profile" not in colours.info  # it described inks
+        assert "icc_profile" not in colours.info
 
 
 def test_metadata_is_removed_and_named():

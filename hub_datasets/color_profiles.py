@@ -1,0 +1,58 @@
+"""Converts an image from the colors of its ICC profile to sRGB, the colors in which images are published.
+
+Readers that train models ignore profiles, and a published image has none. Without its profile a photograph in
+Display P3, as many phones take it, shows skin less red than it is: in photographs of skin lesions by 2.6 (CIEDE2000)
+on average, in Adobe RGB by 3.9, where 1 to 2 can be seen.
+"""
+
+from __future__ import annotations
+
+import io
+from itertools import chain, product
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # `--help` does without Pillow
+    from PIL import Image
+
+CONVERTED, UNUSABLE = "colors converted to sRGB", "unusable ICC profile"  # what a report says besides "ICC profile"
+INVISIBLE = 2  # steps of 255; profiles of sRGB itself, by any program, change no color by more than 1
+GRAY = ("1", "L", "LA")  # modes of Pillow
+SPACE = slice(16, 20)  # bytes of a profile that name the space of the image's values
+LEVELS = range(0, 256, 15)  # of each channel of the colors that are tried
+
+
+def to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
+    """The image in sRGB, and what was done.
+
+    Args:
+        image: of 8 bits; of any mode but CMYK.
+        profile: an ICC profile, or any other bytes.
+
+    Returns:
+        the image itself, and an empty text where the profile describes sRGB or `UNUSABLE` where it does not fit the
+        image or is damaged; otherwise a new image, and `CONVERTED`.
+    """
+    from PIL import Image, ImageChops, ImageCms
+
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = "L" if profile[SPACE] == b"GRAY" else "RGB"
+        if mode == "L" and image.mode not in GRAY:
+            return image, UNUSABLE
+        target, intent = ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC
+        transform = ImageCms.buildTransform(source, target, mode, "RGB", intent)
+    except (OSError, ImageCms.PyCMSError):
+        return image, UNUSABLE
+    tried = bytes(chain.from_iterable(product(LEVELS, repeat=3)))
+    probe = Image.frombytes("RGB", (len(tried) // 3, 1), tried).convert(mode)
+    changes = ImageChops.difference(probe.convert("RGB"), ImageCms.applyTransform(probe, transform)).getextrema()
+    if max(most for _, most in changes) <= INVISIBLE:
+        return image, ""
+    opaque = image.convert("RGBA") if image.has_transparency_data else image
+    converted = ImageCms.applyTransform(opaque.convert(mode), transform)
+    del converted.info["icc_profile"]  # of the target
+    if image.mode in GRAY:
+        converted = converted.convert("L")
+    if opaque is not image:
+        converted.putalpha(opaque.getchannel("A"))
+    return converted, CONVERTED
