@@ -52,6 +52,7 @@ class Coding:
         format: `JPEG` or `PNG`.
         width, height: in pixels, of the largest image that the headers announce; 0 without a header.
         bits: for each channel of a pixel.
+        color_type: of a PNG's pixels, as its header numbers it: 0 for gray without transparency.
         animated: whether a PNG holds several pictures. The further pictures of a JPEG are `removed`.
         orientation: how the pixels must be turned to stand upright, as EXIF numbers it: 1 to 8, 1 for not at all.
         cut_off: the file ends before its end mark.
@@ -65,6 +66,7 @@ class Coding:
     width: int = 0
     height: int = 0
     bits: int = 0
+    color_type: int = 0
     animated: bool = False
     orientation: int = 1
     cut_off: bool = False
@@ -219,7 +221,8 @@ def read_png(data: bytes) -> Coding:
         if (name == b"IHDR") != (start == 8):  # a second header would leave open which of the two is true
             coding.damage = coding.damage or "it does not have one header at its start"
         elif name == b"IHDR" and length == 13:
-            coding.width, coding.height, coding.bits = struct.unpack_from(">IIB", data, start + 8)
+            header = struct.unpack_from(">IIBB", data, start + 8)
+            coding.width, coding.height, coding.bits, coding.color_type = header
         pixels = pixels or name == b"IDAT"
         position = end
         if name == b"IEND":

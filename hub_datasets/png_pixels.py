@@ -1,20 +1,14 @@
-"""What of the pixels of a PNG does Pillow not say? The lower bytes of 16-bit colours, and that rows are missing.
+"""Tells whether rows of a PNG are missing where Pillow does not.
 
-A PNG whose coded pixels end before its last row, in a file that is otherwise whole, is decoded without an error: the
-rows that are missing are black.
+Pillow decodes a PNG whose coded pixels end with a whole row before the last, in a file that is otherwise whole, without
+an error, and shows the missing rows black: of files that are cut at any byte of their rows, one in 26.
 """
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # `--help` does without Pillow and numpy
-    import numpy as np
-    from PIL.PngImagePlugin import PngImageFile
 
 HEADER = struct.Struct(">IIBBBBB")  # width, height, bits, colour type, compression, filter, interlacing
 HEADER_START, FIRST_CHUNK = 16, 33  # bytes
@@ -22,40 +16,6 @@ CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 WHOLE = ((0, 0, 1, 1),)  # first row, first column, rows and columns to the next, as in ADAM7
 PIECE = 2**20  # bytes that are decompressed at once
-
-
-def read_deep_png(data: bytes) -> np.ndarray:
-    """All 16 bits of a PNG, as uint16: [height, width] for grey, else [height, width, channels], alpha the last.
-
-    Pillow gives grey whole, but of colours only the upper byte. The same coded pixels are therefore decoded again as if
-    their bytes stood the other way round, which gives the lower one. Grey with alpha is read as one number of 32 bits.
-
-    Raises:
-        Exception: many types, for damaged data, as Pillow does.
-    """
-    import numpy as np
-
-    layout = open_png(data).tile[0].args
-    if layout == "I;16B":
-        return np.asarray(open_png(data), dtype=np.uint16)
-    if layout == "LA;16B":
-        both = np.asarray(open_png(data, "I", "I;32B")).view(np.uint32)
-        return np.stack([both >> 16, both & 0xFFFF], axis=-1).astype(np.uint16)
-    values = np.asarray(open_png(data)).astype(np.uint16)
-    values <<= 8
-    values |= np.asarray(open_png(data, rawmode=layout.replace("16B", "16L")))
-    return values
-
-
-def open_png(data: bytes, mode: str = "", rawmode: str = "") -> PngImageFile:
-    """A PNG that is not decoded yet, and will be into another mode, or from another order of bytes, if given."""
-    from PIL.PngImagePlugin import PngImageFile
-
-    image = PngImageFile(io.BytesIO(data))
-    image._mode = mode or image.mode
-    if rawmode:
-        image.tile = [image.tile[0]._replace(args=rawmode)]
-    return image
 
 
 def may_lack_rows(data: bytes, last_row: bytes) -> bool:

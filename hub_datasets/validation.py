@@ -1,7 +1,7 @@
 """Is this image, is this text fit to become a row? Each answer is the thing itself or the reason why not.
 
 An image is published as it is coded, without its metadata. It is coded anew, as PNG, where that is not possible: values
-of more than 8 bits (`windowing`), DICOM (`dicom`), pixels that EXIF wants turned, and CMYK, which becomes the RGB that
+of 16 bits of gray (`windowing`), DICOM (`dicom`), pixels that EXIF wants turned, and CMYK, which becomes the RGB that
 every reader makes of it. So are images whose ICC profile describes other colors than sRGB (`color_profiles`). Of a JPEG
 with several pictures, such as a phone's picture and its depth map, the first is taken; a PNG with several is an
 animation, and refused.
@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING
 from hub_datasets.color_profiles import CONVERTED, to_srgb
 from hub_datasets.dicom import check_size, is_dicom, read_dicom
 from hub_datasets.image_metadata import Coding, edited, read_coding
-from hub_datasets.png_pixels import lacks_rows, may_lack_rows, read_deep_png
+from hub_datasets.png_pixels import lacks_rows, may_lack_rows
 from hub_datasets.schema import Flag, Problem, RawRecord, Reason
-from hub_datasets.windowing import linear, parse_window, window_colour, window_grey
+from hub_datasets.windowing import parse_window, window_grey
 from hub_datasets.zip_archive import one_line
 
-if TYPE_CHECKING:  # `--help` does without Pillow and numpy
-    import numpy as np
+if TYPE_CHECKING:  # `--help` does without Pillow
     from PIL import Image
 
 ALLOWED_FORMATS = ("JPEG", "PNG", "DICOM")
@@ -156,7 +155,16 @@ def check_coding(coding: Coding, settings: ImageSettings) -> Problem | None:
         if problem := check_size(coding.width, coding.height, settings.max_pixels, settings.min_side):
             return problem
         if coding.format == "JPEG" and coding.bits > 8:
-            return Problem(Reason.IMAGE_FORMAT, f"is a JPEG of {coding.bits} bits; convert it to a PNG of 16 bits")
+            return Problem(
+                Reason.IMAGE_FORMAT,
+                f"is a JPEG of {coding.bits} bits; convert it to 8 bits, or to a gray PNG of 16 bits",
+            )
+        if coding.bits > 8 and coding.color_type:
+            return Problem(
+                Reason.IMAGE_FORMAT,
+                "is a PNG with 16 bits per channel and colors or transparency; convert it to 8 bits per channel, or to "
+                "16-bit gray without transparency",
+            )
     if coding.animated:
         return Problem(Reason.IMAGE_ANIMATED, "is an animation; save the picture that the text is about by itself")
     if coding.cut_off:
@@ -180,37 +188,24 @@ def decode(data: bytes, coding: Coding, bounds: tuple[float, float] | None) -> t
     image = Plugin(io.BytesIO(data))
     if image.size != (coding.width, coding.height):
         raise ValueError(f"its headers disagree about its size: {image.size} and {(coding.width, coding.height)}")
-    if coding.bits > 8:
-        values = read_deep_png(data)
-        check_rows(data, values[-1].tobytes())
-        return to_8_bit(values, bounds)
     image.load()
     if image.mode == "P" and image.palette is None:
         raise ValueError("its pixels refer to a palette, and it has none")
     if coding.format == "PNG":
         check_rows(data, image.crop((0, image.height - 1, *image.size)).tobytes())
-    return image, ""
+    if coding.bits <= 8:
+        return image, ""
+    import numpy as np
+    from PIL import Image
+
+    grey, window = window_grey(np.asarray(image, dtype=np.uint16), bounds)
+    return Image.fromarray(grey), window
 
 
 def check_rows(data: bytes, last_row: bytes) -> None:
     """Raises OSError, in Pillow's words, for a PNG without all its rows: Pillow itself does so only for some."""
     if may_lack_rows(data, last_row) and lacks_rows(data):
         raise OSError("image file is truncated")
-
-
-def to_8_bit(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[Image.Image, str]:
-    """Values of 16 bits, as [height, width] or [height, width, channels], as an image; alpha keeps its full range."""
-    import numpy as np
-    from PIL import Image
-
-    if values.ndim == 2:
-        grey, window = window_grey(values, bounds)
-        return Image.fromarray(grey), window
-    channels = values.shape[-1]
-    colours, alpha = (values, values[..., :0]) if channels == 3 else np.split(values, [channels - 1], axis=-1)
-    shown, window = (window_grey if channels == 2 else window_colour)(colours, bounds)
-    opacity = linear(alpha, 0, 65535)
-    return Image.fromarray(np.concatenate([shown, opacity], axis=-1)), window
 
 
 def examine_dicom(data: bytes, settings: ImageSettings, bounds: tuple[float, float] | None) -> ExaminedImage | Problem:

@@ -123,29 +123,10 @@ def test_sixteen_bits_of_grey():
     assert np.array_equal(pixels(examined.data), expected)
     assert pixels(examined.data).dtype == np.uint8
     assert examined.pixels == pixel_hash(Image.fromarray(expected.astype(np.uint8)))
+    assert examine(deep_png(values, 0, interlaced=True)).pixels == examined.pixels
     shared = examine(deep_png(values, 0), window="0:4095")
     assert shared.window == "fixed 0..4095"
     assert np.array_equal(pixels(shared.data), np.rint(values[..., 0] / 4095 * 255))
-
-
-def test_sixteen_bits_of_colour_are_rounded_not_cut():
-    values = np.random.default_rng(0).integers(0, 65536, (30, 40, 3), dtype=np.uint16)
-    examined = examine(deep_png(values, 2))
-    assert examined.window == "full range 0..65535"
-    assert np.array_equal(pixels(examined.data), np.rint(values / 65535 * 255))
-    dark = examine(deep_png(values >> 4, 2))  # 12 bits in 16: the upper bytes alone are nearly black
-    assert dark.window == "full range 0..4095"
-    assert np.array_equal(pixels(dark.data), np.rint((values >> 4) / 4095 * 255))
-
-
-@pytest.mark.parametrize(("colour", "channels"), [(4, 2), (6, 4)])
-def test_sixteen_bits_with_alpha(colour, channels):
-    values = np.random.default_rng(0).integers(0, 4096, (30, 40, channels), dtype=np.uint16)
-    values[..., -1] *= 16
-    shown = pixels(examine(deep_png(values, colour), window="0:4095").data)
-    assert shown.shape == (30, 40, channels)
-    assert np.array_equal(shown[..., :-1], np.rint(values[..., :-1] / 4095 * 255))
-    assert np.array_equal(shown[..., -1], np.rint(values[..., -1] / 65535 * 255))
 
 
 def test_a_window_changes_nothing_that_has_8_bits():

@@ -42,7 +42,7 @@ def originals() -> list[bytes]:
         coded(smooth(1).convert("P"), "PNG", transparency=1),
         coded(noise(1), "PNG", save_all=True, append_images=[noise(2)]),
         with_chunks(coded(smooth(1, "RGBA"), "PNG"), chunk(b"eXIf", exif(3)), chunk(b"iCCP", b"x\0\0" + SECRET)),
-        deep_png(np.asarray(noise(1, "LA")).astype(np.uint16) * 99, 4, interlaced=True),
+        deep_png(np.asarray(noise(1, "L"))[..., None].astype(np.uint16) * 99, 0, interlaced=True),
         packaged_dicom("MR_small.dcm"),
         packaged_dicom("examples_palette.dcm")[:40_000],
         packaged_dicom("image_dfl.dcm"),

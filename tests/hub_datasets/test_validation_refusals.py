@@ -64,8 +64,7 @@ def test_a_jpeg_without_its_end_is_cut_off_even_if_its_preview_has_one():
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
-@pytest.mark.parametrize("type", ["u1", "u2"])
-@pytest.mark.parametrize("colour", [0, 2, 4, 6])
+@pytest.mark.parametrize(("colour", "type"), [(0, "u1"), (2, "u1"), (4, "u1"), (6, "u1"), (0, "u2")])
 def test_a_png_without_its_last_rows(colour, type, interlaced):
     """The file is whole, and so is the compressed stream: whoever wrote it stopped in the middle."""
     values = np.full((41, 40, {0: 1, 2: 3, 4: 2, 6: 4}[colour]), 77, type)
@@ -154,7 +153,17 @@ def test_a_jpeg_of_12_bits():
     data[data.index(b"\xff\xc0") + 4] = 12
     problem = refused(bytes(data))
     assert problem.code is Reason.IMAGE_FORMAT
-    assert "a JPEG of 12 bits; convert it to a PNG of 16 bits" in problem.message
+    assert "a JPEG of 12 bits; convert it to 8 bits, or to a gray PNG of 16 bits" in problem.message
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)], ids=["RGB", "gray alpha", "RGB alpha"])
+@pytest.mark.parametrize("window", ["auto", "0:4095"])
+def test_a_png_of_16_bits_with_colors_or_transparency(colour, channels, window):
+    """Pillow reads only the upper byte of each channel."""
+    problem = refused(deep_png(np.ones((20, 20, channels), np.uint16), colour), window=window)
+    assert problem.code is Reason.IMAGE_FORMAT
+    assert "16 bits per channel and colors or transparency; convert it to 8 bits per channel" in problem.message
+    assert examine(deep_png(np.ones((20, 20, channels), np.uint8), colour)).window == ""
 
 
 def test_a_window_that_is_none():
