@@ -4,10 +4,11 @@ Of everything else in the file nothing is published: the result is pixels alone.
 say which images belong together, the same as in tables (`patient_ids.py`). They are hashes without a secret: whoever
 knows an identifier, or tries all short numbers, can tell that a key is its. Needs the extra `dicom` (pydicom).
 
-Grey values are rescaled as the file says (Modality LUT), then shown through the window that the file was saved with:
-its lookup table (VOI LUT), or the first of its centres and widths. A file without one is shown from its smallest to its
-largest value, pixels of padding left out. A window that was chosen for the whole set takes precedence wherever there
-are more than 8 bits. MONOCHROME1, in which large values are dark, is inverted.
+Gray values are rescaled as the file says (Modality LUT), then shown through the window that the file was saved with
+(PS3.3, C.11.2): the first of its lookup tables (VOI LUT), or of its centers and widths, both as pydicom applies them. A
+file without one is shown from its smallest to its largest value, pixels of padding left out. A window that was chosen
+for the whole set takes precedence wherever there are more than 8 bits. MONOCHROME1, in which large values are dark, is
+inverted.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import contextlib
 import io
 import warnings
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hub_datasets.patient_ids import patient_key, study_key
 from hub_datasets.schema import Flag, Problem, Reason
-from hub_datasets.windowing import describe, extremes, linear, window_colour
+from hub_datasets.windowing import describe, extremes, linear, per_value, scaled, window_colour
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,29 +154,70 @@ def show(dataset: Dataset, bounds: tuple[float, float] | None) -> DicomPicture |
 
 
 def show_grey(values: np.ndarray, dataset: Dataset, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
-    """Grey values as bytes, large ones bright, and the window in words."""
-    import numpy as np
-    from pydicom.pixels import apply_modality_lut, apply_voi
-
-    padding = find_padding(values, dataset)
-    rescaled = apply_modality_lut(values, dataset)
+    """Gray values as bytes, large ones bright, and the window in words."""
     bits = dataset.get("BitsStored", 32)  # pixels of floating point need not say it
-    deep = bits > 8 or rescaled is not values
-    if bounds and deep:
-        (low, high), how = bounds, "fixed"
-    elif "VOILUTSequence" in dataset:
-        rescaled = apply_voi(np.rint(rescaled).astype(np.int64), dataset)
-        low, high, how = 0, 2 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1, "lookup table of the file"
-    elif own := own_window(dataset):
-        (low, high), how = own, "window of the file"
-    elif deep:
-        (low, high), how = extremes(rescaled if padding is None else rescaled[~padding]), "min-max"
+    deep = bits > 8 or rescale(values[:1], dataset).dtype != values.dtype
+    if not (bounds and deep) and (view := find_view(dataset)):
+        to_white, window = view
+        shown = per_value(lambda stored: scaled(to_white(rescale(stored, dataset)), 0, 1), values)
     else:
-        low, high, how = 0, 2**bits - 1, ""
-    shown = linear(rescaled, low, high)
-    counted = rescaled if padding is None else rescaled[~padding]
-    window = describe(how, counted, low, high) if how else ""
+        rescaled, padding = per_value(partial(rescale, dataset=dataset), values), find_padding(values, dataset)
+        counted = rescaled if padding is None else rescaled[~padding]
+        if bounds and deep:
+            (low, high), how = bounds, "fixed"
+        else:
+            (low, high), how = (extremes(counted), "min-max") if deep else ((0, 2**bits - 1), "")
+        shown, window = linear(rescaled, low, high), describe(how, counted, low, high) if how else ""
     return (255 - shown if dataset.PhotometricInterpretation == "MONOCHROME1" else shown), window
+
+
+def rescale(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """Stored values after the file's Modality LUT or its slope and intercept, if it has any."""
+    import numpy as np
+    from pydicom.pixels import apply_modality_lut
+
+    if dataset.get("ModalityLUTSequence"):
+        count_in_16_bits(dataset.ModalityLUTSequence[0])
+        stored = stored.astype(np.int64)  # pydicom subtracts the first value of the table in the type that it is given
+    return apply_modality_lut(stored, dataset)
+
+
+def find_view(dataset: Dataset) -> tuple[Callable[[np.ndarray], np.ndarray], str] | None:
+    """How the file says that rescaled values are shown: a function to 0 (black) to 1 (white), and its name.
+
+    None without a lookup table and a window, and for a window that has no sense, of no width or an unknown function.
+    """
+    import numpy as np
+    from pydicom.pixels import apply_voi, apply_windowing
+
+    if dataset.get("VOILUTSequence"):
+        largest = 2 ** count_in_16_bits(dataset.VOILUTSequence[0]) - 1
+        return lambda values: apply_voi(np.rint(values).astype(np.int64), dataset) / largest, "lookup table of the file"
+    if None in (dataset.get("WindowCenter"), dataset.get("WindowWidth")):
+        return None
+    dataset.VOILUTFunction = dataset.get("VOILUTFunction") or "LINEAR"
+    for name in ("BitsStored", "PixelRepresentation"):  # for the range of the result, which here is 0 to 1 for all
+        dataset.setdefault(name, 1)
+
+    def to_white(values: np.ndarray) -> np.ndarray:
+        black, white = apply_windowing(np.array([-np.inf, np.inf]), dataset)
+        return (apply_windowing(values, dataset) - black) / (white - black)
+
+    try:
+        to_white(np.zeros(1))
+    except ValueError:
+        return None
+    return to_white, "window of the file"
+
+
+def count_in_16_bits(table: Dataset) -> int:
+    """Has pydicom count the entries of a lookup table in 16 bits; returns the bits of an entry.
+
+    It counts in the bits of an entry: of 4,096 entries of 8 bits, which are common, it would look up the first 256.
+    """
+    entries, first, bits = table.LUTDescriptor
+    table.LUTDescriptor = [entries, first, 16]
+    return bits
 
 
 def find_padding(values: np.ndarray, dataset: Dataset) -> np.ndarray | None:
@@ -184,21 +228,6 @@ def find_padding(values: np.ndarray, dataset: Dataset) -> np.ndarray | None:
     last = int(dataset.get("PixelPaddingRangeLimit", first))
     padding = (values >= min(first, last)) & (values <= max(first, last))
     return padding if padding.any() and not padding.all() else None
-
-
-def own_window(dataset: Dataset) -> tuple[float, float] | None:
-    """The values that become black and white by the first window in the file (PS3.3, C.11.2.1.2); None without one.
-
-    A sigmoid window is taken as the straight one that has its slope in the middle.
-    """
-    centres, widths = dataset.get("WindowCenter"), dataset.get("WindowWidth")
-    if centres in (None, "") or widths in (None, ""):
-        return None
-    centre = float(centres[0] if hasattr(centres, "__len__") else centres)
-    width = float(widths[0] if hasattr(widths, "__len__") else widths)
-    if dataset.get("VOILUTFunction", "LINEAR") == "LINEAR":  # counts whole values, of which the outermost belong to it
-        return (centre - width / 2, centre + width / 2 - 1) if width >= 1 else None
-    return (centre - width / 2, centre + width / 2) if width > 0 else None
 
 
 def read_groups(dataset: Dataset) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hub_datasets.schema import BuildError
@@ -51,23 +52,32 @@ def linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
     With `low` equal to `high` only values above become 255.
     """
+    return per_value(lambda each: scaled(each, low, high), values)
+
+
+def per_value(function: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> np.ndarray:
+    """`function(values)`, for a function that looks at each value by itself.
+
+    Of integers of up to 16 bits it is given each that there can be once, and what it returns is looked up.
+    """
     import numpy as np
 
     if values.dtype.kind not in "iu" or values.dtype.itemsize > 2:
-        return scaled(values.astype(np.float64), low, high)
+        return function(values)
     values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
     places = values.view(f"u{values.itemsize}")
-    table = scaled(np.arange(256**values.itemsize, dtype=places.dtype).view(values.dtype).astype(np.float64), low, high)
-    grey = np.empty(values.shape, np.uint8)
+    table = function(np.arange(256**values.itemsize, dtype=places.dtype).view(values.dtype))
+    found = np.empty(values.shape, table.dtype)
     for row in range(0, len(values), ROWS):  # numpy turns what it looks up by into 64 bits
-        grey[row : row + ROWS] = table[places[row : row + ROWS]]
-    return grey
+        found[row : row + ROWS] = table[places[row : row + ROWS]]
+    return found
 
 
 def scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """`linear` in double precision."""
     import numpy as np
 
+    values = values.astype(np.float64)
     if low == high:
         return np.where(values > high, 255, 0).astype(np.uint8)
     with np.errstate(all="ignore"):  # differences of huge values, which become infinite, and are clipped

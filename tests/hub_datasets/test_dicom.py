@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -151,23 +153,53 @@ def test_a_file_without_a_window_is_shown_whole():
     assert np.array_equal(values_of(picture), np.rint((rescaled - low) / (high - low) * 255))
 
 
-@pytest.mark.parametrize(
-    ("function", "low", "high"), [("LINEAR", -10, 89), ("LINEAR_EXACT", -10, 90), ("SIGMOID", -10, 90)]
-)
-def test_the_window_of_the_file(function, low, high):
-    picture = shown(dicom(GREY, WindowCenter=[40, 1000], WindowWidth=[100, 50], VOILUTFunction=function))
-    assert picture.window.startswith(f"window of the file {low}..{high}, ")
-    assert np.array_equal(values_of(picture), np.rint(np.clip((GREY - float(low)) / (high - low), 0, 1) * 255))
+def by_the_standard(function: str, x: float, c: float, w: float) -> float:
+    """PS3.3, C.11.2.1.2.1 and C.11.2.1.3: the value from 0 to 255 that a window shows for a rescaled one."""
+    if function == "SIGMOID":
+        return 255 / (1 + math.exp(min(-4 * (x - c) / w, 700)))
+    if function == "LINEAR_EXACT":
+        return 0 if x <= c - w / 2 else 255 if x > c + w / 2 else ((x - c) / w + 0.5) * 255
+    if x <= c - 0.5 - (w - 1) / 2:
+        return 0
+    return 255 if x > c - 0.5 + (w - 1) / 2 else ((x - (c - 0.5)) / (w - 1) + 0.5) * 255
 
 
-def test_a_window_of_one_value_is_a_threshold():
-    picture = shown(dicom(GREY, WindowCenter=100, WindowWidth=1))
-    assert np.array_equal(values_of(picture), np.where(GREY > 99.5, 255, 0))
+@pytest.mark.parametrize(("slope", "intercept"), [(None, None), (2, -1024), (0.25, 10.5), (-1, 4000)])
+@pytest.mark.parametrize("window", [(40, 100), (1000.5, 2500.25), (128, 256), (100, 1)])
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID", "", None])
+def test_the_window_of_the_file_is_that_of_the_standard(function, window, slope, intercept):
+    center, width = window
+    elements = {"WindowCenter": [center, 9], "WindowWidth": [width, 7]}  # the first of several
+    elements |= {} if function is None else {"VOILUTFunction": function}
+    elements |= {} if slope is None else {"RescaleSlope": slope, "RescaleIntercept": intercept}
+    for stored in (GREY, (GREY + 1000).astype(np.uint16), (GREY & 0xFF).astype(np.uint8), GREY.astype(np.float32)):
+        data = dicom(stored, **elements)
+        picture = shown(of_floats(data, stored) if stored.dtype == np.float32 else data)
+        assert picture.window == "window of the file"
+        rescaled = stored.astype(float) if slope is None else stored.astype(float) * slope + intercept
+        expected = [by_the_standard(function or "LINEAR", x, center, width) for x in rescaled.ravel()]
+        assert np.abs(values_of(picture).ravel() - np.array(expected)).max() <= 0.5 + 1e-9, stored.dtype
+
+
+def of_floats(data: bytes, values: np.ndarray) -> bytes:
+    """The file with pixels of floating point, which need not say how many bits they have."""
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    for name in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+        delattr(dataset, name)
+    dataset.FloatPixelData = values.tobytes()
+    file = io.BytesIO()
+    dataset.save_as(file)
+    return file.getvalue()
 
 
 @pytest.mark.parametrize(("centre", "width"), [(40, 0), (40, -5), ("", ""), (None, 100)])
 def test_a_window_without_sense_is_none(centre, width):
     assert shown(dicom(GREY, WindowCenter=centre, WindowWidth=width)).window.startswith("min-max ")
+
+
+def test_an_unknown_function_of_a_window_is_none():
+    picture = shown(dicom(GREY, WindowCenter=40, WindowWidth=100, VOILUTFunction="CUBIC"))
+    assert picture.window.startswith("min-max ")
 
 
 def test_a_chosen_window_takes_precedence_where_there_are_more_than_8_bits():
@@ -179,20 +211,34 @@ def test_a_chosen_window_takes_precedence_where_there_are_more_than_8_bits():
     assert shown(dicom(bytes_)).window == ""
 
 
-def test_monochrome1_is_inverted():
-    picture, inverted = (shown(dicom(GREY, PhotometricInterpretation=f"MONOCHROME{i}")) for i in (2, 1))
+@pytest.mark.parametrize("elements", [{}, {"WindowCenter": 40, "WindowWidth": 2000, "VOILUTFunction": "SIGMOID"}])
+def test_monochrome1_is_inverted(elements):
+    picture, inverted = (shown(dicom(GREY, PhotometricInterpretation=f"MONOCHROME{i}", **elements)) for i in (2, 1))
     assert np.array_equal(values_of(inverted), 255 - values_of(picture))
 
 
-def test_a_lookup_table_of_the_file():
+def lookup_table(entries: Sequence[int], first: int, bits: int) -> Dataset:
+    """Of what comes out for each value from `first` on."""
     table = Dataset()
-    table.LUTDescriptor = [4, 10, 12]  # four entries of 12 bits, from value 10 on
-    table.LUTData = np.array([0, 4095, 1000, 2000], "<u2").tobytes()
-    stored = np.arange(8, 16, dtype=np.uint16).repeat(8).reshape(8, 8)
-    picture = shown(dicom(stored, VOILUTSequence=[table], WindowCenter=1, WindowWidth=1))
-    expected = np.rint(np.array([0, 0, 0, 4095, 1000, 2000, 2000, 2000]) / 4095 * 255)
-    assert picture.window == "lookup table of the file 0..4095"
-    assert np.array_equal(values_of(picture)[:, 0], expected)
+    table.LUTDescriptor = [len(entries), first, bits]
+    table.LUTData = np.array(entries, "<u2").tobytes()
+    return table
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_lookup_table_of_the_file_is_that_of_the_standard(bits, signed):
+    """PS3.3, C.11.2.1.1: what lies before the table is shown as its first entry, what lies behind as its last."""
+    stored = np.arange(-2048, 2048, dtype=np.int16) if signed else np.arange(4096, dtype=np.uint16)
+    first, largest = -1500 if signed else 200, 2**bits - 1
+    entries = np.random.default_rng(bits).integers(0, largest + 1, 3000)
+    data = dicom(
+        stored.reshape(64, 64), VOILUTSequence=[lookup_table(entries, first, bits)], WindowCenter=1, WindowWidth=1
+    )
+    picture = shown(data)
+    expected = entries[np.clip(stored.astype(int) - first, 0, 2999)] / largest * 255
+    assert picture.window == "lookup table of the file"  # before its center and width
+    assert np.array_equal(values_of(picture).ravel(), np.rint(expected))
 
 
 def test_a_lookup_table_below_zero():
@@ -205,16 +251,24 @@ def test_a_lookup_table_below_zero():
     assert np.unique(values_of(shown(data))).tolist() == [10, 20, 30]
 
 
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_a_table_that_rescales(bits):
+    """The Modality LUT: over the whole range of 16 bits with a sign, and shown through a window of its results."""
+    stored = np.arange(-32768, 32768, 16, dtype=np.int16).reshape(64, 64)
+    entries = np.random.default_rng(bits).integers(0, 2**bits, 4096)
+    rescaled = entries[np.clip(stored.astype(int) + 1024, 0, 4095)]
+    table = lookup_table(entries, -1024, bits)
+    table.ModalityLUTType = "US"
+    picture = shown(dicom(stored, ModalityLUTSequence=[table], WindowCenter=100, WindowWidth=120))
+    expected = [by_the_standard("LINEAR", x, 100, 120) for x in rescaled.ravel()]
+    assert np.abs(values_of(picture).ravel() - np.array(expected)).max() <= 0.5 + 1e-9
+    plain = shown(dicom(stored, ModalityLUTSequence=[table]))
+    assert plain.window == f"min-max {rescaled.min()}..{rescaled.max()}"
+
+
 def test_pixels_of_floating_point():
     values = np.linspace(-0.5, 2.0, 120, dtype=np.float32).reshape(10, 12)
-    data = dicom(values, pixel_data=b"")
-    dataset = pydicom.dcmread(io.BytesIO(data))
-    for name in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
-        delattr(dataset, name)
-    dataset.FloatPixelData = values.tobytes()
-    file = io.BytesIO()
-    dataset.save_as(file)
-    picture = shown(file.getvalue())
+    picture = shown(of_floats(dicom(values, pixel_data=b""), values))
     assert picture.window == "min-max -0.5..2"
     assert np.array_equal(values_of(picture), np.rint((values.astype(float) + 0.5) / 2.5 * 255))
 
