@@ -137,7 +137,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
             "official": leakage.official_leaks(decisions),
         }
         samples = rows.samples(decisions)
-        output.draw_card(content, samples)
+        content["numbered_categories"] = output.draw_card(content, samples)
         content["shards"] = shards = finished()
     chat.write_llama_factory_info(output.local / "llama_factory" / "dataset_info.json", shards["chat"])
     output.write_card(content, samples)

@@ -64,11 +64,14 @@ class Output:
             self.infos[config] = finished_info(builder, shards[config], written)
         return {config: {split: len(part) for split, part in parts.items()} for config, parts in shards.items()}
 
-    def draw_card(self, report: dict[str, Any], samples: list) -> None:
-        """Writes the card's pictures; of the report they need no more than what is known before the shards are."""
+    def draw_card(self, report: dict[str, Any], samples: list) -> int:
+        """Writes the card's pictures; of the report they need no more than what is known before the shards are.
+
+        Returns the number of categories whose names could not be drawn.
+        """
         from model_cards.dataset_card import write_pictures
 
-        write_pictures(self.local, report, samples)
+        return write_pictures(self.local, report, samples)
 
     def write_card(self, report: dict[str, Any], samples: list) -> None:
         """Writes the report and the card; the folder then is a dataset repository."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageChops
 
-from model_cards.figures import MARGIN, MUTED, SCALE, WIDTH, Page, png
+from model_cards.figures import MARGIN, MUTED, SCALE, SMALL, WIDTH, canvas, new_figure, png, write
 
 COLUMNS, GAP, CAPTION = 6, 10, 36  # images in a line; units between two images, and below each one for its caption
 MOST = 24  # images on a sheet
@@ -57,7 +57,7 @@ def contact_sheet(samples: Sequence[Sample], labels: Mapping[str, str]) -> bytes
     """A PNG with the samples in their order, numbered from 1, below 600 kB: with fewer colours where it must be.
 
     Args:
-        labels: what each category is called in pictures, from `figures.ascii_labels`.
+        labels: what each category is called in pictures, from `fonts.labels`.
 
     Raises:
         ValueError: there is no sample.
@@ -65,22 +65,25 @@ def contact_sheet(samples: Sequence[Sample], labels: Mapping[str, str]) -> bytes
     if not samples:
         raise ValueError("a contact sheet shows at least one sample")
     lines = -(-len(samples) // COLUMNS)
-    side = (WIDTH - 2 * MARGIN - (COLUMNS - 1) * GAP) / COLUMNS
+    side = (WIDTH - 2 * MARGIN - (COLUMNS - 1) * GAP) // COLUMNS
     columns = min(COLUMNS, len(samples))
     wide = max(2 * MARGIN + columns * side + (columns - 1) * GAP, 2 * MARGIN + 2 * side)
-    pictures: list[Image.Image] = []
-    page = Page("", "", MARGIN + lines * (side + CAPTION + GAP) - GAP, width=wide)
+    figure = new_figure("", "", MARGIN + lines * (side + CAPTION + GAP) - GAP, width=wide)
+    places = []
     for place, sample in enumerate(samples):
-        left = MARGIN + (place % COLUMNS) * (side + GAP)
-        top = MARGIN + (place // COLUMNS) * (side + CAPTION + GAP)
-        page.box((left, top, left + side, top + side), MAT)
-        pictures.append(thumbnail(sample.data, round(side * SCALE)))
-        paste(page, pictures[-1], left, top, side)
-        page.text((left, top + side + 4), f"{place + 1} · {labels[sample.category]}", size=11, width=side)
-        page.text((left, top + side + 19), sample.source, size=10, fill=MUTED, width=side)
+        left, top = MARGIN + place % COLUMNS * (side + GAP), MARGIN + place // COLUMNS * (side + CAPTION + GAP)
+        places.append((left * SCALE, top * SCALE))
+        write(figure, left, top + side + 12, f"{place + 1}. {labels[sample.category]}", width=side)
+        write(figure, left, top + side + 27, sample.source, SMALL, MUTED, width=side)
+    sheet, pictures = canvas(figure), []
+    for sample, (x, y) in zip(samples, places, strict=True):
+        pictures.append(thumbnail(sample.data, side * SCALE))
+        sheet.paste(MAT, (x, y, x + side * SCALE, y + side * SCALE))
+        width, height = pictures[-1].size
+        sheet.paste(pictures[-1], (x + side - width // 2, y + side - height // 2))
     palettes = (palette(pictures, size) for size in (256, 128, 64, 16, 4))
-    sheets = (png(page.image.quantize(palette=few, dither=Image.Dither.NONE)) for few in palettes)
-    return next(sheet for sheet in sheets if len(sheet) < MAX_BYTES)
+    sheets = (png(sheet.quantize(palette=few, dither=Image.Dither.NONE)) for few in palettes)
+    return next(content for content in sheets if len(content) < MAX_BYTES)
 
 
 def palette(pictures: Sequence[Image.Image], size: int) -> Image.Image:
@@ -107,12 +110,6 @@ def is_coloured(picture: Image.Image) -> bool:
     red, green, blue = picture.split()
     apart = (ImageChops.difference(red, green), ImageChops.difference(green, blue))
     return max(channel.getextrema()[1] for channel in apart) > GREY
-
-
-def paste(page: Page, image: Image.Image, left: float, top: float, side: float) -> None:
-    """Puts an image into the middle of a square."""
-    x, y = (round((edge + side / 2) * SCALE) for edge in (left, top))
-    page.image.paste(image, (x - image.width // 2, y - image.height // 2))
 
 
 def thumbnail(data: bytes, side: int) -> Image.Image:

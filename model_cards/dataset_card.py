@@ -13,7 +13,8 @@ from typing import Any
 
 from model_cards.benchmark import write_benchmark
 from model_cards.contact_sheet import Sample, choose, contact_sheet
-from model_cards.figures import ascii_labels, categories, funnel, split_order, split_shares, text_lengths
+from model_cards.figures import categories, funnel, split_order, split_shares, text_lengths
+from model_cards.fonts import labels
 from model_cards.rendering import code, render_card
 
 __all__ = ["Sample", "write_dataset_card", "write_pictures"]
@@ -75,8 +76,11 @@ def write_dataset_card(folder: Path, report: dict, infos: dict, samples: Sequenc
     card.save(folder / "README.md")
 
 
-def write_pictures(folder: Path, report: Mapping, samples: Sequence[Sample]) -> None:
+def write_pictures(folder: Path, report: Mapping, samples: Sequence[Sample]) -> int:
     """Writes the card's plots and contact sheet to `assets`.
+
+    Returns:
+        how many categories the pictures call by a number, because no font here can draw their names.
 
     Args:
         report: `report.json`, of which `sources`, `rows_by` and `texts` are needed.
@@ -85,31 +89,38 @@ def write_pictures(folder: Path, report: Mapping, samples: Sequence[Sample]) -> 
     Raises:
         ValueError: the report lacks a part.
     """
+    shown = choose(samples)
     try:
-        pictures = draw(report, choose(samples))
+        pictures = draw(report, shown)
     except KeyError as error:
         raise ValueError(f"the report lacks {error}") from None
     (folder / "assets").mkdir(exist_ok=True)
     for name, content in pictures.items():
         (folder / "assets" / name).write_bytes(content)
+    return len(numbered(picture_labels(report, shown)))
 
 
 def draw(report: Mapping, shown: Sequence[Sample]) -> dict[str, bytes]:
     """The pictures by file name."""
     by_category = report["rows_by"]["pairs"]["category"]
-    labels = picture_labels(report, shown)
+    names = picture_labels(report, shown)
     pictures = {
         "funnel.png": funnel(report["sources"]),
         "splits.png": split_shares(report["rows_by"]),
-        "categories.png": categories({name: sum(counts.values()) for name, counts in by_category.items()}, labels),
+        "categories.png": categories({name: sum(counts.values()) for name, counts in by_category.items()}, names),
         "text_lengths.png": text_lengths(report["texts"]),
     }
-    return pictures | ({"contact_sheet.png": contact_sheet(shown, labels)} if shown else {})
+    return pictures | ({"contact_sheet.png": contact_sheet(shown, names)} if shown else {})
 
 
 def picture_labels(report: Mapping, shown: Sequence[Sample]) -> dict[str, str]:
-    """What each category is called in pictures, whose font has ASCII only."""
-    return ascii_labels({*report["rows_by"]["pairs"]["category"], *(sample.category for sample in shown)})
+    """What each category is called in pictures."""
+    return labels({*report["rows_by"]["pairs"]["category"], *(sample.category for sample in shown)})
+
+
+def numbered(names: Mapping[str, str]) -> dict[str, str]:
+    """The labels of `picture_labels` that are numbers."""
+    return {value: label for value, label in names.items() if value != label and value.strip()}
 
 
 def card_data(report: Mapping, configs: Sequence[str]) -> Any:
@@ -168,7 +179,6 @@ def render(data: Any, report: Mapping, shown: Sequence[Sample]) -> Any:
     from huggingface_hub import DatasetCard
 
     sources = report["sources"].items()
-    labels = picture_labels(report, shown)
     return render_card(
         DatasetCard,
         data,
@@ -182,7 +192,7 @@ def render(data: Any, report: Mapping, shown: Sequence[Sample]) -> Any:
         leaks=sum(report["leakage"]["leaks"].values()),
         keys=KEYS,
         values=largest_values,
-        renamed={value: label for value, label in labels.items() if value != label and value.strip()},
+        renamed=numbered(picture_labels(report, shown)),
         shown=shown,
         clipped=clipped,
         address=address,

@@ -356,6 +356,7 @@ def test_help_imports_nothing_heavy():
         "huggingface_hub",
         "evaluate",
         "jinja2",
+        "matplotlib",
     }
     assert "hub_datasets" in loaded and not heavy & set(loaded)
     shown = subprocess.run([*command, "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
