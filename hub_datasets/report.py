@@ -274,7 +274,7 @@ def summary(report: dict[str, Any]) -> str:
     if flags := report["review"]["flags"]:
         kinds = ", ".join(f"{kind} {number:,}" for kind, number in flags.items())
         lines.append(f"to review before sharing ({report['review']['file']}): {kinds}")
-    if numbered := report["numbered_categories"]:
+    if numbered := report.get("numbered_categories"):
         categories = "1 category is" if numbered == 1 else f"{numbered:,} categories are"
         lines.append(
             f"{categories} numbered in the card's pictures: no font here has the characters; "

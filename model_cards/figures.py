@@ -25,7 +25,8 @@ WIDTH, MARGIN, LABEL, NUMBERS = 800, 24, 150, 150  # units: the page, its border
 LINE, BAR, HEADING = 28, 18, 26  # units: from one bar to the next, a bar's height, a heading with its space
 TOP = 58  # units: the title with its space
 LEGEND_COLUMNS, LEGEND_LINE = 3, 22
-PANEL, PANEL_HEIGHT, PANEL_GAP = 108, 184, 32  # units: the height of a histogram, the same with its texts, between two
+PANEL_GAP, PANEL, PANEL_HEIGHT = 32, 108, 184  # units: between two histograms, the height of one, with its texts
+PANEL_WIDTH = (WIDTH - 2 * MARGIN - PANEL_GAP) / 2
 TEXT, SMALL, TITLE = 11, 9, 16  # points
 PAPER, BORDER, GRID, INK, MUTED = "#FCFCFB", "#D5D9DE", "#E3E6EA", "#1F2933", "#56616D"
 # White text is readable on each of them (a contrast of 4.5 and more), and so is each on the paper.
@@ -87,11 +88,13 @@ def categories(counts: Mapping[str, int], labels: Mapping[str, str]) -> bytes:
     if rest := ranked[len(shown) :]:
         rows.append((f"{len(rest):,} others", sum(counts[name] for name in rest), OTHER))
     figure = new_figure("Rows of each category", "rows of pairs", TOP + LINE * len(rows))
-    axes = bar_axes(figure, TOP, LABEL + 50, 80, [name for name, _, _ in rows])
-    values = [count for _, count, _ in rows]
-    axes.set_xlim(0, max(values, default=0) or 1)
-    bars = axes.barh(range(len(rows)), values, height=BAR / LINE, color=[color for _, _, color in rows])
-    style(axes.bar_label(bars, [f"{count:,}" for count in values], padding=8), TEXT, MUTED, va="center_baseline")
+    axes = bar_axes(figure, TOP, LABEL + 50, 90, [name for name, _, _ in rows])
+    largest = max((count for _, count, _ in rows), default=0) or 1
+    axes.set_xlim(0, largest)
+    lengths = [max(count, largest / 400) if count else 0 for _, count, _ in rows]  # one can be seen beside a million
+    bars = axes.barh(range(len(rows)), lengths, height=BAR / LINE, color=[color for _, _, color in rows])
+    counted = axes.bar_label(bars, [f"{count:,}" for _, count, _ in rows], padding=8)
+    style(counted, TEXT, MUTED, va="center_baseline")
     return rendered(figure)
 
 
@@ -101,12 +104,12 @@ def text_lengths(texts: Mapping[str, Mapping[str, Mapping]]) -> bytes:
     figure = new_figure(
         "Lengths of the texts", "number of texts by characters", TOP - 16 + PANEL_HEIGHT * -(-len(panels) // 2)
     )
-    wide = (WIDTH - 2 * MARGIN - PANEL_GAP) / 2
     for place, (config, language, measured) in enumerate(panels):
-        left, top = MARGIN + (place % 2) * (wide + PANEL_GAP), TOP + PANEL_HEIGHT * (place // 2)
-        write(figure, left, top, f"{config} · {language}", width=wide / 2)
-        write(figure, left + wide, top, f"median {measured['median']:,.0f}", color=MUTED, align="right", width=wide / 2)
-        histogram(new_axes(figure, left, top + 34, wide, PANEL), measured["histogram"])
+        left, top = MARGIN + (place % 2) * (PANEL_WIDTH + PANEL_GAP), TOP + PANEL_HEIGHT * (place // 2)
+        right, half = left + PANEL_WIDTH, PANEL_WIDTH / 2
+        write(figure, left, top, f"{config} · {language}", width=half)
+        write(figure, right, top, f"median {measured['median']:,.0f}", color=MUTED, align="right", width=half)
+        histogram(new_axes(figure, left, top + 34, PANEL_WIDTH, PANEL), measured["histogram"])
     return rendered(figure)
 
 
@@ -117,8 +120,8 @@ def histogram(axes: Axes, bins: Sequence[Sequence[float]]) -> None:
     axes.set(xlim=(0, max(len(bins), 1)), ylim=(0, largest or 1))
     axes.axhline(largest or 1, color=GRID, linewidth=1)
     style([axes.text(0, (largest or 1) * 1.02, f"{largest:,}", va="bottom")], SMALL, MUTED)
-    visible = [max(count, largest / PANEL) if count else 0 for count in counts]
-    axes.bar(range(len(bins)), visible, width=0.96, align="edge", color=ACCEPTED)
+    heights = [max(count, largest / PANEL) if count else 0 for count in counts]  # one unit at least
+    axes.bar(range(len(bins)), heights, width=1 - len(bins) / PANEL_WIDTH, align="edge", color=ACCEPTED)
     axes.spines["bottom"].set(visible=True, color=MUTED, linewidth=1)
     edges = [low for low, _, _ in bins] + [bins[-1][1]] if bins else []
     every = max(-(-len(edges) // 7), 1)  # seven numbers of five digits fit below a panel

@@ -29,9 +29,10 @@ from hub_datasets.report import (
 )
 from hub_datasets.schema import SPLITS, Flag, Ignored, Reason, Rejection
 from hub_datasets.splits import Fractions
+from model_cards.fonts import font_files
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.hand_made import BY_NAME, decide, make_stage, question, report, settled, source_of
-from tests.hub_datasets.layouts import png, read_lines, tree, write_files
+from tests.hub_datasets.layouts import png, read_lines, slake_row, tree, write_files, write_slake
 
 # --- A whole build, counted again
 
@@ -403,6 +404,7 @@ def test_the_summary():
             },
         },
         review={"flags": {"email": 1_001, "phone_number": 2}, "file": "review.jsonl"},
+        numbered_categories=1_003,
     )
     assert summary(vars(made)).splitlines() == [
         "knee_xray: read 3,501, accepted 1,500 (conflicting_labels 1, image_missing 2,000); ignored 1",
@@ -418,6 +420,8 @@ def test_the_summary():
         "LEAK: 3 near duplicate in more than one split",
         "slake: its official splits share 640 of 642 images",
         "to review before sharing (review.jsonl): email 1,001, phone_number 2",
+        "1,003 categories are numbered in the card's pictures: no font here has the characters; "
+        "for Chinese: pip install 'medpairs[zh]'",
     ]
 
 
@@ -431,3 +435,16 @@ def test_what_a_build_without_sharing_tells_is_in_its_own_files_only(tmp_path):
     build_here({"--reports_dir": reports}, tmp_path / "out")
     naming = {name for name, content in tree(tmp_path / "out").items() if b"Jane_Doe" in content}
     assert naming == {"rejections.jsonl"}
+
+
+@pytest.mark.parametrize("fonts", [1, 2])
+def test_a_category_that_no_font_can_draw_is_numbered_and_told(fonts, tmp_path, monkeypatch):
+    files = font_files()
+    monkeypatch.setattr("model_cards.fonts.font_files", lambda: files[:fonts])
+    rows = [slake_row(n, n, "这是什么?", f"答案{n}", q_lang="zh", location="肺部") for n in range(3)]
+    made = build_here({"--slake_dir": write_slake(tmp_path / "slake", train=rows)}, tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text("utf-8")
+    assert made["rows_by"]["pairs"]["category"].keys() == {"肺部"}
+    assert made["numbered_categories"] == json.loads((tmp_path / "out/report.json").read_text())["numbered_categories"]
+    assert ("`#1` is `肺部`" in card) == (made["numbered_categories"] == 1) == (fonts == 1)
+    assert ("1 category is numbered in the card's pictures" in summary(made)) == (fonts == 1)

@@ -168,6 +168,11 @@ def test_categories_are_true_to_scale_and_the_rest_is_counted():
     assert picture.shape == (height, figures.WIDTH * figures.SCALE, 3)
 
 
+def test_one_row_beside_a_million_can_be_seen():
+    picture = pixels(categories({"many": 10**9, "one": 1, "none": 0}, labels(["many", "one", "none"])))
+    assert [bar_length(picture, figures.ACCEPTED, bar) for bar in (1, 2)] == [pytest.approx(2, abs=1), 0]
+
+
 def test_an_other_never_stands_for_one_category():
     for number, bars, rest in ((15, 15, 0), (16, 16, 0), (17, 16, 2)):
         counts = {f"class {place}": 10 for place in range(number)}
