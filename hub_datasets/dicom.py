@@ -185,7 +185,7 @@ def rescale(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
 def find_view(dataset: Dataset) -> tuple[Callable[[np.ndarray], np.ndarray], str] | None:
     """How the file says that rescaled values are shown: a function to 0 (black) to 1 (white), and its name.
 
-    None without a lookup table and a window, and for a window that has no sense, of no width or an unknown function.
+    None without a lookup table and a window, and for an invalid window: without a width, or of an unknown function.
     """
     import numpy as np
     from pydicom.pixels import apply_voi, apply_windowing

@@ -173,10 +173,8 @@ def divided_bars(axes: Axes, bars: Sequence[Mapping[str, int]], colors: Mapping[
     """Bars from 0 to 1, with a hairline between segments; a share is written where there is room for it."""
     lines, hairline = range(len(bars)), HAIRLINE / BARS_WIDTH
     axes.barh(lines, 1, height=BAR / LINE, color=GRID)
-    ends = [0.0] * len(bars)
-    for name, widths in zip(
-        colors, zip(*(segment_widths(counts, colors) for counts in bars), strict=True), strict=True
-    ):
+    ends, parts = [0.0] * len(bars), [segment_widths(counts, colors) for counts in bars]
+    for name, widths in zip(colors, zip(*parts, strict=True), strict=True):
         filled = [max(width - hairline, 0) for width in widths]
         drawn = axes.barh(lines, filled, left=ends, height=BAR / LINE, color=colors[name])
         shares = [counts.get(name, 0) / (sum(counts.values()) or 1) for counts in bars]
@@ -186,7 +184,7 @@ def divided_bars(axes: Axes, bars: Sequence[Mapping[str, int]], colors: Mapping[
 
 
 def segment_widths(counts: Mapping[str, int], names: Iterable[str]) -> list[float]:
-    """The share of each segment of a bar; the largest leaves those that could not be seen what they need."""
+    """The share of each segment of a bar; segments too thin to be seen get what they need from the largest."""
     whole = sum(counts.values()) or 1
     widths = [max(counts.get(name, 0) / whole, THINNEST / BARS_WIDTH if counts.get(name) else 0) for name in names]
     if (excess := sum(widths) - 1) > 0:
@@ -239,12 +237,12 @@ def write(
     figure: Figure, x: float, y: float, text: str, size: float = TEXT, color: str = INK, align: str = "left",
     width: float = WIDTH,
 ) -> None:  # fmt: skip
-    """Writes one line around the height `y`, cut to `width`; `x` is its left or its right end."""
+    """Writes one line at the height `y`, cut to `width`; `x` is where it begins, or ends with align="right"."""
     style([figure.text(*at(figure, x, y), fitted(text, size, width), ha=align, va="center_baseline")], size, color)
 
 
 def style(texts: Iterable, size: float, color: str, **more: str) -> None:
-    """Gives texts of matplotlib a font that can draw them. A dollar sign is one, and begins no formula."""
+    """Gives texts of matplotlib a font that can draw them, and turns formulas between dollar signs off."""
     for text in texts:
         text.set(fontproperties=font(text.get_text(), size), color=color, parse_math=False, usetex=False, **more)
 

@@ -1,7 +1,7 @@
-"""Finds a font for each text of a picture, and says which texts no font here can draw.
+"""Finds a font for each text of a picture, and names the texts that no font here can draw by numbers.
 
-DejaVu Sans, which comes with matplotlib, has no Chinese. Such texts are drawn with Noto Sans SC from the extra `zh`, or
-else with a font of the operating system. A character that no font has would be drawn as an empty box: never here.
+DejaVu Sans, which comes with matplotlib, has no Chinese. Such texts are drawn in Noto Sans SC from the extra `zh`, or
+else in a font of the operating system. matplotlib would draw a character that no font has as an empty box.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CHINESE = (
 
 @cache
 def font_files() -> tuple[str, ...]:
-    """The files of the fonts to draw with, the first that has all characters of a text for each."""
+    """The files of the fonts to draw with; each text is drawn in the first one that has all its characters."""
     from matplotlib.font_manager import findfont
 
     return (findfont("DejaVu Sans"), *chinese_font())
@@ -50,11 +50,11 @@ def chinese_font() -> list[str]:
 
 
 def file_for(text: str) -> str:
-    """The first font that has all characters; without any the first of all."""
+    """The first font that has all characters of a text; empty without any."""
     from matplotlib.font_manager import get_font
 
-    files = font_files()
-    return next((file for file in files if all(get_font(file).get_char_index(ord(sign)) for sign in text)), "")
+    signs = set(map(ord, text))
+    return next((file for file in font_files() if all(map(get_font(file).get_char_index, signs))), "")
 
 
 def font(text: str, size: float) -> FontProperties:
@@ -65,7 +65,7 @@ def font(text: str, size: float) -> FontProperties:
 
 
 def is_drawable(text: str) -> bool:
-    """Whether one font here has all characters of the text, which is one line."""
+    """Whether a text is one line, and one font here has all its characters."""
     return text.isprintable() and bool(file_for(text))
 
 
@@ -81,9 +81,12 @@ def labels(values: Iterable[str]) -> dict[str, str]:
 
 
 def fitted(text: str, size: float, width: float) -> str:
-    """The text as it is drawn in `size` points: cut where it is wider than `width` points, `?` for what is no sign."""
-    text = text if is_drawable(text) else "".join(sign if is_drawable(sign) else "?" for sign in text)
-    text = text if is_drawable(text) else "".join(sign if sign.isascii() else "?" for sign in text)
+    """The text as it is drawn in `size` points, cut where it is wider than `width` points.
+
+    Where no font can draw it, everything but printable ASCII becomes `?`.
+    """
+    if not is_drawable(text):
+        text = "".join(sign if sign.isascii() and sign.isprintable() else "?" for sign in text)
     if measured(text, size) <= width:
         return text
     kept = bisect_right(range(len(text)), width, key=lambda kept: measured(text[:kept] + "…", size))
