@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,15 @@ from evaluation.loading import (
     DECODER_TYPES,
     ENCODER_TYPES,
     InputError,
+    check_dataset,
+    check_model,
+    check_token,
     dataset_revision,
     load_model_and_processor,
     load_splits,
     model_revision,
     model_type,
+    print_source,
 )
 from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit, write_text
 
@@ -62,9 +67,14 @@ def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="medpairs-evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", required=True, help="repository on the Hub, or a folder")
+    parser.add_argument("--model", required=True, type=os.path.expanduser, help="repository on the Hub, or a folder")
     parser.add_argument("--model_revision", help="commit, branch or tag of the model")
-    parser.add_argument("--dataset", default="data/processed", help="repository or folder of a build (%(default)s)")
+    parser.add_argument(
+        "--dataset",
+        default="data/processed",
+        type=os.path.expanduser,
+        help="repository or folder of a build (%(default)s)",
+    )
     parser.add_argument("--dataset_revision", help="commit, branch or tag of the dataset")
     parser.add_argument("--split", default="validation", help="(%(default)s)")
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N rows, to try things out")
@@ -98,12 +108,17 @@ def check_options(options: argparse.Namespace) -> None:
         options.output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--output_dir {options.output_dir}: {error.strerror}") from None
+    check_model(options.model)
+    check_dataset(options.dataset)
+    if options.push_to_hub:
+        check_token(None)
 
 
 def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[dict]]:
     """Loads, scores and returns the result with what it was made of: a prediction for each image or question."""
     # Asked for once and then named at every loading, so that what is recorded is what was scored.
     options.model_revision = model_revision(options.model, options.model_revision) or None
+    print_source("model", options.model, options.model_revision or "")
     kind = model_type(options.model, options.model_revision)
     if kind in ENCODER_TYPES:
         task, config, score = RETRIEVAL, "pairs", score_encoder
@@ -113,6 +128,7 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[
         known = ", ".join(ENCODER_TYPES + DECODER_TYPES)
         raise InputError(f"--model {options.model}: a model of type {kind!r} cannot be scored; known are {known}")
     revision = dataset_revision(options.dataset, options.dataset_revision)
+    print_source("dataset", options.dataset, revision)
     rows = load_rows(options, config, revision)
     metrics, signatures, predictions = score(options, rows)
     result = EvaluationResult(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
+from model_cards.names import is_path
 from model_cards.rendering import render_card
 from model_cards.results import HEADLINE, NAMES, dataset_name, is_commit, load_results, model_index
 
@@ -33,7 +33,7 @@ def write_model_card(folder: Path, repo_id: str) -> None:
     summary = read_summary(folder / SUMMARY)
     results = load_results(folder / RESULTS)
     kind, base = summary["kind"], summary["base_model"]
-    base_on_hub = is_repository(base)
+    base_on_hub = bool(base) and not is_path(base)  # the Hub refuses a card whose base model is a folder
     if base and not base_on_hub:
         summary = summary | {"base_model": Path(base).name}  # a card has no paths of the machine it was made on
     dataset = dataset_name(summary["dataset"], summary["dataset_revision"])
@@ -86,11 +86,6 @@ def read_summary(path: Path) -> dict:
     if not known or not all(isinstance(text, str) for text in texts) or not isinstance(history, list):
         raise ValueError(f"{path}: not a training summary")
     return summary
-
-
-def is_repository(model: str) -> bool:
-    """True where a model's name can be one on the Hub: the Hub refuses a card whose base model is a folder."""
-    return re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", model) is not None and not Path(model).exists()
 
 
 def licence(base_model: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from huggingface_hub import HfApi, ModelCard
 
-from model_cards.model_card import SAMPLES, SUMMARY, curve, is_repository, read_samples, write_model_card
+from model_cards.model_card import SAMPLES, SUMMARY, curve, read_samples, write_model_card
 from model_cards.rendering import number
 from model_cards.results import GENERATION, RETRIEVAL, EvaluationResult
 from tests.model_cards.markdown import HOSTILE, code_blocks, front_matter, headings, one_line, tables
@@ -247,16 +247,6 @@ def test_samples_are_lines_of_json(tmp_path):
     path.write_text("{")
     with pytest.raises(ValueError, match=r"samples\.jsonl: not a file of sample answers"):
         read_samples(path)
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("org/m-1.2_x", True), ("gpt2", True), ("/a/b", False), ("a/b/c", False), ("", False), ("./a", False),
-     ("a b", False), ("model_cards/templates", False), ("a/b\n", False)],
-)  # fmt: skip
-def test_is_repository(name, expected, monkeypatch, request):
-    monkeypatch.chdir(request.config.rootpath)
-    assert is_repository(name) is expected
 
 
 # ---- the curve -------------------------------------------------------------------------------------------------------
