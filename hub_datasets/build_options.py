@@ -142,7 +142,7 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
 
     result = parser.add_argument_group("result")
     result.add_argument("--output_dir", default="data/processed", metavar="DIR", help="%(default)s")
-    result.add_argument("--overwrite", action="store_true", help="replace an output folder that is not empty")
+    result.add_argument("--overwrite", action="store_true", help="replace an earlier build; other files there stay")
     result.add_argument(
         "--num_shards", type=int, default=1, help="at least as many Parquet files a split (%(default)s)"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hub_datasets import storage
+from hub_datasets.earlier_build import CARD, MANIFEST, SHARD, manifest_of, own_files, read_manifest
 from hub_datasets.engines import InProcess, WhenNeeded
 from hub_datasets.schema import CONFIGS
 
@@ -19,8 +19,7 @@ if TYPE_CHECKING:  # a build that has nothing to do imports no `datasets`
     from hub_datasets.rows import RowFile
     from hub_datasets.shards import Shard
 
-MANIFEST = ".build.json"  # what the result was made from, and the size of each of its files
-LAST = ("README.md", MANIFEST)
+LAST = (CARD, MANIFEST)
 WORTH_A_TASK = 64_000_000  # bytes: less is written before another process has started
 
 
@@ -98,21 +97,12 @@ def is_empty(output: str) -> bool:
     return not [name for name in storage.names_in(output) if not (storage.is_remote(output) and name == ".cache")]
 
 
-def is_build(output: str) -> bool:
-    """True where a build has written, and nothing but a build's result is lost when it is replaced."""
-    return any(storage.exists(storage.join(output, name)) for name in (MANIFEST, "report.json"))
-
-
 def is_current(output: str, key: str) -> bool:
     """True where the folder holds what a build of this key writes, whole."""
-    manifest = storage.join(output, MANIFEST)
-    if not storage.exists(manifest):
+    manifest = read_manifest(output)
+    if manifest is None:
         return False
-    try:
-        content = json.loads(storage.read(manifest))
-        return content["key"] == key and content["files"] == sizes(output, content["files"])
-    except (ValueError, KeyError, TypeError):
-        return False
+    return manifest["key"] == key and manifest["files"] == sizes(output, manifest["files"])
 
 
 def sizes(output: str, names: list[str] | dict[str, int]) -> dict[str, int]:
@@ -123,32 +113,37 @@ def sizes(output: str, names: list[str] | dict[str, int]) -> dict[str, int]:
 
 @contextmanager
 def written_folder(output: str, key: str, scratch: Path) -> Iterator[Output]:
-    """Gives an Output to write to; when all went well it is in place, with a manifest that was written last."""
+    """Gives an Output to write to; when all went well it is in place, with a manifest that was written last.
+
+    What an earlier build wrote there is gone then; everything else stays.
+    """
     if not storage.is_remote(output):
-        with storage.replaced_folder(storage.local_path(output)) as work:
+        with storage.replaced_folder(storage.local_path(output), own_files) as work:
             yield Output(str(work), work)
             shutil.rmtree(work / ".cache", ignore_errors=True)
             names = sorted(path.relative_to(work).as_posix() for path in work.rglob("*") if path.is_file())
-            (work / MANIFEST).write_bytes(manifest(key, sizes(str(work), names)))
+            (work / MANIFEST).write_bytes(manifest_of(key, sizes(str(work), names), content_of(work / CARD)))
         return
     local = scratch / "output"
     local.mkdir()
+    earlier = set((read_manifest(output) or {"files": {}})["files"])
     for name in LAST:  # from now on what lies there is no dataset, until the last file is written
         storage.remove(storage.join(output, name))
     result = Output(output, local)
     yield result
     shutil.rmtree(local / ".cache", ignore_errors=True)
     names = {path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file()}
-    for config in CONFIGS:
-        for name in storage.names_in(storage.join(output, config)):
-            if f"{config}/{name}" not in result.parquet:
-                storage.remove(storage.join(output, config, name))
-    storage.upload(local, output, LAST)
+    there = {f"{config}/{name}" for config in CONFIGS for name in storage.names_in(storage.join(output, config))}
+    # A build that was killed has removed its manifest: its shards are known by their names.
+    earlier |= {name for name in there if SHARD.fullmatch(name)}
     names |= result.parquet
+    for name in sorted(earlier - names):
+        storage.remove(storage.join(output, *name.split("/")))
+    storage.upload(local, output, LAST)
     with storage.open_file(storage.join(output, MANIFEST), "wb") as file:
-        file.write(manifest(key, sizes(output, sorted(names))))
+        file.write(manifest_of(key, sizes(output, sorted(names)), content_of(local / CARD)))
 
 
-def manifest(key: str, files: dict[str, int]) -> bytes:
-    """The content of MANIFEST."""
-    return json.dumps({"key": key, "files": files}, indent=1).encode()
+def content_of(path: Path) -> bytes | None:
+    """The content of a file; None where there is none."""
+    return path.read_bytes() if path.is_file() else None

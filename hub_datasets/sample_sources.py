@@ -24,6 +24,7 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from hub_datasets.schema import BuildError
+from hub_datasets.storage import hidden_beside
 from hub_datasets.synthetic import write_mark
 
 FOLDERS = {"knee_xray": "knee", "pad_ufes_20": "pad_ufes", "slake": "slake", "medical_reports": "reports"}
@@ -85,7 +86,7 @@ def generate(
     output_dir = Path(output_dir).resolve()
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise BuildError(f"--output_dir {output_dir} exists and is not an empty folder; name another one")
-    work = output_dir.with_name(f".{output_dir.name}.drawing")
+    work = hidden_beside(output_dir, "drawing")
     try:
         shutil.rmtree(work, ignore_errors=True)  # what a run that was killed left behind
         work.mkdir(parents=True)

@@ -128,6 +128,14 @@ def report_rows(sample: Path) -> list[dict]:
 # --- The command
 
 
+def test_hidden_folders_of_others_beside_it_stay(tmp_path):
+    (tmp_path / ".out.drawing").mkdir()
+    (tmp_path / ".out.drawing" / "thesis.docx").write_text("years of work")
+    sample_sources.generate(tmp_path / "out", scale=0.02)
+    assert (tmp_path / ".out.drawing" / "thesis.docx").read_text() == "years of work"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.drawing", "out"]
+
+
 def test_same_seed_same_bytes(tmp_path):
     for name, seed in (("one", 0), ("two", 0), ("other", 1)):
         sample_sources.generate(tmp_path / name, seed=seed, scale=0.05)
