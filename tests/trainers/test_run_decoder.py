@@ -329,7 +329,46 @@ def test_both_are_the_same_model(tiny_decoder, few_chats, tmp_path):
     assert torch.allclose(merged, adapted, atol=1e-5) and not torch.allclose(merged, base, atol=1e-2)
 
 
+def test_the_base_and_its_commit_are_printed(base_repository, few_chats, tmp_path):
+    from huggingface_hub import HfApi
+
+    words = QUICK.replace("--tiny ", "") + " --dry_run"
+    status, printed = command(tmp_path, words, "--model_name_or_path", base_repository, "--dataset", few_chats)
+    assert status == 0, printed[-3000:]
+    commit = HfApi().model_info(base_repository).sha
+    assert f"model {base_repository} at commit {commit[:8]} (Hub)" in printed.splitlines()
+
+
 # --- what is shown, and what is refused ---
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--tiny --dataset data/none", "--dataset data/none: no such folder"),
+        ("--model_name_or_path outputs/none", "--model_name_or_path outputs/none: no such folder"),
+        ("--tiny --max_seq_length 10", "--max_seq_length 10: 60 rows"),
+    ],
+)
+def test_a_mistake_leaves_no_repository(words, said, few_chats, repo_name, tmp_path):
+    from huggingface_hub import HfApi
+
+    push = ("--dataset", few_chats, *f"--push_to_hub --hub_model_id {repo_name}".split(), *words.split())
+    status, printed = command(tmp_path, QUICK.replace("--tiny ", ""), *push)
+    assert status == 2 and said in printed.splitlines()[-1] and "Traceback" not in printed
+    assert not HfApi().repo_exists(repo_name)
+
+
+def test_an_earlier_training_is_replaced_and_everything_else_stays(few_chats, tmp_path):
+    more = ("--dataset", few_chats)
+    status, printed = command(tmp_path, QUICK, *more)
+    assert status == 0, printed[-3000:]
+    (tmp_path / "out" / "thesis.docx").write_text("years of work")
+    assert command(tmp_path, QUICK, *more)[0] == 2
+    status, printed = command(tmp_path, QUICK + " --overwrite --max_steps 2 --save_strategy no", *more)
+    assert status == 0 and f"kept in {tmp_path}/out, because no training wrote it: thesis.docx" in printed
+    assert (tmp_path / "out" / "thesis.docx").read_text() == "years of work"
+    assert not list((tmp_path / "out").glob("checkpoint-*"))
 
 
 def test_a_dry_run_writes_nothing(few_chats, tmp_path):
@@ -400,5 +439,5 @@ def test_a_dataset_without_chats_is_one_message(pairs_alone, tmp_path):
     status, printed = command(tmp_path, QUICK, "--dataset", pairs_alone)
     said = printed.splitlines()[-1]
     assert status == 2 and said.startswith("error: ") and "Traceback" not in printed
-    assert "no config 'chat'; it has pairs" in said and "hub_datasets/build.py" in said
+    assert "no config 'chat'; it has pairs" in said and "`medpairs build`" in said
     assert not (tmp_path / "out").exists()
