@@ -185,8 +185,8 @@ def test_a_model_without_numbers(refused, tmp_path, encoder, build):
     weights["text_model.head.bias"].fill_(math.nan)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     rows = rows_of(build, "validation")
-    message = f"--model {folder}: text_embeds row 0 has a value that is not finite ({rows} such rows)"
-    assert refused(folder, build) == message
+    message = f"--model {folder}: text_embeds has NaN or infinity in {rows} row(s), first in row 0. "
+    assert refused(folder, build) == message + "Check the weights and the precision of the model."
 
 
 TURNS = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "Liver."}]
@@ -196,7 +196,7 @@ CHAT = {"images": [], "messages": TURNS, "image_path": "a", "source_dataset": "o
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"language": "fr"}, "config chat: sample 1: language 'fr' is not one of"),
+        ({"language": "fr"}, "config chat: sample 1: the language 'fr' is unknown"),
         ({"messages": [*TURNS, TURNS[0]]}, "config chat: row 1 does not end with a turn of the user and one of"),
         ({"messages": [TURNS[1]]}, "config chat: row 1 does not end"),
         ({"messages": [TURNS[0], {"role": "assistant", "content": " "}]}, "sample 1: a reference is ' '"),
