@@ -38,7 +38,7 @@ def prepare_mllama(model: nn.Module, isolate_rows: bool = True) -> None:
     Args:
         model: an `MllamaForConditionalGeneration`, or a wrapper around one, for example a peft model.
         isolate_rows: makes the output of a row independent of the other rows of its batch. If False, the results equal
-            the stock model's bit for bit; there, tokens that see no image still receive cross-attention output.
+            those of the stock model, in which tokens that see no image still receive cross-attention output.
 
     Raises:
         ValueError: the model contains no `MllamaForConditionalGeneration`.

@@ -32,7 +32,7 @@ class SharedImages:
     Attributes:
         images: N, the number of distinct images.
         tiles: `[U]` int64, the tile numbers that at least one token sees, or None for all tiles.
-        whole: whether every token sees either all of these tiles of its image or none.
+        all_or_none: whether every token sees either all of these tiles of its image or none.
         row_of_slot: `[N * R]` int64, the row of each slot, or None if slot i holds row i for all rows. The unused slots
             of an image hold row 0.
         slot_of_row: `[B]` int64, the inverse of `row_of_slot`; 0 for a row without an image.
@@ -43,7 +43,7 @@ class SharedImages:
 
     images: int
     tiles: torch.Tensor | None = None
-    whole: bool = True
+    all_or_none: bool = True
     row_of_slot: torch.Tensor | None = None
     slot_of_row: torch.Tensor | None = None
     image_of_row: torch.Tensor | None = None
@@ -67,11 +67,13 @@ def group_rows_by_image(
     rows, images_per_row = image_index.shape
     tile_seen = cross_attention_mask.flatten(0, 2).any(0)  # (T)
     counts = cross_attention_mask.sum(-1)  # (B, L, M), the tiles that each token sees
-    whole = ((counts == 0) | (counts == tile_seen.sum())).all()
+    all_or_none = ((counts == 0) | (counts == tile_seen.sum())).all()
     # One tensor for all three, so that there is only one transfer from the device: 1 + T + B * M numbers.
-    numbers = torch.cat([whole[None].long(), tile_seen.long(), image_index.flatten().to(tile_seen.device)]).tolist()
+    numbers = torch.cat(
+        [all_or_none[None].long(), tile_seen.long(), image_index.flatten().to(tile_seen.device)]
+    ).tolist()
     tiles = len(tile_seen)
-    whole, tile_seen, index = bool(numbers[0]), numbers[1 : 1 + tiles], numbers[1 + tiles :]
+    all_or_none, tile_seen, index = bool(numbers[0]), numbers[1 : 1 + tiles], numbers[1 + tiles :]
     if max(index) >= images or min(index) < -1:
         raise ValueError(
             f"image_index contains values from {min(index)} to {max(index)}, but pixel_values has {images} images. "
@@ -81,7 +83,7 @@ def group_rows_by_image(
     def to_device(values: list[int]) -> torch.Tensor:
         return torch.tensor(values, device=cross_attention_mask.device)
 
-    shared = SharedImages(images, whole=whole and images_per_row == 1 and (drop_tiles or all(tile_seen)))
+    shared = SharedImages(images, all_or_none=all_or_none and images_per_row == 1 and (drop_tiles or all(tile_seen)))
     if drop_tiles and not all(tile_seen):
         # If no tile is seen, one is kept, because attention needs at least one key; its output is dropped later.
         shared.tiles = to_device([tile for tile, is_seen in enumerate(tile_seen) if is_seen] or [0])
@@ -122,11 +124,11 @@ def prepare_mask(
 
     Returns:
         additive mask: `[N, 1, R * L, U * P]`, or `[B, 1, L, M * U * P]` if rows have several images. It is 0 where a
-            token sees a vector and the lowest number of `dtype` elsewhere. None if `shared.whole`.
+            token sees a vector and the lowest number of `dtype` elsewhere. None if `shared.all_or_none`.
         sees_image: `[B, 1, L, 1]` bool, the tokens that see an image.
     """
     sees_image = mask.flatten(2).any(-1)[:, None, :, None]  # (B, L, M * T) -> (B, 1, L, 1)
-    if shared.whole:
+    if shared.all_or_none:
         return None, sees_image
     if shared.tiles is not None:
         mask = mask.index_select(3, shared.tiles)
@@ -161,8 +163,8 @@ def cross_attention_forward(
 
     Args:
         hidden_states: `[B, L, D]`.
-        cross_attention_states: `[N, S, D]` of the distinct images if `shared_images` is given, otherwise as in the
-            stock model.
+        cross_attention_states: `[N, S, D]`, the S vectors of each distinct image, if `shared_images` is given;
+            otherwise the states of the stock model.
         attention_mask: the additive mask of `prepare_mask`, or that of the stock model.
         shared_images: the mapping from rows to images; None for the stock model's layout.
         sees_image: `[B, 1, L, 1]` bool; the output of the tokens that see no image is set to 0. None keeps all output.

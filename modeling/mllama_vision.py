@@ -2,7 +2,7 @@
 
 The stock encoder keeps the outputs of all 32 layers until the end, 16 MB each per image in bfloat16, although only five
 are read. Its layers do not support activation checkpointing, so one image takes 10 GB if the tower is trainable. The
-results here equal the stock ones bit for bit.
+results equal the stock ones.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from torch import nn
 def resize_positions(model: Any, image_size: int, processor: Any = None) -> None:
     """Resizes the position embeddings of a SigLIP in place and updates its configuration.
 
-    The result equals that of SiglipModel's `interpolate_pos_encoding=True` (bicubic, corners not aligned, no
-    antialiasing) bit for bit, because the same code computes it. A checkpoint saved afterwards loads without flags.
+    The embeddings equal those of SiglipModel's `interpolate_pos_encoding=True` (bicubic, corners not aligned, no
+    antialiasing) bit for bit, because the same code computes them. A checkpoint saved afterwards loads without flags.
 
     Args:
         model: a SiglipModel, SiglipMedicalModel or SiglipVisionModel.

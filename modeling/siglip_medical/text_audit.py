@@ -30,7 +30,7 @@ class TextAudit:
         unknown_tokens: number of unknown tokens.
         unknown_texts: number of texts with unknown tokens.
         collisions: number of distinct texts with the same tokens as an earlier text.
-        cut_collisions: number of distinct texts that become equal to an earlier one only by truncation.
+        truncation_collisions: number of distinct texts that become equal to an earlier one only by truncation.
         examples: up to `MAX_EXAMPLES` collisions, each `{"first": row, "second": row, "text": the second text}`; rows
             count from 0.
     """
@@ -45,7 +45,7 @@ class TextAudit:
     unknown_tokens: int = 0
     unknown_texts: int = 0
     collisions: int = 0
-    cut_collisions: int = 0
+    truncation_collisions: int = 0
     examples: list[dict[str, Any]] = field(default_factory=list)
 
     def rates(self) -> dict[str, float]:
@@ -131,7 +131,7 @@ def count_collisions(
     # Truncation keeps the end token as the last one.
     truncated_key = digest(scope, "cut", repr([*ids[: max_length - 1], ids[-1]]))
     if truncated_key in seen:
-        audit.cut_collisions += 1
+        audit.truncation_collisions += 1
     seen[truncated_key] = b""
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from hub_datasets.storage import replaced_folder
 from tests.conftest import ROOT
-from tests.hub_datasets.layouts import four_sources, picture, report_row, tree, write_files, write_reports
+from tests.hub_datasets.layouts import picture, report_row, tree, write_files, write_four_sources, write_reports
 
 PROC = Path("/proc")
 FLAGS = ("--val_fraction", "0.2", "--test_fraction", "0.2", "--num_proc", "2")
@@ -100,7 +100,7 @@ def cache_of(output: Path) -> dict[str, bytes]:
 def undisturbed(tmp_path_factory) -> Undisturbed:
     """A build of a few rows of each source, and of reports enough to keep two workers busy."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    sources = four_sources(folder / "raw")
+    sources = write_four_sources(folder / "raw")
     sources["--reports_dir"] = write_reports(folder / "many", [report_row(n, patient_id=n // 3) for n in range(200)])
     write_files(folder / "many", {"images/3.png": "<html>", "images/9.png": b"\x89PNG\r\n\x1a\n cut"})
     for turn in ("warm", "out"):  # the first one reads the libraries from the disk

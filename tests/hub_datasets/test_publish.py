@@ -17,7 +17,7 @@ from huggingface_hub import DatasetCard, HfApi
 
 from hub_datasets.publish import push_dataset
 from hub_datasets.schema import BuildError
-from hub_datasets.synthetic import MARK, write_mark
+from hub_datasets.synthetic import MARKER, write_marker
 from tests.conftest import ROOT, SERVER
 from tests.hub_datasets.layouts import csv_text, pad_row, png, report_row, tree, write_files, write_pad, write_reports
 
@@ -47,7 +47,7 @@ HELD_OUT = ("--val_fraction", "0.3", "--test_fraction", "0.3")
 def drawn(folder: Path, count: int) -> dict[str, Path]:
     """Reports that are marked as synthetic, so that they may be shared, by flag."""
     write_reports(folder, [report_row(n) for n in range(count)])
-    return {"--reports_dir": write_mark(folder)}
+    return {"--reports_dir": write_marker(folder)}
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_only_what_may_leave_this_machine(push, reports, repo_name, tmp_path, tm
         "image": "images/9.png"
     }
     write_files(reports["--reports_dir"], {"secret.jsonl": json.dumps(secret) + "\n"})
-    write_mark(reports["--reports_dir"])
+    write_marker(reports["--reports_dir"])
     push(reports, repo_name, *HELD_OUT)
     here = tree(tmp_path / "out")
     assert all(here[name] for name in ("rejections.jsonl", "review.jsonl", "chat_instructions.jsonl"))
@@ -182,7 +182,7 @@ def test_a_smaller_build_takes_the_place_of_a_larger_one(push, reports, run, rep
     push(reports, repo_name, *HELD_OUT, "--num_shards", "4")
     commits = len(HfApi().list_repo_commits(repo_name, repo_type="dataset"))
     assert {"pairs/validation-00003-of-00004.parquet", "eval.yaml"} <= files_of(repo_name)
-    (reports["--reports_dir"] / MARK).unlink()  # no picture of it is shown now
+    (reports["--reports_dir"] / MARKER).unlink()  # no picture of it is shown now
     push(reports, repo_name, "--val_fraction", "0", "--redistribute")
     files = files_of(repo_name)
     assert {name for name in files if name.endswith(".parquet")} == {

@@ -25,7 +25,7 @@ def models(tiny_decoder):
     return stock, prepared
 
 
-def test_the_states_equal_the_stock_ones_bit_for_bit(models):
+def test_the_states_equal_the_stock_ones(models):
     stock, prepared = (model.model.vision_model(**make_inputs()).last_hidden_state for model in models)
     assert torch.equal(stock, prepared)
 

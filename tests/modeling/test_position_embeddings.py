@@ -1,4 +1,4 @@
-"""Checks that resized position embeddings equal `interpolate_pos_encoding=True` bit for bit, also when saved."""
+"""Checks that resized position embeddings give the results of `interpolate_pos_encoding=True`, also when saved."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def opened(tiny_encoder):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", SIZES)
-def test_resized_positions_equal_interpolation_bit_for_bit(opened, size, dtype):
+def test_resized_positions_equal_interpolation(opened, size, dtype):
     model, processor = opened[0].to(dtype), opened[1]
     pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(size)).to(dtype)
     with torch.no_grad():

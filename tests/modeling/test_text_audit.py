@@ -58,7 +58,7 @@ def test_truncated_texts_and_their_collisions(stock):
     assert single[0] > 70 and single[1:] == [72, 64, 65]
     audit = audit_texts(stock, rows)["all"]
     # All four have the same 63 leading tokens and an end token: three are truncated, three equal an earlier one.
-    assert (audit.truncated, audit.cut_collisions, audit.collisions, audit.longest) == (3, 3, 0, max(single))
+    assert (audit.truncated, audit.truncation_collisions, audit.collisions, audit.longest) == (3, 3, 0, max(single))
     assert audit_texts(stock, rows, max_length=max(single))["all"].truncated == 0
 
 
