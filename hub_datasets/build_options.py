@@ -179,7 +179,9 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
 
     hub = parser.add_argument_group("Hub")
     hub.add_argument("--push_to_hub", metavar="ORG/NAME", help="push the result to this dataset repository")
-    hub.add_argument("--public", action="store_true", help="make a new repository public; private otherwise")
+    hub.add_argument(
+        "--public", action="store_true", help="make a new repository public, and push to one that is; refused otherwise"
+    )
     hub.add_argument(
         "--redistribute", action="store_true", help="push sources, too, whose licence is not known to allow it"
     )

@@ -229,7 +229,8 @@ def test_flags_are_checked_before_anything_is_loaded(score, refused, encoder, tm
     message = f"--push_to_hub: {encoder} is a folder; push the model first, then score its repository"
     assert refused(encoder, nowhere, "--push_to_hub") == message
     assert refused("org/x", nowhere, "--push_to_hub", "--limit", "3").startswith("--limit: a result on the first rows")
-    assert refused("org/x", nowhere, "--create_pr").startswith("--create_pr: ")
+    for flag in ("--create_pr", "--public"):
+        assert refused("org/x", nowhere, flag).startswith(f"{flag}: ")
     (tmp_path / "file").write_text("x")
     message = refused("org/x", nowhere, "--output_dir", str(tmp_path / "file"))
     assert message == f"--output_dir {tmp_path}/file: File exists"
