@@ -14,6 +14,7 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from model_cards.card_update import merge_card
+from model_cards.console import Parser
 from model_cards.hub_commit import Change, Head, PushError, matching, push
 
 METRICS_FOLDER = Path(__file__).resolve().parent
@@ -25,7 +26,7 @@ NEEDED = ("tags",)  # by which `evaluate` finds it
 
 def main(argv: list[str] | None = None) -> int:
     """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--namespace", required=True, help="user or organisation on the Hub")
     parser.add_argument("--metrics", nargs="+", default=metric_names(), choices=metric_names(), help="(all)")
     parser.add_argument(

@@ -29,6 +29,7 @@ from evaluation.loading import (
     model_type,
     weights_of,
 )
+from model_cards.console import Parser
 from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit, write_text
 
 # What a scoring reads of the rows of a config.
@@ -60,9 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def argument_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(
-        prog="medpairs-evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="medpairs-evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="repository on the Hub, or a folder")
     parser.add_argument("--model_revision", help="commit, branch or tag of the model")
     parser.add_argument("--dataset", default="data/processed", help="repository or folder of a build (%(default)s)")

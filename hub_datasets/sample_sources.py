@@ -25,6 +25,7 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
 
 from hub_datasets.schema import BuildError
 from hub_datasets.synthetic import write_mark
+from model_cards.console import Parser
 
 FOLDERS = {"knee_xray": "knee", "pad_ufes_20": "pad_ufes", "slake": "slake", "medical_reports": "reports"}
 README = """# Synthetic sample
@@ -52,7 +53,7 @@ LAYOUTS = {
 
 def main(argv: list[str] | None = None) -> int:
     """The command. Returns the exit status: 0, or 2 where the folder cannot be written to or a flag is at fault."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, required=True, metavar="DIR", help="a new or empty folder")
     parser.add_argument("--seed", type=int, default=0, help="another seed draws another sample (%(default)s)")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full number of images (%(default)s)")

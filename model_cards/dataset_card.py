@@ -192,7 +192,7 @@ def card_data(report: Mapping, configs: Sequence[str]) -> Any:
     from huggingface_hub import DatasetCardData
 
     sources = report["sources"].values()
-    synthetic = [source for source in sources if source["synthetic"]]
+    synthetic = synthetic_parts(report)
     real = [source for source in sources if not source["synthetic"]]
     licences = sorted({source["licence"].lower() for source in real})
     licence = "apache-2.0" if not real else licences[0] if len(licences) == 1 else "other"
@@ -211,6 +211,15 @@ def card_data(report: Mapping, configs: Sequence[str]) -> Any:
         tags=["medical", "image-text", "medpairs", *kinds, *(["synthetic"] if not real else [])],
         configs=[config_yaml(config, report, default=config == "pairs") for config in configs],
     )
+
+
+def synthetic_parts(report: Mapping) -> list[str]:
+    """The synthetic sources, and where only some folders of a source are synthetic, those as `source/folder`."""
+    names = []
+    for name, source in report["sources"].items():
+        folders = {"": source} if source["synthetic"] else source.get("folders", {})
+        names += [f"{name}/{label}" if label else name for label, folder in folders.items() if folder["synthetic"]]
+    return names
 
 
 def config_yaml(config: str, report: Mapping, default: bool) -> dict:
@@ -241,7 +250,8 @@ def render(data: Any, report: Mapping, shown: Sequence[Sample]) -> Any:
         "dataset_card.md",
         title=TITLE,
         report=report,
-        synthetic=[name for name, source in sources if source["synthetic"]],
+        synthetic=synthetic_parts(report),
+        all_synthetic=all(source["synthetic"] for _, source in sources),
         closed=[name for name, source in sources if not (source["redistributable"] or source["synthetic"])],
         splits=split_order(split for by_split in report["splits"].values() for split in by_split),
         leaks=sum(report["leakage"]["leaks"].values()),
@@ -280,7 +290,10 @@ def rebuild_command(report: Mapping) -> str:
     The report may have `defaults`, the value of each flag that was not given; without it all settings are written out.
     """
     defaults = report.get("defaults", {})
-    words = [f"{source['flag']} <folder>" for source in report["sources"].values()]
+    words = []
+    for source in report["sources"].values():  # of several folders the names are a part of the rows
+        names = [f"/{shlex.quote(label)}" for label in source.get("folders", ())] or [""]
+        words += [f"{source['flag']} <folder>{name}" for name in names]
     for flag, value in report["settings"].items():
         if value in (None, False, "", []) or (flag in defaults and defaults[flag] == value):
             continue

@@ -152,6 +152,24 @@ def test_flags(capsys):
     assert "invalid choice: 'accuracy'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--namespace", "a", "--namespace=b"], "--namespace: given twice, as 'a' and 'b'; give it once"),
+        (
+            ["--namespace", "a", "--metrics", "medical_bleu", "--metrics", "vqa_accuracy"],
+            "--metrics: given twice, as 'medical_bleu' and 'vqa_accuracy'; give all values after one flag",
+        ),
+    ],
+)
+def test_a_repeated_flag_pushes_nothing(capsys, hub, words, message):
+    before = len(hub.log)
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2 and len(hub.log) == before
+    assert capsys.readouterr().err.endswith(f"error: argument {message}\n")
+
+
 def test_no_network(run):
     """In its own process, because the address of the Hub is read once."""
     env = {"HF_ENDPOINT": "http://127.0.0.1:9"}

@@ -98,7 +98,7 @@ def test_a_build_of_the_same_does_nothing_and_gives_the_same_report(reports, cop
     assert report == json.loads((copied / "report.json").read_text())
 
 
-@pytest.mark.parametrize("flags", [("--val_fraction", "0.2"), ("--chat_turns", "multi"), ("--num_shards", "2")])
+@pytest.mark.parametrize("flags", [("--test_fraction", "0.2"), ("--chat_turns", "multi"), ("--num_shards", "2")])
 def test_a_build_of_something_else_asks_before_it_replaces(reports, copied, flags):
     before = tree(copied)
     with pytest.raises(BuildError, match="exists and is not empty; name another folder or add --overwrite"):
