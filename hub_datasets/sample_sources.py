@@ -27,6 +27,7 @@ if __package__ in (None, ""):  # as a script, import the project from its root i
 
 from hub_datasets.schema import BuildError
 from hub_datasets.synthetic import write_marker
+from model_cards.console import Parser
 
 FOLDERS = {"knee_xray": "knee", "pad_ufes_20": "pad_ufes", "slake": "slake", "medical_reports": "reports"}
 README = """# Synthetic sample
@@ -53,7 +54,7 @@ LAYOUTS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns the exit status: 0, or 2 for an invalid flag or a folder that cannot be written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--output_dir", type=Path, required=True, metavar="DIR", help="new or empty folder for the sample"
     )

@@ -89,13 +89,21 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
     """Loads data and model, trains, and leaves a complete model folder."""
     from model_cards.results import RETRIEVAL
     from trainers.image_cache_folder import check_cache
-    from trainers.medical_trainer import evaluation_result, finish, nothing_to_do, prepare_output, repository_name
+    from trainers.medical_trainer import (
+        check_repository,
+        evaluation_result,
+        finish,
+        nothing_to_do,
+        prepare_output,
+        repository_name,
+    )
     from trainers.recipe import write_recipe
 
     if nothing_to_do(training, arguments):
         return
     check_cache(arguments, training)
     name = repository_name(training)
+    check_repository(training, name)
     inputs = load(arguments, training)
     prepare_output(training)
     trainer = build_trainer(inputs, arguments, training)

@@ -111,10 +111,10 @@ def accounted(name: str, folder: Path, work: Path) -> Mapping[str, int] | None:
         return None
     try:
         written = rows_of.write_rows(decisions, work, options.texts, "", reports.RowStatistics())
-        rows_of.write_chat_instructions(work, work / "chat.jsonl", {name: str(folder)})
+        rows_of.write_chat_instructions(work, work / "chat.jsonl", [str(folder)])
         reports.write_rejections(work / "rejections.jsonl", decisions)
         reports.write_review(work / "review.jsonl", decisions, False)
-        source = reports.source_report(decisions, 0, written.left_out)  # raises where they do not add up
+        source = reports.source_report(decisions, name, written.left_out)  # raises where they do not add up
     finally:
         decisions.close()
     rejected = [line["code"] for line in read_lines(work / "rejections.jsonl")]

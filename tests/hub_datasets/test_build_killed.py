@@ -23,7 +23,8 @@ from tests.conftest import ROOT
 from tests.hub_datasets.layouts import picture, report_row, tree, write_files, write_four_sources, write_reports
 
 PROC = Path("/proc")
-FLAGS = ("--val_fraction", "0.2", "--test_fraction", "0.2", "--num_proc", "2")
+HELD_OUT = ("--val_fraction", "0.2", "--test_fraction", "0.2")
+FLAGS = (*HELD_OUT, "--num_proc", "2")
 WORKERS_END = 10.0  # seconds; they notice at once, but the machine may be busy
 # What a build has just begun to write when it is killed: reading, deciding, writing.
 MOMENTS = [
@@ -184,14 +185,14 @@ def test_killed_while_workers_write_the_shards(tmp_path):
     reports = write_reports(tmp_path / "reports", rows)
     for n, row in enumerate(rows):
         picture(n, size=(700, 700)).save(reports / row["image"], compress_level=0)
-    flags = ("--num_shards", "4", *FLAGS)
-    process = start({"--reports_dir": reports}, tmp_path / "out", *flags)
+    flags = ("--num_shards", "4", *HELD_OUT)
+    process = start({"--reports_dir": reports}, tmp_path / "out", *flags, "--num_proc", "2")
     most = 0
     while process.poll() is None and not any((tmp_path / ".out.building").glob("pairs/*.parquet")):
         most = max(most, len(list(others_of(process.pid))))
         time.sleep(0.001)
     assert kill(process) and most >= 2 and not (tmp_path / "out").exists()
-    assert start({"--reports_dir": reports}, tmp_path / "out", *flags).wait() == 0
+    assert start({"--reports_dir": reports}, tmp_path / "out", *flags, "--num_proc", "2").wait() == 0
     assert start({"--reports_dir": reports}, tmp_path / "alone", *flags, "--num_proc", "1").wait() == 0
     assert tree(tmp_path / "out") == tree(tmp_path / "alone")
     assert not (tmp_path / ".out.building").exists() and len(list((tmp_path / "out/pairs").iterdir())) >= 12

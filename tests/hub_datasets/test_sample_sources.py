@@ -176,6 +176,17 @@ def test_numbers_out_of_range_are_errors(tmp_path, numbers):
         sample_sources.generate(tmp_path / "new", **numbers)
 
 
+def test_a_repeated_flag_draws_nothing(tmp_path, capsys):
+    for flags, message in (
+        (("--seed", "1", "--seed=2"), "argument --seed: given twice, as '1' and '2'; give it once"),
+        (("--output_dir", "b"), f"argument --output_dir: given twice, as '{tmp_path}/a' and 'b'; give it once"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            sample_sources.main(["--output_dir", str(tmp_path / "a"), *flags])
+        assert caught.value.code == 2 and capsys.readouterr().err.splitlines()[-1].endswith(message)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_failed_run_leaves_nothing(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no space left on device")

@@ -111,7 +111,12 @@ class Runs:
         return run_command(words, self.log, prepare, self.command)
 
     def to(self, name: str, *more: str) -> list[str]:
-        return [*self.words, "--output_dir", str(self.folder / name), *more]
+        """The words of a run to a folder of its own; a flag of `more` takes the place of one of the runs."""
+        words = list(self.words)
+        for flag in filter(self.words.__contains__, more[::2]):
+            place = words.index(flag)
+            del words[place : place + 2]
+        return [*words, "--output_dir", str(self.folder / name), *more]
 
     def disturbed(self, name: str, kills: int, seed: int) -> int:
         """Kills a run at random moments and lets it end. Returns how often it was killed."""
