@@ -15,12 +15,13 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from model_cards.console import Parser
 from model_cards.results import HEADLINE, NAMES, EvaluationResult, load_results, write_json, write_text
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="medpairs-leaderboard", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--results_dir", type=Path, default=Path("results"), help="(%(default)s)")

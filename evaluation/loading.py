@@ -8,8 +8,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_cards.hub_commit import first_line
 from model_cards.names import is_path
 from model_cards.results import is_commit
+from model_cards.weights import folder_weights, repository_weights
 
 if TYPE_CHECKING:
     import datasets
@@ -248,10 +250,13 @@ def check_token(token: str | None) -> str:
     return user["name"]
 
 
-def first_line(error: Exception) -> str:
-    """What an error says, in one line: the Hub's own answer where there was one, else its first line with words."""
-    for link in (error, error.__cause__):
-        if answer := getattr(link, "server_message", None):
-            return " ".join(answer.split()).rstrip(".")
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__).rstrip(".")
+def weights_of(model: str, revision: str | None = None) -> str:
+    """The digest of a model's weights, in a folder or on the Hub. Raises InputError where the Hub does not tell."""
+    if Path(model).is_dir():
+        return folder_weights(Path(model))
+    from huggingface_hub import HfApi
+
+    try:
+        return repository_weights(HfApi(), model, revision)
+    except Exception as error:  # as above
+        raise InputError(f"--model {model}: {first_line(error)}") from None

@@ -32,7 +32,9 @@ from evaluation.loading import (
     model_revision,
     model_type,
     print_source,
+    weights_of,
 )
+from model_cards.console import Parser
 from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit, write_text
 
 # What a scoring reads of the rows of a config.
@@ -55,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.push_to_hub:
             from evaluation.publish_results import push_result
 
-            print(f"Pushed to {push_result(result, create_pr=options.create_pr)}")
+            print(f"Pushed to {push_result(result, create_pr=options.create_pr, public=options.public)}")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -64,9 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def argument_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(
-        prog="medpairs-evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="medpairs-evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, type=os.path.expanduser, help="repository on the Hub, or a folder")
     parser.add_argument("--model_revision", help="commit, branch or tag of the model")
     parser.add_argument(
@@ -86,6 +86,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", type=Path, default=Path("results"), help="(%(default)s)")
     parser.add_argument("--push_to_hub", action="store_true", help="add the result to the model's repository and card")
     parser.add_argument("--create_pr", action="store_true", help="as a pull request, for a model of somebody else")
+    parser.add_argument("--public", action="store_true", help="push to a repository that is public; refused otherwise")
     return parser
 
 
@@ -98,12 +99,11 @@ def positive(text: str) -> int:
 
 def check_options(options: argparse.Namespace) -> None:
     """Raises InputError, before anything is scored, for what would be lost or refused afterwards."""
-    if options.create_pr and not options.push_to_hub:
-        raise InputError("--create_pr: it says how to push; add --push_to_hub")
+    for flag in ("create_pr", "public"):
+        if getattr(options, flag) and not options.push_to_hub:
+            raise InputError(f"--{flag}: it says how to push; add --push_to_hub")
     if options.push_to_hub and options.limit is not None:
         raise InputError("--limit: a result on the first rows alone is not published; leave out --push_to_hub")
-    if options.push_to_hub and Path(options.model).exists():
-        raise InputError(f"--push_to_hub: {options.model} is a folder; push the model first, then score its repository")
     try:
         options.output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -111,7 +111,10 @@ def check_options(options: argparse.Namespace) -> None:
     check_model(options.model)
     check_dataset(options.dataset)
     if options.push_to_hub:
+        from evaluation.publish_results import check_push
+
         check_token(None)
+        check_push(options.model, options.public)
 
 
 def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[dict]]:
@@ -130,10 +133,12 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[
     revision = dataset_revision(options.dataset, options.dataset_revision)
     print_source("dataset", options.dataset, revision)
     rows = load_rows(options, config, revision)
+    weights = weights_of(options.model, options.model_revision)
     metrics, signatures, predictions = score(options, rows)
     result = EvaluationResult(
         model=options.model,
         model_revision=options.model_revision or "",
+        weights=weights,
         base_model=options.base_model,
         task=task,
         dataset=options.dataset,

@@ -3,9 +3,10 @@
     python hub_datasets/build.py --slake_dir data/Datasets/SLAKE --pad_ufes_dir data/Datasets/PAD-UFES-20 \\
         --output_dir data/processed
 
-Any subset of the sources will do. The result is a folder that `load_dataset(OUT, "pairs")` and
-`load_dataset(OUT, "chat")` read, with `chat_instructions.jsonl`, `report.json`, `rejections.jsonl`, `review.jsonl` and
-a card. What was read of the sources is kept beside it, in a hidden folder, for the next build.
+Any subset of the sources will do, and the flag of a source may be repeated for several folders of it. The result is a
+folder that `load_dataset(OUT, "pairs")` and `load_dataset(OUT, "chat")` read, with `chat_instructions.jsonl`,
+`report.json`, `rejections.jsonl`, `review.jsonl` and a card. What was read of the sources is kept beside it, in a
+hidden folder, for the next build.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ def build(options: BuildOptions) -> dict[str, Any]:
             held.enter_context(storage.only_one(folder, message))
         scratch = held.enter_context(storage.scratch_folder(options.cache))
         keys = stage_keys(options.folders, options.images, options.texts)
-        key = options.key(keys)
-        if is_current(options.output, key):
+        build_key = options.key(keys)
+        if is_current(options.output, build_key):
             return json.loads(storage.read(storage.join(options.output, "report.json")))
         if not (options.overwrite or is_empty(options.output)):
             raise BuildError(
@@ -84,11 +85,11 @@ def build(options: BuildOptions) -> dict[str, Any]:
         engine = WhenNeeded(options.engine, options.num_proc)
         try:
             stages = [
-                stage(source, folder, keys[source.name], options.images, options.texts, engine, options.cache, scratch)
-                for source, folder in options.folders
+                stage(source, folder, key, options.images, options.texts, engine, options.cache, scratch)
+                for (source, folder), key in zip(options.folders, keys, strict=True)
             ]
             lasting = all(stage.lasting for stage in stages)  # else the next build has to look again
-            with written_folder(options.output, key if lasting else "", scratch) as output:
+            with written_folder(options.output, build_key if lasting else "", scratch) as output:
                 report = write_dataset(stages, options, engine, output, scratch)
             if kept:
                 print(f"--overwrite: kept in {options.output}, because no build wrote it: {some(kept)}")
@@ -152,17 +153,14 @@ def write_reports(
     """Writes what goes beside the Parquet files; returns what the report says of sources and rows."""
     from hub_datasets import report, rows
 
-    addresses = {stage.source.name: stage.folder.address for stage in stages}
+    addresses = [stage.folder.address for stage in stages]
     rows.write_chat_instructions(scratch, local / "chat_instructions.jsonl", addresses)
     report.write_rejections(local / "rejections.jsonl", decisions)
     review = report.write_review(local / "review.jsonl", decisions, options.images.ocr)
     with (local / "splits.txt").open("w", encoding="ascii") as file:
         file.writelines(options.memory_header())
         file.writelines(decisions.memory())
-    sources = {
-        stage.source.name: report.source_report(decisions, number, written.left_out)
-        for number, stage in enumerate(stages)
-    }
+    sources = {name: report.source_report(decisions, name, written.left_out) for name in decisions.sources}
     return {
         "sources": sources,
         "splits": statistics.splits(),

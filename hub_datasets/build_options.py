@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
@@ -13,11 +13,13 @@ from hub_datasets import storage
 from hub_datasets.engines import ENGINES
 from hub_datasets.folder import Folder
 from hub_datasets.schema import TURNS, BuildError, Source
+from hub_datasets.source_folders import source_folders, tidy
 from hub_datasets.sources import SOURCES
 from hub_datasets.splits import Fractions, read_memory
 from hub_datasets.synthetic import is_synthetic
 from hub_datasets.validation import ImageSettings, TextSettings
 from hub_datasets.windowing import parse_window
+from model_cards.console import Parser
 
 SPLIT_BY = ("group", "official")
 MEMORY = "splits.txt"
@@ -29,7 +31,7 @@ class BuildOptions:
     """The flags of a build, checked.
 
     Attributes:
-        folders: the sources that were asked for with their folders.
+        folders: the sources that were asked for with their folders, those of one source after each other.
         output: path or address of the result.
         cache: path or address of what was read, for the next build.
         choices: values of the sources' own flags.
@@ -81,13 +83,23 @@ class BuildOptions:
     def not_to_be_shared(self) -> list[str]:
         """The sources whose licence does not let others publish them; what this project drew itself may be shared."""
         asked = ((source, folder) for source, folder in self.folders if not source.redistributable)
-        return [source.name for source, folder in asked if not is_synthetic(folder)]
+        return [
+            f"{source.name} ({folder.label})" if folder.label else source.name
+            for source, folder in asked
+            if not is_synthetic(folder)
+        ]
 
-    def key(self, stage_keys: dict[str, str]) -> str:
-        """Names everything that the result depends on: what was read, from where, and the settings."""
+    def key(self, stage_keys: Sequence[str]) -> str:
+        """Names everything that the result depends on: what was read, from where, and the settings.
+
+        Args:
+            stage_keys: of each of the folders, as `staging.stage_keys` has them.
+        """
         from hub_datasets.staging import code_of, digest, installed_version
 
-        sources = [[source.name, folder.address, stage_keys[source.name]] for source, folder in self.folders]
+        sources = [
+            [source.name, folder.address, key] for (source, folder), key in zip(self.folders, stage_keys, strict=True)
+        ]
         kept = self.keep_splits
         if kept and kept != self.output:  # splits of another build, which may have been built anew since
             kept = self.memory()
@@ -129,12 +141,16 @@ class BuildOptions:
 
 def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="medpairs-build", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    sources = parser.add_argument_group("sources", "folders, zip files among their files or not, or fsspec addresses")
+    sources = parser.add_argument_group(
+        "sources",
+        "folders, zip files among their files or not, or fsspec addresses. A flag may be repeated: several folders\n"
+        "become one source, and a patient or study ID is taken for the same patient or study in all of them.",
+    )
     for source in SOURCES:
-        sources.add_argument(source.flag, metavar="DIR", help=source.title)
+        sources.add_argument(source.flag, action="append", metavar="DIR", help=source.title)
         for name, values in source.choices.items():
             sources.add_argument(
                 f"--{name}", choices=values, default=values[0], help=f"for {source.flag} (%(default)s)"
@@ -179,7 +195,9 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
 
     hub = parser.add_argument_group("Hub")
     hub.add_argument("--push_to_hub", metavar="ORG/NAME", help="push the result to this dataset repository")
-    hub.add_argument("--public", action="store_true", help="make a new repository public; private otherwise")
+    hub.add_argument(
+        "--public", action="store_true", help="make a new repository public, and push to one that is; refused otherwise"
+    )
     hub.add_argument(
         "--redistribute", action="store_true", help="push sources, too, whose licence is not known to allow it"
     )
@@ -266,24 +284,6 @@ def check_repository(name: str) -> None:
         raise BuildError(f"--push_to_hub {name}: {' '.join(str(error).split())}") from None
 
 
-def source_folders(arguments: argparse.Namespace) -> Iterator[tuple[Source, Folder]]:
-    """The sources that were asked for with their folders. Raises BuildError where there is nothing."""
-    for source in SOURCES:
-        address = getattr(arguments, source.flag.removeprefix("--"))
-        if address is None:
-            continue
-        address = tidy(address)
-        path = storage.local_path(address)
-        if not storage.is_remote(address):
-            if not path.exists():
-                raise BuildError(f"{source.flag} {address}: no such folder")
-            if not (path.is_dir() or path.suffix.lower() == ".zip"):
-                raise BuildError(f"{source.flag} {address}: neither a folder nor a zip file")
-            if path.is_dir() and not any(path.iterdir()):
-                raise BuildError(f"{source.flag} {address}: the folder is empty")
-        yield source, Folder(address)
-
-
 def check_places(arguments: argparse.Namespace, folders: Sequence[tuple[Source, Folder]]) -> None:
     """Raises BuildError where the result or the cache cannot lie."""
     for flag in ("output_dir", "cache_dir"):
@@ -314,13 +314,6 @@ def check_places(arguments: argparse.Namespace, folders: Sequence[tuple[Source, 
             raise BuildError(f"--{flag} {address} is a file; name a folder")
         if path.resolve().is_mount():  # `.` is taken for one
             raise BuildError(f"--{flag} {address} is a mount point, which cannot be replaced; name a folder in it")
-
-
-def tidy(address: str) -> str:
-    """The address as it is always written: `~` as the home folder, no slash at the end."""
-    if storage.is_remote(address):
-        return address
-    return os.path.expanduser(address).rstrip("/") or "/"  # noqa: PTH111 (a path may be empty or a file:// address)
 
 
 def cache_of(output: str) -> str:

@@ -14,7 +14,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from hub_datasets.catalogue import IMAGE_COLUMNS, Catalogue, connect, decoded, encoded, printable, to_json
+from hub_datasets import joined_records
+from hub_datasets.catalogue import IMAGE_COLUMNS, connect, decoded, encoded, printable, to_json
 from hub_datasets.duplicates import drop_repeats
 from hub_datasets.schema import BuildError, RawRecord, Reason, Rejection
 from hub_datasets.splits import (
@@ -34,12 +35,13 @@ from hub_datasets.staging import Stage
 
 ONE_IMAGE = "accepted.image || ' ' || accepted.language"
 ONE_CONVERSATION = "coalesce(accepted.conversation, accepted.id)"
+IN_STAGES = "stage IN (SELECT value FROM json_each(?))"
 ITEM, OFFICIAL_SPLIT = (RawRecord.__slots__.index(name) for name in ("item", "official_split"))  # places in the JSON
-SOURCE_SHIFT = 40  # a record's number is its source's number, shifted, and its place there: sorted as they were read
+STAGE_SHIFT = 40  # a record's number is its stage's number, shifted, and its place there: sorted as they were read
 TABLES = f"""
-CREATE TABLE accepted (id INTEGER PRIMARY KEY, source INTEGER, language, image, conversation, record,
+CREATE TABLE accepted (id INTEGER PRIMARY KEY, stage INTEGER, language, image, conversation, record,
     {", ".join(IMAGE_COLUMNS)}, first_key INTEGER, split);
-CREATE TABLE rejections (id INTEGER PRIMARY KEY, source INTEGER, item, code, message);
+CREATE TABLE rejections (id INTEGER PRIMARY KEY, stage INTEGER, item, code, message);
 CREATE TABLE keys (id INTEGER PRIMARY KEY, key UNIQUE, root INTEGER);
 CREATE TABLE record_keys (owner INTEGER, key INTEGER);
 CREATE TABLE near (first INTEGER, second INTEGER);
@@ -53,6 +55,7 @@ class Accepted:
     """A record that becomes a row.
 
     Attributes:
+        stage: the folder that it is of.
         image: its columns of the catalogue.
     """
 
@@ -62,13 +65,26 @@ class Accepted:
     group_id: str
     split: str
 
+    @property
+    def path(self) -> str:
+        """The image's path below its folder."""
+        return self.record.image.removeprefix(self.stage.folder.labeled(""))
+
 
 class Decisions:
-    """The tables of a build."""
+    """The tables of a build.
+
+    Attributes:
+        stages: those of one source after each other, one for each of its folders.
+        sources: the numbers of the stages of each source, by the source's name.
+    """
 
     def __init__(self, path: Path, stages: list[Stage], turns: str = "single") -> None:
         """Makes the tables in the file `path`; `turns` is one of TURNS."""
         self.stages = stages
+        self.sources: dict[str, list[int]] = {}
+        for number, stage in enumerate(stages):
+            self.sources.setdefault(stage.source.name, []).append(number)
         self.turns = turns
         self._remembered: dict[str, str] = {}
         self.database = connect(path)
@@ -80,29 +96,28 @@ class Decisions:
         Args:
             settings: the values of the sources' own options (`Source.choices`).
         """
-        for number, stage in enumerate(self.stages):
-            catalogue = Catalogue(stage.catalogue)
-            for seq, rejection in catalogue.rejections():
+        for name, numbers in self.sources.items():
+            stages = {number: self.stages[number] for number in numbers}
+            for number, seq, rejection in joined_records.rejections(stages):
                 self._reject(number, seq, rejection)
-            settle = stage.source.settle or drop_repeats
-            for _, members in groupby(catalogue.records_by_picture(), key=lambda member: member[0]):
+            settle = stages[numbers[0]].source.settle or drop_repeats
+            for _, members in groupby(joined_records.records_by_picture(stages), key=lambda member: member[0]):
                 group = list(members)
-                places: dict[str, list[tuple[int, RawRecord, dict]]] = {}
-                for _, seq, record, image in group:
-                    places.setdefault(record.item, []).append((seq, record, image))
+                places: dict[str, list[tuple[int, int, RawRecord, dict]]] = {}
+                for _, number, seq, record, image in group:
+                    places.setdefault(record.item, []).append((number, seq, record, image))
                 kept, left_out = [], []
-                for settled in settle([record for _, _, record, _ in group], dict(settings)):
-                    seq, record, image = places[settled.item].pop(0)
+                for settled in settle([record for *_, record, _ in group], dict(settings)):
+                    number, seq, record, image = places[settled.item].pop(0)
                     if isinstance(settled, Rejection):
                         self._reject(number, seq, settled)
-                        left_out += group_keys(record, image)
+                        left_out += group_keys(record, image, stages[number].folder.label)
                     else:
                         kept.append(self._accept(number, seq, settled, image))
                 if kept:  # the patient of a copy that is left out is in the picture, too
                     self._tie(kept[0], left_out)
                 if lost := [item for item, left in places.items() if left]:
-                    raise AssertionError(f"{stage.source.name}: settle gave no answer for {lost[:3]}")
-            catalogue.close()
+                    raise AssertionError(f"{name}: settle gave no answer for {lost[:3]}")
         if not self.database.execute("SELECT 1 FROM accepted").fetchone():
             query = "SELECT count(*), item, message, min(id) FROM rejections"  # the columns are those of the lowest id
             count, item, message, _ = self.database.execute(query).fetchone()
@@ -112,10 +127,10 @@ class Decisions:
             "CREATE INDEX by_key ON record_keys (key); CREATE INDEX by_picture ON accepted (pixels);"
         )
 
-    def _accept(self, source: int, seq: int, record: RawRecord, image: dict[str, Any]) -> int:
-        number = (source << SOURCE_SHIFT) + seq
-        keys = group_keys(record, image)
-        place = (number, source, record.language, record.image, conversation_of(record, self.turns))
+    def _accept(self, stage: int, seq: int, record: RawRecord, image: dict[str, Any]) -> int:
+        number = (stage << STAGE_SHIFT) + seq
+        keys = group_keys(record, image, self.stages[stage].folder.label)
+        place = (number, stage, record.language, record.image, conversation_of(record, self.turns))
         columns = [image[column] for column in IMAGE_COLUMNS]
         self.database.execute(ACCEPTED, (*place, encoded(record), *columns, self._key(keys[0]), None))
         self._tie(number, keys)
@@ -125,8 +140,8 @@ class Decisions:
         values = [(number, self._key(key)) for key in keys]
         self.database.executemany("INSERT INTO record_keys VALUES (?, ?)", values)
 
-    def _reject(self, source: int, seq: int, rejection: Rejection) -> None:
-        values = ((source << SOURCE_SHIFT) + seq, source, rejection.item, str(rejection.code))
+    def _reject(self, stage: int, seq: int, rejection: Rejection) -> None:
+        values = ((stage << STAGE_SHIFT) + seq, stage, rejection.item, str(rejection.code))
         self.database.execute("INSERT INTO rejections VALUES (?, ?, ?, ?, ?)", (*values, printable(rejection.message)))
 
     def _key(self, key: str) -> int:
@@ -194,9 +209,9 @@ class Decisions:
                 fixed.add(name)
             if len(set(old)) > 1:
                 moved.append(name)
-        query = """SELECT DISTINCT source, language, name FROM accepted JOIN keys ON keys.id = first_key
+        query = """SELECT DISTINCT stage, language, name FROM accepted JOIN keys ON keys.id = first_key
             JOIN groups ON groups.root = keys.root"""
-        strata = by_stratum((self.stages[source].source.name, *rest) for source, *rest in self.database.execute(query))
+        strata = by_stratum((self.stages[stage].source.name, *rest) for stage, *rest in self.database.execute(query))
         gaps = fill_gaps(strata, splits, fixed, fractions)
         self.database.execute("CREATE INDEX by_name ON groups (name)")
         self.database.executemany(
@@ -216,10 +231,10 @@ class Decisions:
         """What is missing where rows have the splits of their sources."""
         counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         own = set()
-        query = """SELECT source, language, split, count(*), sum(record ->> ? != '') FROM accepted
-            GROUP BY source, language, split"""
-        for source, language, split, rows, official in self.database.execute(query, (OFFICIAL_SPLIT,)):
-            stratum = (self.stages[source].source.name, language)
+        query = """SELECT stage, language, split, count(*), sum(record ->> ? != '') FROM accepted
+            GROUP BY stage, language, split"""
+        for stage, language, split, rows, official in self.database.execute(query, (OFFICIAL_SPLIT,)):
+            stratum = (self.stages[stage].source.name, language)
             counts[stratum][split] += rows
             if official:
                 own.add(stratum)
@@ -229,8 +244,8 @@ class Decisions:
 
     # --- read when rows are made
 
-    def accepted(self, source: int, together: str = "accepted.id", only: int | None = None) -> Iterator[list[Accepted]]:
-        """The accepted records of a source in the order in which it gave them.
+    def accepted(self, stage: int, together: str = "accepted.id", only: int | None = None) -> Iterator[list[Accepted]]:
+        """The accepted records of a stage in the order in which its folder gave them.
 
         Args:
             together: a value by which records are listed together, such as ONE_IMAGE, each list in place of its first.
@@ -240,37 +255,42 @@ class Decisions:
         query = f"""SELECT min(accepted.id) OVER (PARTITION BY {together}, accepted.split) AS first,
             record, name, accepted.split, {columns} FROM accepted
             JOIN keys ON keys.id = first_key JOIN groups ON groups.root = keys.root
-            WHERE source = ? AND (? IS NULL OR accepted.id = ?) ORDER BY first, accepted.id"""
-        for _, rows in groupby(self.database.execute(query, (source, only, only)), key=lambda row: row[0]):
+            WHERE stage = ? AND (? IS NULL OR accepted.id = ?) ORDER BY first, accepted.id"""
+        for _, rows in groupby(self.database.execute(query, (stage, only, only)), key=lambda row: row[0]):
             yield [
                 Accepted(
-                    decoded(record), self.stages[source], dict(zip(IMAGE_COLUMNS, image, strict=True)), group, split
+                    decoded(record), self.stages[stage], dict(zip(IMAGE_COLUMNS, image, strict=True)), group, split
                 )
                 for _, record, group, split, *image in rows
             ]
 
-    def pictures(self, source: int, count: int) -> list[Accepted]:
-        """A record of each of the unflagged pictures with the lowest hashes: the same ones in every build."""
-        query = """SELECT min(id) FROM accepted WHERE source = ? AND flags = '[]' GROUP BY first_key
+    def pictures(self, stages: list[int], count: int) -> list[Accepted]:
+        """A record of each of the unflagged pictures of some stages with the lowest hashes: the same in every build."""
+        query = f"""SELECT min(id) FROM accepted WHERE {IN_STAGES} AND flags = '[]' GROUP BY first_key
             ORDER BY pixels LIMIT ?"""
-        numbers = [number for (number,) in self.database.execute(query, (source, count))]
-        return [accepted for number in sorted(numbers) for (accepted,) in self.accepted(source, only=number)]
+        ids = sorted(number for (number,) in self.database.execute(query, (to_json(stages), count)))
+        return [accepted for one in ids for (accepted,) in self.accepted(one >> STAGE_SHIFT, only=one)]
 
-    def rejections(self, source: int) -> Iterator[Rejection]:
-        """The rejections of a source in the order in which it gave the records."""
-        query = "SELECT item, code, message FROM rejections WHERE source = ? ORDER BY id"
-        for item, code, message in self.database.execute(query, (source,)):
-            yield Rejection(self.stages[source].source.name, item, Reason(code), message)
+    def rejections(self, stage: int) -> Iterator[Rejection]:
+        """The rejections of a stage in the order in which its folder gave the records."""
+        query = "SELECT item, code, message FROM rejections WHERE stage = ? ORDER BY id"
+        for item, code, message in self.database.execute(query, (stage,)):
+            yield Rejection(self.stages[stage].source.name, item, Reason(code), message)
 
-    def count(self, table: str, source: int) -> int:
-        """The rows of `accepted` or `rejections` that a source has."""
-        return self.database.execute(f"SELECT count(*) FROM {table} WHERE source = ?", (source,)).fetchone()[0]
+    def count(self, table: str, stage: int) -> int:
+        """The rows of `accepted` or `rejections` that a stage has."""
+        return self.database.execute(f"SELECT count(*) FROM {table} WHERE stage = ?", (stage,)).fetchone()[0]
 
-    def count_keys(self, source: int, kind: str) -> int:
-        """The distinct keys of a kind, such as `patient`, among the accepted records of a source."""
-        query = """SELECT count(DISTINCT record_keys.key) FROM record_keys JOIN accepted ON accepted.id = owner
-            JOIN keys ON keys.id = record_keys.key WHERE source = ? AND keys.key LIKE ?"""
-        return self.database.execute(query, (source, f"%/{kind}:%")).fetchone()[0]
+    def count_images(self, stages: list[int]) -> int:
+        """The distinct pictures among the accepted records of some stages."""
+        query = f"SELECT count(DISTINCT pixels) FROM accepted WHERE {IN_STAGES}"
+        return self.database.execute(query, (to_json(stages),)).fetchone()[0]
+
+    def count_keys(self, stages: list[int], kind: str) -> int:
+        """The distinct keys of a kind, such as `patient`, among the accepted records of some stages."""
+        query = f"""SELECT count(DISTINCT record_keys.key) FROM record_keys JOIN accepted ON accepted.id = owner
+            JOIN keys ON keys.id = record_keys.key WHERE {IN_STAGES} AND keys.key LIKE ?"""
+        return self.database.execute(query, (to_json(stages), f"%/{kind}:%")).fetchone()[0]
 
     def count_groups(self) -> dict[str, int]:
         """The number of groups that have records in each split."""
@@ -300,9 +320,13 @@ def conversation_of(record: RawRecord, turns: str) -> str | None:
     return shared and to_json(shared)
 
 
-def group_keys(record: RawRecord, image: dict[str, Any]) -> list[str]:
-    """What ties a record to others: its picture, in whatever source, and the keys that its own source and file give."""
+def group_keys(record: RawRecord, image: dict[str, Any], label: str = "") -> list[str]:
+    """What ties a record to others: its picture, in whatever source, and the keys that its own source and file give.
+
+    Args:
+        label: of its folder. The same conversation key in two folders is two conversations.
+    """
     own = [*record.groups, *json.loads(image["groups"])]
     if record.conversation:
-        own.append(f"conversation:{record.conversation}")
+        own.append(f"conversation:{label and f'{label}/'}{record.conversation}")
     return [f"image:{image['pixels']}", *(f"{record.source}/{key}" for key in own)]

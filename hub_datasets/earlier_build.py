@@ -6,7 +6,6 @@ killed, a dataset that was downloaded from the Hub. The manifest names the files
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -16,7 +15,7 @@ from hub_datasets import storage
 from hub_datasets.schema import BuildError
 from model_cards.owned_files import Contents, held_in, some, user_places
 
-MANIFEST = ".build.json"  # what the result was made from, the size of each of its files, and the card's hash
+MANIFEST = ".build.json"  # what the result was made from and the size of each of its files
 REPORT, CARD = "report.json", "README.md"
 FOLDERS = ("pairs", "chat", "assets", "llama_factory")
 # Names that a build writes, or pushes.
@@ -104,20 +103,20 @@ def is_own(output: str, name: str, manifest: dict[str, Any] | None) -> bool:
         return False
     if name in FOLDERS:
         return False
+    if name == CARD:  # what a person wrote into it is in the next card, too
+        return True
     if name == MANIFEST:
         return manifest is not None
     if manifest is None:
         return not name.endswith(".parquet") or SHARD.fullmatch(name) is not None
     if name not in manifest["files"]:
         return False
-    if name == CARD and "card" in manifest:
-        return digest(storage.read(address)) == manifest["card"]
     # Images and tables that a disk has cut are still a build's to replace; people edit texts.
     return name.endswith((".parquet", ".png")) or storage.size(address) == manifest["files"][name]
 
 
 def read_manifest(output: str) -> dict[str, Any] | None:
-    """What a build says of its result: `key`, `files` and their sizes, `card`; None where there is no such file."""
+    """What a build says of its result: `key`, and `files` with their sizes; None where there is no such file."""
     content = read_json(storage.join(output, MANIFEST))
     known = isinstance(content, dict) and isinstance(content.get("key"), str) and isinstance(content.get("files"), dict)
     return content if known else None
@@ -139,16 +138,6 @@ def read_json(address: str) -> Any:
         return None
 
 
-def manifest_of(key: str, files: dict[str, int], card: bytes | None = None) -> bytes:
-    """The content of MANIFEST.
-
-    Args:
-        files: the size of each.
-        card: the content of CARD.
-    """
-    content = {"key": key, "files": files} | ({} if card is None else {"card": digest(card)})
-    return json.dumps(content, indent=1).encode()
-
-
-def digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
+def manifest_of(key: str, files: dict[str, int]) -> bytes:
+    """The content of MANIFEST: the key of the build, and the size of each file by its name."""
+    return json.dumps({"key": key, "files": files}, indent=1).encode()

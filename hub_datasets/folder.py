@@ -70,6 +70,7 @@ class Folder:
 
     Attributes:
         address: as the user gave it: a path, an address such as `s3://bucket/folder`, or a zip file.
+        label: what tells the folder from the others of its source; empty where it is the only one.
         failures: how many times a file was there and could not be read, for want of a permission or in a damaged zip
             file; that can be mended without a change that `state` sees.
     """
@@ -77,6 +78,7 @@ class Folder:
     def __init__(self, address: str | os.PathLike):
         """Raises BuildError where an address names a store that is not known or not installed."""
         self.address = os.fspath(address)
+        self.label = ""
         self._store = open_store(self.address, self.named())
         self._reset({})
 
@@ -95,10 +97,10 @@ class Folder:
         self._pid = os.getpid()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"address": self.address, "store": self._store, "zips": self._zips}
+        return {"address": self.address, "label": self.label, "store": self._store, "zips": self._zips}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.address, self._store = state["address"], state["store"]
+        self.address, self.label, self._store = state["address"], state["label"], state["store"]
         self._reset(state["zips"])
 
     def __repr__(self) -> str:
@@ -108,6 +110,14 @@ class Folder:
         """How a message to the user names the folder, or a file of it: one line, without a password."""
         place = PASSWORD.sub("", self.address) + (f"/{name}" if name else "")
         return printable(place)
+
+    def labeled(self, name: str) -> str:
+        """The name of an item or an image, after the folder's label if it has one."""
+        return f"{self.label}/{name}" if self.label else name
+
+    def holds(self, other: Folder) -> bool:
+        """True where another folder is this one or inside it, by whatever names the two are given."""
+        return self._store.holds(other._store)
 
     def files(self) -> Sequence[File]:
         """All files, sorted by name; links to folders are not followed, and zip files are folders.

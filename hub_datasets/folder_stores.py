@@ -85,6 +85,13 @@ class LocalStore:
             pass
         return name, 0, "link", False
 
+    def holds(self, other: LocalStore | RemoteStore) -> bool:
+        """True where the other root is this one or below it, also where a disk is mounted in two places."""
+        if not isinstance(other, LocalStore):
+            return False
+        place = Path(other.root)
+        return any(above.samefile(self.root) for above in (place, *place.parents))
+
     def _is_inside(self, path: str) -> bool:
         return path == self.root or path.startswith(self.root.rstrip(os.sep) + os.sep)
 
@@ -196,6 +203,12 @@ class RemoteStore:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._address, self._named, self.is_zip = state["address"], state["named"], state["is_zip"]
         self._connect()
+
+    def holds(self, other: LocalStore | RemoteStore) -> bool:
+        """True where the other root is this one or below it, in the same store."""
+        if not isinstance(other, RemoteStore) or self._system != other._system:
+            return False
+        return f"{other.root}/".startswith(f"{self.root}/")
 
     def walk(self) -> Iterator[tuple[str, int, str, bool]]:
         """Yields (name, size, version, is it a link to a folder) in no order. Raises OSError."""

@@ -79,17 +79,18 @@ def official_leaks(decisions: Decisions) -> dict[str, dict[str, int]]:
         those whose picture is in its training split, too.
     """
     report = {}
-    for number, stage in enumerate(decisions.stages):
+    for name, stages in decisions.sources.items():
         pictures: dict[int, set[str]] = defaultdict(set)
         rows: Counter[tuple[int, str]] = Counter()
-        query = "SELECT first_key, record ->> ? FROM accepted WHERE source = ?"
-        for picture, split in decisions.database.execute(query, (OFFICIAL_SPLIT, number)):
-            if split:
-                pictures[picture].add(split)
-                rows[picture, split] += 1
+        query = "SELECT first_key, record ->> ? FROM accepted WHERE stage = ?"
+        for stage in stages:
+            for picture, split in decisions.database.execute(query, (OFFICIAL_SPLIT, stage)):
+                if split:
+                    pictures[picture].add(split)
+                    rows[picture, split] += 1
         if pictures:
             tests = [(picture, count) for (picture, split), count in rows.items() if split == "test"]
-            report[stage.source.name] = {
+            report[name] = {
                 "images": len(pictures),
                 "images_in_several_files": sum(len(splits) > 1 for splits in pictures.values()),
                 "test_rows": sum(count for _, count in tests),

@@ -30,7 +30,7 @@ import functools
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 IGNORED = re.compile(r"[\W_]+")  # all but letters and digits of any script
@@ -109,6 +109,28 @@ def patient_of(row: Mapping[str, Any]) -> str | None:
 def study_of(row: Mapping[str, Any]) -> str | None:
     """The key of the study of a table's row; None where no column says which it is."""
     return first_key(row, STUDY_COLUMNS, study_key)
+
+
+def note_study(groups: Iterable[str], patients: dict[str, set[str]]) -> None:
+    """Adds the patient of a record's groups to those of its study."""
+    keys = dict(key.split(":", 1) for key in groups)
+    if {"patient", "study"} <= keys.keys():
+        patients[keys["study"]].add(keys["patient"])
+
+
+def own_study(groups: tuple[str, ...], patients: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """The groups of a record with its study named so that no other patient has it.
+
+    Some hospitals number each patient's studies from 1: a study that occurs with several patients is a study of each.
+
+    Args:
+        patients: those of each study, as `note_study` has found them.
+    """
+    keys = dict(key.split(":", 1) for key in groups)
+    if "patient" not in keys or len(patients.get(keys.get("study", ""), ())) < 2:
+        return groups
+    study = f"study:{keys['patient']}/{keys['study']}"
+    return tuple(study if key.startswith("study:") else key for key in groups)
 
 
 def first_key(row: Mapping[str, Any], columns: dict[str, int], make: Callable[[object], str | None]) -> str | None:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hub_datasets.catalogue import Catalogue
 from hub_datasets.decisions import Decisions
 from hub_datasets.schema import CONFIGS, SPLITS, Ignored
-from hub_datasets.staging import Stage
+from hub_datasets.staging import Stage, find_in_name
 
 COUNTED = {  # the columns whose values are counted, by config
     "pairs": ("source_dataset", "language", "category", "license"),
@@ -89,14 +89,77 @@ def may_be_named(stage: Stage) -> bool:
     return stage.source.redistributable or stage.synthetic
 
 
-def source_report(decisions: Decisions, number: int, left_out: Iterable[Ignored]) -> dict[str, Any]:
-    """One source: how many were read, accepted and rejected. Raises AssertionError if one of them got lost."""
+def source_report(decisions: Decisions, name: str, left_out: Mapping[int, Sequence[Ignored]]) -> dict[str, Any]:
+    """One source: how many were read, accepted and rejected, in all and in each of several folders.
+
+    Args:
+        left_out: captions that `rows.write_rows` left out, by stage.
+
+    Raises AssertionError if a record got lost.
+    """
+    numbers = decisions.sources[name]
+    stages = [decisions.stages[number] for number in numbers]
+    folders = [folder_report(decisions, number, left_out.get(number, ())) for number in numbers]
+    examples: dict[str, list[dict[str, str]]] = defaultdict(list)
+    passed_over: list[str] = []
+    for stage, folder in zip(stages, folders, strict=True):
+        if may_be_named(stage):
+            passed_over += folder.passed_over
+            for code, named in folder.examples.items():
+                examples[code] += named
+    rejected = sum((folder.rejected for folder in folders), Counter())
+    source = stages[0].source
+    found = {
+        "kind": source.kind,
+        "flag": source.flag,
+        "title": source.title,
+        "homepage": source.homepage,
+        "licence": source.licence,
+        "redistributable": source.redistributable,
+        "citation": source.citation,
+        "synthetic": all(stage.synthetic for stage in stages),
+        "read": sum(folder.read for folder in folders),
+        "accepted": sum(folder.accepted for folder in folders),
+        "rejected": {str(code): rejected[code] for code in sorted(rejected)},
+        "examples": {str(code): named[:EXAMPLES] for code, named in sorted(examples.items())},
+        "images": decisions.count_images(numbers),
+        "patients": decisions.count_keys(numbers, "patient"),
+        "ignored": passed_over[:IGNORED],
+        "ignored_count": sum(len(folder.passed_over) for folder in folders),
+    }
+    if len(stages) > 1:
+        found["folders"] = {
+            stage.folder.label: {
+                "synthetic": stage.synthetic,
+                "read": folder.read,
+                "accepted": folder.accepted,
+                "rejected": {str(code): folder.rejected[code] for code in sorted(folder.rejected)},
+                "images": decisions.count_images([number]),
+                "ignored_count": len(folder.passed_over),
+            }
+            for number, stage, folder in zip(numbers, stages, folders, strict=True)
+        }
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class FolderReport:
+    """What was read from one folder: numbers, the first rejections of each reason, and what was passed over."""
+
+    read: int
+    accepted: int
+    rejected: Counter[str]
+    examples: dict[str, list[dict[str, str]]]
+    passed_over: list[str]
+
+
+def folder_report(decisions: Decisions, number: int, left_out: Iterable[Ignored]) -> FolderReport:
+    """One folder of a source. Raises AssertionError if a record got lost."""
     stage = decisions.stages[number]
     catalogue = Catalogue(stage.catalogue)
     read = catalogue.count_read()
-    passed_over = [f"{item}: {why}" for item, why in catalogue.ignored()]
-    passed_over += [f"{one.item}: {one.why}" for one in left_out if one.source == stage.source.name]
-    ignored = len(passed_over)
+    passed_over = [f"{stage.folder.labeled(item)}: {why}" for item, why in catalogue.ignored()]
+    passed_over += [f"{one.item}: {one.why}" for one in left_out]
     catalogue.close()
     rejected: Counter[str] = Counter()
     examples: dict[str, list[dict[str, str]]] = defaultdict(list)
@@ -104,30 +167,11 @@ def source_report(decisions: Decisions, number: int, left_out: Iterable[Ignored]
         rejected[rejection.code] += 1
         if len(examples[rejection.code]) < EXAMPLES:
             examples[rejection.code].append({"item": rejection.item, "message": rejection.message})
-    if not may_be_named(stage):
-        examples, passed_over = {}, []
     accepted = decisions.count("accepted", number)
     if accepted + rejected.total() != read:
-        raise AssertionError(f"{stage.source.name}: accepted and rejected do not add up to the records read")
-    query = "SELECT count(DISTINCT pixels) FROM accepted WHERE source = ?"
-    return {
-        "kind": stage.source.kind,
-        "flag": stage.source.flag,
-        "title": stage.source.title,
-        "homepage": stage.source.homepage,
-        "licence": stage.source.licence,
-        "redistributable": stage.source.redistributable,
-        "citation": stage.source.citation,
-        "synthetic": stage.synthetic,
-        "read": read,
-        "accepted": accepted,
-        "rejected": {str(code): rejected[code] for code in sorted(rejected)},
-        "examples": {str(code): named for code, named in sorted(examples.items())},
-        "images": decisions.database.execute(query, (number,)).fetchone()[0],
-        "patients": decisions.count_keys(number, "patient"),
-        "ignored": passed_over[:IGNORED],
-        "ignored_count": ignored,
-    }
+        place = f"{stage.source.name} {stage.folder.label}".rstrip()
+        raise AssertionError(f"{place}: accepted and rejected do not add up to the records read")
+    return FolderReport(read, accepted, rejected, examples, passed_over)
 
 
 def image_report(decisions: Decisions) -> dict[str, Any]:
@@ -165,21 +209,32 @@ def write_review(path: Path, decisions: Decisions, ocr: bool) -> dict[str, Any]:
     kinds: Counter[str] = Counter()
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for stage in decisions.stages:
-            catalogue = Catalogue(stage.catalogue)
-            for item, where, kind, detail in catalogue.flags():
+            for item, where, kind, detail in stage_flags(stage):
                 kinds[kind] += 1
                 line = {"source": stage.source.name, "item": item, "in": where, "kind": kind, "detail": detail}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            catalogue.close()
     return {"rows": kinds.total(), "flags": dict(sorted(kinds.items())), "file": path.name, "ocr": ocr}
+
+
+def stage_flags(stage: Stage) -> Iterator[tuple[str, str, str, str]]:
+    """Yields (item or image, where, kind, detail) of a folder: of its label, which is published, too, and its rows."""
+    label = stage.folder.label
+    for flag in find_in_name(label, "in the folder's name"):
+        yield label, "folder", flag.kind, flag.detail
+    catalogue = Catalogue(stage.catalogue)
+    for item, *rest in catalogue.flags():
+        yield stage.folder.labeled(item), *rest
+    catalogue.close()
 
 
 def duplicate_report(decisions: Decisions, near: dict[str, int]) -> dict[str, Any]:
     """Rejected copies by source, and what was found of near-duplicates."""
-    query = """SELECT source, count(*) FROM rejections WHERE code IN ('duplicate_image', 'duplicate_row')
-        GROUP BY source ORDER BY source"""
-    names = [stage.source.name for stage in decisions.stages]
-    return {"exact": {names[n]: count for n, count in decisions.database.execute(query)}, "near": near}
+    query = """SELECT stage, count(*) FROM rejections WHERE code IN ('duplicate_image', 'duplicate_row')
+        GROUP BY stage ORDER BY stage"""
+    exact: Counter[str] = Counter()
+    for number, count in decisions.database.execute(query):
+        exact[decisions.stages[number].source.name] += count
+    return {"exact": dict(exact), "near": near}
 
 
 def summary(report: dict[str, Any]) -> str:
@@ -193,6 +248,10 @@ def summary(report: dict[str, Any]) -> str:
             + f" ({reasons})" * bool(reasons)
             + f"; ignored {ignored:,}" * bool(ignored)
         )
+        lines += [
+            f"  {label}: read {folder['read']:,}, accepted {folder['accepted']:,}"
+            for label, folder in counts.get("folders", {}).items()
+        ]
     for config, splits in report["splits"].items():
         lines.append(f"{config}: " + ", ".join(f"{split} {rows:,}" for split, rows in splits.items()))
     if unnamed := [name for name, counts in report["sources"].items() if not counts["patients"]]:

@@ -6,7 +6,8 @@ import hashlib
 import json
 import shutil
 from array import array
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub_datasets import chat, storage
 from hub_datasets.decisions import ONE_CONVERSATION, ONE_IMAGE, Accepted, Decisions
-from hub_datasets.report import RowStatistics
+from hub_datasets.report import RowStatistics, may_be_named
 from hub_datasets.schema import CONFIGS, SPLITS, Ignored
 from hub_datasets.staging import bytes_of
 from hub_datasets.validation import TextSettings, check_text
@@ -41,26 +42,26 @@ class RowFile:
 
 @dataclass(slots=True)
 class Written:
-    """What `write_rows` wrote: the files by config and split, a fingerprint of all rows, and captions left out."""
+    """What `write_rows` wrote: files by config and split, a fingerprint of all rows, captions left out by stage."""
 
     files: dict[str, dict[str, RowFile]]
     fingerprint: str
-    left_out: list[Ignored]
+    left_out: dict[int, list[Ignored]]
 
 
 def write_rows(
     decisions: Decisions, folder: Path, texts: TextSettings, system_prompt: str, statistics: RowStatistics
 ) -> Written:
-    """Writes `{config}-{split}.jsonl` to `folder`, in the order of the sources; a split without rows gets none.
+    """Writes `{config}-{split}.jsonl` to `folder`, in the order of the stages; a split without rows gets none.
 
     A line holds `columns`, those of the config but for the images; `images`: file, offset, length, name and hash of
-    each; and `paths`: theirs below the source's folder.
+    each; `stage`, its number; and `paths`: those of the images below the folder that the stage was read from.
     """
     digest = hashlib.sha256()
     files: dict[str, dict[str, RowFile]] = {}
-    left_out: list[Ignored] = []
+    left_out: dict[int, list[Ignored]] = defaultdict(list)
     makers = {
-        "pairs": lambda number: pair_rows(decisions, number, texts, left_out),
+        "pairs": lambda number: pair_rows(decisions, number, texts, left_out[number]),
         "chat": lambda number: chat_rows(decisions, number, system_prompt),
     }
     with ExitStack() as stack:
@@ -70,10 +71,11 @@ def write_rows(
             for number in range(len(decisions.stages)):
                 for split, columns, images in makers[config](number):
                     places = [image_place(accepted) for accepted in images]
-                    paths = [accepted.record.image for accepted in images]
+                    paths = [accepted.path for accepted in images]
                     content, contents = json.dumps(columns), [accepted.image["content"] for accepted in images]
                     digest.update(f"{config} {split} {content} {contents}\n".encode())
-                    line = f'{{"columns": {content}, "images": {json.dumps(places)}, "paths": {json.dumps(paths)}}}\n'
+                    where = f'"images": {json.dumps(places)}, "stage": {number}, "paths": {json.dumps(paths)}'
+                    line = f'{{"columns": {content}, {where}}}\n'
                     row_file = files[config][split]
                     row_file.ends.append((row_file.ends[-1] if row_file.ends else 0) + len(line))
                     row_file.sizes.append(len(content) + sum(place[2] for place in places))
@@ -173,7 +175,7 @@ def image_place(accepted: Accepted) -> tuple[str, int, int, str, str]:
     return storage.join(accepted.stage.address, image["file"]), image["offset"], image["length"], name, image["content"]
 
 
-def write_chat_instructions(folder: Path, output: Path, addresses: dict[str, str]) -> None:
+def write_chat_instructions(folder: Path, output: Path, addresses: Sequence[str]) -> None:
     """Writes the rows of `chat` as one JSON a line, with the image as a path below the folder that was given.
 
     This is the format of the specification, which other trainers read: `{"image": path, "messages": [{"role",
@@ -181,14 +183,14 @@ def write_chat_instructions(folder: Path, output: Path, addresses: dict[str, str
 
     Args:
         folder: with the files of `write_rows`.
-        addresses: the folder of each source, as it was given.
+        addresses: the folder of each stage, as it was given.
     """
     with output.open("w", encoding="utf-8", errors="backslashreplace") as file:  # a folder's name may not be UTF-8
         for split in SPLITS:
             for row in read_rows(folder / f"chat-{split}.jsonl"):
                 columns = row["columns"]
-                source = columns["source_dataset"]
-                paths = [storage.join(storage.shown(addresses[source]), path) for path in row["paths"]]
+                address = storage.shown(addresses[row["stage"]])
+                paths = [storage.join(address, path) for path in row["paths"]]
                 line = {"image": paths[0]} if len(paths) == 1 else {"images": paths}
                 line |= {"messages": columns.pop("messages"), "split": split} | columns
                 line["metadata"] = json.loads(columns["metadata"])
@@ -212,14 +214,13 @@ def samples(decisions: Decisions, each: int = 6) -> list[Sample]:
     from model_cards.contact_sheet import Sample
 
     chosen = []
-    for number, stage in enumerate(decisions.stages):
-        if not (stage.source.redistributable or stage.synthetic):
-            continue
-        for accepted in decisions.pictures(number, each):
+    for numbers in decisions.sources.values():
+        shared = [number for number in numbers if may_be_named(decisions.stages[number])]
+        for accepted in decisions.pictures(shared, each):
             record = accepted.record
             said = record.text if record.text is not None else f"{record.question} {record.answer}"
             if find_identifiers(said):
                 continue
-            data = bytes_of(stage, accepted.image)
+            data = bytes_of(accepted.stage, accepted.image)
             chosen.append(Sample(data, record.source, record.category, record.language, said))
     return chosen

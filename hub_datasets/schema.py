@@ -140,9 +140,9 @@ class Source:
 
     Attributes:
         name: the value of the column `source_dataset`.
-        flag: the command-line option that names its folder.
+        flag: the command-line option that names its folder, or each of several.
         kind: which question templates fit its images: a key of `chat.TEMPLATES`.
-        read: yields a RawRecord for each row or file found in a folder, a Rejection for each that cannot be one (a
+        read: yields a RawRecord for each row or file found in one folder, a Rejection for each that cannot be one (a
             line that is no JSON, a row without its columns), and an Ignored for files that are no data. Raises
             BuildError where the folder is not this source at all, or a file of it cannot be parsed.
         title, homepage, licence, citation: for the card. `licence` is an SPDX identifier where there is one.

@@ -1,8 +1,8 @@
-"""One pass over one source: every record checked, every image read once, decoded once, hashed, cleaned and kept.
+"""One pass over one folder of a source: every record checked, every image read once, decoded once, hashed and cleaned.
 
 The result, a stage, is a folder with a catalogue and the images' bytes. It is kept beside the output, and used again
-as long as the source's files, the settings and this code are the same: then nothing of the source is read but the list
-of its files.
+as long as the files of the source's folder, the settings and this code are the same: then nothing of them is read but
+the list of their names. Several folders of one source have a stage each.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ DECODERS = (
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A source that was read.
+    """A folder of a source that was read.
 
     Attributes:
         address: of the stage's folder; image files are named relative to it.
@@ -69,10 +69,10 @@ class Stage:
     lasting: bool = True
 
 
-def stage_keys(folders: Iterable[tuple[Source, Folder]], images: ImageSettings, texts: TextSettings) -> dict[str, str]:
-    """Names everything that the stage of each source depends on, 20 hexadecimal digits each."""
+def stage_keys(folders: Iterable[tuple[Source, Folder]], images: ImageSettings, texts: TextSettings) -> list[str]:
+    """Names everything that the stage of each folder depends on, 20 hexadecimal digits each."""
     common = [asdict(images), asdict(texts), code_version()]
-    return {source.name: digest([source.name, folder.state(), *common])[:20] for source, folder in folders}
+    return [digest([source.name, folder.state(), *common])[:20] for source, folder in folders]
 
 
 def stage(
@@ -85,17 +85,17 @@ def stage(
     root: str,
     scratch: Path,
 ) -> Stage:
-    """Reads a source into a folder below `root`, or finds it there as it would come out.
+    """Reads a folder of a source into a folder below `root`, or finds it there as it would come out.
 
     Args:
-        key: of `stage_keys`.
+        key: the folder's of `stage_keys`.
         root: path or fsspec address; the engine's workers write to it.
         scratch: a folder on this machine, for catalogues of a remote `root`.
     """
     address = storage.join(root, f"{source.name}-{key}")
     synthetic = is_synthetic(folder)
     remote = storage.is_remote(root)
-    catalogue = scratch / f"{source.name}.sqlite" if remote else storage.local_path(address) / CATALOGUE
+    catalogue = scratch / f"{source.name}-{key}.sqlite" if remote else storage.local_path(address) / CATALOGUE
     if is_whole(address):
         if remote:
             with storage.open_file(storage.join(address, CATALOGUE), "rb") as there, catalogue.open("wb") as here:
@@ -106,7 +106,7 @@ def stage(
     try:
         read_records(source, folder, texts, catalogue)
         failures = folder.failures + examine_images(source, folder, images, engine, catalogue, address)
-        if stage_keys([(source, folder)], images, texts)[source.name] != key:
+        if stage_keys([(source, folder)], images, texts) != [key]:
             raise BuildError(f"{source.flag} {folder.address}: files changed while they were read; run again")
         if remote:
             with catalogue.open("rb") as here, storage.open_file(storage.join(address, CATALOGUE), "wb") as there:
@@ -139,7 +139,8 @@ def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     catalogue = Catalogue(path, "create")
-    for record in tqdm(source.read(folder), desc=f"{source.name}: records", unit="", disable=None):
+    named = f"{source.name} {folder.label}".rstrip()
+    for record in tqdm(source.read(folder), desc=f"{named}: records", unit="", disable=None):
         if isinstance(record, Ignored):
             catalogue.ignore(record)
         elif isinstance(record, Rejection):
@@ -166,8 +167,14 @@ def find_flags(record: RawRecord, source: Source) -> list[Flag]:
             kinds = [flag.kind for flag in named if flag.kind != "record_number"]
             kinds += [flag.kind for flag in find_identifiers(value)]
             flags += [Flag(kind, f"in the column {column}") for kind in dict.fromkeys(kinds)]
-    name = re.sub(r"[_.\-]+", " ", record.image.rsplit("/", 1)[-1])
-    return flags + [Flag(flag.kind, "in the image's name") for flag in find_identifiers(name)]
+    return flags + find_in_name(record.image.rsplit("/", 1)[-1], "in the image's name")
+
+
+def find_in_name(name: str, detail: str) -> list[Flag]:
+    """What a person should look at in the name of a file or folder."""
+    from hub_datasets.privacy import find_identifiers
+
+    return [Flag(flag.kind, detail) for flag in find_identifiers(re.sub(r"[_.\-]+", " ", name))]
 
 
 def find_tokens(text: str) -> list[Flag]:
@@ -199,7 +206,8 @@ def examine_images(
         {**common, "names": names, "target": storage.join(address, f"images-{number:06d}.bin")}
         for number, names in enumerate(batches(catalogue.image_names(), total))
     )
-    with tqdm(total=total, desc=f"{source.name}: images", unit="", disable=None) as progress:
+    named = f"{source.name} {folder.label}".rstrip()
+    with tqdm(total=total, desc=f"{named}: images", unit="", disable=None) as progress:
         for result in engine.map(examine_batch, tasks):
             catalogue.add_images(result["images"])
             failures += result["failures"]

@@ -31,7 +31,7 @@ class MedicalTrainingArguments(TrainingArguments):
     allow_changed_flags: bool = flag(
         False, "Resume with other data, seed, batch size or model than before; the result is that of neither run."
     )
-    public: bool = flag(False, "Make a new repository on the Hub public; private otherwise.")
+    public: bool = flag(False, "Make a new repository on the Hub public, and push to one that is; refused otherwise.")
     bf16: bool | None = flag(
         None, "Compute in bfloat16. Unless given, where there is a GPU that has it.", nargs="?", const=True
     )

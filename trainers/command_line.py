@@ -9,12 +9,13 @@ from typing import Any, NoReturn
 
 from transformers import HfArgumentParser
 
+from model_cards.console import Parser
 from trainers.arguments import fail
 
 UNKNOWN = "unrecognized arguments: "  # argparse's words
 
 
-class FlagParser(HfArgumentParser):
+class FlagParser(HfArgumentParser, Parser):
     """HfArgumentParser that answers a mistake with one line, not with the names of its two hundred flags."""
 
     def error(self, message: str) -> NoReturn:
@@ -57,7 +58,7 @@ def split_config(words: list[str]) -> tuple[list[str], str | None]:
     """(the words without the recipe, the recipe): `--config NAME`, `--config=NAME`, or a first word that is no flag."""
     if words and not words[0].startswith("-"):
         words = ["--config", *words]
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    finder = Parser(add_help=False, allow_abbrev=False, exit_on_error=False)
     finder.add_argument("--config", action="append")
     try:
         found, rest = finder.parse_known_args(words)

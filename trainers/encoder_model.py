@@ -14,7 +14,7 @@ from modeling.siglip_medical.modeling_siglip_medical import (
     INITIAL_LOGIT_SCALE,
     SiglipMedicalModel,
 )
-from modeling.siglip_medical.objective import matryoshka
+from modeling.siglip_medical.objective import resolve_matryoshka_dims
 from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
 from trainers.encoder_arguments import EncoderArguments
 from trainers.inputs import starting_commit
@@ -97,4 +97,4 @@ def set_objective(config: Any, arguments: EncoderArguments) -> None:
     if arguments.text_attention_mask:
         config.text_attention_mask = True
     config.validate_embedding_widths()
-    matryoshka(config, config.truncate_dim or config.embedding_width)
+    resolve_matryoshka_dims(config, config.truncate_dim or config.embedding_width)

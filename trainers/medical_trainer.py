@@ -6,22 +6,34 @@ summary, the results measured on the evaluation split, and a card made from thos
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import EarlyStoppingCallback, TrainerCallback
 
-from evaluation.loading import InputError, check_token, first_line
-from model_cards.model_card import SUMMARY, write_model_card
+from evaluation.loading import InputError, check_token
+from model_cards.hub_commit import PushError, check_public, first_line
+from model_cards.model_card import RESULTS, SUMMARY, find_license, read_summary, write_model_card
+from model_cards.model_repository import push_model
 from model_cards.results import PACKAGES, EvaluationResult, write_json
+from model_cards.weights import folder_weights
+from modeling import siglip_medical
 from trainers.arguments import DataArguments, MedicalTrainingArguments
-from trainers.checkpoints import CHECKPOINT
-from trainers.output_folder import LAST_WRITTEN, begin, is_emptied, note_complete, note_recipe, note_writing
+from trainers.output_folder import (
+    LAST_WRITTEN,
+    begin,
+    contents_of,
+    is_emptied,
+    note_complete,
+    note_recipe,
+    note_writing,
+)
 from trainers.resumable_trainer import ResumableTrainer
 from trainers.run_record import finished
 
@@ -76,16 +88,19 @@ class EpochEndCallback(TrainerCallback):
 class UnfinishedCallback(TrainerCallback):
     """Takes away what says that a folder holds a finished training, as one begins in it, and writes its recipe.
 
-    Not before: a training that is refused leaves a folder as it is.
+    Not before: a training that is refused leaves a folder as it is. The card stays, for a person may have edited it.
+
+    Attributes:
+        earlier: the summary of the training that the card in the folder is of, None where it is not known.
     """
 
     def __init__(self) -> None:
         self.write_recipe: Callable[[], None] = lambda: None
+        self.earlier: dict | None = None
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
-            for name in LAST_WRITTEN:
-                (Path(args.output_dir) / name).unlink(missing_ok=True)
+            (Path(args.output_dir) / SUMMARY).unlink(missing_ok=True)
             self.write_recipe()
             note_recipe(Path(args.output_dir))
 
@@ -134,6 +149,8 @@ class MedicalTrainer(ResumableTrainer):
         """Makes the repository to push to, and the output folder this training's own."""
         if self.args.push_to_hub and self.is_world_process_zero():
             create_repository(self.args)
+        with contextlib.suppress(ValueError):
+            self.beginning.earlier = read_summary(self.folder / SUMMARY)
         begin(self.folder, overwrite=self.resumed is None and is_emptied(self.args))
 
     # --- a loss that is no number ---
@@ -239,17 +256,23 @@ def evaluation_result(
 
 
 def finish(trainer: MedicalTrainer, name: str, summary: dict, result: EvaluationResult | None) -> None:
-    """Writes summary, result and card beside the weights, and pushes the folder if it was asked for.
+    """Writes result, card and summary beside the weights, and pushes the folder if it was asked for.
 
-    Of several processes only the first does anything.
+    Of several processes only the first does anything. The summary is written last: it says that all is there.
     """
     if not trainer.is_world_process_zero():
         return
     args, folder = trainer.args, Path(trainer.args.output_dir)
-    write_json(folder / SUMMARY, summary)
+    summary |= {"weights": folder_weights(folder), "base_license": find_license(summary["base_model"], args.hub_token)}
     if result is not None:
-        result.save(folder / "results")
-    write_model_card(folder, name)
+        replace(result, weights=summary["weights"]).save(folder / RESULTS)
+    try:
+        notes = write_model_card(folder, name, summary, trainer.beginning.earlier)
+    except ValueError as error:  # a card or a result that was there is damaged
+        raise InputError(f"--output_dir {folder}: {error}; then add --resume_from_checkpoint last") from None
+    for note in notes:
+        print(f"{folder}: {note}")
+    write_json(folder / SUMMARY, summary)
     note_complete(folder)
     print(f"Written to {folder}")
     if args.push_to_hub:
@@ -294,15 +317,28 @@ def create_repository(args: MedicalTrainingArguments) -> None:
         raise InputError(f"--push_to_hub {name}: {first_line(error)}; log in with `hf auth login`") from None
 
 
-def push_folder(folder: Path, repo_id: str, private: bool, token: str | None) -> str:
-    """Uploads a finished model folder in one commit, checkpoints left out. Returns the address of the repository."""
-    from huggingface_hub import HfApi
+def check_repository(args: MedicalTrainingArguments, name: str) -> None:
+    """Raises InputError, before the training, for a repository that a push would be refused at: see `push_folder`."""
+    if args.push_to_hub:
+        try:
+            check_public(name, "model", args.public, args.hub_token)
+        except PushError as error:
+            raise InputError(f"--push_to_hub {name}: {error}") from None
 
-    api = HfApi(token=token)
-    api.upload_folder(
-        repo_id=repo_id,
-        folder_path=folder,
-        ignore_patterns=[f"{CHECKPOINT}*", "runs/*", "samples/*", "_*", "training_args.bin", "*.pt", "*.pth"],
-        commit_message="Fine-tuned model",
-    )
-    return f"{api.endpoint}/{repo_id}"
+
+def push_folder(folder: Path, repo_id: str, private: bool, token: str | None) -> str:
+    """Uploads a finished model folder in one commit, checkpoints left out. Returns the address of the repository.
+
+    What an earlier training left there in another form is removed, and so are results of other weights: see
+    `model_repository.py`.
+
+    Files that no training wrote stay here.
+
+    Raises InputError where the Hub refuses, or the repository is public and `private` is asked for.
+    """
+    code = [path.name for path in Path(siglip_medical.__file__).parent.glob("*.py")]
+    try:
+        names = contents_of(folder).own
+        return push_model(folder, repo_id, names, public=not private, token=token, code=code).repository
+    except (PushError, ValueError) as error:
+        raise InputError(f"--push_to_hub {repo_id}: {error}; the model itself is in {folder}") from None

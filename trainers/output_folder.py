@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.loading import InputError
-from model_cards.model_card import SAMPLES, SUMMARY, read_summary
+from model_cards.model_card import CARD, SUMMARY, read_summary
+from model_cards.model_repository import MODEL_FILE
 from model_cards.names import is_path
 from model_cards.owned_files import Contents, files_below, held_in, remove_files, some, user_places
 from model_cards.results import write_json
@@ -25,21 +26,14 @@ from trainers.recipe import HEAD
 
 MARKER = "_training_files.json"
 TRAINING, WRITING, COMPLETE = "training", "writing", "complete"  # how far a training got
-LAST_WRITTEN = (SUMMARY, "README.md")  # of a training that is complete
+LAST_WRITTEN = (SUMMARY,)  # of a training that is complete
 RECIPE = "recipe.yaml"
 
 # Names that trainings write: while they train, and when they write the model.
 EARLY = re.compile(rf"{re.escape(RECIPE)}|runs/(.+/)?events\.out\.tfevents\.[^/]+|samples/step-\d+\.jsonl")
 MODULES = sorted(path.name for path in (Path(__file__).parents[1] / "modeling" / "siglip_medical").glob("*.py"))
-MODEL_FILES = (
-    r"(adapter_)?model(-\d{5}-of-\d{5})?\.safetensors|(adapter_)?model\.safetensors\.index\.json"
-    r"|(adapter_|generation_|processor_|preprocessor_|tokenizer_)?config\.json|training_args\.(json|bin)"
-    r"|tokenizer\.json|special_tokens_map\.json|added_tokens\.json|vocab\.(json|txt)|merges\.txt"
-    r"|(spiece|tokenizer|sentencepiece\.bpe)\.model|chat_template\.(jinja|json)|additional_chat_templates/[^/]+\.jinja"
-    rf"|{'|'.join(map(re.escape, MODULES))}"
-)
 FINAL = re.compile(
-    rf"(adapter/)?({MODEL_FILES})|export\.partial/.+|{'|'.join(map(re.escape, (*LAST_WRITTEN, SAMPLES)))}"
+    rf"{MODEL_FILE}|{'|'.join(map(re.escape, MODULES))}|training_args\.bin|export\.partial/.+|{re.escape(CARD)}"
     r"|results/[^/]+--[^/]+\.json|adapter|export\.partial"  # the last two as links
 )
 SAVED = re.compile(rf"{CHECKPOINT}\d+(\.replaced)?(\.partial)?(/.*)?")
@@ -88,11 +82,6 @@ def check_contents(training: MedicalTrainingArguments, arguments: Any) -> None:
     if occupied:
         raise InputError(
             f"--output_dir {folder}: {some(occupied)} is in the way: no training wrote it, or it was edited since; "
-            "move it to another place, or name another folder"
-        )
-    if emptied and training.push_to_hub and contents.other:
-        raise InputError(
-            f"--push_to_hub would upload {some(contents.other)} from --output_dir {folder}, which no training wrote; "
             "move it to another place, or name another folder"
         )
     finished = [name for name in contents.own if FINAL.fullmatch(name)]
@@ -179,6 +168,8 @@ def is_own(folder: Path, name: str, marker: dict[str, Any]) -> bool:
         if saved[2]:  # half written, or half deleted
             return bool(rest)
         return rest in (manifest_files(folder / top) or ())
+    if name == CARD:  # it stays, and what a person wrote into it is in the next card, too
+        return True
     if marker["stage"] == WRITING or (EARLY.fullmatch(name) and name not in marker["files"]):
         return True
     return name in marker["files"] and marker["files"][name] in (None, fingerprint(path))
@@ -205,11 +196,12 @@ def begin(folder: Path, overwrite: bool) -> None:
     """
     contents = contents_of(folder)
     if overwrite:
-        remove_files(folder, sorted(contents.own, key=lambda name: name == MARKER))  # the marker last
+        own = sorted(set(contents.own) - {CARD}, key=lambda name: name == MARKER)  # the marker last
+        remove_files(folder, own)
         if kept := contents.occupied + contents.other:
             print(f"--overwrite: kept in {folder}, because no training wrote it: {some(kept)}", flush=True)
     # Not those that a resumed training writes anew before it writes the model.
-    lasting = [name for name in contents.own if not EARLY.fullmatch(name) and name not in LAST_WRITTEN]
+    lasting = [name for name in contents.own if not EARLY.fullmatch(name) and name not in (CARD, *LAST_WRITTEN)]
     write_marker(folder, TRAINING, () if overwrite else lasting)
 
 

@@ -84,7 +84,7 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
     """Loads data and model, trains, and leaves a complete model folder."""
     from model_cards.results import GENERATION, write_json
     from trainers.decoder_export import export_decoder
-    from trainers.medical_trainer import evaluation_result, finish, nothing_to_do, repository_name
+    from trainers.medical_trainer import check_repository, evaluation_result, finish, nothing_to_do, repository_name
     from trainers.output_folder import check_contents
     from trainers.recipe import write_recipe
 
@@ -92,6 +92,7 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
         return
     check_contents(training, arguments)
     name = repository_name(training)
+    check_repository(training, name)
     inputs = load(arguments, training)
     trainer = build_trainer(inputs, arguments, training)
     trainer.record(arguments)

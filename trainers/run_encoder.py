@@ -88,7 +88,7 @@ def dry_run(arguments: EncoderArguments, training: EncoderTrainingArguments) -> 
 def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> None:
     """Loads data and model, trains, and leaves a complete model folder."""
     from model_cards.results import RETRIEVAL
-    from trainers.medical_trainer import evaluation_result, finish, nothing_to_do, repository_name
+    from trainers.medical_trainer import check_repository, evaluation_result, finish, nothing_to_do, repository_name
     from trainers.output_folder import check_contents
     from trainers.recipe import write_recipe
 
@@ -96,6 +96,7 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
         return
     check_contents(training, arguments)
     name = repository_name(training)
+    check_repository(training, name)
     inputs = load(arguments, training)
     trainer = build_trainer(inputs, arguments, training)
     trainer.record(arguments)

@@ -20,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from hub_datasets.folder import Folder, FolderError
+from hub_datasets.patient_ids import note_study, own_study
 from hub_datasets.schema import BuildError, Ignored, RawRecord, Reason, Rejection, Source
 from hub_datasets.sources import iu_xray
 from hub_datasets.sources.reading import MAX_TABLE_BYTES, is_junk, printable
@@ -58,7 +59,7 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
         for record in part:
             if isinstance(record, RawRecord):
                 used.add(record.image)
-                note_study(record, patients)
+                note_study(record.groups, patients)
     if not is_report:
         seen = [f"{entry.item}: {entry.why}" for entry in passed_over]
         message = f"{folder.named()}: no .json, .jsonl, .csv or .tsv file with {EXPECTED}, and no XML report of OpenI"
@@ -122,28 +123,17 @@ def records_of(folder: Folder, name: str, table: Table, images: Images) -> Itera
         raise BuildError(f"{folder.named()}/{error}") from None
 
 
-def note_study(record: RawRecord, patients: dict[str, set[str]]) -> None:
-    """Adds a record's patient to those of its study."""
-    groups = dict(key.split(":", 1) for key in record.groups)
-    if len(groups) == 2:
-        patients[groups["study"]].add(groups["patient"])
-
-
 def place_study(record: RawRecord, patients: Mapping[str, set[str]]) -> None:
     """Names the study of a record so that no other patient has it, and the conversation of a study's images.
 
-    Some hospitals number each patient's studies from 1: a study that occurs with several patients is a study of each.
     One report about several images is one conversation: the same study, the same language, the same text.
     """
-    groups = dict(key.split(":", 1) for key in record.groups)
-    if "study" not in groups:
+    record.groups = own_study(record.groups, patients)
+    study = next((key for key in record.groups if key.startswith("study:")), None)
+    if study is None:
         return
-    study = groups["study"]
-    if len(patients.get(study, ())) > 1 and "patient" in groups:
-        study = f"{groups['patient']}/{study}"
-        record.groups = (f"patient:{groups['patient']}", f"study:{study}")
     said = hashlib.blake2b(record.text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-    record.conversation = f"study:{study} {record.language} {said}"
+    record.conversation = f"{study} {record.language} {said}"
 
 
 SOURCE = Source(

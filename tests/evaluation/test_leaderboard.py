@@ -148,6 +148,16 @@ def test_no_results(board, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_repeated_folder(board, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--results_dir", str(tmp_path), "--results_dir", "other"])
+    assert caught.value.code == 2 and list(tmp_path.iterdir()) == []
+    expected = (
+        f"medpairs-leaderboard: error: argument --results_dir: given twice, as '{tmp_path}' and 'other'; give it once"
+    )
+    assert capsys.readouterr().err.splitlines()[-1] == expected
+
+
 @pytest.mark.parametrize("content", ["{", '{"model": "a"}', '{"metrics": []}'])
 def test_a_broken_result_is_named(board, tmp_path, content):
     path = tmp_path / "org-b--x.json"

@@ -32,10 +32,12 @@ for script in ("run_evaluation", "leaderboard", "push_metrics"):
 @pytest.fixture
 def score(tmp_path, capsys) -> Callable[..., tuple[int, str, str]]:
     """A function: score(model, dataset, *flags) is the exit status, what was printed, and the errors. Results go to
-    `tmp_path / "results"`."""
+    `tmp_path / "results"`, unless the flags say otherwise."""
 
     def run(model, dataset, *flags: str) -> tuple[int, str, str]:
-        places = ["--model", str(model), "--dataset", str(dataset), "--output_dir", str(tmp_path / "results")]
+        places = ["--model", str(model), "--dataset", str(dataset)]
+        if "--output_dir" not in flags:
+            places += ["--output_dir", str(tmp_path / "results")]
         status = main([*places, *flags])
         return status, *capsys.readouterr()
 
@@ -220,8 +222,8 @@ def test_a_model_without_numbers(refused, tmp_path, encoder, build):
     weights["text_model.head.bias"].fill_(math.nan)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     rows = rows_of(build, "validation")
-    message = f"--model {folder}: text_embeds row 0 has a value that is not finite ({rows} such rows)"
-    assert refused(folder, build) == message
+    message = f"--model {folder}: text_embeds has NaN or infinity in {rows} row(s), first in row 0. "
+    assert refused(folder, build) == message + "Check the weights and the precision of the model."
 
 
 TURNS = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "Liver."}]
@@ -231,7 +233,7 @@ CHAT = {"images": [], "messages": TURNS, "image_path": "a", "source_dataset": "o
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"language": "fr"}, "config chat: sample 1: language 'fr' is not one of"),
+        ({"language": "fr"}, "config chat: sample 1: the language 'fr' is unknown"),
         ({"messages": [*TURNS, TURNS[0]]}, "config chat: row 1 does not end with a turn of the user and one of"),
         ({"messages": [TURNS[1]]}, "config chat: row 1 does not end"),
         ({"messages": [TURNS[0], {"role": "assistant", "content": " "}]}, "sample 1: a reference is ' '"),
@@ -264,7 +266,8 @@ def test_flags_are_checked_before_anything_is_loaded(score, refused, encoder, tm
     message = f"--push_to_hub: {encoder} is a folder; push the model first, then score its repository"
     assert refused(encoder, nowhere, "--push_to_hub") == message
     assert refused("org/x", nowhere, "--push_to_hub", "--limit", "3").startswith("--limit: a result on the first rows")
-    assert refused("org/x", nowhere, "--create_pr").startswith("--create_pr: ")
+    for flag in ("--create_pr", "--public"):
+        assert refused("org/x", nowhere, flag).startswith(f"{flag}: ")
     (tmp_path / "file").write_text("x")
     message = refused("org/x", nowhere, "--output_dir", str(tmp_path / "file"))
     assert message == f"--output_dir {tmp_path}/file: File exists"
@@ -274,6 +277,18 @@ def test_flags_are_checked_before_anything_is_loaded(score, refused, encoder, tm
                 score("org/x", nowhere, flag, value)
             assert caught.value.code == 2
             assert f"argument {flag}: {value} is not a number from 1 on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--model", "--dataset", "--split", "--limit", "--output_dir", "--base_model"])
+def test_a_repeated_flag_is_an_error(flag, tmp_path, capsys):
+    words = ["--model", "org/x", "--output_dir", str(tmp_path / "out")]
+    words = [*words, flag, "7"] if flag in words else [*words, flag, "8", f"{flag}=7"]
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2 and not (tmp_path / "out").exists()
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith(f"medpairs-evaluate: error: argument {flag}: given twice, as ")
+    assert message.endswith(" and '7'; give it once")
 
 
 # ---- as a script -----------------------------------------------------------------------------------------------------

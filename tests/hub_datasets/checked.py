@@ -16,7 +16,7 @@ from hub_datasets.engines import InProcess
 from hub_datasets.schema import BuildError, Ignored, RawRecord, Rejection
 from hub_datasets.sources import SOURCES
 from hub_datasets.staging import Stage, stage, stage_keys
-from tests.hub_datasets.layouts import rejections_of
+from tests.hub_datasets.layouts import collect_rejections
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,28 @@ class Checked:
     ignored: list[Ignored]
 
 
-def options_for(folders: Mapping[str, str | Path], output: str | Path, *flags: str | Path) -> BuildOptions:
-    """The options of `build.py` with the folders by flag."""
-    words = [word for flag, folder in folders.items() for word in (flag, folder)]
-    words += ["--output_dir", output, "--num_proc", "1", *flags]
+Folders = Mapping[str, str | Path | list[Path]]  # by flag, one or several
+
+
+def words_of(folders: Folders) -> list[str | Path]:
+    """The folders as the command line has them."""
+    several = ((flag, found if isinstance(found, list) else [found]) for flag, found in folders.items())
+    return [word for flag, found in several for folder in found for word in (flag, folder)]
+
+
+def options_for(folders: Folders, output: str | Path, *flags: str | Path) -> BuildOptions:
+    """The options of `build.py` with the folders, in one process unless the flags say otherwise."""
+    words = [
+        *words_of(folders),
+        "--output_dir",
+        output,
+        *([] if "--num_proc" in flags else ["--num_proc", "1"]),
+        *flags,
+    ]
     return read_options(argument_parser().parse_args([str(word) for word in words]))
 
 
-def build_here(folders: Mapping[str, str | Path], output: str | Path, *flags: str | Path) -> dict[str, Any]:
+def build_here(folders: Folders, output: str | Path, *flags: str | Path) -> dict[str, Any]:
     """A whole build in this process; returns the report. Raises BuildError."""
     return build(options_for(folders, output, *flags))
 
@@ -55,7 +69,8 @@ def staged(options: BuildOptions, work: Path) -> list[Stage]:
     work.mkdir(parents=True, exist_ok=True)
     keys = stage_keys(options.folders, options.images, options.texts)
     settings = (options.images, options.texts, InProcess(), options.cache, work)
-    return [stage(source, folder, keys[source.name], *settings) for source, folder in options.folders]
+    folders = zip(options.folders, keys, strict=True)
+    return [stage(source, folder, key, *settings) for (source, folder), key in folders]
 
 
 def decided(options: BuildOptions, work: Path, memory: Mapping[str, str] | None = None) -> tuple[Decisions, dict]:
@@ -100,6 +115,6 @@ def published_bytes(stage: Stage, image: Mapping[str, Any]) -> bytes:
 
 def fates(checked: Checked) -> dict[str, str]:
     """What became of each record, by item: a code, or `accepted`. Line 10 comes after line 9."""
-    found = {record.item: "accepted" for record in checked.accepted} | rejections_of(checked.rejections)
+    found = {record.item: "accepted" for record in checked.accepted} | collect_rejections(checked.rejections)
     assert len(found) == checked.read
     return dict(sorted(found.items(), key=lambda pair: re.sub(r"\d+", lambda digits: digits[0].zfill(9), pair[0])))

@@ -11,8 +11,8 @@ import pytest
 
 from hub_datasets.sample_sources import generate
 from hub_datasets.sources import SOURCES
-from tests.hub_datasets.checked import Checked, check_source
-from tests.hub_datasets.layouts import four_sources
+from tests.hub_datasets.checked import Checked, Folders, check_source, words_of
+from tests.hub_datasets.layouts import write_four_sources
 
 FLAGS = {source.name: source.flag for source in SOURCES}
 
@@ -28,11 +28,10 @@ class Build:
 
 @pytest.fixture(scope="session")
 def build(run) -> Callable[..., subprocess.CompletedProcess]:
-    """`build({flag: folder}, output, *more flags)`: the command as a user runs it."""
+    """`build({flag: folder or folders}, output, *more flags)`: the command as a user runs it."""
 
-    def command(folders: dict[str, Path], output: Path, *more: str | Path, check: bool = True, **options):
-        words = [word for flag, folder in folders.items() for word in (flag, folder)]
-        command = ("python", "hub_datasets/build.py", *words, "--output_dir", output, *more)
+    def command(folders: Folders, output: Path, *more: str | Path, check: bool = True, **options):
+        command = ("python", "hub_datasets/build.py", *words_of(folders), "--output_dir", output, *more)
         return run(*command, check=check, **options)
 
     return command
@@ -56,7 +55,7 @@ def built_sample(build, sample, tmp_path_factory) -> Build:
 def built_small(build, tmp_path_factory) -> Build:
     """A few rows of each source without any fault."""
     folder = tmp_path_factory.mktemp("small")
-    sources = four_sources(folder / "raw")
+    sources = write_four_sources(folder / "raw")
     return Build(folder / "out", sources, build(sources, folder / "out", "--val_fraction", "0.3"))
 
 

@@ -57,6 +57,7 @@ def make_stage(
     flags: Mapping[str, list[Flag]] | None = None,
     synthetic: bool = False,
     read_from: str = "",
+    label: str = "",
 ) -> Stage:
     """A source that was read.
 
@@ -66,6 +67,7 @@ def make_stage(
             `message` of one that cannot be used), or `data`, its bytes. All others have bytes of their own.
         flags: of records, by item.
         read_from: the address of the source's folder.
+        label: what tells that folder from the others of its source.
     """
     folder.mkdir(parents=True)
     source = source or source_of("medical_reports")
@@ -97,8 +99,9 @@ def make_stage(
             offset += len(data)
     catalogue.add_images(rows)
     catalogue.finish()
-    address = read_from or str(folder.with_name("raw"))
-    return Stage(source, Folder(address), str(folder), "key", folder / CATALOGUE, reused=False, synthetic=synthetic)
+    raw = Folder(read_from or str(folder.with_name("raw")))
+    raw.label = label
+    return Stage(source, raw, str(folder), "key", folder / CATALOGUE, reused=False, synthetic=synthetic)
 
 
 def settled(folder: Path, *stages: Stage, turns: str = "single", choices: Mapping[str, str] | None = None) -> Decisions:

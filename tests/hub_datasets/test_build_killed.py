@@ -19,10 +19,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.hub_datasets.layouts import four_sources, picture, report_row, tree, write_files, write_reports
+from tests.hub_datasets.layouts import picture, report_row, tree, write_files, write_four_sources, write_reports
 
 PROC = Path("/proc")
-FLAGS = ("--val_fraction", "0.2", "--test_fraction", "0.2", "--num_proc", "2")
+HELD_OUT = ("--val_fraction", "0.2", "--test_fraction", "0.2")
+FLAGS = (*HELD_OUT, "--num_proc", "2")
 WORKERS_END = 10.0  # seconds; they notice at once, but the machine may be busy
 WORK = ".out.medpairs-building"
 # What a build has just begun to write when it is killed: reading, deciding, writing.
@@ -99,7 +100,7 @@ def cache_of(output: Path) -> dict[str, bytes]:
 def undisturbed(tmp_path_factory) -> Undisturbed:
     """A build of a few rows of each source, and of reports enough to keep two workers busy."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    sources = four_sources(folder / "raw")
+    sources = write_four_sources(folder / "raw")
     sources["--reports_dir"] = write_reports(folder / "many", [report_row(n, patient_id=n // 3) for n in range(200)])
     write_files(folder / "many", {"images/3.png": "<html>", "images/9.png": b"\x89PNG\r\n\x1a\n cut"})
     for turn in ("warm", "out"):  # the first one reads the libraries from the disk
@@ -188,14 +189,14 @@ def test_killed_while_workers_write_the_shards(tmp_path):
     reports = write_reports(tmp_path / "reports", rows)
     for n, row in enumerate(rows):
         picture(n, size=(700, 700)).save(reports / row["image"], compress_level=0)
-    flags = ("--num_shards", "4", *FLAGS)
-    process = start({"--reports_dir": reports}, tmp_path / "out", *flags)
+    flags = ("--num_shards", "4", *HELD_OUT)
+    process = start({"--reports_dir": reports}, tmp_path / "out", *flags, "--num_proc", "2")
     most = 0
     while process.poll() is None and not any((tmp_path / WORK).glob("pairs/*.parquet")):
         most = max(most, len(list(others_of(process.pid))))
         time.sleep(0.001)
     assert kill(process) and most >= 2 and not (tmp_path / "out").exists()
-    assert start({"--reports_dir": reports}, tmp_path / "out", *flags).wait() == 0
+    assert start({"--reports_dir": reports}, tmp_path / "out", *flags, "--num_proc", "2").wait() == 0
     assert start({"--reports_dir": reports}, tmp_path / "alone", *flags, "--num_proc", "1").wait() == 0
     assert tree(tmp_path / "out") == tree(tmp_path / "alone")
     assert not (tmp_path / WORK).exists() and len(list((tmp_path / "out/pairs").iterdir())) >= 12

@@ -16,7 +16,7 @@ from hub_datasets.schema import BuildError
 from hub_datasets.sources import SOURCES
 from hub_datasets.splits import Fractions, key_digest, memory_line
 from hub_datasets.staging import stage_keys
-from hub_datasets.synthetic import write_mark
+from hub_datasets.synthetic import write_marker
 from hub_datasets.validation import ImageSettings, TextSettings
 from tests.conftest import ROOT
 from tests.hub_datasets.layouts import report_row, write_files, write_reports
@@ -43,11 +43,12 @@ def reports(tmp_path) -> Path:
 
 @pytest.fixture
 def options(reports, tmp_path):
-    """`options(*flags)`: those of a build of one source."""
+    """`options(*flags)`: those of a build of one source, unless its folder or the output are among the flags."""
 
     def read(*flags: str | Path) -> BuildOptions:
-        words = ["--reports_dir", reports, "--output_dir", tmp_path / "out", *flags]
-        return read_options(argument_parser().parse_args([str(word) for word in words]))
+        usual = {"--reports_dir": reports, "--output_dir": tmp_path / "out"}
+        words = [word for flag, place in usual.items() if flag not in flags for word in (flag, place)]
+        return read_options(argument_parser().parse_args([str(word) for word in (*words, *flags)]))
 
     return read
 
@@ -84,15 +85,13 @@ def test_without_any_flag(options, reports, tmp_path):
 def test_a_flag_changes_its_own_setting_and_the_key(options, flag, value, setting):
     found = options(f"{flag}={value}")
     assert found.settings() == DEFAULTS | {flag.removeprefix("--"): setting} and found.defaults() == DEFAULTS
-    assert found.key({"medical_reports": "k"}) != options().key({"medical_reports": "k"})
+    assert found.key(["k"]) != options().key(["k"])
 
 
 @pytest.mark.parametrize("flags", [("--num_proc", "7"), ("--engine", "ray"), ("--cache_dir", "x"), ("--overwrite",)])
 def test_how_the_work_is_done_is_no_part_of_the_result(options, flags):
     found = options(*flags)
-    assert found.settings() == DEFAULTS and found.key({"medical_reports": "k"}) == options().key(
-        {"medical_reports": "k"}
-    )
+    assert found.settings() == DEFAULTS and found.key(["k"]) == options().key(["k"])
     assert (
         found.num_proc == 7,
         found.engine == "ray",
@@ -114,11 +113,11 @@ def test_the_settings_of_images_and_texts(options):
 
 
 def test_the_key_names_what_was_read_and_from_where(options, reports, tmp_path):
-    key = options().key({"medical_reports": "k"})
-    assert options("--output_dir", tmp_path / "other").key({"medical_reports": "k"}) == key
-    assert options().key({"medical_reports": "l"}) != key
+    key = options().key(["k"])
+    assert options("--output_dir", tmp_path / "other").key(["k"]) == key
+    assert options().key(["l"]) != key
     moved = reports.rename(tmp_path / "moved")
-    assert options("--reports_dir", moved).key({"medical_reports": "k"}) != key  # chat_instructions.jsonl names it
+    assert options("--reports_dir", moved).key(["k"]) != key  # chat_instructions.jsonl names it
 
 
 # --- What makes no sense
@@ -168,6 +167,22 @@ def test_numbers_out_of_bounds(options, flags, message):
 )  # fmt: skip
 def test_values_that_a_flag_does_not_take(capsys, flags, message):
     assert message in usage_error(capsys, *flags)
+
+
+@pytest.mark.parametrize(
+    "action", [action for action in argument_parser()._actions if action.nargs != 0], ids=lambda action: action.dest
+)
+def test_a_flag_that_is_given_twice(capsys, action):
+    """Folders of a source are taken together; of any other flag argparse would keep the last value."""
+    (flag,) = action.option_strings
+    values = [str(value) for value in action.choices or ("1", "2")]
+    words = [flag, values[0], f"{flag}={values[-1]}"]
+    if flag in {source.flag for source in SOURCES}:
+        assert getattr(argument_parser().parse_args(words), action.dest) == ["1", "2"]
+        return
+    shown = [repr(str((action.type or str)(value))) for value in values]
+    message = f"argument {flag}: given twice, as {shown[0]} and {shown[-1]}; give it once"
+    assert usage_error(capsys, *words) == f"medpairs-build: error: {message}"
 
 
 def test_no_source_at_all():
@@ -234,7 +249,7 @@ def test_where_what_was_read_is_kept(options, tmp_path, monkeypatch):
 
 def test_sources_that_may_not_be_shared(options, reports):
     assert options().not_to_be_shared() == ["medical_reports"]
-    write_mark(reports)
+    write_marker(reports)
     assert options().not_to_be_shared() == []
 
 

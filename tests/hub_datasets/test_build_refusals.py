@@ -21,7 +21,6 @@ from tests.conftest import ROOT
 from tests.hub_datasets.layouts import (
     csv_text,
     encoded,
-    four_sources,
     pad_row,
     picture,
     png,
@@ -30,6 +29,7 @@ from tests.hub_datasets.layouts import (
     slake_row,
     tree,
     write_files,
+    write_four_sources,
     write_reports,
     write_slake,
 )
@@ -38,7 +38,7 @@ from tests.hub_datasets.layouts import (
 @pytest.fixture
 def raw(tmp_path):
     folder = tmp_path / "raw"
-    four_sources(folder)
+    write_four_sources(folder)
     return folder
 
 

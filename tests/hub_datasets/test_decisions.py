@@ -10,7 +10,7 @@ from itertools import count
 
 import pytest
 
-from hub_datasets.decisions import ONE_CONVERSATION, ONE_IMAGE, SOURCE_SHIFT, conversation_of, group_keys
+from hub_datasets.decisions import ONE_CONVERSATION, ONE_IMAGE, STAGE_SHIFT, conversation_of, group_keys
 from hub_datasets.duplicates import drop_repeats
 from hub_datasets.schema import SPLITS, BuildError, Reason, Rejection
 from hub_datasets.splits import Fractions, read_memory, split_of
@@ -510,15 +510,15 @@ def test_pictures_for_the_card_are_the_same_in_every_build(tmp_path):
     found = []
     for order in (records, records[::-1]):
         decisions, _ = decided_for(tmp_path, order)
-        chosen = decisions.pictures(0, 5)
+        chosen = decisions.pictures([0], 5)
         assert len(chosen) == len({one.image["pixels"] for one in chosen}) == 5
         found.append({one.image["pixels"] for one in chosen})
     assert found[0] == found[1]
-    assert len(decisions.pictures(0, 100)) == 12
+    assert len(decisions.pictures([0], 100)) == 12
 
 
 def test_the_number_of_a_record_leaves_room_for_a_trillion():
-    assert 1 << SOURCE_SHIFT > 10**12 and (1000 << SOURCE_SHIFT) < 2**63
+    assert 1 << STAGE_SHIFT > 10**12 and (1000 << STAGE_SHIFT) < 2**63
 
 
 def test_a_record_comes_back_as_it_was(tmp_path):

@@ -23,7 +23,7 @@ from hub_datasets.schema import BuildError
 from hub_datasets.validation import ImageSettings, TextSettings
 from tests.conftest import ROOT
 from tests.hub_datasets import engine_tasks
-from tests.hub_datasets.checked import build_here
+from tests.hub_datasets.checked import Folders, build_here
 from tests.hub_datasets.hand_made import source_of
 from tests.hub_datasets.layouts import jpeg, png, report_row, slake_row, tree, write_files, write_reports, write_slake
 
@@ -249,16 +249,19 @@ FLAGS = ("--val_fraction", "0.2", "--num_shards", "3")
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory) -> dict[str, Path]:
-    """140 reports, some of them unfit, and 60 images with questions: more than a few tasks."""
+def sources(tmp_path_factory) -> Folders:
+    """200 reports in two folders, some of them unfit, and 60 images with questions: more than a few tasks of each."""
     folder = tmp_path_factory.mktemp("engines")
     rows = [report_row(n, patient_id=str(n // 2), text=f"Chest X-ray {n}: clear.") for n in range(140)]
     reports = write_reports(folder / "reports", rows)
     write_files(reports, {"images/17.png": png(17)[:90], "images/90.png": b"no image", "images/99.png": png(3005)})
     (reports / "images/40.png").unlink()
+    later = [report_row(n, patient_id=str(n), text=f"Later chest X-ray {n}: clear.") for n in range(60)]
+    later = write_reports(folder / "later", later)
+    write_files(later, {f"images/{n}.png": png(5000 + n) for n in range(0, 60, 2)})  # the others are pictures of before
     slake = write_slake(folder / "slake", train=[slake_row(n, n // 2, f"Question {n}?", "42") for n in range(120)])
     write_files(slake, {"imgs/xmlab3/source.jpg": jpeg(2004)})  # the same picture twice
-    return {"--reports_dir": reports, "--slake_dir": slake}
+    return {"--reports_dir": [reports, later], "--slake_dir": slake}
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +308,7 @@ def test_folders_are_those_of_the_build_wherever_the_workers_are(engine, tmp_pat
     monkeypatch.chdir(tmp_path)
     Path("scratch").mkdir()
     source, folder, settings = source_of("medical_reports"), Folder("my reports"), (ImageSettings(), TextSettings())
-    (key,) = staging.stage_keys([(source, folder)], *settings).values()
+    (key,) = staging.stage_keys([(source, folder)], *settings)
     stage = staging.stage(source, folder, key, *settings, engine, str(tmp_path / "cache"), Path("scratch"))
     assert list(Catalogue(stage.catalogue).rejections()) == []
     found = list(engine.map(engine_tasks.code_of, [{"number": n} for n in range(4)]))

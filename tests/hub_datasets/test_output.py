@@ -13,7 +13,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hub_datasets import shards as shards_of
 from hub_datasets import storage
 from hub_datasets.earlier_build import MANIFEST, manifest_of
-from hub_datasets.output import is_current, is_empty, sizes, written_folder
+from hub_datasets.output import KEPT, is_current, is_empty, sizes, written_folder
 from hub_datasets.schema import BuildError
 from tests.hub_datasets.checked import build_here, options_for
 from tests.hub_datasets.layouts import png, report_row, tree, write_files, write_reports
@@ -64,7 +64,8 @@ def test_every_file_that_is_missing_or_cut_is_noticed(copied):
         path.unlink()
         assert not is_current(str(copied), key), name
         path.write_bytes(content[:-1] if content else b"x")
-        assert not is_current(str(copied), key), name
+        # the card is there for people to write in: one that was changed is not a reason to build again
+        assert is_current(str(copied), key) is (name == "README.md"), name
         path.write_bytes(content)
         assert is_current(str(copied), key)
 
@@ -98,7 +99,7 @@ def test_a_build_of_the_same_does_nothing_and_gives_the_same_report(reports, cop
     assert report == json.loads((copied / "report.json").read_text())
 
 
-@pytest.mark.parametrize("flags", [("--val_fraction", "0.2"), ("--chat_turns", "multi"), ("--num_shards", "2")])
+@pytest.mark.parametrize("flags", [("--test_fraction", "0.2"), ("--chat_turns", "multi"), ("--num_shards", "2")])
 def test_a_build_of_something_else_asks_before_it_replaces(reports, copied, flags):
     before = tree(copied)
     with pytest.raises(BuildError, match="exists and is not empty; name another folder or add --overwrite"):
@@ -217,11 +218,28 @@ def test_what_lies_there_is_no_dataset_while_it_is_replaced(reports, address, wr
     monkeypatch.setattr(shards_of, "write_shard", lambda shard: (_ for _ in ()).throw(OSError("network")))
     with pytest.raises(BuildError, match="cannot be written: network"):
         build_here({"--reports_dir": reports}, address, "--near_distance", "0", "--overwrite")
-    assert written_order[0].endswith("/out/README.md") and written_order[0].startswith("-")
-    assert not {"README.md", MANIFEST} & set(remote_tree(address)) and not is_current(address, key_of_bytes(whole))
+    assert written_order[0].endswith(f"/out/{KEPT}")
+    assert written_order[1].endswith("/out/README.md") and written_order[1].startswith("-")
+    left = remote_tree(address)
+    assert not {"README.md", MANIFEST} & set(left) and not is_current(address, key_of_bytes(whole))
+    assert left[KEPT] == whole["README.md"]
     monkeypatch.setattr(shards_of, "write_shard", real)
     build_here({"--reports_dir": reports}, address, *FLAGS, "--overwrite")
     assert remote_tree(address) == whole
+
+
+def test_a_card_that_a_person_edited_survives_even_a_build_that_fails(reports, address, monkeypatch):
+    build_here({"--reports_dir": reports}, address, *FLAGS)
+    card = remote_tree(address)["README.md"] + b"\n## Mine\n"
+    with storage.open_file(f"{address}/README.md", "wb") as file:
+        file.write(card)
+    real = shards_of.write_shard
+    monkeypatch.setattr(shards_of, "write_shard", lambda shard: (_ for _ in ()).throw(OSError("network")))
+    with pytest.raises(BuildError, match="cannot be written: network"):
+        build_here({"--reports_dir": reports}, address, "--near_distance", "0", "--overwrite")
+    monkeypatch.setattr(shards_of, "write_shard", real)
+    build_here({"--reports_dir": reports}, address, *FLAGS, "--overwrite")
+    assert remote_tree(address)["README.md"] == card and KEPT not in remote_tree(address)
 
 
 def key_of_bytes(files: dict[str, bytes]) -> str:

@@ -273,8 +273,8 @@ def decisions(tmp_path):
 
 
 def test_the_numbers_of_a_source(decisions):
-    left_out = [Ignored("slake", "caption of 1.jpg (en)", "too long"), Ignored("other", "x", "y")]
-    slake = source_report(decisions, 1, left_out)
+    left_out = {0: [Ignored("other", "x", "y")], 1: [Ignored("slake", "caption of 1.jpg (en)", "too long")]}
+    slake = source_report(decisions, "slake", left_out)
     assert (slake["read"], slake["accepted"], slake["images"]) == (7, 6, 3)
     assert slake["rejected"] == {"duplicate_row": 1}
     assert slake["examples"]["duplicate_row"][0]["item"] == "row 99"
@@ -285,7 +285,7 @@ def test_the_numbers_of_a_source(decisions):
 
 
 def test_a_source_that_may_not_be_shared_is_counted_and_not_named(decisions):
-    reports = source_report(decisions, 0, [])
+    reports = source_report(decisions, "medical_reports", {})
     assert (reports["read"], reports["accepted"]) == (14, 6)
     assert reports["rejected"] == {"duplicate_row": 1, "image_missing": 6, "text_short": 1}
     assert reports["examples"] == {} and reports["ignored"] == [] and reports["ignored_count"] == 1
@@ -296,8 +296,8 @@ def test_a_source_that_may_not_be_shared_is_counted_and_not_named(decisions):
 def test_a_record_that_got_lost_is_an_error(decisions, query):
     decisions.database.execute(query)
     with pytest.raises(AssertionError, match="medical_reports: accepted and rejected do not add up"):
-        source_report(decisions, 0, [])
-    assert source_report(decisions, 1, [])
+        source_report(decisions, "medical_reports", {})
+    assert source_report(decisions, "slake", {})
 
 
 def test_a_line_for_each_rejection(tmp_path):

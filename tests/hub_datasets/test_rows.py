@@ -195,7 +195,7 @@ def test_a_caption_outside_the_bounds_is_left_out_by_name_and_its_chats_stay(tmp
     lines, written, *_ = write(tmp_path, records, texts=TextSettings(20, 60))
     assert [json.loads(row["metadata"])["items"] for row in columns_of(lines, "pairs")] == [["row 1"], ["row 3"]]
     assert len(columns_of(lines, "chat")) == 3
-    (ignored,) = written.left_out
+    (ignored,) = written.left_out[0]
     assert (ignored.source, ignored.item) == ("slake", "caption of imgs/2/source.jpg (en)")
     assert "fewer than 60" in ignored.why
 
@@ -258,7 +258,7 @@ def test_several_images_of_one_examination(tmp_path):
     assert row["image_path"] == "medical_reports/images/1.png"
     assert json.loads(row["metadata"]) == {"view": "", "items": ["line 1", "line 2"]}
     assert json.loads(single["metadata"]) == {"n": 0, "view": ""}
-    rows_of.write_chat_instructions(folder, folder / "chat.jsonl", {"medical_reports": "raw"})
+    rows_of.write_chat_instructions(folder, folder / "chat.jsonl", ["raw"])
     line = read_lines(folder / "chat.jsonl")[1]
     assert line["images"] == ["raw/images/1.png", "raw/images/2.png"] and "image" not in line
 
@@ -271,7 +271,7 @@ def test_chat_instructions_are_the_chat_rows_with_paths_as_they_were_given(tmp_p
     records = [question(3, 1, "zh"), question(4, 1, "zh"), report(1), *(report(n) for n in range(5, 30))]
     records[0].question = "问题三？"
     lines, _, _, folder = write(tmp_path, records, turns=turns, fractions=Fractions(0.2, 0.2))
-    addresses = {"slake": "data/raw", "medical_reports": "s3://bucket/reports/"}
+    addresses = ["data/raw", "s3://bucket/reports/"]
     rows_of.write_chat_instructions(folder, folder / "chat.jsonl", addresses)
     found = read_lines(folder / "chat.jsonl")
     chats = [(split, line) for split in SPLITS for line in lines["chat"][split]]
@@ -291,7 +291,7 @@ def test_a_folder_whose_name_is_not_utf_8(tmp_path):
     folder = tmp_path / "caf\udce9"
     decisions, _ = decide(folder / "build", *stages_of(folder, [report(1)]))
     rows_of.write_rows(decisions, folder, TextSettings(), "", RowStatistics())
-    rows_of.write_chat_instructions(folder, folder / "chat.jsonl", {"medical_reports": "data/caf\udce9"})
+    rows_of.write_chat_instructions(folder, folder / "chat.jsonl", ["data/caf\udce9"])
     (line,) = read_lines(folder / "chat.jsonl")
     assert line["image"] == "data/caf\udce9/images/1.png"
     (row,) = read_lines(folder / "chat-train.jsonl")

@@ -17,7 +17,7 @@ from hub_datasets.engines import InProcess
 from hub_datasets.folder import Folder
 from hub_datasets.schema import BuildError, Ignored, Reason, Rejection
 from hub_datasets.staging import Stage, batches, bytes_of, examine_batch, remove_stale, stage, stage_keys
-from hub_datasets.synthetic import write_mark
+from hub_datasets.synthetic import write_marker
 from hub_datasets.validation import ImageSettings, TextSettings
 from tests.hub_datasets.hand_made import report, source_of
 from tests.hub_datasets.layouts import jpeg, png, report_row, tree, write_files, write_reports
@@ -33,7 +33,7 @@ def reports(tmp_path) -> Path:
 
 def staged(folder, root, scratch, source=None, images=IMAGES, engine=None) -> Stage:
     source, folder = source or source_of("medical_reports"), Folder(folder)
-    (key,) = stage_keys([(source, folder)], images, TEXTS).values()
+    (key,) = stage_keys([(source, folder)], images, TEXTS)
     Path(scratch).mkdir(exist_ok=True)
     return stage(source, folder, key, images, TEXTS, engine or InProcess(), str(root), Path(scratch))
 
@@ -102,7 +102,7 @@ def test_what_did_not_change_is_not_read_again(reports, tmp_path):
 @pytest.mark.parametrize("kind", ["text", "image", "new file", "touched", "renamed", "gone"])
 def test_the_key_changes_with_every_file(reports, kind):
     def key() -> str:
-        return stage_keys([(source_of("medical_reports"), Folder(reports))], IMAGES, TEXTS)["medical_reports"]
+        return stage_keys([(source_of("medical_reports"), Folder(reports))], IMAGES, TEXTS)[0]
 
     before = key()
     assert key() == before
@@ -127,7 +127,7 @@ def test_the_key_changes_with_the_settings_and_the_code_and_not_with_the_place(r
     source = source_of("medical_reports")
 
     def key(folder=reports, images=IMAGES, texts=TEXTS) -> str:
-        return stage_keys([(source, Folder(folder))], images, texts)["medical_reports"]
+        return stage_keys([(source, Folder(folder))], images, texts)[0]
 
     keys = [key(), key(images=replace(IMAGES, min_side=9)), key(images=replace(IMAGES, ocr=True)),
             key(images=replace(IMAGES, window="0:9")), key(images=replace(IMAGES, max_pixels=9)),
@@ -174,7 +174,7 @@ def test_a_source_that_changes_while_it_is_read(reports, tmp_path):
 
 
 def test_a_source_that_this_project_drew(reports, tmp_path):
-    write_mark(reports)
+    write_marker(reports)
     assert staged(reports, tmp_path / "cache", tmp_path / "s").synthetic is True
 
 

@@ -79,6 +79,13 @@ def child(words: Sequence[str], log: Path, prepare: Callable[[], None] | None, c
     sys.exit(main([*words]))
 
 
+def last_given(*words: str | Path) -> list[str | Path]:
+    """Command-line words without the flags, and their values, that are given again further back."""
+    flags = [place for place, word in enumerate(words) if str(word).startswith("--")]
+    groups = [words[begin:end] for begin, end in zip(flags, [*flags[1:], len(words)], strict=True)]
+    return [word for group in {group[0]: group for group in groups}.values() for word in group]
+
+
 def run_command(
     words: Sequence[str | Path], log: Path, prepare: Callable[[], None] | None = None, command: str = ENCODER
 ) -> int:
@@ -111,7 +118,12 @@ class Runs:
         return run_command(words, self.log, prepare, self.command)
 
     def to(self, name: str, *more: str) -> list[str]:
-        return [*self.words, "--output_dir", str(self.folder / name), *more]
+        """The words of a run to a folder of its own; a flag of `more` takes the place of one of the runs."""
+        words = list(self.words)
+        for flag in filter(self.words.__contains__, more[::2]):
+            place = words.index(flag)
+            del words[place : place + 2]
+        return [*words, "--output_dir", str(self.folder / name), *more]
 
     def disturbed(self, name: str, kills: int, seed: int) -> int:
         """Kills a run at random moments and lets it end. Returns how often it was killed."""

@@ -74,6 +74,15 @@ def test_nothing_is_public_by_default():
         (["--image_std", "clip"], "or the word imagenet"),
         (["--sentence_sampling", "-1"], "--sentence_sampling -1"),
         (["--config", "nowhere"], "--config nowhere: no such file, and no shipped recipe"),
+        (["--output_dir", "other"], "--output_dir/--output-dir: given twice, as 'other' and 'unused'; give it once"),
+        (["--seed", "1", "--seed=2"], "argument --seed: given twice, as '1' and '2'; give it once"),
+        (["--tiny", "--tiny", "--dataset", "a", "--dataset", "b"], "argument --dataset: given twice, as 'a' and 'b'"),
+        (["--bf16", "False", "--bf16"], "argument --bf16: given twice, as 'False' and 'True'; give it once"),
+        (
+            ["--matryoshka_dims", "4", "2", "--matryoshka-dims", "1"],
+            "given twice, as '4 2' and '1'; give all values after one flag",
+        ),
+        (["--config", "demo", "--config", "gpu_16gb"], "--config demo and gpu_16gb: one recipe at a time"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(words, said, capsys):
@@ -102,7 +111,7 @@ print(json.dumps({{"more": sorted(set(sys.modules) - needed), "said": len(said.g
     answer = json.loads(run("python", "-c", code).stdout.splitlines()[-1])
     own = {"trainers.arguments", "trainers.command_line", f"trainers.{command}"}
     own.add(f"trainers.{command.removeprefix('run_')}_arguments")
-    allowed = {"trainers", "difflib"} | own
+    allowed = {"trainers", "difflib", "model_cards", "model_cards.console"} | own
     assert [name for name in answer["more"] if name not in allowed] == []
     assert answer["said"] > 10_000
 

@@ -17,13 +17,13 @@ from trainers.checkpoints import checkpoints, damage, step_of
 
 # An epoch is 8 updates, the last one of a half batch less; no checkpoint but the last one of an epoch falls on its end.
 COMMON = "--per_device_train_batch_size 4 --per_device_eval_batch_size 16 --gradient_accumulation_steps 2"
-COMMON += " --num_train_epochs 2 --logging_steps 4 --eval_steps 3 --save_steps 3 --learning_rate 1e-2 --use_cpu True"
+COMMON += " --num_train_epochs 2 --logging_steps 4 --eval_steps 3 --save_steps 3 --use_cpu True"
 COMMON += (
     " --eval_samples 8 --num_samples 3 --max_new_tokens 4 --disable_tqdm True --report_to none --group_by_length True"
 )
 EPOCH = 8  # updates
 # Dropout draws random numbers in every layer, and a module learns whole beside the adapters.
-LORA = "--lora_dropout 0.1 --modules_to_save lm_head --metric_for_best_model bleu_1 --patience 9"
+LORA = "--learning_rate 1e-2 --lora_dropout 0.1 --modules_to_save lm_head --metric_for_best_model bleu_1 --patience 9"
 FULL = "--train_scope full --rows_per_image 2 --learning_rate 2e-2"
 
 

@@ -28,8 +28,8 @@ from trainers.output_folder import (
     read_marker,
 )
 
-QUICK = "--tiny --use_cpu --max_steps 2 --save_steps 1 --per_device_train_batch_size 4 --gradient_accumulation_steps 1"
-QUICK += " --disable_tqdm True --eval_strategy no --image_cache none --report_to tensorboard"
+QUICK = {"--max_steps": "2", "--save_steps": "1", "--per_device_train_batch_size": "4", "--eval_strategy": "no"}
+QUICK |= {"--gradient_accumulation_steps": "1", "--disable_tqdm": "True", "--image_cache": "none"}
 THESIS = b"years of work"
 
 
@@ -57,7 +57,9 @@ def command(dataset, tmp_path_factory):
 
     def run(folder: Path | str, *words: str | Path) -> tuple[int, str]:
         log.write_text("")
-        status = run_command([*QUICK.split(), "--dataset", dataset, "--output_dir", folder, *words], log)
+        flags = {"--dataset": dataset, "--output_dir": folder} | QUICK
+        quick = [word for flag, value in flags.items() if flag not in words for word in (flag, value)]
+        status = run_command(["--tiny", "--use_cpu", "--report_to", "tensorboard", *quick, *words], log)
         return status, log.read_text()
 
     return run
@@ -168,7 +170,7 @@ def test_an_earlier_training_is_replaced_and_everything_else_stays(command, out)
     assert contents.occupied == [] and set(contents.other) == {*names, "link"}
 
 
-EDITED = ["README.md", "recipe.yaml", "config.json", "training_summary.json"]
+EDITED = ["recipe.yaml", "config.json", "training_summary.json"]
 
 
 @pytest.mark.parametrize("name", EDITED)
@@ -196,11 +198,27 @@ def test_checkpoints_and_results_of_others_do_not_keep_a_training_from_being_res
     check(out, resume_from_checkpoint="last")
 
 
-def test_what_is_kept_is_not_pushed(out):
-    put(out, "thesis.docx")
-    check(out, overwrite=True)
-    said = refusal(out, overwrite=True, push_to_hub=True, hub_model_id="org/x")
-    assert said.startswith(f"--push_to_hub would upload thesis.docx from --output_dir {out}")
+def test_what_a_person_wrote_into_the_card_is_in_the_next_one(command, out):
+    """The numbers between our markers are those of the new training."""
+    card = out / "README.md"
+    card.write_text(card.read_text() + "\nScanners of our hospital only.\n")
+    before = card.read_text()
+    status, printed = command(out, "--overwrite", "--seed", "7", "--learning_rate", "0.0123")
+    assert status == 0, printed[-3000:]
+    assert "0.0123" not in before and "0.0123" in card.read_text()
+    assert card.read_text().endswith("\nScanners of our hospital only.\n")
+    assert contents_of(out).occupied == contents_of(out).other == []
+
+
+def test_what_no_training_wrote_is_not_pushed(command, out, hub, repo_name):
+    from huggingface_hub import HfApi
+
+    put(out, "thesis.docx", "figures/plot.png")
+    status, printed = command(out, "--overwrite", "--push_to_hub", "--hub_model_id", repo_name)
+    assert status == 0, printed[-3000:]
+    pushed = HfApi().list_repo_files(repo_name)
+    assert {"model.safetensors", "README.md"} <= set(pushed)
+    assert not {"thesis.docx", "figures/plot.png", MARKER} & set(pushed)
 
 
 def test_a_training_without_checkpoints_is_not_begun_again_by_auto(out):
@@ -223,7 +241,7 @@ def test_a_training_of_an_earlier_version_is_recognized(keep, out):
         shutil.rmtree(out / name) if (out / name).is_dir() else (out / name).unlink(missing_ok=True)
     check(out, overwrite=True)
     begin(out, overwrite=True)
-    assert set(tree(out)) == {"thesis.docx", MARKER}
+    assert set(tree(out)) == {"README.md", "thesis.docx", MARKER}  # people write in a card
 
 
 # --- a training that was killed ---
@@ -235,14 +253,14 @@ def test_a_killed_training_is_known_at_every_stage(tmp_path):
     put(tmp_path, "recipe.yaml", "samples/step-3.jsonl", ".recipe.yaml.17.18", f".{MARKER}.17.18")
     assert contents_of(tmp_path).occupied == contents_of(tmp_path).other == []
     put(tmp_path, "README.md", "model.safetensors")  # which a training writes only at its end
-    assert contents_of(tmp_path).occupied == ["README.md", "model.safetensors"]
+    assert contents_of(tmp_path).occupied == ["model.safetensors"]
     note_writing(tmp_path)
     put(tmp_path, ".README.md.17.18", "export.partial/model.safetensors")
     assert contents_of(tmp_path).occupied == contents_of(tmp_path).other == []
     note_complete(tmp_path)
     assert contents_of(tmp_path).occupied == []
-    put(tmp_path, "README.md", content=b"edited")
-    assert contents_of(tmp_path).occupied == ["README.md"]
+    put(tmp_path, "recipe.yaml", content=b"edited")
+    assert contents_of(tmp_path).occupied == ["recipe.yaml"]
 
 
 @pytest.mark.parametrize("name", [MARKER, f".{MARKER}.17.18"])
@@ -291,7 +309,7 @@ def test_what_else_is_on_a_mounted_disk_stays(trained, run, tmp_path):
         pytest.skip("nothing can be mounted here")
     script = f"{mounted} && touch {nested}/events.out.tfevents.1"
     done = run(*space, f"{script} && {sys.executable} {tmp_path}/script.py {trained} {disk}")
-    assert done.stdout.splitlines()[-1] == str([MARKER, "runs/nested/events.out.tfevents.1", "runs/other"])
+    assert done.stdout.splitlines()[-1] == str(["README.md", MARKER, "runs/nested/events.out.tfevents.1", "runs/other"])
 
 
 def test_folders_that_are_never_emptied(out, tmp_path, monkeypatch):

@@ -17,10 +17,11 @@ from tests.conftest import ROOT
 from tests.trainers.killed_runs import Runs, assert_same, kill_at, outcome, run_command
 from trainers.checkpoints import damage
 
-COMMON = "--per_device_train_batch_size 5 --gradient_accumulation_steps 3 --num_train_epochs 3 --learning_rate 1e-3"
+COMMON = "--per_device_train_batch_size 5 --gradient_accumulation_steps 3 --learning_rate 1e-3"
 STEPS = "--logging_steps 4 --eval_steps 3 --save_steps 3 --disable_tqdm True --use_cpu True"
 # GradCache over whole updates, of which the last of an epoch is shorter; evaluations that fall between lines of the log
 STRATIFIED = "--batch_sampler stratified --augment light --metric_for_best_model recall_at_5 --patience 9"
+STRATIFIED += " --num_train_epochs 3"
 # several contrasts an update, dropout, the Trainer's own sampler, every image decoded each time
 DROPOUT = "--contrastive_batch_size 5 --image_cache none --num_train_epochs 2"
 

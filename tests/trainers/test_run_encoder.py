@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
-from tests.trainers.killed_runs import run_command
+from tests.trainers.killed_runs import last_given, run_command
 
 QUICK = ("--tiny", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "1", "--disable_tqdm", "True")
 
@@ -99,6 +101,62 @@ def test_it_goes_on_from_the_pushed_model(pushed, run, dataset, tmp_path):
     assert "org/siglip-pushed" in (tmp_path / "again" / "README.md").read_text()
 
 
+def test_every_file_that_is_pushed_is_known_as_ours(pushed):
+    """Else it would stay when a model of another form is pushed."""
+    from huggingface_hub import HfApi
+
+    from model_cards.model_repository import MODEL_FILE, RESULT_FILE
+    from modeling import siglip_medical
+
+    code = [re.escape(path.name) for path in Path(siglip_medical.__file__).parent.glob("*.py")]
+    known = re.compile("|".join([MODEL_FILE, RESULT_FILE.pattern, r"README\.md|\.gitattributes", *code]))
+    assert [name for name in HfApi().list_repo_files(pushed[1]) if not known.fullmatch(name)] == []
+
+
+def test_a_repository_that_is_public_is_refused_before_the_training(run, dataset, repo_name, tmp_path, hub):
+    from huggingface_hub import HfApi
+
+    HfApi().create_repo(repo_name, private=False)
+    words = ("--dataset", dataset, "--output_dir", tmp_path / "out", "--push_to_hub", "--hub_model_id", repo_name)
+    process = run("python", "trainers/run_encoder.py", *QUICK, *words, check=False)
+    assert process.returncode == 2 and not (tmp_path / "out").exists()
+    said = f"error: --push_to_hub {repo_name}: the repository is public; add --public if that is meant"
+    assert process.stderr.splitlines()[-1] == said
+    assert HfApi().list_repo_files(repo_name) == [".gitattributes"]
+
+
+def test_a_folder_is_pushed_to_a_public_repository_only_if_that_is_meant(pushed, repo_name, hub, capsys):
+    from huggingface_hub import HfApi
+
+    from evaluation.loading import InputError
+    from trainers.medical_trainer import push_folder
+
+    HfApi().create_repo(repo_name, private=False)
+    with pytest.raises(InputError, match=r"is public; add --public if that is meant; the model itself is in /"):
+        push_folder(pushed[0], repo_name, private=True, token=None)
+    hub.fault("POST", "/commit/", 429, headers={"retry-after": "1"})
+    hub.fault("POST", "/commit/", 503, headers={"retry-after": "0"})
+    assert push_folder(pushed[0], repo_name, private=False, token=None) == f"{hub.endpoint}/{repo_name}"
+    assert "model.safetensors" in HfApi().list_repo_files(repo_name)
+    assert capsys.readouterr().out.count("The Hub answers ") == 2
+
+
+def test_a_longer_run_keeps_what_a_person_wrote_into_the_card(pushed, run, dataset, tmp_path):
+    """And shows the result of the new weights alone, though the folder has both."""
+    folder = tmp_path / "longer"
+    shutil.copytree(pushed[0], folder)
+    card = folder / "README.md"
+    before = card.read_text()
+    card.write_text(before.replace("license: apache-2.0", "license: mit  # mine") + "\n## Mine\n\nWritten by hand.\n")
+    words = ("--num_train_epochs", "2", "--resume_from_checkpoint", "last", "--output_dir", folder)
+    run("python", "trainers/run_encoder.py", "--dataset", dataset, *QUICK, *words)
+    after = card.read_text()
+    assert "license: mit  # mine\n" in after and after.endswith("\n## Mine\n\nWritten by hand.\n")
+    summary = json.loads((folder / "training_summary.json").read_text())
+    assert f"{summary['updates']} updates" in after and f"{summary['updates']} updates" not in before
+    assert len(list((folder / "results").iterdir())) == 2 and after.count("| R@5 |") == 1
+
+
 def mistakes():
     yield "dataset", ["--dataset", "nowhere"], "--dataset nowhere: no such folder"
     yield "split", ["--train_split", "trian", "--eval_split", "valid"], "no split trian or valid"
@@ -108,8 +166,8 @@ def mistakes():
 
 @pytest.mark.parametrize(("words", "said"), [mistake[1:] for mistake in mistakes()], ids=[m[0] for m in mistakes()])
 def test_a_mistake_is_one_message_and_status_2(words, said, run, dataset, tmp_path):
-    command = ("python", "trainers/run_encoder.py", "--output_dir", tmp_path / "out", "--dataset", dataset, *words)
-    process = run(*command, check=False)
+    given = () if "--dataset" in words else ("--dataset", dataset)
+    process = run("python", "trainers/run_encoder.py", "--output_dir", tmp_path / "out", *given, *words, check=False)
     assert process.returncode == 2
     assert said in process.stderr.splitlines()[-1] and "Traceback" not in process.stderr
 
@@ -163,7 +221,7 @@ def test_a_mistake_leaves_no_repository(words, said, dataset, captions, hub, rep
     words = [word.format(captions=captions) for word in words]
     common = ["--dataset", dataset, "--output_dir", tmp_path / "out", "--use_cpu"]
     push = ["--push_to_hub", "--hub_model_id", repo_name]
-    assert run_command([*common, *push, *words], log) == 2, log.read_text()[-3000:]
+    assert run_command(last_given(*common, *push, *words), log) == 2, log.read_text()[-3000:]
     assert said in log.read_text().splitlines()[-1] and "hf_" not in log.read_text()
     assert not exists(repo_name) and requests_of(hub)[before:] == []
     assert not list((tmp_path / "out").rglob("*.safetensors"))
