@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+ROOMS := hub_datasets modeling trainers evaluation model_cards tests
 # More than two threads a process only gets in the way of the other processes on a small machine.
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
@@ -37,5 +38,7 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Never what a command wrote: data, checkpoints, outputs and results are yours to delete.
 clean:
-	rm -rf $(VENV) outputs build *.egg-info
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
+	find $(ROOMS) -name __pycache__ -type d -prune -exec rm -rf {} +

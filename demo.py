@@ -3,12 +3,14 @@
     make demo
 
 Each step is a command or a few lines that you could type yourself; they are printed before they run. The Hub is a
-server on this machine: no account, no network, no GPU. Everything is written to `outputs/demo`, which a new run clears.
+server on this machine: no account, no network, no GPU. Everything is written to `outputs/demo`. A new run deletes the
+files of the one before; a folder that holds anything else is renamed, and nothing in it is lost.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import platform
@@ -22,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 OUT = Path("outputs/demo")
+WRITTEN = ".demo_files.json"  # names and sizes of the files of a run that came to its end
 RAW, DATA, RESULTS, PAGE = OUT / "raw", OUT / "data", OUT / "results", OUT / "index.html"
 DATASET, ENCODER, DECODER = "demo/med-pairs", "demo/siglip-med", "demo/llama-med"
 TOKEN = "hf_demo"  # noqa: S105 (of the Hub that this script starts)
@@ -31,8 +34,8 @@ started = time.monotonic()
 
 
 def main() -> None:
-    shutil.rmtree(OUT, ignore_errors=True)
-    OUT.mkdir(parents=True)
+    clear(OUT)
+    OUT.mkdir(parents=True, exist_ok=True)
 
     title("Sources: four folders in the layouts of the real ones, drawn by the project")
     run(f"python hub_datasets/sample_sources.py --output_dir {RAW}")
@@ -77,8 +80,33 @@ def main() -> None:
     title("One page with all of it")
     write_page(cards)
     write_record()
+    (OUT / WRITTEN).write_text(json.dumps(sizes(OUT)), encoding="utf-8")
     print(f"{PAGE.resolve()}\nDone in {time.monotonic() - started:.0f} s.")
     print(f"Browse what was pushed: {Path(sys.executable)} -m tests.hub_server --root {OUT}/hub --open_pages")
+
+
+def clear(folder: Path) -> None:
+    """Deletes the files of the demo before; renames a folder that holds anything else, or a demo that was stopped."""
+    from model_cards.owned_files import remove_files
+
+    found = sizes(folder)
+    try:
+        written = json.loads((folder / WRITTEN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        written = {}
+    if found == written:
+        remove_files(folder, [*found, WRITTEN])
+    elif found:
+        aside = next(name for n in itertools.count(1) if not (name := folder.with_name(f"{folder.name}-{n}")).exists())
+        folder.rename(aside)
+        print(f"{folder} holds what no finished demo wrote; it is now {aside}")
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """The bytes of each file below a folder, by name, without the list of them."""
+    from model_cards.owned_files import files_below
+
+    return {name: (folder / name).lstat().st_size for name in files_below(folder) if name != WRITTEN}
 
 
 LOAD_DATASET = f"""

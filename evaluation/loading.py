@@ -8,6 +8,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_cards.hub_commit import first_line
+from model_cards.names import is_path
+from model_cards.results import is_commit
+from model_cards.weights import folder_weights, repository_weights
+
 if TYPE_CHECKING:
     import datasets
 
@@ -15,8 +20,8 @@ ENCODER_TYPES = ("siglip",)
 DECODER_TYPES = ("mllama",)
 
 
-# What a name can stand for, and so what to give where it stands for nothing.
-DATASET = "a folder that hub_datasets/build.py wrote, or a dataset repository that you can read"
+# What a repository's name stands for, and so what to give where it stands for nothing.
+DATASET = "a folder that `medpairs build` wrote, or a dataset repository that you can read"
 MODEL = "a folder, or a repository on the Hub that you can read"
 
 
@@ -28,7 +33,7 @@ def load_splits(dataset: str, config: str, splits: list[str], revision: str | No
     """The splits of a config that exist, each a `datasets.Dataset`.
 
     Args:
-        dataset: a folder that `hub_datasets/build.py` wrote, or a repository on the Hub.
+        dataset: a folder that `medpairs build` wrote, or a repository on the Hub.
         revision: commit, branch or tag of a repository.
 
     Raises:
@@ -36,7 +41,7 @@ def load_splits(dataset: str, config: str, splits: list[str], revision: str | No
     """
     from datasets import load_dataset
 
-    check_name(dataset)
+    check_dataset(dataset)
     cache = cache_of(Path(dataset)) if Path(dataset).is_dir() else None
     try:
         found: datasets.DatasetDict = load_dataset(dataset, config, revision=revision, cache_dir=cache)
@@ -44,7 +49,7 @@ def load_splits(dataset: str, config: str, splits: list[str], revision: str | No
         if found_configs := re.search(r"BuilderConfig '.*' not found. Available: \[(.*)\]", str(error)):
             raise InputError(
                 f"--dataset {dataset}: no config {config!r}; it has {found_configs[1].replace(chr(39), '')}; build one "
-                "that has with: python hub_datasets/build.py --help"
+                "that has with `medpairs build`"
             ) from None
         problem = f"{first_line(error)}{advice(DATASET, dataset)}"
         raise InputError(f"--dataset {dataset}, config {config}: {problem}") from None
@@ -56,13 +61,43 @@ def load_splits(dataset: str, config: str, splits: list[str], revision: str | No
     return chosen
 
 
-def check_name(dataset: str) -> None:
-    """Raises InputError for what is no folder here, and cannot be a repository on the Hub."""
-    if not Path(dataset).exists() and dataset.count("/") != 1:
+def check_dataset(dataset: str) -> None:
+    """Raises InputError for what is no dataset here, and cannot be the name of one on the Hub."""
+    if is_missing(dataset) or ("/" not in dataset and not Path(dataset).exists()):
         raise InputError(
-            f"--dataset {dataset}: no such folder, and no repository name (org/name); "
-            "build one with: python hub_datasets/build.py --help"
+            f"--dataset {shown(dataset)}: no such folder. Build a dataset with `medpairs build --output_dir "
+            f"{shown(dataset)}`, or name a dataset repository on the Hub as ORG/NAME"
         )
+
+
+def check_model(model: str, flag: str = "--model") -> None:
+    """Raises InputError, which names the flag, for what is no model here, and cannot be the name of one on the Hub."""
+    if is_missing(model):
+        raise InputError(
+            f"{flag} {shown(model)}: no such folder. Train a model with `medpairs train-encoder --output_dir "
+            f"{shown(model)}`, or `medpairs train-decoder`, or name a repository on the Hub as ORG/NAME"
+        )
+
+
+def is_missing(name: str) -> bool:
+    """True for a path where nothing is."""
+    return is_path(name) and not (name and Path(name).exists())
+
+
+def shown(name: str) -> str:
+    """A name as it may be printed: of an address only its scheme, because the rest may hold a password or a token."""
+    scheme, separator, _ = name.partition("://")
+    return f"{scheme}{separator}..." if separator else name or "''"
+
+
+def print_source(kind: str, name: str, commit: str) -> None:
+    """Prints which commit of a repository on the Hub is read; nothing for a folder, which has none.
+
+    Args:
+        kind: `dataset` or `model`.
+    """
+    if is_commit(commit):
+        print(f"{kind} {name} at commit {commit[:8]} (Hub)", flush=True)
 
 
 def cache_of(folder: Path) -> str:
@@ -91,7 +126,7 @@ def dataset_revision(dataset: str, revision: str | None = None) -> str:
             return str(json.loads(report.read_text(encoding="utf-8"))["fingerprint"])
         except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError):
             raise InputError(f"--dataset {dataset}: {report} is not the report of a build") from None
-    check_name(dataset)
+    check_dataset(dataset)
     if Path(dataset).exists():
         return ""
     from huggingface_hub import HfApi
@@ -175,22 +210,53 @@ def model_type(model: str, revision: str | None = None) -> str:
         raise InputError(f"{model}: {load_advice(model, error)}") from None
 
 
-def model_revision(model: str, revision: str | None = None) -> str:
-    """The commit of a model on the Hub, "" for a folder. Raises InputError where the Hub does not tell."""
+def model_revision(model: str, revision: str | None = None, flag: str = "--model") -> str:
+    """The commit of a model on the Hub, "" for a folder. Without a connection that of the copy in the cache.
+
+    Args:
+        flag: that names the model.
+
+    Raises:
+        InputError: there is no such folder, or the Hub does not give the model.
+    """
+    check_model(model, flag)
     if Path(model).exists():
         return ""
-    from huggingface_hub import HfApi
+    from huggingface_hub import hf_hub_download
 
-    try:
-        return HfApi().model_info(model, revision=revision).sha or ""
-    except Exception as error:  # as above
+    try:  # which also notes in the cache what the branch or tag stands for, for a later run without a connection
+        return Path(hf_hub_download(model, "config.json", revision=revision)).parent.name  # snapshots/<commit>/
+    except Exception as error:  # missing, gated, no network: each raises its own type
         raise InputError(f"{model}: {load_advice(model, error)}") from None
 
 
-def first_line(error: Exception) -> str:
-    """What an error says, in one line: the Hub's own answer where there was one, else its first line with words."""
-    for link in (error, error.__cause__):
-        if answer := getattr(link, "server_message", None):
-            return " ".join(answer.split()).rstrip(".")
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__).rstrip(".")
+def check_token(token: str | None) -> str:
+    """The name of the user that the Hub knows by a token. Changes nothing there.
+
+    Args:
+        token: None for the one that `hf auth login` or HF_TOKEN left.
+
+    Raises:
+        InputError: there is no token, the Hub does not know it, or it may only read.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        user = HfApi(token=token).whoami(cache=False)
+    except Exception as error:  # no token, a wrong one, no network: each raises its own type
+        raise InputError(f"--push_to_hub: {first_line(error)}; log in with `hf auth login`") from None
+    if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise InputError("--push_to_hub: the token may only read; log in with one that may write: `hf auth login`")
+    return user["name"]
+
+
+def weights_of(model: str, revision: str | None = None) -> str:
+    """The digest of a model's weights, in a folder or on the Hub. Raises InputError where the Hub does not tell."""
+    if Path(model).is_dir():
+        return folder_weights(Path(model))
+    from huggingface_hub import HfApi
+
+    try:
+        return repository_weights(HfApi(), model, revision)
+    except Exception as error:  # as above
+        raise InputError(f"--model {model}: {first_line(error)}") from None

@@ -6,16 +6,22 @@ python evaluation/push_metrics.py --namespace org
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from evaluation.loading import first_line
+from model_cards.card_update import merge_card
 from model_cards.console import Parser
+from model_cards.hub_commit import Change, Head, PushError, matching, push
 
 METRICS_FOLDER = Path(__file__).resolve().parent
+CARD = "README.md"
+NOT_PUSHED = {"__init__.py", "__pycache__"}
+OWNED = ("sdk", "sdk_version", "python_version", "app_file")  # what the app depends on
+NEEDED = ("tags",)  # by which `evaluate` finds it
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,16 +29,16 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--namespace", required=True, help="user or organisation on the Hub")
     parser.add_argument("--metrics", nargs="+", default=metric_names(), choices=metric_names(), help="(all)")
-    parser.add_argument("--public", action="store_true", help="make new Spaces public; private otherwise")
+    parser.add_argument(
+        "--public", action="store_true", help="make new Spaces public, and push to Spaces that are; refused otherwise"
+    )
     options = parser.parse_args(argv)
-
-    from huggingface_hub.errors import HFValidationError, HTTPError
 
     try:
         for name in options.metrics:
             print(f"Pushed to {push_metric(name, options.namespace, private=not options.public)}")
-    except (HTTPError, HFValidationError, OSError) as error:  # the Hub refuses, a bad name, no network or token
-        print(f"error: --namespace {options.namespace}: {first_line(error)}", file=sys.stderr)
+    except (PushError, ValueError) as error:  # the Hub refuses, a bad name, no network or token; a card that is no YAML
+        print(f"error: --namespace {options.namespace}: {error}", file=sys.stderr)
         return 2
     return 0
 
@@ -43,21 +49,28 @@ def metric_names() -> list[str]:
 
 
 def push_metric(name: str, namespace: str, private: bool) -> str:
-    """Uploads one metric folder to the Space `namespace/name`; returns its address."""
-    from huggingface_hub import HfApi
+    """Uploads one metric folder to the Space `namespace/name` in one commit; returns its address.
 
-    api = HfApi()
-    space = api.create_repo(
-        f"{namespace}/{name}", repo_type="space", space_sdk="gradio", private=private, exist_ok=True
-    )
-    api.upload_folder(
-        repo_id=space.repo_id,
-        repo_type="space",
-        folder_path=METRICS_FOLDER / name,
-        ignore_patterns=["__pycache__/*", "__init__.py"],
-        commit_message=f"Metric {name}",
-    )
-    return str(space)
+    Of the README there, our block and the keys that the app depends on are renewed, see `card_update.py`. Files that no
+    metric has are left alone.
+
+    Raises PushError where the Hub refuses, or the Space is public and `private` is asked for.
+    """
+    folder = METRICS_FOLDER / name
+    files: dict[str, Path | bytes] = {
+        path.name: path for path in folder.iterdir() if path.is_file() and path.name not in NOT_PUSHED
+    }
+    fresh = (folder / CARD).read_text(encoding="utf-8")
+    known = {path.name for metric in metric_names() for path in (METRICS_FOLDER / metric).glob("*.*")}
+    ours = re.compile("|".join(map(re.escape, sorted(known - NOT_PUSHED - {CARD}))))
+
+    def decide(head: Head) -> Change:
+        current = None if head.created else head.text(CARD)  # a new Space has one of the Hub's own
+        text, notes = merge_card(current, fresh, owned=OWNED, needed=NEEDED)
+        return Change(files | {CARD: text.encode()}, matching(head.files, ours, files), notes)
+
+    pushed = push(f"{namespace}/{name}", "space", decide, f"Metric {name}", public=not private, space_sdk="gradio")
+    return pushed.repository
 
 
 if __name__ == "__main__":

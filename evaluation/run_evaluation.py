@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,16 @@ from evaluation.loading import (
     DECODER_TYPES,
     ENCODER_TYPES,
     InputError,
+    check_dataset,
+    check_model,
+    check_token,
     dataset_revision,
     load_model_and_processor,
     load_splits,
     model_revision,
     model_type,
+    print_source,
+    weights_of,
 )
 from model_cards.console import Parser
 from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit, write_text
@@ -51,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.push_to_hub:
             from evaluation.publish_results import push_result
 
-            print(f"Pushed to {push_result(result, create_pr=options.create_pr)}")
+            print(f"Pushed to {push_result(result, create_pr=options.create_pr, public=options.public)}")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -61,9 +67,14 @@ def main(argv: list[str] | None = None) -> int:
 def argument_parser() -> argparse.ArgumentParser:
     """The command's flags."""
     parser = Parser(prog="medpairs-evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="repository on the Hub, or a folder")
+    parser.add_argument("--model", required=True, type=os.path.expanduser, help="repository on the Hub, or a folder")
     parser.add_argument("--model_revision", help="commit, branch or tag of the model")
-    parser.add_argument("--dataset", default="data/processed", help="repository or folder of a build (%(default)s)")
+    parser.add_argument(
+        "--dataset",
+        default="data/processed",
+        type=os.path.expanduser,
+        help="repository or folder of a build (%(default)s)",
+    )
     parser.add_argument("--dataset_revision", help="commit, branch or tag of the dataset")
     parser.add_argument("--split", default="validation", help="(%(default)s)")
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N rows, to try things out")
@@ -75,6 +86,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", type=Path, default=Path("results"), help="(%(default)s)")
     parser.add_argument("--push_to_hub", action="store_true", help="add the result to the model's repository and card")
     parser.add_argument("--create_pr", action="store_true", help="as a pull request, for a model of somebody else")
+    parser.add_argument("--public", action="store_true", help="push to a repository that is public; refused otherwise")
     return parser
 
 
@@ -87,22 +99,29 @@ def positive(text: str) -> int:
 
 def check_options(options: argparse.Namespace) -> None:
     """Raises InputError, before anything is scored, for what would be lost or refused afterwards."""
-    if options.create_pr and not options.push_to_hub:
-        raise InputError("--create_pr: it says how to push; add --push_to_hub")
+    for flag in ("create_pr", "public"):
+        if getattr(options, flag) and not options.push_to_hub:
+            raise InputError(f"--{flag}: it says how to push; add --push_to_hub")
     if options.push_to_hub and options.limit is not None:
         raise InputError("--limit: a result on the first rows alone is not published; leave out --push_to_hub")
-    if options.push_to_hub and Path(options.model).exists():
-        raise InputError(f"--push_to_hub: {options.model} is a folder; push the model first, then score its repository")
     try:
         options.output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--output_dir {options.output_dir}: {error.strerror}") from None
+    check_model(options.model)
+    check_dataset(options.dataset)
+    if options.push_to_hub:
+        from evaluation.publish_results import check_push
+
+        check_token(None)
+        check_push(options.model, options.public)
 
 
 def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[dict]]:
     """Loads, scores and returns the result with what it was made of: a prediction for each image or question."""
     # Asked for once and then named at every loading, so that what is recorded is what was scored.
     options.model_revision = model_revision(options.model, options.model_revision) or None
+    print_source("model", options.model, options.model_revision or "")
     kind = model_type(options.model, options.model_revision)
     if kind in ENCODER_TYPES:
         task, config, score = RETRIEVAL, "pairs", score_encoder
@@ -112,11 +131,14 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[
         known = ", ".join(ENCODER_TYPES + DECODER_TYPES)
         raise InputError(f"--model {options.model}: a model of type {kind!r} cannot be scored; known are {known}")
     revision = dataset_revision(options.dataset, options.dataset_revision)
+    print_source("dataset", options.dataset, revision)
     rows = load_rows(options, config, revision)
+    weights = weights_of(options.model, options.model_revision)
     metrics, signatures, predictions = score(options, rows)
     result = EvaluationResult(
         model=options.model,
         model_revision=options.model_revision or "",
+        weights=weights,
         base_model=options.base_model,
         task=task,
         dataset=options.dataset,

@@ -61,9 +61,11 @@ def build(options: BuildOptions) -> dict[str, Any]:
 
     Where the output is already what this build would write, nothing is done.
     """
+    from hub_datasets.earlier_build import check_output
     from hub_datasets.engines import WhenNeeded
-    from hub_datasets.output import is_build, is_current, is_empty, written_folder
+    from hub_datasets.output import is_current, is_empty, written_folder
     from hub_datasets.staging import remove_stale, stage, stage_keys
+    from model_cards.owned_files import some
 
     with ExitStack() as held:
         for folder, message in options.locks().items():
@@ -77,11 +79,9 @@ def build(options: BuildOptions) -> dict[str, Any]:
             raise BuildError(
                 f"--output_dir {options.output} exists and is not empty; name another folder or add --overwrite"
             )
-        if not (is_empty(options.output) or is_build(options.output)):
-            raise BuildError(
-                f"--output_dir {options.output} holds something else than a build, which --overwrite would remove; "
-                "name another folder"
-            )
+        kept = []
+        if not is_empty(options.output):
+            kept = check_output(options.output, options.cache)
         engine = WhenNeeded(options.engine, options.num_proc)
         try:
             stages = [
@@ -91,6 +91,8 @@ def build(options: BuildOptions) -> dict[str, Any]:
             lasting = all(stage.lasting for stage in stages)  # else the next build has to look again
             with written_folder(options.output, build_key if lasting else "", scratch) as output:
                 report = write_dataset(stages, options, engine, output, scratch)
+            if kept:
+                print(f"--overwrite: kept in {options.output}, because no build wrote it: {some(kept)}")
             remove_stale(options.cache, stages)
         except sqlite3.OperationalError as error:
             raise BuildError(f"{options.cache}: cannot be read or written: {error}; is the disk full?") from None

@@ -158,7 +158,7 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
 
     result = parser.add_argument_group("result")
     result.add_argument("--output_dir", default="data/processed", metavar="DIR", help="%(default)s")
-    result.add_argument("--overwrite", action="store_true", help="replace an output folder that is not empty")
+    result.add_argument("--overwrite", action="store_true", help="replace an earlier build; other files there stay")
     result.add_argument(
         "--num_shards", type=int, default=1, help="at least as many Parquet files a split (%(default)s)"
     )
@@ -195,7 +195,9 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
 
     hub = parser.add_argument_group("Hub")
     hub.add_argument("--push_to_hub", metavar="ORG/NAME", help="push the result to this dataset repository")
-    hub.add_argument("--public", action="store_true", help="make a new repository public; private otherwise")
+    hub.add_argument(
+        "--public", action="store_true", help="make a new repository public, and push to one that is; refused otherwise"
+    )
     hub.add_argument(
         "--redistribute", action="store_true", help="push sources, too, whose licence is not known to allow it"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,16 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hub_datasets import storage
+from hub_datasets.earlier_build import CARD, MANIFEST, SHARD, manifest_of, own_files, read_manifest
 from hub_datasets.engines import InProcess, WhenNeeded
-from hub_datasets.schema import CONFIGS
+from hub_datasets.schema import CONFIGS, BuildError
 
 if TYPE_CHECKING:  # a build that has nothing to do imports no `datasets`
     from hub_datasets.med_pairs import MedPairs
     from hub_datasets.rows import RowFile
     from hub_datasets.shards import Shard
 
-MANIFEST = ".build.json"  # what the result was made from, and the size of each of its files
-LAST = ("README.md", MANIFEST)
+KEPT = ".README.md.earlier"  # the card while what is behind an address is replaced
+LAST = (CARD, MANIFEST)
 WORTH_A_TASK = 64_000_000  # bytes: less is written before another process has started
 
 
@@ -33,12 +33,16 @@ class Output:
         local: folder on this machine for everything else; the same one where `address` is of this machine.
         parquet: names of the Parquet files that were written.
         infos: what `datasets` wants to know of each config.
+        card: the card of the build that is replaced, in which a person may have written; None where there is none.
+        report: the text of that build's report.
     """
 
     address: str
     local: Path
     parquet: set[str] = field(default_factory=set)
     infos: dict[str, Any] = field(default_factory=dict)
+    card: str | None = None
+    report: str | None = None
 
     def write_shards(
         self, files: dict[str, dict[str, RowFile]], engine: WhenNeeded, least: int
@@ -79,7 +83,12 @@ class Output:
         from model_cards.results import write_json
 
         write_json(self.local / "report.json", report)
-        write_dataset_card(self.local, report, self.infos, samples)
+        try:
+            notes = write_dataset_card(self.local, report, self.infos, samples, self.card, self.report)
+        except ValueError as error:  # the card that is there is damaged
+            raise BuildError(str(error)) from None
+        for note in notes:
+            print(note)
 
 
 def finished_info(builder: MedPairs, shards: dict[str, list[Shard]], written: dict[str, dict[str, int]]) -> Any:
@@ -101,21 +110,26 @@ def is_empty(output: str) -> bool:
     return not [name for name in storage.names_in(output) if not (storage.is_remote(output) and name == ".cache")]
 
 
-def is_build(output: str) -> bool:
-    """True where a build has written, and nothing but a build's result is lost when it is replaced."""
-    return any(storage.exists(storage.join(output, name)) for name in (MANIFEST, "report.json"))
-
-
 def is_current(output: str, key: str) -> bool:
     """True where the folder holds what a build of this key writes, whole."""
-    manifest = storage.join(output, MANIFEST)
-    if not storage.exists(manifest):
+    manifest = read_manifest(output)
+    if manifest is None:
         return False
+    files = manifest["files"]
+    if CARD in files and storage.exists(storage.join(output, CARD)):
+        del files[CARD]  # a person may write in it
+    return manifest["key"] == key and files == sizes(output, files)
+
+
+def text_in(output: str, name: str, errors: str = "strict") -> str | None:
+    """The text of a file in a folder; None where there is none. Raises BuildError where it is not UTF-8."""
+    address = storage.join(output, name)
+    if not storage.exists(address):
+        return None
     try:
-        content = json.loads(storage.read(manifest))
-        return content["key"] == key and content["files"] == sizes(output, content["files"])
-    except (ValueError, KeyError, TypeError):
-        return False
+        return storage.read(address).decode("utf-8", errors)
+    except UnicodeDecodeError:
+        raise BuildError(f"{storage.shown(address)}: not UTF-8; save it as UTF-8, or remove it") from None
 
 
 def sizes(output: str, names: list[str] | dict[str, int]) -> dict[str, int]:
@@ -126,32 +140,42 @@ def sizes(output: str, names: list[str] | dict[str, int]) -> dict[str, int]:
 
 @contextmanager
 def written_folder(output: str, key: str, scratch: Path) -> Iterator[Output]:
-    """Gives an Output to write to; when all went well it is in place, with a manifest that was written last."""
+    """Gives an Output to write to; when all went well it is in place, with a manifest that was written last.
+
+    What an earlier build wrote there is gone then, but for what a person wrote into its card; everything else stays.
+    """
+    card = next((text for name in (CARD, KEPT) if (text := text_in(output, name)) is not None), None)
+    earlier = {"card": card, "report": text_in(output, "report.json", "replace")}
     if not storage.is_remote(output):
-        with storage.replaced_folder(storage.local_path(output)) as work:
-            yield Output(str(work), work)
+        with storage.replaced_folder(storage.local_path(output), own_files) as work:
+            yield Output(str(work), work, **earlier)
             shutil.rmtree(work / ".cache", ignore_errors=True)
             names = sorted(path.relative_to(work).as_posix() for path in work.rglob("*") if path.is_file())
-            (work / MANIFEST).write_bytes(manifest(key, sizes(str(work), names)))
+            (work / MANIFEST).write_bytes(manifest_of(key, sizes(str(work), names)))
         return
     local = scratch / "output"
     local.mkdir()
+    earlier_files = set((read_manifest(output) or {"files": {}})["files"])
+    if card is not None:  # a person may have written in it, and this build may fail
+        write_file(output, KEPT, card.encode())
     for name in LAST:  # from now on what lies there is no dataset, until the last file is written
         storage.remove(storage.join(output, name))
-    result = Output(output, local)
+    result = Output(output, local, **earlier)
     yield result
     shutil.rmtree(local / ".cache", ignore_errors=True)
     names = {path.relative_to(local).as_posix() for path in local.rglob("*") if path.is_file()}
-    for config in CONFIGS:
-        for name in storage.names_in(storage.join(output, config)):
-            if f"{config}/{name}" not in result.parquet:
-                storage.remove(storage.join(output, config, name))
-    storage.upload(local, output, LAST)
+    there = {f"{config}/{name}" for config in CONFIGS for name in storage.names_in(storage.join(output, config))}
+    # A build that was killed has removed its manifest: its shards are known by their names.
+    earlier_files |= {name for name in there if SHARD.fullmatch(name)}
     names |= result.parquet
-    with storage.open_file(storage.join(output, MANIFEST), "wb") as file:
-        file.write(manifest(key, sizes(output, sorted(names))))
+    for name in sorted(earlier_files - names):
+        storage.remove(storage.join(output, *name.split("/")))
+    storage.upload(local, output, LAST)
+    write_file(output, MANIFEST, manifest_of(key, sizes(output, sorted(names))))
+    storage.remove(storage.join(output, KEPT))
 
 
-def manifest(key: str, files: dict[str, int]) -> bytes:
-    """The content of MANIFEST."""
-    return json.dumps({"key": key, "files": files}, indent=1).encode()
+def write_file(output: str, name: str, content: bytes) -> None:
+    """Writes a file of a folder."""
+    with storage.open_file(storage.join(output, name), "wb") as file:
+        file.write(content)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from hub_datasets.schema import BuildError
+from model_cards.owned_files import remove_files
 
 
 def is_remote(address: str | os.PathLike) -> bool:
@@ -150,18 +151,21 @@ def upload(folder: Path, address: str, last: tuple[str, ...] = ()) -> None:
 
 
 @contextmanager
-def replaced_folder(target: Path) -> Iterator[Path]:
+def replaced_folder(target: Path, own_files: Callable[[Path], Sequence[str]]) -> Iterator[Path]:
     """Gives a hidden folder beside `target` to write to, and puts it in the place of `target` when all went well.
 
     A build that is killed leaves `target` as it was; what it leaves behind is removed by the next one.
+
+    Args:
+        own_files: gives the files of a folder that are deleted with it. Whatever else is in `target` stays there.
     """
     target = target.resolve()  # so that it has a name, and a link stays a link
     target.parent.mkdir(parents=True, exist_ok=True)
-    work, old = (target.with_name(f".{target.name}.{name}") for name in ("building", "old"))
+    work, old = hidden_beside(target, "building"), hidden_beside(target, "old")
     if old.exists() and not target.exists():  # killed between the two renames below
         old.rename(target)
-    for leftover in (work, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    shutil.rmtree(work, ignore_errors=True)
+    discard(old, target, own_files)
     work.mkdir()
     try:
         yield work
@@ -173,8 +177,45 @@ def replaced_folder(target: Path) -> Iterator[Path]:
             old.rename(target)
         raise
     finally:
-        for leftover in (work, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
+        discard(old, target, own_files)
+
+
+def hidden_beside(target: Path, purpose: str) -> Path:
+    """A hidden folder beside another: a name that nobody but these commands gives, for they delete what is there."""
+    return target.with_name(f".{target.name}.medpairs-{purpose}")
+
+
+def discard(old: Path, target: Path, own_files: Callable[[Path], Sequence[str]]) -> None:
+    """Deletes a folder that `target` has taken the place of, after moving there what is not to be deleted.
+
+    Where it is killed, the same call again does the rest. What has a name that is taken in `target` stays in `old`.
+    """
+    if not old.is_dir():
+        return
+    own = list(own_files(old))
+    ours = {*own, *(parent.as_posix() for name in own for parent in PurePosixPath(name).parents)}
+
+    def move(folder: Path) -> None:
+        for path in sorted(folder.iterdir()):
+            name = path.relative_to(old).as_posix()
+            there = target / name
+            is_folder = path.is_dir() and not path.is_symlink()
+            if is_folder and (name in ours or there.is_dir()):
+                move(path)
+            elif name not in ours and not os.path.lexists(there):
+                there.parent.mkdir(parents=True, exist_ok=True)
+                path.rename(there)
+
+    move(old)
+    remove_files(old, own)
+    for folder in sorted((path for path in old.rglob("*") if path.is_dir()), reverse=True):
+        if not folder.is_symlink() and not any(folder.iterdir()):
+            folder.rmdir()
+    if any(old.iterdir()):
+        print(f"{target}: what the new build has under the same names is kept in {old}", flush=True)
+    else:
+        old.rmdir()
 
 
 @contextmanager

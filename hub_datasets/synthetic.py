@@ -1,7 +1,7 @@
-"""Did this project draw the files of a folder? Then anybody may share them, and the card says that they are synthetic.
+"""Marks folders of synthetic files and recognizes them, so that they need no license and the card says "synthetic".
 
-`sample_sources.py` leaves a mark in the folders that it makes. It holds for the files that it was made for: a folder
-that somebody has added data of his own to is no longer synthetic.
+`medpairs sample` writes a marker file into the folders that it creates. The marker is valid only for the files that it
+was written for: a folder to which other files are added is no longer synthetic.
 """
 
 from __future__ import annotations
@@ -11,31 +11,34 @@ from pathlib import Path
 
 from hub_datasets.folder import Folder, FolderError
 
-MARK = "SYNTHETIC.txt"
-WORDS = "Drawn by hub_datasets/sample_sources.py: synthetic images and texts, for trying out and testing only."
+MARKER = "SYNTHETIC.txt"
+MARKER_TEXT = """These images and texts are synthetic. They were drawn by `medpairs sample`, for trials and tests only.
+SHA-256 of the names and sizes of these files: {digest}
+"""
 
 
-def write_mark(path: Path) -> Path:
-    """Marks the folder `path` as it is now; returns it."""
-    (path / MARK).unlink(missing_ok=True)
-    (path / MARK).write_text(mark_of(Folder(path)), encoding="utf-8")
+def write_marker(path: Path) -> Path:
+    """Writes the marker for the present files of the folder `path` and returns `path`."""
+    (path / MARKER).unlink(missing_ok=True)
+    (path / MARKER).write_text(MARKER_TEXT.format(digest=compute_digest(Folder(path))), encoding="utf-8")
     return path
 
 
 def is_synthetic(folder: Folder) -> bool:
-    """True where the mark fits the files that are there."""
-    if not folder.has(MARK):
+    """Returns whether the folder has a marker that matches its files."""
+    if not folder.has(MARKER):
         return False
     try:
-        return folder.read(MARK) == mark_of(folder).encode()
+        # Only the digest at the end is compared: samples of earlier versions have a different text before it.
+        return folder.read(MARKER).split()[-1:] == [compute_digest(folder).encode()]
     except FolderError:
         return False
 
 
-def mark_of(folder: Folder) -> str:
-    """The mark for the names and sizes of a folder's files."""
+def compute_digest(folder: Folder) -> str:
+    """Returns the SHA-256 of the names and sizes of a folder's files, without the marker."""
     digest = hashlib.sha256()
     for file in folder.files():
-        if file.name != MARK:
+        if file.name != MARKER:
             digest.update(f"{file.name}\0{file.size}\n".encode(errors="surrogateescape"))
-    return f"{WORDS}\nOf these files: {digest.hexdigest()}\n"
+    return digest.hexdigest()

@@ -5,6 +5,7 @@ Every number on it comes from the report; `benchmark.py` writes what makes the d
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from model_cards.benchmark import write_benchmark
+from model_cards.card_update import contents, front_matter, merge_card, outside, set_front_matter, split_card
 from model_cards.contact_sheet import Sample, choose, contact_sheet
 from model_cards.figures import categories, funnel, split_order, split_shares, text_lengths
 from model_cards.fonts import labels
 from model_cards.rendering import code, render_card
+from model_cards.results import write_text
 
 __all__ = ["Sample", "write_dataset_card", "write_pictures"]
 
+OWNED = ("configs", "dataset_info")  # keys that say which files there are and how many rows they have
 TITLE = "Medical image-text pairs and chats"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 # The licences that the Hub has a word for, among those that data comes with; any other is `other`.
@@ -46,7 +50,14 @@ VALUES_SHOWN = 40  # of a column, in the card's tables
 TEXT_SHOWN = 200  # characters of a text beside the contact sheet, and of an example
 
 
-def write_dataset_card(folder: Path, report: dict, infos: dict, samples: Sequence[Sample]) -> None:
+def write_dataset_card(
+    folder: Path,
+    report: dict,
+    infos: dict,
+    samples: Sequence[Sample],
+    current: str | None = None,
+    earlier: str | None = None,
+) -> list[str]:
     """Writes `README.md`, and `eval.yaml` where there is a test split; `write_pictures` writes what it shows.
 
     The card's YAML is what `load_dataset` and the Hub's viewer read. The same input gives the same bytes.
@@ -56,9 +67,14 @@ def write_dataset_card(folder: Path, report: dict, infos: dict, samples: Sequenc
         report: the build's `report.json`.
         infos: `datasets.DatasetInfo` by config; they get the size of their files as what is to be downloaded.
         samples: rows of the dataset with their images; some are shown, without any there is no contact sheet.
+        current: the card of the build that this one replaces; what a person wrote into it stays, see `card_update.py`.
+        earlier: the text of that build's report.
+
+    Returns:
+        lines that say what of the card could not be renewed.
 
     Raises:
-        ValueError: the report lacks a part, or has one of another kind.
+        ValueError: the report lacks a part, or has one of another kind; the present card's front matter is not YAML.
     """
     from datasets.info import DatasetInfosDict
 
@@ -73,7 +89,66 @@ def write_dataset_card(folder: Path, report: dict, infos: dict, samples: Sequenc
         write_benchmark(folder / "eval.yaml", TITLE, report)
     except KeyError as error:
         raise ValueError(f"the report lacks {error}") from None
-    card.save(folder / "README.md")
+    text, notes = merge_dataset_card(current, card.content, earlier)
+    write_text(folder / "README.md", text)
+    return notes
+
+
+def merge_dataset_card(
+    current: str | None, fresh: str, earlier: str | None, blocks: Mapping[str, str] | None = None
+) -> tuple[str, list[str]]:
+    """A build's card in the place of one that is there: see `merge_card`. Configs that a person added are kept.
+
+    Args:
+        earlier: the text of the report of the build that the present card is of.
+        blocks: as in `merge_card`.
+    """
+    if current is not None:
+        keys, fresh_keys = front_matter(current), front_matter(fresh)
+        both = {key: with_other_configs(fresh_keys.get(key), keys.get(key)) for key in OWNED}
+        fresh = set_front_matter(fresh, both)
+    return merge_card(current, fresh, base=base_card(earlier), owned=OWNED, blocks=blocks)
+
+
+def merge_pushed_card(current: str | None, local: str, report: dict, earlier: str | None) -> tuple[str, list[str]]:
+    """The card to push: that of the build's folder, with what a person wrote into the one in the repository.
+
+    Args:
+        current: the card in the repository.
+        local: the card in the folder.
+        report: of the build in the folder.
+        earlier: the text of the report in the repository.
+    """
+    plain = base_card(json.dumps(report)) or local
+    blocks = contents(split_card(plain)[1]) | contents(split_card(local)[1])
+    text, notes = merge_dataset_card(current, local, earlier, blocks)
+    body, own, written = (outside(split_card(card)[1]) for card in (text, local, plain))
+    if current is not None and own not in (body, written):
+        notes.append("README.md was changed both here and in the repository: the text there stays")
+    return text, notes
+
+
+def check_card(card: str | None) -> None:
+    """Raises ValueError for the card of a build that cannot be pushed: none, one that is not YAML, or lacks a key."""
+    keys = front_matter(card or "")
+    if missing := [key for key in OWNED if key not in keys]:
+        raise ValueError(f"README.md lacks {' and '.join(missing)}, without which nothing loads; build again")
+
+
+def base_card(report: str | None) -> str | None:
+    """The card of an earlier build without what its rows say; None where its report is not like ours."""
+    try:
+        content = json.loads(report or "")
+        return render(card_data(content, list(content["splits"])), content, ()).content
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def with_other_configs(ours: Any, theirs: Any) -> Any:
+    """The entries of our configs, and those of configs that are not ours."""
+    ours, theirs = (value if isinstance(value, list) else [value] if value else [] for value in (ours, theirs))
+    names = {entry["config_name"] for entry in ours}
+    return ours + [entry for entry in theirs if isinstance(entry, dict) and entry.get("config_name") not in names]
 
 
 def write_pictures(folder: Path, report: Mapping, samples: Sequence[Sample]) -> int:

@@ -7,11 +7,16 @@ import re
 from pathlib import Path
 from typing import Any
 
+from model_cards.card_update import block
+
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 def environment(html: bool = False) -> Any:
-    """Jinja with the templates of this folder: a name that is not given is an error, never an empty place."""
+    """Jinja with the templates of this folder: a name that is not given is an error, never an empty place.
+
+    `{% call block("results") %}...{% endcall %}` puts a part of a card between our markers: see `card_update.py`.
+    """
     import jinja2
 
     env = jinja2.Environment(
@@ -22,6 +27,7 @@ def environment(html: bool = False) -> Any:
         lstrip_blocks=True,
     )
     env.filters |= {"cell": table_cell, "code": code, "number": number}
+    env.globals["block"] = lambda name, caller: block(name, caller())
     return env
 
 

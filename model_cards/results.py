@@ -9,7 +9,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from numbers import Real
@@ -17,6 +17,11 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 RETRIEVAL, GENERATION = "retrieval", "report_generation"
+# What `model-index` calls a task: its name, and the Hub's word for its kind.
+TASKS = {
+    RETRIEVAL: ("retrieval", "zero-shot-image-classification"),
+    GENERATION: ("report generation", "image-text-to-text"),
+}
 # The metrics of a task that a table shows, the first of which it sorts by; True where more is better.
 HEADLINE: dict[str, dict[str, bool]] = {
     RETRIEVAL: {"recall_at_5": True, "recall_at_1": True, "recall_at_10": True, "loss": False},
@@ -41,6 +46,8 @@ NAMES = {
     "exact_match": "exact match",
     "loss": "loss",
 }
+# Settings that change how long an evaluation takes, or nothing; not what it measures.
+FREE_SETTINGS = {RETRIEVAL: ("batch_size", "max_new_tokens"), GENERATION: ("batch_size",)}
 PACKAGES = ("torch", "transformers", "datasets", "evaluate", "sacrebleu")
 
 
@@ -56,8 +63,10 @@ class EvaluationResult:
         samples: rows scored.
         metrics: by name; recalls lie in [0, 1], BLEU in [0, 100], the loss is a mean in nats. What is not finite was
             not measured and is left out.
+        model_revision: the commit of the model on the Hub, "" for a folder.
+        weights: the digest of the weights (see `weights.py`), "" where it is not known.
         base_model: the checkpoint this one started from, "" where it is not known.
-        settings: what else decides the numbers (batch size, resolution, length of an answer).
+        settings: what else decides the numbers (resolution, length of an answer); the batch size does not.
 
     Raises:
         TypeError: a field has another type, or the task is not known.
@@ -72,6 +81,7 @@ class EvaluationResult:
     metrics: dict[str, float]
     dataset_revision: str = ""
     model_revision: str = ""
+    weights: str = ""
     base_model: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     signatures: dict[str, str] = field(default_factory=dict)
@@ -94,13 +104,15 @@ class EvaluationResult:
 
     @property
     def file_name(self) -> str:
-        """The same for every measurement of a model on the same rows, so that a new one takes the old one's place.
+        """The same for every measurement of the same weights on the same rows, so that a new one replaces the old one.
 
-        Its last part tells apart what reads the same in a file name (`a/b-c` and `a-b/c`), and a trial on the first
-        rows from the measurement on all of them.
+        Its last part tells apart what reads the same in a file name (`a/b-c` and `a-b/c`), checkpoints, revisions of
+        the dataset, lengths of an answer, and a trial on the first rows from the measurement on all of them.
         """
-        limit = self.settings.get("limit")
-        whole = json.dumps([self.model, self.task, self.dataset, self.dataset_config, self.dataset_split, limit])
+        free = FREE_SETTINGS[self.task]
+        settings = {name: value for name, value in self.settings.items() if name not in free and value is not None}
+        measured = [self.weights or self.model_revision, self.dataset_revision, settings]
+        whole = json.dumps([self.model, *rows_of(self), *measured], sort_keys=True, default=str)
         digest = hashlib.blake2b(whole.encode(), digest_size=4).hexdigest()
         model, dataset = (slug(name)[-60:].strip("-.") for name in (self.model, self.dataset))
         return f"{model}--{self.task}--{dataset}--{slug(self.dataset_split)}--{digest}.json"
@@ -108,8 +120,13 @@ class EvaluationResult:
     def save(self, folder: Path) -> Path:
         """Writes the record to `folder` and returns its path."""
         path = folder / self.file_name
-        write_json(path, asdict(self))
+        write_text(path, self.text)
         return path
+
+    @property
+    def text(self) -> str:
+        """The content of the record's file."""
+        return json_text(asdict(self))
 
 
 def load_result(path: Path) -> EvaluationResult:
@@ -118,11 +135,16 @@ def load_result(path: Path) -> EvaluationResult:
     A date or versions that the file does not have stay empty: they are not those of the reader.
     """
     try:
-        content = {"date": "", "versions": {}} | json.loads(path.read_text(encoding="utf-8"))
-        known = {item.name for item in fields(EvaluationResult)}
-        return EvaluationResult(**{key: value for key, value in content.items() if key in known})
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, TypeError) as error:
+        return parse_result(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path}: not a result file ({error})") from None
+
+
+def parse_result(text: str) -> EvaluationResult:
+    """The record that a file's text is. Raises ValueError or TypeError where it is none."""
+    content = {"date": "", "versions": {}} | json.loads(text)
+    known = {item.name for item in fields(EvaluationResult)}
+    return EvaluationResult(**{key: value for key, value in content.items() if key in known})
 
 
 def load_results(folder: Path) -> list[EvaluationResult]:
@@ -137,14 +159,16 @@ def is_commit(revision: str) -> bool:
 
 
 def model_index(results: Iterable[EvaluationResult]) -> list:
-    """The results as `EvalResult`s, for the `model-index` of a card. A local folder is called by its last part."""
+    """The results as `EvalResult`s, for the `model-index` of a card. A local folder is called by its last part.
+
+    It has one place for a number: of several results on the same rows, with other settings, it gets the newest.
+    """
     from huggingface_hub import EvalResult
 
-    tasks = {RETRIEVAL: "zero-shot-image-classification", GENERATION: "image-text-to-text"}
     return [
         EvalResult(
-            task_type=tasks[result.task],
-            task_name=result.task.replace("_", " "),
+            task_type=TASKS[result.task][1],
+            task_name=TASKS[result.task][0],
             dataset_type=dataset_name(result.dataset, result.dataset_revision),
             dataset_name=dataset_name(result.dataset, result.dataset_revision),
             dataset_config=result.dataset_config,
@@ -154,15 +178,34 @@ def model_index(results: Iterable[EvaluationResult]) -> list:
             metric_name=NAMES[metric],
             metric_value=result.metrics[metric],
         )
-        for result in results
+        for result in newest(results, lambda result: (rows_of(result), result.dataset_revision))
         for metric in HEADLINE[result.task]
         if metric in result.metrics
     ]
 
 
+def newest(results: Iterable[EvaluationResult], key: Callable[[EvaluationResult], Hashable]) -> list[EvaluationResult]:
+    """Of results with the same key the one with the latest date; in the order in which each key came first."""
+    found: dict[Hashable, EvaluationResult] = {}
+    for result in results:
+        if key(result) not in found or found[key(result)].date <= result.date:
+            found[key(result)] = result
+    return list(found.values())
+
+
+def rows_of(result: EvaluationResult) -> tuple[str, ...]:
+    """What a result was measured on, but for the revision."""
+    return (result.task, result.dataset, result.dataset_config, result.dataset_split)
+
+
 def dataset_name(dataset: str, revision: str) -> str:
     """The dataset's repository, or the last part of a folder: a card has no paths of the machine it was made on."""
     return dataset if is_commit(revision) else slug(Path(dataset).name)
+
+
+def eval_results_name(result: EvaluationResult) -> str:
+    """The name of the file in `.eval_results`, one for each task on each split of a dataset."""
+    return f"{slug(result.dataset)}--{result.task}--{slug(result.dataset_split)}.yaml"
 
 
 def eval_results_yaml(result: EvaluationResult) -> str:
@@ -192,8 +235,13 @@ def slug(text: str) -> str:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON as `write_text` does. JSON has no NaN and no infinity: such a number becomes null."""
-    write_text(path, json.dumps(without_nan(content), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    """Writes JSON as `write_text` does."""
+    write_text(path, json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """The content as JSON, which has no NaN and no infinity: such a number becomes null."""
+    return json.dumps(without_nan(content), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
 def without_nan(content: Any) -> Any:
@@ -213,7 +261,7 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="")  # ends of lines as they are
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""What is fitted: classes that travel to the Hub with their weights."""
+"""Models and their losses: the SigLIP encoder, whose code is uploaded with its weights, and the Mllama patches."""

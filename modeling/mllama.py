@@ -1,12 +1,13 @@
-"""How is a stock `MllamaForConditionalGeneration` (Llama 3.2 Vision) changed so that it trains faster and rightly?
+"""Patches a stock `MllamaForConditionalGeneration` (Llama 3.2 Vision) so that it trains faster and correctly.
 
     model = AutoModelForImageTextToText.from_pretrained("meta-llama/Llama-3.2-11B-Vision-Instruct")
     prepare_mllama(model)
 
-changes this one model in place, before or after peft wraps it: what a row gives no longer depends on the rest of its
-batch, rows may share images, and the head runs where there is a label. Classes, names of weights, configuration and
-what `save_pretrained` writes stay as they are: a subclass would lose the checkpoint's conversion of key names, and
-FSDP's wrapping by class names. `restore_mllama` undoes it.
+`prepare_mllama` changes this one model in place, before or after peft wraps it: the output of a row no longer depends
+on the other rows of its batch, rows can share images, and the language-model head runs only at positions that have a
+label. The class, the weight names, the configuration and the files that `save_pretrained` writes stay the same; a
+subclass would lose both the conversion of the checkpoint's key names and FSDP's wrapping by class name.
+`restore_mllama` undoes the patch.
 """
 
 from __future__ import annotations
@@ -24,66 +25,78 @@ from transformers.models.mllama.modeling_mllama import MllamaTextCrossAttention
 from transformers.utils import can_return_tuple
 
 from modeling.mllama_attention import cross_attention_forward
-from modeling.mllama_images import look
+from modeling.mllama_images import prepare_cross_attention_inputs
 from modeling.mllama_vision import prepare_vision, restore_vision
-from modeling.supervised_loss import reduced_loss, row_losses, supervised_positions, token_losses
+from modeling.supervised_loss import compute_token_losses, find_supervised_positions, reduce_losses, sum_row_losses
 
-EXPAND = "_expand_inputs_for_generation"
+EXPAND_METHOD = "_expand_inputs_for_generation"
 
 
 def prepare_mllama(model: nn.Module, isolate_rows: bool = True) -> None:
-    """Gives the model's own modules, not their classes, other forwards.
+    """Replaces the `forward` methods of this model's modules; their classes stay unchanged.
 
     Args:
-        model: an `MllamaForConditionalGeneration`, or what wraps one, as peft does.
-        isolate_rows: what a row gives does not depend on the other rows of its batch. Without it the results are the
-            stock model's, bit for bit, in which tokens that see no image still get something of one.
+        model: an `MllamaForConditionalGeneration`, or a wrapper around one, for example a peft model.
+        isolate_rows: makes the output of a row independent of the other rows of its batch. If False, the results equal
+            those of the stock model, in which tokens that see no image still receive cross-attention output.
 
     Raises:
-        ValueError: there is no such model within.
+        ValueError: the model contains no `MllamaForConditionalGeneration`.
     """
     decoder = find_decoder(model)
     decoder.forward = MethodType(decoder_forward, decoder)
     decoder.model.forward = MethodType(model_forward, decoder.model)
     decoder.model.isolates_rows = isolate_rows
-    setattr(decoder, EXPAND, MethodType(expand_inputs, decoder))
+    setattr(decoder, EXPAND_METHOD, MethodType(expand_inputs, decoder))
     prepare_vision(decoder.model.vision_model)
-    for attention in cross_attentions(decoder):
-        attention.is_causal = False  # sdpa takes a module that says nothing for causal (transformers #48172)
+    for attention in find_cross_attentions(decoder):
+        # Without this attribute, sdpa treats the module as causal when there is no mask (transformers #48172).
+        attention.is_causal = False
         attention.forward = MethodType(cross_attention_forward, attention)
 
 
 def restore_mllama(model: nn.Module) -> None:
-    """Makes the model the stock one again; does nothing to a stock one. Raises ValueError as `prepare_mllama`."""
+    """Undoes `prepare_mllama`; a stock model stays unchanged. Raises ValueError as `prepare_mllama` does."""
     decoder = find_decoder(model)
     restore_vision(decoder.model.vision_model)
-    changed = [(decoder, ("forward", EXPAND)), (decoder.model, ("forward", "isolates_rows"))]
-    changed += [(attention, ("forward", "is_causal")) for attention in cross_attentions(decoder)]
-    for module, names in changed:
+    patched = [(decoder, ("forward", EXPAND_METHOD)), (decoder.model, ("forward", "isolates_rows"))]
+    patched += [(attention, ("forward", "is_causal")) for attention in find_cross_attentions(decoder)]
+    for module, names in patched:
         for name in names:
             vars(module).pop(name, None)
 
 
 def find_decoder(model: nn.Module) -> MllamaForConditionalGeneration:
-    """The model itself, or the one within. Raises ValueError without one."""
+    """Returns the `MllamaForConditionalGeneration` that `model` is or contains.
+
+    Raises:
+        ValueError: the model contains none.
+    """
     for module in model.modules():
         if isinstance(module, MllamaForConditionalGeneration):
             return module
-    raise ValueError(f"{type(model).__name__} is no MllamaForConditionalGeneration and holds none")
+    raise ValueError(f"{type(model).__name__} neither is nor contains an MllamaForConditionalGeneration")
 
 
-def cross_attentions(model: nn.Module) -> list[MllamaTextCrossAttention]:
+def find_cross_attentions(model: nn.Module) -> list[MllamaTextCrossAttention]:
     return [module for module in model.modules() if isinstance(module, MllamaTextCrossAttention)]
 
 
 def expand_inputs(self: MllamaForConditionalGeneration, expand_size: int = 1, **inputs):
-    """In place of `generate`'s own: it would repeat the images, and the index would name the wrong ones."""
+    """Replaces the method that `generate` expands its inputs with, and refuses to expand `image_index`.
+
+    The stock method repeats the images, so the entries of `image_index` would refer to the wrong ones.
+
+    Raises:
+        ValueError: `image_index` is given and a row has more than one answer.
+    """
     if expand_size > 1 and inputs.get("image_index") is not None:
         raise ValueError(
-            "image_index goes with one answer a row: num_beams=1 and num_return_sequences=1. Otherwise repeat the "
-            "images: pixel_values[image_index], aspect_ratio_ids[image_index], aspect_ratio_mask[image_index]"
+            f"image_index requires one answer per row, not {expand_size}. Use num_beams=1 and num_return_sequences=1, "
+            "or leave out image_index and repeat the images: pixel_values[image_index], "
+            "aspect_ratio_ids[image_index], aspect_ratio_mask[image_index]."
         )
-    return getattr(type(self), EXPAND)(self, expand_size=expand_size, **inputs)
+    return getattr(type(self), EXPAND_METHOD)(self, expand_size=expand_size, **inputs)
 
 
 @can_return_tuple
@@ -108,25 +121,29 @@ def decoder_forward(
     shift_labels: torch.LongTensor | None = None,
     **kwargs: Any,
 ) -> CausalLMOutputWithPast:
-    """In place of `MllamaForConditionalGeneration.forward`; beside its arguments:
+    """Replaces `MllamaForConditionalGeneration.forward`; only the arguments that differ are described.
+
+    B is the batch size, L the text length, M the number of images per row, T the number of tiles per image, and N the
+    number of distinct images of the batch.
 
     Args:
-        labels: `[B, L]` int64, not shifted, -100 where nothing is to be learned. With labels `logits` is None.
-        image_index: `[B, M]` int64, which of the images is the row's m-th, -1 for none. Then `pixel_values`
-            `[N, T, 3, H, W]`, `aspect_ratio_ids` `[N]` and `aspect_ratio_mask` `[N, T]` are of N distinct images, and
-            `cross_attention_mask` `[B, L, M, T]` is wanted. In `generate` too, with one answer a row.
-        per_row_loss: `loss` is `[B]`: each row's sum over its labels of the negative log-likelihood.
-        num_items_in_batch: labels of the whole update; `loss` is then the sum over it, otherwise the mean.
-        shift_labels: `[B, L]` labels already shifted; taken instead of `labels` where both are given.
+        labels: `[B, L]` int64 token ids, not shifted, -100 where there is no label. If given, `logits` is None.
+        image_index: `[B, M]` int64, the index of each row's m-th image, -1 for none. It requires `pixel_values`
+            `[N, T, 3, H, W]`, `aspect_ratio_ids` `[N]` and `aspect_ratio_mask` `[N, T]` of the N distinct images, and
+            `cross_attention_mask` `[B, L, M, T]`. `generate` accepts it too, with one answer per row.
+        per_row_loss: returns `loss` as `[B]`, the negative log-likelihood summed over the labels of each row.
+        num_items_in_batch: the number of labels of the whole update. If given, `loss` is the sum of the token losses
+            divided by it; otherwise `loss` is their mean.
+        shift_labels: `[B, L]` labels that are already shifted; they take precedence over `labels`.
 
     Raises:
-        ValueError: a label is not a word of the head; an index names no image.
+        ValueError: a label is outside the vocabulary of the head, or an index is outside the images.
     """
-    if labels is not None:  # looked at first: what is wrong with them shows before the work
-        words = labels if shift_labels is None else shift_labels
+    if labels is not None:  # first, so that a wrong label is reported before the expensive part
+        label_ids = labels if shift_labels is None else shift_labels
         vocab_size = self.config.text_config.vocab_size
-        positions, targets = supervised_positions(words, vocab_size, shifted=shift_labels is not None)
-        use_cache = bool(use_cache)  # nothing follows a loss
+        positions, targets = find_supervised_positions(label_ids, vocab_size, shifted=shift_labels is not None)
+        use_cache = bool(use_cache)  # None would mean config.use_cache; no token is generated after a loss
     outputs = self.model(
         input_ids=input_ids,
         pixel_values=pixel_values,
@@ -146,11 +163,11 @@ def decoder_forward(
     if labels is None:
         logits = self.lm_head(slice_logits_to_keep(hidden, logits_to_keep))
     else:
-        losses = token_losses(self.lm_head, hidden, positions.to(hidden.device), targets.to(hidden.device))
+        losses = compute_token_losses(self.lm_head, hidden, positions.to(hidden.device), targets.to(hidden.device))
         if per_row_loss:
-            loss = row_losses(losses, positions.to(losses.device), *words.shape)
+            loss = sum_row_losses(losses, positions.to(losses.device), *label_ids.shape)
         else:
-            loss = reduced_loss(losses, num_items_in_batch)
+            loss = reduce_losses(losses, num_items_in_batch)
     return CausalLMOutputWithPast(
         loss=loss,
         logits=logits,
@@ -177,7 +194,7 @@ def model_forward(
     image_index: torch.LongTensor | None = None,
     **kwargs: Any,
 ) -> BaseModelOutputWithPast:
-    """In place of `MllamaModel.forward`, with `image_index` beside its arguments: see `decoder_forward`."""
+    """Replaces `MllamaModel.forward` and adds the argument `image_index`, see `decoder_forward`."""
     if (input_ids is None) ^ (inputs_embeds is not None):
         raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
     if pixel_values is not None and cross_attention_states is not None:
@@ -190,9 +207,9 @@ def model_forward(
         start = int(past_key_values.get_seq_length()) if past_key_values is not None else 0
         cross_attention_mask = cross_attention_mask[:, start : start + length]
     if self.isolates_rows and position_ids is None and attention_mask is not None and attention_mask.dim() == 2:
-        # A row's words stand at the same places whatever padding is on its left.
+        # The tokens of a row keep their positions however much padding is on the left.
         position_ids = (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -length:]
-    view = look(
+    inputs = prepare_cross_attention_inputs(
         self,
         tokens,
         pixel_values,
@@ -207,18 +224,19 @@ def model_forward(
         input_ids=input_ids,
         attention_mask=attention_mask,
         position_ids=position_ids,
-        cross_attention_states=view.states,
-        cross_attention_mask=view.mask,
-        full_text_row_masked_out_mask=None if view.sees is None else view.sees.to(self.dtype),
+        cross_attention_states=inputs.states,
+        cross_attention_mask=inputs.mask,
+        full_text_row_masked_out_mask=None if inputs.sees_image is None else inputs.sees_image.to(self.dtype),
         past_key_values=past_key_values,
         use_cache=use_cache,
         inputs_embeds=inputs_embeds,
-        shared_images=view.shared,
-        sees_image=view.sees if self.isolates_rows else None,
+        shared_images=inputs.shared_images,
+        sees_image=inputs.sees_image if self.isolates_rows else None,
         **kwargs,
     )
-    if outputs.past_key_values is not None and view.shared is not None:
-        outputs.past_key_values.shared_images = view.shared  # whose keys these are: the next token's step asks
+    if outputs.past_key_values is not None and inputs.shared_images is not None:
+        # The step that generates the next token needs to know which image each cached key belongs to.
+        outputs.past_key_values.shared_images = inputs.shared_images
     return BaseModelOutputWithPast(
         last_hidden_state=outputs.last_hidden_state,
         past_key_values=outputs.past_key_values,

@@ -1,8 +1,8 @@
-"""What does the vision tower of Llama 3.2 keep in memory? States that are read, and where it learns its layers' inputs.
+"""Reduces the memory of Llama 3.2's vision tower: it keeps only the states that are read and can checkpoint its layers.
 
-The stock encoder holds the output of all 32 layers until its end, 16 MB each for an image in bfloat16, of which five
-are read; and its layers know no activation checkpointing, so that an image takes 10 GB where the tower learns. The
-results are the same to the bit.
+The stock encoder keeps the outputs of all 32 layers until the end, 16 MB each per image in bfloat16, although only five
+are read. Its layers do not support activation checkpointing, so one image takes 10 GB if the tower is trainable. The
+results equal the stock ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from transformers.models.mllama.modeling_mllama import MllamaVisionModel
 
 
 def prepare_vision(tower: nn.Module) -> None:
-    """Gives both encoders of the tower another forward, in place; another kind of tower stays as it is."""
+    """Replaces `forward` of both encoders of the tower, in place; a tower of another class stays unchanged."""
     if not isinstance(tower, MllamaVisionModel):
         return
     tower.transformer.read_layers = frozenset(tower.intermediate_layers_indices)
@@ -26,7 +26,7 @@ def prepare_vision(tower: nn.Module) -> None:
 
 
 def restore_vision(tower: nn.Module) -> None:
-    """Undoes it."""
+    """Undoes `prepare_vision`."""
     if not isinstance(tower, MllamaVisionModel):
         return
     for encoder in (tower.transformer, tower.global_transformer):
@@ -37,7 +37,15 @@ def restore_vision(tower: nn.Module) -> None:
 def encoder_forward(
     self: nn.Module, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None
 ) -> BaseModelOutput:
-    """In place of `MllamaVisionEncoder.forward`: `hidden_states` has None for the layers that nothing reads."""
+    """Replaces `MllamaVisionEncoder.forward`.
+
+    Args:
+        hidden_states: `[N, T * P, D]` patch embeddings.
+        attention_mask: the additive mask of the stock model, or None.
+
+    Returns:
+        the last hidden state, and in `hidden_states` one entry per layer: its output, or None if no code reads it.
+    """
     checkpointed = self.gradient_checkpointing and self.training and torch.is_grad_enabled()
     kept = []
     for number, layer in enumerate(self.layers):

@@ -1,17 +1,19 @@
-"""What is the loss of the words a decoder must learn, without the logits of the words it need not?
+"""Computes the cross-entropy of the labeled tokens only, in chunks, without the logits of the other tokens.
 
-A language model's head turns every position into one number for each word: 128,256 of them for Llama 3.2, 263 MB in
-float32 for 512 tokens, and the loss holds several such tensors at a time. Only positions with a label are needed: one
-to six of a short answer's sixty-four. Here the head runs on those alone, some at a time, and a chunk's logits are gone
-before the next one's are made:
+The head of a language model computes one logit per vocabulary entry at every position: for Llama 3.2, 128,256 logits,
+or 263 MB in float32 for 512 tokens, and the usual loss holds several such tensors at once. Only positions with a label
+contribute to the loss: one to six of 64 for a short answer. Here the head runs on those positions only, one chunk at a
+time, and the logits of a chunk are freed before those of the next are computed:
 
-1. forward: logits of a chunk, its log-sum-exp and the logit of its label; kept is one loss for each token.
-2. backward: the chunk's logits once more, minus the labels, times the weights: the gradient of the hidden states; times
-   the hidden states: that of the weights. With a frozen head, as LoRA leaves it, step 2 is done in the forward pass
-   while the logits are there, and nothing is computed twice.
+1. Forward: compute the logits of a chunk, their log-sum-exp and the logit of each label. Only one loss per token is
+   stored.
+2. Backward: compute the logits of the chunk again. The softmax minus the one-hot label is their gradient; multiplied by
+   the weights it gives the gradient of the hidden states, multiplied by the hidden states that of the weights. If the
+   head is frozen, as it usually is with LoRA, step 2 runs during the forward pass while the logits exist, and nothing
+   is computed twice.
 
-The idea is that of Liger's fused linear cross-entropy (arXiv 2410.10989) and of Cut Cross-Entropy (arXiv 2411.09009),
-in plain torch.
+The method is that of Liger's fused linear cross-entropy (arXiv:2410.10989) and of Cut Cross-Entropy (arXiv:2411.09009),
+written in plain PyTorch.
 """
 
 from __future__ import annotations
@@ -25,80 +27,88 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-IGNORED = -100  # a label that is none
-CHUNK_BYTES = 2**26  # of a chunk's logits in float32: 130 positions at 128,256 words
+IGNORE_INDEX = -100  # marks a position without a label, as in torch.nn.functional.cross_entropy
+# Size of the float32 logits of a chunk: 130 positions at a vocabulary of 128,256.
+CHUNK_BYTES = 2**26
 
 
-def supervised_positions(labels: torch.Tensor, vocab_size: int, shifted: bool = False) -> tuple[torch.Tensor, ...]:
-    """Finds the positions whose next word is a label.
+def find_supervised_positions(labels: torch.Tensor, vocab_size: int, shifted: bool = False) -> tuple[torch.Tensor, ...]:
+    """Finds the positions whose next token is a label.
 
     Args:
-        labels: `[B, L]` int64, the words themselves, -100 where there is nothing to learn.
-        vocab_size: how many words the head knows.
-        shifted: `labels` already stand one position to the left.
+        labels: `[B, L]` int64 token ids, -100 where there is no label.
+        vocab_size: V, the number of logits of the head.
+        shifted: whether `labels` are already shifted one position to the left.
 
     Returns:
-        positions: `[n]` in the flattened `[B * L]`, ascending.
-        targets: `[n]` the words to predict there.
+        positions: `[n]` indices into the flattened `[B * L]`, ascending.
+        targets: `[n]` token ids to predict at those positions.
 
     Raises:
-        ValueError: a label is not a word of the head, as the image token, which is the first id beyond them.
+        ValueError: a label is outside the vocabulary, for example the image token, whose id is V.
     """
     if not shifted:
-        labels = F.pad(labels[:, 1:], (0, 1), value=IGNORED)
+        # Position i predicts token i + 1; the last position predicts nothing.
+        labels = F.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX)
     flat = labels.reshape(-1)
-    positions = (flat != IGNORED).nonzero().squeeze(1)
+    positions = (flat != IGNORE_INDEX).nonzero().squeeze(1)
     targets = flat[positions]
-    if bool(
-        ((targets < 0) | (targets >= vocab_size)).any()
-    ):  # a second wait for the device, microseconds after the first
-        wrong = sorted({int(one) for one in targets[(targets < 0) | (targets >= vocab_size)]})
+    # This synchronizes with the device a second time, only microseconds after `nonzero` did.
+    if bool(((targets < 0) | (targets >= vocab_size)).any()):
+        wrong = sorted({int(target) for target in targets[(targets < 0) | (targets >= vocab_size)]})
         raise ValueError(
-            f"labels hold the token ids {wrong[:5]}, but the head knows 0 to {vocab_size - 1}: set labels of image "
-            f"tokens and padding to {IGNORED}"
+            f"labels contains the token ids {wrong[:5]}, which are outside the head's vocabulary of 0 to "
+            f"{vocab_size - 1}. Set the labels of image tokens and padding to {IGNORE_INDEX}."
         )
     return positions, targets
 
 
-def token_losses(
+def compute_token_losses(
     head: nn.Module, hidden: torch.Tensor, positions: torch.Tensor, targets: torch.Tensor, chunk: int | None = None
 ) -> torch.Tensor:
-    """Negative log-likelihood of each label.
+    """Returns the negative log-likelihood of each label.
+
+    The module `head` itself is always called, so that the hooks of FSDP2 or DeepSpeed run.
 
     Args:
-        head: from `[n, D]` to `[n, V]`. A plain linear layer, frozen or not, takes the fast path; anything else (LoRA
-            on the head, a quantised one) is called chunk by chunk and called again in the backward pass. Either way
-            the module itself is called, so that what FSDP2 or DeepSpeed hooked to it happens.
-        hidden: `[B, L, D]` the last hidden states.
-        positions: `[n]`, targets `[n]`: see `supervised_positions`.
-        chunk: positions at a time; without it, as many as fit `CHUNK_BYTES`.
+        head: maps `[n, D]` to `[n, V]`. A plain linear layer, frozen or not, takes the fast path; any other head (one
+            with LoRA, a quantized one) is called once per chunk and again in the backward pass.
+        hidden: `[B, L, D]` last hidden states.
+        positions: `[n]`, see `find_supervised_positions`.
+        targets: `[n]`, likewise.
+        chunk: the number of positions per chunk; None for as many as fit into `CHUNK_BYTES`.
 
     Returns:
-        `[n]` float32, or float64 if the model is.
+        `[n]` float32, or float64 for a float64 model.
     """
-    head = chosen_head(head)
-    hidden = hidden.reshape(-1, hidden.shape[-1]).index_select(0, positions)
-    chunk = chunk or max(1, CHUNK_BYTES // (4 * words_of(head)))
+    head = unwrap_head(head)
+    hidden = hidden.reshape(-1, hidden.shape[-1]).index_select(0, positions)  # (B, L, D) -> (n, D)
+    chunk = chunk or max(1, CHUNK_BYTES // (4 * get_vocab_size(head)))
     if type(head).forward is nn.Linear.forward and "forward" not in vars(head):
-        # In place of the layer's own forward for this one call: one call of the module whatever the number of chunks,
-        # because where weights are sharded every process must call it equally often.
-        head.forward = MethodType(chunked_linear_losses, head)
+        # Replacing the forward for this call keeps it at one call of the module for any number of chunks: with sharded
+        # weights, every process must call the module equally often.
+        head.forward = MethodType(chunked_linear_forward, head)
         try:
             return head(hidden, targets, chunk)
         finally:
             del head.forward
     if is_sharded(head):
-        chunk = max(1, len(hidden))  # likewise: processes have different numbers of labels
-    pieces = zip(hidden.split(chunk), targets.split(chunk), strict=True)
-    # Not the fast path's: a graph for each chunk, whose logits are dropped and computed again.
-    losses = [checkpoint(called_losses, head, some, words, use_reentrant=False) for some, words in pieces]
+        chunk = max(1, len(hidden))  # one call here too, because processes have different numbers of labels
+    chunks = zip(hidden.split(chunk), targets.split(chunk), strict=True)
+    # Checkpointing frees the logits of each chunk and computes them again in the backward pass.
+    losses = [checkpoint(compute_losses, head, states, labels, use_reentrant=False) for states, labels in chunks]
     return torch.cat(losses)
 
 
-def reduced_loss(losses: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None) -> torch.Tensor:
-    """The mean, or the sum over the number of labels of the whole update, as transformers' Trainer wants it.
+def reduce_losses(losses: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None) -> torch.Tensor:
+    """Returns the mean loss, or the sum divided by `num_items_in_batch`, as transformers' Trainer expects.
 
-    Without any label it is 0, not the stock loss's NaN: a batch whose answers were all cut off teaches nothing.
+    Without any label the loss is 0, where the stock loss is NaN: a batch whose answers were all truncated changes no
+    weight.
+
+    Args:
+        losses: `[n]`.
+        num_items_in_batch: the number of labels of the whole update, over all accumulation steps and processes.
     """
     if num_items_in_batch is None:
         return losses.sum() / max(1, len(losses))
@@ -107,16 +117,17 @@ def reduced_loss(losses: torch.Tensor, num_items_in_batch: torch.Tensor | int | 
     return losses.sum() / max(1, num_items_in_batch)
 
 
-def row_losses(losses: torch.Tensor, positions: torch.Tensor, rows: int, length: int) -> torch.Tensor:
-    """`[rows]` sums of the losses of each row's labels; `length` is L of `supervised_positions`."""
+def sum_row_losses(losses: torch.Tensor, positions: torch.Tensor, rows: int, length: int) -> torch.Tensor:
+    """Sums `[n]` losses per row to `[rows]`; `length` is L of `find_supervised_positions`."""
+    # positions index the flattened (rows, length), so the quotient is the row.
     return losses.new_zeros(rows).index_add(0, positions // length, losses)
 
 
 # --- the head ---
 
 
-def chosen_head(head: nn.Module) -> nn.Module:
-    """The layer that computes: peft keeps the original and a learning copy in a wrapper (`modules_to_save`)."""
+def unwrap_head(head: nn.Module) -> nn.Module:
+    """Returns the layer that is active in peft's `modules_to_save` wrapper: the original or its trainable copy."""
     if type(head).__name__ != "ModulesToSaveWrapper":
         return head
     if getattr(head, "disable_adapters", False) or not head.active_adapters:
@@ -124,129 +135,142 @@ def chosen_head(head: nn.Module) -> nn.Module:
     return head.modules_to_save[head.active_adapters[0]]
 
 
-def words_of(head: nn.Module) -> int:
-    """How many words a head knows; LoRA and its kin hand on the attribute of the layer within."""
+def get_vocab_size(head: nn.Module) -> int:
+    """Returns V, the number of logits of a head; LoRA layers forward `out_features` of the layer that they wrap."""
     size = getattr(head, "out_features", None)
     return size if size is not None else head.weight.shape[0]
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether FSDP2 or DeepSpeed's ZeRO-3 gathers weights when layers within are called."""
+    """Returns whether FSDP2 or DeepSpeed's ZeRO-3 gathers weights whenever a layer of the module is called."""
     from torch.distributed.tensor import DTensor
 
-    return any(isinstance(one, DTensor) or hasattr(one, "ds_id") for one in module.parameters())
+    return any(isinstance(parameter, DTensor) or hasattr(parameter, "ds_id") for parameter in module.parameters())
 
 
-def called_losses(head: nn.Module, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    logits = head(hidden)
-    return F.cross_entropy(logits.to(loss_dtype(logits.dtype)), targets, reduction="none")
+def compute_losses(head: nn.Module, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Calls the head on `[n, D]` hidden states and returns the `[n]` losses."""
+    logits = head(hidden)  # (n, V)
+    return F.cross_entropy(logits.to(get_loss_dtype(logits.dtype)), targets, reduction="none")
 
 
-def chunked_linear_losses(layer: nn.Linear, hidden: torch.Tensor, targets: torch.Tensor, chunk: int) -> torch.Tensor:
-    """In place of a linear layer's forward: `[n, D]` and `[n]` to `[n]` losses."""
+def chunked_linear_forward(layer: nn.Linear, hidden: torch.Tensor, targets: torch.Tensor, chunk: int) -> torch.Tensor:
+    """Replaces the forward of a linear layer: maps `[n, D]` hidden states and `[n]` targets to `[n]` losses."""
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    if hidden.dtype == torch.float64:  # which autocast leaves alone
+    if hidden.dtype == torch.float64:  # autocast does not convert float64
         dtype = None
     options = (dtype, chunk, torch.is_grad_enabled())
     return ChunkedLinearCrossEntropy.apply(hidden, layer.weight, layer.bias, targets, options)
 
 
-def loss_dtype(dtype: torch.dtype) -> torch.dtype:
+def get_loss_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Returns the precision of the loss: float64 for float64 logits, float32 for all others."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 class ChunkedLinearCrossEntropy(torch.autograd.Function):
-    """`cross_entropy(linear(hidden, weight, bias), targets, reduction="none")` with one chunk of logits at a time."""
+    """Computes `cross_entropy(linear(hidden, weight, bias), targets, reduction="none")`, one chunk of logits at a time.
+
+    Shapes: hidden `[n, D]`, weight `[V, D]`, bias `[V]` or None, targets `[n]`; c is the size of a chunk.
+    """
 
     @staticmethod
     def forward(ctx, hidden, weight, bias, targets, options):
         ctx.dtype, ctx.chunk, differentiable = options
         needs_hidden, *needs_head = ctx.needs_input_grad[:3]
-        ctx.at_once = differentiable and needs_hidden and not any(needs_head)
-        # So few that they and their gradient are one chunk together are not worth computing again.
-        keeps = differentiable and any(needs_head) and 0 < 2 * len(hidden) <= ctx.chunk
-        losses = hidden.new_empty(len(hidden), dtype=loss_dtype(hidden.dtype))
-        gradient, kept = torch.empty_like(hidden) if ctx.at_once else None, None
-        layer = computing_copies(weight, bias, ctx.dtype)
+        # With a frozen head the gradient of the hidden states is computed now, while the logits exist.
+        ctx.gradient_in_forward = differentiable and needs_hidden and not any(needs_head)
+        # If all logits and their gradient together fit into one chunk, they are stored instead of computed again.
+        stores_logits = differentiable and any(needs_head) and 0 < 2 * len(hidden) <= ctx.chunk
+        losses = hidden.new_empty(len(hidden), dtype=get_loss_dtype(hidden.dtype))
+        gradient, stored = torch.empty_like(hidden) if ctx.gradient_in_forward else None, None
+        layer = cast_layer(weight, bias, ctx.dtype)
         with torch.autocast(hidden.device.type, enabled=False):
-            for part in parts_of(hidden, ctx.chunk):
-                some, logits = logits_of(hidden[part], *layer, ctx.dtype)
-                words = targets[part, None]
-                at_label = logits.gather(1, words)
-                normalizer, total = exponentials_(logits)
-                losses[part] = (normalizer - at_label).squeeze(1)
-                if ctx.at_once:
-                    gradient[part] = minus_labels_(logits, total, words).to(some.dtype) @ layer[0]
-                elif keeps:
-                    kept = minus_labels_(logits, total, words)
-                del logits  # before the next chunk's are made
-        if ctx.at_once:
+            for part in split_into_chunks(hidden, ctx.chunk):
+                states, logits = compute_logits(hidden[part], *layer, ctx.dtype)  # (c, D), (c, V)
+                labels = targets[part, None]  # (c, 1)
+                label_logits = logits.gather(1, labels)  # (c, 1)
+                normalizer, total = exponentiate_(logits)
+                losses[part] = (normalizer - label_logits).squeeze(1)
+                if ctx.gradient_in_forward:
+                    # (c, V) @ (V, D) -> (c, D)
+                    gradient[part] = to_logit_gradients_(logits, total, labels).to(states.dtype) @ layer[0]
+                elif stores_logits:
+                    stored = to_logit_gradients_(logits, total, labels)
+                del logits  # frees them before the next chunk is computed
+        if ctx.gradient_in_forward:
             ctx.save_for_backward(gradient)
         elif differentiable:
-            ctx.save_for_backward(hidden, weight, bias, targets, kept)
+            ctx.save_for_backward(hidden, weight, bias, targets, stored)
         return losses
 
     @staticmethod
     @once_differentiable
     def backward(ctx, upstream):
-        if ctx.at_once:
+        if ctx.gradient_in_forward:
             (gradient,) = ctx.saved_tensors
             return (gradient * upstream[:, None]).to(gradient.dtype), None, None, None, None
-        hidden, weight, bias, targets, kept = ctx.saved_tensors
+        hidden, weight, bias, targets, stored = ctx.saved_tensors
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        layer = computing_copies(weight, bias, ctx.dtype)
-        of_hidden = torch.empty_like(hidden) if needs_hidden else None
-        of_weight = torch.zeros_like(layer[0]) if needs_weight else None
-        of_bias = torch.zeros_like(layer[1]) if needs_bias else None
-        for part in parts_of(hidden, ctx.chunk):
-            if kept is not None:
-                some, steep = hidden.to(layer[0].dtype), kept * upstream[:, None]
+        layer = cast_layer(weight, bias, ctx.dtype)
+        grad_hidden = torch.empty_like(hidden) if needs_hidden else None
+        grad_weight = torch.zeros_like(layer[0]) if needs_weight else None
+        grad_bias = torch.zeros_like(layer[1]) if needs_bias else None
+        for part in split_into_chunks(hidden, ctx.chunk):
+            if stored is not None:
+                # All positions are one chunk then.
+                states, grad_logits = hidden.to(layer[0].dtype), stored * upstream[:, None]
             else:
-                some, steep = logits_of(hidden[part], *layer, ctx.dtype)
-                _, total = exponentials_(steep)
-                minus_labels_(steep, total, targets[part, None]).mul_(upstream[part, None])
-            steep = steep.to(some.dtype)
+                states, grad_logits = compute_logits(hidden[part], *layer, ctx.dtype)
+                _, total = exponentiate_(grad_logits)
+                to_logit_gradients_(grad_logits, total, targets[part, None]).mul_(upstream[part, None])
+            grad_logits = grad_logits.to(states.dtype)
             if needs_hidden:
-                of_hidden[part] = steep @ layer[0]
+                grad_hidden[part] = grad_logits @ layer[0]  # (c, V) @ (V, D) -> (c, D)
             if needs_weight:
-                of_weight.addmm_(steep.t(), some)
+                grad_weight.addmm_(grad_logits.t(), states)  # (V, c) @ (c, D) -> (V, D)
             if needs_bias:
-                of_bias += steep.sum(0)
-            del steep
-        of_weight = of_weight.to(weight.dtype) if needs_weight else None
-        return of_hidden, of_weight, of_bias.to(bias.dtype) if needs_bias else None, None, None
+                grad_bias += grad_logits.sum(0)
+            del grad_logits
+        grad_weight = grad_weight.to(weight.dtype) if needs_weight else None
+        return grad_hidden, grad_weight, grad_bias.to(bias.dtype) if needs_bias else None, None, None
 
 
-def computing_copies(
+def cast_layer(
     weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype | None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The layer in the precision in which it computes; under autocast copies, one for all chunks."""
+    """Returns the layer in the autocast precision `dtype`, copied once for all chunks; unchanged if `dtype` is None."""
     if dtype is None:
         return weight, bias
     return weight.to(dtype), None if bias is None else bias.to(dtype)
 
 
-def parts_of(hidden: torch.Tensor, chunk: int) -> Iterator[slice]:
+def split_into_chunks(hidden: torch.Tensor, chunk: int) -> Iterator[slice]:
+    """Yields slices over the rows of `hidden`, `chunk` rows each."""
     return (slice(start, start + chunk) for start in range(0, len(hidden), chunk))
 
 
-def logits_of(
+def compute_logits(
     hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The hidden states as the layer takes them, and logits that may be overwritten."""
+    """Returns the `[c, D]` hidden states in the layer's precision and `[c, V]` logits that may be overwritten."""
     hidden = hidden if dtype is None else hidden.to(dtype)
     logits = F.linear(hidden, weight, bias)
-    return hidden, logits.to(loss_dtype(logits.dtype))
+    return hidden, logits.to(get_loss_dtype(logits.dtype))
 
 
-def exponentials_(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Overwrites `[c, V]` logits by `exp(logits - largest)`. Returns `[c, 1]` log-sum-exp, `[c, 1]` sums of these."""
+def exponentiate_(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Overwrites `[c, V]` logits with `exp(logits - largest)`.
+
+    Returns:
+        the log-sum-exp of the logits `[c, 1]`, and the sums of the exponentials `[c, 1]`.
+    """
     largest = logits.amax(1, keepdim=True)
     total = logits.sub_(largest).exp_().sum(1, keepdim=True)
     return largest + total.log(), total
 
 
-def minus_labels_(exponentials: torch.Tensor, total: torch.Tensor, words: torch.Tensor) -> torch.Tensor:
-    """Overwrites them by probabilities minus one at the label: the gradient of the loss with respect to the logits."""
-    return exponentials.div_(total).scatter_add_(1, words, exponentials.new_full(words.shape, -1.0))
+def to_logit_gradients_(exponentials: torch.Tensor, total: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Overwrites `[c, V]` exponentials with the gradient of the loss by the logits: softmax minus one at the label."""
+    return exponentials.div_(total).scatter_add_(1, labels, exponentials.new_full(labels.shape, -1.0))

@@ -1,7 +1,7 @@
-"""Checkpoints small enough for a laptop's processor, with random weights: what `--tiny`, the demo and the tests use.
+"""Writes checkpoints with random weights that are small enough for a CPU, for `--tiny`, the demo and the tests.
 
-They are real checkpoints in every other way: a tokenizer trained on the texts at hand, a processor, a configuration,
-safetensors. Nothing here is downloaded.
+In all other respects they are complete checkpoints: a tokenizer trained on the given texts, a processor, a
+configuration and safetensors. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-# The special tokens of Llama 3.2 and their order; `<|image|>` comes last, just beyond the text vocabulary.
+# The special tokens of Llama 3.2 in their order. `<|image|>` follows as the first id beyond the text vocabulary.
 LLAMA_SPECIAL_TOKENS = [
     "<|begin_of_text|>",
     "<|end_of_text|>",
@@ -28,7 +28,7 @@ LLAMA_SPECIAL_TOKENS = [
     "<|eot_id|>",
 ]
 IMAGE_TOKEN = "<|image|>"  # noqa: S105 (a token of a tokenizer)
-# How Llama 3 cuts text before its byte-pair merges.
+# The pattern by which Llama 3 splits text before its byte-pair merges.
 LLAMA_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+"
@@ -39,10 +39,17 @@ CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.261302
 def write_tiny_encoder(
     folder: Path, texts: Iterable[str], seed: int = 0, image_size: int = 64, family: str = "siglip"
 ) -> None:
-    """Writes a SigLIP of about a million parameters with a tokenizer trained on `texts`, as they are and normalised.
+    """Writes a SigLIP with about a million parameters and a tokenizer trained on raw and normalized `texts`.
 
-    The processor is the stock one, as in the released checkpoints. `family` is `siglip`, with a SentencePiece
-    tokenizer, or `siglip2`: the same model with a Gemma tokenizer, as SigLIP 2's fixed-resolution checkpoints have it.
+    The processor is the stock one, as in the released checkpoints.
+
+    Args:
+        folder: the checkpoint folder to write.
+        texts: training texts of the tokenizer.
+        seed: seed of the weights.
+        image_size: side length of the images in pixels, a multiple of 8.
+        family: `siglip` for a SentencePiece tokenizer, or `siglip2` for a Gemma tokenizer like that of SigLIP 2's
+            fixed-resolution checkpoints. The model is the same.
     """
     from transformers import SiglipProcessor, SiglipTokenizer
     from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
@@ -53,7 +60,7 @@ def write_tiny_encoder(
 
     texts = [form for text in texts for form in dict.fromkeys((text, normalize_text(text)))]
     with tempfile.TemporaryDirectory() as scratch:
-        # model_input_names as in the released checkpoint: SigLIP attends to its padding, there is no mask
+        # model_input_names as in the released checkpoint: SigLIP attends to its padding and gets no mask.
         if family == "siglip2":
             tokenizer = train_gemma_tokenizer(texts)
         else:
@@ -62,10 +69,10 @@ def write_tiny_encoder(
             )
         image_processor = SiglipImageProcessorPil(size={"height": image_size, "width": image_size})
         size = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 3, "num_attention_heads": 4}
-        ends = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), tokenizer.eos_token_id)
-        ends["pad_token_id"] = tokenizer.pad_token_id
+        special_ids = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), tokenizer.eos_token_id)
+        special_ids["pad_token_id"] = tokenizer.pad_token_id
         config = SiglipMedicalConfig(
-            text_config=size | ends | {"vocab_size": len(tokenizer)},
+            text_config=size | special_ids | {"vocab_size": len(tokenizer)},
             vision_config=size | {"image_size": image_size, "patch_size": 8},
         )
         set_seed(seed)
@@ -74,21 +81,22 @@ def write_tiny_encoder(
 
 
 def train_sentencepiece(texts: Iterable[str], path: Path, vocab_size: int = 1500) -> str:
-    """Trains a unigram model as SigLIP's tokenizer reads it, writes it to `path` and returns that."""
+    """Trains a SentencePiece unigram model for SigLIP's tokenizer, writes it to `path` and returns the path."""
     import sentencepiece
 
-    model = io.BytesIO()  # written to a file by sentencepiece itself, the model would hold that file's name
+    # If sentencepiece wrote the file itself, the model would contain the file's name and differ between runs.
+    model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=(text.lower() for text in texts),
         model_writer=model,
         vocab_size=vocab_size,
-        hard_vocab_limit=False,  # a handful of texts gives a smaller one
+        hard_vocab_limit=False,  # few texts give a smaller vocabulary
         character_coverage=1.0,
         pad_id=0,
         eos_id=1,
         unk_id=2,
         bos_id=-1,
-        num_threads=1,  # the same texts give the same tokenizer
+        num_threads=1,  # makes the result reproducible
         minloglevel=2,
     )
     path.write_bytes(model.getvalue())
@@ -96,9 +104,9 @@ def train_sentencepiece(texts: Iterable[str], path: Path, vocab_size: int = 1500
 
 
 def train_gemma_tokenizer(texts: Iterable[str], vocab_size: int = 1500):
-    """A byte-pair tokenizer with byte fallback and the special tokens of Gemma, set as SigLIP 2's checkpoints set it.
+    """Trains a byte-pair tokenizer with byte fallback, Gemma's special tokens and the settings of SigLIP 2.
 
-    google/siglip2-base-patch16-224 names the class GemmaTokenizer, adds `<eos>` but no `<bos>`, and pads with `<pad>`.
+    google/siglip2-base-patch16-224 uses the class GemmaTokenizer, adds `<eos>` but not `<bos>`, and pads with `<pad>`.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
     from transformers import GemmaTokenizer
@@ -106,7 +114,8 @@ def train_gemma_tokenizer(texts: Iterable[str], vocab_size: int = 1500):
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     bpe = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))  # noqa: S106
     bpe.normalizer = normalizers.Replace(" ", "▁")
-    # merges stay within words; the tokenizer itself has no such cut, for it meets no space after its normaliser
+    # Merges must stay within words during training. The final tokenizer needs no pre-tokenizer for that, because its
+    # normalizer replaces all spaces.
     bpe.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
     fallback = [f"<0x{byte:02X}>" for byte in range(256)]
     trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=special + fallback, show_progress=False)
@@ -131,12 +140,19 @@ def write_tiny_decoder(
     vision_sizes: Mapping[str, Any] = MappingProxyType({}),
     text_sizes: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Writes an Mllama of about two million parameters with a byte-pair tokenizer trained on `texts`.
+    """Writes an Mllama with about two million parameters and a byte-pair tokenizer trained on `texts`.
 
-    `vision_sizes` and `text_sizes` are entries of MllamaVisionConfig and MllamaTextConfig in place of those here.
+    All gates are set to 0.5. With the usual initial value of zero, no gradient would reach the vision tower or the
+    cross-attention, and the model could not learn from the image.
 
-    Its gates stand at 0.5, those of the cross-attention above all. At zero, where random weights would leave them, no
-    gradient reaches the vision tower or the cross-attention, and nothing about the image could be learned.
+    Args:
+        folder: the checkpoint folder to write.
+        texts: training texts of the tokenizer.
+        chat_template: the Jinja chat template of the processor.
+        seed: seed of the weights.
+        tile: side length of a tile in pixels, a multiple of 16.
+        vision_sizes: fields of MllamaVisionConfig that replace the defaults below.
+        text_sizes: fields of MllamaTextConfig that replace the defaults below.
     """
     from transformers import MllamaConfig, MllamaForConditionalGeneration, MllamaProcessor
     from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
@@ -147,7 +163,7 @@ def write_tiny_decoder(
     )
     vision = {"hidden_size": 64, "intermediate_size": 128, "attention_heads": 4, "patch_size": 16, "image_size": tile}
     vision |= {"num_hidden_layers": 2, "num_global_layers": 1, "intermediate_layers_indices": [0, 1], **vision_sizes}
-    # the outputs of those layers are appended to the last one's, as the released model does with five
+    # The outputs of the intermediate layers are concatenated to the last one's; the released model does so with five.
     vision["vision_output_dim"] = vision["hidden_size"] * (1 + len(vision["intermediate_layers_indices"]))
     text = {"hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 4, "num_key_value_heads": 2}
     config = MllamaConfig(
@@ -174,7 +190,7 @@ def train_llama_tokenizer(texts: Iterable[str], vocab_size: int = 1200):
     """Trains a byte-level BPE with Llama 3.2's special tokens.
 
     Returns:
-        the tokenizer, and the size of the text vocabulary: the image token is the first id beyond it.
+        the tokenizer, and the size of the text vocabulary, which is the id of the image token.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -201,10 +217,10 @@ def train_llama_tokenizer(texts: Iterable[str], vocab_size: int = 1200):
         padding_side="right",
         model_max_length=131072,
     )
-    text_vocabulary = len(tokenizer)
+    text_vocab_size = len(tokenizer)
     tokenizer.add_special_tokens({"extra_special_tokens": [*LLAMA_SPECIAL_TOKENS, IMAGE_TOKEN]})
     begin = tokenizer.bos_token
     tokenizer._tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{begin} $A", pair=f"{begin} $A {begin} $B", special_tokens=[(begin, tokenizer.bos_token_id)]
     )
-    return tokenizer, text_vocabulary
+    return tokenizer, text_vocab_size

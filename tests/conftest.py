@@ -15,13 +15,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.hub_server import User, serve
+from tests.hub_server import Fault, User, serve
 
 if late := sorted({"huggingface_hub", "datasets", "transformers", "evaluate"} & set(sys.modules)):
     raise RuntimeError(f"{', '.join(late)} imported before tests/conftest.py could set HF_ENDPOINT")
@@ -62,16 +63,32 @@ def pytest_unconfigure() -> None:
 
 @dataclass(frozen=True)
 class Hub:
-    """`log` holds `(method, path, status)` of every request that was answered."""
+    """`log` holds `(method, path, status)` of every request that was answered.
+
+    `fault(method, path, status, ...)` makes the Hub fail at the next requests, see `Fault`. Faults that are left over
+    are gone after the test.
+    """
 
     endpoint: str
     token: str
     log: list[tuple[str, str, int]]
 
+    @staticmethod
+    def fault(*args: Any, **more: Any) -> Fault:
+        SERVER.faults.append(Fault(*args, **more))
+        return SERVER.faults[-1]
+
 
 @pytest.fixture(scope="session")
 def hub() -> Hub:
     return Hub(SERVER.endpoint, "hf_test", SERVER.log)
+
+
+@pytest.fixture(autouse=True)
+def healthy_hub() -> Iterator[None]:
+    """A Hub without faults after every test."""
+    yield
+    SERVER.faults.clear()
 
 
 @pytest.fixture

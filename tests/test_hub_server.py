@@ -796,3 +796,24 @@ def test_a_failed_command_says_what_it_printed(run):
     assert run("python", "-c", code, check=False).returncode == 1
     with pytest.raises(AssertionError, match=r"(?s)no end after 0.5 s.*said"):
         run("python", "-c", "import time; print('said', flush=True); time.sleep(60)", timeout=0.5)
+
+
+# -- a Hub that is not well --------------------------------------------------------------------------------
+
+
+def test_a_fault_is_answered_as_often_as_it_says(repo_name, hub):
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    api = HfApi()
+    api.create_repo(repo_name)
+    hub.fault("GET", repo_name, 503, times=2, headers={"retry-after": "7"})
+    for _ in range(2):
+        with pytest.raises(HfHubHTTPError) as caught:
+            api.model_info(repo_name)
+        assert caught.value.response.status_code == 503 and caught.value.response.headers["retry-after"] == "7"
+    assert api.model_info(repo_name).id == repo_name
+    hub.fault("POST", "/commit/", 504, done=True)
+    with pytest.raises(HfHubHTTPError):
+        api.upload_file(repo_id=repo_name, path_or_fileobj=b"x", path_in_repo="x")
+    assert api.file_exists(repo_name, "x")

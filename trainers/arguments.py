@@ -6,9 +6,9 @@ Those that say what is fitted, and to what, are in `encoder_arguments.py` and `d
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NoReturn
 
 from transformers import TrainingArguments
@@ -25,11 +25,13 @@ def flag(default: Any, text: str, **more: Any) -> Any:
 class MedicalTrainingArguments(TrainingArguments):
     """TrainingArguments with what both trainers change of them."""
 
-    overwrite: bool = flag(False, "Write to an output folder that is not empty.")
+    overwrite: bool = flag(
+        False, "Delete what an earlier training wrote to the output folder; other files there are kept."
+    )
     allow_changed_flags: bool = flag(
         False, "Resume with other data, seed, batch size or model than before; the result is that of neither run."
     )
-    public: bool = flag(False, "Make a new repository on the Hub public; private otherwise.")
+    public: bool = flag(False, "Make a new repository on the Hub public, and push to one that is; refused otherwise.")
     bf16: bool | None = flag(
         None, "Compute in bfloat16. Unless given, where there is a GPU that has it.", nargs="?", const=True
     )
@@ -157,11 +159,16 @@ class EncoderTrainingArguments(EncoderRateArguments):
 class DataArguments:
     """Where the rows come from."""
 
-    dataset: str = flag("data/processed", "Repository on the Hub, or a folder that hub_datasets/build.py wrote.")
+    dataset: str = flag("data/processed", "Repository on the Hub, or a folder that `medpairs build` wrote.")
     dataset_revision: str | None = flag(None, "Commit, branch or tag of the dataset.")
     train_split: str = flag("train", "Split to train on.")
     eval_split: str = flag("validation", "Split to evaluate on while training.")
     tiny: bool = flag(False, "Start from a small model with random weights instead, for tests and trials.")
+
+    def __post_init__(self) -> None:
+        for name in ("dataset", "model_name_or_path"):  # a recipe has no shell that does it
+            if hasattr(self, name):
+                setattr(self, name, os.path.expanduser(getattr(self, name)))  # noqa: PTH111 (a repository's name, too)
 
 
 @dataclass
@@ -179,6 +186,7 @@ class ImageArguments(DataArguments):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.image_workers is not None and self.image_workers < 1:
             raise ValueError(f"--image_workers {self.image_workers}: at least 1")
 
@@ -254,18 +262,6 @@ class EncoderTuningArguments(EncoderInputArguments):
                 "--cache_frozen_tower: augmented images look different in every epoch; leave out --augment and "
                 "--horizontal_flip, or do without the cache"
             )
-
-
-def check_output_dir(training: MedicalTrainingArguments) -> None:
-    """Ends the process with status 2 where the output folder holds something that would be lost."""
-    folder = Path(training.output_dir)
-    if folder.exists() and not folder.is_dir():
-        fail(f"--output_dir {folder} is a file")
-    if folder.is_dir() and any(folder.iterdir()) and not (training.overwrite or training.resume_from_checkpoint):
-        fail(
-            f"--output_dir {folder} exists and is not empty; name another folder, go on from its last checkpoint with "
-            "--resume_from_checkpoint True, or add --overwrite"
-        )
 
 
 def fail(message: str) -> NoReturn:

@@ -3,11 +3,13 @@
 A checkpoint is written to `checkpoint-N.partial`. When everything lies on the disk, a manifest with the size and hash
 of every file is written, and the folder is renamed to `checkpoint-N`; only then older ones go, renamed before they are
 deleted. So whatever moment a process is killed at, what has the name of a checkpoint is whole, and there is one as
-soon as there ever was one. The hashes are for what comes later: a copy that broke off, a disk that fails.
+soon as there ever was one. The hashes are for what comes later: a copy that broke off, a disk that fails. The names are
+for what other programs and people put there: a folder with a file that its manifest does not name is never deleted.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -17,6 +19,7 @@ from pathlib import Path
 import xxhash
 
 from evaluation.loading import InputError
+from model_cards.owned_files import files_below
 
 CHECKPOINT, PARTIAL = "checkpoint-", ".partial"
 MANIFEST = "manifest.json"
@@ -63,9 +66,27 @@ def digest(path: Path, to_disk: bool = False) -> str:
     return state.hexdigest()
 
 
+def manifest_files(folder: Path) -> set[str] | None:
+    """The names of the files that a training wrote to a checkpoint; None for a folder that is no checkpoint of ours."""
+    if folder.is_symlink() or folder.name.endswith(PARTIAL):
+        return None
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        ours = bool(files) and all("xxh3_128" in facts for facts in files.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return {MANIFEST, *files} if ours else None
+
+
+def may_be_removed(folder: Path) -> bool:
+    """Whether a training wrote everything that is in a checkpoint."""
+    return set(files_below(folder)) <= (manifest_files(folder) or set()) and folder.is_dir()
+
+
 def seal(folder: Path) -> None:
     """Makes `checkpoint-N` of the complete `checkpoint-N.partial`, in the place of one of that name.
 
+    What has this name and was not written by a training is renamed to `checkpoint-N.kept`, which is printed.
     After `remove_partial`: nothing of an earlier attempt may be left.
     """
     source = partial(folder)
@@ -78,11 +99,21 @@ def seal(folder: Path) -> None:
     for below in sorted({path.parent for path in files.values()} | {source}):
         sync_folder(below)
     aside = folder.with_name(f"{folder.name}.replaced{PARTIAL}")
-    if folder.exists():
+    if may_be_removed(folder):
         folder.rename(aside)
+    elif folder.exists() or folder.is_symlink():
+        kept = unused_name(folder)
+        folder.rename(kept)
+        print(f"{folder} was not written by a training; it is kept as {kept.name}", flush=True)
     source.rename(folder)
     sync_folder(folder.parent)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def unused_name(folder: Path) -> Path:
+    """`checkpoint-N.kept`, or with a number after it where that is there."""
+    names = (folder.with_name(f"{folder.name}.kept{number or ''}") for number in itertools.count())
+    return next(name for name in names if not (name.exists() or name.is_symlink()))
 
 
 def sync_folder(folder: Path) -> None:
@@ -181,14 +212,18 @@ def remove(folders: list[Path]) -> None:
 def remove_partial(output_dir: Path) -> None:
     """Deletes what a killed process left of checkpoints that it was writing or deleting."""
     for folder in output_dir.glob(f"{CHECKPOINT}*{PARTIAL}"):
-        shutil.rmtree(folder, ignore_errors=True)
+        if re.fullmatch(rf"{CHECKPOINT}\d+(\.replaced)?{re.escape(PARTIAL)}", folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def rotate(output_dir: Path, limit: int | None, newest: Path, best: str | None) -> None:
-    """Deletes the oldest checkpoints until `limit` are left; never the newest and the best."""
+    """Deletes the oldest checkpoints until `limit` are left; never the newest and the best.
+
+    Those with files that no training wrote stay, and do not count.
+    """
     if not limit or limit < 1:
         return
-    found = checkpoints(output_dir)
+    found = [folder for folder in checkpoints(output_dir) if may_be_removed(folder)]
     kept = {newest.resolve()} | ({Path(best).resolve()} if best else set())
     spare = [folder for folder in found if folder.resolve() not in kept]
     # those with a later number are what is left of a run that was gone back behind

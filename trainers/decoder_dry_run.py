@@ -33,6 +33,7 @@ from trainers.decoder_memory import KINDS, TITLES, DecoderUpdate, bare_decoder, 
 from trainers.decoder_model import weight_dtype
 from trainers.decoder_tuning import describe_learning
 from trainers.image_groups import order_of
+from trainers.inputs import starting_commit
 from trainers.memory_ledger import MemoryEstimate
 from trainers.token_colors import has_colors, legend, marked_text
 
@@ -81,16 +82,18 @@ def bare_checkpoint(arguments: DecoderArguments, rows: Any, training: DecoderTra
     from trainers.decoder_collator import CHAT_TEMPLATE
 
     with tempfile.TemporaryDirectory(prefix="medpairs-tiny-") as scratch:
-        name = arguments.model_name_or_path
+        name, commit = arguments.model_name_or_path, None
         if arguments.tiny:
             from modeling.tiny_checkpoints import write_tiny_decoder
 
             texts = [turn["content"] for messages in rows["messages"] for turn in messages]
             write_tiny_decoder(Path(scratch), texts, CHAT_TEMPLATE, training.seed)
             name = scratch
+        else:
+            commit = starting_commit(name)
         try:
-            config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-            processor = AutoProcessor.from_pretrained(name, trust_remote_code=False)
+            config = AutoConfig.from_pretrained(name, revision=commit, trust_remote_code=False)
+            processor = AutoProcessor.from_pretrained(name, revision=commit, trust_remote_code=False)
         except Exception as error:  # gated, missing, no network, broken files: each raises its own type
             raise InputError(f"--model_name_or_path {name}: {load_advice(name, error)}") from None
     if config.model_type not in DECODER_TYPES:

@@ -18,17 +18,20 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from model_cards.owned_files import files_below, remove_files
 from trainers.checkpoints import PARTIAL, sync_folder
 from trainers.decoder_arguments import ADAPTER, BOTH, MERGED
 from trainers.decoder_checkpoints import ADAPTERS, DecoderCheckpoints, shapes_of
-from trainers.decoder_model import base_folder, open_checkpoint, weight_dtype
+from trainers.decoder_model import base_of, open_checkpoint, weight_dtype
 from trainers.quantization import is_quantised
 from trainers.weight_files import check_shapes, shapes_in
 
 FOLDER = "adapter"  # of the adapters, where the model is written too
 UNFINISHED = f"export{PARTIAL}"
 # What an earlier export may have left, and a later one of another kind must not leave beside its own files.
-WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "config.json", "adapter_*", FOLDER)
+WEIGHTS = re.compile(
+    rf"({FOLDER}/)?(adapter_)?(model(-\d{{5}}-of-\d{{5}})?\.safetensors|model\.safetensors\.index\.json|config\.json)"
+)
 # The names in memory, and those of the released checkpoint; the first that fits.
 RELEASED = (
     (r"^model\.language_model\.", "language_model.model."),
@@ -84,7 +87,7 @@ def write_all(
         if alone:
             return model
         if again:
-            state, merged = None, merged_again(base_folder(inner, arguments), adapters, arguments, trainer.args)
+            state, merged = None, merged_again(*base_of(inner, arguments), adapters, arguments, trainer.args)
         else:
             answering = merged = merged_in_place(model)
         if arguments.export != BOTH and adapters is not None:
@@ -118,11 +121,11 @@ def merged_in_place(model: PeftModel) -> PreTrainedModel:
     return model.unload()  # whose layers are merged by now
 
 
-def merged_again(base: str, adapters: Path, arguments: Any, training: Any) -> PreTrainedModel:
+def merged_again(base: str, commit: str | None, adapters: Path, arguments: Any, training: Any) -> PreTrainedModel:
     """The base, opened again without quantisation, on the processor, with the adapters in a folder merged into it."""
     from peft import get_peft_model_state_dict
 
-    opened, _ = open_checkpoint(base, arguments, training, quantised=False)
+    opened, _ = open_checkpoint(base, arguments, training, quantised=False, commit=commit)
     model = PeftModel.from_pretrained(opened, adapters, torch_device="cpu")
     wanted = shapes_of(get_peft_model_state_dict(model, save_embedding_layers=False))
     check_shapes(shapes_in(adapters, ADAPTERS), wanted, f"{adapters} does not fit {base}")
@@ -170,11 +173,11 @@ def write_company(model: PreTrainedModel, processor: Any, target: Path) -> None:
 
 def install(source: Path, folder: Path) -> None:
     """Moves the complete files of an export to their place, and takes away what an earlier one left of weights."""
-    new = {path.name for path in source.iterdir()}
-    for pattern in WEIGHTS:
-        for path in folder.glob(pattern):
-            if path.name not in new or path.is_dir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for name in sorted(new):
+    new = files_below(source)
+    company = {f"{FOLDER}/{Path(name).name}" for name in new}  # of adapters that are no longer there
+    earlier = {name for name in files_below(folder) if WEIGHTS.fullmatch(name) or name in company}
+    remove_files(folder, earlier - set(new))
+    for name in new:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).replace(folder / name)
     sync_folder(folder)

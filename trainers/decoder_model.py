@@ -12,6 +12,7 @@ from transformers import AutoModelForImageTextToText
 from evaluation.loading import DECODER_TYPES, InputError, load_model_and_processor, model_type
 from trainers.decoder_arguments import MERGED, DecoderArguments, DecoderTrainingArguments
 from trainers.decoder_collator import CHAT_TEMPLATE
+from trainers.inputs import starting_commit
 from trainers.quantization import check_quantised, keep_differentiable, quantization_settings
 
 
@@ -28,7 +29,10 @@ def load_decoder(arguments: DecoderArguments, rows: Any, training: DecoderTraini
             adapters alone are to be written for `--tiny`, whose base nobody else has.
     """
     if not arguments.tiny:
-        return open_checkpoint(arguments.model_name_or_path, arguments, training)
+        commit = starting_commit(arguments.model_name_or_path)
+        model, processor = open_checkpoint(arguments.model_name_or_path, arguments, training, commit=commit)
+        model.base_commit = commit  # export may read the base again
+        return model, processor
     if arguments.export != MERGED:
         raise InputError(
             f"--tiny --export {arguments.export}: adapters open over the model that they were trained on, and a tiny "
@@ -50,9 +54,9 @@ def load_decoder(arguments: DecoderArguments, rows: Any, training: DecoderTraini
     return model, processor
 
 
-def base_folder(model: Any, arguments: DecoderArguments) -> str:
-    """The checkpoint that a model from `load_decoder` was read from: a folder, or a repository's name."""
-    return model.scratch.name if arguments.tiny else arguments.model_name_or_path
+def base_of(model: Any, arguments: DecoderArguments) -> tuple[str, str | None]:
+    """What a model from `load_decoder` was read from: (a folder, None), or (a repository's name, its commit)."""
+    return (model.scratch.name, None) if arguments.tiny else (arguments.model_name_or_path, model.base_commit)
 
 
 def weight_dtype(training: DecoderTrainingArguments) -> torch.dtype:
@@ -61,14 +65,20 @@ def weight_dtype(training: DecoderTrainingArguments) -> torch.dtype:
 
 
 def open_checkpoint(
-    name: str, arguments: DecoderArguments, training: DecoderTrainingArguments, quantised: bool = True
+    name: str,
+    arguments: DecoderArguments,
+    training: DecoderTrainingArguments,
+    quantised: bool = True,
+    commit: str | None = None,
 ) -> tuple[Any, Any]:
     """An Mllama checkpoint with its processor, which gets the chat template that marks the assistant's words.
 
     Args:
+        name: a folder, or a repository on the Hub.
+        commit: of the repository.
         quantised: False opens it in whole numbers of bytes, on the processor, whatever the flags say.
     """
-    kind = model_type(name)
+    kind = model_type(name, commit)
     if kind not in DECODER_TYPES:
         raise InputError(f"--model_name_or_path {name}: a model of type {kind!r}, not {' or '.join(DECODER_TYPES)}")
     dtype = weight_dtype(training)
@@ -76,7 +86,7 @@ def open_checkpoint(
     bits = quantization_settings(arguments, dtype) if quantised else None
     if bits is not None:
         settings |= {"quantization_config": bits, "device_map": {"": training.device}}
-    model, processor = load_model_and_processor(name, AutoModelForImageTextToText, **settings)
+    model, processor = load_model_and_processor(name, AutoModelForImageTextToText, commit, **settings)
     if bits is not None:
         check_quantised(model, arguments, dtype)
         keep_differentiable(model)

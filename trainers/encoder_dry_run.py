@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from modeling.siglip_medical.text_audit import audit_lines, audit_texts
+from modeling.siglip_medical.text_audit import audit_texts, format_audits
 from trainers.batch_samplers import train_sampler
 from trainers.course import (
     Course,
@@ -84,7 +84,7 @@ def text_lines(rows: Any, processor: Any, max_length: int) -> list[str]:
     names = rows.rows.column_names
     languages = rows.rows["language"][:] if "language" in names else ["unknown"] * len(rows)
     audits = audit_texts(processor, zip((text.as_py() for text in rows.texts), languages, strict=True), max_length)
-    lines = audit_lines(audits)
+    lines = format_audits(audits)
     for example in audits["all"].examples:
         first, second = (shortened(rows.texts[example[place]].as_py(), 70) for place in ("first", "second"))
         lines.append(f"the same tokens: {first!r} and {second!r}")

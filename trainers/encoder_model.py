@@ -14,9 +14,10 @@ from modeling.siglip_medical.modeling_siglip_medical import (
     INITIAL_LOGIT_SCALE,
     SiglipMedicalModel,
 )
-from modeling.siglip_medical.objective import matryoshka
+from modeling.siglip_medical.objective import resolve_matryoshka_dims
 from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
 from trainers.encoder_arguments import EncoderArguments
+from trainers.inputs import starting_commit
 
 
 def load_encoder(arguments: EncoderArguments, rows: Any, seed: int) -> tuple[Any, Any]:
@@ -29,7 +30,8 @@ def load_encoder(arguments: EncoderArguments, rows: Any, seed: int) -> tuple[Any
         InputError: a weight is missing or unexpected, or a flag does not fit the checkpoint.
     """
     if not arguments.tiny:
-        return open_checkpoint(arguments.model_name_or_path, arguments)
+        name = arguments.model_name_or_path
+        return open_checkpoint(name, arguments, starting_commit(name))
     from modeling.tiny_checkpoints import write_tiny_encoder
     from trainers.gathering import from_first, rank
 
@@ -43,15 +45,20 @@ def load_encoder(arguments: EncoderArguments, rows: Any, seed: int) -> tuple[Any
         return opened
 
 
-def open_checkpoint(name: str, arguments: EncoderArguments) -> tuple[Any, Any]:
-    """A SigLIP checkpoint as a SiglipMedicalModel in float32 with its processor, both as the flags say."""
-    kind = model_type(name)
+def open_checkpoint(name: str, arguments: EncoderArguments, commit: str | None = None) -> tuple[Any, Any]:
+    """A SigLIP checkpoint as a SiglipMedicalModel in float32 with its processor, both as the flags say.
+
+    Args:
+        name: a folder, or a repository on the Hub.
+        commit: of the repository.
+    """
+    kind = model_type(name, commit)
     if kind not in ENCODER_TYPES:
         raise InputError(f"--model_name_or_path {name}: a model of type {kind!r}, not {' or '.join(ENCODER_TYPES)}")
     processing = {} if arguments.normalize_text else {"normalize_text": False}
     processing |= {"return_attention_mask": True} if arguments.text_attention_mask else {}
     model, processor = load_model_and_processor(
-        name, SiglipMedicalModel, processor_class=SiglipMedicalProcessor, processor_settings=processing,
+        name, SiglipMedicalModel, commit, processor_class=SiglipMedicalProcessor, processor_settings=processing,
         dtype=torch.float32,
     )  # fmt: skip
     try:
@@ -90,4 +97,4 @@ def set_objective(config: Any, arguments: EncoderArguments) -> None:
     if arguments.text_attention_mask:
         config.text_attention_mask = True
     config.validate_embedding_widths()
-    matryoshka(config, config.truncate_dim or config.embedding_width)
+    resolve_matryoshka_dims(config, config.truncate_dim or config.embedding_width)

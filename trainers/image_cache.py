@@ -114,7 +114,6 @@ def build(
     work = folder.with_name(f"{folder.name}.building")
     if folder.exists() and not work.exists():
         folder.rename(work)  # what is still whole in a damaged cache is kept
-    shutil.rmtree(folder, ignore_errors=True)
     work.mkdir(parents=True, exist_ok=True)
     (work / MANIFEST).unlink(missing_ok=True)
     wanted = np.zeros(len(distinct), RECORD)
@@ -135,7 +134,13 @@ def build(
     manifest = {"images": len(distinct), "shape": reader.shape, "table": xxhash.xxh3_128_hexdigest(content)}
     (work / f"{MANIFEST}.part").write_text(json.dumps(manifest), encoding="utf-8")
     (work / f"{MANIFEST}.part").rename(work / MANIFEST)
-    work.rename(folder)
+    if not folder.exists():
+        work.rename(folder)
+    else:  # it is damaged, and whatever else lies there stays
+        (folder / MANIFEST).unlink(missing_ok=True)
+        for path in sorted(work.iterdir(), key=lambda path: path.name == MANIFEST):  # last, it says that all is there
+            path.replace(folder / path.name)
+        work.rmdir()
     return np.frombuffer(content, RECORD)
 
 

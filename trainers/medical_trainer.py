@@ -6,27 +6,37 @@ summary, the results measured on the evaluation split, and a card made from thos
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
-import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import EarlyStoppingCallback, TrainerCallback
 
-from evaluation.loading import InputError
-from model_cards.model_card import SUMMARY, write_model_card
+from evaluation.loading import InputError, check_token
+from model_cards.hub_commit import PushError, check_public, first_line
+from model_cards.model_card import RESULTS, SUMMARY, find_license, read_summary, write_model_card
+from model_cards.model_repository import push_model
 from model_cards.results import PACKAGES, EvaluationResult, write_json
+from model_cards.weights import folder_weights
+from modeling import siglip_medical
 from trainers.arguments import DataArguments, MedicalTrainingArguments
-from trainers.checkpoints import AUTO, CHECKPOINT, PARTIAL
+from trainers.output_folder import (
+    LAST_WRITTEN,
+    begin,
+    contents_of,
+    is_emptied,
+    note_complete,
+    note_recipe,
+    note_writing,
+)
 from trainers.resumable_trainer import ResumableTrainer
 from trainers.run_record import finished
 
-LAST_WRITTEN = (SUMMARY, "README.md")  # of a training that is finished
-EARLY = ("runs", "samples", "recipe.yaml")  # what a training writes before its first checkpoint
 SHOWN_ROWS = 64
 
 # What the summary and the card say of a run; everything else is in training_args.json.
@@ -78,17 +88,21 @@ class EpochEndCallback(TrainerCallback):
 class UnfinishedCallback(TrainerCallback):
     """Takes away what says that a folder holds a finished training, as one begins in it, and writes its recipe.
 
-    Not before: a training that is refused leaves a folder as it is.
+    Not before: a training that is refused leaves a folder as it is. The card stays, for a person may have edited it.
+
+    Attributes:
+        earlier: the summary of the training that the card in the folder is of, None where it is not known.
     """
 
     def __init__(self) -> None:
         self.write_recipe: Callable[[], None] = lambda: None
+        self.earlier: dict | None = None
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
-            for name in LAST_WRITTEN:
-                (Path(args.output_dir) / name).unlink(missing_ok=True)
+            (Path(args.output_dir) / SUMMARY).unlink(missing_ok=True)
             self.write_recipe()
+            note_recipe(Path(args.output_dir))
 
 
 class MedicalTrainer(ResumableTrainer):
@@ -118,16 +132,26 @@ class MedicalTrainer(ResumableTrainer):
         """Trains as `--num_train_epochs` and `--resume_from_checkpoint` say; with 0 epochs not at all."""
         if self.args.num_train_epochs == 0 and self.args.max_steps <= 0:
             print("--num_train_epochs 0: the model is saved as it is")
-            if self.is_world_process_zero():
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                self.begin_output()
                 self.beginning.write_recipe()
-            return
-        flag = self.args.resume_from_checkpoint
-        if flag == AUTO and (names := unknown_files(Path(self.args.output_dir))):
-            raise InputError(
-                f"--resume_from_checkpoint auto: --output_dir {self.args.output_dir} holds {names} but no checkpoint "
-                "to go on from; name another folder, or take that flag away and add --overwrite"
-            )
-        self.train(resume_from_checkpoint=flag)
+        else:
+            self.train(resume_from_checkpoint=self.args.resume_from_checkpoint)
+        if self.args.should_save:
+            note_writing(self.folder)
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Makes no repository, as Trainer does before anything is checked: `begin_output` does."""
+        self.push_in_progress = None
+
+    def begin_output(self) -> None:
+        """Makes the repository to push to, and the output folder this training's own."""
+        if self.args.push_to_hub and self.is_world_process_zero():
+            create_repository(self.args)
+        with contextlib.suppress(ValueError):
+            self.beginning.earlier = read_summary(self.folder / SUMMARY)
+        begin(self.folder, overwrite=self.resumed is None and is_emptied(self.args))
 
     # --- a loss that is no number ---
 
@@ -184,14 +208,6 @@ class MedicalTrainer(ResumableTrainer):
         }
 
 
-def unknown_files(folder: Path) -> str:
-    """The names of a few files in a folder without checkpoints that no training left which was killed early."""
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if any(name.startswith(CHECKPOINT) and not name.endswith(PARTIAL) for name in names):
-        return ""
-    return ", ".join([name for name in names if name not in EARLY and not name.endswith(PARTIAL)][:3])
-
-
 def nothing_to_do(training: MedicalTrainingArguments, arguments: DataArguments) -> bool:
     """Whether this run is asked to go on and has come to its end in `--output_dir`; says so. Loads nothing."""
     if not training.resume_from_checkpoint or training.push_to_hub or training.overwrite:
@@ -209,15 +225,6 @@ def versions() -> dict[str, str]:
     from importlib.metadata import version
 
     return {name: version(name) for name in (*PACKAGES, "accelerate", "peft")}
-
-
-def prepare_output(args: MedicalTrainingArguments) -> None:
-    """Empties the output folder where `--overwrite` says so; checkpoints to go on from are kept."""
-    folder = Path(args.output_dir)
-    with args.main_process_first(desc="preparing the output folder"):
-        if args.should_save and args.overwrite and not args.resume_from_checkpoint and folder.is_dir():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
 
 
 def without_evaluation(args: MedicalTrainingArguments, split: str) -> None:
@@ -249,48 +256,89 @@ def evaluation_result(
 
 
 def finish(trainer: MedicalTrainer, name: str, summary: dict, result: EvaluationResult | None) -> None:
-    """Writes summary, result and card beside the weights, and pushes the folder if it was asked for.
+    """Writes result, card and summary beside the weights, and pushes the folder if it was asked for.
 
-    Of several processes only the first does anything.
+    Of several processes only the first does anything. The summary is written last: it says that all is there.
     """
     if not trainer.is_world_process_zero():
         return
     args, folder = trainer.args, Path(trainer.args.output_dir)
-    write_json(folder / SUMMARY, summary)
+    summary |= {"weights": folder_weights(folder), "base_license": find_license(summary["base_model"], args.hub_token)}
     if result is not None:
-        result.save(folder / "results")
-    write_model_card(folder, name)
+        replace(result, weights=summary["weights"]).save(folder / RESULTS)
+    try:
+        notes = write_model_card(folder, name, summary, trainer.beginning.earlier)
+    except ValueError as error:  # a card or a result that was there is damaged
+        raise InputError(f"--output_dir {folder}: {error}; then add --resume_from_checkpoint last") from None
+    for note in notes:
+        print(f"{folder}: {note}")
+    write_json(folder / SUMMARY, summary)
+    note_complete(folder)
     print(f"Written to {folder}")
     if args.push_to_hub:
         print(f"Pushed to {push_folder(folder, name, private=not args.public, token=args.hub_token)}")
 
 
 def repository_name(args: MedicalTrainingArguments) -> str:
-    """The name of the model: the repository to push to, which is made now so that a bad token fails before training.
+    """The name of the model; where it is pushed, that of its repository. Changes nothing on the Hub.
 
-    Raises InputError where the Hub refuses.
+    Raises:
+        InputError: it is pushed, and the name cannot be a repository's, or there is no token that may write.
     """
     if not args.push_to_hub:
         return args.hub_model_id or Path(args.output_dir).name
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
 
     name = args.hub_model_id or Path(args.output_dir).absolute().name
     try:
-        return HfApi(token=args.hub_token).create_repo(name, private=not args.public, exist_ok=True).repo_id
-    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
-        raise InputError(f"--push_to_hub {name}: {error}; log in with `hf auth login`") from None
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise InputError(f"--hub_model_id {name}: {first_line(error)}; name the repository as ORG/NAME") from None
+    if args.process_index:  # one process asks
+        return name
+    user = check_token(args.hub_token)
+    return name if "/" in name else f"{user}/{name}"
+
+
+def create_repository(args: MedicalTrainingArguments) -> None:
+    """Makes the repository to push to, private unless `--public` is given, where it does not exist.
+
+    Raises:
+        InputError: the Hub refuses.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError
+
+    name = args.hub_model_id or Path(args.output_dir).absolute().name
+    try:
+        HfApi(token=args.hub_token).create_repo(name, private=not args.public, exist_ok=True)
+    except (HTTPError, OSError) as error:
+        raise InputError(f"--push_to_hub {name}: {first_line(error)}; log in with `hf auth login`") from None
+
+
+def check_repository(args: MedicalTrainingArguments, name: str) -> None:
+    """Raises InputError, before the training, for a repository that a push would be refused at: see `push_folder`."""
+    if args.push_to_hub:
+        try:
+            check_public(name, "model", args.public, args.hub_token)
+        except PushError as error:
+            raise InputError(f"--push_to_hub {name}: {error}") from None
 
 
 def push_folder(folder: Path, repo_id: str, private: bool, token: str | None) -> str:
-    """Uploads a finished model folder in one commit, checkpoints left out. Returns the address of the repository."""
-    from huggingface_hub import HfApi
+    """Uploads a finished model folder in one commit, checkpoints left out. Returns the address of the repository.
 
-    api = HfApi(token=token)
-    api.upload_folder(
-        repo_id=repo_id,
-        folder_path=folder,
-        ignore_patterns=[f"{CHECKPOINT}*", "runs/*", "samples/*", "_*", "training_args.bin", "*.pt", "*.pth"],
-        commit_message="Fine-tuned model",
-    )
-    return f"{api.endpoint}/{repo_id}"
+    What an earlier training left there in another form is removed, and so are results of other weights: see
+    `model_repository.py`.
+
+    Files that no training wrote stay here.
+
+    Raises InputError where the Hub refuses, or the repository is public and `private` is asked for.
+    """
+    code = [path.name for path in Path(siglip_medical.__file__).parent.glob("*.py")]
+    try:
+        names = contents_of(folder).own
+        return push_model(folder, repo_id, names, public=not private, token=token, code=code).repository
+    except (PushError, ValueError) as error:
+        raise InputError(f"--push_to_hub {repo_id}: {error}; the model itself is in {folder}") from None

@@ -165,15 +165,15 @@ def run_update(model: torch.nn.Module, shape: UpdateShape, ledger: Ledger, learn
 
 def loss_bytes(shape: UpdateShape, width: int) -> int:
     """What `contrastive_loss` takes beside its inputs, see there and in chunked_loss.py."""
-    from modeling.siglip_medical.chunked_loss import CHUNK_ELSEWHERE
-    from modeling.siglip_medical.loss import CHUNKED_ABOVE
+    from modeling.siglip_medical.chunked_loss import DEFAULT_CHUNK_LOGITS
+    from modeling.siglip_medical.loss import MAX_UNCHUNKED_PAIRS
 
     own = -(-shape.contrast // shape.processes)
     pairs = own * shape.contrast
     embeddings = 3 * (own + shape.contrast) * width * FLOAT
-    if pairs <= CHUNKED_ABOVE:
+    if pairs <= MAX_UNCHUNKED_PAIRS:
         return embeddings + 6 * pairs * FLOAT  # logits, signed logits, losses, and the gradients by them
-    return embeddings + 3 * min(pairs, max(CHUNK_ELSEWHERE, 32 * shape.contrast)) * FLOAT
+    return embeddings + 3 * min(pairs, max(DEFAULT_CHUNK_LOGITS, 32 * shape.contrast)) * FLOAT
 
 
 def state_bytes(optim: str, trainable: list[torch.nn.Parameter]) -> int:

@@ -21,6 +21,7 @@ import yaml
 RECIPES = Path(__file__).with_name("recipes")
 # Flags of one call of a command, which no recipe of a run keeps, and what is secret.
 OF_THE_MOMENT = {"overwrite", "resume_from_checkpoint", "allow_changed_flags", "dry_run"}
+HEAD = "# The flags of this run."  # at the beginning of a recipe that a training writes
 SECRET = "_token"  # noqa: S105 (how the names of secrets end)
 
 
@@ -100,6 +101,11 @@ def read_recipe(path: Path, kinds: tuple[type, ...]) -> dict[str, Any]:
             values[key] = converted(value, hints[key])
         except ValueError as error:
             raise RecipeError(f"--config {path}: {key}: {error}") from None
+        if key == "overwrite" and values[key]:
+            raise RecipeError(
+                f"--config {path}: overwrite: a recipe cannot delete an earlier training; remove this line, and give "
+                "--overwrite on the command line"
+            )
         if choices[key] and values[key] is not None and values[key] not in choices[key]:
             raise RecipeError(f"--config {path}: {key}: {shown(value)}, where one of {', '.join(choices[key])} belongs")
     return values
@@ -192,5 +198,5 @@ def write_recipe(path: Path, arguments: Any, training: Any) -> None:
     chosen = {name for kind in kinds for name in kind.__annotations__} | set(getattr(training, "flags_given", ()))
     own |= {name: value for name, value in training.to_dict().items() if name in chosen}
     own = {name: value for name, value in own.items() if name not in OF_THE_MOMENT and not name.endswith(SECRET)}
-    head = "# The flags of this run. To start it again: --config this file, with another --output_dir.\n"
+    head = f"{HEAD} To start it again: --config this file, with another --output_dir.\n"
     path.write_text(head + yaml.safe_dump(own, allow_unicode=True), encoding="utf-8")

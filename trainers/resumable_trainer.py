@@ -22,9 +22,11 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from evaluation.loading import InputError
 from trainers.checkpoints import (
+    checkpoints,
     chosen_checkpoint,
     damage,
     in_the_way,
+    may_be_removed,
     partial,
     remove,
     remove_partial,
@@ -79,8 +81,12 @@ class ResumableTrainer(Trainer):
         )
         if self.resumed is not None:
             check_same(self.resumed, self.run_record, self.args.allow_changed_flags)
+        self.accelerator.wait_for_everyone()  # before anything changes in the folder, all have looked at it
         if self.args.should_save:
-            self.clear_output()
+            others = self.checkpoints_in_the_way()
+            self.begin_output()
+            remove(others)
+            remove_partial(self.folder)
         self.accelerator.wait_for_everyone()
         if self.resumed is not None and self.is_world_process_zero():
             print(f"Going on from {self.resumed}", flush=True)
@@ -101,8 +107,12 @@ class ResumableTrainer(Trainer):
             raise InputError(found[1])
         return Path(found[0]) if found[0] else None
 
-    def clear_output(self) -> None:
-        """Makes room in the output folder; what would be lost has to be given up with `--overwrite`."""
+    def checkpoints_in_the_way(self) -> list[Path]:
+        """The whole checkpoints of the output folder that this run does not come from, and takes the place of.
+
+        Raises:
+            InputError: they are not given up with `--overwrite`, or hold what no training wrote.
+        """
         flag = self.args.resume_from_checkpoint
         others = in_the_way(self.folder, self.resumed) if flag or self.resumed else []
         others = [folder for folder in others if damage(folder) is None]
@@ -112,8 +122,15 @@ class ResumableTrainer(Trainer):
                 f"--output_dir {self.folder} holds {names}, which {self.resumed} does not come from: add --overwrite "
                 "to delete them, or name another folder"
             )
-        remove(others)
-        remove_partial(self.folder)
+        if foreign := [folder.name for folder in others if not may_be_removed(folder)]:
+            raise InputError(
+                f"--output_dir {self.folder}: {', '.join(foreign)} would be deleted, but holds files that no training "
+                "wrote; move them to another place, or name another folder"
+            )
+        return others
+
+    def begin_output(self) -> None:
+        """Called by one process when nothing refuses the training any more, before it writes to the output folder."""
 
     def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> tuple[int, int]:
         epochs, batches = super()._init_training_state(max_steps, *args, **kwargs)
@@ -156,7 +173,17 @@ class ResumableTrainer(Trainer):
             super()._run_epoch(*args, **kwargs)
 
     def _finalize_training(self, trial: Any, num_train_samples: float, start_time: float) -> Any:
-        return super()._finalize_training(trial, num_train_samples, start_time - self.seconds_before)
+        """As Trainer's, but with `save_total_limit` 1 it deletes only checkpoints that a training wrote."""
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            output = super()._finalize_training(trial, num_train_samples, start_time - self.seconds_before)
+        finally:
+            self.args.save_total_limit = limit
+        if self.args.should_save and limit == 1 and self.state.best_model_checkpoint is not None:
+            best = Path(self.state.best_model_checkpoint).resolve()
+            others = [folder for folder in checkpoints(self.folder) if folder.resolve() != best]
+            remove([folder for folder in others if may_be_removed(folder)])
+        return output
 
     # --- what was measured since the last line of the log ---
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from trainers.arguments import check_output_dir, fail
+from trainers.arguments import fail
 from trainers.command_line import parse
 from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
 
@@ -34,11 +34,11 @@ def main(argv: list[str] | None = None) -> int:
     """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
     kinds = (DecoderArguments, DecoderTrainingArguments)
     arguments, training = parse(kinds, "medpairs-train-decoder", __doc__, argv)
-    check_output_dir(training)
-
     from evaluation.loading import InputError
+    from trainers.output_folder import check_output_dir
 
     try:
+        check_output_dir(training)
         (dry_run if arguments.dry_run else train)(arguments, training)
     except InputError as error:
         fail(str(error))
@@ -84,16 +84,16 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
     """Loads data and model, trains, and leaves a complete model folder."""
     from model_cards.results import GENERATION, write_json
     from trainers.decoder_export import export_decoder
-    from trainers.image_cache_folder import check_cache
-    from trainers.medical_trainer import evaluation_result, finish, nothing_to_do, prepare_output, repository_name
+    from trainers.medical_trainer import check_repository, evaluation_result, finish, nothing_to_do, repository_name
+    from trainers.output_folder import check_contents
     from trainers.recipe import write_recipe
 
     if nothing_to_do(training, arguments):
         return
-    check_cache(arguments, training)
+    check_contents(training, arguments)
     name = repository_name(training)
+    check_repository(training, name)
     inputs = load(arguments, training)
-    prepare_output(training)
     trainer = build_trainer(inputs, arguments, training)
     trainer.record(arguments)
     folder = Path(training.output_dir)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from trainers.arguments import EncoderTrainingArguments, check_output_dir, fail
+from trainers.arguments import EncoderTrainingArguments, fail
 from trainers.command_line import parse
 from trainers.encoder_arguments import EncoderArguments
 
@@ -43,11 +43,11 @@ def main(argv: list[str] | None = None) -> int:
     """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
     kinds = (EncoderArguments, EncoderTrainingArguments)
     arguments, training = parse(kinds, "medpairs-train-encoder", __doc__, argv)
-    check_output_dir(training)
-
     from evaluation.loading import InputError
+    from trainers.output_folder import check_output_dir
 
     try:
+        check_output_dir(training)
         (dry_run if arguments.dry_run else train)(arguments, training)
     except InputError as error:
         fail(str(error))
@@ -88,16 +88,16 @@ def dry_run(arguments: EncoderArguments, training: EncoderTrainingArguments) -> 
 def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> None:
     """Loads data and model, trains, and leaves a complete model folder."""
     from model_cards.results import RETRIEVAL
-    from trainers.image_cache_folder import check_cache
-    from trainers.medical_trainer import evaluation_result, finish, nothing_to_do, prepare_output, repository_name
+    from trainers.medical_trainer import check_repository, evaluation_result, finish, nothing_to_do, repository_name
+    from trainers.output_folder import check_contents
     from trainers.recipe import write_recipe
 
     if nothing_to_do(training, arguments):
         return
-    check_cache(arguments, training)
+    check_contents(training, arguments)
     name = repository_name(training)
+    check_repository(training, name)
     inputs = load(arguments, training)
-    prepare_output(training)
     trainer = build_trainer(inputs, arguments, training)
     trainer.record(arguments)
     recipe = Path(training.output_dir) / "recipe.yaml"

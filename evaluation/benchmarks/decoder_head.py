@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 
 from evaluation.benchmarks.contrastive_loss import difference, fastest, machine, peak, start_of_peak, step, versions
 from model_cards.results import write_json
-from modeling.supervised_loss import reduced_loss, supervised_positions, token_losses
+from modeling.supervised_loss import compute_token_losses, find_supervised_positions, reduce_losses
 
 RESULT = Path(__file__).parent / "results" / "decoder_head.json"
 STOCK, SELECTED, OURS = "transformers", "transformers, labels only", "ours"
@@ -153,13 +153,13 @@ def selected_loss(head: torch.nn.Module, hidden: torch.Tensor, labels: torch.Ten
     """The same where the next word is a label; all logits of these positions at once."""
     from transformers.loss.loss_utils import ForCausalLMLoss
 
-    positions, targets = supervised_positions(labels, head.out_features)
+    positions, targets = find_supervised_positions(labels, head.out_features)
     logits = head(hidden.flatten(0, 1)[positions])
     return ForCausalLMLoss(logits, None, head.out_features, shift_labels=targets)
 
 
 def supervised_loss(head: torch.nn.Module, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return reduced_loss(token_losses(head, hidden, *supervised_positions(labels, head.out_features)))
+    return reduce_losses(compute_token_losses(head, hidden, *find_supervised_positions(labels, head.out_features)))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""BLEU for English and Chinese medical text: a metric that is complete as a Space of its own."""
+"""BLEU for English and Chinese medical text. This folder is a complete Space."""

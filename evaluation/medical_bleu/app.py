@@ -1,6 +1,6 @@
-"""The page of this Space: paste texts, read their BLEU. Locally: `pip install gradio`, then `python app.py`.
+"""Shows a form that computes the BLEU of pasted texts. To run it locally: `pip install gradio`, then `python app.py`.
 
-`evaluate.utils.launch_gradio_widget` is not used: it needs Gradio 3, which does not start beside current libraries.
+It does not use `evaluate.utils.launch_gradio_widget`, which requires Gradio 3 and fails with current libraries.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ metric = evaluate.load(str(HERE / "medical_bleu.py"))
 
 
 def score(predictions: str, references: str, languages: str) -> dict:
-    """All fields are JSON lists; the languages may be left empty."""
+    """Computes the scores; all fields are JSON lists, and `languages` can be empty."""
     try:
         return metric.compute(
             predictions=json.loads(predictions),
@@ -31,8 +31,8 @@ demo = gr.Interface(
     fn=score,
     inputs=[
         gr.Textbox(label="predictions: a list of texts"),
-        gr.Textbox(label="references: a text, or a list of texts, for each"),
-        gr.Textbox(label='languages (optional): "en" or "zh" for each'),
+        gr.Textbox(label="references: one text, or a list of texts, per prediction"),
+        gr.Textbox(label='languages (optional): "en" or "zh" per prediction'),
     ],
     outputs=gr.JSON(label="scores"),
     examples=[

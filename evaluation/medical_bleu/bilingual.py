@@ -1,7 +1,6 @@
-"""How close are English and Chinese texts to their references, by BLEU with a tokeniser that fits each language?
+"""Computes BLEU of English and Chinese texts with the sacrebleu tokenizer of each text's language.
 
-sacrebleu alone does the counting; this file only decides which of its tokenisers a sentence gets. Nothing is
-downloaded.
+sacrebleu computes the scores; this file only selects the tokenizer for each text. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -12,21 +11,29 @@ from typing import NamedTuple
 
 from sacrebleu.metrics import BLEU
 
-# sacrebleu's tokeniser for each language. 13a finds no word boundaries in Chinese: a whole sentence becomes one token,
+# sacrebleu's tokenizer of each language. 13a finds no word boundaries in Chinese: a whole sentence becomes one token,
 # and identical sentences score 0.0.
 TOKENIZERS = {"en": "13a", "zh": "zh"}
 
-# From this share of Chinese characters on (white space not counted) a text is Chinese. It is low because one Chinese
-# character says as much as a Latin word of several letters ("MRI T2 加权"), and because a mistake in this direction
-# costs nothing: the Chinese tokeniser treats Latin words as the English one does.
-CHINESE_SHARE = 0.1
+# A text with at least this share of Chinese characters, not counting white space, is Chinese. The share is low because
+# one Chinese character corresponds to a Latin word of several letters ("MRI T2 加权"), and because an English text that
+# is taken for Chinese loses nothing: the Chinese tokenizer treats Latin words as the English one does.
+MIN_CHINESE_SHARE = 0.1
 
-# CJK ideographs; punctuation is left out, full-width brackets do not make an English text Chinese.
+# CJK ideographs without punctuation, because full-width brackets do not make an English text Chinese.
 _IDEOGRAPH = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
 class CorpusScore(NamedTuple):
-    """One corpus: BLEU with n-grams up to 4, with single words, and what to quote with it."""
+    """Scores of one corpus.
+
+    Attributes:
+        bleu: 0..100, BLEU with n-grams up to length 4.
+        bleu_1: 0..100, BLEU with single words.
+        brevity_penalty: 0..1.
+        length_ratio: number of predicted words divided by number of reference words.
+        signature: sacrebleu's signature of `bleu`.
+    """
 
     bleu: float
     bleu_1: float
@@ -36,9 +43,9 @@ class CorpusScore(NamedTuple):
 
 
 def detect_language(text: str) -> str:
-    """`zh` if at least a tenth of the characters that are not white space are Chinese, else `en`."""
+    """Returns `zh` if at least a tenth of the characters, not counting white space, are Chinese, otherwise `en`."""
     visible = "".join(text.split())
-    return "zh" if visible and len(_IDEOGRAPH.findall(visible)) >= CHINESE_SHARE * len(visible) else "en"
+    return "zh" if visible and len(_IDEOGRAPH.findall(visible)) >= MIN_CHINESE_SHARE * len(visible) else "en"
 
 
 def bleu_scores(
@@ -46,22 +53,22 @@ def bleu_scores(
     references: Sequence[str] | Sequence[Sequence[str]],
     languages: Sequence[str] | None = None,
 ) -> dict[str, float | int | dict[str, str]]:
-    """Corpus BLEU of each language and of all texts together.
+    """Computes the corpus BLEU of each language and of all texts together.
 
     Args:
-        predictions: [N] texts, not tokenised; an empty one is a text without words.
-        references: [N] one text each, or [N] lists of at least one text; lengths of lists may differ.
-        languages: [N] of "en" or "zh". Without it, `detect_language` looks at each sample's references.
+        predictions: [N] untokenized texts; an empty one counts as a text without words.
+        references: [N] texts, or [N] lists of at least one text each; the lists can differ in length.
+        languages: [N] of "en" or "zh". None detects the language of each sample from its references.
 
     Returns:
-        As described in `medical_bleu.py` and the README. Scores are in 0..100.
+        the scores listed in `medical_bleu.py` and the README, in 0..100.
 
     Raises:
-        ValueError: there are no samples, lengths differ, a prediction or reference is no text, a sample has no
-            reference or a blank one, or a language is not known. The message names the sample.
+        ValueError: there are no samples, lengths differ, a prediction or reference is not a string, a sample has no
+            reference or a blank one, or a language is unknown. The message names the sample.
     """
     references = [[texts] if isinstance(texts, str) else list(texts) for texts in references]
-    _check(predictions, references)
+    _check_samples(predictions, references)
     if languages is None:
         languages = [detect_language("".join(texts)) for texts in references]
     _check_languages(languages, len(predictions))
@@ -72,11 +79,13 @@ def bleu_scores(
         rows = [row for row, value in enumerate(languages) if value == language]
         if rows:
             counts[language] = len(rows)
-            scores[language] = _score([predictions[row] for row in rows], [references[row] for row in rows], tokenizer)
+            scores[language] = _score_corpus(
+                [predictions[row] for row in rows], [references[row] for row in rows], tokenizer
+            )
 
-    # One corpus over both languages: each text is tokenised by its own language first, and by nothing afterwards.
+    # For one corpus of both languages, each text is tokenized here by its language, and not again by sacrebleu.
     tokenize = {name: BLEU(tokenize=tokenizer).tokenizer for name, tokenizer in TOKENIZERS.items()}
-    both = _score(
+    both = _score_corpus(
         [tokenize[name](text.rstrip()) for name, text in zip(languages, predictions, strict=True)],
         [[tokenize[name](text.rstrip()) for text in texts] for name, texts in zip(languages, references, strict=True)],
         "none",
@@ -92,35 +101,40 @@ def bleu_scores(
     return result
 
 
-def _score(predictions: list[str], references: list[list[str]], tokenizer: str) -> CorpusScore:
-    most = max(len(texts) for texts in references)
-    # sacrebleu wants one stream for the first reference of every sample, one for the second, ...; None fills gaps.
-    streams = [[texts[i] if i < len(texts) else None for texts in references] for i in range(most)]
-    # `force` only silences the warning that text looks tokenised, which here it is on purpose.
+def _score_corpus(predictions: list[str], references: list[list[str]], tokenizer: str) -> CorpusScore:
+    max_references = max(len(texts) for texts in references)
+    # sacrebleu expects one stream of the first references of all samples, one of the second, ...; None fills gaps.
+    streams = [[texts[i] if i < len(texts) else None for texts in references] for i in range(max_references)]
+    # `force` silences the warning that the text looks tokenized, which is intended for the tokenizer "none".
     metrics = [BLEU(tokenize=tokenizer, max_ngram_order=order, force=tokenizer == "none") for order in (4, 1)]
     bleu, bleu_1 = (metric.corpus_score(predictions, streams) for metric in metrics)
-    scores = [min(score.score, 100.0) for score in (bleu, bleu_1)]  # rounding takes equal texts to 100.00000000000004
+    scores = [min(score.score, 100.0) for score in (bleu, bleu_1)]  # rounding gives equal texts 100.00000000000004
     return CorpusScore(*scores, bleu.bp, float(bleu.ratio), metrics[0].get_signature().format())
 
 
-def _check(predictions: Sequence[str], references: list[list[str]]) -> None:
+def _check_samples(predictions: Sequence[str], references: list[list[str]]) -> None:
     if not predictions:
-        raise ValueError("no samples: predictions and references are empty")
+        raise ValueError("There are no samples: predictions is empty. Give at least one prediction and its reference.")
     if len(predictions) != len(references):
-        raise ValueError(f"{len(predictions)} predictions, but references for {len(references)} samples")
+        raise ValueError(
+            f"There are {len(predictions)} predictions, but references for {len(references)} samples. Give references "
+            "for each prediction."
+        )
     for sample, (prediction, texts) in enumerate(zip(predictions, references, strict=True)):
         if not isinstance(prediction, str):
-            raise ValueError(f"sample {sample}: the prediction is {prediction!r}, not a text")
+            raise ValueError(f"sample {sample}: the prediction is {prediction!r}. Give a string.")
         if not texts:
-            raise ValueError(f"sample {sample}: no reference")
+            raise ValueError(f"sample {sample}: the list of references is empty. Give at least one reference.")
         for text in texts:
             if not isinstance(text, str) or not text.strip():
-                raise ValueError(f"sample {sample}: a reference is {text!r}, not a text with words")
+                raise ValueError(f"sample {sample}: a reference is {text!r}. Give a text that is not blank.")
 
 
 def _check_languages(languages: Sequence[str], num_samples: int) -> None:
     if len(languages) != num_samples:
-        raise ValueError(f"{len(languages)} languages for {num_samples} samples")
+        raise ValueError(
+            f"There are {len(languages)} languages for {num_samples} samples. Give one per prediction, or omit them."
+        )
     for sample, language in enumerate(languages):
         if language not in TOKENIZERS:
-            raise ValueError(f"sample {sample}: language {language!r} is not one of {sorted(TOKENIZERS)}")
+            raise ValueError(f"sample {sample}: the language {language!r} is unknown. Use en or zh.")

@@ -1,4 +1,4 @@
-"""BLEU for English and Chinese medical text, as an `evaluate` metric; see README.md beside this file."""
+"""Defines BLEU for English and Chinese medical text as an `evaluate` metric; README.md in this folder documents it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from .bilingual import bleu_scores, detect_language
 __all__ = ["MedicalBleu", "bleu_scores", "detect_language"]
 
 _DESCRIPTION = """
-Corpus BLEU by sacrebleu for English, Chinese and mixed medical texts. Every text is tokenised by its own language, so
-that Chinese is scored by characters and not as one long word. Needs no download.
+Corpus BLEU by sacrebleu for English, Chinese and mixed medical texts. Each text is tokenized according to its language,
+so that Chinese is scored by characters and not as one long word. It downloads nothing.
 """
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions: the generated texts, not tokenised. An empty one is allowed.
-    references: one text for each prediction, or a list of texts for each; the lists may differ in length.
-    languages: "en" or "zh" for each prediction. Without it, a sample is Chinese if at least a tenth of the characters
-        of its references are.
+    predictions: the generated texts, untokenized. Empty texts are allowed.
+    references: one text, or a list of texts, per prediction; the lists can differ in length.
+    languages: "en" or "zh" per prediction. By default, a sample is Chinese if at least a tenth of the characters of its
+        references are Chinese.
 
 Returns:
     bleu, bleu_1: 0..100, over all texts: BLEU with n-grams up to 4 words, and with single words.
-    bleu_en, bleu_1_en, bleu_zh, bleu_1_zh: the same for one language, if there are texts in it.
-    brevity_penalty, length_ratio: over all texts; the ratio is words predicted to words in the references.
-    num_samples, num_samples_en, num_samples_zh: how many texts.
-    signature: sacrebleu's signature for each language, and for "all" (tokenised before, hence tok:none).
+    bleu_en, bleu_1_en, bleu_zh, bleu_1_zh: the same for the texts of one language, if there are any.
+    brevity_penalty, length_ratio: over all texts; the ratio is predicted words divided by reference words.
+    num_samples, num_samples_en, num_samples_zh: number of texts.
+    signature: sacrebleu's signature per language, and for "all" (tokenized beforehand, therefore tok:none).
 
 Example:
     >>> import evaluate
@@ -65,14 +65,17 @@ class MedicalBleu(evaluate.Metric):
         )
 
     def add_batch(self, *, predictions=None, references=None, **kwargs):
-        """Adds samples; a reference may be one text or a list of texts.
+        """Adds samples; each reference is one text or a list of texts.
 
-        `evaluate` looks at the first sample only: in a mixture, a list after it would be scored as the text "['...']",
-        and no samples at all would be an IndexError. It also needs this docstring, to which it appends.
+        `evaluate` determines the type from the first sample only: a list after a text would be scored as the text
+        "['...']", and an empty batch would raise an IndexError. `evaluate` also appends to this docstring, so it has to
+        exist.
         """
         if references is not None:
             if len(references) == 0:
-                raise ValueError("no samples: references are empty")
+                raise ValueError(
+                    "There are no samples: references is empty. Give at least one prediction and its reference."
+                )
             references = [[texts] if isinstance(texts, str) else texts for texts in references]
         return super().add_batch(predictions=predictions, references=references, **kwargs)
 

@@ -1,1 +1,1 @@
-"""Recall at k with several relevant candidates for a query: a metric that is complete as a Space of its own."""
+"""Recall at k for queries with several relevant candidates. This folder is a complete Space."""

@@ -1,7 +1,7 @@
-"""The page of this Space: paste ranked lists, read the recall. Locally: `pip install gradio`, then `python app.py`.
+"""Shows a form that computes recall from ranked lists. To run it locally: `pip install gradio`, then `python app.py`.
 
-`evaluate.utils.launch_gradio_widget` is not used: it needs Gradio 3, which does not start beside current libraries,
-and has no field for `ks`.
+It does not use `evaluate.utils.launch_gradio_widget`, which requires Gradio 3, fails with current libraries, and has
+no field for `ks`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ metric = evaluate.load(str(HERE / "retrieval_recall.py"))
 
 
 def score(predictions: str, references: str, ks: str, num_candidates: float | None) -> dict:
-    """All fields are JSON except the size of the gallery, which may be left empty."""
+    """Computes the scores; all fields but `num_candidates` are JSON, and `num_candidates` can be empty."""
     try:
         return metric.compute(
             predictions=json.loads(predictions),
@@ -32,8 +32,8 @@ def score(predictions: str, references: str, ks: str, num_candidates: float | No
 demo = gr.Interface(
     fn=score,
     inputs=[
-        gr.Textbox(label="predictions: retrieved ids of each query, best first"),
-        gr.Textbox(label="references: relevant ids of each query"),
+        gr.Textbox(label="predictions: retrieved ids per query, best first"),
+        gr.Textbox(label="references: relevant ids per query"),
         gr.Textbox(label="ks", value="[1, 5, 10]"),
         gr.Number(label="num_candidates (optional)", value=None, precision=0),
     ],

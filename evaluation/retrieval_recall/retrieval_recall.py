@@ -1,7 +1,7 @@
-"""Recall at k over ranked candidate lists, as an `evaluate` metric; see README.md beside this file.
+"""Defines recall at k over ranked lists as an `evaluate` metric; README.md in this folder documents it.
 
-Embeddings do not go through `evaluate` (10,000 x 768 take seconds and gigabytes there): rank them with
-`retrieval_scores` of `ranking.py`, which the metric carries as `RetrievalRecall.retrieval_scores`.
+Embeddings should not pass through `evaluate`, where 10,000 x 768 values take seconds and gigabytes. Score them with
+`retrieval_scores` of `ranking.py`, which is also available as `RetrievalRecall.retrieval_scores`.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ __all__ = [
 ]
 
 _DESCRIPTION = """
-Recall at k of a retrieval: the share of queries with at least one relevant candidate among the first k, for queries
-that may have several relevant candidates, with the chance level beside it.
+Recall at k of a retrieval: the share of queries with at least one relevant candidate among the first k. A query can
+have several relevant candidates. The chance level is returned as well.
 """
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions: for each query the ids of the retrieved candidates, best first.
-    references: for each query the ids of all relevant candidates, in any order.
-    ks: the cut-offs; each list of predictions must reach to the largest one. Default (1, 5, 10).
-    num_candidates: how many candidates there were to retrieve from. When given, chance levels are returned too.
+    predictions: for each query, the ids of the retrieved candidates, best first.
+    references: for each query, the ids of all relevant candidates, in any order.
+    ks: the cut-offs (default: (1, 5, 10)); each list of predictions needs at least as many ids as the largest one.
+    num_candidates: number of candidates in the gallery. If given, chance levels are returned as well.
 
 Returns:
     recall_at_{k}: 0..1.
-    chance_recall_at_{k}: 0..1, what a random order of all candidates scores on average.
-    median_rank: median over queries of the rank of the first relevant candidate, 1 is best. A query whose list has no
-        relevant candidate counts as infinitely far down; None where the median falls on such a query.
+    chance_recall_at_{k}: 0..1, the expected recall of a random order of all candidates.
+    median_rank: median over queries of the rank of the first relevant candidate; 1 is best. A query whose list contains
+        no relevant candidate has an infinite rank; an infinite median is returned as None.
 
 Example:
     >>> import evaluate
@@ -69,28 +69,33 @@ _CITATION = """
 
 
 def first_relevant_ranks(predictions: list[list[int]], references: list[list[int]], reach: int) -> np.ndarray:
-    """[Q] float64, the 1-based rank of the first relevant id in each list, inf where there is none.
+    """Returns [Q] float64, the 1-based rank of the first relevant id in each list, inf if there is none.
+
+    Args:
+        predictions: retrieved ids per query, best first.
+        references: relevant ids per query.
+        reach: minimum length of each list of predictions.
 
     Raises:
-        ValueError: there are no queries, a list is shorter than `reach` or has an id twice, or a query has no relevant
+        ValueError: there are no queries, a list is shorter than `reach` or repeats an id, or a query has no relevant
             id. The message names the query.
     """
     if not predictions:
-        raise ValueError("no queries: predictions and references are empty")
+        raise ValueError("There are no queries: predictions is empty. Give predictions and references of at least one.")
     ranks = np.full(len(predictions), np.inf)
     for query, (retrieved, relevant) in enumerate(zip(predictions, references, strict=True)):
         if not relevant:
-            raise ValueError(f"query {query}: references are empty, so no candidate can be right")
+            raise ValueError(f"query {query}: the list of references is empty. Give at least one relevant id.")
         for name, ids in (("predictions", retrieved), ("references", relevant)):
             if None in ids:
-                raise ValueError(f"query {query}: an id of its {name} is missing (None)")
+                raise ValueError(f"query {query}: an id in {name} is None. Give integers only.")
             if len(set(ids)) < len(ids):
-                twice = next(value for position, value in enumerate(ids) if value in ids[:position])
-                raise ValueError(f"query {query}: id {twice} occurs twice in its {name}")
+                repeated = next(value for position, value in enumerate(ids) if value in ids[:position])
+                raise ValueError(f"query {query}: id {repeated} occurs more than once in {name}. List each id once.")
         if len(retrieved) < reach:
             raise ValueError(
-                f"query {query}: {len(retrieved)} predictions are too few for recall at {reach}; "
-                f"give the best {reach}, or smaller ks"
+                f"query {query}: {len(retrieved)} predictions are too few for recall at {reach}. Give the best "
+                f"{reach}, or use smaller ks."
             )
         relevant = set(relevant)
         ranks[query] = next((rank for rank, value in enumerate(retrieved, 1) if value in relevant), np.inf)
@@ -118,7 +123,10 @@ class RetrievalRecall(evaluate.Metric):
         if num_candidates is not None:
             longest = max(len(retrieved) for retrieved in predictions)
             if num_candidates < longest:
-                raise ValueError(f"num_candidates is {num_candidates}, but a list of predictions has {longest} ids")
+                raise ValueError(
+                    f"num_candidates is {num_candidates}, but a list of predictions has {longest} ids. Give the size "
+                    "of the gallery."
+                )
             counts = [len(relevant) for relevant in references]
             scores |= {f"chance_recall_at_{k}": chance_recall_at_k(num_candidates, counts, k) for k in ks}
         median = float(np.median(ranks))

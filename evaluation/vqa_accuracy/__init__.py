@@ -1,1 +1,1 @@
-"""Accuracy of short answers to questions about medical images: a metric that is complete as a Space of its own."""
+"""Accuracy of short answers to questions about medical images. This folder is a complete Space."""

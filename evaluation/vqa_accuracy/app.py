@@ -1,7 +1,7 @@
-"""The page of this Space: paste answers, read their accuracy. Locally: `pip install gradio`, then `python app.py`.
+"""Shows a form that computes the accuracy of answers. To run it locally: `pip install gradio`, then `python app.py`.
 
-`evaluate.utils.launch_gradio_widget` is not used: it needs Gradio 3, which does not start beside current libraries, and
-has no field for the rule.
+It does not use `evaluate.utils.launch_gradio_widget`, which requires Gradio 3, fails with current libraries, and has
+no field for the rule.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ metric = evaluate.load(str(HERE / "vqa_accuracy.py"))
 
 
 def score(predictions: str, references: str, answer_types: str, languages: str, rule: str) -> dict:
-    """All fields but the rule are JSON lists; answer types and languages may be left empty."""
+    """Computes the scores; all fields but `rule` are JSON lists, and `answer_types` and `languages` can be empty."""
     try:
         return metric.compute(
             predictions=json.loads(predictions),
@@ -34,9 +34,9 @@ demo = gr.Interface(
     fn=score,
     inputs=[
         gr.Textbox(label="predictions: a list of answers"),
-        gr.Textbox(label="references: the right answer for each"),
-        gr.Textbox(label='answer types (optional): "OPEN" or "CLOSED" for each'),
-        gr.Textbox(label='languages (optional): "en" or "zh" for each'),
+        gr.Textbox(label="references: the correct answer per prediction"),
+        gr.Textbox(label='answer types (optional): "OPEN" or "CLOSED" per prediction'),
+        gr.Textbox(label='languages (optional): "en" or "zh" per prediction'),
         gr.Textbox(label="rule: exact, token_recall, token_f1, contains_yes_no or llava_med", value="exact"),
     ],
     outputs=gr.JSON(label="scores"),

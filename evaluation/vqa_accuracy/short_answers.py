@@ -1,7 +1,8 @@
-"""Is a short answer right, by a rule that is named? For English and Chinese, open and closed questions apart.
+"""Scores short English and Chinese answers by a named rule, separately for open and closed questions.
 
-Published accuracies on SLAKE or VQA-RAD follow different rules and are not comparable; here every score carries the
-name of its own. Plain Python, so that a training loop can score answers without paying for `import evaluate`.
+Published accuracies on SLAKE or VQA-RAD follow different rules and are not comparable, so every result here contains
+the name of its rule. The module uses only the standard library, so that a training loop can score answers without the
+slow `import evaluate`.
 """
 
 from __future__ import annotations
@@ -14,42 +15,46 @@ from collections.abc import Callable, Sequence
 LANGUAGES = ("en", "zh")
 OPEN, CLOSED = "open", "closed"
 
-# Of the VQA evaluation (Antol et al. 2015; vqaEvaluation/vqaEval.py in GT-Vision-Lab/VQA): numbers up to ten are
-# written as digits, "none" is 0, and articles are left out.
-_DIGITS = ["none", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
-NUMBERS = {word: str(max(0, place - 1)) for place, word in enumerate(_DIGITS)}
+# From the VQA evaluation (Antol et al. 2015; vqaEvaluation/vqaEval.py in GT-Vision-Lab/VQA): numbers up to ten are
+# written as digits, "none" is 0, and articles are removed.
+_NUMBER_WORDS = ["none", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+# "none" and "zero", at the indices 0 and 1, are both 0.
+NUMBERS = {word: str(max(0, index - 1)) for index, word in enumerate(_NUMBER_WORDS)}
 ARTICLES = frozenset(("a", "an", "the"))
 
 _IDEOGRAPH = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _CHINESE = re.compile(f"[{_IDEOGRAPH}]")
 _WORDS = re.compile(rf"[{_IDEOGRAPH}]|[^\s{_IDEOGRAPH}]+")
 _APOSTROPHES = re.compile(r"(?<=\w)['’](?=\w)")
-# A point between digits belongs to a number, and so does a minus before one; +ve and -ve are findings.
+# A minus before a number belongs to the number; the minus of -ve changes a finding.
 _SIGN = re.compile(r"(?<![\w)\].])[-−–](?=[\d.]|ve\b)")
-_KEPT = {"\ue000": ".", "\ue001": "-", "\ue002": "%"}  # private letters stand for them while punctuation is taken out
+# Private-use characters represent these marks while punctuation is removed.
+_KEPT = {"\ue000": ".", "\ue001": "-", "\ue002": "%"}
 
 
 def detect_language(text: str) -> str:
-    """`zh` if there is a Chinese character in the text, else `en`: answers are short ("T2加权")."""
+    """Returns `zh` if the text contains a Chinese character, otherwise `en`; answers are short ("T2加权")."""
     return "zh" if _CHINESE.search(text) else "en"
 
 
 def normalize(text: str, language: str | None = None) -> str:
-    """An answer as it is compared: no case, width, punctuation or article, numbers as digits.
+    """Normalizes an answer for comparison: no case, width, punctuation or articles, and numbers as digits.
 
-    As in the VQA evaluation, but for what changes a finding there: `>`, `<`, `=`, `+`, `%`, the minus of a number, and
-    the point of a decimal stay, so that "> 5 mm" is not "< 5 mm" and "+ve" is not "-ve"; a comma between digits is left
-    out (1,000); an article stays where it is the last word (hepatitis A). In a Chinese text there are no spaces either.
+    The rules are those of the VQA evaluation, with exceptions for marks that change a finding: `>`, `<`, `=`, `+`, `%`,
+    the minus of a number and the decimal point are kept, so "> 5 mm" differs from "< 5 mm" and "+ve" from "-ve". A
+    thousands separator is removed (1,000), and an article is kept if it is the last word (hepatitis A). In Chinese
+    text, spaces are removed as well.
 
     Args:
-        language: "en" or "zh"; looked at unless given.
+        text: the answer.
+        language: "en" or "zh"; None detects it.
     """
     return ("" if (language or detect_language(text)) == "zh" else " ").join(_normalized_words(text))
 
 
 def _normalized_words(text: str) -> list[str]:
     text = unicodedata.normalize("NFKC", text).lower()
-    text = _APOSTROPHES.sub("", text)  # isn't and isnt
+    text = _APOSTROPHES.sub("", text)  # makes isn't equal to isnt
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
     text = re.sub(r"(?<!\w)\.(?=\d)", "0.", text)
     text = re.sub(r"(?<=\d)\.(?=\d)", "\ue000", text)
@@ -58,19 +63,19 @@ def _normalized_words(text: str) -> list[str]:
     for letter, char in _KEPT.items():
         text = text.replace(letter, char)
     words = [NUMBERS.get(word, word) for word in text.split()]
-    return [word for place, word in enumerate(words) if word not in ARTICLES or place == len(words) - 1]
+    return [word for index, word in enumerate(words) if word not in ARTICLES or index == len(words) - 1]
 
 
-def words_of(text: str) -> list[str]:
-    """The words of an answer, normalised; every Chinese character is one."""
+def split_words(text: str) -> list[str]:
+    """Returns the normalized words of an answer; each Chinese character is a word."""
     return _WORDS.findall(" ".join(_normalized_words(text)))
 
 
-# --- rules: a prediction, a reference and their language give a score in 0..1 ---
+# --- rules: functions of a prediction, a reference and their language that return a score in 0..1 ---
 
 
 def exact(prediction: str, reference: str, language: str) -> float:
-    """1 where both are the same once normalised; without a letter or digit in them, where they are the same text."""
+    """Returns 1 if both texts are equal after normalization; if nothing remains of either, the texts are compared."""
     pair = [normalize(text, language) for text in (prediction, reference)]
     if not any(pair):
         pair = ["".join(text.split()) for text in (prediction, reference)]
@@ -78,33 +83,33 @@ def exact(prediction: str, reference: str, language: str) -> float:
 
 
 def token_recall(prediction: str, reference: str, language: str) -> float:
-    """Share of the reference's words in the prediction, as LLaVA-Med scores open questions.
+    """Returns the share of the reference's words in the prediction, as LLaVA-Med scores open questions.
 
-    `calculate_f1score` in llava/eval/eval_metrics/evaluate_metrics.py of microsoft/LLaVA-Med: TP / (TP + FN), where a
-    word that both have counts as often as in the prediction, and one that is missing as often as in the reference.
+    It is TP / (TP + FN) of `calculate_f1score` in llava/eval/eval_metrics/evaluate_metrics.py of microsoft/LLaVA-Med: a
+    common word counts as often as it occurs in the prediction, a missing word as often as in the reference.
     """
-    predicted, wanted = (Counter(words_of(text)) for text in (prediction, reference))
-    found = sum(count for word, count in predicted.items() if word in wanted)
-    missing = sum(count for word, count in wanted.items() if word not in predicted)
+    predicted, expected = (Counter(split_words(text)) for text in (prediction, reference))
+    found = sum(count for word, count in predicted.items() if word in expected)
+    missing = sum(count for word, count in expected.items() if word not in predicted)
     return found / (found + missing) if found else 0.0
 
 
 def token_f1(prediction: str, reference: str, language: str) -> float:
-    """Harmonic mean of precision and recall of words, as in SQuAD: a word counts as often as both have it."""
-    predicted, wanted = (Counter(words_of(text)) for text in (prediction, reference))
-    both = (predicted & wanted).total()
-    return 2 * both / (predicted.total() + wanted.total()) if both else 0.0
+    """Returns the harmonic mean of word precision and recall as in SQuAD; a word counts as often as both contain it."""
+    predicted, expected = (Counter(split_words(text)) for text in (prediction, reference))
+    both = (predicted & expected).total()
+    return 2 * both / (predicted.total() + expected.total()) if both else 0.0
 
 
 def contains_yes_no(prediction: str, reference: str, language: str) -> float:
-    """1 where "yes" or "no" stands somewhere in the prediction, and the reference too, as LLaVA-Med scores closed ones.
+    """Returns 1 if the prediction contains "yes" or "no" and the reference, as LLaVA-Med scores closed questions.
 
-    llava/eval/run_eval.py there. Letters are compared, not words: "no" stands in "normal". A reference such as "left
-    lung" or a Chinese one is right only beside a yes or no. A wrong yes or no counts as wrong here; LLaVA-Med's code
-    leaves it out of the count.
+    The rule is that of llava/eval/run_eval.py in microsoft/LLaVA-Med. It compares substrings and not words: "normal"
+    contains "no". If the reference is neither, for example "left lung" or Chinese, the prediction has to contain "yes"
+    or "no" in addition. A wrong yes or no counts as wrong here; LLaVA-Med's code does not count the question at all.
     """
-    predicted, wanted = (normalize(text, language) for text in (prediction, reference))
-    return float(("yes" in predicted or "no" in predicted) and wanted in predicted)
+    predicted, expected = (normalize(text, language) for text in (prediction, reference))
+    return float(("yes" in predicted or "no" in predicted) and expected in predicted)
 
 
 RULES: dict[str, Callable[[str, str, str], float]] = {
@@ -113,7 +118,7 @@ RULES: dict[str, Callable[[str, str, str], float]] = {
     "token_f1": token_f1,
     "contains_yes_no": contains_yes_no,
 }
-# A rule for each kind of question: the pair that LLaVA-Med reports.
+# Combinations of one rule for open and one for closed questions; this one is reported by LLaVA-Med.
 PAIRS = {"llava_med": {OPEN: "token_recall", CLOSED: "contains_yes_no"}}
 
 
@@ -124,29 +129,28 @@ def vqa_scores(
     languages: Sequence[str | None] | None = None,
     rule: str = "exact",
 ) -> dict[str, float | int | str]:
-    """Mean score over all answers, over those to open and to closed questions, and each of these by language.
+    """Computes the mean score of all answers, of those to open and to closed questions, and of each by language.
 
     Args:
-        predictions: [N] answers; an empty one is wrong, not an error.
-        references: [N] right answers, none of them blank.
-        answer_types: [N] of "OPEN" and "CLOSED", in any case; anything else is neither, and counts in the whole only.
-        languages: [N] of "en" and "zh". Without it, or where it is None or "", the reference is looked at.
-        rule: a name in `RULES`, or `llava_med`: token_recall for open questions and those that are neither,
-            contains_yes_no for closed ones.
+        predictions: [N] answers; an empty one counts as wrong.
+        references: [N] correct answers, not blank.
+        answer_types: [N] of "OPEN" and "CLOSED", ignoring case; any other value counts only in the overall score.
+        languages: [N] of "en" and "zh". None, or an entry of None or "", detects the language from the reference.
+        rule: a name in `RULES`, or `llava_med`: contains_yes_no for closed questions, token_recall for all others.
 
     Returns:
-        `accuracy`, `accuracy_open`, `accuracy_closed`, each also with `_en` and `_zh`, in 0..1, for those that occur;
-        `num_samples` with the same endings; and `rule`.
+        `accuracy`, `accuracy_open` and `accuracy_closed` in 0..1, each also with `_en` and `_zh`, for the combinations
+        that occur; `num_samples` with the same suffixes; and `rule`.
 
     Raises:
-        ValueError: there are no samples, lengths differ, a text is none or blank, or a language or the rule is not
-            known. The message names the sample.
+        ValueError: there are no samples, lengths differ, a prediction or reference is not a string, a reference is
+            blank, or a language or the rule is unknown. The message names the sample.
     """
     if rule not in RULES and rule not in PAIRS:
-        raise ValueError(f"rule {rule!r} is not one of {', '.join([*RULES, *PAIRS])}")
+        raise ValueError(f"The rule {rule!r} is unknown. Use one of {', '.join([*RULES, *PAIRS])}.")
     answer_types = answer_types if answer_types is not None else [None] * len(predictions)
     languages = languages if languages is not None else [None] * len(predictions)
-    check(predictions, references, answer_types, languages)
+    check_samples(predictions, references, answer_types, languages)
 
     groups: dict[str, list[float]] = {}
     columns = zip(predictions, references, answer_types, languages, strict=True)
@@ -154,30 +158,35 @@ def vqa_scores(
         language, kind = language or detect_language(reference), (answer_type or "").strip().lower()
         name = PAIRS[rule].get(kind, PAIRS[rule][OPEN]) if rule in PAIRS else rule
         score = RULES[name](prediction, reference, language)
-        for part in ("", f"_{kind}") if kind in (OPEN, CLOSED) else ("",):
-            groups.setdefault(part, []).append(score)
-            groups.setdefault(f"{part}_{language}", []).append(score)
-    order = [f"{part}{end}" for end in ("", *(f"_{name}" for name in LANGUAGES)) for part in ("", "_open", "_closed")]
+        for suffix in ("", f"_{kind}") if kind in (OPEN, CLOSED) else ("",):
+            groups.setdefault(suffix, []).append(score)
+            groups.setdefault(f"{suffix}_{language}", []).append(score)
+    endings = ("", *(f"_{name}" for name in LANGUAGES))
+    order = [f"{suffix}{ending}" for ending in endings for suffix in ("", "_open", "_closed")]
     found = [name for name in order if name in groups]
     means = {f"accuracy{name}": sum(groups[name]) / len(groups[name]) for name in found}
     return means | {f"num_samples{name}": len(groups[name]) for name in found} | {"rule": rule}
 
 
-def check(predictions: Sequence[str], references: Sequence[str], answer_types: Sequence, languages: Sequence) -> None:
-    """Raises ValueError, naming the sample, for what cannot be scored."""
+def check_samples(
+    predictions: Sequence[str], references: Sequence[str], answer_types: Sequence, languages: Sequence
+) -> None:
+    """Raises ValueError for samples that cannot be scored; the message names the sample."""
     if not len(predictions):
-        raise ValueError("no samples: predictions and references are empty")
+        raise ValueError("There are no samples: predictions is empty. Give at least one prediction and its reference.")
     sizes = {"references": references, "answer_types": answer_types, "languages": languages}
     for name, values in sizes.items():
         if len(values) != len(predictions):
-            raise ValueError(f"{len(predictions)} predictions, but {len(values)} {name}")
+            raise ValueError(
+                f"There are {len(predictions)} predictions, but {len(values)} {name}. Give one per prediction."
+            )
     columns = zip(predictions, references, answer_types, languages, strict=True)
     for sample, (prediction, reference, answer_type, language) in enumerate(columns):
         if not isinstance(prediction, str):
-            raise ValueError(f"sample {sample}: the prediction is {prediction!r}, not a text")
+            raise ValueError(f"sample {sample}: the prediction is {prediction!r}. Give a string.")
         if not isinstance(reference, str) or not reference.strip():
-            raise ValueError(f"sample {sample}: the reference is {reference!r}, not a text with words")
+            raise ValueError(f"sample {sample}: the reference is {reference!r}. Give a text that is not blank.")
         if answer_type is not None and not isinstance(answer_type, str):
-            raise ValueError(f"sample {sample}: the answer type is {answer_type!r}, not a text")
+            raise ValueError(f"sample {sample}: the answer type is {answer_type!r}. Give OPEN, CLOSED or None.")
         if language and language not in LANGUAGES:
-            raise ValueError(f"sample {sample}: language {language!r} is not one of {', '.join(LANGUAGES)}")
+            raise ValueError(f"sample {sample}: the language {language!r} is unknown. Use {' or '.join(LANGUAGES)}.")

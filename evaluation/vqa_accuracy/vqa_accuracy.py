@@ -1,4 +1,4 @@
-"""Accuracy of short answers, as an `evaluate` metric; see README.md beside this file."""
+"""Defines the accuracy of short answers as an `evaluate` metric; README.md in this folder documents it."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from .short_answers import RULES, normalize, vqa_scores
 __all__ = ["RULES", "VqaAccuracy", "normalize", "vqa_scores"]
 
 _DESCRIPTION = """
-Accuracy of short English and Chinese answers to questions about medical images, as SLAKE and VQA-RAD ask them: over all
-answers, over open and closed questions, and by language, by a rule that is named in the result. Needs no download.
+Accuracy of short English and Chinese answers to questions about medical images like those of SLAKE and VQA-RAD: for all
+answers, for open and closed questions, and by language. The result names the rule. It downloads nothing.
 """
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions: the answers. An empty one is allowed.
-    references: the right answers, one for each.
-    answer_types: "OPEN" or "CLOSED" for each, in any case; anything else counts in the whole only. Optional.
-    languages: "en" or "zh" for each. Without it, an answer is Chinese if its reference has a Chinese character.
-    rule: "exact" (the default), "token_recall", "token_f1", "contains_yes_no", or "llava_med": token_recall for open
-        and contains_yes_no for closed questions.
+    predictions: the answers. Empty answers are allowed.
+    references: the correct answers, one per prediction.
+    answer_types: "OPEN" or "CLOSED" per prediction, ignoring case; any other value counts only in the overall accuracy.
+        Optional.
+    languages: "en" or "zh" per prediction. By default, a sample is Chinese if its reference has a Chinese character.
+    rule: "exact", "token_recall", "token_f1", "contains_yes_no", or "llava_med", which is contains_yes_no for closed
+        questions and token_recall for all others (default: "exact").
 
 Returns:
-    accuracy, accuracy_open, accuracy_closed: 0..1, for the kinds that occur.
+    accuracy, accuracy_open, accuracy_closed: 0..1, for the answer types that occur.
     The same with _en and _zh: for one language.
-    num_samples with the same endings: how many answers.
-    rule: the rule.
+    num_samples with the same suffixes: number of answers.
+    rule: the name of the rule.
 
 Example:
     >>> import evaluate
@@ -62,10 +63,12 @@ class VqaAccuracy(evaluate.Metric):
     def add_batch(self, *, predictions=None, references=None, **kwargs):
         """Adds samples.
 
-        `evaluate` answers no samples at all with an IndexError. It also needs this docstring, to which it appends.
+        `evaluate` would raise an IndexError for an empty batch. It also appends to this docstring, so it has to exist.
         """
         if references is not None and len(references) == 0:
-            raise ValueError("no samples: references are empty")
+            raise ValueError(
+                "There are no samples: references is empty. Give at least one prediction and its reference."
+            )
         return super().add_batch(predictions=predictions, references=references, **kwargs)
 
     def _compute(self, predictions, references, answer_types=None, languages=None, rule="exact"):

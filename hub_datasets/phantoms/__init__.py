@@ -1,6 +1,7 @@
-"""Drawn stand-ins for medical images: what an image shows goes in, pixels come out.
+"""Draws synthetic stand-ins for medical images from a description of their content.
 
-One file a kind of image (`knee`, `skin`, `chest`, `slices`), over the brushes in `canvas`. Nothing here reads or writes
-a file. Every function draws its chance from the generator it is given, so the same generator gives the same pixels.
-The pictures carry what the texts of the sample say and are recognisable; they are no anatomy to learn from.
+There is one module per kind of image (`knee`, `skin`, `chest`, `slices`) and one for drawing primitives (`canvas`). No
+module reads or writes files. All randomness comes from the generator that a function is given, so the same generator
+gives the same pixels. The images show what the texts of the synthetic sample state, but they are not anatomically
+correct.
 """

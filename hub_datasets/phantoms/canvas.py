@@ -1,7 +1,7 @@
-"""The brushes: coordinate grids, soft shapes, noise at a chosen scale, and the way back to an 8-bit image.
+"""Provides drawing primitives: pixel coordinates, masks of soft shapes, noise, and conversion to 8-bit images.
 
-Pictures are float32 arrays of shape (height, width), 0 black and 1 white; masks are the same with 0 outside and 1
-inside.
+A picture is a float32 array (height, width) from 0 (black) to 1 (white). A mask is an array of the same shape, 0
+outside and 1 inside a shape.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ from PIL import Image, ImageDraw, ImageFilter
 
 
 class Drawing(NamedTuple):
-    """A picture of shape (height, width) and, by name, which of its pixels (bool, same shape) belong to a thing."""
+    """A picture (height, width) and its named regions, bool arrays of the same shape."""
 
     picture: np.ndarray
     regions: dict[str, np.ndarray]
 
 
-def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return x (1, width) and y (height, 1) of the pixel centres, in pixels."""
+def pixel_grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the coordinates of the pixel centers in pixels, x (1, width) and y (height, 1)."""
     x = np.arange(width, dtype=np.float32)[None, :] + 0.5
     y = np.arange(height, dtype=np.float32)[:, None] + 0.5
     return x, y
 
 
-def soft(distance: np.ndarray, width: float = 1.5) -> np.ndarray:
-    """Return the mask of a signed distance (pixels, positive inside) with an edge `width` pixels wide."""
+def soft_mask(distance: np.ndarray, width: float = 1.5) -> np.ndarray:
+    """Return the mask of a shape whose edge is `width` pixels wide, from its signed distance (positive inside)."""
     return np.clip(distance / width + 0.5, 0.0, 1.0)
 
 
-def ellipse(
+def ellipse_mask(
     x: np.ndarray, y: np.ndarray, cx: float, cy: float, rx: float, ry: float, angle: float = 0.0, edge: float = 1.5
 ) -> np.ndarray:
-    """Return the soft mask of an ellipse, all in pixels, turned by `angle` radians."""
+    """Return the soft mask of an ellipse; center and radii are in pixels, `angle` in radians."""
     dx, dy = x - cx, y - cy
     if angle:
         cos, sin = float(np.cos(angle)), float(np.sin(angle))
         dx, dy = dx * cos + dy * sin, dy * cos - dx * sin
-    # (1 - r) times the smaller radius is close enough to the distance from the edge.
-    return soft((1.0 - np.sqrt((dx / rx) ** 2 + (dy / ry) ** 2)) * min(rx, ry), edge)
+    # (1 - r) times the smaller radius approximates the distance from the edge.
+    return soft_mask((1.0 - np.sqrt((dx / rx) ** 2 + (dy / ry) ** 2)) * min(rx, ry), edge)
 
 
-def blob(
+def wavy_ellipse_distance(
     x: np.ndarray, y: np.ndarray, cx: float, cy: float, rx: float, ry: float, waves: np.ndarray, angle: float = 0.0
 ) -> np.ndarray:
-    """Return the signed distance (pixels) to an ellipse with a wavy border.
+    """Return the signed distance in pixels, positive inside, to an ellipse with a wavy border.
 
     Args:
-        waves: (n, 2) amplitude, as a share of the radius, and phase of the border's 2nd, 3rd, ... harmonic.
+        waves: (n, 2), the amplitude as a share of the radius, and the phase, of the border's 2nd, 3rd, ... harmonic.
     """
     dx, dy = x - cx, y - cy
     cos, sin = float(np.cos(angle)), float(np.sin(angle))
@@ -63,33 +63,35 @@ def blob(
 
 
 def random_waves(rng: np.random.Generator, count: int, amplitude: float) -> np.ndarray:
-    """Return `waves` for `blob`: amplitudes up to `amplitude`, falling with the harmonic, at random phases."""
-    fall = 1.0 / np.sqrt(np.arange(1, count + 1))
-    return np.stack([amplitude * fall * rng.uniform(0.4, 1.0, count), rng.uniform(0, 2 * np.pi, count)], axis=1)
+    """Return `waves` for `wavy_ellipse_distance`, with random phases and amplitudes that decrease from `amplitude`."""
+    decay = 1.0 / np.sqrt(np.arange(1, count + 1))
+    return np.stack([amplitude * decay * rng.uniform(0.4, 1.0, count), rng.uniform(0, 2 * np.pi, count)], axis=1)
 
 
-def painted(height: int, width: int, paint: Callable[[ImageDraw.ImageDraw], None], blur: float = 0.7) -> np.ndarray:
-    """Return what `paint` draws in grey (0 to 255) on a black page, blurred by `blur` pixels, as a mask."""
-    page = Image.new("L", (width, height), 0)
-    paint(ImageDraw.Draw(page))
+def paint_mask(height: int, width: int, paint: Callable[[ImageDraw.ImageDraw], None], blur: float = 0.7) -> np.ndarray:
+    """Return as a mask what `paint` draws in gray (0 to 255) on a black image, blurred by `blur` pixels."""
+    image = Image.new("L", (width, height), 0)
+    paint(ImageDraw.Draw(image))
     if blur:
-        page = page.filter(ImageFilter.GaussianBlur(blur))
-    return np.asarray(page, dtype=np.float32) / 255.0
+        image = image.filter(ImageFilter.GaussianBlur(blur))
+    return np.asarray(image, dtype=np.float32) / 255.0
 
 
-def clouds(rng: np.random.Generator, height: int, width: int, cell: float, cell_y: float | None = None) -> np.ndarray:
-    """Return smooth noise of about unit variance with features `cell` pixels wide (and `cell_y` high)."""
+def smooth_noise(
+    rng: np.random.Generator, height: int, width: int, cell: float, cell_y: float | None = None
+) -> np.ndarray:
+    """Return smooth noise of about unit variance whose features are `cell` pixels wide and `cell_y` pixels high."""
     rows = max(2, round(height / (cell_y or cell)) + 1)
     columns = max(2, round(width / cell) + 1)
     coarse = rng.standard_normal((rows, columns)).astype(np.float32)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)) * 1.3
 
 
-def grain(rng: np.random.Generator, height: int, width: int, deviation: float) -> np.ndarray:
-    """Return sensor noise: independent, of the given standard deviation."""
+def sensor_noise(rng: np.random.Generator, height: int, width: int, deviation: float) -> np.ndarray:
+    """Return independent Gaussian noise with the given standard deviation."""
     return rng.standard_normal((height, width), dtype=np.float32) * np.float32(deviation)
 
 
 def to_image(array: np.ndarray) -> Image.Image:
-    """Return an 8-bit image, clipped at black and white: mode L for (height, width), RGB for (height, width, 3)."""
+    """Return an 8-bit image, mode L for (height, width) and RGB for (height, width, 3); values are clipped to 0..1."""
     return Image.fromarray(np.rint(np.clip(array, 0.0, 1.0) * 255.0).astype(np.uint8))

@@ -1,6 +1,7 @@
-"""Lays drawn images and their texts out as the real sources do: one file a source, each with a `write`.
+"""Writes drawn images and their texts in the layouts of the real sources, with one module per source.
 
-Every `write` also breaks a few rows on purpose and returns them, so that a build can be tested against the list.
+The `write` function of each module also breaks a few rows on purpose and returns them, so that a build can be tested
+against the list.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Written:
-    """What a layout wrote.
+    """The result of writing a layout.
 
     Attributes:
-        summary: a line that says how much.
-        faults: the rows that it broke on purpose as (key, code); the key is found in the `item` of the rejected record
-            and in no other one's.
-        oddities: what a build accepts and must see to, as (key, kind): the path of an image below the folder that is a
-            `near_duplicate` of another, `turned` and from a `place`, or `deep`, and the place of a row with a
-            `phone_number` or a `birth_date`.
+        summary: one line with the numbers of rows and images.
+        faults: the rows that are broken on purpose as (key, code); the key occurs in the `item` of that rejected record
+            and in no other `item`.
+        oddities: rows that a build accepts and has to treat specially, as (key, kind). The key is the path of an image
+            in the folder with the kind `near_duplicate`, `turned` (rotated), `place` (has a GPS position) or `deep` (16
+            bits), or the position of a row with the kind `phone_number` or `birth_date`.
     """
 
     summary: str = ""
@@ -33,19 +34,19 @@ class Written:
     oddities: list[tuple[str, str]] = field(default_factory=list)
 
 
-def portions(total: int, shares: dict) -> list:
-    """Return `total` keys of `shares`, each as often as its share of the sum says and at least once."""
-    whole = sum(shares.values())
-    counts = {key: max(1, int(total * share / whole)) for key, share in shares.items()}
-    # What rounding left over goes to the largest shares, one each, so that the order stays theirs.
+def allocate(total: int, shares: dict) -> list:
+    """Return a list of `total` keys of `shares` in proportion to their shares, each at least once."""
+    share_sum = sum(shares.values())
+    counts = {key: max(1, int(total * share / share_sum)) for key, share in shares.items()}
+    # The remainder of rounding goes to the largest shares, one each, which keeps the order by frequency.
     largest = sorted(shares, key=shares.get, reverse=True)
-    for turn in range(max(0, total - sum(counts.values()))):
-        counts[largest[turn % len(largest)]] += 1
+    for i in range(max(0, total - sum(counts.values()))):
+        counts[largest[i % len(largest)]] += 1
     return [key for key, count in counts.items() for _ in range(count)]
 
 
-def save(image: Image.Image, path: Path) -> None:
-    """Write a PNG, or a JPEG of quality 92, by the name's ending."""
+def save_image(image: Image.Image, path: Path) -> None:
+    """Write a PNG if the path ends in .png, otherwise a JPEG of quality 92."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".png":
         image.save(path, "PNG", compress_level=6)

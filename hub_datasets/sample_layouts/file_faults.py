@@ -1,4 +1,4 @@
-"""What becomes of image files on their way into a collection: cut off, damaged, shrunk, sent through a phone.
+"""Writes image files with the faults and irregularities of real ones: truncated, damaged, shrunk, rotated by a phone.
 
 Each function writes or changes one file, always in the same way.
 """
@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-THUMBNAIL_SIDE = 4  # pixels; a build wants 8
-SCAN_SIDE = 8192  # pixels; 67 million in all, a build decodes 64 million
-DEEP_MAX = 4095  # the values of a detector of 12 bits, in a file of 16
-BLOCK = 64  # bytes that a bad disk loses
-# What must be done to an upright picture so that the orientation of EXIF sets it right again.
-TURNED = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
-# The point of the ocean that is farthest from all land: nobody lives there.
-PLACE = {
+THUMBNAIL_SIDE = 4  # pixels; a build requires 8
+SCAN_SIDE = 8192  # pixels, 67 million in total; a build decodes at most 64 million
+MAX_12_BIT = 4095  # largest value of a 12-bit detector, stored in a 16-bit file
+BAD_BLOCK = 64  # bytes that a defective disk loses
+# From an EXIF orientation to the rotation of an upright image that this orientation undoes.
+ROTATIONS = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+# Point Nemo, the point of the ocean that is farthest from land and therefore the address of no patient.
+GPS_POSITION = {
     ExifTags.GPS.GPSLatitudeRef: "S",
     ExifTags.GPS.GPSLatitude: (48.0, 52.0, 36.0),
     ExifTags.GPS.GPSLongitudeRef: "W",
@@ -25,51 +25,51 @@ PLACE = {
 }
 
 
-def cut_short(path: Path, share: float = 0.6) -> None:
-    """Cut a file off after a share of its bytes, as an interrupted download does."""
+def truncate_file(path: Path, share: float = 0.6) -> None:
+    """Truncate a file to a share of its bytes, like an interrupted download."""
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
 
 
-def damage(path: Path) -> None:
-    """Overwrite a block in the middle of a file with zeros, as a bad disk does; its length stays."""
+def damage_file(path: Path) -> None:
+    """Overwrite a block in the middle of a file with zeros, like a defective disk; its size stays the same."""
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
-    data[middle : middle + BLOCK] = bytes(BLOCK)
+    data[middle : middle + BAD_BLOCK] = bytes(BAD_BLOCK)
     path.write_bytes(data)
 
 
 def save_thumbnail(image: Image.Image, path: Path) -> None:
-    """Write what a viewer shows in its list of files under the name of the image itself."""
+    """Write a thumbnail under the name of the image itself, as some viewers export it."""
     image.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE)).save(path)
 
 
 def save_animation(image: Image.Image, path: Path) -> None:
-    """Write a PNG with two pictures, the second one darker, as a series is exported."""
+    """Write an animated PNG with two frames, the second one darker, like an exported series."""
     image.save(path, save_all=True, append_images=[image.point(lambda value: value * 0.8)])
 
 
 def save_scan(path: Path) -> None:
-    """Write the scan of a film of which nothing is seen, with far more pixels than a film has to show."""
+    """Write an empty scan with more pixels than a build accepts."""
     Image.new("1", (SCAN_SIDE, SCAN_SIDE)).save(path)
 
 
 def save_phone_photograph(image: Image.Image, path: Path, orientation: int) -> None:
-    """Write a picture as a phone does: turned, with the orientation that sets it right in EXIF, and the place."""
+    """Write a JPEG like a phone: rotated, with the EXIF orientation that undoes the rotation, and a GPS position."""
     exif = Image.Exif()
     exif[ExifTags.Base.Make] = "Phone"
     exif[ExifTags.Base.Orientation] = orientation
-    exif.get_ifd(ExifTags.IFD.GPSInfo).update(PLACE)
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update(GPS_POSITION)
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.transpose(TURNED[orientation]).save(path, exif=exif, quality=92)
+    image.transpose(ROTATIONS[orientation]).save(path, exif=exif, quality=92)
 
 
-def save_deep(picture: np.ndarray, path: Path) -> None:
-    """Write float (height, width), 0 to 1, as a PNG of 16 bits with the values of a detector of 12."""
+def save_16_bit(picture: np.ndarray, path: Path) -> None:
+    """Write a float picture (height, width) from 0 to 1 as a 16-bit PNG with the values of a 12-bit detector."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.rint(np.clip(picture, 0, 1) * DEEP_MAX).astype(np.uint16)).save(path, "PNG")
+    Image.fromarray(np.rint(np.clip(picture, 0, 1) * MAX_12_BIT).astype(np.uint16)).save(path, "PNG")
 
 
-def brightened(image: Image.Image) -> Image.Image:
-    """Return the same picture a little brighter, as another export of it is."""
+def brighten(image: Image.Image) -> Image.Image:
+    """Return a slightly brighter copy of the image, like a second export."""
     return image.point(lambda value: min(255, value * 1.04 + 6))

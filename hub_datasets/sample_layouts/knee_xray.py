@@ -1,9 +1,10 @@
-"""Mendeley "Digital Knee X-ray Images": folders by expert and grade, no table, no patients.
+"""Writes the layout of Mendeley's "Digital Knee X-ray Images": folders by expert and grade, no table, no patients.
 
-As in the real files, both experts' trees hold the same contents under numbers of their own, a few images occur twice
-inside each tree, and of a few the first expert says 0 and the second 1. Copies beyond the first are no faults: a build
-drops them as `duplicate_image`, and they are not in the list that `write` returns. Two of the second expert's copies
-are brighter than the first one's: near-duplicates, which a build keeps and must not deal out to two splits.
+As in the real dataset, the folders of both experts contain the same images under different numbers, a few images occur
+twice within each expert's folders, and the first expert gave a few images the grade 0 and the second one the grade 1.
+Further copies are not faults: a build drops them as `duplicate_image`, and `write` does not list them. Two of the
+second expert's copies are brighter than the first expert's: near-duplicates, which a build keeps and must assign to the
+same split.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ import numpy as np
 from PIL import Image
 
 from hub_datasets.phantoms.knee import draw_both_knees, draw_knee
-from hub_datasets.sample_layouts import Written, portions, save
-from hub_datasets.sample_layouts.file_faults import brightened, cut_short
+from hub_datasets.sample_layouts import Written, allocate, save_image
+from hub_datasets.sample_layouts.file_faults import brighten, truncate_file
 from hub_datasets.schema import Reason
 
 TREE = Path("Digital Knee X-ray Images/Knee X-ray Images")
 EXPERTS = ("MedicalExpert-I", "MedicalExpert-II")
 GRADES = ("Normal", "Doubtful", "Mild", "Moderate", "Severe")
-SHARES = dict(enumerate((514, 477, 232, 221, 206)))  # images of each grade in the real set, by the first expert
+SHARES = dict(enumerate((514, 477, 232, 221, 206)))  # images per grade in the real dataset, by the first expert
 DISTINCT, COPIES, CONFLICTS, BRIGHTENED = 160, 3, 3, 2
 
-# What a web server sends instead of a file, saved under the file's name.
+# The response of a web server in an error, saved under the name of the requested file.
 ERROR_PAGE = (
     "<!DOCTYPE html>\n<html><head><title>503 Service Unavailable</title></head><body>Try again.</body></html>\n"
 )
@@ -33,7 +34,7 @@ ERROR_PAGE = (
 
 @dataclass(slots=True)
 class _Strip:
-    """One content: its PNG file, and the grade that each expert gave it."""
+    """A distinct image: its PNG file, and the grade that each expert gave it."""
 
     path: Path
     grades: tuple[int, int]
@@ -43,10 +44,10 @@ class _Strip:
 
 
 def write(folder: Path, seed: int, scale: float) -> Written:
-    """Write both experts' trees below `folder` and return what was written."""
+    """Write the folders of both experts below `folder`."""
     rng = np.random.default_rng([seed, 1])
     total = max(24, round(DISTINCT * scale))
-    grades = [(grade, grade) for grade in portions(total - CONFLICTS, SHARES)] + [(0, 1)] * CONFLICTS
+    grades = [(grade, grade) for grade in allocate(total - CONFLICTS, SHARES)] + [(0, 1)] * CONFLICTS
     drawn = folder / ".drawn"
     strips = [_draw(drawn / f"{i}.png", pair, np.random.default_rng([seed, 1, i])) for i, pair in enumerate(grades)]
 
@@ -54,36 +55,36 @@ def write(folder: Path, seed: int, scale: float) -> Written:
     chosen = rng.permutation(len(agreed))
     for i in chosen[:COPIES]:
         agreed[i].copies = 2
-    damaged = agreed[chosen[COPIES]]
+    truncated = agreed[chosen[COPIES]]
     for i in chosen[COPIES + 1 : COPIES + 1 + BRIGHTENED]:
         agreed[i].brightened = True
 
     written = Written()
     for which, expert in enumerate(EXPERTS):
         for grade, name in enumerate(GRADES):
-            shelf = folder / TREE / expert / f"{grade}{name}"
-            shelf.mkdir(parents=True)
-            held = [strip for strip in strips for _ in range(strip.copies) if strip.grades[which] == grade]
-            order = rng.permutation(len(held))
+            grade_dir = folder / TREE / expert / f"{grade}{name}"
+            grade_dir.mkdir(parents=True)
+            graded = [strip for strip in strips for _ in range(strip.copies) if strip.grades[which] == grade]
+            order = rng.permutation(len(graded))
             for number, i in enumerate(order, 1):
-                path = shelf / f"{name}G{grade} ({number}).png"
-                path.write_bytes(held[i].path.read_bytes())
-                if held[i].brightened and which == 1:
-                    with Image.open(held[i].path) as image:
-                        save(brightened(image), path)
+                path = grade_dir / f"{name}G{grade} ({number}).png"
+                path.write_bytes(graded[i].path.read_bytes())
+                if graded[i].brightened and which == 1:
+                    with Image.open(graded[i].path) as image:
+                        save_image(brighten(image), path)
                     written.oddities.append((path.relative_to(folder).as_posix(), "near_duplicate"))
                 key = f"{expert}/{grade}{name}/{path.name}"
-                if held[i].conflict:
+                if graded[i].conflict:
                     written.faults.append((key, Reason.CONFLICTING_LABELS))
-                elif held[i] is damaged and which == 0:  # the second expert's copy stays whole
-                    cut_short(path)
+                elif graded[i] is truncated and which == 0:  # the second expert's copy stays intact
+                    truncate_file(path)
                     written.faults.append((key, Reason.IMAGE_TRUNCATED))
             if (which, grade) == (1, 3):
-                path = shelf / f"{name}G{grade} ({len(held) + 1}).png"
+                path = grade_dir / f"{name}G{grade} ({len(graded) + 1}).png"
                 path.write_text(ERROR_PAGE, encoding="utf-8")
                 written.faults.append((f"{expert}/{grade}{name}/{path.name}", Reason.IMAGE_FORMAT))
-            if (which, grade) in ((0, 0), (1, 4)):  # Windows leaves its thumbnails behind; no fault, only to be ignored
-                (shelf / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + rng.bytes(504))
+            if (which, grade) in ((0, 0), (1, 4)):  # a thumbnail file of Windows, which a build has to ignore
+                (grade_dir / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + rng.bytes(504))
     for strip in strips:
         strip.path.unlink()
     drawn.rmdir()
@@ -93,10 +94,11 @@ def write(folder: Path, seed: int, scale: float) -> Written:
 
 
 def _draw(path: Path, grades: tuple[int, int], rng: np.random.Generator) -> _Strip:
+    """Draw the strip for the higher of the two grades and write it to `path`."""
     grade = max(grades)
-    if rng.random() < 0.11:  # 186 of the real 1,650 show both knees
+    if rng.random() < 0.11:  # 186 of the 1,650 real images show both knees
         image = draw_both_knees(rng, grade)
     else:
         image = draw_knee(rng, grade, fibula_left=rng.random() < 0.5, height=int(rng.integers(161, 163)))
-    save(image, path)
+    save_image(image, path)
     return _Strip(path, grades, conflict=grades[0] != grades[1])

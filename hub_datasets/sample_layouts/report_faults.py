@@ -1,6 +1,6 @@
-"""Breaks rows of the reports as rows of one's own reports are broken, and adds some that tell too much.
+"""Adds broken rows to the tables of reports, with faults that occur in real tables, and rows with private data.
 
-All lie in the last half of their table, where no other line's number begins with theirs.
+All of them are in the last half of their table, where their line number is not the beginning of another one.
 """
 
 from __future__ import annotations
@@ -11,25 +11,27 @@ import numpy as np
 
 from hub_datasets.phantoms.canvas import to_image
 from hub_datasets.phantoms.chest import draw_chest
-from hub_datasets.sample_layouts import Written, file_faults, save
+from hub_datasets.sample_layouts import Written, file_faults, save_image
 from hub_datasets.sample_layouts.medical_reports import choose_findings
-from hub_datasets.sample_layouts.report_texts import describe, long_text
+from hub_datasets.sample_layouts.report_texts import describe, describe_at_length
 from hub_datasets.schema import Reason
 
 ENGLISH, CHINESE, GBK = "reports_en.jsonl", "reports_zh.csv", "reports_zh_gbk.csv"
-CUT_LINE = '{"image": "images/S0001_1.png", "text": "No focal'
-# Numbers that nobody has: 555-0142 is kept free for stories, and no mobile telephone begins with 100.
+TRUNCATED_LINE = '{"image": "images/S0001_1.png", "text": "No focal'
+# Unassigned telephone numbers: 555-0142 is reserved for fiction, and no Chinese mobile number starts with 100.
 PRIVATE = {
     ENGLISH: " Patient born 03/14/1951. Results telephoned to (555) 555-0142.",
     CHINESE: "患者出生日期：1951年3月14日，联系电话：10012345678。",
 }
 
 
-def plant(rng: np.random.Generator, folder: Path, tables: dict[str, list], studies: int, written: Written) -> None:
-    """Add the rows to `tables` and draw what they need; what they are is added to `written`.
+def plant_faults(
+    rng: np.random.Generator, folder: Path, tables: dict[str, list], studies: int, written: Written
+) -> None:
+    """Add the rows to `tables`, write their images, and list them in `written`.
 
     Args:
-        studies: the highest number of a study so far.
+        studies: the highest study number so far.
     """
     planted: list[tuple[str, dict | str, Reason | None]] = []
 
@@ -42,7 +44,7 @@ def plant(rng: np.random.Generator, folder: Path, tables: dict[str, list], studi
         image = to_image(draw_chest(rng, findings).picture)
         path = folder / row["image"]
         if "image" not in changed:
-            save(image, path)
+            save_image(image, path)
         if code is Reason.IMAGE_TOO_SMALL:
             file_faults.save_thumbnail(image, path)
         elif code is Reason.IMAGE_ANIMATED:
@@ -50,10 +52,10 @@ def plant(rng: np.random.Generator, folder: Path, tables: dict[str, list], studi
         elif code is Reason.IMAGE_TOO_LARGE:
             file_faults.save_scan(path)
         elif code is Reason.IMAGE_TRUNCATED:
-            file_faults.cut_short(path)
-        elif code is Reason.TEXT_ENCODING:  # a degree sign, lost when an old file was converted
+            file_faults.truncate_file(path)
+        elif code is Reason.TEXT_ENCODING:  # a degree sign that a wrong conversion has replaced
             row["text"] = f"Film taken at 45\ufffd of inclination. {row['text']}"
-        elif code is Reason.TEXT_CONTROL_CHARACTERS:  # the page break of a printout of two pages
+        elif code is Reason.TEXT_CONTROL_CHARACTERS:  # the form feed between two printed pages
             row["text"] = f"{row['text']}\f{row['text']}"
         elif code is None:
             row["text"] += PRIVATE[table]
@@ -67,8 +69,8 @@ def plant(rng: np.random.Generator, folder: Path, tables: dict[str, list], studi
     add(ENGLISH, Reason.IMAGE_OUTSIDE_ROOT, image="/etc/hostname")
     add(ENGLISH, Reason.IMAGE_TOO_LARGE)
     add(ENGLISH, Reason.IMAGE_TOO_SMALL)
-    planted.append((ENGLISH, CUT_LINE, Reason.MALFORMED_ROW))
-    add(CHINESE, Reason.TEXT_LONG, text=long_text(rng, "zh", 1200))
+    planted.append((ENGLISH, TRUNCATED_LINE, Reason.MALFORMED_ROW))
+    add(CHINESE, Reason.TEXT_LONG, text=describe_at_length(rng, "zh", 1200))
     add(CHINESE, Reason.IMAGE_TRUNCATED, suffix=".jpg")
     add(CHINESE, Reason.TEXT_CONTROL_CHARACTERS)
     add(GBK, Reason.IMAGE_ANIMATED)
@@ -79,9 +81,9 @@ def plant(rng: np.random.Generator, folder: Path, tables: dict[str, list], studi
         members = tables[table]
         members.insert(int(rng.integers(len(members) // 2, len(members))), row)
     for table, row, code in planted:
-        # By identity: a row may say the same as another one.
+        # Rows are compared by identity, because another row can have the same content.
         line = 1 + next(number for number, member in enumerate(tables[table]) if member is row)
-        key = f"{table} line {line + (not table.endswith('.jsonl'))}"  # a CSV has a header
+        key = f"{table} line {line + (not table.endswith('.jsonl'))}"  # a CSV file has a header line
         if code:
             written.faults.append((key, code))
         else:

@@ -1,6 +1,6 @@
-"""Puts the findings of a chest film into the words of a report, in English and in Chinese, in several wordings.
+"""Describes the findings of a chest radiograph in an English or Chinese report, in varying words.
 
-A report says every finding that is drawn and denies some of those that are not. Sides are the patient's.
+A report states every finding that is drawn and denies some of the others. Sides are the patient's.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 
 from hub_datasets.phantoms.chest import ChestFindings
 
-# The film shows about 350 mm across: diameters of what `chest.NODULE_RADIUS` draws.
+# The diameters of `chest.NODULE_RADIUS` if the radiograph is 350 mm wide.
 NODULES = {"small": "20 mm nodule", "medium": "28 mm nodule", "large": "42 mm mass"}
 NODULES_ZH = {"small": "直径约20毫米的结节影", "medium": "直径约28毫米的结节影", "large": "直径约42毫米的肿块影"}
 SIDE_ZH = {"left": "左", "right": "右"}
@@ -92,55 +92,59 @@ DENIALS = {
 
 
 def describe(rng: np.random.Generator, findings: ChestFindings, language: str) -> str:
-    """Return one report. Called again with the same findings it uses other words."""
+    """Return one report. Another call with the same findings can use other words.
 
-    def say(wordings: tuple[str, ...], **words: str) -> str:
+    Args:
+        language: "en" or "zh".
+    """
+
+    def phrase(wordings: tuple[str, ...], **words: str) -> str:
         words |= {key.title(): word.capitalize() for key, word in words.items()}
         return wordings[int(rng.integers(len(wordings)))].format(**words)
 
     zh = language == "zh"
 
-    def side_of(side: str) -> str:
+    def name_side(side: str) -> str:
         return SIDE_ZH[side] if zh else side
 
-    def zone_of(zone: str) -> str:
+    def name_zone(zone: str) -> str:
         return ZONE_ZH[zone] if zh else zone
 
     found = [
-        say(EFFUSION[language], side=side_of(side), amount=AMOUNT_ZH[amount] if zh else amount)
+        phrase(EFFUSION[language], side=name_side(side), amount=AMOUNT_ZH[amount] if zh else amount)
         for side, amount in findings.effusions
     ]
     for side, zone, extent in findings.nodules:
         nodule = (NODULES_ZH if zh else NODULES)[extent]
-        found.append(say(NODULE[language], side=side_of(side), zone=zone_of(zone), nodule=nodule))
+        found.append(phrase(NODULE[language], side=name_side(side), zone=name_zone(zone), nodule=nodule))
     if findings.pneumothorax:
-        found.append(say(PNEUMOTHORAX[language], side=side_of(findings.pneumothorax)))
+        found.append(phrase(PNEUMOTHORAX[language], side=name_side(findings.pneumothorax)))
     for side, zone in findings.consolidations:
-        found.append(say(PNEUMONIA[language], side=side_of(side), zone=zone_of(zone)))
+        found.append(phrase(PNEUMONIA[language], side=name_side(side), zone=name_zone(zone)))
     if findings.cardiomegaly:
-        found.append(say(HEART[language][findings.cardiomegaly]))
+        found.append(phrase(HEART[language][findings.cardiomegaly]))
     if findings.pacemaker:
-        found.append(say(PACEMAKER[language]))
+        found.append(phrase(PACEMAKER[language]))
     found = [found[i] for i in rng.permutation(len(found))]
 
     denials = DENIALS[language]
     in_lung = findings.effusions or findings.nodules or findings.pneumothorax or findings.consolidations
-    denied = [] if findings.cardiomegaly else [say(HEART[language][""])]
+    denied = [] if findings.cardiomegaly else [phrase(HEART[language][""])]
     if not findings.effusions:
-        denied.append(say(denials["effusion"]))
+        denied.append(phrase(denials["effusion"]))
     if not findings.pneumothorax:
-        denied.append(say(denials["pneumothorax"]))
+        denied.append(phrase(denials["pneumothorax"]))
     if not in_lung:
-        denied.append(say(denials["clear"]))
+        denied.append(phrase(denials["clear"]))
     elif not findings.nodules and not findings.consolidations:
-        denied.append(say(denials["lungs"]))
+        denied.append(phrase(denials["lungs"]))
     keep = 1 + int(rng.integers(len(denied))) if found else len(denied)
     denied = [denied[i] for i in rng.permutation(len(denied))[:keep]]
-    return say(OPENINGS[language]) + ("" if zh else " ").join(found + denied)
+    return phrase(OPENINGS[language]) + ("" if zh else " ").join(found + denied)
 
 
-def long_text(rng: np.random.Generator, language: str, length: int) -> str:
-    """Return a report of exactly `length` characters that goes on and on."""
+def describe_at_length(rng: np.random.Generator, language: str, length: int) -> str:
+    """Return a report of exactly `length` characters, made of many repeated sentences."""
     text = ""
     while len(text) < length:
         text += describe(rng, ChestFindings(), language)

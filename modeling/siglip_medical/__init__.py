@@ -1,1 +1,1 @@
-"""SigLIP for medical pairs: the configuration, the model with its contrastive loss, and the processor."""
+"""Defines SigLIP for medical image-text pairs: the configuration, the model with its loss, and the processor."""

@@ -1,11 +1,12 @@
-"""A SigLIP tokenizer that normalises clinical text by itself, whoever opens it: the rules stand in its tokenizer.json.
+"""Adds the rules for clinical text to a SigLIP tokenizer, where they are saved in its tokenizer.json.
 
-A processor with code of its own reaches only those who trust that code; the rules inside the tokenizer reach the plain
-`AutoTokenizer`, `AutoProcessor` and every pipeline too. A SentencePiece tokenizer (SigLIP) has no place for them: its
-punctuation is deleted in Python, before the model file is looked at. So it is rewritten as a `tokenizers` tokenizer
-that gives the same ids, which is checked on the spot. Two differences stay, both beyond what texts hold: a word after
-a special token spelt out within a text ("one</s>two") begins a new word, and a combining mark on a character that is
-itself a ligature or a sign keeps that from being taken apart.
+Rules in a custom processor apply only with `trust_remote_code`. Rules inside the tokenizer also apply in the plain
+`AutoTokenizer`, `AutoProcessor` and every pipeline. The SentencePiece tokenizer of SigLIP cannot contain them, because
+its Python code deletes punctuation before the SentencePiece model runs. It is therefore converted to a `tokenizers`
+tokenizer with the same ids, and the conversion is checked on a few texts.
+
+Two differences remain, both for input that does not occur in practice: a word after a special token that is written
+out in a text ("one</s>two") starts a new word, and a ligature or sign with a combining mark is not decomposed.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Any
 
 from .text_normalizer import SPACE, clinical_normalizers
 
-CARRIES = "clinical_normalizer"  # a key of tokenizer_config.json: the tokenizer has the rules already
-VERSION = 1
-# Looked at before a rewritten tokenizer is trusted: words, digits, marks, Chinese, bytes, special tokens.
+RULES_KEY = "clinical_normalizer"  # key in tokenizer_config.json of a tokenizer that contains the rules
+RULES_VERSION = 1
+# A converted tokenizer must give the same ids for these: words, digits, marks, Chinese, bytes, special tokens.
 PROBES = (
     "Knee X-ray, Kellgren-Lawrence grade 2: mild osteoarthritis.",
     "The lesion measures 1.5 x 2 cm (L4/5); <5 mm, +ve & -ve, 30%.",
@@ -29,20 +30,21 @@ PROBES = (
 )
 
 
-def clinical_tokenizer(tokenizer: Any) -> Any:
-    """A tokenizer with the clinical rules before its own normalisation; one that has them already, as it is.
+def add_clinical_rules(tokenizer: Any) -> Any:
+    """Returns a copy of a tokenizer that applies the clinical rules before its own normalization.
 
     Args:
-        tokenizer: a SiglipTokenizer, or any fast tokenizer, such as the Gemma tokenizer of SigLIP 2.
+        tokenizer: a SiglipTokenizer, or any fast tokenizer, for example the Gemma tokenizer of SigLIP 2.
 
     Returns:
-        a `PreTrainedTokenizerFast`. Where the tokenizer keeps capital letters, which is so for the Gemma tokenizer that
-        SigLIP 2's fixed-resolution checkpoints name, it makes them small, as SigLIP 2 was trained.
+        a `PreTrainedTokenizerFast`; the argument itself if it contains the rules already. A copy of a fast tokenizer
+        also converts text to lowercase, as in the training of SigLIP 2; the Gemma tokenizer of its fixed-resolution
+        checkpoints does not do that itself.
 
     Raises:
-        ValueError: the tokenizer is of a kind that cannot be rewritten, or its copy would give other ids.
+        ValueError: the tokenizer cannot be converted, or the converted tokenizer gives different ids.
     """
-    if carries_rules(tokenizer):
+    if has_clinical_rules(tokenizer):
         return tokenizer
     from tokenizers import Tokenizer, normalizers
 
@@ -50,23 +52,23 @@ def clinical_tokenizer(tokenizer: Any) -> Any:
         backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         own = [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer is not None else [])]
     else:
-        plain = rewritten(tokenizer)
-        backend = plain.backend_tokenizer
+        converted = convert_siglip_tokenizer(tokenizer)
+        backend = converted.backend_tokenizer
         own = [backend.normalizer]
     backend.normalizer = normalizers.Sequence([*clinical_normalizers(), *own])
-    return wrapped(backend, tokenizer, **{CARRIES: VERSION})
+    return wrap_backend(backend, tokenizer, **{RULES_KEY: RULES_VERSION})
 
 
-def carries_rules(tokenizer: Any) -> bool:
-    """Whether a tokenizer normalises clinical text by itself."""
-    return bool(getattr(tokenizer, "init_kwargs", {}).get(CARRIES))
+def has_clinical_rules(tokenizer: Any) -> bool:
+    """Returns whether a tokenizer contains the rules for clinical text."""
+    return bool(getattr(tokenizer, "init_kwargs", {}).get(RULES_KEY))
 
 
-def rewritten(slow: Any) -> Any:
-    """A SiglipTokenizer as a `PreTrainedTokenizerFast` that gives the same ids.
+def convert_siglip_tokenizer(slow: Any) -> Any:
+    """Converts a SiglipTokenizer to a `PreTrainedTokenizerFast` that gives the same ids.
 
     Raises:
-        ValueError: it has no SentencePiece unigram model, or ids differ on any of a handful of texts.
+        ValueError: it has no SentencePiece unigram model, or the ids of one of `PROBES` differ.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, processors
     from transformers.convert_slow_tokenizer import import_protobuf
@@ -74,14 +76,19 @@ def rewritten(slow: Any) -> Any:
     proto = import_protobuf().ModelProto()
     proto.ParseFromString(Path(slow.vocab_file).read_bytes())
     if proto.trainer_spec.model_type != 1 or type(slow).__name__ != "SiglipTokenizer":
-        raise ValueError(f"{type(slow).__name__} is no SiglipTokenizer with a unigram model: use normalize_text=False")
+        raise ValueError(
+            f"The clinical rules cannot be added to a {type(slow).__name__} with SentencePiece model type "
+            f"{proto.trainer_spec.model_type}; only a SiglipTokenizer with a unigram model (type 1) is supported. Use "
+            "normalize_text=False."
+        )
     pieces = [(piece.piece, piece.score) for piece in proto.pieces]
     spec = proto.normalizer_spec
     unigram = models.Unigram(pieces, proto.trainer_spec.unk_id, proto.trainer_spec.byte_fallback)
     tokenizer = Tokenizer(unigram)
-    # what SiglipTokenizer does in Python, then what its SentencePiece model does
+    # First the steps of SiglipTokenizer's Python code, then those of its SentencePiece model.
     punctuation = "[" + "".join("\\" + mark for mark in string.punctuation) + "]"
-    final_sigma = normalizers.Replace(Regex(r"(?<=\p{L})Σ(?!\p{L})"), "ς")  # as Python writes it small
+    # Python's str.lower() writes a sigma at the end of a word as ς; Lowercase() does not.
+    final_sigma = normalizers.Replace(Regex(r"(?<=\p{L})Σ(?!\p{L})"), "ς")
     tokenizer.normalizer = normalizers.Sequence(
         [
             normalizers.Replace("▁", " "),
@@ -101,21 +108,23 @@ def rewritten(slow: Any) -> Any:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"$A {end}", pair=f"$A {end} $B {end}", special_tokens=[(end, slow.eos_token_id)]
     )
-    fast = wrapped(tokenizer, slow)
+    fast = wrap_backend(tokenizer, slow)
     for text in PROBES:
         if slow(text)["input_ids"] != fast(text)["input_ids"]:
             raise ValueError(
-                f"{slow.name_or_path}: rewritten, this tokenizer reads {text!r} differently: use normalize_text=False"
+                f"{slow.name_or_path}: the converted tokenizer gives different ids for {text!r}. Use "
+                "normalize_text=False."
             )
     return fast
 
 
-def wrapped(backend: Any, like: Any, **settings: Any) -> Any:
-    """A `tokenizers` tokenizer as a `PreTrainedTokenizerFast` with the special tokens and defaults of another one."""
+def wrap_backend(backend: Any, like: Any, **settings: Any) -> Any:
+    """Wraps a `tokenizers` tokenizer in a `PreTrainedTokenizerFast` with the special tokens and defaults of `like`."""
     from transformers import PreTrainedTokenizerFast
 
     names = ("bos_token", "eos_token", "unk_token", "pad_token", "mask_token", "sep_token", "cls_token")
-    kept = {token.content: token for token in like.added_tokens_decoder.values()}  # with their treatment of space
+    # AddedToken objects keep the settings for spaces next to a special token, which plain strings would lose.
+    kept = {token.content: token for token in like.added_tokens_decoder.values()}
     special = {name: kept.get(str(token), token) for name in names if (token := getattr(like, name, None)) is not None}
     fast = PreTrainedTokenizerFast(
         tokenizer_object=backend,

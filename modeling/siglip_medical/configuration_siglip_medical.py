@@ -1,4 +1,4 @@
-"""SiglipConfig with what the medical fine-tuning adds."""
+"""Extends SiglipConfig by the settings of the medical fine-tuning: loss, Matryoshka widths, text mask."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from transformers import SiglipConfig
 class SiglipMedicalConfig(SiglipConfig):
     """Configuration of a SiglipMedicalModel.
 
-    `model_type` stays `siglip` on purpose: a checkpoint then has two doors. `AutoModel.from_pretrained(id)` opens it
-    as a stock SiglipModel; with `trust_remote_code=True` it opens as a SiglipMedicalModel, with its loss. The stock
-    model knows none of the fields below: it gives the whole width, and attends to a mask whenever it is given one.
+    `model_type` stays `siglip` so that a checkpoint can be loaded in two ways: `AutoModel.from_pretrained(id)` loads a
+    stock SiglipModel, and with `trust_remote_code=True` it loads a SiglipMedicalModel with its loss. The stock model
+    ignores the fields below: it returns the full width, and it uses an attention mask whenever it gets one.
 
     Attributes:
-        contrastive_loss: `sigmoid` or `sigmoid_logsumexp`. Not `loss_type`, which transformers uses itself.
-        positives: `pair`, `group` or `mask`. For both see `contrastive_loss` in `loss.py`.
+        contrastive_loss: `sigmoid` or `sigmoid_logsumexp`, the `kind` of `contrastive_loss` in `loss.py`. The field is
+            not called `loss_type`, because transformers uses that name itself.
+        positives: `pair`, `group` or `mask`, see `contrastive_loss` in `loss.py`.
         contrastive_weights: `none` or `inverse`, the `weights` of `contrastive_loss`.
-        matryoshka_dims: the widths that are trained, see `embedding_loss` in `objective.py`. None: the whole width.
-        matryoshka_weights: a positive weight for each of them. None: all weigh the same.
-        truncate_dim: how many leading dimensions the embeddings keep, unless a call says otherwise. None: all.
-        text_attention_mask: whether the text tower looks at `attention_mask`. SigLIP was trained attending to its
-            padding: a mask, which some tokenizers return, gives other embeddings. Set for training, it holds for good.
+        matryoshka_dims: the widths to train, see `embedding_loss` in `objective.py`. None for the full width only.
+        matryoshka_weights: one positive weight per width. None for equal weights.
+        truncate_dim: the number of leading dimensions that embeddings keep by default. None for all.
+        text_attention_mask: whether the text tower uses `attention_mask`. SigLIP was trained to attend to its padding;
+            a mask, which some tokenizers return, changes the embeddings. A model that was trained with the mask needs
+            it in every later use.
 
     Raises:
-        ValueError: for a width that the towers cannot give, or weights without widths.
+        ValueError: a width is not between 1 and the width of the embeddings.
     """
 
     contrastive_loss: str = "sigmoid"
@@ -38,18 +40,21 @@ class SiglipMedicalConfig(SiglipConfig):
 
     def __post_init__(self, **kwargs) -> None:
         if self.matryoshka_weights is not None:
-            self.matryoshka_weights = [float(weight) for weight in self.matryoshka_weights]  # [1, 1, 2] will do, too
+            # The strict dataclass accepts no integers in a list of floats.
+            self.matryoshka_weights = [float(weight) for weight in self.matryoshka_weights]
         super().__post_init__(**kwargs)
 
     def validate_embedding_widths(self) -> None:
-        """Called by `strict` when a configuration is made; a name that starts with `validate_` is what asks for it."""
+        """Checks the widths. `strict` calls every method whose name starts with `validate_` on construction."""
         width = self.embedding_width
         for name, dims in (("truncate_dim", [self.truncate_dim]), ("matryoshka_dims", self.matryoshka_dims)):
             for dim in dims or []:
                 if dim is not None and not 1 <= dim <= width:
-                    raise ValueError(f"{name} {dim}: give a width between 1 and {width}, that of the embeddings")
+                    raise ValueError(
+                        f"{name}: {dim} is out of range. Use a width between 1 and {width}, the full width."
+                    )
 
     @property
     def embedding_width(self) -> int:
-        """D, the width of the embeddings of both towers before any truncation."""
+        """D, the width of the embeddings of both towers before truncation."""
         return self.vision_config.hidden_size

@@ -1,4 +1,8 @@
-"""Reports longer than the 64 tokens that SigLIP reads: cut into sentences, drawn from in training, averaged in use."""
+"""Handles reports that are longer than SigLIP's 64 tokens.
+
+A report is split into sentences. Training draws some of them in each epoch, and `encode_text` can average the
+embeddings of all of them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 LONG_TEXT = ("first", "mean")
-# Words whose full stop does not end a sentence; single letters ("J. Smith", "e.g.") never end one either.
+# A period after these words does not end a sentence; nor does one after a single letter ("J. Smith", "e.g.").
 ABBREVIATIONS = frozenset(
     (
         *("dr", "mr", "mrs", "ms", "prof", "st", "approx", "ca", "cf", "vs", "etc", "fig", "figs", "no", "nos", "vol"),
@@ -21,7 +25,7 @@ ABBREVIATIONS = frozenset(
         *("jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec"),
     )
 )
-# ends of sentences: Chinese marks, and English ones with what closes a quotation or bracket after them
+# The end of a sentence: Chinese or English marks with the closing quotes and brackets after them, or line breaks.
 END = re.compile(
     r"[。！？；]+[”’」』）)]*"
     r"|[!?]+[\"')\]]*(?=\s|$|[一-鿿])"
@@ -33,10 +37,11 @@ LIST_NUMBER = re.compile(r"(?:^|[\n。；;.])\s*\(?[0-9]{1,2}$")
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of a report in English, Chinese or both, without the space around them; none is empty.
+    """Splits a report in English, Chinese or both into non-empty sentences without surrounding spaces.
 
-    A full stop ends a sentence where space, Chinese or the end follows, and not within a number, after an
-    abbreviation, after the number of a list ("1. No fracture."), or before a small letter. So does the end of a line.
+    A period ends a sentence if a space, a Chinese character or the end of the text follows, but not within a number,
+    after an abbreviation, after a list number ("1. No fracture.") or before a lowercase letter. A line break always
+    ends a sentence.
     """
     sentences, start = [], 0
     for match in END.finditer(text):
@@ -49,11 +54,12 @@ def split_sentences(text: str) -> list[str]:
 
 
 def ends_sentence(text: str, start: int, stop: re.Match) -> bool:
-    """Whether a full stop that is followed by space ends the sentence that began at `start`."""
+    """Returns whether the period matched by `stop` ends the sentence that starts at index `start`."""
     before, after = text[start : stop.start()], text[stop.end() :].lstrip(" \t")
     if not after or after[0] == "\n":
         return True
-    word = LAST_WORD.search(before) if stop.group() == "." else None  # a quotation ends with a whole sentence
+    # Abbreviations matter only for a bare period: a period with a closing quote or bracket ends a sentence.
+    word = LAST_WORD.search(before) if stop.group() == "." else None
     if word and word.group().isalpha():
         if word.group().lower() in ABBREVIATIONS:
             return False
@@ -65,16 +71,16 @@ def ends_sentence(text: str, start: int, stop: re.Match) -> bool:
 
 
 def sample_sentences(text: str, seed: int, epoch: int, count: int = 1) -> str:
-    """`count` sentences of a text that follow each other, drawn anew in every epoch; a shorter text as it is.
+    """Draws `count` consecutive sentences of a text; a text with no more sentences is returned unchanged.
 
-    The draw depends on the text, the seed and the epoch alone: it is the same in every process, worker and resumed
-    run. Over the epochs every sentence is seen, where the beginning of the report alone would be.
+    The draw depends only on the text, the seed and the epoch, so it is the same in every process, worker and resumed
+    run. Over the epochs the model reads all sentences, and not only the first 64 tokens of the report.
 
     Raises:
-        ValueError: `count` is less than one.
+        ValueError: `count` is less than 1.
     """
     if count < 1:
-        raise ValueError(f"count {count}: draw at least one sentence")
+        raise ValueError(f"count is {count}. Draw at least 1 sentence.")
     sentences = split_sentences(text)
     if len(sentences) <= count:
         return text
@@ -86,29 +92,31 @@ def sample_sentences(text: str, seed: int, epoch: int, count: int = 1) -> str:
 def encode_text(
     model: Any, processor: Any, texts: Sequence[str], *, long_text: str = "first", batch_size: int = 64
 ) -> torch.Tensor:
-    """Embeds texts of any length with a SigLIP, stock or not.
+    """Embeds texts of any length with a SigLIP.
 
     Args:
-        model: a SiglipModel or SiglipMedicalModel; it is used as it stands, in train or eval mode.
+        model: a SiglipModel or SiglipMedicalModel; its train or eval mode stays unchanged.
         processor: its processor.
-        long_text: `first` reads the first 64 tokens of a text. `mean` takes the mean of the unit-length embeddings of
-            its sentences, each cut at 64 tokens; a text of one sentence comes out the same either way.
-        batch_size: how many sentences or texts at once.
+        texts: N texts.
+        long_text: `first` embeds the first 64 tokens of a text. `mean` averages the unit-length embeddings of its
+            sentences, each truncated to 64 tokens, and normalizes the mean. Both are equal for a single sentence.
+        batch_size: the number of sentences or texts per forward pass.
 
     Returns:
-        `[len(texts), D]` float32 of unit length on the model's device, without gradient.
+        `[N, D]` float32 embeddings of unit length on the model's device, without gradient.
 
     Raises:
-        ValueError: for an unknown `long_text`, or a single string in place of several.
+        ValueError: `long_text` is unknown, or `texts` is a single string.
     """
     if long_text not in LONG_TEXT:
-        raise ValueError(f"long_text {long_text!r}: give {' or '.join(LONG_TEXT)}")
+        raise ValueError(f"long_text is {long_text!r}. Use {' or '.join(LONG_TEXT)}.")
     if isinstance(texts, str):
-        raise ValueError("give a list of texts, not one string")
+        raise ValueError("texts is a single string. Give a list of texts.")
     parts = [[text] if long_text == "first" else split_sentences(text) or [text] for text in texts]
-    flat = [part for own in parts for part in own]
+    flat = [part for text_parts in parts for part in text_parts]
     length = model.config.text_config.max_position_embeddings
-    # SigLIP attends to its padding, and a stock model would obey a mask; ours was perhaps trained with one
+    # SigLIP attends to its padding, and the stock model would apply any mask, so a mask is passed only to a model that
+    # was trained with one.
     masked = bool(getattr(model.config, "text_attention_mask", False))
     names = ("input_ids", "attention_mask") if masked else ("input_ids",)
     embeds = []
@@ -127,10 +135,13 @@ def encode_text(
     if not flat:
         width = getattr(model.config, "truncate_dim", None) or model.config.text_config.projection_size
         return torch.zeros(0, width, device=model.device)
-    together = torch.cat(embeds)  # [sentences, D]
+    part_embeds = torch.cat(embeds)  # (parts, D)
     if long_text == "first":
-        return together
-    owner = torch.tensor([row for row, own in enumerate(parts) for _ in own], device=together.device)
-    sums = together.new_zeros(len(parts), together.shape[1]).index_add_(0, owner, together)
-    single = torch.bincount(owner, minlength=len(parts)) == 1
+        return part_embeds
+    text_of_part = torch.tensor(
+        [row for row, text_parts in enumerate(parts) for _ in text_parts], device=part_embeds.device
+    )
+    sums = part_embeds.new_zeros(len(parts), part_embeds.shape[1]).index_add_(0, text_of_part, part_embeds)  # (N, D)
+    # A single embedding has unit length already; normalizing it again could change its last bit.
+    single = torch.bincount(text_of_part, minlength=len(parts)) == 1
     return torch.where(single[:, None], sums, F.normalize(sums, dim=-1))

@@ -1,4 +1,7 @@
-"""A SigLIP for 224 pixels becomes one for 448: its position embeddings are resized once, and saved so."""
+"""Resizes the position embeddings of a SigLIP, so that a model for 224 pixels becomes one for, say, 448.
+
+The embeddings are resized once and saved with the model, instead of being interpolated at every call.
+"""
 
 from __future__ import annotations
 
@@ -9,36 +12,38 @@ from torch import nn
 
 
 def resize_positions(model: Any, image_size: int, processor: Any = None) -> None:
-    """Resizes the position embeddings of a SigLIP in place, and makes its configuration say so.
+    """Resizes the position embeddings of a SigLIP in place and updates its configuration.
 
-    They come out as SiglipModel computes them at every call with `interpolate_pos_encoding=True` (bicubic, corners not
-    aligned, no antialiasing), to the bit: the same code makes them. A checkpoint saved afterwards opens without flags.
+    The embeddings equal those of SiglipModel's `interpolate_pos_encoding=True` (bicubic, corners not aligned, no
+    antialiasing) bit for bit, because the same code computes them. A checkpoint saved afterwards loads without flags.
 
     Args:
-        model: a SiglipModel or SiglipMedicalModel, or a SiglipVisionModel.
-        image_size: side of the square images in pixels, a multiple of the patch size.
-        processor: a processor or an image processor, whose images become of that size too.
+        model: a SiglipModel, SiglipMedicalModel or SiglipVisionModel.
+        image_size: side length of the square images in pixels, a multiple of the patch size.
+        processor: a processor or an image processor, which is set to the same size; None to skip it.
 
     Raises:
-        ValueError: the size is no positive multiple of the patch size, or not a single number.
+        ValueError: the size is not an integer or not a positive multiple of the patch size.
     """
     vision = getattr(model, "vision_model", model)
     embeddings = vision.embeddings
     patch_size = embeddings.patch_size
     if not isinstance(image_size, int) or isinstance(image_size, bool) or not isinstance(patch_size, int):
         raise ValueError(
-            f"image size {image_size}, patches of {patch_size}: images and patches are square, give one side"
+            f"The image size is {image_size} and the patch size {patch_size}. Images and patches are square: give one "
+            "integer, the side length in pixels."
         )
     current = embeddings.image_size
-    if image_size != current:  # some checkpoints are released at no multiple: 384 with patches of 14
+    # The current size is not checked, because some released checkpoints have no multiple: 384 with patches of 14.
+    if image_size != current:
         check_multiple(image_size, patch_size)
-        # only its width and the number of its patches are looked at
+        # interpolate_pos_encoding reads only the shape of its first argument, (1, patches, width).
         patches = embeddings.position_embedding.weight.new_empty(
             1, (image_size // patch_size) ** 2, embeddings.embed_dim
         )
         old = embeddings.position_embedding.weight
         with torch.no_grad():
-            positions = embeddings.interpolate_pos_encoding(patches, image_size, image_size)[0]  # [positions, width]
+            positions = embeddings.interpolate_pos_encoding(patches, image_size, image_size)[0]  # (positions, D)
             embeddings.position_embedding = nn.Embedding(
                 *positions.shape, device=old.device, dtype=old.dtype, _weight=positions.contiguous().clone()
             ).requires_grad_(old.requires_grad)
@@ -53,10 +58,11 @@ def resize_positions(model: Any, image_size: int, processor: Any = None) -> None
 
 
 def check_multiple(image_size: int, patch_size: int) -> None:
-    """Raises ValueError, naming the sizes beside it, unless the size is a positive multiple of the patch size."""
+    """Raises ValueError with the nearest valid sizes, unless the size is a positive multiple of the patch size."""
     if image_size < patch_size or image_size % patch_size:
         below = max(image_size // patch_size, 0) * patch_size
         nearest = [str(size) for size in (below, below + patch_size) if size >= patch_size]
         raise ValueError(
-            f"image size {image_size}: not a multiple of the patch size {patch_size}; give {' or '.join(nearest)}"
+            f"The image size {image_size} is not a positive multiple of the patch size {patch_size}. Use "
+            f"{' or '.join(nearest)}."
         )

@@ -1,4 +1,4 @@
-"""SiglipProcessor that pads texts as SigLIP was trained, and reads numbers, signs and units of clinical text."""
+"""Extends SiglipProcessor: pads texts as in SigLIP's training, and writes out numbers and signs of clinical text."""
 
 from __future__ import annotations
 
@@ -6,29 +6,30 @@ from typing import Any
 
 from transformers import SiglipProcessor
 
-from .clinical_tokenizer import carries_rules, clinical_tokenizer
+from .clinical_tokenizer import add_clinical_rules, has_clinical_rules
 
 MAX_LENGTH = 64
 
 
 class SiglipMedicalProcessor(SiglipProcessor):
-    """Image processor and tokenizer of a SigLIP checkpoint.
+    """Combines the image processor and the tokenizer of a SigLIP checkpoint.
 
-    SigLIP saw every text padded to 64 tokens and attended to the padding; another padding gives other embeddings
-    (the cause of most "poor retrieval" reports), so it is the default here. Any of it can still be overridden.
+    SigLIP was trained on texts padded to 64 tokens and attends to the padding. Any other padding changes the embeddings
+    (the cause of most "poor retrieval" reports), so padding to 64 tokens is the default here; a call can override it.
 
     Args:
-        image_processor, tokenizer: the checkpoint's own.
-        normalize_text: whether clinical text is written out before it is tokenised ("1.5 cm" becomes "1 point 5 cm"),
-            see `text_normalizer.py`. The rules then stand in the tokenizer itself, and are saved with it: the plain
-            `AutoProcessor` and the pipelines have them too. Saved as trained: a checkpoint brings its own answer, a
-            base model without one is normalised.
-        return_attention_mask: whether texts come with their mask by default, also from the stock processor of the saved
-            checkpoint: for a model trained with `config.text_attention_mask`, and for no other.
+        image_processor: the image processor of the checkpoint.
+        tokenizer: the tokenizer of the checkpoint.
+        normalize_text: whether clinical text is written out before tokenization ("1.5 cm" becomes "1 point 5 cm"), see
+            `text_normalizer.py`. The rules become part of the tokenizer and are saved with it, so the plain
+            `AutoProcessor` and pipelines apply them, too. The setting is saved with the checkpoint; for a base model
+            without the setting it is True.
+        return_attention_mask: whether the processor returns a mask for texts by default, and the stock processor of the
+            saved checkpoint, too. Only a model trained with `config.text_attention_mask` needs it.
 
     Raises:
-        ValueError: `normalize_text=False` for a tokenizer that was trained with the rules and carries them, or a
-            tokenizer that cannot take them.
+        ValueError: `normalize_text=False` for a tokenizer that contains the rules, or True for a tokenizer that they
+            cannot be added to.
     """
 
     def __init__(
@@ -40,14 +41,14 @@ class SiglipMedicalProcessor(SiglipProcessor):
         **kwargs: Any,
     ) -> None:
         if normalize_text:
-            tokenizer = clinical_tokenizer(tokenizer)
-        elif carries_rules(tokenizer):
+            tokenizer = add_clinical_rules(tokenizer)
+        elif has_clinical_rules(tokenizer):
             raise ValueError(
-                "normalize_text=False: this checkpoint was trained with the normaliser, which its tokenizer carries; "
-                "take the tokenizer of its base model to do without"
+                "normalize_text is False, but this checkpoint was trained with the text normalizer, which is part of "
+                "its tokenizer. Use normalize_text=True, or the tokenizer of the base model."
             )
         tokenizer.model_input_names = ["input_ids", "attention_mask"] if return_attention_mask else ["input_ids"]
-        tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # this is what is saved
+        tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names  # save_pretrained writes init_kwargs
         self.normalize_text, self.return_attention_mask = normalize_text, return_attention_mask
         super().__init__(image_processor, tokenizer, **kwargs)
 
@@ -58,10 +59,10 @@ class SiglipMedicalProcessor(SiglipProcessor):
         return super().__call__(images=images, text=text, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of `processor_config.json`.
+        """Returns the content of `processor_config.json`.
 
-        It names the stock class, so that `AutoProcessor` opens the checkpoint without `trust_remote_code`; with it,
-        `auto_map` leads to this class.
+        It names the stock class, so that `AutoProcessor` loads the checkpoint without `trust_remote_code`. With it,
+        `auto_map` selects this class.
         """
         return super().to_dict() | {"processor_class": "SiglipProcessor"}
 

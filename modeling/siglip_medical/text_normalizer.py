@@ -1,10 +1,11 @@
-"""What a clinical text means, in words: numbers, ranges, signs and units that a tokenizer would merge or drop.
+"""Writes out numbers, ranges, signs and units of clinical text that a tokenizer would otherwise merge or drop.
 
-SigLIP's tokenizer deletes ASCII punctuation, so that "1.5 cm" and "15 cm", "KL 2-3" and "KL 23", "+ve" and "-ve" give
-the same tokens. The rules below write such marks out before tokenising, in English, or in Chinese where Chinese words
-stand near. Each rule is a pattern and a constant, in the part of the language of regular expressions that Python and
-the `tokenizers` library read alike: so `normalize_text` and `clinical_normalizers`, which a tokenizer.json can hold,
-do the same, and a stock tokenizer opened from a checkpoint normalises too.
+SigLIP's tokenizer deletes ASCII punctuation, so "1.5 cm" and "15 cm", "KL 2-3" and "KL 23", or "+ve" and "-ve" give the
+same tokens. The rules below replace such marks by words before tokenization: by English words, or by Chinese words in
+Chinese context. Each rule consists of a pattern and a constant replacement, and uses only regular-expression syntax
+that Python and the `tokenizers` library interpret in the same way. `normalize_text` and `clinical_normalizers`
+therefore give the same result, and the latter can be saved in a tokenizer.json, so that a stock tokenizer loaded from
+the checkpoint applies the rules, too.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ import re
 from functools import cache
 from typing import Any
 
-Rules = list[tuple[str, str]]  # a pattern, and the constant that takes its place
+Rules = list[tuple[str, str]]  # pairs of a pattern and its constant replacement
 
-# White space as Python's str.split() sees it; spelt out, for the two engines draw different lines.
+# White space as in Python's str.split(), listed explicitly because the two regular-expression engines differ in \s.
 SPACE = "[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 HAN = "一-鿿"
 HAN_OR_MARK = HAN + "，。、；：（）"
 DIGIT = "[0-9]"
 
-# Chinese words stand near: before the number in front of a mark, or after it within the sentence.
+# Chinese context of a mark: a Chinese character before the number to its left, or after the mark within the sentence.
+# Lookbehinds must have a fixed length, so every supported length of a number is listed.
 NUMBERS = [
     DIGIT,
     DIGIT + "{2}",
@@ -36,22 +38,26 @@ BEFORE_MARK = f"(?:(?<=[{HAN_OR_MARK}])|(?<=[{HAN_OR_MARK}] ))"
 NEAR_AFTER = rf"(?=(?:[^.。;；{HAN}]|\.(?=[0-9])){{0,24}}[{HAN}，。、；：])"
 
 
-def rule(mark: str, english: str, chinese: str, *, left: str = "", right: str = "", gap: str = "") -> Rules:
-    """Two rules for one mark: the Chinese word where Chinese is near, else the English one.
+def make_rules(mark: str, english: str, chinese: str, *, left: str = "", right: str = "", gap: str = "") -> Rules:
+    """Returns the rules for one mark: two that insert the Chinese word in Chinese context, then one for English.
 
     Args:
-        mark: pattern of the mark itself.
-        left, right: what must or must not stand beside it, as lookarounds.
-        gap: pattern of the space around the mark that goes with it.
+        mark: pattern of the mark.
+        english: replacement in English context.
+        chinese: replacement in Chinese context.
+        left: lookarounds for the text before the mark.
+        right: lookarounds for the text after the mark.
+        gap: pattern of the spaces around the mark that are replaced together with it.
     """
-    here = f"(?={gap}{mark})"  # first, so that little is tried where no mark is
+    # This lookahead comes first, so that the costly lookbehinds run only at a mark.
+    here = f"(?={gap}{mark})"
     whole = f"{gap}{mark}{gap}{right}"
     near = f"{here}{left}(?:{BEFORE_NUMBER}|{BEFORE_MARK}){whole}"
     return [(near, chinese), (f"{here}{left}{whole}{NEAR_AFTER}", chinese), (f"{here}{left}{whole}", english)]
 
 
-def chain(mark: str) -> tuple[str, str]:
-    """Lookarounds that refuse a date or a version, which has the same mark twice: 2024-03-12, 1.2.3."""
+def reject_repeated_mark(mark: str) -> tuple[str, str]:
+    """Returns lookarounds that reject dates and versions, which repeat the mark: 2024-03-12, 1.2.3."""
     return rf"(?<!{mark}{DIGIT})(?<!{mark}{DIGIT}{{2}})", rf"(?!{DIGIT}{{1,4}}{mark}{DIGIT})"
 
 
@@ -59,12 +65,13 @@ AFTER_NUMBER = "(?<=[0-9])"
 BEFORE_DIGIT = "(?=[0-9])"
 NO_LETTER_AFTER = "(?![A-Za-z0-9])"
 NO_LETTER_BEFORE = "(?<![A-Za-z0-9])"
-# a number with its unit: 2 cm x 3 cm, 5%-10%
+# After a number with or without a unit: 2 cm x 3 cm, 5%-10%.
 AFTER_QUANTITY = (
     f"(?:{AFTER_NUMBER}|(?<=[0-9][cm]m)|(?<=[0-9] [cm]m)|(?<=[0-9]HU)|(?<=[0-9]°)|(?<=[0-9][%％])|(?<=[0-9][{HAN}]))"
 )
-YEAR_MONTH = r"(?:(?<!19[0-9]{2})(?<!20[0-9]{2})|(?! ?[-–—] ?(?:0[1-9]|1[0-2])(?![0-9])))"  # 2024-03
-# CA19-9, CA 15-3, CA72-4: names of tumour markers, not ranges
+# Rejects a year with a month: 2024-03.
+YEAR_MONTH = r"(?:(?<!19[0-9]{2})(?<!20[0-9]{2})|(?! ?[-–—] ?(?:0[1-9]|1[0-2])(?![0-9])))"
+# Rejects the names of tumor markers: CA19-9, CA 15-3, CA72-4.
 MARKER = "(?<![Cc][Aa][0-9]{2})(?<![Cc][Aa] [0-9]{2})"
 RATES = "(?:[Mm]g|[µμu]g|[Mm]l|mL|kg|IU|mmol|mol|cells|beats)"
 AFTER_RATE = (
@@ -78,12 +85,12 @@ FULL_WIDTH = [
 ]
 
 
-# ".5" is a number, too; "Fig.5" and "1.5" are not meant
+# ".5" becomes "0.5"; "Fig.5" and "1.5" stay unchanged.
 LEADING_POINT = (r"(?<![0-9A-Za-z.])\.(?=[0-9])", "0.")
 
 
-def forms() -> Rules:
-    """One character for each thing: full-width forms, ligatures of units, variants of signs."""
+def build_character_rules() -> Rules:
+    """Unifies variants of characters: white space, full-width forms, unit ligatures, variants of signs."""
     rules = [(SPACE + "+", " "), (" (?![^ ])", "")]
     rules += FULL_WIDTH
     rules.append(LEADING_POINT)
@@ -101,8 +108,8 @@ def forms() -> Rules:
     return rules
 
 
-def shorthand() -> Rules:
-    """What is short for words; arrows and tags, which are no comparisons."""
+def build_shorthand_rules() -> Rules:
+    """Expands shorthand; replaces arrows and removes tags, which the rules for comparisons would otherwise match."""
     rules = [("(?:[-=]{1,2}>|[→⇒])", " to "), ("</?[A-Za-z][A-Za-z0-9]{0,15} ?/?>", " ")]
     for short, words in (
         ("[Ww]/[Oo]", "without"), ("[Ss]/[Pp]", "status post"), ("[Rr]/[Oo]", "rule out"), ("[Hh]/[Oo]", "history of"),
@@ -112,41 +119,41 @@ def shorthand() -> Rules:
     return rules
 
 
-def polarity() -> Rules:
-    """Positive, negative, and how much of it."""
-    rules = rule(r"[(（\[]\+[)）\]]", " positive ", "阳性", gap=" ?")
-    rules += rule(r"[(（\[]-[)）\]]", " negative ", "阴性", gap=" ?")
+def build_polarity_rules() -> Rules:
+    """Writes out positive, negative, plus-minus, and degrees like +++."""
+    rules = make_rules(r"[(（\[]\+[)）\]]", " positive ", "阳性", gap=" ?")
+    rules += make_rules(r"[(（\[]-[)）\]]", " negative ", "阴性", gap=" ?")
     rules += [
         (rf"\+ ?[Vv][Ee]{NO_LETTER_AFTER}", " positive "),
         (rf"{NO_LETTER_BEFORE}- ?[Vv][Ee]{NO_LETTER_AFTER}", " negative "),
     ]
-    rules += rule(r"(?:\+/-|\+-|±)", " plus or minus ", "正负")
+    rules += make_rules(r"(?:\+/-|\+-|±)", " plus or minus ", "正负")
     rules += [(r"\+{4}", " 4 plus "), (r"\+{3}", " 3 plus "), (r"\+{2}", " 2 plus ")]
     rules += [(r"(?<=[A-Za-z])\+(?![A-Za-z0-9])", " positive ")]  # ER+
-    # ER-, at an end or before another marker with a sign; "CT- and MR-guided" is no negative CT
+    # "ER-" is negative at the end of a sentence or before another marker with a sign; "CT- and MR-guided" is not.
     rules += [(r"(?<=[A-Z0-9][A-Z0-9])-(?=/[A-Z0-9]{2,6}(?:-| positive| negative)(?![A-Za-z0-9]))", " negative ")]
     rules += [(r"(?<=[A-Z][A-Z0-9])-(?![^.)）。])(?!\.[0-9])", " negative ")]
     rules += [(r"\+", " plus ")]
-    rules += [(SPACE + "+", " "), LEADING_POINT]  # as the words above leave them
+    rules += [(SPACE + "+", " "), LEADING_POINT]  # needed again after the replacements above
     return rules
 
 
-def comparisons() -> Rules:
-    """Less, greater, about."""
-    rules = rule("(?:<=|=<|≤)", " less than or equal to ", "小于等于", gap=" ?")
-    rules += rule("(?:>=|=>|≥)", " greater than or equal to ", "大于等于", gap=" ?")
-    rules += rule("<", " less than ", "小于", gap=" ?")
-    rules += rule(">", " greater than ", "大于", gap=" ?")
-    rules += rule("≠", " not equal to ", "不等于", gap=" ?") + rule("[≈≅]", " about ", "约", gap=" ?")
+def build_comparison_rules() -> Rules:
+    """Writes out less than, greater than, not equal to, and about."""
+    rules = make_rules("(?:<=|=<|≤)", " less than or equal to ", "小于等于", gap=" ?")
+    rules += make_rules("(?:>=|=>|≥)", " greater than or equal to ", "大于等于", gap=" ?")
+    rules += make_rules("<", " less than ", "小于", gap=" ?")
+    rules += make_rules(">", " greater than ", "大于", gap=" ?")
+    rules += make_rules("≠", " not equal to ", "不等于", gap=" ?") + make_rules("[≈≅]", " about ", "约", gap=" ?")
     return rules
 
 
-def products_and_ranges() -> Rules:
-    """2 x 3 cm, 2-3 cm; dates and names of markers are no ranges."""
-    rules = rule("[xX×*]", " by ", "乘", left=AFTER_QUANTITY, right=BEFORE_DIGIT, gap=" ?")
+def build_product_and_range_rules() -> Rules:
+    """Writes out products (2 x 3 cm) and ranges (2-3 cm), but not dates and names of tumor markers."""
+    rules = make_rules("[xX×*]", " by ", "乘", left=AFTER_QUANTITY, right=BEFORE_DIGIT, gap=" ?")
     rules += [("(?<=[0-9])×", " times "), ("×", " by ")]
-    before, _ = chain("-")
-    rules += rule(
+    before, _ = reject_repeated_mark("-")
+    rules += make_rules(
         "[-–—~]",
         " to ",
         "至",
@@ -154,22 +161,22 @@ def products_and_ranges() -> Rules:
         right=BEFORE_DIGIT,
         gap=" ?",
     )
-    rules += rule("~", " about ", "约", right=BEFORE_DIGIT)
+    rules += make_rules("~", " about ", "约", right=BEFORE_DIGIT)
     return rules
 
 
-def decimals() -> Rules:
-    """1.5; and commas in thousands."""
-    before, after = chain(r"\.")
-    rules = rule(r"\.", " point ", "点", left=AFTER_NUMBER + before, right=BEFORE_DIGIT + after)
+def build_decimal_rules() -> Rules:
+    """Writes out decimal points (1.5) and removes thousands separators (1,500)."""
+    before, after = reject_repeated_mark(r"\.")
+    rules = make_rules(r"\.", " point ", "点", left=AFTER_NUMBER + before, right=BEFORE_DIGIT + after)
     rules += [("(?<=[0-9]),(?=[0-9]{3}(?![0-9]))", "")]
     return rules
 
 
-def slashes() -> Rules:
-    """Rates, fractions, alternatives; and what else stands between two digits."""
+def build_slash_rules() -> Rules:
+    """Writes out rates (mg/dL) and fractions (1/2), and separates digits in dates, times, ratios and lists."""
     rules = [(f"{AFTER_RATE}/{PER}", " per ")]
-    before, after = chain("/")
+    before, after = reject_repeated_mark("/")
     fraction = "(?<![A-Za-z][0-9])(?<![A-Za-z][0-9]{2})"  # not L4/5, T12/L1
     rules += [(f"(?=/){AFTER_NUMBER}{before}{fraction}/{BEFORE_DIGIT}{after}", " over ")]
     rules += [(" ?/ ?", " / ")]
@@ -177,15 +184,15 @@ def slashes() -> Rules:
     return rules
 
 
-def units() -> Rules:
-    """Percent, degrees, small units, powers; a space between number and unit."""
-    rules = rule("%", " percent ", "％")
+def build_unit_rules() -> Rules:
+    """Writes out percent, degrees, micro units and powers, and separates numbers from their units."""
+    rules = make_rules("%", " percent ", "％")
     rules += [
         ("‰", " per mille "),
         ("° ?C(?![A-Za-z])", " degrees celsius "),
         ("° ?F(?![A-Za-z])", " degrees fahrenheit "),
     ]
-    rules += rule("°", " degrees ", "度")
+    rules += make_rules("°", " degrees ", "度")
     rules += [(rf"µ{letter}(?![A-Za-z])", f" {word} ") for letter, word in (("m", "micrometer"), ("g", "microgram"))]
     rules += [(r"µ[lL](?![A-Za-z])", " microliter "), ("µ(?=mol)", " micro"), ("µ", " micro ")]
     for unit in ("mm", "cm", "ml", "mL", "mg", "kg"):
@@ -198,45 +205,46 @@ def units() -> Rules:
     return rules
 
 
-def minus_and_space() -> Rules:
-    """Last, for the words above leave space before a sign."""
+def build_minus_and_space_rules() -> Rules:
+    """Writes out minus signs and removes extra spaces; it runs last, because the other rules insert spaces."""
     rules = [(SPACE + "+", " "), ("(?<=[约为是于到至值在负])-(?=[0-9])", "负")]
     rules += [("(?:(?<=[ (（,，:：=])|(?<![^ ]))-(?=[0-9])", " minus "), (" (?=[,;，。、；：）)](?![0-9]))", "")]
     rules += [(SPACE + "+", " ")]
     return rules
 
 
-# in the order in which they are applied
+# The rules in the order of their application.
 RULES = [
-    *forms(),
-    *shorthand(),
-    *polarity(),
-    *comparisons(),
-    *products_and_ranges(),
-    *decimals(),
-    *slashes(),
-    *units(),
-    *minus_and_space(),
+    *build_character_rules(),
+    *build_shorthand_rules(),
+    *build_polarity_rules(),
+    *build_comparison_rules(),
+    *build_product_and_range_rules(),
+    *build_decimal_rules(),
+    *build_slash_rules(),
+    *build_unit_rules(),
+    *build_minus_and_space_rules(),
 ]
 
 
 def normalize_text(text: str) -> str:
-    """A clinical text with its marks written out: "1.5 x 2 cm, KL 2-3, <5%" -> "1 point 5 by 2 cm, KL 2 to 3, ...".
+    """Writes out the marks of a clinical text: "1.5 x 2 cm, KL 2-3" becomes "1 point 5 by 2 cm, KL 2 to 3".
 
-    Applied twice it changes nothing more. Words, letters' case and marks without a meaning of their own stay.
+    The function is idempotent. Words, case and marks without a clinical meaning stay unchanged.
     """
-    for pattern, replacement in compiled():
+    for pattern, replacement in compile_rules():
         text = pattern.sub(lambda _, constant=replacement: constant, text)
     return text.strip(" ")
 
 
 @cache
-def compiled() -> list[tuple[re.Pattern, str]]:
+def compile_rules() -> list[tuple[re.Pattern, str]]:
+    """Returns the rules with compiled patterns."""
     return [(re.compile(pattern), replacement) for pattern, replacement in RULES]
 
 
 def clinical_normalizers() -> list[Any]:
-    """The same as `tokenizers` normalizers, to stand first in a tokenizer's own."""
+    """Returns the rules as `tokenizers` normalizers, to run before a tokenizer's own normalizer."""
     from tokenizers import Regex, normalizers
 
     steps = [normalizers.Replace(Regex(pattern), replacement) for pattern, replacement in RULES]

@@ -77,6 +77,9 @@ def check_front_matter(folder: Path) -> None:
     assert fields["pinned"] is False
     assert fields["tags"] == ["evaluate", "metric"]
     assert len(fields["short_description"]) <= 60  # the Hub refuses longer ones
+    from model_cards.card_update import contents
+
+    assert list(contents(body)) == ["metric"]  # what a later push renews; a person's text is kept around it
     for heading in ("Description", "Definition", "How to use", "Inputs", "Outputs", "Limits", "Citation"):
         assert f"\n## {heading}\n" in body
 

@@ -1,3 +1,5 @@
+"""Compares medical BLEU with sacrebleu, and checks languages, errors and the Space."""
+
 from __future__ import annotations
 
 import pytest
@@ -28,15 +30,15 @@ MIXED = {
 }
 
 
-def direct(predictions, references, tokenize, order=4):
-    """sacrebleu itself, one reference for each prediction."""
+def compute_sacrebleu(predictions, references, tokenize, order=4):
+    """Calls sacrebleu directly, with one reference per prediction."""
     return BLEU(tokenize=tokenize, max_ngram_order=order).corpus_score(predictions, [references])
 
 
 @pytest.mark.parametrize(("language", "corpus", "tokenize"), [("en", ENGLISH, "13a"), ("zh", CHINESE, "zh")])
-def test_one_language_is_sacrebleu(language, corpus, tokenize):
+def test_scores_of_one_language_equal_sacrebleu(language, corpus, tokenize):
     scores = bleu_scores(**corpus)
-    bleu, bleu_1 = (direct(**corpus, tokenize=tokenize, order=order) for order in (4, 1))
+    bleu, bleu_1 = (compute_sacrebleu(**corpus, tokenize=tokenize, order=order) for order in (4, 1))
     assert 10 < bleu.score < bleu_1.score < 90
     assert scores.pop("signature").keys() == {language, "all"}
     assert scores == pytest.approx(
@@ -53,12 +55,12 @@ def test_one_language_is_sacrebleu(language, corpus, tokenize):
     )
 
 
-def test_two_languages_are_two_scores_and_one_corpus():
+def test_two_languages_have_separate_scores_and_a_common_one():
     scores = bleu_scores(**MIXED)
     for order, name in ((4, "bleu"), (1, "bleu_1")):
         parts = {
-            "en": direct(**ENGLISH, tokenize="13a", order=order),
-            "zh": direct(**CHINESE, tokenize="zh", order=order),
+            "en": compute_sacrebleu(**ENGLISH, tokenize="13a", order=order),
+            "zh": compute_sacrebleu(**CHINESE, tokenize="zh", order=order),
         }
         for language, part in parts.items():
             assert scores[f"{name}_{language}"] == pytest.approx(part.score)
@@ -75,7 +77,7 @@ def test_two_languages_are_two_scores_and_one_corpus():
     assert (scores["num_samples"], scores["num_samples_en"], scores["num_samples_zh"]) == (6, 3, 3)
 
 
-def test_equal_chinese_texts_score_100_and_with_13a_0():
+def test_equal_chinese_texts_score_100_but_0_with_13a():
     texts = CHINESE["references"][:2]
     assert sacrebleu.corpus_bleu(texts, [texts], tokenize="13a").score == 0
     scores = bleu_scores(texts, texts)
@@ -96,19 +98,19 @@ def test_a_signature_reproduces_its_score():
     assert "tok:none" in scores["signature"]["all"]
 
 
-def test_right_one_word_answers_have_bleu_1():
+def test_correct_one_word_answers_score_only_in_bleu_1():
     scores = bleu_scores(["yes", "liver"], ["yes", "liver"])
     assert (scores["bleu"], scores["bleu_1"]) == (0, 100)
 
 
-def test_references_may_differ_in_number():
+def test_samples_can_differ_in_their_number_of_references():
     several = [[text] for text in MIXED["references"]]
     several[0].append("A small nodule in the left upper lobe.")
     several[3] += ["未见胸腔积液。", "无胸腔积液。"]
     scores = bleu_scores(MIXED["predictions"], several)
     assert scores["bleu"] > bleu_scores(**MIXED)["bleu"] + 1
     assert "nrefs:var" in scores["signature"]["all"]
-    # To repeat a reference changes nothing, so the same can be said with three for every text.
+    # Repeating a reference changes nothing, so three references per text must give the same score.
     padded = [texts + texts[-1:] * (3 - len(texts)) for texts in several]
     for language, rows, tokenize in (("en", (0, 2, 4), "13a"), ("zh", (1, 3, 5), "zh")):
         streams = [[padded[row][i] for row in rows] for i in range(3)]
@@ -116,12 +118,12 @@ def test_references_may_differ_in_number():
         assert scores[f"bleu_{language}"] == pytest.approx(score.score)
 
 
-def test_empty_predictions_are_texts_without_words():
+def test_empty_predictions_count_as_texts_without_words():
     scores = bleu_scores(["", *ENGLISH["predictions"][1:]], ENGLISH["references"])
     assert 0 < scores["bleu"] < bleu_scores(**ENGLISH)["bleu"]
     assert scores["length_ratio"] < 0.7
-    nothing = bleu_scores(["", "  \n"], ["effusion", "积液"])
-    assert (nothing["bleu"], nothing["bleu_1_en"], nothing["bleu_zh"], nothing["length_ratio"]) == (0, 0, 0, 0)
+    blank = bleu_scores(["", "  \n"], ["effusion", "积液"])
+    assert (blank["bleu"], blank["bleu_1_en"], blank["bleu_zh"], blank["length_ratio"]) == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -143,30 +145,32 @@ def test_detect_language(text, language):
     assert detect_language(text) == language
 
 
-def test_languages_are_taken_as_given():
+def test_given_languages_take_precedence_over_detection():
     texts = ["CT 平扫", "yes"]
     scores = bleu_scores(texts, texts, languages=["en", "zh"])
     assert (scores["num_samples_en"], scores["num_samples_zh"]) == (1, 1)
     detected = bleu_scores(texts, texts)
     assert detected["signature"]["en"] == scores["signature"]["en"]
     assert detected["bleu_1_zh"] == scores["bleu_1_zh"] == 100
-    assert bleu_scores(["CT"], [["CT", "电子计算机断层扫描"]])["num_samples_zh"] == 1  # all its references count
+    assert (
+        bleu_scores(["CT"], [["CT", "电子计算机断层扫描"]])["num_samples_zh"] == 1
+    )  # detection uses all references of a sample
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"predictions": [], "references": []}, "no samples"),
+        ({"predictions": [], "references": []}, "There are no samples"),
         ({"references": ["a"]}, "2 predictions, but references for 1"),
         ({"predictions": ["a", None]}, "sample 1: the prediction is None"),
-        ({"references": [["a"], []]}, "sample 1: no reference"),
+        ({"references": [["a"], []]}, "sample 1: the list of references is empty"),
         ({"references": [["a", " "], ["b"]]}, "sample 0: a reference is ' '"),
         ({"references": [["a"], [None]]}, "sample 1: a reference is None"),
         ({"languages": ["en"]}, "1 languages for 2 samples"),
-        ({"languages": ["en", "fr"]}, "sample 1: language 'fr' is not one of"),
+        ({"languages": ["en", "fr"]}, "sample 1: the language 'fr' is unknown"),
     ],
 )
-def test_bleu_scores_refuses(arguments, message):
+def test_bleu_scores_refuses_invalid_samples(arguments, message):
     valid = {"predictions": ["a", "b"], "references": ["a", "b"], "languages": ["en", "en"]}
     bleu_scores(**valid)
     with pytest.raises(ValueError, match=message):
@@ -184,7 +188,7 @@ def metric():
 
 
 @pytest.mark.parametrize("shape", ["texts", "lists", "mixture"])
-def test_compute_takes_texts_and_lists(metric, shape):
+def test_compute_accepts_texts_and_lists(metric, shape):
     references = [
         [text] if shape == "lists" or (shape == "mixture" and row % 2) else text
         for row, text in enumerate(MIXED["references"])
@@ -192,7 +196,7 @@ def test_compute_takes_texts_and_lists(metric, shape):
     assert metric.compute(predictions=MIXED["predictions"], references=references) == bleu_scores(**MIXED)
 
 
-def test_compute_takes_languages_and_batches(metric):
+def test_compute_accepts_languages_and_batches(metric):
     languages = ["zh"] * 3 + ["en"]
     metric.add_batch(predictions=CHINESE["predictions"], references=CHINESE["references"])
     metric.add(prediction="右肺", reference=["右肺"])
@@ -204,26 +208,25 @@ def test_compute_takes_languages_and_batches(metric):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"predictions": [], "references": []}, "no samples"),
+        ({"predictions": [], "references": []}, "There are no samples"),
         ({"predictions": ["a", None]}, "sample 1: the prediction is None"),
-        ({"references": ["a", []]}, "sample 1: no reference"),
+        ({"references": ["a", []]}, "sample 1: the list of references is empty"),
         ({"references": ["a", ""]}, "sample 1: a reference is ''"),
         ({"references": ["a"]}, "Mismatch in the number of predictions"),
         ({"predictions": [1, 2]}, "don't match the expected format"),
-        ({"languages": ["de", "en"]}, "sample 0: language 'de'"),
+        ({"languages": ["de", "en"]}, "sample 0: the language 'de'"),
     ],
 )
-def test_compute_refuses_and_stays_usable(metric, arguments, message):
+def test_compute_refuses_invalid_samples_and_stays_usable(metric, arguments, message):
     valid = {"predictions": ["a", "b"], "references": ["a", "c"]}
     with pytest.raises(ValueError, match=message):
         metric.compute(**{**valid, **arguments})
     scores = metric.compute(**valid)
-    assert (scores["num_samples"], scores["bleu_1"]) == pytest.approx(
-        (2, 50)
-    )  # nothing of the refused call is left over
+    # No samples of the refused call remain.
+    assert (scores["num_samples"], scores["bleu_1"]) == pytest.approx((2, 50))
 
 
-def test_it_is_a_complete_space(check_space):
+def test_the_folder_is_a_complete_space(check_space):
     scores = check_space("medical_bleu")
     assert scores["num_samples_en"] == scores["num_samples_zh"] == 1
     assert 0 < scores["bleu"] < scores["bleu_1"] < 100

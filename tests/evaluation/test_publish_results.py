@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi, ModelCard
 
-from evaluation import publish_results
 from evaluation.loading import InputError
-from evaluation.publish_results import push_result
+from evaluation.publish_results import check_push, push_result
 from evaluation.run_evaluation import main
 from model_cards.results import GENERATION, RETRIEVAL, EvaluationResult, load_results
-from tests.evaluation.small_run import DATASET, DECODER, ENCODER, TOKEN, rows_of
+from tests.evaluation.small_run import DATASET, DECODER, ENCODER, TOKEN, rows_of, train
 from tests.model_cards.markdown import front_matter, headings, tables
 
 COMMIT = "c" * 40
@@ -20,6 +22,15 @@ RESULT = EvaluationResult(
     "org/x", RETRIEVAL, "org/benchmark", "pairs", "test", 145, {"recall_at_5": 0.4321, "loss": 9.75},
     dataset_revision=COMMIT,
 )  # fmt: skip
+
+
+PUSH = """
+import sys
+from evaluation.publish_results import push_result
+from model_cards.results import parse_result
+
+push_result(parse_result(sys.argv[1]))
+"""
 
 
 def commits(name: str) -> int:
@@ -41,9 +52,9 @@ def values_of(name: str) -> dict[str, float]:
 
 @pytest.fixture
 def foreign(repo_name) -> str:
-    """A repository with a model that this project did not train."""
+    """A private repository with a model that this project did not train."""
     api = HfApi()
-    api.create_repo(repo_name)
+    api.create_repo(repo_name, private=True)
     api.upload_file(repo_id=repo_name, path_or_fileobj=b"# Mine\n", path_in_repo="README.md")
     return repo_name
 
@@ -81,8 +92,11 @@ def test_a_second_split_stands_beside_the_first(foreign):
     push_result(replace(RESULT, model=foreign, metrics={"recall_at_5": 0.5}))  # measured again
     assert values_of(foreign) == {"pairs_test_recall_at_5": 0.5, "pairs_validation_loss": 1.0}
     assert len(files_of(foreign, "results")) == 2
-    assert text_of(foreign, "README.md") == "# Mine\n"  # a card that was not made from results is left alone
-    assert HfApi().model_info(foreign).sha
+    card = text_of(foreign, "README.md")
+    assert card.endswith("---\n\n# Mine\n")  # of a card that is not ours, the index alone
+    assert {entry["dataset"]["split"] for entry in front_matter(card)["model-index"][0]["results"]} == {
+        "test", "validation",
+    }  # fmt: skip
 
 
 def test_sample_answers_stay_in_the_card(trained_decoder):
@@ -103,58 +117,69 @@ def test_a_local_dataset_has_no_leaderboard_on_the_hub(foreign):
 
 def test_a_pull_request_for_the_model_of_somebody_else(foreign, monkeypatch, hub):
     result = replace(RESULT, model=foreign)
+    HfApi().update_repo_settings(foreign, private=False)
     monkeypatch.setenv("HF_TOKEN", "hf_other")
     with pytest.raises(InputError, match=f"--push_to_hub {foreign}: .*may not write"):
-        push_result(result)
+        push_result(result, public=True)
     before = commits(foreign)
-    assert push_result(result, create_pr=True) == f"{hub.endpoint}/{foreign}/discussions/1"
+    assert push_result(result, create_pr=True, public=True) == f"{hub.endpoint}/{foreign}/discussions/1"
     assert commits(foreign) == before and files_of(foreign, "results") == []
     assert HfApi().file_exists(foreign, f"results/{result.file_name}", revision="refs/pr/1")
 
 
-def test_an_overtaken_push_starts_again(trained_encoder, monkeypatch):
-    """Somebody else adds a result between reading the repository and the commit: the card shows both."""
-    own = replace(RESULT, model=ENCODER, dataset="org/own")
-    theirs = replace(RESULT, model=ENCODER, dataset="org/theirs")
-    add_result, calls = publish_results.add_result, []
+@pytest.mark.parametrize("create_pr", [False, True])
+def test_a_model_that_is_public_is_refused_unless_that_is_meant(create_pr, foreign):
+    result, before = replace(RESULT, model=foreign), commits(foreign)
+    HfApi().update_repo_settings(foreign, private=False)
+    for refused in (lambda: check_push(foreign, False), lambda: push_result(result, create_pr=create_pr)):
+        with pytest.raises(InputError, match=f"--push_to_hub {foreign}: the repository is public; add --public"):
+            refused()
+    assert commits(foreign) == before and list(HfApi().get_repo_discussions(foreign)) == []
+    check_push(foreign, True)
+    push_result(result, create_pr=create_pr, public=True)
 
-    def overtaken(folder, result):
-        calls.append(result)
-        if len(calls) == 1:
-            push_result(theirs)
-        add_result(folder, result)
 
-    monkeypatch.setattr(publish_results, "add_result", overtaken)
-    push_result(own)
-    assert [result.dataset for result in calls] == ["org/own", "org/theirs", "org/own"]
+def test_the_command_refuses_it_before_anything_is_scored(foreign, tmp_path, capsys, hub):
+    HfApi().update_repo_settings(foreign, private=False)
+    since = len(hub.log)
+    flags = ["--model", foreign, "--dataset", "org/none", "--output_dir", str(tmp_path / "results"), "--push_to_hub"]
+    assert main(flags) == 2
+    assert "the repository is public; add --public if that is meant" in capsys.readouterr().err
+    assert len(hub.log) == since + 1 and not (tmp_path / "results").exists()
+
+
+def test_an_overtaken_push_starts_again(trained_encoder, hub, run):
+    """Another process adds a result between reading the repository and the commit: the card shows both."""
+    results = [replace(RESULT, model=ENCODER, dataset=f"org/{name}") for name in ("own", "theirs")]
+    hold, since = threading.Event(), len(hub.log)
+    held = hub.fault("POST", f"{ENCODER}/commit/", times=2, hold=hold)
+    with ThreadPoolExecutor() as pool:
+        pushes = [pool.submit(run, "python", "-c", PUSH, result.text) for result in results]
+        end = time.monotonic() + 120
+        while held.times and time.monotonic() < end:
+            time.sleep(0.01)
+        hold.set()
+        assert [push.result().returncode for push in pushes] == [0, 0]
+    answered = [status for method, path, status in hub.log[since:] if f"{ENCODER}/commit/" in path]
+    assert sorted(answered) == [200, 200, 412]
     card = text_of(ENCODER, "README.md")
     assert "on `org/own`" in card and "on `org/theirs`" in card
 
-    def always(folder, result):
-        HfApi().upload_file(repo_id=ENCODER, path_or_fileobj=str(folder).encode(), path_in_repo="note.txt")
-        add_result(folder, result)
 
-    monkeypatch.setattr(publish_results, "add_result", always)
-    with pytest.raises(InputError, match="--push_to_hub org/small-siglip: The branch was updated"):
-        push_result(replace(own, samples=7))
+def test_a_busy_hub_is_asked_again(foreign, hub, capsys):
+    hub.fault("POST", "/commit/", 429, headers={"retry-after": "1"})
+    hub.fault("POST", "/commit/", 503, headers={"retry-after": "0"})
+    push_result(replace(RESULT, model=foreign))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": trying")[2] for line in lines] == [" again in 1 s (1 of 5)", " again in 0 s (2 of 5)"]
+    assert len(files_of(foreign, "results")) == 1
 
 
-@pytest.mark.parametrize(
-    ("path", "content", "words"),
-    [
-        ("training_summary.json", {"kind": "other"}, "not a training summary"),
-        ("results/a--b.json", {"score": 1}, r"a--b\.json: not a result file"),
-    ],
-)
-def test_files_of_another_project_are_named(foreign, trained_encoder, path, content, words):
-    api = HfApi()
-    api.upload_file(repo_id=foreign, path_or_fileobj=json.dumps(content).encode(), path_in_repo=path)
-    if path.startswith("results"):  # read for a card only
-        push_result(replace(RESULT, model=foreign))
-        summary = Path(api.hf_hub_download(ENCODER, "training_summary.json"))
-        api.upload_file(repo_id=foreign, path_or_fileobj=summary, path_in_repo="training_summary.json")
+def test_a_training_summary_of_another_project_is_named(foreign):
+    content = json.dumps({"kind": "other"}).encode()
+    HfApi().upload_file(repo_id=foreign, path_or_fileobj=content, path_in_repo="training_summary.json")
     before = commits(foreign)
-    with pytest.raises(InputError, match=f"--push_to_hub {foreign}: .*{words}") as caught:
+    with pytest.raises(InputError, match=f"--push_to_hub {foreign}: .*not a training summary") as caught:
         push_result(replace(RESULT, model=foreign))
     assert "\n" not in str(caught.value) and commits(foreign) == before
 
@@ -189,3 +214,27 @@ def test_no_token_is_written_or_printed(trained_encoder, trained_decoder, tmp_pa
         assert {"README.md", "training_args.json", "training_summary.json"} <= {path.name for path in files}
         assert [path for path in files if TOKEN.encode() in path.read_bytes()] == []
         assert ModelCard.load(pushed / "README.md").data.model_name == name
+
+
+def test_a_trained_model_a_person_and_an_evaluation(trained_encoder, build, tmp_path, run):
+    """A person corrects the license and writes a section; then the model is scored, and trained again."""
+    folder, name = tmp_path / "again", "org/edited-siglip"
+    train(run, "encoder", name, folder)
+    first = text_of(name, "README.md")
+    edited = first.replace("license: apache-2.0", "license: cc-by-nc-4.0") + "\n## Intended use\n\nWritten by hand.\n"
+    HfApi().upload_file(repo_id=name, path_or_fileobj=edited.encode(), path_in_repo="README.md")
+    flags = ["--model", name, "--dataset", DATASET, "--split", "test", "--output_dir", str(tmp_path / "results")]
+    assert main([*flags, "--push_to_hub"]) == 0
+    (result,) = load_results(tmp_path / "results")
+    assert result.weights == json.loads(text_of(name, "training_summary.json"))["weights"]
+    assert f"results/{result.file_name}" in files_of(name, "results") and len(files_of(name, "results")) == 2
+    assert [path.rpartition("--")[2] for path in files_of(name, ".eval_results")] == ["test.yaml"]
+
+    train(run, "encoder", name, folder, "--overwrite", "--seed", "7")
+    card = text_of(name, "README.md")
+    assert "license: cc-by-nc-4.0\n" in card and card.endswith("\n## Intended use\n\nWritten by hand.\n")
+    assert files_of(name, ".eval_results") == [] and values_of(name) == {}
+    assert files_of(name, "results") == [f"results/{path.name}" for path in (folder / "results").iterdir()]
+    assert {entry["dataset"]["split"] for entry in front_matter(card)["model-index"][0]["results"]} == {"validation"}
+    with pytest.raises(InputError, match="was measured on other weights"):
+        push_result(result)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
@@ -43,6 +44,79 @@ def test_some_and_public(monkeypatch, capsys, hub):
     assert capsys.readouterr().out == f"Pushed to {hub.endpoint}/spaces/other/retrieval_recall\n"
     assert [space.id for space in HfApi().list_spaces(author="other")] == ["other/retrieval_recall"]
     assert HfApi().space_info("other/retrieval_recall").private is False
+
+
+NAME = "vqa_accuracy"
+
+
+def space(namespace: str, files: dict[str, bytes], private: bool = True) -> str:
+    """A Space with these files, in a namespace of the test's own."""
+    api, name = HfApi(), f"{namespace}/{NAME}"
+    api.delete_repo(name, repo_type="space", missing_ok=True)
+    api.create_repo(name, repo_type="space", space_sdk="gradio", private=private)
+    for path, content in files.items():
+        api.upload_file(repo_id=name, repo_type="space", path_or_fileobj=content, path_in_repo=path)
+    return name
+
+
+def push_to(namespace: str, *more: str) -> int:
+    return main(["--namespace", namespace, "--metrics", NAME, *more])
+
+
+def read(name: str, path: str = "README.md") -> str:
+    return Path(HfApi().hf_hub_download(name, path, repo_type="space")).read_text("utf-8")
+
+
+def test_a_space_that_is_public_is_refused_unless_that_is_meant(capsys):
+    name = space("org", {}, private=False)
+    assert push_to("org") == 2
+    assert capsys.readouterr().err == (
+        "error: --namespace org: the repository is public; add --public if that is meant\n"
+    )
+    assert HfApi().list_repo_files(name, repo_type="space") == [".gitattributes"]
+    assert push_to("org", "--public") == 0
+
+
+def test_a_space_that_a_person_edited(capsys):
+    """Files of theirs stay, those of another metric of ours go, and of the README our block is renewed."""
+    name = space("org", {})
+    assert push_to("org") == 0
+    own = read(name)
+    assert own == (METRICS_FOLDER / NAME / "README.md").read_text("utf-8")
+    edited = own.replace("\npinned: false", "\npinned: true  # mine").replace("sdk_version: ", "sdk_version: 1.")
+    edited = edited.replace("\n## Definition\n", "\n## Changed\n") + "\n## Mine\n\nWritten by hand.\n"
+    files = {"README.md": edited.encode(), "mine.py": b"1\n", "bilingual.py": b"2\n", "data.json": b"{}"}
+    for path, content in files.items():
+        HfApi().upload_file(repo_id=name, repo_type="space", path_or_fileobj=content, path_in_repo=path)
+    before = len(HfApi().list_repo_commits(name, repo_type="space"))
+    assert push_to("org") == 0
+    expected = own.replace("\npinned: false", "\npinned: true  # mine") + "\n## Mine\n\nWritten by hand.\n"
+    assert read(name) == expected
+    there = set(HfApi().list_repo_files(name, repo_type="space"))
+    assert {"mine.py", "data.json"} <= there and "bilingual.py" not in there
+    assert len(HfApi().list_repo_commits(name, repo_type="space")) == before + 1
+    assert "README.md" not in capsys.readouterr().out
+
+
+def test_a_readme_that_was_never_ours_keeps_its_text(capsys):
+    name = space("org", {"README.md": b"---\ntitle: Mine\nsdk: docker\n---\n# Mine\n"})
+    assert push_to("org") == 0
+    text = read(name)
+    assert text.startswith("---\ntitle: Mine\nsdk: gradio\n") and text.endswith("---\n# Mine\n")
+    assert "tags:\n- evaluate\n- metric\n" in text and "emoji" not in text
+    written = "app_file, python_version, sdk, sdk_version, tags"
+    said = f"README.md has no blocks of medpairs and keeps its text; written: {written}"
+    assert said in capsys.readouterr().out
+
+
+def test_a_busy_hub_is_asked_again(hub, capsys):
+    name = space("org", {})
+    hub.fault("POST", "/commit/", 429, headers={"retry-after": "1"})
+    hub.fault("POST", "/commit/", 503, headers={"retry-after": "0"})
+    assert push_to("org") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": trying")[2] for line in lines[:2]] == [" again in 1 s (1 of 5)", " again in 0 s (2 of 5)"]
+    assert "app.py" in HfApi().list_repo_files(name, repo_type="space")
 
 
 def test_the_metrics_are_the_folders_with_an_app():

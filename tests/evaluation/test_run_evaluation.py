@@ -153,10 +153,16 @@ def test_the_hub(score, trained_encoder, dataset_on_hub, repo_name, build, tmp_p
     load_dataset(str(build), "pairs", split="test").select(range(3)).to_parquet(smaller)
     (name,) = (path.name for path in (build / "pairs").glob("test-*"))
     api.upload_file(repo_id=repo_name, repo_type="dataset", path_or_fileobj=smaller, path_in_repo=f"pairs/{name}")
-    assert score(ENCODER, repo_name, "--split", "test", "--dataset_revision", "v1", "--model_revision", "main")[0] == 0
+    status, printed, _ = score(
+        ENCODER, repo_name, "--split", "test", "--dataset_revision", "v1", "--model_revision", "main"
+    )
+    assert status == 0
+    model = api.model_info(ENCODER).sha
+    lines = [f"model {ENCODER} at commit {model[:8]} (Hub)", f"dataset {repo_name} at commit {commit[:8]} (Hub)"]
+    assert [line for line in printed.splitlines() if line.endswith(" (Hub)")] == lines
     result, _ = written(tmp_path / "results")
     assert (result.dataset_revision, result.samples) == (commit, rows_of(build, "test"))
-    assert result.model_revision == api.model_info(ENCODER).sha
+    assert result.model_revision == model
 
 
 # ---- what cannot be scored -------------------------------------------------------------------------------------------
@@ -164,10 +170,39 @@ def test_the_hub(score, trained_encoder, dataset_on_hub, repo_name, build, tmp_p
 
 def test_names_that_stand_for_nothing(refused, encoder, build, tmp_path):
     assert "org/none: " in refused("org/none", build)
-    assert f"{tmp_path}/none: " in refused(tmp_path / "none", build)
+    assert refused(tmp_path / "none", build).startswith(f"--model {tmp_path}/none: no such folder. Train a model with ")
+    assert refused("outputs/none", build).startswith("--model outputs/none: no such folder")
+    assert refused("~/none", build).startswith(f"--model {Path.home()}/none: no such folder")
+    assert refused("s3://bucket/x?sig=SECRET", build).startswith("--model s3://...: no such folder")
+    assert refused(encoder, "data/none").startswith("--dataset data/none: no such folder")
     assert refused(encoder, "org/none").startswith("--dataset org/none")
     assert refused(encoder, tmp_path / "none").startswith(f"--dataset {tmp_path}/none: no such folder")
     assert "no split dev; it has train, validation, test" in refused(encoder, build, "--split", "dev")
+
+
+@pytest.mark.parametrize(("token", "said"), [("hf_read", "the token may only read"), ("hf_wrong", "Invalid")])
+def test_a_push_that_cannot_work_is_refused_before_the_scoring(
+    refused, trained_encoder, build, token, said, monkeypatch
+):
+    from tests.evaluation.small_run import ENCODER
+
+    monkeypatch.setenv("HF_TOKEN", token)
+    message = refused(ENCODER, build, "--push_to_hub")
+    assert message.startswith(f"--push_to_hub: {said}") and token not in message
+
+
+@pytest.mark.slow
+def test_without_a_connection_a_model_that_was_downloaded_is_scored(score, trained_encoder, build, run, tmp_path):
+    """The commit is that of the copy in the cache."""
+    from tests.evaluation.small_run import ENCODER
+
+    assert score(ENCODER, build, "--split", "test")[0] == 0
+    commit = HfApi().model_info(ENCODER).sha
+    command = ["python", "evaluation/run_evaluation.py", "--model", ENCODER, "--dataset", build, "--split", "test"]
+    done = run(*command, "--output_dir", tmp_path / "offline", env={"HF_HUB_OFFLINE": "1"})
+    assert f"model {ENCODER} at commit {commit[:8]} (Hub)" in done.stdout
+    done = run(*command[:3], "org/none", *command[4:], env={"HF_HUB_OFFLINE": "1"}, check=False)
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: org/none: ")
 
 
 def test_a_model_of_another_type(refused, tmp_path, build):
@@ -187,8 +222,8 @@ def test_a_model_without_numbers(refused, tmp_path, encoder, build):
     weights["text_model.head.bias"].fill_(math.nan)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     rows = rows_of(build, "validation")
-    message = f"--model {folder}: text_embeds row 0 has a value that is not finite ({rows} such rows)"
-    assert refused(folder, build) == message
+    message = f"--model {folder}: text_embeds has NaN or infinity in {rows} row(s), first in row 0. "
+    assert refused(folder, build) == message + "Check the weights and the precision of the model."
 
 
 TURNS = [{"role": "user", "content": "What?"}, {"role": "assistant", "content": "Liver."}]
@@ -198,7 +233,7 @@ CHAT = {"images": [], "messages": TURNS, "image_path": "a", "source_dataset": "o
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"language": "fr"}, "config chat: sample 1: language 'fr' is not one of"),
+        ({"language": "fr"}, "config chat: sample 1: the language 'fr' is unknown"),
         ({"messages": [*TURNS, TURNS[0]]}, "config chat: row 1 does not end with a turn of the user and one of"),
         ({"messages": [TURNS[1]]}, "config chat: row 1 does not end"),
         ({"messages": [TURNS[0], {"role": "assistant", "content": " "}]}, "sample 1: a reference is ' '"),
@@ -231,7 +266,8 @@ def test_flags_are_checked_before_anything_is_loaded(score, refused, encoder, tm
     message = f"--push_to_hub: {encoder} is a folder; push the model first, then score its repository"
     assert refused(encoder, nowhere, "--push_to_hub") == message
     assert refused("org/x", nowhere, "--push_to_hub", "--limit", "3").startswith("--limit: a result on the first rows")
-    assert refused("org/x", nowhere, "--create_pr").startswith("--create_pr: ")
+    for flag in ("--create_pr", "--public"):
+        assert refused("org/x", nowhere, flag).startswith(f"{flag}: ")
     (tmp_path / "file").write_text("x")
     message = refused("org/x", nowhere, "--output_dir", str(tmp_path / "file"))
     assert message == f"--output_dir {tmp_path}/file: File exists"

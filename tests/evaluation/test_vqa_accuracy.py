@@ -1,3 +1,5 @@
+"""Checks the normalization, the rules and the scores of VQA accuracy, and the Space."""
+
 from __future__ import annotations
 
 import random
@@ -11,13 +13,13 @@ from evaluation.vqa_accuracy.short_answers import (
     contains_yes_no,
     exact,
     normalize,
+    split_words,
     token_f1,
     token_recall,
     vqa_scores,
-    words_of,
 )
 
-# ---- normalisation ---------------------------------------------------------------------------------------------------
+# ---- normalization ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -66,16 +68,16 @@ def test_normalize(text, expected):
         ("hepatitis A", "hepatitis"),
     ],
 )
-def test_what_changes_a_finding_stays(one, other):
+def test_marks_that_change_a_finding_are_kept(one, other):
     assert exact(one, other, "en") == 0 and exact(one, one, "en") == 1
 
 
-def vqa_normalize(text: str) -> str:
-    """processPunctuation and processDigitArticle of the VQA evaluation, from its description."""
+def normalize_as_vqa(text: str) -> str:
+    """Implements processPunctuation and processDigitArticle of the VQA evaluation from their description."""
     marks, out = [*";:/'[]\"()=+\\_><@`,?"], text
     for mark in marks:
-        gone = mark + " " in text or " " + mark in text or re.search(r"\d,\d", text)
-        out = out.replace(mark, "" if gone else " ")
+        removed = mark + " " in text or " " + mark in text or re.search(r"\d,\d", text)
+        out = out.replace(mark, "" if removed else " ")
     out = re.sub(r"\.(?!\d)", "", out)
     digits = {"none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5"}
     return " ".join(digits.get(word, word) for word in out.lower().split() if word not in ("a", "an", "the"))
@@ -86,8 +88,8 @@ def vqa_normalize(text: str) -> str:
     ["Yes", "No.", "The liver", "Left lung, right", "Brain Edema", "two", "None", "lung/liver", "T2", "Upper right?",
      "an enlarged heart", "Transverse Plane", "1.5 cm"],
 )  # fmt: skip
-def test_ordinary_answers_are_normalised_as_in_the_vqa_evaluation(text):
-    assert normalize(text) == vqa_normalize(text)
+def test_ordinary_answers_are_normalized_as_in_the_vqa_evaluation(text):
+    assert normalize(text) == normalize_as_vqa(text)
 
 
 # ---- rules -----------------------------------------------------------------------------------------------------------
@@ -104,14 +106,14 @@ def test_ordinary_answers_are_normalised_as_in_the_vqa_evaluation(text):
         (exact, "不 包含。", "不包含", "zh", 1),
         (exact, "包含", "不包含", "zh", 0),
         (contains_yes_no, "Yes, it does", "yes", "en", 1),
-        (contains_yes_no, "Normal", "No", "en", 1),  # letters, not words: as published
+        (contains_yes_no, "Normal", "No", "en", 1),  # substrings and not words, as published
         (contains_yes_no, "no", "yes", "en", 0),
-        (contains_yes_no, "T2", "T2", "en", 0),  # a closed question that is not one of yes or no
+        (contains_yes_no, "T2", "T2", "en", 0),  # a closed question that is not a yes-no question
         (contains_yes_no, "Yes, the left lung", "left lung", "en", 1),
         (contains_yes_no, "是的", "是的", "zh", 0),
         (token_recall, "the left upper lung", "left lung", "en", 1),
         (token_recall, "lung", "left lung", "en", 0.5),
-        (token_recall, "lung lung lung", "left lung", "en", 0.75),  # as published: of the prediction's count
+        (token_recall, "lung lung lung", "left lung", "en", 0.75),  # as published: counts the prediction's words
         (token_recall, "heart", "left lung", "en", 0),
         (token_recall, "", "left lung", "en", 0),
         (token_recall, "左肺", "左上肺", "zh", 2 / 3),
@@ -122,12 +124,12 @@ def test_ordinary_answers_are_normalised_as_in_the_vqa_evaluation(text):
         (token_f1, "", "肺", "zh", 0),
     ],
 )
-def test_rules_by_hand(rule, prediction, reference, language, score):
+def test_rules_match_scores_computed_by_hand(rule, prediction, reference, language, score):
     assert rule(prediction, reference, language) == pytest.approx(score)
 
 
-def published_recall(prediction: list[str], reference: list[str]) -> float:
-    """`calculate_f1score` of LLaVA-Med over words that are given, from its description."""
+def llava_med_recall(prediction: list[str], reference: list[str]) -> float:
+    """Implements `calculate_f1score` of LLaVA-Med from its description, for texts that are split into words."""
     counts = {"tp": 0, "fn": 0}
     for word in set(prediction) | set(reference):
         if word in prediction and word in reference:
@@ -145,14 +147,14 @@ def squad_f1(prediction: list[str], reference: list[str]) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def test_words_are_scored_as_by_others():
+def test_word_scores_equal_those_of_llava_med_and_squad():
     random.seed(0)
     vocabulary = ["left", "lung", "heart", "yes", "no", "normal", "x", "肝", "肺", "脏"]
     for _ in range(300):
         prediction, reference = (random.choices(vocabulary, k=random.randint(1, 5)) for _ in range(2))
         texts = " ".join(prediction), " ".join(reference)
-        assert words_of(texts[0]) == prediction
-        assert token_recall(*texts, "en") == pytest.approx(published_recall(prediction, reference))
+        assert split_words(texts[0]) == prediction
+        assert token_recall(*texts, "en") == pytest.approx(llava_med_recall(prediction, reference))
         assert token_f1(*texts, "en") == pytest.approx(squad_f1(prediction, reference))
         closed = ("yes" in texts[0] or "no" in texts[0]) and texts[1] in texts[0]
         assert contains_yes_no(*texts, "en") == closed
@@ -168,7 +170,7 @@ ANSWERS = {
 }
 
 
-def test_scores_by_hand():
+def test_scores_match_those_computed_by_hand():
     assert vqa_scores(**ANSWERS) == {
         "accuracy": 3 / 8, "accuracy_open": 1 / 2, "accuracy_closed": 1 / 4,
         "accuracy_en": 1 / 5, "accuracy_open_en": 1 / 2, "accuracy_closed_en": 0.0,
@@ -180,7 +182,7 @@ def test_scores_by_hand():
     }  # fmt: skip
 
 
-def test_every_rule_is_named_and_the_pair_is_of_its_rules():
+def test_results_name_the_rule_and_llava_med_combines_two_rules():
     for rule in [*RULES, "llava_med"]:
         assert vqa_scores(**ANSWERS, rule=rule)["rule"] == rule
     pair = vqa_scores(**ANSWERS, rule="llava_med")
@@ -189,13 +191,13 @@ def test_every_rule_is_named_and_the_pair_is_of_its_rules():
     assert pair["accuracy_closed"] == 1 / 4 and pair["accuracy"] == pytest.approx((1 + 0 + 1 + 1) / 8)
 
 
-def test_languages_are_looked_at_where_they_are_not_given():
+def test_languages_are_detected_unless_given():
     given = {**ANSWERS, "languages": ["en"] * 4 + ["zh", "zh", "en", "en"]}
     for languages in (None, [None] * 8, [""] * 8):
         assert vqa_scores(**{**ANSWERS, "languages": languages}) == vqa_scores(**given)
 
 
-def test_without_answer_types_there_is_only_the_whole():
+def test_without_answer_types_there_is_only_the_overall_accuracy():
     scores = vqa_scores(["a"], ["a"])
     assert scores == {"accuracy": 1, "accuracy_en": 1, "num_samples": 1, "num_samples_en": 1, "rule": "exact"}
 
@@ -203,18 +205,21 @@ def test_without_answer_types_there_is_only_the_whole():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"predictions": [], "references": [], "answer_types": [], "languages": []}, "no samples"),
+        ({"predictions": [], "references": [], "answer_types": [], "languages": []}, "There are no samples"),
         ({"references": ["a"]}, "2 predictions, but 1 references"),
         ({"answer_types": ["OPEN"]}, "2 predictions, but 1 answer_types"),
         ({"languages": ["en"] * 3}, "2 predictions, but 3 languages"),
         ({"predictions": ["a", None]}, "sample 1: the prediction is None"),
         ({"references": ["a", " "]}, "sample 1: the reference is ' '"),
         ({"answer_types": ["OPEN", 1]}, "sample 1: the answer type is 1"),
-        ({"languages": ["en", "fr"]}, "sample 1: language 'fr' is not one of en, zh"),
-        ({"rule": "fuzzy"}, "rule 'fuzzy' is not one of exact, token_recall, token_f1, contains_yes_no, llava_med"),
+        ({"languages": ["en", "fr"]}, "sample 1: the language 'fr' is unknown. Use en or zh"),
+        (
+            {"rule": "fuzzy"},
+            "rule 'fuzzy' is unknown. Use one of exact, token_recall, token_f1, contains_yes_no, llava_med",
+        ),
     ],
 )
-def test_it_refuses(arguments, message):
+def test_vqa_scores_refuses_invalid_samples(arguments, message):
     valid = {
         "predictions": ["a", "b"],
         "references": ["a", "b"],
@@ -229,21 +234,21 @@ def test_it_refuses(arguments, message):
 # ---- the metric ------------------------------------------------------------------------------------------------------
 
 
-def test_compute_is_the_function():
+def test_compute_equals_vqa_scores():
     from evaluation.vqa_accuracy.vqa_accuracy import VqaAccuracy
 
     metric = VqaAccuracy(keep_in_memory=True)
     assert metric.compute(**ANSWERS, rule="token_f1") == vqa_scores(**ANSWERS, rule="token_f1")
     for arguments, message in (
-        ({"predictions": [], "references": []}, "no samples"),
+        ({"predictions": [], "references": []}, "There are no samples"),
         ({"predictions": ["a"], "references": [""]}, "sample 0: the reference is ''"),
         ({"predictions": ["a"], "references": ["b"], "rule": "x"}, "rule 'x'"),
     ):
         with pytest.raises(ValueError, match=message):
             metric.compute(**arguments)
-    assert metric.compute(predictions=["a"], references=["a"])["num_samples"] == 1  # nothing refused is left over
+    assert metric.compute(predictions=["a"], references=["a"])["num_samples"] == 1  # no refused samples remain
 
 
-def test_it_is_a_complete_space(check_space):
+def test_the_folder_is_a_complete_space(check_space):
     scores = check_space("vqa_accuracy")
     assert scores["accuracy"] == pytest.approx(2 / 3) and scores["accuracy_closed"] == 0.5

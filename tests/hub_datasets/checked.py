@@ -16,7 +16,7 @@ from hub_datasets.engines import InProcess
 from hub_datasets.schema import BuildError, Ignored, RawRecord, Rejection
 from hub_datasets.sources import SOURCES
 from hub_datasets.staging import Stage, stage, stage_keys
-from tests.hub_datasets.layouts import rejections_of
+from tests.hub_datasets.layouts import collect_rejections
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,6 @@ def published_bytes(stage: Stage, image: Mapping[str, Any]) -> bytes:
 
 def fates(checked: Checked) -> dict[str, str]:
     """What became of each record, by item: a code, or `accepted`. Line 10 comes after line 9."""
-    found = {record.item: "accepted" for record in checked.accepted} | rejections_of(checked.rejections)
+    found = {record.item: "accepted" for record in checked.accepted} | collect_rejections(checked.rejections)
     assert len(found) == checked.read
     return dict(sorted(found.items(), key=lambda pair: re.sub(r"\d+", lambda digits: digits[0].zfill(9), pair[0])))

@@ -12,7 +12,7 @@ import pytest
 from hub_datasets.sample_sources import generate
 from hub_datasets.sources import SOURCES
 from tests.hub_datasets.checked import Checked, Folders, check_source, words_of
-from tests.hub_datasets.layouts import four_sources
+from tests.hub_datasets.layouts import write_four_sources
 
 FLAGS = {source.name: source.flag for source in SOURCES}
 
@@ -55,7 +55,7 @@ def built_sample(build, sample, tmp_path_factory) -> Build:
 def built_small(build, tmp_path_factory) -> Build:
     """A few rows of each source without any fault."""
     folder = tmp_path_factory.mktemp("small")
-    sources = four_sources(folder / "raw")
+    sources = write_four_sources(folder / "raw")
     return Build(folder / "out", sources, build(sources, folder / "out", "--val_fraction", "0.3"))
 
 

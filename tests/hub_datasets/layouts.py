@@ -1,4 +1,4 @@
-"""Writes small folders in the layouts of the four sources, with images that differ in every number they are made of."""
+"""Writes small folders in the layouts of the four sources, with images of noise that differ for every number."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAD_COLUMNS = (
 
 
 def picture(number: int, mode: str = "RGB", size: tuple[int, int] = (12, 10)) -> Image.Image:
-    """Noise; the same number gives the same image."""
+    """Returns an image of noise; the same number gives the same image."""
     channels = len(Image.new(mode, (1, 1)).getbands())
     noise = np.random.default_rng(number).integers(0, 256, (size[1], size[0], channels), dtype=np.uint8)
     return Image.frombytes(mode, size, noise.tobytes())
@@ -43,13 +43,13 @@ def jpeg(number: int, **options) -> bytes:
     return encoded(picture(number, **options), "JPEG")
 
 
-def raw_png(width: int, height: int, depth: int, colour: int, pixels: bytes = b"") -> bytes:
-    """A PNG put together by hand, for headers that no program writes: `depth` bits, colour 0 is grey, 2 is RGB."""
+def raw_png(width: int, height: int, depth: int, color: int, pixels: bytes = b"") -> bytes:
+    """Returns a hand-made PNG for unusual headers; `depth` is in bits, `color` 0 is gray and 2 is RGB."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
 
 
@@ -62,7 +62,7 @@ def write_files(folder: Path, files: dict[str, bytes | str]) -> Path:
 
 
 def pad_row(number: int, **cells: str) -> dict[str, str]:
-    """A row as the real ones are, for the image `PAT_<number>_<number>_1.png`."""
+    """Returns a row like the real ones, for the image `PAT_<number>_<number>_1.png`."""
     row = dict.fromkeys(PAD_COLUMNS, "")
     row |= {"patient_id": f"PAT_{number}", "lesion_id": f"{number}", "age": "55", "region": "FACE", "biopsed": "True"}
     row |= {"diagnostic": "BCC", "img_id": f"PAT_{number}_{number}_1.png", "gender": "FEMALE", "fitspatrick": "2.0"}
@@ -79,7 +79,7 @@ def csv_text(rows: list[dict[str, str]], columns: tuple[str, ...] | None = None)
 
 
 def write_pad(folder: Path, rows: list[dict[str, str]]) -> Path:
-    """The table, and for each row an image in one of the three folders."""
+    """Writes the table and one image per row, in one of the three folders."""
     images = {f"images/imgs_part_{n % 3 + 1}/{row['img_id']}": png(1000 + n) for n, row in enumerate(rows)}
     return write_files(folder, {"metadata.csv": csv_text(rows, PAD_COLUMNS), **images})
 
@@ -92,7 +92,7 @@ def slake_row(qid: int, img_id: int, question: str, answer: str, **fields) -> di
 
 
 def write_slake(folder: Path, **rows: list[dict]) -> Path:
-    """`train`, `validate` and `test` with their rows, and every image that they name."""
+    """Writes `train`, `validate` and `test` with their rows, and every image that the rows refer to."""
     files = {f"{name}.json": json.dumps(part, ensure_ascii=False) for name, part in rows.items()}
     numbers = {row["img_id"] for part in rows.values() for row in part}
     return write_files(folder, files | {f"imgs/xmlab{n}/source.jpg": jpeg(2000 + n) for n in numbers})
@@ -104,19 +104,19 @@ def report_row(number: int, **fields) -> dict:
 
 
 def write_reports(folder: Path, rows: list, name: str = "reports.jsonl") -> Path:
-    """Rows as JSON lines (a row that is text already is written as it is), and an image for each well-formed path."""
+    """Writes rows as JSON Lines, strings unchanged, and an image for each path in `images/`."""
     lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
     names = [row["image"] for row in rows if isinstance(row, dict) and str(row.get("image")).startswith("images/")]
     return write_files(folder, {name: "\n".join(lines) + "\n"} | {n: png(3000 + i) for i, n in enumerate(names)})
 
 
 def write_knee(folder: Path, copies: dict[str, int]) -> Path:
-    """Path of each file below the folder, and the number that its image is made of."""
+    """Writes images from a dictionary of their paths below the folder and their numbers."""
     return write_files(folder, {path: png(number, mode="L") for path, number in copies.items()})
 
 
-def four_sources(folder: Path) -> dict[str, Path]:
-    """A few rows of each source, all of them fit, by flag."""
+def write_four_sources(folder: Path) -> dict[str, Path]:
+    """Writes a few valid rows of each source and returns the folders by their flags."""
     knees = {f"MedicalExpert-{expert}/{grade} ({n}).png": 10 * k + n
              for k, grade in enumerate(("0Normal/NormalG0", "3Moderate/ModerateG3"))
              for expert in ("I", "II") for n in range(3)}  # fmt: skip
@@ -133,7 +133,7 @@ def four_sources(folder: Path) -> dict[str, Path]:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """The content of every file below a folder."""
+    """Returns the content of every file below a folder by its relative path."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
@@ -141,13 +141,13 @@ def read_lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
 
 
-def records_of(found) -> list[RawRecord]:
-    """What a source has yielded, all of which must be records."""
+def collect_records(found) -> list[RawRecord]:
+    """Returns the items of a source as a list, all of which must be records."""
     found = list(found)
     assert all(isinstance(record, RawRecord) for record in found), found
     return found
 
 
-def rejections_of(found) -> dict[str, str]:
-    """Code of each rejection by its item."""
+def collect_rejections(found) -> dict[str, str]:
+    """Returns the code of each rejection by its item."""
     return {rejection.item: str(rejection.code) for rejection in found if isinstance(rejection, Rejection)}

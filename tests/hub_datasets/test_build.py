@@ -21,10 +21,10 @@ from hub_datasets.schema import chat_features, pair_features
 from tests.conftest import ROOT
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.layouts import (
-    four_sources,
     read_lines,
     report_row,
     tree,
+    write_four_sources,
     write_knee,
     write_reports,
 )
@@ -254,7 +254,7 @@ def test_two_builds_are_the_same_to_the_last_byte(build, tmp_path):
     """Other folders, other order of creation, another output: only the paths that were given differ."""
     written = []
     for name in ("one", "another/place"):
-        sources = four_sources(tmp_path / name / "raw")
+        sources = write_four_sources(tmp_path / name / "raw")
         if name != "one":
             sources = dict(reversed(sources.items()))
         build(sources, tmp_path / name / "out", "--val_fraction", "0.3", env={"PYTHONHASHSEED": str(len(name))})

@@ -20,20 +20,20 @@ from hub_datasets.schema import BuildError, RawRecord, Source
 from tests.hub_datasets.checked import build_here, options_for
 from tests.hub_datasets.layouts import (
     csv_text,
-    four_sources,
     pad_row,
     png,
     read_lines,
     report_row,
     tree,
     write_files,
+    write_four_sources,
     write_reports,
 )
 
 
 @pytest.fixture
 def raw(tmp_path) -> dict[str, Path]:
-    return four_sources(tmp_path / "raw")
+    return write_four_sources(tmp_path / "raw")
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int]]:

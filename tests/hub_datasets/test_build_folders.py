@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub_datasets.checked import build_here
-from tests.hub_datasets.layouts import four_sources, read_lines, tree
+from tests.hub_datasets.layouts import read_lines, tree, write_four_sources
 
 FLAGS = ("--knee_dir", "--pad_ufes_dir", "--slake_dir", "--reports_dir")
 
@@ -71,7 +71,7 @@ def said(output: Path) -> list[tuple]:
 def unpacked(tmp_path_factory) -> dict[str, Path]:
     """A build of each source from its unpacked folder."""
     folder = tmp_path_factory.mktemp("unpacked")
-    sources = four_sources(folder / "raw")
+    sources = write_four_sources(folder / "raw")
     for flag in FLAGS:
         build_here({flag: sources[flag]}, folder / "out" / flag, "--val_fraction", "0.3")
     return {flag: folder / "out" / flag for flag in FLAGS}
@@ -82,7 +82,7 @@ def unpacked(tmp_path_factory) -> dict[str, Path]:
 def test_the_rows_are_those_of_the_unpacked_folder(unpacked, tmp_path, flag, layout):
     if (flag, layout) == ("--reports_dir", "a zip of each folder"):
         pytest.skip("its table names the images by their path")
-    address = LAYOUTS[layout](four_sources(tmp_path / "raw")[flag])
+    address = LAYOUTS[layout](write_four_sources(tmp_path / "raw")[flag])
     before = tree(tmp_path / "raw")
     report = build_here({flag: address}, tmp_path / "out", "--val_fraction", "0.3")
     assert tree(tmp_path / "raw") == before  # nothing is unpacked there, or written

@@ -28,7 +28,6 @@ from tests.hub_datasets.image_files import deep_png, packaged_dicom
 from tests.hub_datasets.layouts import (
     csv_text,
     encoded,
-    four_sources,
     pad_row,
     picture,
     png,
@@ -36,6 +35,7 @@ from tests.hub_datasets.layouts import (
     report_row,
     slake_row,
     write_files,
+    write_four_sources,
     write_reports,
     write_slake,
 )
@@ -136,7 +136,7 @@ def test_the_mutations_are_the_same_on_every_run():
 
 @pytest.mark.parametrize(("name", "file"), TABLES)
 def test_damaged_tables(tmp_path, name, file):
-    four_sources(tmp_path)
+    write_four_sources(tmp_path)
     rows = [report_row(n, text=f'Text "{n}", with\nlines 肺') for n in range(8)]
     if file.startswith("reports/r."):
         (tmp_path / "reports/reports.jsonl").unlink()
@@ -211,7 +211,7 @@ def test_damaged_xml(tmp_path):
 
 def test_a_whole_build_of_damaged_rows_can_be_loaded(build, tmp_path):
     """What is accepted in spite of the damage is written, and read again by `load_dataset`."""
-    four_sources(tmp_path / "raw")
+    write_four_sources(tmp_path / "raw")
     rng = random.Random("whole")
     rows = [report_row(n % 8, text=f"Text {n} 肺", patient_id=n % 5, extra=[n, {"k": 0.1}]) for n in range(LINES)]
     whole = [json.dumps(row, ensure_ascii=False).encode() for row in rows]

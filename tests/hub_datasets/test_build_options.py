@@ -16,7 +16,7 @@ from hub_datasets.schema import BuildError
 from hub_datasets.sources import SOURCES
 from hub_datasets.splits import Fractions, key_digest, memory_line
 from hub_datasets.staging import stage_keys
-from hub_datasets.synthetic import write_mark
+from hub_datasets.synthetic import write_marker
 from hub_datasets.validation import ImageSettings, TextSettings
 from tests.conftest import ROOT
 from tests.hub_datasets.layouts import report_row, write_files, write_reports
@@ -249,7 +249,7 @@ def test_where_what_was_read_is_kept(options, tmp_path, monkeypatch):
 
 def test_sources_that_may_not_be_shared(options, reports):
     assert options().not_to_be_shared() == ["medical_reports"]
-    write_mark(reports)
+    write_marker(reports)
     assert options().not_to_be_shared() == []
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hub_datasets.schema import Reason
-from hub_datasets.synthetic import write_mark
+from hub_datasets.synthetic import write_marker
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.layouts import (
     encoded,
@@ -87,7 +87,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("faults")
     sources = write_faults(folder / "raw")
     build_here(sources, folder / "own")
-    write_mark(sources["--reports_dir"])
+    write_marker(sources["--reports_dir"])
     build_here(sources, folder / "drawn")
     return folder
 

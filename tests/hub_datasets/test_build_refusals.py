@@ -21,7 +21,6 @@ from tests.conftest import ROOT
 from tests.hub_datasets.layouts import (
     csv_text,
     encoded,
-    four_sources,
     pad_row,
     picture,
     png,
@@ -30,6 +29,7 @@ from tests.hub_datasets.layouts import (
     slake_row,
     tree,
     write_files,
+    write_four_sources,
     write_reports,
     write_slake,
 )
@@ -38,7 +38,7 @@ from tests.hub_datasets.layouts import (
 @pytest.fixture
 def raw(tmp_path):
     folder = tmp_path / "raw"
-    four_sources(folder)
+    write_four_sources(folder)
     return folder
 
 
@@ -177,7 +177,8 @@ def test_a_folder_that_no_build_has_written_is_not_overwritten(refused, raw, tmp
     """Somebody's own folder, named by mistake."""
     write_files(tmp_path / "out", {"mine.txt": "precious", "pairs/mine.parquet": "precious"})
     message = refused({"--slake_dir": raw / "slake"}, "--overwrite")
-    assert "holds something else than a build, which --overwrite would remove; name another folder" in message
+    assert f"--output_dir {tmp_path}/out holds mine.txt, pairs/mine.parquet, and no build wrote to this" in message
+    assert message.endswith(f"name another one, for example {tmp_path}/out/dataset")
 
 
 def test_an_output_folder_that_is_a_file(refused, raw, tmp_path):
@@ -372,8 +373,7 @@ def test_the_script_finds_the_project_from_anywhere(raw, tmp_path):
 
 
 def test_overwrite_replaces_all_of_an_earlier_build(build, raw, tmp_path):
-    old = {"pairs/train-00007-of-00008.parquet": "old", "notes.txt": "old", "report.json": "{}"}
-    write_files(tmp_path / "out", old)
+    build({"--slake_dir": raw / "slake"}, tmp_path / "out", "--num_shards", "3", "--test_fraction", "0.3")
     build({"--slake_dir": raw / "slake"}, tmp_path / "out", "--overwrite")
     build({"--slake_dir": raw / "slake"}, tmp_path / "fresh")
     assert tree(tmp_path / "out") == tree(tmp_path / "fresh")

@@ -13,10 +13,9 @@ from datasets import Image, load_dataset
 
 from hub_datasets.build import main
 from hub_datasets.sources import SOURCES
-from hub_datasets.synthetic import write_mark
+from hub_datasets.synthetic import write_marker
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.layouts import (
-    four_sources,
     jpeg,
     pad_row,
     png,
@@ -25,6 +24,7 @@ from tests.hub_datasets.layouts import (
     slake_row,
     tree,
     write_files,
+    write_four_sources,
     write_knee,
     write_pad,
     write_reports,
@@ -55,7 +55,7 @@ def second_batch(folder: Path) -> dict[str, Path]:
 
 @pytest.fixture
 def batches(tmp_path) -> dict[str, list[Path]]:
-    first, second = four_sources(tmp_path / "in/january"), second_batch(tmp_path / "in/february")
+    first, second = write_four_sources(tmp_path / "in/january"), second_batch(tmp_path / "in/february")
     return {flag: [first[flag], second[flag]] for flag in first}
 
 
@@ -300,7 +300,7 @@ def test_folders_behind_an_address_and_a_cache_there(batches, tmp_path):
 def test_a_folder_of_ones_own_beside_a_synthetic_one(batches, tmp_path, capsys):
     """Its rows keep their licence, and it is named where it must not be pushed."""
     own, drawn = batches["--reports_dir"]
-    write_mark(drawn)
+    write_marker(drawn)
     words = ["--reports_dir", own, "--reports_dir", drawn, "--output_dir", tmp_path / "out", *FLAGS]
     assert main([*map(str, words), "--push_to_hub", "org/never"]) == 2
     assert "the licence of medical_reports (january) is not known to allow it" in capsys.readouterr().err
@@ -313,7 +313,7 @@ def test_a_folder_of_ones_own_beside_a_synthetic_one(batches, tmp_path, capsys):
     card = (tmp_path / "out/README.md").read_text("utf-8")
     assert "**Partly synthetic data.** The images and texts of `medical_reports/february` were drawn" in card
     assert "**Not to be passed on.** The licence of `medical_reports`" in card and "machine-generated" in card
-    write_mark(own)
+    write_marker(own)
     assert main([*map(str, words), "--overwrite"]) == 0
     card = (tmp_path / "out/README.md").read_text("utf-8")
     assert "**Synthetic data.**" in card and "**Not to be passed on.**" not in card
@@ -324,10 +324,10 @@ def test_a_build_of_which_a_part_may_not_be_shared_is_not_pushed_later(batches, 
     from hub_datasets.schema import BuildError
 
     own, drawn = batches["--reports_dir"]
-    write_mark(drawn)
+    write_marker(drawn)
     build_here({"--reports_dir": [own, drawn]}, tmp_path / "out", *FLAGS)
     with pytest.raises(BuildError, match="the licence of medical_reports is not known to allow it"):
         push_dataset(tmp_path / "out", repo_name)
-    write_mark(own)
+    write_marker(own)
     build_here({"--reports_dir": [own, drawn]}, tmp_path / "out", *FLAGS, "--overwrite")
     assert repo_name in push_dataset(tmp_path / "out", repo_name)

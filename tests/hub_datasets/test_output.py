@@ -12,7 +12,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from hub_datasets import shards as shards_of
 from hub_datasets import storage
-from hub_datasets.output import MANIFEST, is_current, is_empty, manifest, sizes, written_folder
+from hub_datasets.earlier_build import MANIFEST, manifest_of
+from hub_datasets.output import KEPT, is_current, is_empty, sizes, written_folder
 from hub_datasets.schema import BuildError
 from tests.hub_datasets.checked import build_here, options_for
 from tests.hub_datasets.layouts import png, report_row, tree, write_files, write_reports
@@ -63,7 +64,8 @@ def test_every_file_that_is_missing_or_cut_is_noticed(copied):
         path.unlink()
         assert not is_current(str(copied), key), name
         path.write_bytes(content[:-1] if content else b"x")
-        assert not is_current(str(copied), key), name
+        # the card is there for people to write in: one that was changed is not a reason to build again
+        assert is_current(str(copied), key) is (name == "README.md"), name
         path.write_bytes(content)
         assert is_current(str(copied), key)
 
@@ -86,7 +88,7 @@ def test_a_folder_of_something_else_is_not_current(tmp_path):
 def test_sizes_of_files_that_are_there(tmp_path):
     write_files(tmp_path, {"a": "12", "b/c": "", "d/e": "x"})
     assert sizes(str(tmp_path), ["a", "b/c", "b", "gone"]) == {"a": 2, "b/c": 0}
-    assert json.loads(manifest("k", {"a": 2})) == {"key": "k", "files": {"a": 2}}
+    assert json.loads(manifest_of("k", {"a": 2})) == {"key": "k", "files": {"a": 2}}
 
 
 def test_a_build_of_the_same_does_nothing_and_gives_the_same_report(reports, copied):
@@ -216,11 +218,28 @@ def test_what_lies_there_is_no_dataset_while_it_is_replaced(reports, address, wr
     monkeypatch.setattr(shards_of, "write_shard", lambda shard: (_ for _ in ()).throw(OSError("network")))
     with pytest.raises(BuildError, match="cannot be written: network"):
         build_here({"--reports_dir": reports}, address, "--near_distance", "0", "--overwrite")
-    assert written_order[0].endswith("/out/README.md") and written_order[0].startswith("-")
-    assert not {"README.md", MANIFEST} & set(remote_tree(address)) and not is_current(address, key_of_bytes(whole))
+    assert written_order[0].endswith(f"/out/{KEPT}")
+    assert written_order[1].endswith("/out/README.md") and written_order[1].startswith("-")
+    left = remote_tree(address)
+    assert not {"README.md", MANIFEST} & set(left) and not is_current(address, key_of_bytes(whole))
+    assert left[KEPT] == whole["README.md"]
     monkeypatch.setattr(shards_of, "write_shard", real)
     build_here({"--reports_dir": reports}, address, *FLAGS, "--overwrite")
     assert remote_tree(address) == whole
+
+
+def test_a_card_that_a_person_edited_survives_even_a_build_that_fails(reports, address, monkeypatch):
+    build_here({"--reports_dir": reports}, address, *FLAGS)
+    card = remote_tree(address)["README.md"] + b"\n## Mine\n"
+    with storage.open_file(f"{address}/README.md", "wb") as file:
+        file.write(card)
+    real = shards_of.write_shard
+    monkeypatch.setattr(shards_of, "write_shard", lambda shard: (_ for _ in ()).throw(OSError("network")))
+    with pytest.raises(BuildError, match="cannot be written: network"):
+        build_here({"--reports_dir": reports}, address, "--near_distance", "0", "--overwrite")
+    monkeypatch.setattr(shards_of, "write_shard", real)
+    build_here({"--reports_dir": reports}, address, *FLAGS, "--overwrite")
+    assert remote_tree(address)["README.md"] == card and KEPT not in remote_tree(address)
 
 
 def key_of_bytes(files: dict[str, bytes]) -> str:
@@ -230,7 +249,6 @@ def key_of_bytes(files: dict[str, bytes]) -> str:
 def test_shards_that_are_no_part_of_the_new_result_are_removed(reports, built, address):
     build_here({"--reports_dir": reports}, address, *FLAGS, "--num_shards", "3")
     assert sum(name.endswith(".parquet") for name in remote_tree(address)) > 4
-    storage.open_file(f"{address}/pairs/test-00000-of-00001.parquet", "wb").close()
     build_here({"--reports_dir": reports}, address, *FLAGS, "--overwrite")
     assert remote_tree(address) == tree(built)
 

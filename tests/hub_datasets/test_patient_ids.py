@@ -11,7 +11,7 @@ from hub_datasets.folder import Folder
 from hub_datasets.patient_ids import PATIENT_COLUMNS, STUDY_COLUMNS, fold, patient_key, patient_of, study_key, study_of
 from hub_datasets.sources.medical_reports import read
 from hub_datasets.validation import ImageSettings, examine_image
-from tests.hub_datasets.layouts import records_of, report_row, write_reports
+from tests.hub_datasets.layouts import collect_records, report_row, write_reports
 
 
 @pytest.mark.parametrize(
@@ -100,5 +100,5 @@ def test_a_patient_of_a_dicom_file_and_of_a_table_is_one(tmp_path):
     dataset.save_as(file, enforce_file_format=True)
     examined = examine_image(file.getvalue(), "1.dcm", ImageSettings())
     rows = [report_row(1, MRN="MRN00029", StudyInstanceUID="1.2.840.7")]
-    (record,) = records_of(read(Folder(write_reports(tmp_path, rows))))
+    (record,) = collect_records(read(Folder(write_reports(tmp_path, rows))))
     assert examined.groups == record.groups and len(record.groups) == 2

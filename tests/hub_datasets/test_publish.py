@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from huggingface_hub import DatasetCard, HfApi
 
 from hub_datasets.publish import push_dataset
 from hub_datasets.schema import BuildError
-from hub_datasets.synthetic import MARK, write_mark
+from hub_datasets.synthetic import MARKER, write_marker
 from tests.conftest import ROOT, SERVER
 from tests.hub_datasets.layouts import csv_text, pad_row, png, report_row, tree, write_files, write_pad, write_reports
 
@@ -47,7 +48,7 @@ HELD_OUT = ("--val_fraction", "0.3", "--test_fraction", "0.3")
 def drawn(folder: Path, count: int) -> dict[str, Path]:
     """Reports that are marked as synthetic, so that they may be shared, by flag."""
     write_reports(folder, [report_row(n) for n in range(count)])
-    return {"--reports_dir": write_mark(folder)}
+    return {"--reports_dir": write_marker(folder)}
 
 
 @pytest.fixture
@@ -112,6 +113,18 @@ def test_a_repository_is_private_unless_it_is_asked_to_be_public(push, reports, 
     assert HfApi().dataset_info(repo_name).private is True  # an existing one stays as it is
 
 
+def test_a_repository_that_is_public_is_refused_unless_that_is_meant(push, reports, repo_name, tmp_path):
+    HfApi().create_repo(repo_name, repo_type="dataset", private=False)
+    done = push(reports, repo_name, check=False)
+    assert done.returncode == 2 and done.stderr.splitlines()[-1] == (
+        f"error: --push_to_hub {repo_name}: the repository is public; add --public if that is meant; "
+        f"the build itself is in {tmp_path / 'out'}"
+    )
+    assert files_of(repo_name) == {".gitattributes"}
+    push(reports, repo_name, "--public")
+    assert "README.md" in files_of(repo_name)
+
+
 # --- What may leave this machine
 
 
@@ -143,7 +156,7 @@ def test_only_what_may_leave_this_machine(push, reports, repo_name, tmp_path, tm
         "image": "images/9.png"
     }
     write_files(reports["--reports_dir"], {"secret.jsonl": json.dumps(secret) + "\n"})
-    write_mark(reports["--reports_dir"])
+    write_marker(reports["--reports_dir"])
     push(reports, repo_name, *HELD_OUT)
     here = tree(tmp_path / "out")
     assert all(here[name] for name in ("rejections.jsonl", "review.jsonl", "chat_instructions.jsonl"))
@@ -182,7 +195,7 @@ def test_a_smaller_build_takes_the_place_of_a_larger_one(push, reports, run, rep
     push(reports, repo_name, *HELD_OUT, "--num_shards", "4")
     commits = len(HfApi().list_repo_commits(repo_name, repo_type="dataset"))
     assert {"pairs/validation-00003-of-00004.parquet", "eval.yaml"} <= files_of(repo_name)
-    (reports["--reports_dir"] / MARK).unlink()  # no picture of it is shown now
+    (reports["--reports_dir"] / MARKER).unlink()  # no picture of it is shown now
     push(reports, repo_name, "--val_fraction", "0", "--redistribute")
     files = files_of(repo_name)
     assert {name for name in files if name.endswith(".parquet")} == {
@@ -199,6 +212,153 @@ def test_what_others_put_into_the_repository_stays(push, reports, repo_name):
     HfApi().upload_file(repo_id=repo_name, **notes)
     push(reports, repo_name, "--val_fraction", "0.4")
     assert "NOTES.md" in files_of(repo_name)
+
+
+@pytest.mark.parametrize(
+    "name", ["assets/logo.png", "pairs/extra.parquet", "chat/notes.md", "pairs/more/train-1.parquet"]
+)
+def test_files_of_people_beside_ours_stay(name, push, reports, repo_name):
+    push(reports, repo_name)
+    HfApi().upload_file(repo_id=repo_name, repo_type="dataset", path_or_fileobj=b"\0mine", path_in_repo=name)
+    push(reports, repo_name, "--val_fraction", "0.4")
+    assert {name, "pairs/validation-00000-of-00001.parquet"} <= files_of(repo_name)
+
+
+PUSH = "import sys; from hub_datasets.publish import push_dataset; push_dataset(sys.argv[1], sys.argv[2])"
+
+
+def test_two_processes_that_push_at_once_leave_one_of_their_builds(build, run, hub, repo_name, tmp_path):
+    """Both have seen the same commit before either writes: what the first one writes, the second has to replace."""
+    rows = {}
+    for count in (20, 30):
+        build(drawn(tmp_path / f"raw-{count}", count), tmp_path / str(count), "--num_shards", str(count // 10))
+        rows[count] = json.loads((tmp_path / f"{count}/report.json").read_text())["splits"]["pairs"]
+    HfApi().create_repo(repo_name, repo_type="dataset", private=True)
+    hold, since = threading.Event(), len(hub.log)
+    held = hub.fault("POST", f"{repo_name}/commit/", times=2, hold=hold)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", PUSH, tmp_path / str(count), repo_name], cwd=ROOT, env=environment)
+        for count in rows
+    ]
+    end = time.monotonic() + 120
+    while held.times and time.monotonic() < end:
+        time.sleep(0.01)
+    hold.set()
+    assert [process.wait(120) for process in processes] == [0, 0]
+    answered = [status for method, path, status in hub.log[since:] if f"{repo_name}/commit/" in path]
+    assert sorted(answered) == [200, 200, 412]
+    last = json.loads(Path(HfApi().hf_hub_download(repo_name, "report.json", repo_type="dataset")).read_text())
+    count = sum(last["splits"]["pairs"].values())
+    parquet = {name for name in files_of(repo_name) if name.endswith(".parquet")}
+    assert parquet == {name for name in tree(tmp_path / str(count)) if name.endswith(".parquet")}
+    assert load(run, repo_name)["pairs"]["plain"] == rows[count]
+
+
+def test_a_busy_hub_is_asked_again(push, reports, hub, repo_name):
+    hub.fault("POST", "/commit/", 429, headers={"retry-after": "1"})
+    hub.fault("POST", "/commit/", 503, headers={"retry-after": "0"})
+    done = push(reports, repo_name)
+    said = re.findall(r"^The Hub answers (\d+).*: trying again in (\d+) s", done.stdout, re.MULTILINE)
+    assert said == [("429", "1"), ("503", "0")]
+    assert "pairs/train-00000-of-00001.parquet" in files_of(repo_name)
+
+
+# --- The card that a person edited
+
+
+def edited(text: str) -> str:
+    text = text.replace("license: apache-2.0", "license: cc-by-nc-4.0  # corrected")
+    return text.replace("\n# Medical", "\n# My own") + "\n## Mine\n\nWritten by hand.\n"
+
+
+def upload_card(repo: str, text: str) -> None:
+    HfApi().upload_file(repo_id=repo, repo_type="dataset", path_or_fileobj=text.encode(), path_in_repo="README.md")
+
+
+def card_of(repo: str) -> str:
+    return Path(HfApi().hf_hub_download(repo, "README.md", repo_type="dataset")).read_text("utf-8")
+
+
+@pytest.mark.parametrize("place", ["folder", "repository"])
+def test_an_edited_card_survives_a_larger_build(place, push, reports, repo_name, run, tmp_path):
+    path = tmp_path / "out/README.md"
+    push(reports, repo_name, *HELD_OUT)
+    if place == "folder":
+        path.write_text(edited(path.read_text("utf-8")), "utf-8")
+    else:
+        upload_card(repo_name, edited(card_of(repo_name)))
+    before = card_of(repo_name)
+    write_reports(reports["--reports_dir"], [report_row(n) for n in range(50)])
+    write_marker(reports["--reports_dir"])
+    done = push(reports, repo_name, *HELD_OUT, "--num_shards", "2")
+    assert "README.md" not in done.stdout  # there is nothing to say
+    card = card_of(repo_name)
+    assert "license: cc-by-nc-4.0  # corrected\n" in card and card.endswith("\n## Mine\n\nWritten by hand.\n")
+    assert "\n# My own image-text pairs" in card and "\n# Medical" not in card
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["fingerprint"] in card and report["fingerprint"] not in before
+    assert (place == "folder") is (card == path.read_text("utf-8"))
+    found = load(run, repo_name)  # by the keys that say how many rows there are
+    assert found["pairs"]["plain"] == report["splits"]["pairs"] and sum(report["splits"]["pairs"].values()) == 50
+
+
+def test_a_card_edited_after_the_build_is_pushed_without_building_again(push, reports, repo_name, build, tmp_path):
+    push(reports, repo_name)
+    path = tmp_path / "out/README.md"
+    path.write_text(edited(path.read_text("utf-8")), "utf-8")
+    manifest = (tmp_path / "out/.build.json").stat().st_mtime_ns
+    build(reports, tmp_path / "out", "--push_to_hub", repo_name)
+    assert (tmp_path / "out/.build.json").stat().st_mtime_ns == manifest
+    assert card_of(repo_name) == path.read_text("utf-8")
+
+
+def test_where_both_were_edited_the_one_in_the_repository_stays(push, reports, repo_name, tmp_path):
+    push(reports, repo_name)
+    path = tmp_path / "out/README.md"
+    path.write_text(edited(path.read_text("utf-8")), "utf-8")
+    theirs = card_of(repo_name) + "\n## Theirs\n"
+    upload_card(repo_name, theirs)
+    done = push(reports, repo_name)
+    assert "README.md was changed both here and in the repository: the text there stays\n" in done.stdout
+    card = card_of(repo_name)
+    assert card == theirs.replace("license: apache-2.0", "license: cc-by-nc-4.0")
+    assert path.read_text("utf-8").endswith("Written by hand.\n")
+
+
+def test_a_card_that_was_never_ours_gets_the_keys_of_the_data(push, reports, repo_name, run):
+    HfApi().create_repo(repo_name, repo_type="dataset", private=True)
+    mine = "---\nlicense: mit  # mine\nconfigs:\n- config_name: own\n  data_files: own.csv\n---\n# Mine\n"
+    HfApi().upload_file(repo_id=repo_name, repo_type="dataset", path_or_fileobj=b"a\n1\n", path_in_repo="own.csv")
+    upload_card(repo_name, mine)
+    done = push(reports, repo_name)
+    said = "README.md has no blocks of medpairs and keeps its text; written: configs, dataset_info\n"
+    assert said in done.stdout
+    card = card_of(repo_name)
+    assert card.startswith("---\nlicense: mit  # mine\nconfigs:\n") and card.endswith("---\n# Mine\n")
+    assert sum(load(run, repo_name)["pairs"]["plain"].values()) == 40
+    names = [config["config_name"] for config in DatasetCard.load(repo_name, repo_type="dataset").data.configs]
+    assert names == ["pairs", "chat", "own"]
+
+
+@pytest.mark.parametrize("text", [None, "# Mine\n"])
+def test_a_card_without_the_keys_of_the_data_is_not_pushed(text, build, reports, repo_name, tmp_path):
+    build(reports, tmp_path / "out")
+    (tmp_path / "out/README.md").unlink()
+    if text:
+        (tmp_path / "out/README.md").write_text(text)
+    with pytest.raises(BuildError, match=r"README\.md lacks configs and dataset_info, .*; build again; the build"):
+        push_dataset(tmp_path / "out", repo_name)
+    assert not HfApi().repo_exists(repo_name, repo_type="dataset")
+
+
+def test_a_card_that_is_not_yaml_is_named_by_the_build(build, reports, tmp_path):
+    build(reports, tmp_path / "out")
+    (tmp_path / "out/README.md").write_text("---\na: [\n---\n# Mine\n")
+    done = build(reports, tmp_path / "out", "--overwrite", "--val_fraction", "0.4", check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert re.search(r"^error: README\.md: its front matter is not YAML .*; correct or remove it$", done.stderr, re.M)
+    assert (tmp_path / "out/README.md").read_text() == "---\na: [\n---\n# Mine\n"
 
 
 def test_a_source_that_grew_is_pushed_again(push, repo_name, run, tmp_path):

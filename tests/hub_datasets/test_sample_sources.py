@@ -1,4 +1,4 @@
-"""The synthetic sample: same seed same bytes, the sources' real layouts, planted faults, images that tell."""
+"""Checks the synthetic sample: reproducible bytes, the layouts of the sources, planted faults, images and texts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ DAMAGED = (Reason.IMAGE_FORMAT, Reason.IMAGE_UNREADABLE, Reason.IMAGE_TRUNCATED)
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory) -> Path:
-    """The whole sample, as `make demo` uses it."""
+    """The sample at full scale, as `make demo` uses it."""
     folder = tmp_path_factory.mktemp("sample") / "new"
     sample_sources.generate(folder)
     return folder
@@ -57,16 +57,16 @@ def faults(sample) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def oddities(sample) -> set[tuple[str, str, str]]:
-    """(source, key, kind)."""
+    """The planted oddities as (source, key, kind)."""
     entries = json.loads((sample / "planted_oddities.json").read_text())
     return {(entry["source"], entry["key"], entry["kind"]) for entry in entries}
 
 
-def keys_of(faults: list[dict[str, str]], source: str, *codes: Reason) -> set[str]:
+def select_keys(faults: list[dict[str, str]], source: str, *codes: Reason) -> set[str]:
     return {fault["key"] for fault in faults if fault["source"] == source and fault["code"] in codes}
 
 
-def tree_hash(folder: Path) -> str:
+def hash_tree(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -74,16 +74,16 @@ def tree_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def grey(path: Path) -> np.ndarray:
-    """The picture upright, in 8 bits."""
+def load_gray(path: Path) -> np.ndarray:
+    """Returns the picture upright, with gray levels from 0 to 255."""
     image = Image.open(path)
     if image.mode == "I;16":
         return np.asarray(image, dtype=np.float32) / 4095 * 255
     return np.asarray(ImageOps.exif_transpose(image).convert("L"), dtype=np.float32)
 
 
-def is_whole(path: Path) -> bool:
-    """True for a file that shows an image of some size to its last pixel."""
+def is_intact(path: Path) -> bool:
+    """Returns whether the file is an image with sides above 8 pixels that can be decoded completely."""
     if path.suffix not in (".png", ".jpg") or not path.is_file():
         return False
     try:
@@ -94,18 +94,18 @@ def is_whole(path: Path) -> bool:
         return False
 
 
-def pad_rows(sample: Path) -> list[dict[str, str]]:
-    """The rows that have all their cells."""
+def read_pad_rows(sample: Path) -> list[dict[str, str]]:
+    """Returns the rows that have all their cells."""
     with (sample / "pad_ufes/metadata.csv").open(newline="") as file:
         return [row for row in csv.DictReader(file) if row["img_id"] is not None]
 
 
-def slake_rows(sample: Path) -> list[dict]:
+def read_slake_rows(sample: Path) -> list[dict]:
     return [row for name in SLAKE_FILES for row in json.loads((sample / "slake" / name).read_text("utf-8"))]
 
 
-def report_table(sample: Path, name: str) -> list[tuple[str, dict | None]]:
-    """Where each row of a table stands, and its cells; None for a line that is no JSON."""
+def read_report_table(sample: Path, name: str) -> list[tuple[str, dict | None]]:
+    """Returns the position and the cells of each row of a table; None for a line that is not valid JSON."""
     text = (sample / "reports" / name).read_bytes().decode(REPORT_FILES[name])
     if name.endswith(".csv"):
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
@@ -115,11 +115,11 @@ def report_table(sample: Path, name: str) -> list[tuple[str, dict | None]]:
     return [(f"{name} line {number}", row) for number, row in enumerate(rows, 1)]
 
 
-def report_rows(sample: Path) -> list[dict]:
-    """A row for every film of every report that can be read; `where` says where it stands."""
+def read_report_rows(sample: Path) -> list[dict]:
+    """Returns one row per image of every valid report; `where` is the position of the report in its table."""
     found = []
     for name in REPORT_FILES:
-        for where, row in report_table(sample, name):
+        for where, row in read_report_table(sample, name):
             images = row.pop("images", None) or row["image"].split(";") if row else []
             found += [row | {"image": image, "where": where} for image in images]
     return found
@@ -128,14 +128,22 @@ def report_rows(sample: Path) -> list[dict]:
 # --- The command
 
 
-def test_same_seed_same_bytes(tmp_path):
+def test_hidden_folders_of_others_beside_it_stay(tmp_path):
+    (tmp_path / ".out.drawing").mkdir()
+    (tmp_path / ".out.drawing" / "thesis.docx").write_text("years of work")
+    sample_sources.generate(tmp_path / "out", scale=0.02)
+    assert (tmp_path / ".out.drawing" / "thesis.docx").read_text() == "years of work"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.drawing", "out"]
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path):
     for name, seed in (("one", 0), ("two", 0), ("other", 1)):
         sample_sources.generate(tmp_path / name, seed=seed, scale=0.05)
-    assert tree_hash(tmp_path / "one") == tree_hash(tmp_path / "two")
-    assert tree_hash(tmp_path / "one") != tree_hash(tmp_path / "other")
+    assert hash_tree(tmp_path / "one") == hash_tree(tmp_path / "two")
+    assert hash_tree(tmp_path / "one") != hash_tree(tmp_path / "other")
 
 
-def test_returns_the_folders_by_source(tmp_path):
+def test_generate_returns_the_folder_of_each_source(tmp_path):
     folders = sample_sources.generate(tmp_path / "new", scale=0.05)
     assert folders == {
         "knee_xray": tmp_path / "new/knee",
@@ -146,7 +154,7 @@ def test_returns_the_folders_by_source(tmp_path):
     assert all(folder.is_dir() for folder in folders.values())
 
 
-def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):
+def test_a_folder_that_is_not_empty_is_an_error_and_stays_unchanged(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     script = ROOT / "hub_datasets/sample_sources.py"
     command = [sys.executable, str(script), "--output_dir", str(tmp_path)]
@@ -156,7 +164,7 @@ def test_a_folder_that_is_not_empty_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_an_empty_folder_is_filled_by_the_script(tmp_path):
+def test_the_script_writes_into_an_empty_folder(tmp_path):
     target = tmp_path / "empty"
     target.mkdir()
     script = ROOT / "hub_datasets/sample_sources.py"
@@ -171,7 +179,7 @@ def test_an_empty_folder_is_filled_by_the_script(tmp_path):
 
 
 @pytest.mark.parametrize("numbers", [{"seed": -1}, {"scale": 0}, {"scale": float("nan")}])
-def test_numbers_out_of_range(tmp_path, numbers):
+def test_numbers_out_of_range_are_errors(tmp_path, numbers):
     with pytest.raises(BuildError, match="--seed"):
         sample_sources.generate(tmp_path / "new", **numbers)
 
@@ -197,7 +205,7 @@ def test_a_failed_run_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_imports_nothing_heavy():
+def test_importing_the_command_loads_no_heavy_libraries():
     code = "import sys, hub_datasets.sample_sources; print({'numpy', 'PIL', 'torch', 'datasets'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "set()"
@@ -206,20 +214,20 @@ def test_help_imports_nothing_heavy():
 # --- Layouts and sizes
 
 
-def test_size(sample):
+def test_the_sample_is_small_and_every_source_is_marked_as_synthetic(sample):
     files = [path for path in sample.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 25e6
     assert all((sample / folder / "SYNTHETIC.txt").is_file() for folder in sample_sources.FOLDERS.values())
 
 
-def test_all_images_are_distinct_but_the_copies_of_knees(sample):
+def test_all_images_except_copies_of_knees_are_distinct(sample):
     for folder in ("pad_ufes", "slake/imgs", "reports"):
         images = [path for path in (sample / folder).rglob("*") if path.suffix in (".png", ".jpg")]
         images = [path for path in images if path.name != "mask.png"]
         assert len({path.read_bytes() for path in images}) == len(images)
 
 
-def test_knee_layout(sample):
+def test_the_layout_of_knees(sample):
     tree = sample / "knee" / KNEE_TREE
     contents: dict[str, dict[str, set[int]]] = {}
     for expert in ("MedicalExpert-I", "MedicalExpert-II"):
@@ -232,17 +240,17 @@ def test_knee_layout(sample):
                 contents[expert].setdefault(digest, set()).add(grade)
     first, second = contents.values()
     shared = set(first) & set(second)
-    # Each tree has contents that the other one has not: the file cut short, the page saved as an image, two strips and
-    # their brighter exports. The whole of the cut one is in the second tree alone.
+    # Contents in only one of the trees: the truncated file in the first, its intact copy and the page saved as an image
+    # in the second, and two strips in the first whose brighter exports are in the second.
     assert (len(shared), len(set(first) - shared), len(set(second) - shared)) == (157, 3, 4)
-    assert all(len(grades) == 1 for tree_of in (first, second) for grades in tree_of.values())
+    assert all(len(grades) == 1 for contents in (first, second) for grades in contents.values())
     conflicts = [(first[digest], second[digest]) for digest in shared if first[digest] != second[digest]]
     assert conflicts == [({0}, {1})] * 3
     assert len(list(tree.rglob("Thumbs.db"))) == 2
 
 
-def test_knee_strips_are_grey_and_of_the_real_sizes(sample, faults):
-    broken = keys_of(faults, "knee_xray", *DAMAGED)
+def test_knee_strips_have_the_mode_and_sizes_of_the_real_ones(sample, faults):
+    broken = select_keys(faults, "knee_xray", *DAMAGED)
     sizes = Counter()
     for path in (sample / "knee").rglob("*.png"):
         if not any(path.as_posix().endswith(key) for key in broken):
@@ -253,10 +261,10 @@ def test_knee_strips_are_grey_and_of_the_real_sizes(sample, faults):
     assert sizes[600, 162] < 0.25 * sizes.total()
 
 
-def test_pad_layout(sample):
+def test_the_layout_of_pad_ufes(sample):
     text = (sample / "pad_ufes/metadata.csv").read_text("ascii")
     assert text.splitlines()[0] == PAD_COLUMNS and "\r" not in text
-    rows = pad_rows(sample)
+    rows = read_pad_rows(sample)
     assert len(text.splitlines()) == 207 and len(rows) == 205
     patients = Counter(row["patient_id"] for row in rows)
     assert 110 <= len(patients) <= 150 and max(patients.values()) > 2
@@ -267,11 +275,11 @@ def test_pad_layout(sample):
     assert Counter(row["diagnostic"] for row in rows).most_common(2)[0][0] == "BCC"
     assert {row["diagnostic"] for row in rows} == {"ACK", "BCC", "MEL", "NEV", "SCC", "SEK"}
     lesions = {(row["patient_id"], row["lesion_id"]) for row in rows}
-    assert len({lesion for _, lesion in lesions}) == len(lesions) - 1  # one number with two patients
+    assert len({lesion for _, lesion in lesions}) == len(lesions) - 1  # two patients share one number
 
 
-def test_pad_cells_have_the_real_quirks(sample):
-    rows = pad_rows(sample)
+def test_cells_of_pad_ufes_have_the_irregularities_of_the_real_ones(sample):
+    rows = read_pad_rows(sample)
     empty = [row for row in rows if row["smoke"] == ""]
     assert 0.25 < len(empty) / len(rows) < 0.45
     for row in empty:
@@ -286,12 +294,12 @@ def test_pad_cells_have_the_real_quirks(sample):
     assert {Image.open(path).mode for path in images} == {"RGB", "RGBA"}
 
 
-def test_slake_layout(sample):
-    rows = slake_rows(sample)
+def test_the_layout_of_slake(sample):
+    rows = read_slake_rows(sample)
     assert [row["qid"] for row in rows] == list(range(len(rows)))
     assert 1100 <= len(rows) <= 1600
     assert sum(set(row) == SLAKE_KEYS for row in rows) == len(rows) - 1
-    assert len({tuple(row) for row in rows if len(row) == 12}) == 2  # the order of the keys differs
+    assert len({tuple(row) for row in rows if len(row) == 12}) == 2  # two orders of the keys occur
     for name in SLAKE_FILES:
         text = (sample / "slake" / name).read_bytes()
         assert text.startswith(b"[{") and b"\n" not in text and "的".encode() in text
@@ -304,8 +312,8 @@ def test_slake_layout(sample):
     }
 
 
-def test_slake_folders(sample):
-    rows = slake_rows(sample)
+def test_the_image_folders_of_slake(sample):
+    rows = read_slake_rows(sample)
     folders = sorted((sample / "slake/imgs").iterdir())
     assert len(folders) == 110
     for folder in folders:
@@ -318,7 +326,7 @@ def test_slake_folders(sample):
         assert len(asked) <= sum(row["img_id"] == number for row in rows)
 
 
-def test_slake_languages_are_split_independently(sample):
+def test_the_languages_of_slake_are_split_independently(sample):
     where: dict[int, set[str]] = {}
     for name in SLAKE_FILES:
         rows = json.loads((sample / "slake" / name).read_text("utf-8"))
@@ -328,13 +336,13 @@ def test_slake_languages_are_split_independently(sample):
     assert sum(len(files) > 1 for files in where.values()) > 20
 
 
-def test_reports_layout(sample, faults, oddities):
+def test_the_layout_of_reports(sample, faults, oddities):
     header = ",".join(REPORT_COLUMNS).encode() + b"\r\n"
     assert (sample / "reports/reports_zh.csv").read_bytes().startswith(b"\xef\xbb\xbf" + header)
     assert (sample / "reports/reports_zh_gbk.csv").read_bytes().startswith(header)
-    rows = report_rows(sample)
+    rows = read_report_rows(sample)
     assert all(set(row) == {*REPORT_COLUMNS, "where"} for row in rows)
-    assert all(60 < rows_of < 100 for rows_of in Counter(row["language"] for row in rows).values())
+    assert all(60 < count < 100 for count in Counter(row["language"] for row in rows).values())
     assert {row["language"] for row in rows if row["where"].startswith("reports_zh_gbk.csv")} == {"zh"}
     planted = {key for _, key, _ in oddities} | {fault["key"] for fault in faults}
     texts = [row["text"] for row in rows if row["where"] not in planted]
@@ -342,13 +350,13 @@ def test_reports_layout(sample, faults, oddities):
     studies: dict[str, set[str]] = {}
     for row in rows:
         studies.setdefault(row["study_id"], set()).add(row["text"])
-    assert all(len(said) == 1 for said in studies.values())
-    assert len(rows) - len(studies) >= 8  # second films
+    assert all(len(study_texts) == 1 for study_texts in studies.values())
+    assert len(rows) - len(studies) >= 8  # studies with two images
     assert len(set(texts)) >= 0.8 * len(texts)
 
 
-def test_two_films_of_a_study_are_two_rows_or_one(sample):
-    tables = {name: [row for _, row in report_table(sample, name) if row] for name in REPORT_FILES}
+def test_two_images_of_a_study_are_two_rows_or_one(sample):
+    tables = {name: [row for _, row in read_report_table(sample, name) if row] for name in REPORT_FILES}
     assert sum("images" in row and len(row["images"]) == 2 for row in tables["reports_en.jsonl"]) >= 2
     assert sum(";" in row["image"] for row in tables["reports_zh_gbk.csv"]) >= 1
     for name in ("reports_en.jsonl", "reports_zh.csv"):
@@ -358,14 +366,14 @@ def test_two_films_of_a_study_are_two_rows_or_one(sample):
 # --- Planted faults
 
 
-def test_every_code_is_planted(faults):
+def test_every_reason_is_planted(faults):
     assert {fault["code"] for fault in faults} == set(Reason) - {Reason.DUPLICATE_IMAGE}
     assert {fault["source"] for fault in faults} == set(sample_sources.FOLDERS)
     assert len({(fault["source"], fault["key"]) for fault in faults}) == len(faults)
 
 
 @pytest.mark.parametrize("name", list(sample_sources.FOLDERS))
-def test_a_build_rejects_what_is_planted_and_further_copies_of_knees(sample, faults, check, name):
+def test_a_build_rejects_the_planted_faults_and_further_copies_of_knees(sample, faults, check, name):
     found = fates(check(name, sample / sample_sources.FOLDERS[name]))
     rejected = {item: code for item, code in found.items() if code not in ("accepted", Reason.DUPLICATE_IMAGE)}
     planted = {fault["key"]: fault["code"] for fault in faults if fault["source"] == name}
@@ -375,7 +383,7 @@ def test_a_build_rejects_what_is_planted_and_further_copies_of_knees(sample, fau
     assert copies == (160 if name == "knee_xray" else 0)
 
 
-def test_images_that_cannot_be_decoded_are_exactly_the_planted_ones(sample, faults):
+def test_only_the_planted_images_cannot_be_decoded(sample, faults):
     unreadable, other = set(), set()
     for path in sample.rglob("*"):
         if path.suffix not in (".png", ".jpg"):
@@ -387,37 +395,37 @@ def test_images_that_cannot_be_decoded_are_exactly_the_planted_ones(sample, faul
             Image.open(path).load()
         except (OSError, SyntaxError):
             unreadable.add(path)
-    keys = {key for name in ("knee_xray", "pad_ufes_20") for key in keys_of(faults, name, *DAMAGED[1:])}
-    lines = keys_of(faults, "medical_reports", *DAMAGED[1:])
-    keys |= {row["image"] for row in report_rows(sample) if row["where"] in lines}
+    keys = {key for name in ("knee_xray", "pad_ufes_20") for key in select_keys(faults, name, *DAMAGED[1:])}
+    lines = select_keys(faults, "medical_reports", *DAMAGED[1:])
+    keys |= {row["image"] for row in read_report_rows(sample) if row["where"] in lines}
     assert len(unreadable) == len(keys) == 3
     assert all(any(path.as_posix().endswith(key) for path in unreadable) for key in keys)
-    (page,) = keys_of(faults, "knee_xray", Reason.IMAGE_FORMAT)
+    (page,) = select_keys(faults, "knee_xray", Reason.IMAGE_FORMAT)
     assert [path.as_posix().endswith(page) for path in other] == [True]
 
 
-def test_knee_conflicts_are_all_files_of_the_content(sample, faults):
+def test_conflicts_of_knees_list_all_files_of_an_image(sample, faults):
     by_content: dict[bytes, set[str]] = {}
     for path in (sample / "knee").rglob("*.png"):
         by_content.setdefault(path.read_bytes(), set()).add("/".join(path.parts[-3:]))
     conflicting = {key for keys in by_content.values() if len({key.split("/")[1] for key in keys}) > 1 for key in keys}
-    assert conflicting == keys_of(faults, "knee_xray", Reason.CONFLICTING_LABELS)
+    assert conflicting == select_keys(faults, "knee_xray", Reason.CONFLICTING_LABELS)
     assert len(conflicting) == 6
 
 
-def test_pad_faults(sample, faults):
+def test_the_faults_of_pad_ufes(sample, faults):
     present = {path.name for path in (sample / "pad_ufes/images").rglob("*.png")}
-    absent = {row["img_id"] for row in pad_rows(sample)} - present
-    planted = keys_of(faults, "pad_ufes_20", Reason.IMAGE_MISSING)
-    outside = keys_of(faults, "pad_ufes_20", Reason.IMAGE_OUTSIDE_ROOT)
+    absent = {row["img_id"] for row in read_pad_rows(sample)} - present
+    planted = select_keys(faults, "pad_ufes_20", Reason.IMAGE_MISSING)
+    outside = select_keys(faults, "pad_ufes_20", Reason.IMAGE_OUTSIDE_ROOT)
     assert outside == {"../../outside.png"} and len(planted) == 3
     assert absent == planted | outside
     with (sample / "pad_ufes/metadata.csv").open(newline="") as file:
         short = {f"metadata.csv line {n}" for n, cells in enumerate(csv.reader(file), 1) if len(cells) != 26}
-    assert short == keys_of(faults, "pad_ufes_20", Reason.MALFORMED_ROW)
+    assert short == select_keys(faults, "pad_ufes_20", Reason.MALFORMED_ROW)
 
 
-def test_slake_faults(sample, faults):
+def test_the_faults_of_slake(sample, faults):
     files = {name: json.loads((sample / "slake" / name).read_text("utf-8")) for name in SLAKE_FILES}
     found, seen = set(), set()
     for name, rows in files.items():
@@ -436,17 +444,17 @@ def test_slake_faults(sample, faults):
     assert Counter(code for _, code in found)[Reason.DUPLICATE_ROW] == 2
 
 
-def test_report_faults(sample, faults):
+def test_the_faults_of_reports(sample, faults):
     found = set()
     for name in REPORT_FILES:
-        for key, row in report_table(sample, name):
-            if code := report_fault(sample / "reports", row):
+        for key, row in read_report_table(sample, name):
+            if code := find_report_fault(sample / "reports", row):
                 found.add((key, code))
     assert found == {(fault["key"], fault["code"]) for fault in faults if fault["source"] == "medical_reports"}
 
 
-def report_fault(folder: Path, row: dict | None) -> Reason | None:
-    """What is wrong with a row, looked at without the project's own checks."""
+def find_report_fault(folder: Path, row: dict | None) -> Reason | None:
+    """Returns the fault of a row, found without the checks of the project."""
     if row is None:
         return Reason.MALFORMED_ROW
     text, image = row["text"], (row.get("images") or row["image"].split(";"))[0]
@@ -474,25 +482,25 @@ def report_fault(folder: Path, row: dict | None) -> Reason | None:
     return None
 
 
-def test_keys_are_in_no_other_rows_name(sample, faults):
-    """A build is searched for the keys: `qid 16` must not be found in `qid 160`."""
-    items = [f"metadata.csv line {n} ({row['img_id']})" for n, row in enumerate(pad_rows(sample), 2)]
-    items += [f"qid {row['qid']}" for row in slake_rows(sample)]
+def test_keys_do_not_occur_in_the_names_of_other_rows(sample, faults):
+    """The keys are searched in the items of a build: `qid 16` must not be found in `qid 160`."""
+    items = [f"metadata.csv line {n} ({row['img_id']})" for n, row in enumerate(read_pad_rows(sample), 2)]
+    items += [f"qid {row['qid']}" for row in read_slake_rows(sample)]
     items += [f"test.json row {n}" for n in range(1, 1000)]
-    items += [where for name in REPORT_FILES for where, _ in report_table(sample, name)]
+    items += [where for name in REPORT_FILES for where, _ in read_report_table(sample, name)]
     items += [path.as_posix() for path in (sample / "knee").rglob("*.png")]
     for fault in faults:
         assert sum(fault["key"] in item for item in items) == 1, fault
 
 
-# --- What is fit and needs care
+# --- Valid rows that need special treatment
 
 
-def test_turned_photographs_and_their_places_are_exactly_the_planted_ones(sample, oddities):
+def test_only_the_planted_photographs_are_rotated_and_have_a_position(sample, oddities):
     found = set()
     for source, folder in sample_sources.FOLDERS.items():
         for path in (sample / folder).rglob("*"):
-            if is_whole(path):
+            if is_intact(path):
                 exif = Image.open(path).getexif()
                 name = path.relative_to(sample / folder).as_posix()
                 found |= {(source, name, "turned")} if exif.get(ExifTags.Base.Orientation, 1) != 1 else set()
@@ -501,42 +509,42 @@ def test_turned_photographs_and_their_places_are_exactly_the_planted_ones(sample
     assert {source for source, _, _ in found} == {"pad_ufes_20", "medical_reports"}
 
 
-def test_a_film_from_a_phone_is_upright_where_exif_is_heeded(sample, oddities):
-    turned = {name for source, name, kind in oddities if (source, kind) == ("medical_reports", "turned")}
+def test_a_phone_photograph_is_upright_if_exif_is_applied(sample, oddities):
+    rotated = {name for source, name, kind in oddities if (source, kind) == ("medical_reports", "turned")}
 
-    def small(picture: Image.Image) -> np.ndarray:
-        grey = np.asarray(picture.convert("L").resize((32, 32)), dtype=np.float32)
-        return (grey - grey.mean()) / grey.std()
+    def downsample(picture: Image.Image) -> np.ndarray:
+        gray = np.asarray(picture.convert("L").resize((32, 32)), dtype=np.float32)
+        return (gray - gray.mean()) / gray.std()
 
-    films = [path for path in (sample / "reports/images").glob("*_1.jpg") if f"images/{path.name}" not in turned]
-    usual = np.mean([small(Image.open(path)) for path in films[:12]], axis=0)
-    for name in turned:
+    others = [path for path in (sample / "reports/images").glob("*_1.jpg") if f"images/{path.name}" not in rotated]
+    average = np.mean([downsample(Image.open(path)) for path in others[:12]], axis=0)
+    for name in rotated:
         image = Image.open(sample / "reports" / name)
-        stored, upright = (float((usual * small(i)).mean()) for i in (image, ImageOps.exif_transpose(image)))
+        stored, upright = (float((average * downsample(i)).mean()) for i in (image, ImageOps.exif_transpose(image)))
         assert upright > 0.7 > 0.5 > stored, (name, upright, stored)
-    assert turned
+    assert rotated
 
 
-def test_deep_films_have_the_values_of_a_detector_of_12_bits(sample, oddities):
+def test_16_bit_images_have_the_values_of_a_12_bit_detector(sample, oddities):
     deep = {name for _, name, kind in oddities if kind == "deep"}
     assert len(deep) >= 2
     for path in (sample / "reports/images").glob("*.png"):
-        if is_whole(path):
+        if is_intact(path):
             image = Image.open(path)
             assert (image.mode == "I;16") == (f"images/{path.name}" in deep)
             assert image.mode != "I;16" or 1000 < np.asarray(image).max() <= 4095
 
 
-def test_near_duplicates_are_exactly_the_planted_ones(sample, oddities):
-    """Pictures of a source that differ in few bits, among those whose bytes differ."""
+def test_only_the_planted_images_are_near_duplicates(sample, oddities):
+    """Compares the perceptual hashes of all images of a source whose bytes differ."""
     planted = {(source, name) for source, name, kind in oddities if kind == "near_duplicate"}
     found = set()
     for source in ("knee_xray", "medical_reports"):
         folder = sample / sample_sources.FOLDERS[source]
         hashes: dict[bytes, tuple[str, int]] = {}
         for path in sorted(folder.rglob("*")):
-            if is_whole(path):
-                code = perceptual_hash(Image.fromarray(grey(path).astype(np.uint8)))
+            if is_intact(path):
+                code = perceptual_hash(Image.fromarray(load_gray(path).astype(np.uint8)))
                 content = hashlib.sha256(path.read_bytes()).digest()
                 hashes.setdefault(content, (path.relative_to(folder).as_posix(), int.from_bytes(code)))
         named = list(hashes.values())
@@ -546,18 +554,18 @@ def test_near_duplicates_are_exactly_the_planted_ones(sample, oddities):
     assert found == planted and len(planted) == 4
 
 
-def test_private_details_are_found_where_they_are_planted(sample, oddities):
-    texts = {row["where"]: row["text"] for row in report_rows(sample)}
+def test_private_data_is_found_only_where_it_is_planted(sample, oddities):
+    texts = {row["where"]: row["text"] for row in read_report_rows(sample)}
     found = {(where, flag.kind) for where, text in texts.items() for flag in find_identifiers(text)}
     assert found == {(key, kind) for _, key, kind in oddities if kind in ("birth_date", "phone_number")}
     assert len(found) == 4
 
 
-# --- Images show what their texts say
+# --- Images match their texts
 
 
-def joint_gap(strip: np.ndarray) -> float:
-    """Mean height, in pixels, of what is darker than bone between the two bones, over the middle of the strip."""
+def measure_joint_gap(strip: np.ndarray) -> float:
+    """Returns the mean height in pixels of the gap between the two bones, in the middle of the strip."""
     heights = []
     for x in range(70, 231, 4):
         column = strip[:, x : x + 3].mean(axis=1)
@@ -567,24 +575,24 @@ def joint_gap(strip: np.ndarray) -> float:
 
 
 def test_the_joint_space_narrows_with_the_grade(sample, faults):
-    broken = keys_of(faults, "knee_xray", *DAMAGED)
+    broken = select_keys(faults, "knee_xray", *DAMAGED)
     gaps = []
     for grade in range(5):
         (folder,) = (sample / "knee" / KNEE_TREE / "MedicalExpert-II").glob(f"{grade}*")
         paths = [path for path in folder.glob("*.png") if "/".join(path.parts[-3:]) not in broken]
-        strips = [grey(path) for path in paths]
-        gaps.append(np.mean([joint_gap(strip) for strip in strips if strip.shape[1] == 300]))
+        strips = [load_gray(path) for path in paths]
+        gaps.append(np.mean([measure_joint_gap(strip) for strip in strips if strip.shape[1] == 300]))
     assert all(wide > 1.08 * narrow for wide, narrow in pairwise(gaps)), gaps
     assert gaps[0] > 1.6 * gaps[4]
 
 
-def test_photographed_lesions_grow_with_the_diameters_of_their_rows(sample):
+def test_the_area_of_photographed_lesions_matches_their_diameters(sample):
     areas, expected = [], []
     files = {path.name: path for path in (sample / "pad_ufes/images").rglob("*.png")}
-    for row in pad_rows(sample):
+    for row in read_pad_rows(sample):
         if row["diagnostic"] in ("MEL", "NEV", "SEK") and float(row["diameter_1"] or 0) and row["img_id"] in files:
-            bald = Image.open(files[row["img_id"]]).convert("RGB").filter(ImageFilter.MedianFilter(5))
-            image = np.asarray(bald, dtype=np.float32)
+            without_hair = Image.open(files[row["img_id"]]).convert("RGB").filter(ImageFilter.MedianFilter(5))
+            image = np.asarray(without_hair, dtype=np.float32)
             dark = image.sum(axis=2) < 0.75 * np.median(image.sum(axis=2))
             low, high = (round(share * dark.shape[1]) for share in (0.12, 0.82))
             areas.append(dark[low:high, low:high].sum() / dark.shape[1] ** 2)
@@ -593,70 +601,70 @@ def test_photographed_lesions_grow_with_the_diameters_of_their_rows(sample):
     assert np.corrcoef(areas, expected)[0, 1] > 0.8, list(zip(areas, expected, strict=True))
 
 
-def lower_lungs(image: np.ndarray) -> tuple[float, float]:
-    """Brightness of the lower outer lung of the patient's left and right; the patient's right is the image's left."""
+def measure_lower_lungs(image: np.ndarray) -> tuple[float, float]:
+    """Returns the brightness of the lower outer part of the patient's left and right lung."""
     size = image.shape[0]
     band = image[round(0.66 * size) : round(0.75 * size)]
     right, left = band[:, round(0.15 * size) : round(0.26 * size)], band[:, round(0.74 * size) : round(0.85 * size)]
     return float(left.mean()), float(right.mean())
 
 
-# The side as English and Chinese reports name it: (patient's left, patient's right).
+# Patterns of effusions on the patient's left and right in English and in Chinese reports.
 EFFUSIONS = (
     (r"left(-sided)? pleural", r"right(-sided)? pleural"),
     (r"左侧(胸腔.{2,3}积液|肋膈角消失|可见.{2,3}胸腔)", r"右侧(胸腔.{2,3}积液|肋膈角消失|可见.{2,3}胸腔)"),
 )
 
 
-def test_effusions_are_on_the_side_that_the_report_names(sample):
+def test_effusions_are_on_the_side_stated_in_the_report(sample):
     checked = Counter()
-    for row in report_rows(sample):
+    for row in read_report_rows(sample):
         path = sample / "reports" / row["image"]
-        # Pneumonia and nodules whiten a lung as well.
-        if not is_whole(path) or re.search("pneumonia|nodule|mass|肺炎|结节|肿块", row["text"]):
+        # Pneumonia and nodules brighten a lung as well.
+        if not is_intact(path) or re.search("pneumonia|nodule|mass|肺炎|结节|肿块", row["text"]):
             continue
         for left, right in EFFUSIONS:
             on_left, on_right = (bool(re.search(side, row["text"])) for side in (left, right))
             if on_left != on_right:
-                light_left, light_right = lower_lungs(grey(path))
-                assert (light_left > light_right) == on_left, row
+                left_brightness, right_brightness = measure_lower_lungs(load_gray(path))
+                assert (left_brightness > right_brightness) == on_left, row
                 checked["left" if on_left else "right", row["language"]] += 1
     assert len({side for side, _ in checked}) == len({language for _, language in checked}) == 2
     assert checked.total() >= 8, checked
 
 
-def detections(sample: Path, number: int) -> dict[str, list[float]]:
+def read_boxes(sample: Path, number: int) -> dict[str, list[float]]:
     boxes = json.loads((sample / f"slake/imgs/xmlab{number}/detection.json").read_text())
     return {name: box for entry in boxes for name, box in entry.items()}
 
 
-def test_slake_boxes_fit_the_mask(sample):
+def test_boxes_of_slake_match_the_mask(sample):
     for folder in (sample / "slake/imgs").iterdir():
         mask = np.asarray(Image.open(folder / "mask.png"))[..., 0]
-        boxes = detections(sample, int(folder.name.removeprefix("xmlab")))
+        boxes = read_boxes(sample, int(folder.name.removeprefix("xmlab")))
         assert len(np.unique(mask)) - 1 == len(boxes)
         covered = np.zeros_like(mask, dtype=bool)
         for x, y, width, height in boxes.values():
             part = mask[int(y) : int(y + height), int(x) : int(x + width)]
             values = np.unique(part[part > 0])
-            # Some region touches all four sides of its box.
-            assert any(all(edge.any() for edge in edges(part == value)) for value in values)
+            # At least one region touches all four sides of the box.
+            assert any(all(edge.any() for edge in get_edges(part == value)) for value in values)
             covered[int(y) : int(y + height), int(x) : int(x + width)] = True
         assert not (mask[~covered] > 0).any()
 
 
-def edges(region: np.ndarray) -> tuple[np.ndarray, ...]:
+def get_edges(region: np.ndarray) -> tuple[np.ndarray, ...]:
     return region[0], region[-1], region[:, 0], region[:, -1]
 
 
-def test_slake_answers_agree_with_what_is_drawn(sample):
+def test_answers_of_slake_match_the_drawing(sample):
     chinese = {"肝脏": "liver", "脾脏": "spleen", "胃": "stomach", "肾脏": "kidney", "结肠": "colon", "心脏": "heart"}
     checked = Counter()
-    for row in slake_rows(sample):
+    for row in read_slake_rows(sample):
         question = row.get("question", "")
         if not row["answer"] or row["img_id"] == 110:
             continue
-        boxes = detections(sample, row["img_id"])
+        boxes = read_boxes(sample, row["img_id"])
         names = {name.lower().removeprefix("left ").removeprefix("right ") for name in boxes}
         if "Cardiomegaly" in boxes:  # the finding covers the heart in the mask
             names.add("heart")

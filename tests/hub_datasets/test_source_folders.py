@@ -14,7 +14,7 @@ from hub_datasets.folder import Folder
 from hub_datasets.schema import BuildError
 from hub_datasets.source_folders import labels
 from hub_datasets.sources import SOURCES
-from hub_datasets.synthetic import write_mark
+from hub_datasets.synthetic import write_marker
 from tests.hub_datasets.folders import sent
 from tests.hub_datasets.layouts import report_row, write_files, write_reports
 
@@ -97,11 +97,11 @@ def test_a_result_that_would_replace_one_of_the_folders(places):
 
 
 def test_each_folder_that_may_not_be_shared_is_named(places):
-    write_mark(places / "b")
+    write_marker(places / "b")
     both = ("--reports_dir", places / "a", "--reports_dir", places / "b", "--reports_dir", places / "c")
     assert options(*both).not_to_be_shared() == ["medical_reports (a)", "medical_reports (c)"]
     assert options(*both[:4]).not_to_be_shared() == ["medical_reports (a)"]
-    write_mark(places / "a")
+    write_marker(places / "a")
     assert options(*both[:4]).not_to_be_shared() == []
 
 

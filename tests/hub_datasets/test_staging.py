@@ -17,7 +17,7 @@ from hub_datasets.engines import InProcess
 from hub_datasets.folder import Folder
 from hub_datasets.schema import BuildError, Ignored, Reason, Rejection
 from hub_datasets.staging import Stage, batches, bytes_of, examine_batch, remove_stale, stage, stage_keys
-from hub_datasets.synthetic import write_mark
+from hub_datasets.synthetic import write_marker
 from hub_datasets.validation import ImageSettings, TextSettings
 from tests.hub_datasets.hand_made import report, source_of
 from tests.hub_datasets.layouts import jpeg, png, report_row, tree, write_files, write_reports
@@ -174,7 +174,7 @@ def test_a_source_that_changes_while_it_is_read(reports, tmp_path):
 
 
 def test_a_source_that_this_project_drew(reports, tmp_path):
-    write_mark(reports)
+    write_marker(reports)
     assert staged(reports, tmp_path / "cache", tmp_path / "s").synthetic is True
 
 

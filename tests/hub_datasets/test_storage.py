@@ -11,6 +11,7 @@ import pytest
 
 from hub_datasets import storage
 from hub_datasets.schema import BuildError
+from model_cards.owned_files import files_below
 from tests.conftest import ROOT
 from tests.hub_datasets.layouts import tree, write_files
 
@@ -138,14 +139,14 @@ def test_a_folder_is_copied_and_what_comes_last_comes_last(tmp_path, monkeypatch
 
 def test_a_new_folder_takes_the_place_of_the_old_one(tmp_path):
     write_files(tmp_path / "out", {"old": "old"})
-    with storage.replaced_folder(tmp_path / "out") as work:
+    with storage.replaced_folder(tmp_path / "out", files_below) as work:
         write_files(work, {"new": "new"})
         assert tree(tmp_path / "out") == {"old": b"old"}
     assert tree(tmp_path) == {"out/new": b"new"}
 
 
 def test_a_folder_that_was_not_there_and_those_above_it(tmp_path):
-    with storage.replaced_folder(tmp_path / "a/b/out") as work:
+    with storage.replaced_folder(tmp_path / "a/b/out", files_below) as work:
         write_files(work, {"new": "new"})
         assert not (tmp_path / "a/b/out").exists()
     assert tree(tmp_path) == {"a/b/out/new": b"new"}
@@ -153,7 +154,7 @@ def test_a_folder_that_was_not_there_and_those_above_it(tmp_path):
 
 def test_an_error_leaves_the_old_one(tmp_path):
     write_files(tmp_path / "out", {"old": "old"})
-    with pytest.raises(KeyboardInterrupt), storage.replaced_folder(tmp_path / "out") as work:
+    with pytest.raises(KeyboardInterrupt), storage.replaced_folder(tmp_path / "out", files_below) as work:
         write_files(work, {"new": "new"})
         raise KeyboardInterrupt
     assert tree(tmp_path) == {"out/old": b"old"}
@@ -161,29 +162,87 @@ def test_an_error_leaves_the_old_one(tmp_path):
 
 def test_killed_between_the_two_renames(tmp_path):
     """The old folder is aside and the new one not yet in its place: the old one is not lost."""
-    write_files(tmp_path, {".out.old/old": "old", ".out.building/new": "new"})
-    with pytest.raises(OSError, match="stop"), storage.replaced_folder(tmp_path / "out"):
+    write_files(tmp_path, {".out.medpairs-old/old": "old", ".out.medpairs-building/new": "new"})
+    with pytest.raises(OSError, match="stop"), storage.replaced_folder(tmp_path / "out", files_below):
         raise OSError("stop")
     assert tree(tmp_path) == {"out/old": b"old"}
 
 
 def test_leftovers_are_removed_and_what_is_beside_stays(tmp_path):
-    write_files(tmp_path, {".out.old/old": "old", ".out.building/half": "half", "out/a": "a", ".other.building/x": "x"})
+    write_files(
+        tmp_path,
+        {
+            ".out.medpairs-old/old": "old",
+            ".out.medpairs-building/half": "half",
+            "out/a": "a",
+            ".other.medpairs-building/x": "x",
+        },
+    )
     write_files(tmp_path, {".out.cache/slake-01/stage.json": "{}"})
-    with storage.replaced_folder(tmp_path / "out") as work:
+    with storage.replaced_folder(tmp_path / "out", files_below) as work:
         assert tree(work) == {}
         write_files(work, {"new": "new"})
     assert tree(tmp_path) == {
-        "out/new": b"new", ".other.building/x": b"x", ".out.cache/slake-01/stage.json": b"{}",
+        "out/new": b"new", ".other.medpairs-building/x": b"x", ".out.cache/slake-01/stage.json": b"{}",
     }  # fmt: skip
 
 
 def test_a_link_stays_a_link(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "out").symlink_to("real", target_is_directory=True)
-    with storage.replaced_folder(tmp_path / "out") as work:
+    with storage.replaced_folder(tmp_path / "out", files_below) as work:
         write_files(work, {"new": "new"})
     assert (tmp_path / "out").is_symlink() and tree(tmp_path / "real") == {"new": b"new"}
+
+
+def not_mine(folder: Path) -> list[str]:
+    return [name for name in files_below(folder) if "mine" not in name]
+
+
+MINE = {"mine.txt": "a", "pairs/mine": "b", "mine/deep/c": "c", "pairs/mine too/d": "d"}
+
+
+def test_what_is_not_the_old_one_s_own_moves_to_the_new_one(tmp_path):
+    """With its folders, empty ones too; of its own nothing is left, no empty folder either."""
+    write_files(tmp_path / "out", {"old": "old", "pairs/old": "old", "assets/old": "old"} | MINE)
+    (tmp_path / "out/mine/empty").mkdir()
+    (tmp_path / "out/mine link").symlink_to(tmp_path / "out" / "mine")
+    with storage.replaced_folder(tmp_path / "out", not_mine) as work:
+        write_files(work, {"new": "new", "pairs/new": "new"})
+    expected = {"new": b"new", "pairs/new": b"new"} | {name: text.encode() for name, text in MINE.items()}
+    assert {name: content for name, content in tree(tmp_path / "out").items() if "link" not in name} == expected
+    assert (tmp_path / "out/mine/empty").is_dir() and (tmp_path / "out/mine link").is_symlink()
+    assert not (tmp_path / "out/assets").exists() and [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("deleted", [0, 1, 2, 3])
+def test_killed_while_the_old_one_is_taken_apart(tmp_path, deleted):
+    """The next call moves and deletes the rest; nothing of what is not its own is lost."""
+    write_files(tmp_path, {f".out.medpairs-old/{name}": text for name, text in MINE.items()})
+    old = ["assets/old", "old", "pairs/old"]
+    write_files(tmp_path, {f".out.medpairs-old/{name}": "old" for name in old[deleted:]})
+    (tmp_path / ".out.medpairs-old/assets").mkdir(exist_ok=True)
+    write_files(tmp_path, {"out/pairs/new": "new", "out/assets/new": "new"})
+    with pytest.raises(OSError, match="stop"), storage.replaced_folder(tmp_path / "out", not_mine):
+        raise OSError("stop")
+    expected = {"pairs/new": b"new", "assets/new": b"new"} | {name: text.encode() for name, text in MINE.items()}
+    assert tree(tmp_path / "out") == expected and [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_the_new_one_has_under_the_same_name_is_kept_beside_it(tmp_path, capsys):
+    write_files(tmp_path / "out", {"mine": "precious", "old": "old"})
+    with storage.replaced_folder(tmp_path / "out", not_mine) as work:
+        write_files(work, {"mine": "new"})
+    assert tree(tmp_path) == {"out/mine": b"new", ".out.medpairs-old/mine": b"precious"}
+    assert f"is kept in {tmp_path}/.out.medpairs-old" in capsys.readouterr().out
+
+
+def test_hidden_folders_of_others_stay(tmp_path):
+    """As somebody may call a copy of an earlier result."""
+    write_files(tmp_path, {".out.old/precious": "a", ".out.building/precious": "b", "out/old": "old"})
+    with storage.replaced_folder(tmp_path / "out", files_below) as work:
+        write_files(work, {"new": "new"})
+    assert tree(tmp_path) == {".out.old/precious": b"a", ".out.building/precious": b"b", "out/new": b"new"}
 
 
 # --- A folder for what is built

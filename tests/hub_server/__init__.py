@@ -11,6 +11,8 @@ environment that those libraries read when they are imported. Set `HF_HUB_DISABL
     ...
     hub.stop()
 
+`hub.faults` holds what it is to fail at: busy answers, lost ones, late ones.
+
 From a terminal: `python -m tests.hub_server --root hub-data`.
 
 | file | its question |
@@ -22,7 +24,8 @@ From a terminal: `python -m tests.hub_server --root hub-data`.
 | `app.py`, `server.py` | how does a call over HTTP reach its route, and how does the server start and stop |
 """
 
+from .app import Fault
 from .objects import User
 from .server import HubServer, serve
 
-__all__ = ["HubServer", "User", "serve"]
+__all__ = ["Fault", "HubServer", "User", "serve"]

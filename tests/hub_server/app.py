@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+import threading
 import traceback
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
@@ -41,6 +43,30 @@ class ClientGone(Exception):
     """The client closed the connection before its request was complete: nothing of it counts."""
 
 
+@dataclass
+class Fault:
+    """An ailing Hub: what happens to the next `times` requests that match.
+
+    Attributes:
+        method: `POST`, ...
+        path: a pattern that is searched for in the request's path.
+        status: what they are answered with; None for the right answer, late.
+        headers: of that answer.
+        body: its text, as of a gateway in front of the Hub; unless given, JSON as the Hub writes it.
+        done: carry the request out first, so that only its answer is lost.
+        hold: the request waits until this is set, at most a minute.
+    """
+
+    method: str
+    path: str
+    status: int | None = None
+    times: int = 1
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str | None = None
+    done: bool = False
+    hold: threading.Event | None = None
+
+
 class HubApp:
     """The ASGI application.
 
@@ -49,12 +75,14 @@ class HubApp:
         open_pages: show the pages and files of every repository to visitors without a token, so that links open in a
             browser. Only under a loopback host name, so that a web page elsewhere cannot read them through its visitor.
 
-    `log` holds `(method, path, status)` of every answered request; tests read the traffic from it.
+    `log` holds `(method, path, status)` of every answered request; tests read the traffic from it. `faults` is a list
+    of `Fault`, which tests fill.
     """
 
     def __init__(self, store: Store, open_pages: bool = False):
         self.store, self.open_pages = store, open_pages
         self.log: list[tuple[str, str, int]] = []
+        self.faults: list[Fault] = []
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http":
@@ -77,7 +105,28 @@ class HubApp:
         await send_reply(send, request, reply)
 
     def answer(self, request: Request, route: Route | None, arguments: dict[str, str]) -> Reply:
-        """Runs in a thread. Nothing is raised out of here: a fault of this server is printed and answered by 500."""
+        """Runs in a thread: the right answer, or that of a fault."""
+        fault = self.fault_of(request)
+        if fault and fault.hold:
+            fault.hold.wait(60)
+        if fault is None or fault.status is None:
+            return self.right_answer(request, route, arguments)
+        if fault.done:
+            self.right_answer(request, route, arguments)
+        if fault.body is not None:
+            return Reply(fault.body, fault.status, {"content-type": "text/html"} | fault.headers)
+        return error_reply(request, HubError(fault.status, "The Hub is busy", headers=fault.headers))
+
+    def fault_of(self, request: Request) -> Fault | None:
+        with self.store.lock:
+            for fault in self.faults:
+                if fault.times and fault.method == request.method and re.search(fault.path, request.path):
+                    fault.times -= 1
+                    return fault
+        return None
+
+    def right_answer(self, request: Request, route: Route | None, arguments: dict[str, str]) -> Reply:
+        """Nothing is raised out of here: an error of this server itself is printed and answered by 500."""
         try:
             with self.store.lock:
                 request.user = self.user_of(request, route)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import uvicorn
 
-from .app import HubApp
+from .app import Fault, HubApp
 from .objects import User
 from .store import Store
 
 
 class HubServer:
-    """A running Hub: its `endpoint`, its `log` of `(method, path, status)`, and `stop()`."""
+    """A running Hub: its `endpoint`, its `log` of `(method, path, status)`, its `faults`, and `stop()`."""
 
     def __init__(self, app: HubApp, listener: socket.socket):
         self.app = app
@@ -34,6 +34,10 @@ class HubServer:
     @property
     def log(self) -> list[tuple[str, str, int]]:
         return self.app.log
+
+    @property
+    def faults(self) -> list[Fault]:
+        return self.app.faults
 
     def stop(self) -> None:
         self._server.should_exit = True

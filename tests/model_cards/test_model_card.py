@@ -8,9 +8,20 @@ import math
 from dataclasses import replace
 
 import pytest
+import yaml
 from huggingface_hub import HfApi, ModelCard
 
-from model_cards.model_card import SAMPLES, SUMMARY, curve, is_repository, read_samples, write_model_card
+from model_cards.card_update import set_front_matter
+from model_cards.model_card import (
+    SAMPLES,
+    SUMMARY,
+    curve,
+    find_license,
+    known_license,
+    merged_index,
+    read_samples,
+    write_model_card,
+)
 from model_cards.rendering import number
 from model_cards.results import GENERATION, RETRIEVAL, EvaluationResult
 from tests.model_cards.markdown import HOSTILE, code_blocks, front_matter, headings, one_line, tables
@@ -151,8 +162,17 @@ LLAMA = "meta-llama/Llama-3.2-11B-Vision-Instruct"
             {"base_model": LLAMA, "dataset_revision": ""},
             {"base_model": LLAMA, "base_model_relation": "finetune", "license": "other", "license_name": "llama3.2"},
         ),
-        ({"base_model": "/home/jane/siglip", "dataset_revision": ""}, {"license": "apache-2.0"}),
-        ({"base_model": "model_cards/templates", "dataset_revision": ""}, {"license": "apache-2.0"}),
+        # of a folder, or of a repository whose card could not be read, the license is not known
+        ({"base_model": "/home/jane/siglip", "dataset_revision": ""}, {}),
+        ({"base_model": "model_cards/templates", "dataset_revision": ""}, {}),
+        (
+            {"base_model": "other/siglip", "dataset_revision": ""},
+            {"base_model": "other/siglip", "base_model_relation": "finetune"},
+        ),
+        (
+            {"base_model": LLAMA, "dataset_revision": "", "base_license": {"license": "mit"}},
+            {"base_model": LLAMA, "base_model_relation": "finetune", "license": "mit"},
+        ),
     ],
 )
 def test_the_yaml_says_only_what_the_hub_can_look_up(card_of, summary, expected, monkeypatch, request):
@@ -161,6 +181,90 @@ def test_the_yaml_says_only_what_the_hub_can_look_up(card_of, summary, expected,
     named = ("datasets", "base_model", "base_model_relation", "license", "license_name")
     assert {name: fields[name] for name in named if name in fields} == expected
     assert ("tiny-random-start" in fields["tags"]) is ("base_model" not in summary)
+
+
+@pytest.mark.parametrize(
+    ("base", "license_key", "name"),
+    [
+        ("", "apache-2.0", None),
+        ("google/siglip2-base-patch16-224", "apache-2.0", None),
+        ("google/medsiglip-448", "other", "health-ai-developer-foundations"),
+        ("microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224", "mit", None),
+        (LLAMA, "other", "llama3.2"),
+        ("org/my-Llama-med", "other", "llama3.2"),
+        ("somebody/else", None, None),
+        ("google/other", None, None),
+    ],
+)
+def test_a_license_is_known_or_left_out(base, license_key, name):
+    keys = known_license(base)
+    assert (keys.get("license"), keys.get("license_name")) == (license_key, name)
+
+
+def test_the_license_is_that_of_the_starting_checkpoint(repo_name, tmp_path):
+    """Of its own card: on the Hub, or in its folder."""
+    own = {"license": "other", "license_name": "hai-def", "license_link": "https://example.org/terms"}
+    card = f"---\n{yaml.safe_dump(own)}tags: [x]\n---\n# Base\n"
+    assert find_license(str(tmp_path)) == find_license("") == find_license(repo_name) == {}
+    (tmp_path / "README.md").write_text(card)
+    HfApi().create_repo(repo_name)
+    assert find_license(repo_name) == {}
+    HfApi().upload_file(repo_id=repo_name, path_or_fileobj=card.encode(), path_in_repo="README.md")
+    assert find_license(str(tmp_path)) == find_license(repo_name) == own
+    (tmp_path / "README.md").write_text("---\nlicense: [a, b]\n---\n")
+    assert find_license(str(tmp_path)) == {}
+    (tmp_path / "README.md").write_text("---\na: [\n---\n")
+    assert find_license(str(tmp_path)) == {}
+
+
+# ---- a card that is there --------------------------------------------------------------------------------------------
+
+
+def test_a_card_written_again_keeps_what_a_person_wrote(card_of, tmp_path):
+    first = card_of("encoder")
+    path = tmp_path / "README.md"
+    edited = first.replace("license: apache-2.0", "license: mit  # mine") + "\n## Mine\n\nWritten by hand.\n"
+    path.write_text(edited)
+    again = card_of(
+        "encoder", {"updates": 999}, [replace(RESULTS["encoder"], metrics={"recall_at_5": 0.5}, date="3000")]
+    )
+    assert "license: mit  # mine\n" in again and again.endswith("\n## Mine\n\nWritten by hand.\n")
+    assert "999 updates" in again and "540 updates" not in again
+    assert [entry["metrics"][0]["value"] for entry in front_matter(again)["model-index"][0]["results"]] == [0.5]
+
+
+def test_a_folder_whose_training_changed_gets_the_keys_of_the_new_one(card_of, tmp_path):
+    card_of("decoder", {"export": "adapter", "base_model": LLAMA}, [])
+    earlier = json.loads((tmp_path / SUMMARY).read_text())
+    notes = write_model_card(tmp_path, "org/med", SUMMARIES["encoder"], earlier)
+    fields = front_matter((tmp_path / "README.md").read_text())
+    assert notes == [] and fields["library_name"] == "transformers" and fields["license"] == "apache-2.0"
+    assert "base_model" not in fields and "SigLIP" in headings((tmp_path / "README.md").read_text())[0]
+
+
+def test_only_results_of_the_weights_are_shown(card_of):
+    old, new = (
+        replace(RESULTS["encoder"], weights=weights, dataset_split=weights, metrics={"recall_at_5": value})
+        for weights, value in (("old", 0.91), ("new", 0.5))
+    )
+    unknown = replace(RESULTS["encoder"], dataset_split="unknown", metrics={"recall_at_5": 0.25})
+    text = card_of("encoder", {"weights": "new"}, [old, new, unknown])
+    shown = [row[1] for table in tables(text) for row in table if row[0] == "R@5"]
+    assert sorted(shown) == ["0.25", "0.5"]
+    assert "0.91" not in text and "0.91" in card_of("encoder")
+
+
+def test_entries_of_others_in_the_index_are_kept():
+    theirs = {"task": {"type": "image-classification", "name": "retrieval"}, "metrics": []}
+    card = set_front_matter("# Mine\n", {"model-index": [{"name": "x", "results": [theirs, "odd"]}, {"name": "y"}]})
+    index = merged_index(card, [RESULTS["encoder"]], "org/med")
+    assert index[0]["name"] == "x" and index[0]["results"][:2] == [theirs, "odd"] and index[1:] == [{"name": "y"}]
+    assert index[0]["results"][2]["metrics"][0]["value"] == 0.42424
+    card = set_front_matter(card, {"model-index": index})
+    assert merged_index(card, [RESULTS["encoder"]], "org/med") == index
+    assert merged_index(card, [], "org/med")[0]["results"] == [theirs, "odd"]
+    assert merged_index("# Mine\n", [], "org/med") is None
+    assert merged_index("---\nmodel-index: text\n---\n", [], "org/med") is None
 
 
 def test_the_hub_takes_the_card(card_of, repo_name, tmp_path):
@@ -247,16 +351,6 @@ def test_samples_are_lines_of_json(tmp_path):
     path.write_text("{")
     with pytest.raises(ValueError, match=r"samples\.jsonl: not a file of sample answers"):
         read_samples(path)
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("org/m-1.2_x", True), ("gpt2", True), ("/a/b", False), ("a/b/c", False), ("", False), ("./a", False),
-     ("a b", False), ("model_cards/templates", False), ("a/b\n", False)],
-)  # fmt: skip
-def test_is_repository(name, expected, monkeypatch, request):
-    monkeypatch.chdir(request.config.rootpath)
-    assert is_repository(name) is expected
 
 
 # ---- the curve -------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from model_cards.results import (
     RETRIEVAL,
     EvaluationResult,
     dataset_name,
+    eval_results_name,
     eval_results_yaml,
     is_commit,
     load_result,
@@ -60,9 +61,33 @@ def test_every_headline_has_a_name():
 
 def test_a_new_measurement_takes_the_old_ones_place(tmp_path):
     RESULT.save(tmp_path)
-    newer = replace(RESULT, metrics={"loss": 1.0}, model_revision="x", settings={"batch_size": 1}, date="2026")
+    newer = replace(RESULT, metrics={"loss": 1.0}, settings={"batch_size": 1, "max_new_tokens": 9}, date="2026")
     newer.save(tmp_path)
     assert load_results(tmp_path) == [newer]
+
+
+def test_the_same_weights_have_one_file_at_every_commit(tmp_path):
+    """Pushing a result makes a commit, and changes no weight."""
+    results = [replace(RESULT, weights="w" * 64, model_revision=revision * 40) for revision in "ab"]
+    for result in results:
+        result.save(tmp_path)
+    assert load_results(tmp_path) == results[1:]
+
+
+def test_another_measurement_does_not_take_its_place(tmp_path):
+    answers = replace(RESULT, task=GENERATION, metrics={"bleu": 1.0})
+    others = [
+        RESULT,
+        replace(RESULT, dataset_revision="b" * 40),
+        replace(RESULT, model_revision="1" * 40),
+        replace(RESULT, weights="1" * 64),
+        answers,
+        replace(answers, settings={"max_new_tokens": 16}),
+        replace(answers, settings={"max_new_tokens": 512}),
+    ]
+    for result in others:
+        result.save(tmp_path)
+    assert sorted(load_results(tmp_path), key=repr) == sorted(others, key=repr)
 
 
 def test_other_rows_or_models_have_another_file(tmp_path):
@@ -244,3 +269,19 @@ def test_eval_results_are_what_the_hub_reads():
     assert {entry.notes for entry in entries} == {"145 rows of pairs/test"}
     hostile = replace(RESULT, dataset_split="test\n- dataset: {id: evil}\n---\n{{ x }}")
     assert {item["dataset"]["id"] for item in yaml.safe_load(eval_results_yaml(hostile))} == {"org/med-pairs"}
+
+
+def test_model_index_has_one_place_for_a_number():
+    older, newer = (
+        replace(RESULT, metrics={"loss": value}, date=date, settings={"limit": None, "max_new_tokens": value})
+        for value, date in ((2, "2026-01-01"), (1, "2026-01-02"))
+    )
+    for results in ([older, newer], [newer, older]):
+        assert [entry.metric_value for entry in model_index(results)] == [1]
+    other = replace(older, dataset_revision=FINGERPRINT)
+    assert [entry.metric_value for entry in model_index([newer, other])] == [1, 2]
+
+
+def test_a_result_on_a_leaderboard_has_one_file_for_a_task_and_split():
+    assert eval_results_name(RESULT) == "org-med-pairs--retrieval--test.yaml"
+    assert eval_results_name(replace(RESULT, dataset_revision="b" * 40)) == eval_results_name(RESULT)

@@ -1,4 +1,4 @@
-"""One tiny encoder and one tiny decoder for the tests of this folder."""
+"""Provides tiny encoders and decoders for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tiny_encoder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_siglip2(tmp_path_factory) -> Path:
-    """The same model with a Gemma tokenizer, as SigLIP 2's fixed-resolution checkpoints have it."""
+    """The same model with a Gemma tokenizer, like SigLIP 2's fixed-resolution checkpoints."""
     from modeling.tiny_checkpoints import write_tiny_encoder
 
     folder = tmp_path_factory.mktemp("encoder2")
@@ -35,7 +35,7 @@ def tiny_siglip2(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session", params=["siglip", "siglip2"])
 def trained_encoder(request, tmp_path_factory) -> Path:
-    """What a trainer saves: one of the two, opened and saved with the project's classes."""
+    """One of the two, loaded and saved with the project's classes, as a trainer does."""
     from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
     from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
 
@@ -58,7 +58,7 @@ def tiny_decoder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_mllama(tmp_path_factory) -> Path:
-    """A decoder whose every gate is open, for tests that need no chat template."""
+    """A decoder with open gates for tests that need no chat template."""
     from modeling.tiny_checkpoints import write_tiny_decoder
 
     folder = tmp_path_factory.mktemp("mllama")
@@ -68,9 +68,9 @@ def tiny_mllama(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def exact(monkeypatch) -> None:
-    """Norms, and eager attention's softmax, in float64: the stock model computes both in float32 whatever its weights.
+    """Computes norms and the softmax of eager attention in the precision of the weights.
 
-    Only with that can two ways to the same result be compared to 1e-10.
+    The stock model always computes them in float32; float64 is needed to compare two results to 1e-10.
     """
     import torch
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -81,7 +81,7 @@ def exact(monkeypatch) -> None:
         return self.weight * (hidden_states * torch.rsqrt(variance + self.variance_epsilon))
 
     def eager(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
-        key, value = (modeling_mllama.repeat_kv(one, module.num_key_value_groups) for one in (key, value))
+        key, value = (modeling_mllama.repeat_kv(states, module.num_key_value_groups) for states in (key, value))
         scores = query @ key.transpose(2, 3) * scaling
         weights = (scores if attention_mask is None else scores + attention_mask).softmax(-1)
         return (weights @ value).transpose(1, 2).contiguous(), weights

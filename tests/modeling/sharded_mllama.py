@@ -1,8 +1,8 @@
-"""Two processes train one prepared Mllama for a step, and compare it with the same step in one process.
+"""Compares one training step of a patched Mllama in two processes with the same step in one process.
 
     torchrun --standalone --nproc_per_node 2 tests/modeling/sharded_mllama.py FOLDER ddp fsdp2,lora
 
-The first process has rows with images, the second has text alone: each must call the layers that the other calls.
+The first process has rows with images, the second only text; both must call the same layers.
 """
 
 from __future__ import annotations
@@ -20,25 +20,30 @@ if __package__ in (None, ""):
 from modeling.mllama import find_decoder, prepare_mllama
 from tests.modeling.mllama_batches import ROWS, Row, batch, gradients, load
 
-TEXT = [Row(9, learned=8), Row(7, learned=6)]  # with more labels than the other process has
+TEXT = [Row(9, labeled=8), Row(7, labeled=6)]  # more labels than the other process has
 SAME = 1e-6  # the stock norms compute in float32
 
 
 def main() -> int:
     dist.init_process_group("gloo")
     torch.set_num_threads(1)
-    folder, *ways = sys.argv[1:]
-    for way in ways:
-        compare(folder, way.split(","))
+    folder, *setups = sys.argv[1:]
+    for setup in setups:
+        compare(folder, setup.split(","))
         dist.barrier()
-        print(f"process {dist.get_rank()}, {way}: the same", flush=True)
+        print(f"process {dist.get_rank()}, {setup}: the same", flush=True)
     dist.destroy_process_group()
     return 0
 
 
-def compare(folder: str, way: list[str]) -> None:
-    """`way` is ddp or fsdp2, with `lora`, `head` (a unit of its own), `last` (prepared after it was sharded)."""
-    single = built(folder, prepare=True, lora="lora" in way)
+def compare(folder: str, setup: list[str]) -> None:
+    """Compares losses, gradients, an evaluation and generated answers.
+
+    Args:
+        setup: `ddp` or `fsdp2` first; then any of `lora`, `head` (the head is an FSDP unit) and `last` (the model is
+            patched after it is sharded).
+    """
+    single = build_model(folder, prepare=True, lora="lora" in setup)
     batches = [batch(single, rows, shared=True) for rows in (ROWS, TEXT)]
     expected: dict[str, torch.Tensor] = {}
     losses = []
@@ -48,13 +53,13 @@ def compare(folder: str, way: list[str]) -> None:
         for name, one in found.items():
             expected[name] = expected.get(name, 0) + one / 2
 
-    model = built(folder, prepare="last" not in way, lora="lora" in way)
+    model = build_model(folder, prepare="last" not in setup, lora="lora" in setup)
     inner = model
-    if way[0] == "ddp":
+    if setup[0] == "ddp":
         model = DistributedDataParallel(model)
     else:
-        shard(model, head="head" in way)
-    if "last" in way:
+        shard(model, head="head" in setup)
+    if "last" in setup:
         prepare_mllama(model)
     loss = model(**batches[dist.get_rank()]).loss
     loss.backward()
@@ -64,15 +69,17 @@ def compare(folder: str, way: list[str]) -> None:
     for name, one in found.items():
         full = one.full_tensor() if hasattr(one, "full_tensor") else one
         assert float((full - expected[name]).abs().max()) < SAME, name
-    with torch.no_grad():  # an evaluation, whose processes must call the same layers too
+    with torch.no_grad():  # in an evaluation too, all processes must call the same layers
         model.eval()
         assert abs(float(model(**batches[dist.get_rank()]).loss - losses[dist.get_rank()])) < SAME, "evaluation"
         prompts = batch(inner, (ROWS, TEXT)[dist.get_rank()], shared=True, left=True, labels=False)
-        how = {"max_new_tokens": 3, "do_sample": False, "eos_token_id": None}
-        assert torch.equal(inner.generate(**prompts, **how), single.eval().generate(**prompts, **how)), "answers"
+        options = {"max_new_tokens": 3, "do_sample": False, "eos_token_id": None}
+        assert torch.equal(inner.generate(**prompts, **options), single.eval().generate(**prompts, **options)), (
+            "answers"
+        )
 
 
-def built(folder: str, *, prepare: bool, lora: bool):
+def build_model(folder: str, *, prepare: bool, lora: bool):
     model = load(Path(folder)).train()
     if lora:
         from peft import LoraConfig, get_peft_model

@@ -1,4 +1,4 @@
-"""The normaliser inside a tokenizer: the same ids as the stock tokenizer gives for the text written out."""
+"""Checks that a tokenizer with the clinical rules gives the ids of the stock tokenizer for normalized text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 import pytest
 from transformers import AutoProcessor, AutoTokenizer, SiglipTokenizer
 
-from modeling.siglip_medical.clinical_tokenizer import carries_rules, clinical_tokenizer, rewritten
+from modeling.siglip_medical.clinical_tokenizer import add_clinical_rules, convert_siglip_tokenizer, has_clinical_rules
 from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
 from modeling.siglip_medical.text_normalizer import normalize_text
 
@@ -24,8 +24,8 @@ CASES = [
 ]
 
 
-def byte_tokenizer(folder, byte_fallback: bool) -> SiglipTokenizer:
-    """A SentencePiece model with byte pieces, as SigLIP's English one has them, so that no two characters are alike."""
+def train_siglip_tokenizer(folder, byte_fallback: bool) -> SiglipTokenizer:
+    """Trains a small SiglipTokenizer; with byte fallback, as in SigLIP's English one, all characters differ."""
     import io
 
     import sentencepiece
@@ -50,12 +50,13 @@ def byte_tokenizer(folder, byte_fallback: bool) -> SiglipTokenizer:
 
 
 @pytest.mark.parametrize("byte_fallback", [True, False])
-def test_a_rewritten_siglip_tokenizer_gives_the_same_ids_for_any_string(byte_fallback, tmp_path):
-    slow = byte_tokenizer(tmp_path, byte_fallback)
-    fast = rewritten(slow)
+def test_a_converted_siglip_tokenizer_gives_the_same_ids_for_any_string(byte_fallback, tmp_path):
+    slow = train_siglip_tokenizer(tmp_path, byte_fallback)
+    fast = convert_siglip_tokenizer(slow)
     for text in [*CASES, *EXPECTED, *random_texts(3000, seed=0), *random_texts(200, seed=1, longest=90)]:
         assert fast(text)["input_ids"] == slow(text)["input_ids"], text
-    generator = random.Random(5)  # and any characters that both engines know: Python 3.11 lacks the newest capitals
+    # Random characters that both engines know; the Unicode tables of Python 3.11 lack the newest capital letters.
+    generator = random.Random(5)
     known = [*range(32, 0x250), *range(0x2000, 0x20D0), *range(0x2100, 0x2C00), *range(0x3000, 0xA000)]
     for _ in range(2000):
         text = "".join(map(chr, generator.choices(known, k=8)))
@@ -64,24 +65,24 @@ def test_a_rewritten_siglip_tokenizer_gives_the_same_ids_for_any_string(byte_fal
 
 
 @pytest.mark.parametrize("family", ["siglip", "siglip2"])
-def test_it_reads_a_text_as_the_stock_one_reads_it_written_out(family, request):
+def test_ids_equal_those_of_the_stock_tokenizer_for_normalized_text(family, request):
     base = AutoTokenizer.from_pretrained(
         request.getfixturevalue("tiny_encoder" if family == "siglip" else "tiny_siglip2")
     )
-    clinical = clinical_tokenizer(base)
-    assert clinical.is_fast and carries_rules(clinical) and not carries_rules(base)
+    clinical = add_clinical_rules(base)
+    assert clinical.is_fast and has_clinical_rules(clinical) and not has_clinical_rules(base)
     for text in [*EXPECTED, *random_texts(500, seed=6)]:
         written = normalize_text(text)
         written = written.lower() if family == "siglip2" and "İ" not in written else written
         assert clinical(text)["input_ids"] == base(written)["input_ids"], text
 
 
-# Different texts that are one to the stock tokenizer's code, here with a tiny vocabulary, and must not be.
+# Different texts that have the same ids in the stock tokenizer, here with a small vocabulary.
 @pytest.mark.parametrize(("one", "other"), [pair for pair in DIFFERENT if pair[0][0] not in "病"])
-def test_collisions_of_the_stock_tokenizer_are_gone(one, other, tmp_path_factory):
-    slow = byte_tokenizer(tmp_path_factory.mktemp("pieces"), True)
-    fast = clinical_tokenizer(slow)
-    if one not in ("≤ 3", "±2", "2x3"):  # which are no ASCII punctuation, and stay
+def test_colliding_texts_of_the_stock_tokenizer_get_different_ids(one, other, tmp_path_factory):
+    slow = train_siglip_tokenizer(tmp_path_factory.mktemp("pieces"), True)
+    fast = add_clinical_rules(slow)
+    if one not in ("≤ 3", "±2", "2x3"):  # these contain no ASCII punctuation, so the stock tokenizer keeps them
         assert slow(one)["input_ids"] == slow(other)["input_ids"]
     assert fast(one)["input_ids"] != fast(other)["input_ids"]
 
@@ -103,15 +104,15 @@ GOLDEN = {
 
 @pytest.mark.parametrize(("text", "pieces"), GOLDEN.items())
 def test_golden_pieces(text, pieces, tmp_path):
-    """Pieces joined again say what the model is told, whatever the vocabulary; bytes stand for what it lacks."""
-    fast = clinical_tokenizer(byte_tokenizer(tmp_path, True))
+    """The joined pieces are the text that the model reads, independent of the vocabulary."""
+    fast = add_clinical_rules(train_siglip_tokenizer(tmp_path, True))
     ids = fast(text)["input_ids"]
     assert ids[-1] == fast.eos_token_id
     assert fast.decode(ids[:-1]).replace(" ", "▁") == pieces.removeprefix("▁")
 
 
 @pytest.mark.parametrize("family", ["siglip", "siglip2"])
-def test_saved_and_opened_by_anyone_it_gives_the_same_ids(family, request, tmp_path):
+def test_a_saved_tokenizer_gives_the_same_ids_in_every_class(family, request, tmp_path):
     base = request.getfixturevalue("tiny_encoder" if family == "siglip" else "tiny_siglip2")
     processor = SiglipMedicalProcessor.from_pretrained(base)
     processor.save_pretrained(tmp_path)
@@ -127,48 +128,48 @@ def test_saved_and_opened_by_anyone_it_gives_the_same_ids(family, request, tmp_p
     assert list(stock(text=["a"])) == list(ours(text=["a"])) == ["input_ids"]
 
 
-def test_opened_twice_the_rules_stand_there_once(trained_encoder):
+def test_the_rules_are_added_only_once(trained_encoder):
     once = SiglipMedicalProcessor.from_pretrained(trained_encoder).tokenizer
-    assert clinical_tokenizer(once) is once
+    assert add_clinical_rules(once) is once
 
 
 @pytest.mark.parametrize("family", ["siglip", "siglip2"])
-def test_without_the_rules_the_tokenizer_is_the_stock_one_and_says_so(family, request, tmp_path):
+def test_without_the_rules_the_tokenizer_equals_the_stock_one_and_the_setting_is_saved(family, request, tmp_path):
     base = request.getfixturevalue("tiny_encoder" if family == "siglip" else "tiny_siglip2")
     plain = SiglipMedicalProcessor.from_pretrained(base, normalize_text=False)
     plain.save_pretrained(tmp_path)
     again, stock = SiglipMedicalProcessor.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(base)
-    assert again.normalize_text is False and not carries_rules(again.tokenizer)
+    assert again.normalize_text is False and not has_clinical_rules(again.tokenizer)
     for text in EXPECTED:
         expected = stock([text], padding="max_length", max_length=64, truncation=True)["input_ids"]
         assert again(text=[text])["input_ids"] == plain(text=[text])["input_ids"] == expected
 
 
-def test_a_checkpoint_trained_with_the_rules_cannot_be_opened_without(trained_encoder):
-    with pytest.raises(ValueError, match="trained with the normaliser"):
+def test_a_checkpoint_trained_with_the_rules_cannot_be_loaded_without_them(trained_encoder):
+    with pytest.raises(ValueError, match="trained with the text normalizer"):
         SiglipMedicalProcessor.from_pretrained(trained_encoder, normalize_text=False)
 
 
 @pytest.mark.parametrize("family", ["siglip", "siglip2"])
-def test_the_mask_is_saved_where_it_is_wanted(family, request, tmp_path):
+def test_the_setting_for_the_mask_is_saved(family, request, tmp_path):
     base = request.getfixturevalue("tiny_encoder" if family == "siglip" else "tiny_siglip2")
     SiglipMedicalProcessor.from_pretrained(base, return_attention_mask=True).save_pretrained(tmp_path)
     for opened in (SiglipMedicalProcessor.from_pretrained(tmp_path), AutoProcessor.from_pretrained(tmp_path)):
         assert list(opened(text=["a b"])) == ["input_ids", "attention_mask"]
 
 
-def test_a_tokenizer_that_cannot_be_rewritten_is_an_error(tmp_path):
+def test_a_tokenizer_that_cannot_be_converted_is_an_error(tmp_path):
     from types import SimpleNamespace
 
-    slow = byte_tokenizer(tmp_path, True)
+    slow = train_siglip_tokenizer(tmp_path, True)
     other = type("OtherTokenizer", (SiglipTokenizer,), {})(vocab_file=slow.vocab_file)
     with pytest.raises(ValueError, match="normalize_text=False"):
-        clinical_tokenizer(other)
-    assert not carries_rules(SimpleNamespace())
+        add_clinical_rules(other)
+    assert not has_clinical_rules(SimpleNamespace())
 
 
-def test_one_that_would_read_differently_is_an_error(tmp_path, monkeypatch):
-    slow = byte_tokenizer(tmp_path, True)
+def test_a_conversion_with_different_ids_is_an_error(tmp_path, monkeypatch):
+    slow = train_siglip_tokenizer(tmp_path, True)
     monkeypatch.setattr(SiglipTokenizer, "remove_punctuation", lambda self, text: text.replace("-", ""))
-    with pytest.raises(ValueError, match=r"reads .* differently"):
-        clinical_tokenizer(slow)
+    with pytest.raises(ValueError, match="gives different ids for"):
+        add_clinical_rules(slow)

@@ -1,4 +1,4 @@
-"""Sentences of reports in two languages, drawn for training and averaged for use."""
+"""Checks how reports in two languages are split into sentences, sampled for training, and embedded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPORT = [
 CHINESE = ["左肺见结节，大小约1.5cm。", "边界清晰；", "未见胸腔积液！", "是否复查？", "建议随访（3个月）。"]
 
 
-def test_sentences_of_both_languages():
+def test_reports_are_split_into_sentences_in_both_languages():
     assert split_sentences(" ".join(REPORT)) == REPORT
     assert split_sentences("".join(CHINESE)) == CHINESE
     assert split_sentences(" ".join(REPORT) + "".join(CHINESE)) == [*REPORT, *CHINESE]
@@ -34,23 +34,23 @@ def test_sentences_of_both_languages():
         "pH 7.4", "...", "no stop at all", "版本1.5。", "ends.",
     ],
 )  # fmt: skip
-def test_what_is_one_sentence(text):
+def test_a_single_sentence_is_not_split(text):
     assert split_sentences(text) == [text]
 
 
-def test_lines_quotes_and_nothing():
+def test_line_breaks_quotes_and_empty_texts():
     assert split_sentences("One\nTwo.\n\n  Three  ") == ["One", "Two.", "Three"]
     assert split_sentences('He said "no." Then left.') == ['He said "no."', "Then left."]
     assert split_sentences("他说“没有。”然后走了。") == ["他说“没有。”", "然后走了。"]
     assert split_sentences("") == split_sentences(" \n ") == []
 
 
-def test_nothing_but_space_is_lost():
+def test_splitting_loses_only_white_space():
     text = " ".join(REPORT) + "".join(CHINESE)
     assert "".join("".join(split_sentences(text)).split()) == "".join(text.split())
 
 
-def test_a_draw_depends_on_text_seed_and_epoch_alone():
+def test_sampling_depends_only_on_text_seed_and_epoch():
     text = " ".join(REPORT)
     assert sample_sentences(text, 0, 3) == sample_sentences(text, 0, 3)
     draws = Counter(sample_sentences(text, seed, epoch) for seed in range(20) for epoch in range(35))
@@ -59,7 +59,7 @@ def test_a_draw_depends_on_text_seed_and_epoch_alone():
     assert by_epoch[0] != by_epoch[1]
 
 
-def test_a_draw_is_the_same_in_another_process(run):
+def test_sampling_is_the_same_in_another_process(run):
     text = " ".join(REPORT)
     code = "from modeling.siglip_medical.long_texts import sample_sentences as sample\n"
     code += f"print([sample({text!r}, 7, epoch) for epoch in range(5)])"
@@ -67,13 +67,13 @@ def test_a_draw_is_the_same_in_another_process(run):
     assert found == str([sample_sentences(text, 7, epoch) for epoch in range(5)])
 
 
-def test_several_sentences_follow_each_other_and_short_texts_stay():
+def test_sampled_sentences_are_consecutive_and_short_texts_stay_whole():
     text = " ".join(REPORT)
     for epoch in range(20):
         assert sample_sentences(text, 0, epoch, count=3) in text
     assert sample_sentences("One. Two.", 0, 0, count=2) == "One. Two."
     assert sample_sentences("", 0, 0) == ""
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="at least 1 sentence"):
         sample_sentences(text, 0, 0, count=0)
 
 
@@ -85,12 +85,12 @@ def opened(trained_encoder):
     return SiglipMedicalModel.from_pretrained(trained_encoder), SiglipMedicalProcessor.from_pretrained(trained_encoder)
 
 
-def unit(model, processor, text: str) -> torch.Tensor:
+def embed(model, processor, text: str) -> torch.Tensor:
     with torch.no_grad():
         return model(**processor(text=[text], return_tensors="pt")).text_embeds[0]
 
 
-def test_first_reads_the_beginning_and_mean_all_sentences(opened):
+def test_first_embeds_the_beginning_and_mean_all_sentences(opened):
     model, processor = opened
     long = " ".join(REPORT * 3)
     other = long + " An unexpected last sentence."
@@ -98,15 +98,15 @@ def test_first_reads_the_beginning_and_mean_all_sentences(opened):
     first = model.encode_text(texts, processor)
     mean = model.encode_text(texts, processor, long_text="mean", batch_size=3)
     for row, text in enumerate(texts):
-        assert torch.allclose(first[row], unit(model, processor, text), atol=1e-6)
-        parts = torch.stack([unit(model, processor, part) for part in split_sentences(text) or [text]])
+        assert torch.allclose(first[row], embed(model, processor, text), atol=1e-6)
+        parts = torch.stack([embed(model, processor, part) for part in split_sentences(text) or [text]])
         assert torch.allclose(mean[row], torch.nn.functional.normalize(parts.mean(0), dim=0), atol=1e-5)
     assert torch.equal(first[0], first[1]) and not torch.allclose(mean[0], mean[1], atol=1e-4)
     assert torch.allclose(first[2:], mean[2:], atol=1e-6)
     assert torch.allclose(mean.norm(dim=1), torch.ones(4), atol=1e-5) and not mean.requires_grad
 
 
-def test_the_stock_model_and_a_shorter_width_work_too(opened, trained_encoder):
+def test_the_stock_model_and_truncated_embeddings_work(opened, trained_encoder):
     from transformers import AutoModel, AutoProcessor
 
     model, processor = opened
@@ -121,7 +121,7 @@ def test_the_stock_model_and_a_shorter_width_work_too(opened, trained_encoder):
         model.config.truncate_dim = None
 
 
-def test_a_wrong_request_is_an_error(opened):
+def test_invalid_arguments_are_errors(opened):
     model, processor = opened
     with pytest.raises(ValueError, match="first or mean"):
         model.encode_text(["a"], processor, long_text="last")

@@ -1,4 +1,4 @@
-"""A stock Mllama that was prepared: the stock model's numbers, rows that do not depend on their batch, saving, peft."""
+"""Checks a patched Mllama: the stock model's numbers, rows independent of their batch, saving, peft."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForImageTextToText
 
-from modeling.mllama import cross_attentions, find_decoder, prepare_mllama, restore_mllama
+from modeling.mllama import find_cross_attentions, find_decoder, prepare_mllama, restore_mllama
 from tests.modeling.mllama_batches import ROWS, TWO_IMAGES, Row, batch, gradients, largest_difference, load
 
 SAME = 1e-10
@@ -25,8 +25,8 @@ def without_labels(inputs: dict) -> dict:
 # --- rows alone and together ---
 
 
-def logits_of_rows(model, rows: list[Row], **options) -> list[torch.Tensor]:
-    """`[L, V]` of every row, its padding left out."""
+def compute_row_logits(model, rows: list[Row], **options) -> list[torch.Tensor]:
+    """Returns `[L, V]` logits of every row, without padding."""
     inputs = batch(model, rows, labels=False, **options)
     with torch.no_grad():
         logits = model(**inputs).logits
@@ -36,23 +36,23 @@ def logits_of_rows(model, rows: list[Row], **options) -> list[torch.Tensor]:
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("left", [False, True])
-def test_a_row_gives_the_same_alone_and_in_any_batch(tiny_mllama, exact, implementation, shared, left):
+def test_a_row_has_the_same_logits_alone_and_in_any_batch(tiny_mllama, exact, implementation, shared, left):
     model = load(tiny_mllama, implementation)
     text = TWO_IMAGES.index(ROWS[2])
-    stock_text = logits_of_rows(model, [TWO_IMAGES[text]], shared=False)[0]
+    stock_text = compute_row_logits(model, [TWO_IMAGES[text]], shared=False)[0]
     prepare_mllama(model)
-    together = logits_of_rows(model, TWO_IMAGES, shared=shared, left=left)
-    alone = [logits_of_rows(model, [row], shared=False)[0] for row in TWO_IMAGES]
+    together = compute_row_logits(model, TWO_IMAGES, shared=shared, left=left)
+    alone = [compute_row_logits(model, [row], shared=False)[0] for row in TWO_IMAGES]
     for one, other in zip(together, alone, strict=True):
         assert float((one - other).abs().max()) < SAME
     assert float((together[text] - stock_text).abs().max()) < SAME
 
 
-def test_the_stock_model_does_depend_on_the_batch(tiny_mllama, exact):
-    """What isolation is for; it also shows that the test above could fail."""
+def test_without_isolation_a_row_depends_on_its_batch(tiny_mllama, exact):
+    """This is the reason for isolation, and shows that the test above can fail."""
     model = load(tiny_mllama)
     prepare_mllama(model, isolate_rows=False)
-    together, alone = (logits_of_rows(model, rows, shared=False) for rows in (ROWS, [ROWS[2]]))
+    together, alone = (compute_row_logits(model, rows, shared=False) for rows in (ROWS, [ROWS[2]]))
     assert float((together[2] - alone[0]).abs().max()) > 1e-3
 
 
@@ -70,14 +70,14 @@ def test_greedy_answers_are_the_same_alone_and_together(tiny_mllama, shared):
     assert together.shape == (len(TWO_IMAGES), 6)
     for row, answer in zip(TWO_IMAGES, together, strict=True):
         assert torch.equal(answers([row])[0], answer)
-    assert len({tuple(answer.tolist()) for answer in together}) > 3  # rows do differ
+    assert len({tuple(answer.tolist()) for answer in together}) > 3  # shows that answers differ between rows
 
 
 # --- the stock model's numbers ---
 
 
 def stock_gradients(model, inputs: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The loss of a stock model's logits in their own precision; its own loss makes float32 of them."""
+    """Computes the loss of a stock model's logits in their own precision; its own loss converts them to float32."""
     model.zero_grad()
     logits = model(**without_labels(inputs)).logits
     loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), inputs["labels"][:, 1:].flatten())
@@ -87,7 +87,7 @@ def stock_gradients(model, inputs: dict) -> tuple[torch.Tensor, dict[str, torch.
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("rows", [TWO_IMAGES, [ROWS[2]]], ids=["mixed", "text"])
-def test_without_isolation_logits_are_the_stock_ones_bit_for_bit(tiny_mllama, implementation, rows):
+def test_without_isolation_logits_equal_the_stock_ones(tiny_mllama, implementation, rows):
     model = load(tiny_mllama, implementation, torch.float32)
     inputs = batch(model, rows, shared=False, labels=False)
     with torch.no_grad():
@@ -99,7 +99,7 @@ def test_without_isolation_logits_are_the_stock_ones_bit_for_bit(tiny_mllama, im
         assert torch.equal(model(**inputs).logits, stock)
 
 
-def test_loss_and_gradients_are_the_stock_ones(tiny_mllama, exact):
+def test_loss_and_gradients_equal_the_stock_ones(tiny_mllama, exact):
     model = load(tiny_mllama)
     inputs = batch(model, ROWS, shared=False)
     expected, stock = stock_gradients(model, inputs)
@@ -110,7 +110,7 @@ def test_loss_and_gradients_are_the_stock_ones(tiny_mllama, exact):
     assert largest_difference(ours, stock) < SAME
 
 
-def test_loss_contracts(tiny_mllama):
+def test_arguments_of_the_loss_work_as_in_the_stock_model(tiny_mllama):
     model = load(tiny_mllama, dtype=torch.float32)
     inputs = batch(model, ROWS, shared=False)
     stock, by_seven = model(**inputs).loss, model(**inputs, num_items_in_batch=7).loss
@@ -128,11 +128,11 @@ def test_loss_contracts(tiny_mllama):
     assert rows.shape == (len(ROWS),)
     assert rows.dtype == torch.float32
     torch.testing.assert_close(rows.sum() / 12, stock)
-    assert rows[4] == 0  # nothing is learned there
+    assert rows[4] == 0  # this row has no labels
     assert rows[1] > 0
 
 
-def test_a_wrong_label_is_named(tiny_mllama):
+def test_the_error_for_a_wrong_label_names_its_token_id(tiny_mllama):
     model = load(tiny_mllama)
     prepare_mllama(model)
     inputs = batch(model, ROWS, shared=False)
@@ -141,8 +141,8 @@ def test_a_wrong_label_is_named(tiny_mllama):
         model(**inputs)
 
 
-def test_states_without_a_mask_are_seen_whole(tiny_mllama):
-    """The stock layer takes its keys for a sequence in time, where no mask says otherwise (transformers #48172)."""
+def test_without_a_mask_every_token_sees_all_states(tiny_mllama):
+    """Without a mask the stock layer applies causal attention to its keys (transformers #48172)."""
     model = load(tiny_mllama)
     words = torch.randint(10, 300, (1, 5), generator=torch.Generator().manual_seed(1))
     states = torch.randn(1, 20, model.config.text_config.hidden_size, dtype=torch.float64)
@@ -159,14 +159,14 @@ def test_states_without_a_mask_are_seen_whole(tiny_mllama):
     assert change() > 1e-3
 
 
-# --- a batch of text ---
+# --- batches without images ---
 
 
-@pytest.mark.parametrize("tower_learns", [True, False])
-def test_a_batch_of_text_gives_every_weight_a_gradient_of_nought(tiny_mllama, exact, tower_learns):
-    """DDP waits for the gradient of every weight that learns."""
+@pytest.mark.parametrize("tower_trainable", [True, False])
+def test_a_batch_without_images_gives_every_weight_a_gradient(tiny_mllama, exact, tower_trainable):
+    """DDP waits for the gradient of every trainable weight; those of the layers for images are zero."""
     model = load(tiny_mllama).train()
-    model.model.vision_model.requires_grad_(tower_learns)
+    model.model.vision_model.requires_grad_(tower_trainable)
     inputs = batch(model, [ROWS[2], Row(9)], shared=True)
     expected, stock = stock_gradients(model, inputs)
     prepare_mllama(model)
@@ -175,17 +175,17 @@ def test_a_batch_of_text_gives_every_weight_a_gradient_of_nought(tiny_mllama, ex
     loss, ours = gradients(model, inputs)
     assert abs(float(loss - expected)) < SAME
     assert ours.keys() == {name for name, one in model.named_parameters() if one.requires_grad}
-    assert len(calls) == tower_learns
+    assert len(calls) == tower_trainable
     assert largest_difference({name: ours[name] for name in stock}, stock) < SAME
     assert all(not gradient.any() for name, gradient in ours.items() if name not in stock)
     with torch.no_grad():
         calls.clear()
         model(**inputs)
-    assert not calls  # nothing learns: the layers for images are left out
+    assert not calls  # without gradients, the layers for images are skipped
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_batch_with_nothing_to_learn_is_a_loss_of_nought(tiny_mllama, shared):
+def test_a_batch_without_labels_has_a_loss_of_zero(tiny_mllama, shared):
     model = load(tiny_mllama).train()
     prepare_mllama(model)
     inputs = batch(model, ROWS, shared=shared)
@@ -197,10 +197,10 @@ def test_a_batch_with_nothing_to_learn_is_a_loss_of_nought(tiny_mllama, shared):
     assert torch.equal(model(**inputs, per_row_loss=True).loss, torch.zeros(len(ROWS), dtype=torch.float64))
 
 
-# --- the model as others see it ---
+# --- the model in other libraries ---
 
 
-def test_trainer_sees_a_model_that_takes_loss_arguments(tiny_mllama):
+def test_the_signature_shows_trainer_that_loss_arguments_are_accepted(tiny_mllama):
     model = load(tiny_mllama)
     prepare_mllama(model)
     parameters = inspect.signature(model.forward).parameters
@@ -208,7 +208,7 @@ def test_trainer_sees_a_model_that_takes_loss_arguments(tiny_mllama):
     assert {"image_index", "per_row_loss", "labels"} <= parameters.keys()
 
 
-def test_saving_writes_the_stock_checkpoint(tiny_mllama, tmp_path):
+def test_saving_writes_a_stock_checkpoint(tiny_mllama, tmp_path):
     model = load(tiny_mllama)
     before = model.config.to_dict()
     prepare_mllama(model)
@@ -222,7 +222,7 @@ def test_saving_writes_the_stock_checkpoint(tiny_mllama, tmp_path):
     assert type(again) is type(model)
 
 
-def test_a_copy_is_a_model_of_its_own(tiny_mllama):
+def test_a_deep_copy_is_independent(tiny_mllama):
     model = load(tiny_mllama)
     prepare_mllama(model)
     inputs = batch(model, ROWS, shared=True, labels=False)
@@ -233,12 +233,12 @@ def test_a_copy_is_a_model_of_its_own(tiny_mllama):
             one.mul_(1.5)
         assert torch.equal(model(**inputs).logits, expected)
         assert not torch.equal(other(**inputs).logits, expected)
-    for one in (other, other.model, *cross_attentions(other)):
+    for one in (other, other.model, *find_cross_attentions(other)):
         assert one.forward.__self__ is one
 
 
 def test_another_model_is_refused():
-    with pytest.raises(ValueError, match="Linear is no MllamaForConditionalGeneration"):
+    with pytest.raises(ValueError, match="Linear neither is nor contains an MllamaForConditionalGeneration"):
         prepare_mllama(torch.nn.Linear(2, 2))
 
 
@@ -253,7 +253,7 @@ def with_adapters(model, **options):
 @pytest.mark.parametrize("dora", [False, True])
 @pytest.mark.parametrize("task_type", [None, "CAUSAL_LM"])
 @pytest.mark.parametrize("before", [False, True])
-def test_adapters_before_or_after(tiny_mllama, exact, tmp_path, dora, task_type, before):
+def test_adapters_added_before_or_after_the_patch(tiny_mllama, exact, tmp_path, dora, task_type, before):
     base = load(tiny_mllama)
     if before:
         prepare_mllama(base)
@@ -268,7 +268,7 @@ def test_adapters_before_or_after(tiny_mllama, exact, tmp_path, dora, task_type,
     assert {name for name, one in model.named_parameters() if one.requires_grad} == ours.keys()
     prompts = {**batch(model, ROWS, shared=True, left=True, labels=False), "do_sample": False, "max_new_tokens": 3}
     answers = model.generate(**prompts)
-    # merged, it is the stock model of the merged weights
+    # After merging, the model equals a stock model with the merged weights.
     merged = model.merge_and_unload()
     assert torch.equal(merged.generate(**prompts), answers)
     merged.save_pretrained(tmp_path)
@@ -280,7 +280,7 @@ def test_adapters_before_or_after(tiny_mllama, exact, tmp_path, dora, task_type,
 
 
 @pytest.mark.parametrize("options", [{"modules_to_save": ["lm_head"]}, {"target_modules": ["q_proj", "lm_head"]}])
-def test_a_head_that_peft_wraps(tiny_mllama, exact, options):
+def test_a_head_wrapped_by_peft(tiny_mllama, exact, options):
     model = with_adapters(load(tiny_mllama), **options)
     inputs = batch(model, ROWS, shared=False)
     expected, stock = stock_gradients(model, inputs)

@@ -1,4 +1,4 @@
-"""A prepared Mllama in two processes, one with images and one without: DDP and FSDP2 give one process's gradients."""
+"""Checks that a patched Mllama has the same gradients with DDP and FSDP2 in two processes as in one process."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-WAYS = ["ddp", "ddp,lora", "fsdp2", "fsdp2,lora", "fsdp2,head", "fsdp2,last"]
+SETUPS = ["ddp", "ddp,lora", "fsdp2", "fsdp2,lora", "fsdp2,head", "fsdp2,last"]
 
 
 def test_two_processes_give_the_gradients_of_one(tiny_mllama):
-    """In one launch: starting two processes takes longer than all they do."""
+    """All setups share one launch, because starting two processes takes longer than the comparisons."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += ["tests/modeling/sharded_mllama.py", str(tiny_mllama), *WAYS]
+    command += ["tests/modeling/sharded_mllama.py", str(tiny_mllama), *SETUPS]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert run.returncode == 0, run.stdout + run.stderr[-3000:]
-    for way in WAYS:
-        assert all(f"process {rank}, {way}: the same" in run.stdout for rank in (0, 1)), way
+    for setup in SETUPS:
+        assert all(f"process {rank}, {setup}: the same" in run.stdout for rank in (0, 1)), setup

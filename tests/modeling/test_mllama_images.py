@@ -1,11 +1,11 @@
-"""Images that rows share: the same loss and gradients as with an image for each row, each encoded once."""
+"""Checks that shared images give the loss and gradients of repeated images, and that each is encoded once."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from modeling.mllama import cross_attentions, prepare_mllama
+from modeling.mllama import find_cross_attentions, prepare_mllama
 from tests.modeling.mllama_batches import (
     IMAGE_TILES,
     ROWS,
@@ -18,15 +18,17 @@ from tests.modeling.mllama_batches import (
 )
 
 SAME = 1e-10
-ONE_IMAGE = [Row(8, [2], [1]), Row(6, [2], [1], learned=2), Row(7, [2], [1], learned=4)]
-EVEN = [Row(8, [0], [1]), Row(6, [0], [2], learned=1), Row(7, [1], [1]), Row(5, [1], [1], learned=1)]
+ONE_IMAGE = [Row(8, [2], [1]), Row(6, [2], [1], labeled=2), Row(7, [2], [1], labeled=4)]
+EVEN = [Row(8, [0], [1]), Row(6, [0], [2], labeled=1), Row(7, [1], [1]), Row(5, [1], [1], labeled=1)]
 CASES = {"uneven": ROWS, "two images": TWO_IMAGES, "one image": ONE_IMAGE, "even": EVEN, "reversed": ROWS[::-1]}
 
 
 @pytest.mark.parametrize("implementation", ["sdpa", "eager"])
 @pytest.mark.parametrize("isolate", [True, False])
 @pytest.mark.parametrize("rows", CASES.values(), ids=CASES)
-def test_loss_and_all_gradients_are_those_of_repeated_images(tiny_mllama, exact, implementation, isolate, rows):
+def test_shared_images_give_the_loss_and_gradients_of_repeated_images(
+    tiny_mllama, exact, implementation, isolate, rows
+):
     model = load(tiny_mllama, implementation).train()
     prepare_mllama(model, isolate_rows=isolate)
     loss, ours = gradients(model, batch(model, rows, shared=True))
@@ -38,42 +40,42 @@ def test_loss_and_all_gradients_are_those_of_repeated_images(tiny_mllama, exact,
 
 @pytest.mark.parametrize("reentrant", [None, False])
 def test_each_image_is_encoded_once(tiny_mllama, reentrant):
-    """Tower, projector and projections of keys and values, with activation checkpointing and without."""
+    """The tower, the projector and the key and value projections run once, with and without checkpointing."""
     model = load(tiny_mllama).train()
     prepare_mllama(model)
     if reentrant is not None:
         model.gradient_checkpointing_enable({"use_reentrant": reentrant})
     shapes: dict[str, list] = {}
 
-    def note(name: str):
+    def record(name: str):
         return lambda module, args, output: shapes.setdefault(name, []).append(tuple(args[0].shape))
 
     inner = model.model
-    inner.vision_model.patch_embedding.register_forward_hook(note("tower"))
-    inner.multi_modal_projector.register_forward_hook(note("projector"))
-    for attention in cross_attentions(model):
-        attention.k_proj.register_forward_hook(note("keys"))
-        attention.v_proj.register_forward_hook(note("values"))
+    inner.vision_model.patch_embedding.register_forward_hook(record("tower"))
+    inner.multi_modal_projector.register_forward_hook(record("projector"))
+    for attention in find_cross_attentions(model):
+        attention.k_proj.register_forward_hook(record("keys"))
+        attention.v_proj.register_forward_hook(record("values"))
     model(**batch(model, ROWS, shared=True)).loss  # noqa: B018
     images, patches = len(IMAGE_TILES), inner.vision_model.num_patches
-    # rows look at images of one and of two tiles; the image of four tiles is in the batch, but no row looks at it
+    # The rows have images of one and of two tiles; the batch also contains an image of four tiles that no row uses.
     assert shapes["tower"] == [(images * 4, 3, 64, 64)]
     assert shapes["projector"] == [(images, 2, patches, 192)]
     assert shapes["keys"] == shapes["values"] == [(images, 2 * patches, 128)] * 2
 
 
-def test_a_frozen_tower_keeps_nothing(tiny_mllama):
-    """Also where activation checkpointing makes the inputs ask for a gradient."""
+def test_a_frozen_tower_stores_nothing_for_the_backward_pass(tiny_mllama):
+    """This also holds if activation checkpointing makes the inputs require a gradient."""
     model = load(tiny_mllama).train()
     prepare_mllama(model)
     model.model.vision_model.requires_grad_(False)
     model.enable_input_require_grads()
-    asked = []
+    requires_grad = []
     model.model.vision_model.register_forward_hook(
-        lambda module, args, output: asked.append(output.last_hidden_state.requires_grad)
+        lambda module, args, output: requires_grad.append(output.last_hidden_state.requires_grad)
     )
     _, found = gradients(model, batch(model, ROWS, shared=True))
-    assert asked == [False]
+    assert requires_grad == [False]
     assert found["model.multi_modal_projector.weight"].any()
 
 
@@ -87,17 +89,17 @@ def test_activation_checkpointing_changes_nothing(tiny_mllama, exact, shared):
     calls = []
     model.model.language_model.layers[1].mlp.register_forward_hook(lambda *_: calls.append(1))
     loss, ours = gradients(model, inputs)
-    assert len(calls) == 2  # it does compute again
+    assert len(calls) == 2  # the second call shows that checkpointing is active
     assert loss == expected
     assert largest_difference(ours, theirs) < SAME
 
 
-def test_one_kernel_without_a_mask_where_images_are_seen_whole(tiny_mllama, monkeypatch):
-    """Fused attention kernels know no mask; repeated keys and values are not made for them either."""
+def test_whole_images_need_no_mask(tiny_mllama, monkeypatch):
+    """Fused attention kernels support no mask; keys and values are not repeated for them either."""
     calls = []
     attend = torch.nn.functional.scaled_dot_product_attention
 
-    def note(query, key, *args, attn_mask=None, **options):
+    def record(query, key, *args, attn_mask=None, **options):
         calls.append((tuple(query.shape), tuple(key.shape), attn_mask is None))
         return attend(query, key, *args, attn_mask=attn_mask, **options)
 
@@ -107,28 +109,28 @@ def test_one_kernel_without_a_mask_where_images_are_seen_whole(tiny_mllama, monk
     inputs = batch(model, [ROWS[0], ROWS[3], ROWS[2]], shared=True)
     for name in ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask"):
         inputs[name] = inputs[name][:1]
-    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", note)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", record)
     model(**inputs)
-    # one image, two of the three rows, ten words each; two heads of keys for four of queries
+    # One image, two of the three rows with ten tokens each; four query heads share two key heads.
     crossed = [call for call in calls if call[1][2] == patches]
     assert crossed == [((1, 4, 20, 32), (1, 2, patches, 32), True)] * 2
 
 
 @pytest.mark.parametrize("rows", [ROWS, TWO_IMAGES], ids=["one", "two images"])
-def test_answers_are_those_of_repeated_images(tiny_mllama, rows):
+def test_shared_images_give_the_answers_of_repeated_images(tiny_mllama, rows):
     model = load(tiny_mllama)
     prepare_mllama(model)
-    how = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None}
+    options = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None}
     shared, repeated = (
-        model.generate(**batch(model, rows, shared=one, left=True, labels=False), **how) for one in (True, False)
+        model.generate(**batch(model, rows, shared=one, left=True, labels=False), **options) for one in (True, False)
     )
     assert torch.equal(shared, repeated)
-    without = model.generate(**batch(model, rows, shared=True, left=True, labels=False), **how, use_cache=False)
-    assert torch.equal(shared, without)
+    uncached = model.generate(**batch(model, rows, shared=True, left=True, labels=False), **options, use_cache=False)
+    assert torch.equal(shared, uncached)
 
 
-def test_a_cache_goes_on_by_hand(tiny_mllama, exact):
-    """Word by word with a cache, without `generate`, gives the logits of all words at once."""
+def test_a_cache_can_be_used_without_generate(tiny_mllama, exact):
+    """Token by token with a cache gives the logits of all tokens at once."""
     model = load(tiny_mllama)
     prepare_mllama(model)
     inputs = batch(model, [Row(9, [0], [1]), Row(9, [1], [1])], shared=True, labels=False)
@@ -149,32 +151,32 @@ def test_a_cache_goes_on_by_hand(tiny_mllama, exact):
             assert float((found.logits[:, 0] - expected[:, end - 1]).abs().max()) < SAME
 
 
-def test_what_cannot_be_shared_is_said(tiny_mllama):
+def test_unsupported_uses_of_image_index_are_errors(tiny_mllama):
     model = load(tiny_mllama)
     prepare_mllama(model)
     inputs = batch(model, ROWS, shared=True, labels=False)
     for options in ({"num_beams": 2}, {"num_return_sequences": 2, "do_sample": True}):
-        with pytest.raises(ValueError, match="one answer a row"):
+        with pytest.raises(ValueError, match="one answer per row, not 2"):
             model.generate(**inputs, max_new_tokens=2, **options)
     with pytest.raises(ValueError, match="dynamic cache"):
         model.generate(**inputs, max_new_tokens=2, cache_implementation="static")
-    with pytest.raises(ValueError, match="there are 3 images"):
+    with pytest.raises(ValueError, match="pixel_values has 3 images"):
         model(**(inputs | {"image_index": inputs["image_index"] + 3}))
-    with pytest.raises(ValueError, match="cross_attention_mask"):
+    with pytest.raises(ValueError, match="cross_attention_mask is missing"):
         model(**(inputs | {"cross_attention_mask": None}))
-    with pytest.raises(ValueError, match="no pixel_values"):
+    with pytest.raises(ValueError, match=r"image_index requires pixel_values\. Give"):
         model(**(inputs | {"pixel_values": None}))
     with pytest.raises(ValueError, match="of image_index"):
         model(**(inputs | {"image_index": inputs["image_index"][:2]}))
 
 
-def test_beams_with_repeated_images(tiny_mllama):
+def test_beam_search_with_repeated_images(tiny_mllama):
     model = load(tiny_mllama)
     inputs = batch(model, [ROWS[0], ROWS[3]], shared=False, left=True, labels=False)
-    how = {"max_new_tokens": 5, "do_sample": False, "num_beams": 3}
-    expected = model.generate(**inputs, **how)
+    options = {"max_new_tokens": 5, "do_sample": False, "num_beams": 3}
+    expected = model.generate(**inputs, **options)
     prepare_mllama(model)
-    assert torch.equal(model.generate(**inputs, **how), expected)
+    assert torch.equal(model.generate(**inputs, **options), expected)
 
 
 @pytest.mark.parametrize("shared", [True, False])

@@ -1,4 +1,4 @@
-"""One resize, saved, gives what `interpolate_pos_encoding=True` gives at every call, to the bit."""
+"""Checks that resized position embeddings give the results of `interpolate_pos_encoding=True`, also when saved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-SIZES = [32, 48, 56, 72, 96, 128, 8]  # from 64, with patches of 8: down and up
+SIZES = [32, 48, 56, 72, 96, 128, 8]  # smaller and larger than the model's 64, with patches of 8
 
 
 @pytest.fixture
@@ -21,21 +21,21 @@ def opened(tiny_encoder):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("size", SIZES)
-def test_it_equals_the_flag_to_the_bit(opened, size, dtype):
+def test_resized_positions_equal_interpolation(opened, size, dtype):
     model, processor = opened[0].to(dtype), opened[1]
     pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(size)).to(dtype)
     with torch.no_grad():
-        flag = model.get_image_features(pixels, interpolate_pos_encoding=True)
+        interpolated = model.get_image_features(pixels, interpolate_pos_encoding=True)
         model.set_image_size(size, processor)
         resized = model.get_image_features(pixels)
-    assert (flag.pooler_output - resized.pooler_output).abs().max().item() == 0.0
-    assert torch.equal(flag.last_hidden_state, resized.last_hidden_state)
+    assert (interpolated.pooler_output - resized.pooler_output).abs().max().item() == 0.0
+    assert torch.equal(interpolated.last_hidden_state, resized.last_hidden_state)
     assert model.config.vision_config.image_size == model.vision_model.config.image_size == size
     positions = model.vision_model.embeddings.position_embedding.weight
     assert positions.shape == ((size // 8) ** 2, 128) and positions.dtype == dtype and positions.requires_grad
 
 
-def test_both_doors_open_the_saved_size_without_flags(opened, run, tmp_path):
+def test_stock_and_custom_classes_load_the_saved_size_without_flags(opened, run, tmp_path):
     model, processor = opened
     image = Image.radial_gradient("L").convert("RGB")
     large = processor(images=image, size={"height": 128, "width": 128}, return_tensors="pt")["pixel_values"]
@@ -65,7 +65,7 @@ print(json.dumps(found))
     assert torch.equal(torch.tensor(answer[0]), expected) and torch.equal(torch.tensor(answer[1]), expected)
 
 
-def test_the_resized_positions_learn(opened):
+def test_resized_positions_get_gradients(opened):
     model, _ = opened
     model.set_image_size(96)
     model(
@@ -75,7 +75,7 @@ def test_the_resized_positions_learn(opened):
     assert gradient.shape == (144, 128) and (gradient.abs().sum(-1) > 0).all()
 
 
-def test_the_stock_model_and_the_tower_can_be_resized_too(tiny_encoder):
+def test_the_stock_model_and_its_vision_tower_can_be_resized(tiny_encoder):
     from transformers import SiglipModel, SiglipVisionModel
 
     from modeling.siglip_medical.position_embeddings import resize_positions
@@ -90,7 +90,7 @@ def test_the_stock_model_and_the_tower_can_be_resized_too(tiny_encoder):
         assert torch.equal(tower(pixels).pooler_output, expected)
 
 
-def test_the_same_size_changes_nothing(opened):
+def test_resizing_to_the_same_size_changes_nothing(opened):
     model, processor = opened
     before = model.vision_model.embeddings.position_embedding
     model.set_image_size(64, processor)
@@ -99,9 +99,9 @@ def test_the_same_size_changes_nothing(opened):
 
 @pytest.mark.parametrize(
     ("size", "message"),
-    [(100, "give 96 or 104"), (4, "give 8$"), (0, "give 8$"), (-8, "give 8$"), ((64, 32), "square")],
+    [(100, "Use 96 or 104"), (4, r"Use 8\.$"), (0, r"Use 8\.$"), (-8, r"Use 8\.$"), ((64, 32), "square")],
 )
-def test_a_size_that_does_not_fit_is_an_error(opened, size, message):
+def test_an_invalid_size_is_an_error(opened, size, message):
     with pytest.raises(ValueError, match=message):
         opened[0].set_image_size(size)
     assert opened[0].config.vision_config.image_size == 64

@@ -1,4 +1,4 @@
-"""What transformers' own tests ask of a SigLIP model, asked of SiglipMedicalModel, and more."""
+"""Applies the common tests of transformers' SigLIP, and further ones, to SiglipMedicalModel."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def gradients(model: SiglipMedicalModel, inputs: dict) -> dict[str, torch.Tensor
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
-def test_it_saves_and_loads_to_the_bit(model, tmp_path):
+def test_saving_and_loading_keeps_weights_outputs_and_configuration(model, tmp_path):
     model.save_pretrained(tmp_path)
     reloaded = SiglipMedicalModel.from_pretrained(tmp_path, attn_implementation="eager")
     assert model.state_dict().keys() == reloaded.state_dict().keys()
@@ -58,7 +58,7 @@ def test_it_saves_and_loads_to_the_bit(model, tmp_path):
 
 
 def test_it_equals_the_stock_model_in_logits_loss_and_gradients(tmp_path):
-    """Where all texts and images differ, it is SiglipModel."""
+    """If all texts and images differ, the model equals SiglipModel."""
     from transformers import SiglipModel
 
     ours = small().double()
@@ -87,7 +87,7 @@ def test_a_row_does_not_depend_on_its_batch(model):
         assert torch.allclose(alone.text_embeds[0], together.text_embeds[row], atol=1e-6)
 
 
-def test_images_or_texts_alone_and_different_numbers_of_each(model):
+def test_images_only_texts_only_and_different_numbers_of_each(model):
     inputs = batch(4)
     both = model(**inputs)
     images, texts = model(pixel_values=inputs["pixel_values"]), model(input_ids=inputs["input_ids"])
@@ -99,9 +99,9 @@ def test_images_or_texts_alone_and_different_numbers_of_each(model):
     assert uneven.logits_per_image.shape == (1, 4) and uneven.logits_per_text.shape == (4, 1)
 
 
-def test_what_cannot_be_answered_is_an_error(model):
+def test_missing_inputs_are_errors(model):
     inputs = batch()
-    with pytest.raises(ValueError, match="pixel_values, input_ids, or both"):
+    with pytest.raises(ValueError, match="Neither pixel_values nor input_ids is given"):
         model()
     for name, value in inputs.items():
         for wish in ("return_loss", "return_logits"):
@@ -109,7 +109,7 @@ def test_what_cannot_be_answered_is_an_error(model):
                 model(**{name: value, wish: True})
 
 
-def test_logits_come_when_asked_for_or_when_no_loss_is(model):
+def test_logits_are_computed_on_request_or_without_a_loss(model):
     assert model(**batch()).logits_per_image is not None
     assert model(**batch(), return_logits=False).logits_per_image is None
     assert model(**batch(), return_loss=True).logits_per_image is None
@@ -117,7 +117,7 @@ def test_logits_come_when_asked_for_or_when_no_loss_is(model):
     assert output.logits_per_image is not None and torch.equal(output.logits_per_text, output.logits_per_image.T)
 
 
-def test_a_tuple_holds_the_same_as_the_named_output(model):
+def test_a_tuple_output_equals_the_named_output(model):
     named, plain = model(**batch()), model(**batch(), return_dict=False)
     assert isinstance(plain, tuple)
     assert torch.equal(plain[0], named.logits_per_image) and torch.equal(plain[3], named.image_embeds)
@@ -149,7 +149,7 @@ def test_gradients_reach_the_hidden_states(model):
 def test_every_parameter_gets_a_gradient_and_one_step_lowers_the_loss():
     model = small().train()
     found = gradients(model, batch(4))
-    # the bias of a key projection moves all of a row's attention alike: its gradient is zero but for rounding
+    # The bias of a key projection shifts all scores of a query equally, so its gradient is zero except for rounding.
     assert [name for name, grad in found.items() if not grad.abs().sum() > 0 and not name.endswith("k_proj.bias")] == []
     before = model(**batch(4), return_loss=True).loss.item()
     torch.optim.SGD(model.parameters(), lr=1e-3).step()
@@ -183,12 +183,12 @@ def test_attention_back_ends_agree():
         assert torch.allclose(eager(**batch()).logits_per_image, sdpa(**batch()).logits_per_image, atol=1e-5)
 
 
-def test_sdpa_is_what_a_checkpoint_gets(tmp_path):
+def test_a_checkpoint_is_loaded_with_sdpa(tmp_path):
     small().save_pretrained(tmp_path)
     assert SiglipMedicalModel.from_pretrained(tmp_path).vision_model.config._attn_implementation == "sdpa"
 
 
-def test_initialisation_depends_on_the_seed_alone_and_covers_everything():
+def test_initialization_depends_only_on_the_seed_and_covers_all_weights():
     one, two = small(), small()
     assert all(torch.equal(left, right) for left, right in zip(one.parameters(), two.parameters(), strict=True))
     assert all(parameter.isfinite().all() for parameter in one.parameters())
@@ -246,7 +246,7 @@ def test_temperature_and_bias_stay_in_float32(dtype, tmp_path):
     assert torch.allclose(output.image_embeds.norm(dim=-1), torch.ones(3), atol=1e-6)
     full = model(**batch())
     assert torch.nn.functional.cosine_similarity(output.image_embeds, full.image_embeds).min() > 0.99
-    assert copy.deepcopy(model).double().logit_scale.dtype == torch.float64  # upwards they go along
+    assert copy.deepcopy(model).double().logit_scale.dtype == torch.float64  # a higher precision does apply
 
 
 def test_autocast_compares_in_float32(model):
@@ -269,7 +269,7 @@ def test_a_loss_outside_the_model_gives_the_same_gradients():
     assert all(torch.equal(inside[name], parameter.grad) for name, parameter in model.named_parameters())
 
 
-def test_the_mask_counts_only_where_it_was_trained_with():
+def test_the_mask_is_used_only_if_configured():
     ids = batch()["input_ids"]
     mask = torch.ones_like(ids)
     mask[:, 8:] = 0
@@ -278,7 +278,7 @@ def test_the_mask_counts_only_where_it_was_trained_with():
         assert torch.equal(features(plain, attention_mask=mask), features(plain))
         assert not torch.allclose(features(masked, attention_mask=mask), features(plain), atol=1e-3)
         assert torch.allclose(features(masked, attention_mask=torch.ones_like(ids)), features(plain), atol=1e-6)
-        with pytest.raises(ValueError, match="give the attention_mask"):
+        with pytest.raises(ValueError, match="attention_mask is missing"):
             features(masked)
 
 
@@ -297,7 +297,7 @@ def test_truncation_keeps_the_leading_dimensions_at_unit_length(model, by_config
 
 
 @pytest.mark.parametrize("dim", [0, 33, -1])
-def test_a_width_that_does_not_exist_is_an_error(model, dim):
+def test_a_width_out_of_range_is_an_error(model, dim):
     with pytest.raises(ValueError, match="between 1 and 32"):
         model(**batch(), truncate_dim=dim)
     with pytest.raises(Exception, match="between 1 and 32"):
@@ -319,7 +319,7 @@ def test_settings_are_saved(tmp_path):
 
 
 @pytest.mark.parametrize("problem", ["missing", "unexpected", "mismatched"])
-def test_whatever_does_not_fit_is_an_error(problem, tmp_path):
+def test_a_checkpoint_with_other_weights_is_an_error(problem, tmp_path):
     from safetensors.torch import save_file
 
     small().save_pretrained(tmp_path)
@@ -340,20 +340,20 @@ def test_whatever_does_not_fit_is_an_error(problem, tmp_path):
             SiglipMedicalModel.from_pretrained(tmp_path, config=settings["config"])
 
 
-def test_loading_tells_what_it_found_when_asked(tmp_path):
+def test_loading_returns_the_loading_info_on_request(tmp_path):
     small().save_pretrained(tmp_path)
     model, info = SiglipMedicalModel.from_pretrained(tmp_path, output_loading_info=True)
     assert isinstance(model, SiglipMedicalModel) and not info["missing_keys"]
 
 
-def test_it_can_be_exported(model):
+def test_the_model_can_be_exported(model):
     inputs = batch()
     program = torch.export.export(model, (), kwargs=inputs)
     exported = program.module()(**inputs)
     assert torch.allclose(exported["logits_per_image"], model(**inputs).logits_per_image, atol=1e-5)
 
 
-def test_matryoshka_widths_are_trained_by_the_model_itself():
+def test_the_loss_of_the_model_covers_all_matryoshka_widths():
     from modeling.siglip_medical.loss import contrastive_loss
 
     model = small(matryoshka_dims=[32, 8], matryoshka_weights=[3, 1])

@@ -1,4 +1,4 @@
-"""One checkpoint, two doors: the same weights as a stock SiglipModel and as a SiglipMedicalModel."""
+"""Checks that one checkpoint gives the same results as a stock SiglipModel and as a SiglipMedicalModel."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def inputs(tiny_encoder):
     return processor(images=images, text=TEXTS, return_tensors="pt")
 
 
-def test_from_scratch_it_starts_where_siglip_started():
+def test_a_new_model_has_the_initial_temperature_and_bias_of_siglip():
     from modeling.siglip_medical.configuration_siglip_medical import SiglipMedicalConfig
     from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
 
     size = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
-    ends = {"vocab_size": 9, "pad_token_id": 1, "bos_token_id": 1, "eos_token_id": 1}
-    config = SiglipMedicalConfig(text_config=size | ends, vision_config=size | {"image_size": 16, "patch_size": 8})
+    tokens = {"vocab_size": 9, "pad_token_id": 1, "bos_token_id": 1, "eos_token_id": 1}
+    config = SiglipMedicalConfig(text_config=size | tokens, vision_config=size | {"image_size": 16, "patch_size": 8})
     fresh = SiglipMedicalModel(config)
     assert fresh.logit_scale.item() == pytest.approx(math.log(10))
     assert fresh.logit_bias.item() == pytest.approx(-10)
@@ -55,7 +55,7 @@ def test_a_checkpoint_keeps_its_own_temperature_and_bias(model, tmp_path):
     assert (reloaded.logit_scale.item(), reloaded.logit_bias.item()) == pytest.approx((4.77, -12.9))
 
 
-def test_weights_are_named_as_siglip_s(model, tiny_encoder):
+def test_weight_names_equal_those_of_siglip(model, tiny_encoder):
     from transformers import SiglipModel
 
     stock, info = SiglipModel.from_pretrained(tiny_encoder, output_loading_info=True)
@@ -63,8 +63,8 @@ def test_weights_are_named_as_siglip_s(model, tiny_encoder):
     assert stock.state_dict().keys() == model.state_dict().keys()
 
 
-def test_both_doors_give_the_same_to_the_bit(run, trained_encoder, tmp_path):
-    """In a fresh process that cannot see this project, as for a user of the Hub; text that needs the normaliser."""
+def test_stock_and_custom_classes_give_the_same_results(run, trained_encoder, tmp_path):
+    """Runs in a new process that cannot import this project, like that of a Hub user, with text to be normalized."""
     from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
     from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
 
@@ -126,20 +126,20 @@ print(json.dumps({
     for scores in answer["scores"]:
         assert scores == pytest.approx(answer["probabilities"], rel=1e-5)
     assert answer["features"][0] == pytest.approx(answer["image_embeds"][0], rel=1e-4, abs=1e-6)
-    # the stock class of the whole model wants texts, too: without trust this pipeline takes the vision tower
+    # The stock SiglipModel requires texts, so without trust_remote_code this pipeline needs the vision tower.
     assert answer["tower"] == pytest.approx(answer["pooled"], rel=1e-4, abs=1e-6)
 
 
-def test_the_loss_knows_equal_texts(model, inputs):
+def test_the_loss_treats_equal_texts_as_positives(model, inputs):
     same, different = (
         model(**inputs, group_ids=torch.tensor(ids), return_loss=True).loss for ids in ([1, 2, 1], [1, 2, 3])
     )
     logits = model(**inputs).logits_per_image
-    # two pairs change sign: softplus(l) becomes softplus(-l), so each takes its logit off the sum over 3 images
+    # Two pairs change sign. Since softplus(l) - softplus(-l) = l, each lowers the sum over 3 images by its logit.
     assert (different - same).item() == pytest.approx((logits[0, 2] + logits[2, 0]).item() / 3, rel=1e-5)
 
 
-def test_temperature_and_bias_learn(model, inputs):
+def test_all_parameters_get_gradients_temperature_and_bias_included(model, inputs):
     model.zero_grad()
     model(**inputs, return_loss=True).loss.backward()
     assert model.logit_scale.grad.abs().item() > 0 and model.logit_bias.grad.abs().item() > 0
@@ -147,16 +147,16 @@ def test_temperature_and_bias_learn(model, inputs):
     model.zero_grad()
 
 
-def test_the_loss_is_off_unless_asked_for(model, inputs):
+def test_the_loss_is_computed_only_on_request(model, inputs):
     assert model(**inputs).loss is None
 
 
-def test_texts_are_padded_to_64_and_cut_there(tiny_encoder):
+def test_texts_are_padded_and_truncated_to_64_tokens(tiny_encoder):
     from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
 
     processor = SiglipMedicalProcessor.from_pretrained(tiny_encoder)
     inputs = processor(text=["lung", "liver " * 100], return_tensors="pt")
-    assert list(inputs) == ["input_ids"]  # no mask: SigLIP attends to its padding
+    assert list(inputs) == ["input_ids"]  # no mask, because SigLIP attends to its padding
     assert inputs["input_ids"].shape == (2, 64)
     masked = SiglipMedicalProcessor.from_pretrained(tiny_encoder, return_attention_mask=True)
     assert list(masked(text=["lung"], return_tensors="pt")) == ["input_ids", "attention_mask"]

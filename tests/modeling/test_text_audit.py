@@ -1,31 +1,31 @@
-"""Counts of what a tokenizer loses, against counts made by hand."""
+"""Compares the audit of a tokenizer with counts made by hand."""
 
 from __future__ import annotations
 
 import pytest
 
 from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
-from modeling.siglip_medical.text_audit import audit_lines, audit_texts
+from modeling.siglip_medical.text_audit import audit_texts, format_audits
 
-from .test_clinical_tokenizer import byte_tokenizer
+from .test_clinical_tokenizer import train_siglip_tokenizer
 
 ROWS = [
     ("Lesion 1.5 cm", "en"),
     ("lesion 15 cm", "en"),  # the stock tokenizer's 1.5 cm
-    ("LESION  15 cm", "en"),  # no other text
+    ("LESION  15 cm", "en"),  # a duplicate, except for case and white space
     ("positive +ve", "en"),
     ("positive -ve", "en"),
     ("龘龘", "zh"),
-    ("lesion 1.5 cm", "zh"),  # seen before in another language
+    ("lesion 1.5 cm", "zh"),  # a duplicate of a text in another language
 ]
 
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory):
-    return byte_tokenizer(tmp_path_factory.mktemp("pieces"), True)
+    return train_siglip_tokenizer(tmp_path_factory.mktemp("pieces"), True)
 
 
-def test_counts_by_language(stock):
+def test_counts_per_language(stock):
     audits = audit_texts(stock, iter(ROWS))
     assert list(audits) == ["all", "en", "zh"]
     everything, english, chinese = audits.values()
@@ -44,26 +44,26 @@ def test_counts_by_language(stock):
     assert chinese.rates()["byte_fallback_rate"] == pytest.approx(6 / chinese.tokens)
 
 
-def test_the_normaliser_ends_the_collisions(stock, tiny_encoder):
+def test_the_normalizer_prevents_collisions(stock, tiny_encoder):
     processor = SiglipMedicalProcessor.from_pretrained(tiny_encoder)
     clinical = SiglipMedicalProcessor(processor.image_processor, stock)
     audit = audit_texts(clinical, ROWS)["all"]
     assert audit.collisions == 0 and audit.distinct == 5
 
 
-def test_what_is_cut(stock):
+def test_truncated_texts_and_their_collisions(stock):
     start = "cm " * 70
     rows = [(start + "to", "en"), (start + "cm", "en"), ("cm " * 63, "en"), ("cm " * 64, "en")]
     single = [len(stock(text)["input_ids"]) for text, _ in rows]
     assert single[0] > 70 and single[1:] == [72, 64, 65]
     audit = audit_texts(stock, rows)["all"]
-    # all four read the same 63 words and an end: three of them cut, three equal to an earlier one
-    assert (audit.truncated, audit.cut_collisions, audit.collisions, audit.longest) == (3, 3, 0, max(single))
+    # All four have the same 63 leading tokens and an end token: three are truncated, three equal an earlier one.
+    assert (audit.truncated, audit.truncation_collisions, audit.collisions, audit.longest) == (3, 3, 0, max(single))
     assert audit_texts(stock, rows, max_length=max(single))["all"].truncated == 0
 
 
 def test_unknown_tokens(tmp_path):
-    without_bytes = byte_tokenizer(tmp_path, False)
+    without_bytes = train_siglip_tokenizer(tmp_path, False)
     audit = audit_texts(without_bytes, [("lesion 龘", "zh"), ("lesion", "zh")])["zh"]
     assert (audit.unknown_tokens, audit.unknown_texts, audit.byte_tokens) == (1, 1, 0)
     assert audit.rates()["unknown_rate"] == pytest.approx(1 / audit.tokens)
@@ -74,24 +74,24 @@ def test_a_gemma_tokenizer_falls_back_to_bytes(tiny_siglip2):
     assert (audit["zh"].byte_tokens, audit["en"].byte_tokens) == (3, 0)
 
 
-def test_batches_make_no_difference(stock, monkeypatch):
+def test_the_batch_size_does_not_matter(stock, monkeypatch):
     from modeling.siglip_medical import text_audit
 
     whole = audit_texts(stock, ROWS * 50)
-    monkeypatch.setattr(text_audit, "BATCH", 3)
+    monkeypatch.setattr(text_audit, "BATCH_SIZE", 3)
     assert audit_texts(stock, iter(ROWS * 50)) == whole
     assert whole["all"].texts == 350 and whole["all"].distinct == 5
 
 
-def test_nothing_and_a_wrong_language(stock):
+def test_an_empty_audit_and_an_invalid_language(stock):
     assert audit_texts(stock, [])["all"].rates() == dict.fromkeys(
         ["truncation_rate", "byte_fallback_rate", "unknown_rate", "collision_rate", "tokens_per_text"], 0.0
     )
-    with pytest.raises(ValueError, match="language 'all'"):
+    with pytest.raises(ValueError, match="row 0: the language is 'all'"):
         audit_texts(stock, [("a", "all")])
 
 
-def test_the_table_has_a_line_for_each_language(stock):
-    lines = audit_lines(audit_texts(stock, ROWS))
+def test_the_table_has_one_line_per_language(stock):
+    lines = format_audits(audit_texts(stock, ROWS))
     assert [line.split()[0] for line in lines] == ["language", "all", "en", "zh"]
     assert len({len(line) for line in lines}) == 1 and lines[2].split()[-1] == "2"

@@ -1,4 +1,4 @@
-"""What clinical text becomes, and that it does so twice, in both engines, for any string."""
+"""Checks the normalizer of clinical text: golden cases, idempotence, and that both engines agree for any string."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 from modeling.siglip_medical.text_normalizer import clinical_normalizers, normalize_text
 
 EXPECTED = {
-    # decimals, and what looks like them
+    # decimals, and text that resembles them
     "lesion 1.5 cm": "lesion 1 point 5 cm",
     "ratio .5": "ratio 0 point 5",
     "1,500 mL": "1500 mL",
     "v1.2.3": "v1 2 3",
     "Grade 2. No effusion.": "Grade 2. No effusion.",
-    # ranges, and what is none
+    # ranges, and text that resembles them
     "KL 2-3": "KL 2 to 3",
     "KL 2–3": "KL 2 to 3",
     "2~3 mm": "2 to 3 mm",
@@ -87,7 +87,7 @@ EXPECTED = {
     "": "",
     "  Knee \n X-ray ": "Knee X-ray",
 }
-# Pairs that a tokenizer without punctuation takes for one text, and must not.
+# Pairs of texts that become equal if punctuation is deleted.
 DIFFERENT = [
     ("1.5 cm", "15 cm"), ("KL 2-3", "KL 23"), ("+ve", "-ve"), ("<5 mm", ">5 mm"), ("<5 mm", "5 mm"), ("T1/2", "T12"),
     ("(+)", "(-)"), ("1/2", "12"), ("5%", "5"), ("2x3", "23"), ("±2", "2"), ("≤ 3", "≥ 3"), ("-5 HU", "5 HU"),
@@ -105,13 +105,13 @@ def random_texts(count: int, seed: int, longest: int = 16) -> list[str]:
 
 
 @pytest.mark.parametrize(("text", "expected"), EXPECTED.items(), ids=EXPECTED)
-def test_it_says_what_is_meant(text, expected):
+def test_marks_are_written_out(text, expected):
     assert normalize_text(text) == expected
     assert normalize_text(expected) == expected
 
 
 @pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_what_differs_stays_different_without_punctuation(one, other):
+def test_different_texts_stay_different_without_punctuation(one, other):
     from transformers import SiglipTokenizer
 
     left, right = (SiglipTokenizer.canonicalize_text(Plain(), normalize_text(text)) for text in (one, other))
@@ -119,7 +119,7 @@ def test_what_differs_stays_different_without_punctuation(one, other):
 
 
 class Plain:
-    """Only what `canonicalize_text` looks at: the very code of the stock tokenizer, without a vocabulary."""
+    """Provides the attributes that `SiglipTokenizer.canonicalize_text` reads, without a vocabulary."""
 
     do_lower_case = True
 
@@ -129,7 +129,7 @@ class Plain:
         return SiglipTokenizer.remove_punctuation(self, text)
 
 
-def test_both_engines_do_the_same_for_any_string():
+def test_both_engines_agree_for_any_string():
     from tokenizers import normalizers
 
     fast = normalizers.Sequence(clinical_normalizers())
@@ -137,13 +137,13 @@ def test_both_engines_do_the_same_for_any_string():
         assert fast.normalize_str(text) == normalize_text(text), text
 
 
-def test_a_second_time_changes_nothing():
+def test_the_normalizer_is_idempotent():
     for text in random_texts(10000, seed=2):
         once = normalize_text(text)
         assert normalize_text(once) == once, text
 
 
-def test_words_alone_stay_as_they_are():
+def test_plain_words_stay_unchanged():
     generator = random.Random(3)
     for _ in range(1000):
         words = ["".join(generator.choices("abcdefghijKLMNOP肝脏", k=generator.randrange(1, 8))) for _ in range(5)]
@@ -152,7 +152,7 @@ def test_words_alone_stay_as_they_are():
 
 
 def test_numbers_are_never_lost():
-    """Digits that no rule reads or writes are all still there, in their order."""
+    """Digits that no rule matches or inserts keep their number and order."""
     for text in random_texts(5000, seed=4, longest=24):
         text = "".join(mark for mark in text if mark not in "02345０２３４５²³㎡")
         kept = [mark for mark in normalize_text(text) if mark in "16789"]

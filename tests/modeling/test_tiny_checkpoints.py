@@ -1,4 +1,4 @@
-"""The small checkpoints: complete, the same for the same seed, and able to learn from an image."""
+"""Checks that the tiny checkpoints are complete, reproducible, and able to learn from an image."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_weights_are_safetensors_only(kind, request):
     assert ".safetensors" in names and not names & {".bin", ".pt", ".pth", ".pkl"}
 
 
-def test_the_decoder_has_llama_s_vocabulary_layout(tiny_decoder):
+def test_the_decoder_has_the_vocabulary_layout_of_llama(tiny_decoder):
     from transformers import AutoConfig, AutoProcessor
 
     config, processor = AutoConfig.from_pretrained(tiny_decoder), AutoProcessor.from_pretrained(tiny_decoder)
@@ -48,7 +48,7 @@ def test_the_decoder_has_llama_s_vocabulary_layout(tiny_decoder):
 
 
 def test_every_weight_of_the_decoder_gets_a_gradient(tiny_decoder):
-    """Closed gates would cut off the image: 113 of 156 weights would learn nothing."""
+    """With closed gates, 113 of 156 weights would get no gradient."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     from evaluation.decoder_scoring import encode, prepared, to_conversation
@@ -60,17 +60,17 @@ def test_every_weight_of_the_decoder_gets_a_gradient(tiny_decoder):
     batch = encode(processor, [to_conversation(row)], "right", False)
     labels = batch["input_ids"].masked_fill(batch["input_ids"] == processor.image_token_id, -100)
     model(**batch, labels=labels).loss.backward()
-    # the tile embeddings start behind gates of their own, which get a gradient and open with training
-    waiting = ("tile_positional_embedding.embedding", "gated_positional_embedding.tile_embedding")
+    # The tile embeddings have gates of their own that start closed; the gates get a gradient and open in training.
+    gated = ("tile_positional_embedding.embedding", "gated_positional_embedding.tile_embedding")
     silent = [
         name
         for name, parameter in model.named_parameters()
         if parameter.requires_grad and (parameter.grad is None or not parameter.grad.abs().max() > 0)
     ]
-    assert [name for name in silent if not any(part in name for part in waiting)] == []
+    assert [name for name in silent if not any(part in name for part in gated)] == []
 
 
-def test_the_decoder_s_answer_depends_on_the_image(tiny_decoder):
+def test_the_answer_of_the_decoder_depends_on_the_image(tiny_decoder):
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     from evaluation.decoder_scoring import encode, prepared, to_conversation
@@ -78,8 +78,8 @@ def test_the_decoder_s_answer_depends_on_the_image(tiny_decoder):
     model = prepared(AutoModelForImageTextToText.from_pretrained(tiny_decoder))
     processor = AutoProcessor.from_pretrained(tiny_decoder)
     rows = [
-        {"images": [Image.new("RGB", (90, 90), colour)], "messages": [{"role": "user", "content": "organ?"}]}
-        for colour in ("black", "white")
+        {"images": [Image.new("RGB", (90, 90), color)], "messages": [{"role": "user", "content": "organ?"}]}
+        for color in ("black", "white")
     ]
     with torch.no_grad():
         logits = model(**encode(processor, [to_conversation(row) for row in rows], "right", True)).logits[:, -1]

@@ -79,6 +79,13 @@ def child(words: Sequence[str], log: Path, prepare: Callable[[], None] | None, c
     sys.exit(main([*words]))
 
 
+def last_given(*words: str | Path) -> list[str | Path]:
+    """Command-line words without the flags, and their values, that are given again further back."""
+    flags = [place for place, word in enumerate(words) if str(word).startswith("--")]
+    groups = [words[begin:end] for begin, end in zip(flags, [*flags[1:], len(words)], strict=True)]
+    return [word for group in {group[0]: group for group in groups}.values() for word in group]
+
+
 def run_command(
     words: Sequence[str | Path], log: Path, prepare: Callable[[], None] | None = None, command: str = ENCODER
 ) -> int:

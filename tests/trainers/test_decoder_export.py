@@ -177,16 +177,26 @@ def test_an_export_replaces_another_and_leaves_the_rest(make_decoder_trainer, tm
     (out / "recipe.yaml").write_text("kept")
     for name in ("model-00001-of-00002.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"):
         (out / name).write_bytes(b"of an earlier run")
+    others = ("model_best.safetensors", "adapter_notes.txt", "adapter/notes.txt", "model.safetensors.old")
+    (out / "adapter").mkdir()
+    for name in (*others, "adapter/adapter_model.safetensors", "adapter/tokenizer.json"):
+        (out / name).write_bytes(b"kept" if name in others else b"of an earlier run")
     trainer = make_decoder_trainer("out", isolate_rows=False, train_scope="full")
     export_decoder(trainer, trainer.processing_class, trainer.arguments, out)
     opened(out)
     names = {path.name for path in out.iterdir()}
     assert not names & {"model-00001-of-00002.safetensors", "model.safetensors.index.json", "adapter_model.safetensors"}
     assert (out / "checkpoint-4" / "model.safetensors").read_bytes() == b"kept" and (out / "recipe.yaml").is_file()
+    assert all((out / name).read_bytes() == b"kept" for name in others)
+    assert [path.name for path in (out / "adapter").iterdir()] == ["notes.txt"]
     again = make_decoder_trainer("out", isolate_rows=False, train_scope="lora", export="adapter")
     export_decoder(again, again.processing_class, again.arguments, out)
     assert not (out / "model.safetensors").exists() and not (out / "config.json").exists()
     assert (out / "adapter_model.safetensors").stat().st_size > 1000
+    both = make_decoder_trainer("out", isolate_rows=False, train_scope="lora", export="both")
+    export_decoder(both, both.processing_class, both.arguments, out)
+    assert (out / "adapter" / "adapter_model.safetensors").stat().st_size > 1000
+    assert all((out / name).read_bytes() == b"kept" for name in others)
 
 
 def test_what_is_there_stays_until_the_new_one_is_complete(make_decoder_trainer, tmp_path, monkeypatch):

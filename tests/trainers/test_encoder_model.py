@@ -74,11 +74,11 @@ def test_the_normaliser_can_be_left_out(tiny_encoder):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ({"image_size": 100}, "image size 100: not a multiple of the patch size 8"),
-        ({"matryoshka_dims": [64, 32]}, "and 128 itself among them"),
+        ({"image_size": 100}, "image size 100 is not a positive multiple of the patch size 8"),
+        ({"matryoshka_dims": [64, 32]}, "include 128 itself"),
         ({"matryoshka_dims": [256]}, "matryoshka_dims"),
-        ({"matryoshka_weights": [1.0]}, "without matryoshka_dims"),
-        ({"truncate_dim": 129}, "truncate_dim 129"),
+        ({"matryoshka_weights": [1.0]}, "matryoshka_dims is not set"),
+        ({"truncate_dim": 129}, "truncate_dim: 129"),
     ],
 )
 def test_what_does_not_fit_the_checkpoint_is_refused(flags, said, tiny_encoder):

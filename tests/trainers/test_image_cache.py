@@ -216,6 +216,18 @@ def test_a_damaged_cache_is_built_again(cache, damage, capsys):
         assert printed[1] == "1"  # what is whole is kept
 
 
+def test_what_else_lies_in_the_folder_of_a_cache_stays(cache):
+    """Where another build of it was killed, too."""
+    right = pixels_of(cache)
+    (cache.folder / "notes").mkdir()
+    (cache.folder / "notes" / "mine.txt").write_text("mine")
+    building = shutil.copytree(cache.folder, cache.folder.with_name(f"{cache.folder.name}.building"))
+    shutil.rmtree(building / "notes")
+    cut(cache.folder / PIXELS, -1)
+    assert np.array_equal(pixels_of(reopened(cache)), right)
+    assert (cache.folder / "notes" / "mine.txt").read_text() == "mine" and not building.exists()
+
+
 def test_a_full_disk_is_said_before_any_work(tmp_path):
     with (tmp_path / "file").open("w+b") as file, pytest.raises(InputError, match=r"need .* MiB, and .* MiB are free"):
         reserve(file, 2**60, tmp_path)

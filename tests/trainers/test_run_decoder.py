@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainers.killed_runs import DECODER, run_command
+from tests.trainers.killed_runs import DECODER, last_given, run_command
 
 QUICK = "--tiny --use_cpu --max_steps 4 --per_device_train_batch_size 4 --per_device_eval_batch_size 16"
 QUICK += " --gradient_accumulation_steps 1 --eval_samples 4 --num_samples 2 --max_new_tokens 4 --disable_tqdm True"
@@ -289,6 +289,38 @@ def test_pushed_adapters_open_elsewhere_and_answer_as_they_do_here(pushed_adapte
     assert there[BASE]["logits"] != pytest.approx(here, abs=1e-2)
 
 
+@pytest.mark.parametrize("last", ["merged", "adapters"])
+def test_what_was_pushed_last_is_what_opens(last, pushed_adapters, pushed, run, repo_name, tmp_path):
+    """A model over adapters, and adapters over a model: `from_pretrained` would open the adapters either way."""
+    from huggingface_hub import HfApi
+
+    from trainers.medical_trainer import push_folder
+
+    folders = {"merged": pushed[0], "adapters": pushed_adapters[0]}
+    for name in ("adapters", "merged") if last == "merged" else ("merged", "adapters"):
+        push_folder(folders[name], repo_name, private=True, token=None)
+        assert sorted(path for path in HfApi().list_repo_files(repo_name) if path.endswith(".safetensors")) == sorted(
+            path.relative_to(folders[name]).as_posix()
+            for path in folders[name].rglob("*.safetensors")
+            if "checkpoint" not in str(path)
+        )
+    script = ("python", "-c", LOGITS)
+    there = json.loads(run(*script, repo_name, cwd=tmp_path, fresh_home=True).stdout.splitlines()[-1])[repo_name]
+    here = json.loads(run(*script, folders[last], cwd=tmp_path).stdout.splitlines()[-1])[str(folders[last])]
+    assert there["missing"] == [] and there["logits"] == pytest.approx(here["logits"], abs=1e-6)
+
+
+def test_every_file_that_is_pushed_is_known_as_ours(pushed, pushed_adapters):
+    """Else it would stay when a model of another form is pushed."""
+    from huggingface_hub import HfApi
+
+    from model_cards.model_repository import MODEL_FILE, RESULT_FILE
+
+    known = re.compile(rf"{MODEL_FILE}|{RESULT_FILE.pattern}|README\.md|\.gitattributes")
+    for repository in (pushed[1], pushed_adapters[1]):
+        assert [name for name in HfApi().list_repo_files(repository) if not known.fullmatch(name)] == []
+
+
 def logits_over(base: Path, adapters: Path) -> list[float]:
     """What LOGITS computes, of adapters put over their base by peft."""
     import torch
@@ -329,7 +361,47 @@ def test_both_are_the_same_model(tiny_decoder, few_chats, tmp_path):
     assert torch.allclose(merged, adapted, atol=1e-5) and not torch.allclose(merged, base, atol=1e-2)
 
 
+def test_the_base_and_its_commit_are_printed(base_repository, few_chats, tmp_path):
+    from huggingface_hub import HfApi
+
+    words = QUICK.replace("--tiny ", "") + " --dry_run"
+    status, printed = command(tmp_path, words, "--model_name_or_path", base_repository, "--dataset", few_chats)
+    assert status == 0, printed[-3000:]
+    commit = HfApi().model_info(base_repository).sha
+    assert f"model {base_repository} at commit {commit[:8]} (Hub)" in printed.splitlines()
+
+
 # --- what is shown, and what is refused ---
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--tiny --dataset data/none", "--dataset data/none: no such folder"),
+        ("--model_name_or_path outputs/none", "--model_name_or_path outputs/none: no such folder"),
+        ("--tiny --max_seq_length 10", "--max_seq_length 10: 60 rows"),
+    ],
+)
+def test_a_mistake_leaves_no_repository(words, said, few_chats, repo_name, tmp_path):
+    from huggingface_hub import HfApi
+
+    push = ("--dataset", few_chats, *f"--push_to_hub --hub_model_id {repo_name}".split(), *words.split())
+    status, printed = command(tmp_path, "", *last_given(*QUICK.replace("--tiny ", "").split(), *push))
+    assert status == 2 and said in printed.splitlines()[-1] and "Traceback" not in printed
+    assert not HfApi().repo_exists(repo_name)
+
+
+def test_an_earlier_training_is_replaced_and_everything_else_stays(few_chats, tmp_path):
+    more = ("--dataset", few_chats)
+    status, printed = command(tmp_path, QUICK, *more)
+    assert status == 0, printed[-3000:]
+    (tmp_path / "out" / "thesis.docx").write_text("years of work")
+    assert command(tmp_path, QUICK, *more)[0] == 2
+    again = last_given(*QUICK.split(), "--overwrite", "--max_steps", "2", "--save_strategy", "no", *more)
+    status, printed = command(tmp_path, "", *again)
+    assert status == 0 and f"kept in {tmp_path}/out, because no training wrote it: thesis.docx" in printed
+    assert (tmp_path / "out" / "thesis.docx").read_text() == "years of work"
+    assert not list((tmp_path / "out").glob("checkpoint-*"))
 
 
 def test_a_dry_run_writes_nothing(few_chats, tmp_path):
@@ -400,5 +472,5 @@ def test_a_dataset_without_chats_is_one_message(pairs_alone, tmp_path):
     status, printed = command(tmp_path, QUICK, "--dataset", pairs_alone)
     said = printed.splitlines()[-1]
     assert status == 2 and said.startswith("error: ") and "Traceback" not in printed
-    assert "no config 'chat'; it has pairs" in said and "hub_datasets/build.py" in said
+    assert "no config 'chat'; it has pairs" in said and "`medpairs build`" in said
     assert not (tmp_path / "out").exists()

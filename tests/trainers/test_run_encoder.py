@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
+
+from tests.trainers.killed_runs import last_given, run_command
 
 QUICK = ("--tiny", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "1", "--disable_tqdm", "True")
 
@@ -49,7 +53,8 @@ def test_a_cache_that_overwrite_would_remove_is_refused(run, dataset, tmp_path):
     (tmp_path / "kept.txt").write_text("kept")
     process = run("python", "trainers/run_encoder.py", *words, check=False)
     assert process.returncode == 2 and (tmp_path / "kept.txt").exists()
-    assert "--image_cache" in process.stderr.splitlines()[-1] and "Traceback" not in process.stderr
+    cache = f"--image_cache {tmp_path}/cache"
+    assert f"this folder is or holds {cache}; name another folder" in process.stderr.splitlines()[-1]
 
 
 def test_it_is_private_and_without_checkpoints(pushed, hub):
@@ -60,6 +65,7 @@ def test_it_is_private_and_without_checkpoints(pushed, hub):
     assert info.private
     assert {"model.safetensors", "README.md", "modeling_siglip_medical.py", "loss.py"} <= names
     assert not [name for name in names if name.startswith("checkpoint-") or name.endswith((".bin", ".pt", ".pth"))]
+    assert "_training_files.json" not in names and (pushed[0] / "_training_files.json").is_file()
 
 
 def test_it_opens_in_a_fresh_process_with_the_same_embeddings(pushed, run, tmp_path):
@@ -95,6 +101,62 @@ def test_it_goes_on_from_the_pushed_model(pushed, run, dataset, tmp_path):
     assert "org/siglip-pushed" in (tmp_path / "again" / "README.md").read_text()
 
 
+def test_every_file_that_is_pushed_is_known_as_ours(pushed):
+    """Else it would stay when a model of another form is pushed."""
+    from huggingface_hub import HfApi
+
+    from model_cards.model_repository import MODEL_FILE, RESULT_FILE
+    from modeling import siglip_medical
+
+    code = [re.escape(path.name) for path in Path(siglip_medical.__file__).parent.glob("*.py")]
+    known = re.compile("|".join([MODEL_FILE, RESULT_FILE.pattern, r"README\.md|\.gitattributes", *code]))
+    assert [name for name in HfApi().list_repo_files(pushed[1]) if not known.fullmatch(name)] == []
+
+
+def test_a_repository_that_is_public_is_refused_before_the_training(run, dataset, repo_name, tmp_path, hub):
+    from huggingface_hub import HfApi
+
+    HfApi().create_repo(repo_name, private=False)
+    words = ("--dataset", dataset, "--output_dir", tmp_path / "out", "--push_to_hub", "--hub_model_id", repo_name)
+    process = run("python", "trainers/run_encoder.py", *QUICK, *words, check=False)
+    assert process.returncode == 2 and not (tmp_path / "out").exists()
+    said = f"error: --push_to_hub {repo_name}: the repository is public; add --public if that is meant"
+    assert process.stderr.splitlines()[-1] == said
+    assert HfApi().list_repo_files(repo_name) == [".gitattributes"]
+
+
+def test_a_folder_is_pushed_to_a_public_repository_only_if_that_is_meant(pushed, repo_name, hub, capsys):
+    from huggingface_hub import HfApi
+
+    from evaluation.loading import InputError
+    from trainers.medical_trainer import push_folder
+
+    HfApi().create_repo(repo_name, private=False)
+    with pytest.raises(InputError, match=r"is public; add --public if that is meant; the model itself is in /"):
+        push_folder(pushed[0], repo_name, private=True, token=None)
+    hub.fault("POST", "/commit/", 429, headers={"retry-after": "1"})
+    hub.fault("POST", "/commit/", 503, headers={"retry-after": "0"})
+    assert push_folder(pushed[0], repo_name, private=False, token=None) == f"{hub.endpoint}/{repo_name}"
+    assert "model.safetensors" in HfApi().list_repo_files(repo_name)
+    assert capsys.readouterr().out.count("The Hub answers ") == 2
+
+
+def test_a_longer_run_keeps_what_a_person_wrote_into_the_card(pushed, run, dataset, tmp_path):
+    """And shows the result of the new weights alone, though the folder has both."""
+    folder = tmp_path / "longer"
+    shutil.copytree(pushed[0], folder)
+    card = folder / "README.md"
+    before = card.read_text()
+    card.write_text(before.replace("license: apache-2.0", "license: mit  # mine") + "\n## Mine\n\nWritten by hand.\n")
+    words = ("--num_train_epochs", "2", "--resume_from_checkpoint", "last", "--output_dir", folder)
+    run("python", "trainers/run_encoder.py", "--dataset", dataset, *QUICK, *words)
+    after = card.read_text()
+    assert "license: mit  # mine\n" in after and after.endswith("\n## Mine\n\nWritten by hand.\n")
+    summary = json.loads((folder / "training_summary.json").read_text())
+    assert f"{summary['updates']} updates" in after and f"{summary['updates']} updates" not in before
+    assert len(list((folder / "results").iterdir())) == 2 and after.count("| R@5 |") == 1
+
+
 def mistakes():
     yield "dataset", ["--dataset", "nowhere"], "--dataset nowhere: no such folder"
     yield "split", ["--train_split", "trian", "--eval_split", "valid"], "no split trian or valid"
@@ -108,6 +170,132 @@ def test_a_mistake_is_one_message_and_status_2(words, said, run, dataset, tmp_pa
     process = run("python", "trainers/run_encoder.py", "--output_dir", tmp_path / "out", *given, *words, check=False)
     assert process.returncode == 2
     assert said in process.stderr.splitlines()[-1] and "Traceback" not in process.stderr
+
+
+# --- the Hub ---
+
+
+def requests_of(hub, method: str = "POST") -> list[str]:
+    """The paths of what was asked of the Hub to change something."""
+    return [path for verb, path, _ in hub.log if verb == method]
+
+
+def exists(repository: str) -> bool:
+    from huggingface_hub import HfApi
+
+    return HfApi().repo_exists(repository)
+
+
+WRONG = {
+    "dataset": (["--dataset", "org/none"], "org/none"),
+    "folder": (["--dataset", "data/none"], "--dataset data/none: no such folder. Build a dataset with `medpairs build"),
+    "path": (["--dataset", "/nope"], "--dataset /nope: no such folder"),
+    "base": (["--model_name_or_path", "checkpoints/x"], "--model_name_or_path checkpoints/x: no such folder. Train a"),
+    "train split": (["--tiny", "--train_split", "trian"], "no split trian; --train_split names it"),
+    "split": (["--train_split", "trian", "--eval_split", "valid"], "no split trian or valid"),
+    "model": (["--model_name_or_path", "org/none"], "org/none"),
+    "columns": (["--dataset", "{captions}"], "no column text; its columns are image, caption"),
+    "flags": (["--tiny", "--metric_for_best_model", "x", "--resume_from_checkpoint", "last"], "no checkpoint-* in"),
+    "name": (["--tiny", "--hub_model_id", "a b/c"], "--hub_model_id a b/c: Repo id must use"),
+    "token": (["--tiny", "--hub_token", "hf_wrong"], "--push_to_hub: Invalid"),
+    "reader": (["--tiny", "--hub_token", "hf_read"], "--push_to_hub: the token may only read"),
+    "address": (["--tiny", "--output_dir", "s3://bucket/out"], "--output_dir s3://...: a training writes to a folder"),
+}
+
+
+@pytest.fixture(scope="module")
+def captions(pairs, tmp_path_factory):
+    """A dataset whose texts have another name."""
+    folder = tmp_path_factory.mktemp("captions") / "data"
+    (folder / "pairs").mkdir(parents=True)
+    rows = pairs["train"].select(range(4)).select_columns(["image", "text"]).rename_column("text", "caption")
+    rows.to_parquet(str(folder / "pairs" / "train.parquet"))
+    lines = ["configs:", "- config_name: pairs", "  data_files:", "  - split: train", "    path: pairs/train.parquet"]
+    (folder / "README.md").write_text("\n".join(["---", *lines, "---", ""]))
+    return folder
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG.values(), ids=WRONG)
+def test_a_mistake_leaves_no_repository(words, said, dataset, captions, hub, repo_name, tmp_path):
+    log, before = tmp_path / "log", len(requests_of(hub))
+    words = [word.format(captions=captions) for word in words]
+    common = ["--dataset", dataset, "--output_dir", tmp_path / "out", "--use_cpu"]
+    push = ["--push_to_hub", "--hub_model_id", repo_name]
+    assert run_command(last_given(*common, *push, *words), log) == 2, log.read_text()[-3000:]
+    assert said in log.read_text().splitlines()[-1] and "hf_" not in log.read_text()
+    assert not exists(repo_name) and requests_of(hub)[before:] == []
+    assert not list((tmp_path / "out").rglob("*.safetensors"))
+
+
+def test_without_a_token_nothing_is_trained(dataset, repo_name, run, tmp_path):
+    words = ("--dataset", dataset, *QUICK, "--output_dir", tmp_path / "out", "--push_to_hub")
+    command = ("python", "trainers/run_encoder.py", *words, "--hub_model_id", repo_name)
+    process = run(*command, env={"HF_TOKEN": None}, fresh_home=True, check=False)
+    assert process.returncode == 2 and "log in with `hf auth login`" in process.stderr.splitlines()[-1]
+    assert not exists(repo_name) and not (tmp_path / "out").exists()
+
+
+def test_a_repository_that_may_not_be_made_deletes_no_earlier_training(pushed, dataset, tmp_path):
+    """The Hub refuses it after everything else was found to be right, and before the folder is emptied."""
+    folder, log = shutil.copytree(pushed[0], tmp_path / "out"), tmp_path / "log"
+    names = {path.name for path in folder.rglob("*")}
+    words = [*QUICK, "--dataset", dataset, "--output_dir", folder, "--overwrite"]
+    assert run_command([*words, "--push_to_hub", "--hub_model_id", "stranger/x"], log) == 2, log.read_text()[-3000:]
+    assert "error: --push_to_hub stranger/x: " in log.read_text().splitlines()[-1]
+    assert {path.name for path in folder.rglob("*")} == names
+
+
+@pytest.fixture(scope="module")
+def moving_dataset(dataset, hub):
+    """(a dataset on the Hub of two commits, its first commit): the second one has other rows."""
+    from huggingface_hub import HfApi
+
+    from hub_datasets.publish import push_dataset
+
+    name, api = "org/moving-pairs", HfApi()
+    push_dataset(dataset, name)
+    first = api.dataset_info(name).sha
+    api.upload_file(repo_id=name, repo_type="dataset", path_or_fileobj=b"later", path_in_repo="note.txt")
+    return name, first
+
+
+def test_what_comes_from_the_hub_is_printed_with_its_commit(pushed, moving_dataset, tmp_path):
+    """One line for the dataset, one for the model; the same commit is read, and recorded."""
+    from huggingface_hub import HfApi
+
+    (name, first), log = moving_dataset, tmp_path / "log"
+    words = ["--dataset", name, "--dataset_revision", first, "--model_name_or_path", pushed[1], "--use_cpu"]
+    words += ["--num_train_epochs", "0", "--output_dir", tmp_path / "out"]
+    assert run_command(words, log) == 0, log.read_text()[-3000:]
+    model = HfApi().model_info(pushed[1]).sha
+    said = [line for line in log.read_text().splitlines() if line.endswith(" (Hub)")]
+    assert said == [f"dataset {name} at commit {first[:8]} (Hub)", f"model {pushed[1]} at commit {model[:8]} (Hub)"]
+    assert json.loads((tmp_path / "out" / "training_summary.json").read_text())["dataset_revision"] == first
+
+
+def test_a_model_is_read_at_the_commit_that_is_printed(pushed, monkeypatch, capsys):
+    """Though somebody pushes in between what cannot be opened."""
+    from huggingface_hub import HfApi
+
+    import trainers.inputs
+    from evaluation.loading import model_revision
+    from trainers.encoder_arguments import EncoderArguments
+    from trainers.encoder_model import load_encoder
+
+    commit = model_revision(pushed[1])
+
+    def pushed_meanwhile(kind, name, found):
+        trainers_print(kind, name, found)
+        HfApi().upload_file(repo_id=name, path_or_fileobj=b"{}", path_in_repo="config.json")
+
+    trainers_print = trainers.inputs.print_source
+    monkeypatch.setattr(trainers.inputs, "print_source", pushed_meanwhile)
+    try:
+        model, _ = load_encoder(EncoderArguments(model_name_or_path=pushed[1]), None, 0)
+    finally:
+        before = HfApi().hf_hub_download(pushed[1], "config.json", revision=commit)
+        HfApi().upload_file(repo_id=pushed[1], path_or_fileobj=before, path_in_repo="config.json")
+    assert model.config.model_type == "siglip" and f"at commit {commit[:8]} (Hub)" in capsys.readouterr().out
 
 
 def test_a_missing_weight_is_an_error_and_not_a_random_one(tiny_encoder, run, dataset, tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tests.trainers.small_decoder import make_trainer
-from trainers.medical_trainer import unknown_files
+from trainers.output_folder import contents_of
 from trainers.sample_tables import LONGEST, escaped, side_by_side, thumbnail
 
 SHOWN, SECRETS = 3, ("PATIENT-NAME", "hf_secret", "group:77", "folder/of/a/patient")
@@ -50,7 +50,8 @@ def test_files_and_nothing_else_without_a_tracker(train, monkeypatch):
     assert [line["row"] for line in lines] == trainer.answers.shown.tolist() and len(lines) == SHOWN
     for line, answer in zip(lines, trainer.answers.answers, strict=True):
         assert line["generated"] == answer.generated and line["reference"] == answer.reference
-    assert unknown_files(folder) == ""  # a training that was killed here can be begun anew
+    found = contents_of(folder)
+    assert found.occupied == found.other == []  # a training that was killed here can begin again
     before = (folder / "samples/step-2.jsonl").read_bytes()
     trainer.evaluate()  # of the best model, after the training: not one of its steps
     assert (folder / "samples/step-2.jsonl").read_bytes() == before

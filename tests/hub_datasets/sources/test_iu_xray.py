@@ -12,7 +12,7 @@ from hub_datasets.patient_ids import study_key
 from hub_datasets.schema import Ignored, Problem, RawRecord, Reason, Rejection
 from hub_datasets.sources.iu_xray import MAX_BYTES, parse
 from hub_datasets.sources.medical_reports import read
-from tests.hub_datasets.layouts import png, records_of, write_files
+from tests.hub_datasets.layouts import collect_records, png, write_files
 
 SECTIONS = {
     "COMPARISON": "None.",
@@ -75,7 +75,7 @@ def found_in(folder) -> list:
 
 def test_a_report_with_two_images(tmp_path):
     write_openi(tmp_path, {7: report(7)}, ["CXR7_IM-0007-1001", "CXR7_IM-0007-2001"])
-    first, second = records_of(read(Folder(tmp_path)))
+    first, second = collect_records(read(Folder(tmp_path)))
     assert first.text == (
         "Findings: Heart size is normal. No pleural effusion & no XXXX pneumothorax. Impression: Normal chest x-XXXX."
     )
@@ -103,7 +103,7 @@ def test_a_zip_file_is_read_as_it_is(tmp_path):
         archive.writestr("ecgen-radiology/1.xml", report(1, images=1))
         archive.writestr("__MACOSX/ecgen-radiology/._1.xml", b"\0\5\x16\7")
     write_files(tmp_path, {"CXR1_IM-0001-1001.png": png(1)})
-    (record,) = records_of(found_in(tmp_path))
+    (record,) = collect_records(found_in(tmp_path))
     assert (record.item, record.image) == ("reports.zip/ecgen-radiology/1.xml image 1", "CXR1_IM-0001-1001.png")
 
 
@@ -117,7 +117,7 @@ def test_a_zip_file_is_read_as_it_is(tmp_path):
 )
 def test_sections_that_are_not_there(tmp_path, sections, text):
     write_openi(tmp_path, {7: report(7, images=1, **sections)}, ["CXR7_IM-0007-1001"])
-    (record,) = records_of(found_in(tmp_path))
+    (record,) = collect_records(found_in(tmp_path))
     assert record.text == text and record.metadata["removed_words"] == text.count("XXXX")
 
 
@@ -154,7 +154,7 @@ def test_an_image_that_is_not_there_is_a_rejection_of_its_own(tmp_path):
 def test_encodings_that_xml_declares(tmp_path, encoding):
     head = "" if encoding == "utf-8-sig" else f'<?xml version="1.0" encoding="{encoding}"?>'
     xml = report(7, images=1, head=head, FINDINGS="25 °C é").encode(encoding)
-    (record,) = records_of(found_in(write_openi(tmp_path, {7: xml}, ["CXR7_IM-0007-1001"])))
+    (record,) = collect_records(found_in(write_openi(tmp_path, {7: xml}, ["CXR7_IM-0007-1001"])))
     assert record.text.startswith("Findings: 25 °C é ")
 
 
@@ -198,4 +198,4 @@ def test_the_same_study_in_xml_and_in_a_table_is_one_group(tmp_path):
     """The image ids of XrayGLM are made of the numbers of OpenI's reports."""
     write_openi(tmp_path, {7: report(7, images=1)}, ["CXR7_IM-0007-1001", "7_1"])
     write_files(tmp_path, {"openi-en.json": '{"annotations": [{"image_id": "7_1", "caption": "Normal chest."}]}'})
-    assert {record.groups for record in records_of(found_in(tmp_path))} == {(study_key("7"),)}
+    assert {record.groups for record in collect_records(found_in(tmp_path))} == {(study_key("7"),)}

@@ -12,12 +12,12 @@ import pytest
 from hub_datasets.folder import Folder
 from hub_datasets.schema import BuildError, RawRecord, Reason, Rejection
 from hub_datasets.sources.knee_xray import GRADES, SOURCE, describe, read
-from tests.hub_datasets.layouts import png, records_of, write_files, write_knee
+from tests.hub_datasets.layouts import collect_records, png, write_files, write_knee
 from tests.hub_datasets.sources.settled import fates, ignored, settled
 
 
 def by_item(path) -> dict:
-    return {record.item: record for record in records_of(read(Folder(path)))}
+    return {record.item: record for record in collect_records(read(Folder(path)))}
 
 
 @pytest.mark.parametrize("above", ["", "Digital Knee X-ray Images/Knee X-ray Images/"])
@@ -87,7 +87,7 @@ def test_what_lies_in_no_folder_of_a_grade_is_named(tmp_path, name):
 
 def test_the_path_above_the_folder_says_nothing(tmp_path):
     folder = write_knee(tmp_path / "__MACOSX/train/0", {"train/1/9000000L.png": 1})
-    (record,) = records_of(read(Folder(folder)))
+    (record,) = collect_records(read(Folder(folder)))
     assert record.metadata["kellgren_lawrence_grade"] == 1
 
 
@@ -134,7 +134,7 @@ def test_downloads_left_as_they_are(tmp_path, place, grade):
             file.writestr(f"{member}/9000001L.png", png(1))
     else:
         write_files(tmp_path, {f"{place}/9000001L.png": png(1)})
-    (record,) = records_of(read(Folder(tmp_path)))
+    (record,) = collect_records(read(Folder(tmp_path)))
     assert record.metadata["kellgren_lawrence_grade"] == grade and record.item == f"{place}/9000001L.png"
     assert Folder(tmp_path).read(record.image) == png(1)
 
@@ -216,7 +216,7 @@ def test_a_conflict_within_one_tree_and_one_without_experts(tmp_path):
 
 
 def test_settling_leaves_the_records_as_they_were(tmp_path):
-    records = records_of(read(Folder(write_knee(tmp_path, dict.fromkeys(COPIES, 1)))))
+    records = collect_records(read(Folder(write_knee(tmp_path, dict.fromkeys(COPIES, 1)))))
     before = [(record.text, dict(record.metadata)) for record in records]
     for choice in SOURCE.choices["knee_conflicts"]:
         assert len(list(SOURCE.settle(records, {"knee_conflicts": choice}))) == 3

@@ -14,7 +14,7 @@ from hub_datasets.patient_ids import study_key
 from hub_datasets.schema import BuildError, Ignored, RawRecord, Reason, Rejection
 from hub_datasets.sources.medical_reports import SOURCE
 from hub_datasets.validation import check_text, check_writable
-from tests.hub_datasets.layouts import csv_text, png, records_of, report_row, write_files, write_reports
+from tests.hub_datasets.layouts import collect_records, csv_text, png, report_row, write_files, write_reports
 
 ROWS = [
     report_row(1, study_id="S1", view="PA"),
@@ -79,7 +79,7 @@ def test_memory_grows_with_the_table_and_not_with_its_records(name, tmp_path):
     ids=["jsonl", "jsonl of Windows", "json", "annotations", "commas", "semicolons", "Excel", "tsv", "tabs"],
 )  # fmt: skip
 def test_all_forms_and_encodings_say_the_same(tmp_path, name, content, items, encoding):
-    first, second = records_of(read(write_files(tmp_path, {name: content.encode(encoding)})))
+    first, second = collect_records(read(write_files(tmp_path, {name: content.encode(encoding)})))
     assert [first.item, second.item] == items
     assert (first.source, first.category, first.language, first.image) == (
         "medical_reports", "report", "en", "images/1.png",
@@ -104,7 +104,7 @@ def test_all_files_are_read_in_the_order_of_their_names(tmp_path):
     found = read(tmp_path)
     assert found[0] == Ignored("medical_reports", "._a.json", "left by the operating system")
     items = ["a.json row 1", "b.jsonl line 1", "c.csv line 2", "more/d.tsv line 2"]
-    assert [record.item for record in records_of(found[1:])] == items
+    assert [record.item for record in collect_records(found[1:])] == items
 
 
 @pytest.mark.parametrize("image", ["image", "image_path", "file_name", "images", "Image", " FILE_NAME "])
@@ -113,14 +113,14 @@ def test_all_files_are_read_in_the_order_of_their_names(tmp_path):
 def test_columns_may_have_other_names(tmp_path, image, text, suffix):
     row = {image: "images/1.png", text: "Clear lungs.", "age": "7"}
     content = csv_text([row]) if suffix == "csv" else json.dumps(row)
-    (record,) = records_of(read(write_files(tmp_path, {f"r.{suffix}": content, "images/1.png": png(1)})))
+    (record,) = collect_records(read(write_files(tmp_path, {f"r.{suffix}": content, "images/1.png": png(1)})))
     assert (record.image, record.text) == ("images/1.png", "Clear lungs.")
     assert list(record.metadata) == [image.strip() if suffix == "csv" else image, "age"]
 
 
 def test_of_several_names_the_first_counts_and_the_others_are_metadata(tmp_path):
     row = {"caption": "A figure.", "text": "Clear lungs.", "image_id": "7", "image": "images/1.png"}
-    (record,) = records_of(read(write_files(tmp_path, {"r.jsonl": json.dumps(row)})))
+    (record,) = collect_records(read(write_files(tmp_path, {"r.jsonl": json.dumps(row)})))
     assert (record.image, record.text) == ("images/1.png", "Clear lungs.")
     assert record.metadata == {"caption": "A figure.", "image_id": "7", "image": "images/1.png"}
 
@@ -128,31 +128,36 @@ def test_of_several_names_the_first_counts_and_the_others_are_metadata(tmp_path)
 @pytest.mark.parametrize("given", ["images/1.png", "./images/1.png", "images\\1.png", " images/1.png", "1.png"])
 def test_paths_below_the_folder_or_beside_the_table(tmp_path, given):
     files = {"images/1.png": png(1), "images/r.jsonl": json.dumps(report_row(1, image=given))}
-    (record,) = records_of(read(write_files(tmp_path, files)))
+    (record,) = collect_records(read(write_files(tmp_path, files)))
     assert record.image == "images/1.png" and record.metadata["image"] == given
 
 
 @pytest.mark.parametrize("given", ["2.png", "../1.png", "/etc/hostname", "C:\\1.png", "images/../../x.png", "\0"])
 def test_paths_that_mean_no_file_are_left_to_the_check_of_the_image(tmp_path, given):
-    (record,) = records_of(read(write_files(tmp_path, {"r.jsonl": json.dumps(report_row(1, image=given))})))
+    (record,) = collect_records(read(write_files(tmp_path, {"r.jsonl": json.dumps(report_row(1, image=given))})))
     assert record.image == given
 
 
 def test_a_line_separator_inside_a_text_ends_no_line(tmp_path):
     write_reports(tmp_path, [report_row(1, text="one\u2028two\x85three")])
-    (record,) = records_of(read(tmp_path))
+    (record,) = collect_records(read(tmp_path))
     assert record.text == "one\u2028two\x85three"
 
 
 @pytest.mark.parametrize("given", [{}, {"language": None}, {"language": ""}, {"language": " "}])
 def test_the_language_is_found_from_the_text_where_it_is_not_given(tmp_path, given):
     rows = [{"image": "1.png", "text": text} | given for text in ("Clear lungs.", "CT平扫", "X线 normal", "é ü")]
-    assert [record.language for record in records_of(read(write_reports(tmp_path, rows)))] == ["en", "zh", "en", "en"]
+    assert [record.language for record in collect_records(read(write_reports(tmp_path, rows)))] == [
+        "en",
+        "zh",
+        "en",
+        "en",
+    ]
 
 
 @pytest.mark.parametrize(("given", "language"), [("zh", "zh"), ("zh-CN", "zh"), ("英文", "en"), ("English", "en")])
 def test_a_language_that_is_given_is_taken(tmp_path, given, language):
-    (record,) = records_of(read(write_reports(tmp_path, [report_row(1, text="CT, MRI.", language=given)])))
+    (record,) = collect_records(read(write_reports(tmp_path, [report_row(1, text="CT, MRI.", language=given)])))
     assert record.language == language and record.metadata["language"] == given
 
 
@@ -225,7 +230,7 @@ def test_a_table_with_rows_of_another_length(tmp_path):
 
 def test_columns_without_a_name_are_kept(tmp_path):
     write_files(tmp_path, {"r.csv": "image;text;;\n1.png;Clear lungs.;a;\n"})
-    (record,) = records_of(read(tmp_path))
+    (record,) = collect_records(read(tmp_path))
     assert record.metadata == {"image": "1.png", "column 3": "a", "column 4": ""}
 
 
@@ -313,13 +318,13 @@ def test_a_folder_of_something_else(tmp_path):
 def test_rows_that_no_json_reader_could_take_are_rejected_by_the_check(tmp_path):
     extras = ["NaN", "[-Infinity]", "1e999", str(2**64), '"\\ud800"', "9007199254740993", '"\\u0000"']
     lines = [json.dumps(report_row(n)).removesuffix("}") + f', "extra": {extra}}}' for n, extra in enumerate(extras)]
-    records = records_of(read(write_reports(tmp_path, lines)))
+    records = collect_records(read(write_reports(tmp_path, lines)))
     assert [check_writable(record) is None for record in records] == [False] * 5 + [True] * 2
 
 
 def test_texts_are_stripped_and_bounded_by_the_check(tmp_path):
     texts = ["", "  \n ", "short", "longer", " " * 9 + "short", "x" * 999, "x" * 1000, "肺部清晰无", "肺部清晰无异"]
-    records = records_of(read(write_reports(tmp_path, [report_row(n, text=text) for n, text in enumerate(texts)])))
+    records = collect_records(read(write_reports(tmp_path, [report_row(n, text=text) for n, text in enumerate(texts)])))
     problems = [check_text(record, 5, 1000) for record in records]
     assert [problem.code if problem else "accepted" for problem in problems] == [
         "text_empty", "text_empty", "text_short", "accepted", "text_short", "accepted", "text_long",

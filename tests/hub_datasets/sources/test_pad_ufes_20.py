@@ -15,7 +15,7 @@ import pytest
 from hub_datasets.folder import Folder
 from hub_datasets.schema import BuildError, RawRecord, Reason, Rejection
 from hub_datasets.sources.pad_ufes_20 import DIAGNOSES, SOURCE, describe
-from tests.hub_datasets.layouts import PAD_COLUMNS, csv_text, pad_row, png, records_of, write_files, write_pad
+from tests.hub_datasets.layouts import PAD_COLUMNS, collect_records, csv_text, pad_row, png, write_files, write_pad
 from tests.hub_datasets.sources.mutations import mutated
 from tests.hub_datasets.sources.settled import fates, ignored, settled
 
@@ -26,7 +26,7 @@ def read(path: Path) -> list:
 
 def test_a_row_becomes_a_record(tmp_path):
     row = pad_row(7, hurt="UNK", changed="", background_father="BRASIL", background_mother="BRAZIL")
-    (record,) = records_of(read(write_pad(tmp_path, [row])))
+    (record,) = collect_records(read(write_pad(tmp_path, [row])))
     assert record.item == "metadata.csv line 2 (PAT_7_7_1.png)"
     assert record.image == "images/imgs_part_1/PAT_7_7_1.png"
     assert (record.source, record.category, record.language) == ("pad_ufes_20", "BCC", "en")
@@ -198,7 +198,7 @@ def test_groups(tmp_path):
     """A patient with two lesions is one group; one lesion_id of two patients is none; nobody knows the unknown."""
     rows = [pad_row(1), pad_row(2, patient_id="PAT_1"), pad_row(3, lesion_id="1"), pad_row(4, patient_id=""),
             pad_row(5, lesion_id="UNK")]  # fmt: skip
-    assert [record.groups for record in records_of(read(write_pad(tmp_path, rows)))] == [
+    assert [record.groups for record in collect_records(read(write_pad(tmp_path, rows)))] == [
         ("patient:PAT_1", "lesion:PAT_1/1"), ("patient:PAT_1", "lesion:PAT_1/2"), ("patient:PAT_3", "lesion:PAT_3/1"),
         (), ("patient:PAT_5",),
     ]  # fmt: skip
@@ -229,7 +229,7 @@ def test_two_tables(tmp_path):
 def test_the_columns_that_only_the_text_uses_may_be_absent(tmp_path):
     row = {key: value for key, value in pad_row(1).items() if key not in ("biopsed", "itch", "diameter_1", "gender")}
     write_files(tmp_path, {"metadata.csv": csv_text([row])})
-    (record,) = records_of(read(tmp_path))
+    (record,) = collect_records(read(tmp_path))
     assert record.metadata == row and "of a 55-year-old patient, 5 mm" in record.text
 
 
@@ -241,7 +241,7 @@ def test_the_real_sample(real_data):
         rows = list(csv.DictReader(file))
     done = settled_without_repeats(real_data / "pad_ufes")
     assert Counter(fates(done).values()) == {"accepted": 7, "image_missing": 50}
-    records = records_of(read(real_data / "pad_ufes"))
+    records = collect_records(read(real_data / "pad_ufes"))
     assert [record.metadata for record in records] == rows
     assert all(record.text.startswith(f"Skin lesion, {DIAGNOSES[record.category]}, ") for record in records)
     for record, row in zip(records, rows, strict=True):
@@ -290,7 +290,7 @@ def test_the_full_size(tmp_path):
             for n, row in enumerate(rows):
                 if n % 3 == part - 1:
                     file.writestr(f"imgs_part_{part}/{row['img_id']}", f"image {n}")
-    records = records_of(read(tmp_path))
+    records = collect_records(read(tmp_path))
     assert len(records) == 2298 and Counter(record.category for record in records) == REAL_DIAGNOSES
     assert len({group for record in records for group in record.groups if group.startswith("patient:")}) == 1373
     assert len({group for record in records for group in record.groups if group.startswith("lesion:")}) == 1891

@@ -10,7 +10,7 @@ from hub_datasets.folder import Folder
 from hub_datasets.patient_ids import patient_key, study_key
 from hub_datasets.schema import RawRecord, Reason, Rejection
 from hub_datasets.sources.medical_reports import read
-from tests.hub_datasets.layouts import csv_text, png, records_of, report_row, write_files, write_reports
+from tests.hub_datasets.layouts import collect_records, csv_text, png, report_row, write_files, write_reports
 
 STUDIES = {  # texts in both languages by study; the Chinese is translated anew for each image, sometimes differently
     "162": ("The lungs are clear.", ["双肺清晰。", "双肺清晰。"]),
@@ -36,7 +36,7 @@ def write_openi(folder) -> None:
 
 def test_openi_in_two_languages(tmp_path):
     write_openi(tmp_path)
-    records = records_of(found_in(tmp_path))
+    records = collect_records(found_in(tmp_path))
     assert [(r.item, r.language, r.image) for r in records[:2] + records[5:7]] == [
         ("Xray/openi-zh.json row 1", "zh", "Xray/162_1.png"),
         ("Xray/openi-zh.json row 2", "zh", "Xray/162_2.png"),
@@ -70,7 +70,7 @@ def test_ids_with_a_suffix_name_their_study_too(tmp_path):
     rows = [{"image_id": image_id, "caption": "Clear lungs."} for image_id in ids]
     write_files(tmp_path, {"a.json": json.dumps({"annotations": rows}), "Xray/7_2.png": png(2)})
     write_files(tmp_path, {name: png(n) for n, name in enumerate(("7_1.png", "scan_001.png", "7.png"))})
-    records = records_of(found_in(tmp_path))
+    records = collect_records(found_in(tmp_path))
     assert [record.groups for record in records] == [(study_key(7),), (study_key(7),), (), ()]
 
 
@@ -105,7 +105,7 @@ def test_of_several_images_with_one_stem(tmp_path, names, found):
 def test_an_id_may_be_a_path_or_a_name(tmp_path):
     rows = [{"image_id": name, "text": "Clear lungs."} for name in ("7.png", "images/8.png")]
     write_files(write_reports(tmp_path, rows), {"7.png": png(7), "images/8.png": png(8)})
-    assert [record.image for record in records_of(found_in(tmp_path))] == ["7.png", "images/8.png"]
+    assert [record.image for record in collect_records(found_in(tmp_path))] == ["7.png", "images/8.png"]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_row_inserted_above_leaves_the_conversations_as_they_are(tmp_path):
 
     def conversations() -> list[str]:
         write_files(tmp_path, {"r.jsonl": "\n".join(map(json.dumps, rows))})
-        return [record.conversation for record in records_of(found_in(tmp_path))]
+        return [record.conversation for record in collect_records(found_in(tmp_path))]
 
     before = conversations()
     assert len(set(before)) == len(rows) and all(before)
@@ -142,7 +142,7 @@ def test_a_row_inserted_above_leaves_the_conversations_as_they_are(tmp_path):
 def test_a_cell_of_a_table_with_several_images(tmp_path):
     rows = [{"image": "1.png|2.png", "text": "Clear lungs."}, {"image": "a;b.png", "text": "Effusion."}]
     write_files(tmp_path, {"r.csv": csv_text(rows), "1.png": png(1), "2.png": png(2), "a;b.png": png(3)})
-    records = records_of(found_in(tmp_path))
+    records = collect_records(found_in(tmp_path))
     assert [record.image for record in records] == ["1.png", "2.png", "a;b.png"]  # the name of a file that is there
     assert records[0].conversation == records[1].conversation != "" and records[2].conversation == ""
 
@@ -158,7 +158,7 @@ def test_rows_of_one_study_that_say_the_same_are_one_conversation(tmp_path):
         report_row(7, text="Clear lungs."),
         {"images": ["images/1.png", "images/2.png"], "study_id": "S2", "text": "Clear lungs."},
     ]
-    found = [record.conversation for record in records_of(found_in(write_reports(tmp_path, rows)))]
+    found = [record.conversation for record in collect_records(found_in(write_reports(tmp_path, rows)))]
     assert found[0] == found[1] and found[4] == found[7] == found[8] and found[5] == found[6] == ""
     assert len(set(found)) == 5  # also another text, another language, and none
 
@@ -178,7 +178,7 @@ def test_rows_of_one_study_that_say_the_same_are_one_conversation(tmp_path):
     ],
 )
 def test_groups(tmp_path, fields, groups):
-    (record,) = records_of(found_in(write_reports(tmp_path, [report_row(1, **fields)])))
+    (record,) = collect_records(found_in(write_reports(tmp_path, [report_row(1, **fields)])))
     assert record.groups == groups
 
 
@@ -186,7 +186,7 @@ def test_a_study_number_that_several_patients_have_is_a_study_of_each(tmp_path):
     """Otherwise all first studies were one group, and the two reports one conversation about two patients."""
     ids = [("A", "1"), ("A", "1"), ("B", "1"), ("B", "2"), ("", "1"), ("C:x", "9")]
     rows = [report_row(n, text="Clear lungs.", patient_id=p, study_id=s) for n, (p, s) in enumerate(ids)]
-    records = records_of(found_in(write_reports(tmp_path, rows)))
+    records = collect_records(found_in(write_reports(tmp_path, rows)))
     first, second, third = (patient_key(name) for name in ("A", "B", "C:x"))
     one = study_key("1").removeprefix("study:")
     of_first, of_second = (f"study:{key.removeprefix('patient:')}/{one}" for key in (first, second))

@@ -14,7 +14,7 @@ import pytest
 from hub_datasets.folder import Folder
 from hub_datasets.schema import BuildError, RawRecord, Reason, Rejection
 from hub_datasets.sources.slake import LOCATIONS_EN, LOCATIONS_ZH, SOURCE, caption
-from tests.hub_datasets.layouts import jpeg, records_of, slake_row, write_files, write_slake
+from tests.hub_datasets.layouts import collect_records, jpeg, slake_row, write_files, write_slake
 from tests.hub_datasets.sources.mutations import mutated
 from tests.hub_datasets.sources.settled import fates, ignored, settled
 
@@ -25,12 +25,12 @@ def read(path: Path) -> list:
 
 def captions(rows: list[dict], max_chars: int = 999, folder=None) -> str:
     write_slake(folder, train=rows)
-    return caption(records_of(read(folder)), max_chars)
+    return caption(collect_records(read(folder)), max_chars)
 
 
 def test_a_row_becomes_a_record(tmp_path):
     row = slake_row(16, 4, " Is the lung healthy? ", "No ", location="Chest_lung")
-    (record,) = records_of(read(write_slake(tmp_path, train=[row])))
+    (record,) = collect_records(read(write_slake(tmp_path, train=[row])))
     assert record.item == "train.json row 1 (qid 16)"
     assert record.image == "imgs/xmlab4/source.jpg"
     assert (record.source, record.category, record.language) == ("slake", "Chest_lung", "en")
@@ -42,7 +42,7 @@ def test_a_row_becomes_a_record(tmp_path):
 @pytest.mark.parametrize("validation", ["validate", "validation"])
 def test_the_official_split_is_the_file(tmp_path, validation):
     parts = {name: [slake_row(n, n, "Q?", "A")] for n, name in enumerate(("test", validation, "train"))}
-    found = records_of(read(write_slake(tmp_path, **parts)))
+    found = collect_records(read(write_slake(tmp_path, **parts)))
     assert [(record.official_split, record.metadata["qid"]) for record in found] == [
         ("train", 2),
         ("validation", 1),
@@ -80,7 +80,7 @@ def test_downloads_as_people_leave_them(tmp_path, layout):
         for path in list(root.rglob("source.jpg")):
             path.rename(path.with_name("source.JPG"))
         (root / "train.json").rename(root / "train.JSON")
-    records = records_of(read(root))
+    records = collect_records(read(root))
     assert [record.metadata["qid"] for record in records] == [0, 1, 2, 3]
     assert [record.official_split for record in records] == ["train", "train", "validation", "test"]
     assert records[2].item == f"{above}validate.json row 1 (qid 2)"
@@ -113,7 +113,7 @@ def test_both_names_of_the_validation_file(tmp_path):
 def test_answers_stay_text(tmp_path):
     answers = ["42", "null", "true", "1e3", "[]", "是"]
     rows = [slake_row(n, 0, f"Question {n}?", answer) for n, answer in enumerate(answers)]
-    assert [record.answer for record in records_of(read(write_slake(tmp_path, train=rows)))] == answers
+    assert [record.answer for record in collect_records(read(write_slake(tmp_path, train=rows)))] == answers
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_blanks_and_signs_of_english(tmp_path):
 def test_general_knowledge_is_no_part_of_a_caption(tmp_path, kind):
     rows = [slake_row(0, 3, "What does the lung do?", "Breathe", **kind)]
     assert captions(rows, folder=tmp_path) == "X-ray image, lungs."
-    assert len(records_of(read(tmp_path))) == 1, "it is still a question of its own"
+    assert len(collect_records(read(tmp_path))) == 1, "it is still a question of its own"
 
 
 def test_every_location_has_words_in_both_languages():
