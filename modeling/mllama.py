@@ -37,7 +37,7 @@ def prepare_mllama(model: nn.Module, isolate_rows: bool = True) -> None:
     Args:
         model: an `MllamaForConditionalGeneration`, or what wraps one, as peft does.
         isolate_rows: what a row gives does not depend on the other rows of its batch. Without it the results are the
-            stock model's, bit for bit, in which tokens that see no image still get something of one.
+            stock model's, in which tokens that see no image still get something of one.
 
     Raises:
         ValueError: there is no such model within.

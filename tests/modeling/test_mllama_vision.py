@@ -10,6 +10,8 @@ import torch
 from modeling.mllama import prepare_mllama, restore_mllama
 from tests.modeling.mllama_batches import IMAGE_TILES, load, pictures
 
+SAME = {"rtol": 1e-12, "atol": 1e-12}  # of float64: a product's last bits depend on where its factors are in memory
+
 
 def inputs() -> dict[str, torch.Tensor]:
     pixels = pictures().unsqueeze(1)
@@ -25,9 +27,9 @@ def models(tiny_decoder):
     return stock, prepared
 
 
-def test_the_tower_gives_the_stock_states_to_the_bit(models):
+def test_the_tower_gives_the_stock_states(models):
     stock, prepared = (model.model.vision_model(**inputs()).last_hidden_state for model in models)
-    assert torch.equal(stock, prepared)
+    torch.testing.assert_close(prepared, stock, **SAME)
 
 
 def test_checkpointing_gives_the_stock_gradients_and_keeps_less(models):
@@ -50,7 +52,7 @@ def test_checkpointing_gives_the_stock_gradients_and_keeps_less(models):
         found.append({name: one.grad.clone() for name, one in tower.named_parameters() if one.grad is not None})
     assert found[0].keys() == found[1].keys() and len(found[0]) > 20
     for name, gradient in found[0].items():
-        torch.testing.assert_close(found[1][name], gradient, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(found[1][name], gradient, **SAME)
     assert kept[1] < 0.5 * kept[0]
 
 
@@ -59,7 +61,7 @@ def test_states_that_nothing_reads_are_let_go(models):
     encoder = models[1].model.vision_model.global_transformer
     assert encoder(hidden).hidden_states == (None,) * len(encoder.layers)
     stock = models[0].model.vision_model.global_transformer(hidden)
-    assert torch.equal(encoder(hidden).last_hidden_state, stock.last_hidden_state)
+    torch.testing.assert_close(encoder(hidden).last_hidden_state, stock.last_hidden_state, **SAME)
 
 
 def test_it_is_undone(models):
