@@ -142,9 +142,8 @@ def watched(few_chats, speaking_decoder, tmp_path_factory) -> tuple[Path, str]:
     """(the output folder, what was printed) of a training that is stopped by a score of its answers."""
     folder = tmp_path_factory.mktemp("watched")
     words = ("--dataset", few_chats, "--model_name_or_path", speaking_decoder)
-    planted = functools.partial(
-        plant, "accuracy_closed", [*SCORES.values(), SCORES[BEST]]
-    )  # the best again, at the end
+    # the best checkpoint is evaluated again at the end
+    planted = functools.partial(plant, "accuracy_closed", [*SCORES.values(), SCORES[BEST]])
     status, printed = command(folder, WATCHED, *words, prepare=planted)
     assert status == 0, printed[-3000:]
     return folder / "out", printed
