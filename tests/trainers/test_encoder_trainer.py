@@ -213,8 +213,9 @@ def test_figures_are_means_over_the_updates_since_the_last_line(make_trainer):
         pair = lines[0][2 * number : 2 * number + 2]
         for name in ("loss", "matched_cosine", "hardest_negative_cosine", "hardest_negative_wins"):
             assert line[name] == pytest.approx((pair[0][name] + pair[1][name]) / 2, abs=1e-5), name
-        assert line["hardest_negative_cosine_max"] == max(one["hardest_negative_cosine_max"] for one in pair)
-        assert line["logit_bias"] == pair[1]["logit_bias"]
+        largest = max(one["hardest_negative_cosine_max"] for one in pair)
+        assert line["hardest_negative_cosine_max"] == pytest.approx(largest, abs=1e-5)
+        assert line["logit_bias"] == pytest.approx(pair[1]["logit_bias"], abs=1e-5)
 
 
 def test_evaluations_and_checkpoints_do_not_count_as_training_time(make_trainer, monkeypatch):

@@ -86,8 +86,10 @@ def test_an_evaluation_takes_no_gradient_from_the_training_after_it(make_decoder
         evaluated = model(**batch).loss
     model.train()
     after = gradients()
+    # 8-bit layers round what they are given, and make a step of its last bits
+    rounding = (1e-5 if bits == "load_in_4bit" else 1e-2) * max(gradient.norm() for gradient in before.values())
     for name, gradient in before.items():
-        torch.testing.assert_close(after[name], gradient, msg=name)
+        assert (after[name] - gradient).norm() <= rounding, name
     assert any(gradient.abs().max() > 0 for name, gradient in after.items() if ".layers.0." in name)
     # without a gradient, 8-bit layers round the outputs to float16
     torch.testing.assert_close(evaluated, model(**batch).loss, rtol=1e-5 if bits == "load_in_4bit" else 1e-3, atol=0)
