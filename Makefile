@@ -7,7 +7,7 @@ ROOMS := hub_datasets modeling trainers evaluation model_cards tests
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: install demo hub test test-slow lint format clean
+.PHONY: install demo hub test test-slow test-avx2 test-sse lint format clean
 
 install: $(VENV)/.installed
 
@@ -29,6 +29,16 @@ test: install
 # What takes long, the README's commands among it; CI runs it, too.
 test-slow: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load -m slow $(TESTS)
+
+# The models and trainers once more as on an older x86 processor, and with MKL as it is: the last bits are others there.
+ELSEWHERE = OMP_NUM_THREADS=1 MKL_CBWR= $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" \
+	$(or $(TESTS),tests/modeling tests/trainers)
+
+test-avx2: install
+	ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(ELSEWHERE)
+
+test-sse: install
+	ATEN_CPU_CAPABILITY=default MKL_ENABLE_INSTRUCTIONS=SSE4_2 $(ELSEWHERE)
 
 lint: install
 	$(BIN)/ruff check .

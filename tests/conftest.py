@@ -51,6 +51,10 @@ os.environ |= {
     "TOKENIZERS_PARALLELISM": "false",
 }
 
+# MKL's products are to have the same bits wherever their factors are in memory, as tests of resumed trainings compare
+# them. What is set already stays: empty, it leaves MKL as it is.
+os.environ.setdefault("MKL_CBWR", "AUTO")
+
 ROOT = Path(__file__).resolve().parents[1]
 TAIL = 6000  # characters of a failed command's output that its error shows
 numbers = itertools.count(1)
@@ -173,6 +177,28 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.Co
         return subprocess.CompletedProcess(words, process.returncode, stdout, stderr)
 
     return run_command
+
+
+@pytest.fixture(scope="session")
+def lines_run() -> Callable[[Callable[[], object]], int]:
+    """`lines_run(call)`: the lines of Python that a call runs, a measure of its cost that no machine's load changes."""
+
+    def count(call: Callable[[], object]) -> int:
+        lines, before = 0, sys.gettrace()
+
+        def trace(frame: object, event: str, argument: object) -> Callable:
+            nonlocal lines
+            lines += event == "line"
+            return trace
+
+        sys.settrace(trace)
+        try:
+            call()
+        finally:
+            sys.settrace(before)
+        return lines
+
+    return count
 
 
 def report(words: list[str], outcome: str, stdout: str, stderr: str) -> str:

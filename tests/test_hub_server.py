@@ -432,7 +432,7 @@ def test_requests_that_break_off_leave_nothing(own_hub, tmp_path):
     assert [sibling["rfilename"] for sibling in siblings] == [".gitattributes"]
 
 
-def wait_until(condition, seconds: float = 5) -> None:
+def wait_until(condition, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
@@ -573,14 +573,16 @@ def test_requests_at_the_same_time_are_all_kept(api, repo_name):
 
 
 def test_answers_do_not_wait_for_delayed_acknowledgements(hub):
-    connection, seconds = http.client.HTTPConnection(hub.endpoint.removeprefix("http://")), []
-    for _ in range(10):
-        start = time.perf_counter()
-        connection.request("GET", "/api/whoami-v2")
-        assert connection.getresponse().read()
-        seconds.append(time.perf_counter() - start)
+    """A request on an open connection takes 40 ms where Nagle's algorithm is on."""
+    from tests.conftest import SERVER
+
+    connection = http.client.HTTPConnection(hub.endpoint.removeprefix("http://"))
+    connection.request("GET", "/api/whoami-v2")
+    assert connection.getresponse().read()
+    open_sockets = [one.transport.get_extra_info("socket") for one in SERVER._server.server_state.connections]
+    (own,) = [one for one in open_sockets if one.getpeername() == connection.sock.getsockname()]
+    assert own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
     connection.close()
-    assert min(seconds[1:]) < 0.03, "a request on an open connection takes 0.04 s where Nagle's algorithm is on"
 
 
 # -- pages for people ----------------------------------------------------------------------------------------
@@ -794,8 +796,8 @@ def test_a_failed_command_says_what_it_printed(run):
     with pytest.raises(AssertionError, match=r"(?s)exit code 1.*said.*broke"):
         run("python", "-c", code)
     assert run("python", "-c", code, check=False).returncode == 1
-    with pytest.raises(AssertionError, match=r"(?s)no end after 0.5 s.*said"):
-        run("python", "-c", "import time; print('said', flush=True); time.sleep(60)", timeout=0.5)
+    with pytest.raises(AssertionError, match=r"(?s)no end after 5 s.*said"):
+        run("python", "-c", "import time; print('said', flush=True); time.sleep(600)", timeout=5)
 
 
 # -- a Hub that is not well --------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def test_without_isolation_a_row_depends_on_its_batch(tiny_mllama, exact):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_greedy_answers_are_the_same_alone_and_together(tiny_mllama, shared):
+def test_greedy_answers_are_the_same_alone_and_together(tiny_mllama, exact, shared):
     model = load(tiny_mllama)
     prepare_mllama(model)
     how = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None}
@@ -87,16 +87,16 @@ def stock_gradients(model, inputs: dict) -> tuple[torch.Tensor, dict[str, torch.
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("rows", [TWO_IMAGES, [ROWS[2]]], ids=["mixed", "text"])
-def test_without_isolation_logits_equal_the_stock_ones(tiny_mllama, implementation, rows):
-    model = load(tiny_mllama, implementation, torch.float32)
+def test_without_isolation_logits_equal_the_stock_ones(tiny_mllama, exact, implementation, rows):
+    model = load(tiny_mllama, implementation)
     inputs = batch(model, rows, shared=False, labels=False)
     with torch.no_grad():
         stock, last = model(**inputs).logits, model(**inputs, logits_to_keep=2).logits
         prepare_mllama(model, isolate_rows=False)
-        assert torch.equal(model(**inputs).logits, stock)
-        assert torch.equal(model(**inputs, logits_to_keep=2).logits, last)
+        assert float((model(**inputs).logits - stock).abs().max()) < SAME
+        assert float((model(**inputs, logits_to_keep=2).logits - last).abs().max()) < SAME
         restore_mllama(model)
-        assert torch.equal(model(**inputs).logits, stock)
+        assert float((model(**inputs).logits - stock).abs().max()) < SAME
 
 
 def test_loss_and_gradients_equal_the_stock_ones(tiny_mllama, exact):
@@ -141,7 +141,7 @@ def test_the_error_for_a_wrong_label_names_its_token_id(tiny_mllama):
         model(**inputs)
 
 
-def test_without_a_mask_every_token_sees_all_states(tiny_mllama):
+def test_without_a_mask_every_token_sees_all_states(tiny_mllama, exact):
     """Without a mask the stock layer applies causal attention to its keys (transformers #48172)."""
     model = load(tiny_mllama)
     words = torch.randint(10, 300, (1, 5), generator=torch.Generator().manual_seed(1))
@@ -154,7 +154,7 @@ def test_without_a_mask_every_token_sees_all_states(tiny_mllama):
             one, two = (model(input_ids=words, cross_attention_states=some).logits for some in (states, other))
         return float((one - two).abs().max())
 
-    assert change() == 0
+    assert change() < SAME
     prepare_mllama(model)
     assert change() > 1e-3
 
@@ -222,7 +222,7 @@ def test_saving_writes_a_stock_checkpoint(tiny_mllama, tmp_path):
     assert type(again) is type(model)
 
 
-def test_a_deep_copy_is_independent(tiny_mllama):
+def test_a_deep_copy_is_independent(tiny_mllama, exact):
     model = load(tiny_mllama)
     prepare_mllama(model)
     inputs = batch(model, ROWS, shared=True, labels=False)
@@ -231,8 +231,8 @@ def test_a_deep_copy_is_independent(tiny_mllama):
         other = copy.deepcopy(model)
         for one in other.parameters():
             one.mul_(1.5)
-        assert torch.equal(model(**inputs).logits, expected)
-        assert not torch.equal(other(**inputs).logits, expected)
+        assert float((model(**inputs).logits - expected).abs().max()) < SAME
+        assert float((other(**inputs).logits - expected).abs().max()) > 1e-3
     for one in (other, other.model, *find_cross_attentions(other)):
         assert one.forward.__self__ is one
 
@@ -276,7 +276,7 @@ def test_adapters_added_before_or_after_the_patch(tiny_mllama, exact, tmp_path, 
     again = load(tmp_path)
     inputs = batch(model, [ROWS[0]], shared=False, labels=False)
     with torch.no_grad():
-        assert torch.equal(again(**inputs).logits, merged(**inputs).logits)
+        assert float((again(**inputs).logits - merged(**inputs).logits).abs().max()) < SAME
 
 
 @pytest.mark.parametrize("options", [{"modules_to_save": ["lm_head"]}, {"target_modules": ["q_proj", "lm_head"]}])

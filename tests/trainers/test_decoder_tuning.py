@@ -167,7 +167,8 @@ def test_dropout_is_that_of_the_adapters_alone(make_decoder_trainer):
     trainer = make_decoder_trainer("out", train_scope="lora")
     inputs = first_inputs(trainer)
     with torch.no_grad():
-        assert torch.equal(trainer.model.train()(**inputs).logits, trainer.model.eval()(**inputs).logits)
+        training, evaluation = (trainer.model.train(mode)(**inputs).logits for mode in (True, False))
+    torch.testing.assert_close(training, evaluation)  # of float32
     rates = {m.p for m in make_decoder_trainer("o", train_scope="lora", lora_dropout=0.25).model.modules()
              if isinstance(m, torch.nn.Dropout)}  # fmt: skip
     assert rates == {0.25}

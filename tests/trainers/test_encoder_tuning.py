@@ -20,6 +20,7 @@ from trainers.encoder_tuning import (
 
 RANK = 2
 SCALARS = {"logit_scale", "logit_bias"}
+SAME = {"rtol": 0, "atol": 1e-10}  # of float64: a product's last bits depend on where its factors are in memory
 
 
 def tuned(model=None, **flags):
@@ -100,7 +101,7 @@ def test_adapters_beside_a_frozen_tower():
 def test_adapters_that_have_not_learned_change_nothing():
     batch = stack(small_pairs(6))
     expected, model = small_model(), tuned(lora_towers="both")
-    assert torch.equal(model(**batch).logits_per_image, expected(**batch).logits_per_image)
+    torch.testing.assert_close(model(**batch).logits_per_image, expected(**batch).logits_per_image, **SAME)
     assert merged_state(model).keys() == expected.state_dict().keys()
     assert all(merged_state(model)[name].equal(value) for name, value in expected.state_dict().items())
 
@@ -111,7 +112,7 @@ def test_merged_weights_give_what_the_adapters_gave():
     merged.load_state_dict(merged_state(model))
     found, expected = (one(**batch) for one in (merged, model))
     for name in ("logits_per_image", "image_embeds", "text_embeds"):
-        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=1e-10)
+        torch.testing.assert_close(found[name], expected[name], **SAME)
         assert (found[name] - untouched(**batch)[name]).abs().max() > 1e-2
     assert "peft" not in type(model).__module__ and type(model) is type(merged)
 
@@ -122,7 +123,7 @@ def test_merging_is_what_peft_does():
     merged = merged_state(model)
     for name, layer in adapted_layers(theirs).items():
         layer.merge()
-        assert torch.equal(layer.base_layer.weight, merged[f"{name}.weight"])
+        torch.testing.assert_close(layer.base_layer.weight, merged[f"{name}.weight"], **SAME)
 
 
 def test_a_checkpoint_gives_the_same_bits_back(tmp_path):
@@ -161,7 +162,7 @@ def test_peft_opens_the_adapter_beside_the_base_model(tmp_path):
         model.logit_bias -= 2
     export_adapter(model, tmp_path / "adapter")
     again = PeftModel.from_pretrained(small_model(), tmp_path / "adapter")
-    assert torch.equal(again(**batch).logits_per_image, model(**batch).logits_per_image)
+    torch.testing.assert_close(again(**batch).logits_per_image, model(**batch).logits_per_image, **SAME)
 
 
 def test_frozen_parts_are_in_evaluation_mode_and_the_others_in_training_mode():
@@ -177,8 +178,8 @@ def test_frozen_parts_are_in_evaluation_mode_and_the_others_in_training_mode():
         outputs = model(**batch)
         assert not outputs.image_embeds.requires_grad
         seen.append(outputs)
-    assert torch.equal(seen[0].image_embeds, seen[1].image_embeds)
-    assert not torch.equal(seen[0].text_embeds, seen[1].text_embeds)  # the dropout of the tower that learns
+    torch.testing.assert_close(seen[0].image_embeds, seen[1].image_embeds, **SAME)
+    assert (seen[0].text_embeds - seen[1].text_embeds).abs().max() > 1e-3  # the dropout of the tower that learns
 
 
 def kept_for_backward(model) -> int:

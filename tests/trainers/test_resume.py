@@ -1,4 +1,7 @@
-"""A run that is killed, and killed again, and resumed, ends as an undisturbed one does: the same bits, the same log."""
+"""A run that is killed, and killed again, and resumed, ends as an undisturbed one does: the same bits, the same log.
+
+On the same machine and with the same number of threads, as the README promises.
+"""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_it_is_private_and_without_checkpoints(pushed, hub):
 
 
 def test_it_opens_in_a_fresh_process_with_the_same_embeddings(pushed, run, tmp_path):
-    """To the bit, through either door, from the Hub and from the folder."""
+    """Through either door, from the Hub and from the folder."""
     folder, repository = pushed
     code = f"""
 import json, torch
@@ -82,11 +82,12 @@ for name, trust in (({str(folder)!r}, True), ({repository!r}, None), ({repositor
     with torch.no_grad():
         logits.append(model(**inputs).logits_per_image)
     names.append(type(model).__name__)
-print(json.dumps({{"names": names, "equal": all(torch.equal(logits[0], other) for other in logits)}}))
+print(json.dumps({{"names": names, "apart": max((other - logits[0]).abs().max().item() for other in logits)}}))
 """
     process = run("python", "-c", code, cwd=tmp_path, env={"PYTHONPATH": None}, fresh_home=True)
     answer = json.loads(process.stdout.splitlines()[-1])
-    assert answer == {"names": ["SiglipMedicalModel", "SiglipModel", "SiglipMedicalModel"], "equal": True}
+    assert answer["names"] == ["SiglipMedicalModel", "SiglipModel", "SiglipMedicalModel"]
+    assert answer["apart"] < 1e-5  # of float32
 
 
 def test_it_goes_on_from_the_pushed_model(pushed, run, dataset, tmp_path):

@@ -73,7 +73,6 @@ def test_all_parts_are_measured_and_written(tmp_path, capsys):
     assert speed["build_to_decode"]["1"] == pytest.approx(decode / build)
     assert rebuild["sources"] == 4
     assert rebuild["sources_read_again"] == 1
-    assert rebuild["again_seconds"] < rebuild["first_seconds"]
     assert rows["rows"] == 66
     assert min(rows["profiled_seconds"].values()) > 0  # every phase is called as it is named
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]

@@ -194,8 +194,8 @@ for step in (9, 10):
     done = benchmark.watched([sys.executable, "-c", code, str(tmp_path)], tmp_path)
     assert [name.rsplit("-", 1)[1] for name, _, _ in done.epochs] == ["9", "10"]
     (_, first, used_first), (_, second, used_second) = done.epochs
-    assert second - first > 0.4 and 0.2 < used_second - used_first < 0.45
-    assert 200 < done.peak_mb < 400 and done.processor_seconds >= used_second and done.seconds >= second
+    assert first < second <= done.seconds and used_first < used_second <= done.processor_seconds
+    assert 200 < done.peak_mb < 400 and done.processor_seconds >= 0.6
 
 
 # --- the record ---

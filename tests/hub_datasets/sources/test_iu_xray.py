@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import zipfile
 
 import pytest
@@ -167,6 +166,7 @@ ATTACKS = {
     "a file": ("<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/hostname'>]>", "&a;"),
     "an address": ("<!DOCTYPE x SYSTEM 'http://127.0.0.1:9/x.dtd'>", "clear"),
     "a parameter": ("<!DOCTYPE x [<!ENTITY % a SYSTEM 'file:///etc/hostname'> %a;]>", "clear"),
+    "one that is not valid": ("<!DOCTYPE x [<!ENTITY a ", "clear"),
     "a default attribute": ("<!DOCTYPE x [<!ATTLIST uId id CDATA 'CXR1'>]>", "clear"),
 }
 
@@ -176,10 +176,9 @@ ATTACKS = {
 def test_a_document_type_is_refused_before_it_is_read(attack, encoding):
     doctype, text = ATTACKS[attack]
     data = report(7, head=doctype, FINDINGS=text).encode(encoding)
-    started = time.perf_counter()
     problem = parse(data)
     assert isinstance(problem, Problem) and problem.code is Reason.MALFORMED_ROW
-    assert "<!DOCTYPE>" in problem.message and time.perf_counter() - started < 1
+    assert "<!DOCTYPE>" in problem.message
 
 
 def test_files_of_another_size_and_depth(tmp_path):
