@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from model_cards.console import CommandError
+
 if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help` does not need it
     import datasets
 
@@ -21,7 +23,7 @@ CONFIGS = ("pairs", "chat")
 TURNS = ("single", "multi")  # one conversation for each question, or for all questions of an image
 
 
-class BuildError(Exception):
+class BuildError(CommandError):
     """A build that cannot go on: the message names the folder, file or flag at fault and what to do about it."""
 
 
