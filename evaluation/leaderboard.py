@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         text = "\n".join(markdown(table) for table in tables)
         write_text(options.results_dir / "leaderboard.md", text)
         write_json(options.results_dir / "leaderboard.json", tables)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise CommandError(f"--results_dir {options.results_dir}: {error}") from error
     print(text, end="")
     return 0
