@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model_cards.console import Parser, command, local_folder
-from model_cards.owned_files import files_below, remove_files
+from model_cards.owned_files import remove_files
 
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 DEPTH = 4  # folders below those given that are searched
@@ -104,8 +104,7 @@ def is_deleted(cache: Cache) -> bool:
     except OSError as error:
         print(f"error: {cache.folder}: {error.strerror or error}; it was not deleted", file=sys.stderr)
         return False
-    left = files_below(cache.folder)
-    print(f"Deleted {cache.folder}" + (f", but for {len(left)} files that no command wrote" if left else ""))
+    print(f"Deleted {cache.folder}" + ("; other files in it stay" if cache.folder.exists() else ""))
     return True
 
 

@@ -11,6 +11,7 @@ import argparse
 import functools
 import os
 import re
+import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -86,15 +87,21 @@ def say(line: str, error: BaseException, status: int) -> int:
 
 def is_output_closed() -> bool:
     """Whether nobody reads what this process prints any more; then it prints no more."""
-    closed = False
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            closed = True
-            # Python flushes once more as it ends, and would complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return closed
+    closed = [stream for stream in (sys.stdout, sys.stderr) if has_no_reader(stream)]
+    for stream in closed:
+        # Python flushes once more as it ends, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return bool(closed)
+
+
+def has_no_reader(stream: Any) -> bool:
+    """Whether a stream is a pipe whose other end is closed. What is left in its buffer may be lost already."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except (AttributeError, OSError, ValueError):  # Windows has no poll, and a test may have a stream of its own
+        return False
 
 
 def local_folder(text: str) -> Path:

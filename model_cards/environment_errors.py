@@ -39,6 +39,9 @@ LATER = "try again later; https://status.huggingface.co says how the Hub is"
 CHECK = "check the connection, HTTPS_PROXY and HF_ENDPOINT"
 OFFLINE = "unset it, or download first what the command reads"
 RUST_ERRNO = re.compile(r"\(os error (\d+)\)")  # safetensors, tokenizers and hf-xet report the number in their text
+# torch.save says no more than that a file has another size than it has written.
+TORCH_WRITE = re.compile(r"PytorchStreamWriter failed writing|inline_container\.cc.* unexpected pos|iostream error")
+TORCH_LINE = f"torch could not write a file, probably because the disk is full; {LIMITS[errno.ENOSPC]}"
 FULL_DATABASE = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
     sqlite3.SQLITE_READONLY: errno.EROFS,
@@ -87,7 +90,7 @@ def limit_line(error: BaseException) -> str | None:
     """The line of a full or read-only disk, or of a limit of this process; None for any other error."""
     number = limit_of(error)
     if number is None:
-        return None
+        return TORCH_LINE if TORCH_WRITE.search(str(error)) else None
     place = places(error) if isinstance(error, OSError) else ""
     return f"{place}{os.strerror(number)}; {LIMITS[number]}"
 
@@ -104,8 +107,6 @@ def limit_of(error: BaseException) -> int | None:
         number = errno.ENOMEM
     elif found := RUST_ERRNO.search(str(error)):
         number = int(found[1])
-    elif "PytorchStreamWriter failed writing" in str(error):  # torch.save says no more than that
-        number = errno.ENOSPC
     return number if number in LIMITS else None
 
 
