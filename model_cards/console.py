@@ -80,9 +80,17 @@ def ended(error: BaseException) -> int:
 
 
 def say(line: str, error: BaseException, status: int) -> int:
-    begin = "\n" if sys.stderr.isatty() else ""  # a progress bar may stand on this line
-    print(f"{begin}{'; '.join([line, *getattr(error, '__notes__', ())])}", file=sys.stderr, flush=True)
+    """Prints what ended a command, with the notes of its error, and returns the exit status."""
+    close_progress_bars()
+    print("; ".join([line, *getattr(error, "__notes__", ())]), file=sys.stderr, flush=True)
     return status
+
+
+def close_progress_bars() -> None:
+    """Ends the line that a progress bar stands on; as Python ends it would be drawn once more."""
+    if tqdm := sys.modules.get("tqdm"):
+        for bar in list(getattr(tqdm.tqdm, "_instances", ())):
+            bar.close()
 
 
 def is_output_closed() -> bool:
