@@ -291,7 +291,7 @@ def words_of(line: str) -> list[str]:
     program, *words = shlex.split(line)
     if program != "medpairs":
         raise ValueError(line)
-    return [sys.executable, "medpairs.py", *words]
+    return [sys.executable, str(Path(__file__).resolve().with_name("medpairs.py")), *words]
 
 
 def check(status: int, line: str) -> None:
