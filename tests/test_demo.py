@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import demo
+import demo_processes
 from model_cards.console import CommandError
 from model_cards.environment_report import version
 from tests.hub_datasets.layouts import tree, write_files
@@ -97,13 +98,13 @@ def marked(mark: str) -> Iterator[int]:
 
 @pytest.fixture
 def children(monkeypatch):
-    monkeypatch.setattr(demo, "children", demo.Children())
-    yield demo.children
-    demo.children.end()
+    monkeypatch.setattr(demo_processes, "children", demo_processes.Children())
+    yield demo_processes.children
+    demo_processes.children.end()
 
 
 def test_commands_run_beside_each_other_and_say_which_they_are(children, capsys):
-    demo.run_beside({"a": ["medpairs --version", "medpairs --help"], "b": ["medpairs --version"]}, {})
+    demo_processes.run_beside({"a": ["medpairs --version", "medpairs --help"], "b": ["medpairs --version"]}, {})
     lines = capsys.readouterr().out.splitlines()
     assert lines.count("a       | $ medpairs --version") == lines.count("b       | $ medpairs --version") == 1
     assert lines.count(f"a       | medpairs {version()}") == lines.count(f"b       | medpairs {version()}") == 1
@@ -114,7 +115,7 @@ def test_commands_run_beside_each_other_and_say_which_they_are(children, capsys)
 def test_a_lane_that_fails_ends_the_other(children, mark, tmp_path, capsys):
     lanes = {"hub": [f"medpairs hub --root {tmp_path} --port 0"], "wrong": ["medpairs nonsense --help"]}
     with pytest.raises(CommandError, match=r"^the demo stops here: exit status 2 of `medpairs nonsense`$"):
-        demo.run_beside(lanes, {})
+        demo_processes.run_beside(lanes, {})
     assert list(marked(mark)) == []
     assert "wrong   | error: 'nonsense' is not a command of medpairs" in capsys.readouterr().out
     with pytest.raises(CommandError, match=r"^the demo has ended$"):

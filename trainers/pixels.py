@@ -134,9 +134,7 @@ def on_white(image: Image.Image) -> Image.Image:
 
 
 SIDES = ("height", "width")
-ADVICE = (
-    "build the dataset with `medpairs build`, which windows images to 8 bits a channel and rejects damaged ones"
-)
+ADVICE = "build the dataset with `medpairs build`, which windows images to 8 bits a channel and rejects damaged ones"
 
 
 def normalize_pixels(
