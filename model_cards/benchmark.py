@@ -10,12 +10,12 @@ from model_cards.results import GENERATION, HEADLINE, RETRIEVAL, EvaluationResul
 
 SPLIT = "test"
 CONFIGS = {RETRIEVAL: "pairs", GENERATION: "chat"}  # what each task is measured on
-# The Hub takes only frameworks of its own list, and this project's `medpairs evaluate` is not among them. mteb, which
+# The Hub takes only frameworks of its own list, and this project's `medpairs-evaluate` is not among them. mteb, which
 # measures retrieval between images and texts, is the nearest; the description says what the numbers come from.
 FRAMEWORK = "mteb"
 NOTE = """\
 # The Hub takes only evaluation frameworks of its own list: mteb is the nearest to what measures these tasks, which is
-# medpairs evaluate. A result counts where its task_id is one of these ids.
+# medpairs-evaluate. A result counts where its task_id is one of these ids.
 """
 
 
@@ -36,7 +36,7 @@ def write_benchmark(path: Path, title: str, report: Mapping[str, Any]) -> None:
     rows = " and ".join(f"{report['splits'][config][SPLIT]:,} rows of {config}" for config in configs)
     content = {
         "name": title,
-        "description": f"Held-out {rows}. Measured by medpairs evaluate: recalls in [0, 1], BLEU in [0, 100], exact "
+        "description": f"Held-out {rows}. Measured by medpairs-evaluate: recalls in [0, 1], BLEU in [0, 100], exact "
         "match in [0, 1]; more is better.",
         "evaluation_framework": FRAMEWORK,
         "tasks": tasks,

@@ -309,7 +309,7 @@ def rebuild_command(report: Mapping) -> str:
             continue
         values = [] if value is True else value if isinstance(value, list | tuple) else [value]
         words.append(" ".join([f"--{flag}", *(shlex.quote(str(item)) for item in values)]))
-    return " \\\n    ".join(["medpairs build", *words, "--output_dir <folder>"])
+    return " \\\n    ".join(["python hub_datasets/build.py", *words, "--output_dir <folder>"])
 
 
 def fenced(text: str) -> str:

@@ -39,7 +39,7 @@ def write_run_page(
         data_dir: a build, with `report.json`, `rejections.jsonl` and its Parquet.
         model_dirs: folders with a `training_summary.json`, by the name to show.
         results_dir: holds `leaderboard.json`.
-        predictions: files that `medpairs evaluate` wrote, by the name to show.
+        predictions: files that `run_evaluation.py` wrote, by the name to show.
         cards: the text of each card by the repository it was read back from.
     """
     images = Thumbnails(data_dir)

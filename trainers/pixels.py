@@ -134,7 +134,9 @@ def on_white(image: Image.Image) -> Image.Image:
 
 
 SIDES = ("height", "width")
-ADVICE = "build the dataset with `medpairs build`, which windows images to 8 bits a channel and rejects damaged ones"
+ADVICE = (
+    "build the dataset with hub_datasets/build.py, which windows images to 8 bits a channel and rejects damaged ones"
+)
 
 
 def normalize_pixels(
