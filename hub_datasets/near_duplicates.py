@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 HASH_BITS = 256
-NEAR_DISTANCE = 15  # bits; evaluation/benchmarks/near_duplicates.py measures what it finds and what it keeps apart
+NEAR_DISTANCE = 15  # bits; tests/benchmarks/dataset/near_duplicates.py measures what it finds and what it keeps apart
 LEAST_BANDS = 16  # so that a band has at most 16 bits
 SMALL = 1024  # hashes; as many are compared each with each
 ROWS_AT_ONCE = 1 << 12

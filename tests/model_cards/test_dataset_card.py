@@ -255,7 +255,7 @@ def test_size_category():
 def test_what_is_said_of_near_duplicates_is_what_was_measured(card_of, report):
     """Each phrase of the limits, and the shares of altered copies that were found in every collection."""
     limits = " ".join(card_of(report).partition("## Limits")[2].split())
-    measured = json.loads((ROOT / "evaluation/benchmarks/results/near_duplicates.json").read_text(encoding="utf-8"))
+    measured = json.loads((ROOT / "tests/benchmarks/results/near_duplicates.json").read_text(encoding="utf-8"))
     assert f"{measured['distance']} bits find all or nearly all" in limits
     found: dict[str, list[float]] = {}
     for collection in measured["images"]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from evaluation.benchmarks.decoder_memory import llama_config
+from tests.benchmarks.decoder.gpu_table import llama_config
 from tests.trainers.measured_decoder import configuration, quantised
 from tests.trainers.measured_run import in_memory
 from trainers import few_bit_layers

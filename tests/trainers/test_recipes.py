@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from evaluation.benchmarks.decoder_memory import LEARNED, TOKENS, llama_config
 from modeling.siglip_medical.configuration_siglip_medical import SiglipMedicalConfig
 from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
+from tests.benchmarks.decoder.gpu_table import LEARNED, TOKENS, llama_config
 from trainers.arguments import EncoderTrainingArguments
 from trainers.command_line import parse
 from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments

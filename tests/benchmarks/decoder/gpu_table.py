@@ -1,9 +1,9 @@
 """Which training of Llama 3.2 11B fits which GPU? Estimated, not measured: one update without content.
 
-    python evaluation/benchmarks/decoder_memory.py
+    python tests/benchmarks/decoder/gpu_table.py
 
 takes the released configuration, rows of 512 tokens of which 64 are learned, and an image of four tiles in every row,
-each its own: the most that can be. Prints, and writes to `evaluation/benchmarks/results/decoder_memory.json`, the peak
+each its own: the most that can be. Prints, and writes to `tests/benchmarks/results/decoder_memory.json`, the peak
 of each kind of training with one row at a time, and the largest batch that fits into nine tenths of a GPU's memory.
 Tests hold the estimate to within 20 percent of what real runs take (tests/trainers/test_decoder_memory.py).
 """
@@ -16,17 +16,16 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import cache
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
 
 from model_cards.results import write_json
 
-RESULT = Path(__file__).parent / "results" / "decoder_memory.json"
+RESULT = Path(__file__).parents[1] / "results" / "decoder_memory.json"
 GIB = 2**30
 ROOM = 0.9  # of a GPU's memory; CUDA's context and what an allocator cannot use take the rest
 GPUS = {"16 GB": (16, 1), "24 GB": (24, 1), "40 GB": (40, 1), "48 GB": (48, 1), "80 GB": (80, 1), "8 x 80 GB": (80, 8)}
@@ -125,8 +124,9 @@ def estimate(flags: dict[str, Any], batch: int, processes: int = 1, tokens: int 
 def estimated(flags: tuple[tuple[str, Any], ...], batch: int, processes: int, tokens: int) -> Any:
     import torch
 
-    memory = import_module("trainers.decoder_memory")
-    arguments = import_module("trainers.decoder_arguments")
+    from trainers import decoder_arguments as arguments
+    from trainers import decoder_memory as memory
+
     given = dict(flags)
     checkpointing, optim = given.pop("activation_checkpointing", True), given.pop("optim", "adamw_torch_fused")
     chosen = arguments.DecoderArguments(**given)

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from evaluation.benchmarks.near_duplicates import RESULT, all_pairs, clusters, expected_pairs, labels, patient
+from tests.benchmarks.dataset.near_duplicates import RESULT, all_pairs, clusters, expected_pairs, labels, patient
 
 # Pairs that the sample has on purpose: brighter copies of knees, films that were exported again.
 PLANTED = {"synthetic knee_xray": 2, "synthetic medical_reports": 2}
@@ -14,7 +14,7 @@ PLANTED = {"synthetic knee_xray": 2, "synthetic medical_reports": 2}
 
 def test_a_small_run(run, tmp_path):
     output = tmp_path / "result.json"
-    command = ["python", "evaluation/benchmarks/near_duplicates.py", "--counts", "2000", "--scale", "0.05"]
+    command = ["python", "tests/benchmarks/dataset/near_duplicates.py", "--counts", "2000", "--scale", "0.05"]
     printed = run(*command, "--output", output).stdout
     result = json.loads(output.read_text(encoding="utf-8"))
     assert [row["same_clusters"] for row in result["search"]] == [True, True]

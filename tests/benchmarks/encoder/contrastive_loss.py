@@ -1,10 +1,10 @@
 """How much memory and time does the contrastive loss take beside its peers, forward and backward?
 
-    OMP_NUM_THREADS=2 python evaluation/benchmarks/contrastive_loss.py
+    OMP_NUM_THREADS=2 python tests/benchmarks/encoder/contrastive_loss.py
 
 measures, from the towers' embeddings to all four gradients, in a process each: `SiglipModel`'s own loss, open_clip's
 (at once, and in blocks), and `modeling/siglip_medical/loss.py`; checks that all give the same loss and gradients;
-prints a table and writes `evaluation/benchmarks/results/contrastive_loss.json`. Without open_clip it goes on without
+prints a table and writes `tests/benchmarks/results/contrastive_loss.json`. Without open_clip it goes on without
 it: `pip install --no-deps open_clip_torch` (the package itself wants torchvision; only its `loss.py` is read), or
 `--open_clip_loss` with that file. Memory is the peak above the inputs: of the GPU where there is one, otherwise of the
 process, which needs Linux's /proc.
@@ -31,7 +31,7 @@ from types import ModuleType
 from typing import Any
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +40,7 @@ from safetensors.torch import load_file, save_file
 from model_cards.results import write_json
 from modeling.siglip_medical.loss import contrastive_loss
 
-RESULT = Path(__file__).parent / "results" / "contrastive_loss.json"
+RESULT = Path(__file__).parents[1] / "results" / "contrastive_loss.json"
 SIGLIP, FULL, BLOCKS, OURS, REPEATED = (
     "SiglipModel",
     "open_clip",

@@ -1,6 +1,6 @@
 """What is the decoder's training compared with? Trainings as others write them, and ours, each a process of its own.
 
-    python evaluation/benchmarks/decoder_peers.py trl --dataset DATA --start START --output_dir OUT --max_steps 12
+    python tests/benchmarks/decoder/peers.py trl --dataset DATA --start START --output_dir OUT --max_steps 12
 
 `trl` is TRL's SFTTrainer as well as it can be set: no gradient checkpointing, the assistant's words alone in the loss,
 with a template whose marks it knows how to read. `trl_defaults` is the same with what SFTConfig says unless told
@@ -19,12 +19,11 @@ import json
 import sys
 import tempfile
 import time
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
 
 MEASURED = "measured.json"
 TILE = 112
@@ -207,7 +206,9 @@ def save(trainer: Any, options: argparse.Namespace) -> None:
 
 def run_decoder(options: argparse.Namespace) -> None:
     """`trainers/run_decoder.py`, as it is."""
-    status = import_module("trainers.run_decoder").main(our_flags(options))
+    from trainers.run_decoder import main
+
+    status = main(our_flags(options))
     if status:
         raise RuntimeError(f"run_decoder.py ended with status {status}")
 
@@ -235,7 +236,7 @@ def write_start(options: argparse.Namespace) -> None:
     from modeling.tiny_checkpoints import write_tiny_decoder
 
     rows = chats(options)
-    template = (Path(__file__).parents[2] / "trainers" / "chat_template.jinja").read_text(encoding="utf-8")
+    template = (Path(__file__).parents[3] / "trainers" / "chat_template.jinja").read_text(encoding="utf-8")
     # with the words of the template: pieces of letters where the real tokenizer has a token would be a third of a row
     texts = [f"{turn['role']}\n\n{turn['content']}" for messages in rows["messages"] for turn in messages]
     with tempfile.TemporaryDirectory() as folder:

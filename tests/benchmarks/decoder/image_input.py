@@ -1,9 +1,9 @@
 """What does an image cost the decoder's training after the first epoch, beside the stock image processor each time?
 
-    python evaluation/benchmarks/decoder_input.py --real_data ../shared/real_data
+    python tests/benchmarks/decoder/image_input.py --real_data ../shared/real_data
 
 prints a table for each collection, at tiles of 560 and up to 4 of them, and writes it to
-`evaluation/benchmarks/results/decoder_input.json`. The stock way is MllamaImageProcessorPil from the bytes of the file.
+`tests/benchmarks/results/decoder_input.json`. The stock way is MllamaImageProcessorPil from the bytes of the file.
 Ours is all that stands between the image cache and the model: reading, putting the batch together, and the floats,
 which are made on the processor here too; what is left where a GPU makes them is a line of its own. Both end with the
 same float tensor, on one thread; seconds are the processor's. Then the rows of a data set that asks 13 questions about
@@ -22,23 +22,22 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
 
 import numpy as np
 import PIL
 from PIL import Image
 
-from evaluation.benchmarks.build_sources import field, grain, noise_tile, to_bytes
-from evaluation.benchmarks.encoder_input import collections as real_collections
-from evaluation.benchmarks.encoder_input import seconds
 from model_cards.results import write_json
+from tests.benchmarks.dataset.build_sources import field, grain, noise_tile, to_bytes
+from tests.benchmarks.encoder.image_input import collections as real_collections
+from tests.benchmarks.encoder.image_input import seconds
 
-RESULT = Path(__file__).parent / "results" / "decoder_input.json"
+RESULT = Path(__file__).parents[1] / "results" / "decoder_input.json"
 TILE, TILES, BATCH = 560, 4, 4
 ROWS_PER_IMAGE, SHARED = 13, 8  # questions about an image, and rows of one image that a batch holds together
 WORKERS = (0, 1, 2, 4)
@@ -112,7 +111,8 @@ def saved(image: Image.Image, kind: str, **settings: Any) -> bytes:
 
 def measure(name: str, files: list[bytes], options: argparse.Namespace, scratch: Path) -> dict:
     """One collection: costs in milliseconds an image, then in milliseconds a row of 13 for each image."""
-    decoder_rows, tiles = (import_module(f"trainers.{module}") for module in ("decoder_rows", "tiles"))
+    from trainers import decoder_rows, tiles
+
     processor = image_processor(options.tile)
     reader = tiles.TileReader.of(processor)
     bytes_each = np.mean([reader(data, "a file")[0].nbytes for data in files])
@@ -151,7 +151,8 @@ def measure(name: str, files: list[bytes], options: argparse.Namespace, scratch:
 
 def epoch(ones: Any, order: list[int], processor: Any = None, batch: int = BATCH) -> None:
     """Reads and packs batches of rows; with a processor, makes their floats, too."""
-    unpack_tiles = import_module("trainers.tiles").unpack_tiles
+    from trainers.tiles import unpack_tiles
+
     for start in range(0, len(order) - batch + 1, batch):
         made = pack(ones.__getitems__(order[start : start + batch]))
         if processor is not None:
@@ -180,7 +181,8 @@ def pack(items: list[dict]) -> dict[str, Any]:
 
 def differences(ones: Any, processor: Any, files: list[bytes], draft: Any) -> dict:
     """How far our floats, and drafted tiles, are from the stock processor's."""
-    unpack_tiles = import_module("trainers.tiles").unpack_tiles
+    from trainers.tiles import unpack_tiles
+
     largest, drafted = 0.0, []
     for number, data in enumerate(files):
         floats = unpack_tiles(pack([ones[number]]), processor)["pixel_values"][0].numpy()

@@ -1,11 +1,11 @@
 """What do exact gradients over a whole update cost, beside plain accumulation and one forward pass over all pairs?
 
-    python evaluation/benchmarks/gradient_cache.py
+    python tests/benchmarks/encoder/gradient_cache.py
 
 trains a small SigLIP on random pairs on one processor core in four ways: SiglipModel with its own loss in a plain
 Trainer, and the encoder's trainer with plain accumulation, with GradCache, and with the whole update as one batch. Once
 all texts are different, once there are five captions. Prints time and memory of an update and how far its gradient is
-from that of the whole batch, and writes them to `evaluation/benchmarks/results/gradient_cache.json`.
+from that of the whole batch, and writes them to `tests/benchmarks/results/gradient_cache.json`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,19 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib import import_module
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
 
 import numpy as np
 
 from model_cards.results import write_json
 
-RESULT = Path(__file__).parent / "results" / "gradient_cache.json"
+RESULT = Path(__file__).parents[1] / "results" / "gradient_cache.json"
 UPDATE = 64  # pairs, as the specification has them: 8 x 8
 MICRO = 8
 WAYS = {  # micro-batch, and pairs that are compared with each other
@@ -145,11 +144,10 @@ def measure(way: str, texts: str, model: dict[str, int], updates: int) -> dict:
 
 
 def make_trainer(way: str, pairs: RandomPairs, model: dict[str, int], updates: int, folder: str) -> Any:
-    # What is measured is taken by its name: no room of `evaluation` needs `trainers`, a measurement alone does.
-    arguments, encoder = (import_module(f"trainers.{name}") for name in ("arguments", "encoder_trainer"))
     from transformers import SiglipModel, Trainer
 
     from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
+    from trainers import arguments, encoder_trainer
 
     micro, contrast = WAYS[way]
     flags = {"per_device_train_batch_size": micro, "gradient_accumulation_steps": UPDATE // micro}
@@ -160,7 +158,7 @@ def make_trainer(way: str, pairs: RandomPairs, model: dict[str, int], updates: i
         stock = {"model": starting_model(SiglipModel, model), "data_collator": pairs.stock_batch}
         return Trainer(args=args, train_dataset=pairs, **stock)
     fitted = starting_model(SiglipMedicalModel, model)
-    return encoder.EncoderTrainer(model=fitted, args=args, train_dataset=pairs, data_collator=pairs.batch)
+    return encoder_trainer.EncoderTrainer(model=fitted, args=args, train_dataset=pairs, data_collator=pairs.batch)
 
 
 def starting_model(kind: Any, model: dict[str, int]) -> Any:

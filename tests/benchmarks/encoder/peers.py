@@ -1,7 +1,7 @@
 """What is the encoder's training compared with? Two trainings as others write them, each a process of its own.
 
-    python evaluation/benchmarks/encoder_peers.py run_clip --dataset DATA --start START --output_dir OUT
-    python evaluation/benchmarks/encoder_peers.py loop --dataset DATA --start START --output_dir OUT
+    python tests/benchmarks/encoder/peers.py run_clip --dataset DATA --start START --output_dir OUT
+    python tests/benchmarks/encoder/peers.py loop --dataset DATA --start START --output_dir OUT
 
 `run_clip` does what transformers' `examples/pytorch/contrastive-image-text/run_clip.py` does, with SiglipModel; `loop`
 is the specification's accumulation loop with its loss. Both write `checkpoint-N` after each epoch, N a number that
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
 
 LENGTH = 64  # tokens, to which SigLIP's texts are padded
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

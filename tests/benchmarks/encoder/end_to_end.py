@@ -1,6 +1,6 @@
 """How fast, and how well, does the encoder train from start to end, beside what others would write?
 
-    OMP_NUM_THREADS=1 python evaluation/benchmarks/encoder_end_to_end.py --real_data DIR
+    OMP_NUM_THREADS=1 python tests/benchmarks/encoder/end_to_end.py --real_data DIR
 
 draws the project's sample, builds it, and trains the same small checkpoint on it as commands, one after the other:
 `run_encoder.py` with its defaults, with plain accumulation, with the specification's loss, and with an update that is
@@ -27,14 +27,14 @@ from pathlib import Path
 from typing import Any
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
 
-from evaluation.benchmarks.encoder_ratios import Run, figures, print_tables, ratios, reach, steady
 from model_cards.results import write_json
+from tests.benchmarks.encoder.ratios import Run, figures, print_tables, ratios, reach, steady
 
-ROOT = Path(__file__).resolve().parents[2]
-PEER = "evaluation/benchmarks/encoder_peers.py"
-RESULT = Path(__file__).parent / "results" / "encoder_end_to_end.json"
+ROOT = Path(__file__).resolve().parents[3]
+PEER = "tests/benchmarks/encoder/peers.py"
+RESULT = Path(__file__).parents[1] / "results" / "encoder_end_to_end.json"
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "pillow")
 MICRO, UPDATE = 8, 64  # pairs, as the specification has them: 8 x 8
 # Where a sigmoid loss over 64 random pairs is least, as a trained checkpoint has it for its own batch. At -10, which is

@@ -1,6 +1,6 @@
 """How fast is the build, and how much memory does it take? Measured as commands, their start included.
 
-    OMP_NUM_THREADS=1 python evaluation/benchmarks/build_dataset.py --images 2500
+    OMP_NUM_THREADS=1 python tests/benchmarks/dataset/build_speed.py --images 2500
 
 The build reads drawn folders of four sources (`build_sources.py`); `build_peers.py` holds what it is compared with: a
 loop that only reads and decodes the same files, and `datasets`' imagefolder. Numbers are medians; on a machine that
@@ -26,12 +26,12 @@ from statistics import median
 from typing import Any
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
 
-from evaluation.benchmarks.build_sources import FLAGS, QUESTIONS, SHARES, draw, lay_out_imagefolder
 from model_cards.results import write_json
+from tests.benchmarks.dataset.build_sources import FLAGS, QUESTIONS, SHARES, draw, lay_out_imagefolder
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PARTS = ("speed", "rebuild", "memory", "rows")
 MEMORY_IMAGES = (2_000, 20_000)
 SLICES = 640  # images of the measurement of rows: about SLAKE's 14,000 questions
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--memory_images", type=int, nargs=2, default=MEMORY_IMAGES, metavar="N", help="%(default)s")
     parser.add_argument("--slices", type=int, default=SLICES, help=f"images with {QUESTIONS} questions (%(default)s)")
     parser.add_argument("--work_dir", type=Path, help="folder for everything that is written; a temporary one if none")
-    parser.add_argument("--result", type=Path, default=Path(__file__).parent / "results" / "build_dataset.json")
+    parser.add_argument("--result", type=Path, default=Path(__file__).parents[1] / "results" / "build_dataset.json")
     options = parser.parse_args(argv)
     found: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from evaluation.benchmarks import build_dataset, build_peers
-from evaluation.benchmarks.build_sources import SHARES, draw, lay_out_imagefolder
+from tests.benchmarks.dataset import build_peers, build_speed
+from tests.benchmarks.dataset.build_sources import SHARES, draw, lay_out_imagefolder
 
 BYTES_PER_PIXEL = {"knee": (0.3, 0.7), "lesion": (0.7, 1.8), "slice": (0.1, 0.35), "chest": (0.4, 0.9)}
 
@@ -49,7 +49,7 @@ import subprocess, sys, time
 held = bytearray(b"x") * 80_000_000
 subprocess.run([sys.executable, "-c", "import time; held = bytearray(b'x') * 40_000_000; time.sleep(1)"])
 """
-    run = build_dataset.run([sys.executable, "-c", code])
+    run = build_speed.run([sys.executable, "-c", code])
     assert 76 < run.parent_mb < 120
     assert 38 < run.worker_mb < 76
     assert run.processor_seconds > 0
@@ -58,16 +58,16 @@ subprocess.run([sys.executable, "-c", "import time; held = bytearray(b'x') * 40_
 
 def test_a_command_that_fails_says_why():
     with pytest.raises(RuntimeError, match="no such folder"):
-        build_dataset.run([sys.executable, "-c", "raise SystemExit('no such folder')"])
+        build_speed.run([sys.executable, "-c", "raise SystemExit('no such folder')"])
 
 
 @pytest.mark.slow
 def test_all_parts_are_measured_and_written(tmp_path, capsys):
     result = tmp_path / "result.json"
     sizes = ["--images", "20", "--repeats", "1", "--memory_images", "20", "40", "--slices", "3"]
-    assert build_dataset.main([*sizes, "--work_dir", str(tmp_path), "--result", str(result)]) == 0
+    assert build_speed.main([*sizes, "--work_dir", str(tmp_path), "--result", str(result)]) == 0
     found = json.loads(result.read_text())
-    assert {*build_dataset.PARTS, "date", "machine", "versions"} < set(found)
+    assert {*build_speed.PARTS, "date", "machine", "versions"} < set(found)
     speed, rebuild, rows = found["speed"], found["rebuild"], found["rows"]
     decode, build = (speed["runs"][name]["1"][0]["seconds"] for name in ("decode", "build"))
     assert speed["build_to_decode"]["1"] == pytest.approx(decode / build)

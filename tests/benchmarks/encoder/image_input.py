@@ -1,8 +1,8 @@
 """What does an image cost the encoder's training after the first epoch, beside the stock image processor each time?
 
-    python evaluation/benchmarks/encoder_input.py --real_data ../shared/real_data
+    python tests/benchmarks/encoder/image_input.py --real_data ../shared/real_data
 
-prints a table for each collection and size, and writes it to `evaluation/benchmarks/results/encoder_input.json`. The
+prints a table for each collection and size, and writes it to `tests/benchmarks/results/encoder_input.json`. The
 stock way is that of transformers' `run_clip.py`, from the bytes of the file: decode, convert to RGB, image processor.
 Ours is all that stands between the image cache and the model: reading, putting the batch together, tokens, ids, and the
 normalisation, which is on the processor here too. Both end with the same float tensor, on one thread; seconds are the
@@ -22,21 +22,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
 
 import numpy as np
 import PIL
 from PIL import Image
 
-from evaluation.benchmarks.build_sources import draw
 from model_cards.results import write_json
+from tests.benchmarks.dataset.build_sources import draw
 
-RESULT = Path(__file__).parent / "results" / "encoder_input.json"
+RESULT = Path(__file__).parents[1] / "results" / "encoder_input.json"
 SIZES, BATCHES = (224, 448), (8, 64)
 BAR = 10.0  # times faster than the stock processor, after the first epoch, at the specification's batch of 8
 KEPT_MB = 64  # pixels in a measured cache, at least
@@ -102,13 +101,12 @@ def collections(real_data: Path | None) -> dict[str, list[bytes]]:
 
 def measure(name: str, files: list[bytes], size: int, kept_mb: float, repeats: int, scratch: Path) -> dict:
     """One collection at one size: costs in milliseconds an image, and how far the pixels are from the stock ones."""
-    augmentation, collators, encoder_rows, pixels = (
-        import_module(f"trainers.{module}") for module in ("augmentation", "encoder_collator", "encoder_rows", "pixels")
-    )
+    from trainers import augmentation, encoder_collator, encoder_rows, pixels
+
     count = max(len(files), -(-int(kept_mb * 2**20) // (3 * size * size)), max(BATCHES))
     rows, processor = dataset(files, count), open_processor(scratch / "model", size)
     reader = pixels.PixelReader.of(processor.image_processor)
-    collator = collators.EncoderCollator(processor, uint8=True)
+    collator = encoder_collator.EncoderCollator(processor, uint8=True)
 
     def batches(ones: Any, batch: int) -> Callable[[], None]:
         def epoch() -> None:

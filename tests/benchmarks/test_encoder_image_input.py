@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from evaluation.benchmarks import encoder_input
+from tests.benchmarks.encoder import image_input
 from tests.trainers.encoded_images import KINDS
 
 
@@ -13,7 +13,7 @@ from tests.trainers.encoded_images import KINDS
 def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     words = ["--sizes", "64", "--kept_mb", "1", "--repeats", "3", "--output", str(folder / "result.json")]
-    assert encoder_input.main(words) == 0
+    assert image_input.main(words) == 0
     return json.loads((folder / "result.json").read_text())
 
 
@@ -32,15 +32,15 @@ def test_cached_pixels_are_exact_and_their_costs_are_compared(result):
 
 
 def test_the_recorded_result_is_cheaper_by_the_bar():
-    recorded = json.loads(encoder_input.RESULT.read_text(encoding="utf-8"))
-    assert recorded["least_times_faster"] > recorded["bar"] == encoder_input.BAR
+    recorded = json.loads(image_input.RESULT.read_text(encoding="utf-8"))
+    assert recorded["least_times_faster"] > recorded["bar"] == image_input.BAR
     for row in recorded["collections"]:
         assert row["first_epoch_ms"] > row["ours_ms"] > row["ours_without_normalisation_ms"]
 
 
 def test_every_row_is_an_image_of_its_own_with_the_pixels_of_its_file():
     files = [KINDS["JPEG"], KINDS["PNG"]]
-    rows = encoder_input.dataset(files, 6)
+    rows = image_input.dataset(files, 6)
     images = [np.asarray(image.convert("RGB")) for image in rows["image"]]
     assert all(np.array_equal(images[number], images[number % 2]) for number in range(6))
     from trainers.encoder_rows import EncodedImages
@@ -50,4 +50,4 @@ def test_every_row_is_an_image_of_its_own_with_the_pixels_of_its_file():
 
 def test_a_folder_without_the_sources_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="no pad_ufes"):
-        encoder_input.collections(tmp_path)
+        image_input.collections(tmp_path)

@@ -8,15 +8,15 @@ from functools import partial
 import pytest
 import torch
 
-from evaluation.benchmarks import contrastive_loss as benchmark
-from evaluation.benchmarks.contrastive_loss import BLOCKS, FULL, OURS, REPEATED, RESULT, SIGLIP
 from modeling.siglip_medical.loss import contrastive_loss
+from tests.benchmarks.encoder import contrastive_loss as benchmark
+from tests.benchmarks.encoder.contrastive_loss import BLOCKS, FULL, OURS, REPEATED, RESULT, SIGLIP
 
 
 @pytest.mark.slow
 def test_a_small_run(run, tmp_path):
     output = tmp_path / "result.json"
-    command = ["python", "evaluation/benchmarks/contrastive_loss.py", "--pairs", "64", "1100", "--repeats", "1"]
+    command = ["python", "tests/benchmarks/encoder/contrastive_loss.py", "--pairs", "64", "1100", "--repeats", "1"]
     printed = run(*command, "--output", output).stdout
     result = json.loads(output.read_text(encoding="utf-8"))
     rows = {(row["pairs"], row["loss"]): row for row in result["losses"]}

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from evaluation.benchmarks import decoder_input
+from tests.benchmarks.decoder import image_input
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     output = tmp_path_factory.mktemp("bench") / "result.json"
     words = ["--tile", "112", "--kept_mb", "1", "--repeats", "3", "--workers", "0", "1", "--output", str(output)]
-    assert decoder_input.main(words) == 0
+    assert image_input.main(words) == 0
     return json.loads(output.read_text())
 
 
@@ -29,8 +29,8 @@ def test_cached_tiles_are_exact_and_their_costs_are_compared(result):
 
 
 def test_the_recorded_result_is_cheaper_by_the_bar():
-    recorded = json.loads(decoder_input.RESULT.read_text(encoding="utf-8"))
-    assert recorded["least_times_faster_without_normalisation"] > recorded["bar"] == decoder_input.BAR
+    recorded = json.loads(image_input.RESULT.read_text(encoding="utf-8"))
+    assert recorded["least_times_faster_without_normalisation"] > recorded["bar"] == image_input.BAR
     for row in recorded["collections"]:
         assert row["first_epoch_ms"] > row["ours_ms"] > row["ours_without_normalisation_ms"] > row["view_ms"]
 
@@ -43,4 +43,4 @@ def test_a_draft_changes_photographs_and_leaves_slices_alone(result):
 
 def test_a_folder_without_the_sources_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="no pad_ufes"):
-        decoder_input.collections(tmp_path)
+        image_input.collections(tmp_path)

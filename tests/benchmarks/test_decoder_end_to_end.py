@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from evaluation.benchmarks import decoder_end_to_end as benchmark
-from evaluation.benchmarks import decoder_peers
-from evaluation.benchmarks.decoder_end_to_end import OURS, TRL, TRL_WORKERS, figures, rates, ratios
+from tests.benchmarks.decoder import end_to_end as benchmark
+from tests.benchmarks.decoder import peers
+from tests.benchmarks.decoder.end_to_end import OURS, TRL, TRL_WORKERS, figures, rates, ratios
 
 TRAININGS = ("trl", "trl_defaults", "hf", "ours")
 ROWS = 16
@@ -75,7 +75,7 @@ def trained(start, shape):
     for what in TRAININGS:
         output = start / what
         benchmark.command(benchmark.PEER, what, *flags(start), *sizes, "--output_dir", output)
-        found[what] = output, json.loads((output / decoder_peers.MEASURED).read_text(encoding="utf-8"))
+        found[what] = output, json.loads((output / peers.MEASURED).read_text(encoding="utf-8"))
     return found
 
 
@@ -87,7 +87,7 @@ def test_every_training_learns_from_the_shared_start(start, trained, capsys):
         assert measured["peak_mb"] > 100
     folders = [str(start / "start"), *(str(output) for output, _ in trained.values())]
     capsys.readouterr()
-    decoder_peers.main(["score", *flags(start), "--models", *folders])
+    peers.main(["score", *flags(start), "--models", *folders])
     scores = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert all(scores[folder] < scores[folders[0]] - 0.5 for folder in folders[1:])
 
@@ -103,7 +103,7 @@ def test_the_peers_compute_the_same_losses(trained):
 @pytest.mark.slow
 def test_a_small_run(run, tmp_path):
     output = tmp_path / "result.json"
-    line = ["python", "evaluation/benchmarks/decoder_end_to_end.py", "--quick", "--work_dir", tmp_path]
+    line = ["python", "tests/benchmarks/decoder/end_to_end.py", "--quick", "--work_dir", tmp_path]
     printed = run(*line, "--output", output, timeout=900).stdout
     part = json.loads(output.read_text(encoding="utf-8"))["parts"]["slake"]
     assert set(part["ways"]) == {TRL, OURS} and part["steps"] == 3
@@ -149,15 +149,15 @@ def test_shared_settings_are_flags_of_ours(tmp_path):
     from trainers.command_line import parse
     from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
 
-    options = decoder_peers.argument_parser(["ours"]).parse_args(
+    options = peers.argument_parser(["ours"]).parse_args(
         ["ours", "--dataset", "d", "--start", "s", "--output_dir", str(tmp_path), "--max_steps", "7"]
     )
-    line = decoder_peers.our_flags(options)
+    line = peers.our_flags(options)
     arguments, training = parse((DecoderArguments, DecoderTrainingArguments), "x", "", line)
     assert (training.max_steps, training.per_device_train_batch_size, training.gradient_accumulation_steps) == (7, 8, 2)
     assert (arguments.lora_r, arguments.lora_alpha, arguments.lora_dropout) == (16, 32, 0)
     assert arguments.rows_per_image is None and not training.bf16 and training.use_cpu
-    for name, value in decoder_peers.settings(options).items():
+    for name, value in peers.settings(options).items():
         given = getattr(training, name)
         assert getattr(given, "value", given) == value or given == [] or given == [value], name
 
@@ -168,4 +168,4 @@ def test_ours_fits_the_weights_that_the_peers_fit():
 
     import trainers.decoder_tuning as tuning
 
-    assert decoder_peers.TARGETS.removeprefix(".*") in Path(tuning.__file__).read_text(encoding="utf-8")
+    assert peers.TARGETS.removeprefix(".*") in Path(tuning.__file__).read_text(encoding="utf-8")

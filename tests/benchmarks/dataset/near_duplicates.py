@@ -1,8 +1,8 @@
 """How fast are near duplicates found among many images, which altered copies are found, and are others kept apart?
 
-    python evaluation/benchmarks/near_duplicates.py --real_data ../shared/real_data
+    python tests/benchmarks/dataset/near_duplicates.py --real_data ../shared/real_data
 
-prints three tables and writes them to `evaluation/benchmarks/results/near_duplicates.json`: the search among synthetic
+prints three tables and writes them to `tests/benchmarks/results/near_duplicates.json`: the search among synthetic
 hashes beside a comparison of all pairs, the cost of the hashes, and the distances between images. `--real_data` is a
 folder with `slake/imgs/*/source.jpg`, `knee/**/<patient><L or R>.png` and `pad_ufes/images/**/*.png`; without it only
 the project's own synthetic sample is measured.
@@ -23,26 +23,22 @@ import timeit
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
 
 import numpy as np
 import PIL
 from PIL import Image
 
-from evaluation.benchmarks.altered_images import ALTERED
+from hub_datasets.duplicates import NO_STRUCTURE, perceptual_hash, pixel_hash
+from hub_datasets.near_duplicates import NEAR_DISTANCE, near_duplicates
+from hub_datasets.sample_sources import generate
 from model_cards.results import write_json
+from tests.benchmarks.dataset.altered_images import ALTERED
 
-# What is measured is taken by its name: no room of `evaluation` needs `hub_datasets`, a measurement alone does.
-duplicates, index, sample_sources = (
-    import_module(f"hub_datasets.{name}") for name in ("duplicates", "near_duplicates", "sample_sources")
-)
-NO_STRUCTURE, perceptual_hash, pixel_hash = duplicates.NO_STRUCTURE, duplicates.perceptual_hash, duplicates.pixel_hash
-NEAR_DISTANCE, near_duplicates, generate = index.NEAR_DISTANCE, index.near_duplicates, sample_sources.generate
-RESULT = Path(__file__).parent / "results" / "near_duplicates.json"
+RESULT = Path(__file__).parents[1] / "results" / "near_duplicates.json"
 ALL_PAIRS_UP_TO = 20_000  # hashes: all pairs of more take minutes
 DISTANCES = (4, 8, 12, NEAR_DISTANCE, 20, 24, 32)
 KNEES = 9_786  # images of the OAI set from which the sample of knees is

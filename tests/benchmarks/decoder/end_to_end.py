@@ -1,6 +1,6 @@
 """How many samples a second does the decoder's training take in, beside what others would use, and does it learn?
 
-    OMP_NUM_THREADS=1 python evaluation/benchmarks/decoder_end_to_end.py --real_data DIR
+    OMP_NUM_THREADS=1 python tests/benchmarks/decoder/end_to_end.py --real_data DIR
 
 draws the project's sample and builds it, the questions of its SLAKE part and all of it; with `--real_data` also the
 SLAKE folder given. On each, TRL's SFTTrainer, the stock Trainer and `run_decoder.py` fit adapters to the same random
@@ -27,14 +27,14 @@ from statistics import median
 from typing import Any
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
 
-from evaluation.benchmarks.encoder_end_to_end import FOLDERS, command, threads
 from model_cards.results import write_json
+from tests.benchmarks.encoder.end_to_end import FOLDERS, command, threads
 
-PEER = "evaluation/benchmarks/decoder_peers.py"
+PEER = "tests/benchmarks/decoder/peers.py"
 MEASURED = "measured.json"
-RESULT = Path(__file__).parent / "results" / "decoder_end_to_end.json"
+RESULT = Path(__file__).parents[1] / "results" / "decoder_end_to_end.json"
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "pillow")
 TRL, TRL_WORKERS, TRL_DEFAULTS = "TRL", "TRL, 2 loader processes", "TRL, its defaults"
 HF, OURS, OURS_APART = "Trainer", "ours", "ours, rows drawn independently"

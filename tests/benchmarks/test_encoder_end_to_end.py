@@ -8,16 +8,16 @@ import sys
 
 import pytest
 
-from evaluation.benchmarks import encoder_end_to_end as benchmark
-from evaluation.benchmarks import encoder_peers
-from evaluation.benchmarks.encoder_end_to_end import LOOP, OURS, RESULT, RUN_CLIP, WAYS
-from evaluation.benchmarks.encoder_ratios import Run, figures, ratios, reach
+from tests.benchmarks.encoder import end_to_end as benchmark
+from tests.benchmarks.encoder import peers
+from tests.benchmarks.encoder.end_to_end import LOOP, OURS, RESULT, RUN_CLIP, WAYS
+from tests.benchmarks.encoder.ratios import Run, figures, ratios, reach
 
 
 @pytest.mark.slow
 def test_a_small_run(run, tmp_path):
     output = tmp_path / "result.json"
-    command = ["python", "evaluation/benchmarks/encoder_end_to_end.py", "--quick", "--work_dir", tmp_path]
+    command = ["python", "tests/benchmarks/encoder/end_to_end.py", "--quick", "--work_dir", tmp_path]
     printed = run(*command, "--output", output, timeout=600).stdout
     part = json.loads(output.read_text(encoding="utf-8"))["sample"]
     assert set(part["ways"]) == {RUN_CLIP, LOOP, OURS} and set(part["ratios"]) == {RUN_CLIP, LOOP}
@@ -52,7 +52,7 @@ def start(tmp_path_factory):
     card = "---\nconfigs:\n- config_name: pairs\n  data_files:\n"
     card += "".join(f"  - split: {split}\n    path: pairs/{split}.parquet\n" for split in ("train", "validation"))
     (folder / "data" / "README.md").write_text(card + "---\n", encoding="utf-8")
-    encoder_peers.main(["start", *flags(folder), "--image_size", "32", "--logit_bias", "-9"])
+    peers.main(["start", *flags(folder), "--image_size", "32", "--logit_bias", "-9"])
     return folder
 
 
@@ -63,12 +63,12 @@ def flags(folder) -> list[str]:
 @pytest.mark.parametrize("what", ["run_clip", "loop"])
 def test_a_peer_learns_from_the_shared_start(what, start, tmp_path, capsys):
     more = ["--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "1", "--learning_rate", "1e-3"]
-    encoder_peers.main([what, *flags(start), *more, "--output_dir", str(tmp_path), "--num_train_epochs", "6"])
+    peers.main([what, *flags(start), *more, "--output_dir", str(tmp_path), "--num_train_epochs", "6"])
     last = max(tmp_path.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     assert last.name == "checkpoint-18" and len(list(tmp_path.glob("checkpoint-*"))) == 6
     folders = [str(start / "start"), str(last)]
     capsys.readouterr()
-    encoder_peers.main(["score", *flags(start), "--checkpoints", *folders])
+    peers.main(["score", *flags(start), "--checkpoints", *folders])
     scores = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert scores[folders[1]]["loss"] < scores[folders[0]]["loss"]
 
@@ -97,7 +97,7 @@ def test_the_stock_loss_compares_a_micro_batch_only(start, tmp_path, monkeypatch
 
     monkeypatch.setattr(SiglipModel, "forward", watched)
     more = ["--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "2", "--num_train_epochs", "1"]
-    encoder_peers.main(["run_clip", *flags(start), *more, "--output_dir", str(tmp_path), "--save_strategy", "no"])
+    peers.main(["run_clip", *flags(start), *more, "--output_dir", str(tmp_path), "--save_strategy", "no"])
     assert seen == [((4, 4), True, True), ((4, 4), True, True), ((3, 3), True, True)]
 
 

@@ -1,11 +1,11 @@
 """How much memory and time do the decoder's head and loss take beside the stock model's, forward and backward?
 
-    OMP_NUM_THREADS=2 python evaluation/benchmarks/decoder_head.py
+    OMP_NUM_THREADS=2 python tests/benchmarks/decoder/head_and_loss.py
 
 measures, from the last hidden states to their gradients, and the head's where it learns, in a process each:
 transformers' own path (all logits, then its loss), the same on supervised positions alone, and
 `modeling/supervised_loss.py`; checks that all give the same loss and gradients; prints a table and writes
-`evaluation/benchmarks/results/decoder_head.json`. The vocabulary is Llama 3.2's. Short answers are rows of 64 tokens
+`tests/benchmarks/results/decoder_head.json`. The vocabulary is Llama 3.2's. Short answers are rows of 64 tokens
 with 1 to 6 supervised, as SLAKE's; reports are rows of 512 tokens, all supervised. Memory is the peak above the inputs
 and the head, of the GPU where there is one, otherwise of the process, which needs Linux's /proc.
 """
@@ -22,16 +22,16 @@ from pathlib import Path
 from typing import Any
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
 
 import torch
 from safetensors.torch import save_file
 
-from evaluation.benchmarks.contrastive_loss import difference, fastest, machine, peak, start_of_peak, step, versions
 from model_cards.results import write_json
 from modeling.supervised_loss import compute_token_losses, find_supervised_positions, reduce_losses
+from tests.benchmarks.encoder.contrastive_loss import difference, fastest, machine, peak, start_of_peak, step, versions
 
-RESULT = Path(__file__).parent / "results" / "decoder_head.json"
+RESULT = Path(__file__).parents[1] / "results" / "decoder_head.json"
 STOCK, SELECTED, OURS = "transformers", "transformers, labels only", "ours"
 NAMES = (STOCK, SELECTED, OURS)
 WORDS = 128_256  # of Llama 3.2's head

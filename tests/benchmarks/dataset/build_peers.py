@@ -1,7 +1,7 @@
 """What is a build compared with? Two commands over the same image files, to be timed with their start.
 
-    python evaluation/benchmarks/build_peers.py decode FOLDER --num_proc 2
-    python evaluation/benchmarks/build_peers.py imagefolder FOLDER --num_proc 2 --output OUT
+    python tests/benchmarks/dataset/build_peers.py decode FOLDER --num_proc 2
+    python tests/benchmarks/dataset/build_peers.py imagefolder FOLDER --num_proc 2 --output OUT
 
 `decode` only reads and decodes: less cannot be done by anything that looks at every image. `imagefolder` is what one
 writes with `datasets` alone: load the folder, check each image and text, write Parquet.

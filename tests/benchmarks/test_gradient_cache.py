@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from evaluation.benchmarks.gradient_cache import RESULT, TEXTS, WAYS, measure
+from tests.benchmarks.encoder.gradient_cache import RESULT, TEXTS, WAYS, measure
 
 SMALL = {"width": 32, "layers": 1, "image_size": 32}
 

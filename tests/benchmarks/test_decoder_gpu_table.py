@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from evaluation.benchmarks.decoder_memory import BATCHES, GPUS, KINDS, LEARNED, RESULT, ROOM, TOKENS, estimate, in_gib
+from tests.benchmarks.decoder.gpu_table import BATCHES, GPUS, KINDS, LEARNED, RESULT, ROOM, TOKENS, estimate, in_gib
 from tests.readme import decoder_memory_table
 
 RECORD = json.loads(RESULT.read_text(encoding="utf-8"))
