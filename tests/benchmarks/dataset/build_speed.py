@@ -230,7 +230,7 @@ def run(command: list[str]) -> Run:
     with tempfile.TemporaryFile() as said:
         before = os.times()
         started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=said, stderr=said, env=environment, cwd=ROOT)  # noqa: S603
+        process = subprocess.Popen(command, stdout=said, stderr=said, env=environment, cwd=ROOT)
         peaks: dict[int, int] = {}
         watcher = threading.Thread(target=watch, args=(process, peaks))
         watcher.start()

@@ -201,7 +201,7 @@ def words(script: str, *flags: Any) -> list[str]:
 
 def command(script: str, *flags: Any) -> str:
     """Runs one of the project's commands; returns what it prints. Raises RuntimeError, with that, where it fails."""
-    done = subprocess.run(words(script, *flags), capture_output=True, text=True, env=environment(), cwd=ROOT)  # noqa: S603
+    done = subprocess.run(words(script, *flags), capture_output=True, text=True, env=environment(), cwd=ROOT)
     if done.returncode:
         raise RuntimeError(f"{script} failed:\n{(done.stdout + done.stderr)[-2000:]}")
     return done.stdout
@@ -230,7 +230,7 @@ def watched(line: list[str], output: Path) -> Run:
     peak = 0.0
     with tempfile.TemporaryFile() as said:
         started = time.perf_counter()
-        process = subprocess.Popen(line, stdout=said, stderr=said, env=environment(), cwd=ROOT)  # noqa: S603
+        process = subprocess.Popen(line, stdout=said, stderr=said, env=environment(), cwd=ROOT)
         ended, status, used = os.wait4(process.pid, os.WNOHANG)
         while not ended:
             for checkpoint in map(str, output.glob("checkpoint-*[0-9]")):
