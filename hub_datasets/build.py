@@ -24,8 +24,8 @@ from typing import Any
 
 from hub_datasets import storage
 from hub_datasets.build_options import BuildOptions, argument_parser, read_options
+from hub_datasets.errors import BuildError
 from hub_datasets.publish import push_dataset, refuse_what_may_not_be_shared
-from hub_datasets.schema import BuildError
 
 
 def main(argv: list[str] | None = None) -> int:

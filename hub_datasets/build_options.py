@@ -11,10 +11,12 @@ from typing import Any
 
 from hub_datasets import storage
 from hub_datasets.engines import ENGINES
+from hub_datasets.errors import BuildError
 from hub_datasets.folder import Folder
-from hub_datasets.schema import TURNS, BuildError, Source
+from hub_datasets.schema import TURNS
 from hub_datasets.source_folders import source_folders, tidy
 from hub_datasets.sources import SOURCES
+from hub_datasets.sources.base import Source
 from hub_datasets.splits import Fractions, read_memory
 from hub_datasets.synthetic import is_synthetic
 from hub_datasets.validation import ImageSettings, TextSettings

@@ -13,7 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hub_datasets.schema import Flag, Ignored, RawRecord, Reason, Rejection, printable
+from hub_datasets.errors import printable
+from hub_datasets.records import Flag, Ignored, RawRecord, Reason, Rejection
 
 # What a worker finds out about an image: the first three say where its bytes are, `code` and `message` what is wrong.
 IMAGE_COLUMNS = ("file", "offset", "length", "content", "format", "width", "height", "pixels", "perceptual", "groups",

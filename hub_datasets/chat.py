@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from hub_datasets.chat_templates import COUNTS, TEMPLATES
-from hub_datasets.schema import RawRecord
+from hub_datasets.records import RawRecord
 
 # What a source says of a question, by the name of its own field and of the column.
 FIELDS = ("answer_type", "modality", "location", "content_type")

@@ -17,7 +17,8 @@ from typing import Any
 from hub_datasets import joined_records
 from hub_datasets.catalogue import IMAGE_COLUMNS, connect, decoded, encoded, printable, to_json
 from hub_datasets.duplicates import drop_repeats
-from hub_datasets.schema import BuildError, RawRecord, Reason, Rejection
+from hub_datasets.errors import BuildError
+from hub_datasets.records import RawRecord, Reason, Rejection
 from hub_datasets.splits import (
     Fractions,
     Groups,

@@ -23,7 +23,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hub_datasets.patient_ids import patient_key, study_key
-from hub_datasets.schema import Flag, Problem, Reason
+from hub_datasets.records import Flag, Problem, Reason
 from hub_datasets.windowing import describe, extremes, linear, per_value, scaled, window_colour
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 import xxhash
 from PIL import Image
 
-from hub_datasets.schema import RawRecord, Reason, Rejection
+from hub_datasets.records import RawRecord, Reason, Rejection
 
 PERCEPTUAL_HASH_BYTES = 32
 STRIP_BYTES = 1 << 18  # pixels are hashed in strips that fit in the processor's cache

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hub_datasets import storage
-from hub_datasets.schema import BuildError
+from hub_datasets.errors import BuildError
 from model_cards.owned_files import Contents, held_in, some, user_places
 
 MANIFEST = ".build.json"  # what the result was made from and the size of each of its files

@@ -17,7 +17,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from hub_datasets.schema import BuildError
+from hub_datasets.errors import BuildError
 
 ENGINES = ("local", "ray")
 Task = dict[str, Any]

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hub_datasets.errors import BuildError, printable
 from hub_datasets.folder_stores import OUTSIDE, ZIP, open_store
-from hub_datasets.schema import BuildError, Reason, printable
+from hub_datasets.records import Reason
 from hub_datasets.zip_archive import Archive, Unreadable
 
 MAX_FILE_BYTES = 256 * 1024 * 1024  # a larger file is not read at all

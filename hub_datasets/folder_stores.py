@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hub_datasets.schema import BuildError, Reason
-from hub_datasets.zip_archive import Unreadable, one_line
+from hub_datasets.errors import BuildError, one_line
+from hub_datasets.records import Reason
+from hub_datasets.zip_archive import Unreadable
 
 ZIP = ".zip"
 LOCAL = re.compile(r"(?:file|local)://")

@@ -17,7 +17,7 @@ from typing import Any
 
 from hub_datasets.catalogue import Catalogue
 from hub_datasets.patient_ids import note_study, own_study
-from hub_datasets.schema import RawRecord, Rejection
+from hub_datasets.records import RawRecord, Rejection
 from hub_datasets.staging import Stage
 
 # hash of the pixels, number of the stage, place in it, record, row of its image

@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from hub_datasets.decisions import ITEM, OFFICIAL_SPLIT, Decisions
-from hub_datasets.schema import SPLITS, BuildError
+from hub_datasets.errors import BuildError
+from hub_datasets.schema import SPLITS
 from hub_datasets.splits import key_kind
 
 NAMED = 10  # leaks that the report names, for each kind

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from hub_datasets import storage
 from hub_datasets.earlier_build import CARD, MANIFEST, SHARD, manifest_of, own_files, read_manifest
 from hub_datasets.engines import InProcess, WhenNeeded
-from hub_datasets.schema import CONFIGS, BuildError
+from hub_datasets.errors import BuildError
+from hub_datasets.schema import CONFIGS
 
 if TYPE_CHECKING:  # a build that has nothing to do imports no `datasets`
     from hub_datasets.med_pairs import MedPairs

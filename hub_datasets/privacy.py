@@ -14,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hub_datasets.errors import BuildError
 from hub_datasets.person_names import CHINESE_NAME, KNOWN_NAME, NAME, PERSON, PERSON_WORD
-from hub_datasets.schema import BuildError, Flag
+from hub_datasets.records import Flag
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hub_datasets import storage
-from hub_datasets.schema import BuildError
+from hub_datasets.errors import BuildError
 
 # Rejections and flags name files and rows of the sources, and the JSONL holds paths of this machine: they stay here.
 CARD = "README.md"

@@ -14,7 +14,8 @@ from typing import Any
 
 from hub_datasets.catalogue import Catalogue
 from hub_datasets.decisions import Decisions
-from hub_datasets.schema import CONFIGS, SPLITS, Ignored
+from hub_datasets.records import Ignored
+from hub_datasets.schema import CONFIGS, SPLITS
 from hub_datasets.staging import Stage, find_in_name
 
 COUNTED = {  # the columns whose values are counted, by config

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from hub_datasets import chat, storage
 from hub_datasets.decisions import ONE_CONVERSATION, ONE_IMAGE, Accepted, Decisions
+from hub_datasets.records import Ignored
 from hub_datasets.report import RowStatistics, may_be_named
-from hub_datasets.schema import CONFIGS, SPLITS, Ignored
+from hub_datasets.schema import CONFIGS, SPLITS
 from hub_datasets.staging import bytes_of
 from hub_datasets.validation import TextSettings, check_text
 

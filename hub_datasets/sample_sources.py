@@ -25,7 +25,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # as a script, import the project from its root instead of this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from hub_datasets.schema import BuildError
+from hub_datasets.errors import BuildError
 from hub_datasets.storage import hidden_beside
 from hub_datasets.synthetic import write_marker
 from model_cards.console import Parser

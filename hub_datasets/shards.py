@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from hub_datasets import storage
-from hub_datasets.schema import BuildError
+from hub_datasets.errors import BuildError
 
 IMAGE_COLUMN = {"pairs": "image", "chat": "images"}
 # The leaf of the Parquet schema that holds the images' bytes: they are compressed already.

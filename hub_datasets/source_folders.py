@@ -9,9 +9,10 @@ from itertools import combinations
 from pathlib import Path
 
 from hub_datasets import storage
+from hub_datasets.errors import BuildError, printable
 from hub_datasets.folder import Folder
-from hub_datasets.schema import BuildError, Source, printable
 from hub_datasets.sources import SOURCES
+from hub_datasets.sources.base import Source
 
 
 def source_folders(arguments: argparse.Namespace) -> Iterator[tuple[Source, Folder]]:

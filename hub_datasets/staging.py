@@ -25,8 +25,10 @@ import xxhash
 from hub_datasets import storage
 from hub_datasets.catalogue import Catalogue
 from hub_datasets.engines import Engine
+from hub_datasets.errors import BuildError
 from hub_datasets.folder import Folder, FolderError
-from hub_datasets.schema import BuildError, Flag, Ignored, Problem, RawRecord, Rejection, Source
+from hub_datasets.records import Flag, Ignored, Problem, RawRecord, Rejection
+from hub_datasets.sources.base import Source
 from hub_datasets.synthetic import is_synthetic
 from hub_datasets.validation import ImageSettings, TextSettings, check_text, check_writable, examine_image
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from hub_datasets.schema import BuildError
+from hub_datasets.errors import BuildError
 from model_cards.owned_files import remove_files
 
 

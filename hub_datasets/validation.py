@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 
 from hub_datasets.color_profiles import CONVERTED, to_srgb
 from hub_datasets.dicom import check_size, is_dicom, read_dicom
+from hub_datasets.errors import one_line
 from hub_datasets.image_metadata import Coding, edited, read_coding
 from hub_datasets.png_pixels import lacks_rows, may_lack_rows
-from hub_datasets.schema import Flag, Problem, RawRecord, Reason
+from hub_datasets.records import Flag, Problem, RawRecord, Reason
 from hub_datasets.windowing import parse_window, window_grey
-from hub_datasets.zip_archive import one_line
 
 if TYPE_CHECKING:  # `--help` does without Pillow
     from PIL import Image

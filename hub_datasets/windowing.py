@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hub_datasets.schema import BuildError
+from hub_datasets.errors import BuildError
 
 if TYPE_CHECKING:  # `--help` does without numpy
     import numpy as np

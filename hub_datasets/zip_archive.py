@@ -13,7 +13,8 @@ import zipfile
 from collections.abc import Callable
 from typing import BinaryIO
 
-from hub_datasets.schema import BuildError, Reason, printable
+from hub_datasets.errors import BuildError, one_line
+from hub_datasets.records import Reason
 
 # A member larger than this that was packed more than so many times smaller is a bomb. Texts of repeated rows reach
 # about 50; photographs, PNG and JPEG hardly 1.
@@ -118,8 +119,3 @@ def member_name(info: zipfile.ZipInfo) -> str:
         with contextlib.suppress(UnicodeError):
             name = name.encode("cp437").decode("utf-8")
     return name.replace("\\", "/")
-
-
-def one_line(error: Exception) -> str:
-    """What an error says, as one printable line."""
-    return printable(" ".join(str(error).split()))[:200] or type(error).__name__

@@ -59,8 +59,8 @@ def stock(environment: dict[str, str]) -> None:
     from huggingface_hub import HfApi
 
     from hub_datasets.folder import Folder
+    from hub_datasets.records import RawRecord
     from hub_datasets.sample_sources import generate
-    from hub_datasets.schema import RawRecord
     from hub_datasets.sources import SOURCES
     from modeling.tiny_checkpoints import write_tiny_decoder, write_tiny_encoder
     from trainers.decoder_collator import CHAT_TEMPLATE

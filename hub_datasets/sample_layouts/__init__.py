@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hub_datasets.schema import Reason
+from hub_datasets.records import Reason
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from hub_datasets.phantoms.knee import draw_both_knees, draw_knee
+from hub_datasets.records import Reason
 from hub_datasets.sample_layouts import Written, allocate, save_image
 from hub_datasets.sample_layouts.file_faults import brighten, truncate_file
-from hub_datasets.schema import Reason
 
 TREE = Path("Digital Knee X-ray Images/Knee X-ray Images")
 EXPERTS = ("MedicalExpert-I", "MedicalExpert-II")

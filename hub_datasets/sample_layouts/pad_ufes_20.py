@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from hub_datasets.phantoms.skin import Lesion, draw_lesion
+from hub_datasets.records import Reason
 from hub_datasets.sample_layouts import Written, allocate, save_image
 from hub_datasets.sample_layouts.file_faults import ROTATIONS, damage_file, save_phone_photograph
-from hub_datasets.schema import Reason
 
 COLUMNS = (
     "patient_id", "lesion_id", "smoke", "drink", "background_father", "background_mother", "age", "pesticide", "gender",

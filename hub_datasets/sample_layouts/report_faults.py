@@ -11,10 +11,10 @@ import numpy as np
 
 from hub_datasets.phantoms.canvas import to_image
 from hub_datasets.phantoms.chest import draw_chest
+from hub_datasets.records import Reason
 from hub_datasets.sample_layouts import Written, file_faults, save_image
 from hub_datasets.sample_layouts.medical_reports import choose_findings
 from hub_datasets.sample_layouts.report_texts import describe, describe_at_length
-from hub_datasets.schema import Reason
 
 ENGLISH, CHINESE, GBK = "reports_en.jsonl", "reports_zh.csv", "reports_zh_gbk.csv"
 TRUNCATED_LINE = '{"image": "images/S0001_1.png", "text": "No focal'

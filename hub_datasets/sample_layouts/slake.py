@@ -16,9 +16,9 @@ from PIL import Image
 from hub_datasets.phantoms.canvas import to_image
 from hub_datasets.phantoms.chest import ChestFindings, draw_chest
 from hub_datasets.phantoms.slices import Lesion, Slice, draw_slice
+from hub_datasets.records import Reason
 from hub_datasets.sample_layouts import Written, allocate, save_image
 from hub_datasets.sample_layouts.slake_questions import Case, ask
-from hub_datasets.schema import Reason
 
 KEYS = ("img_id", "img_name", "question", "answer", "q_lang", "location", "modality", "answer_type", "base_type")
 KEY_ORDERS = ((*KEYS, "content_type", "triple", "qid"), (*KEYS, "triple", "qid", "content_type"))

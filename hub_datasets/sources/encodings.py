@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 
-from hub_datasets.schema import BuildError
+from hub_datasets.errors import BuildError
 
 BYTE_ORDER_MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "UTF-32"),

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from hub_datasets.patient_ids import study_key
-from hub_datasets.schema import Problem, RawRecord, Reason, Rejection
+from hub_datasets.records import Problem, RawRecord, Reason, Rejection
 from hub_datasets.sources.languages import language_named
 from hub_datasets.sources.report_rows import NAME, Images
 

@@ -19,10 +19,12 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
+from hub_datasets.errors import BuildError
 from hub_datasets.folder import Folder, FolderError
 from hub_datasets.patient_ids import note_study, own_study
-from hub_datasets.schema import BuildError, Ignored, RawRecord, Reason, Rejection, Source
+from hub_datasets.records import Ignored, RawRecord, Reason, Rejection
 from hub_datasets.sources import iu_xray
+from hub_datasets.sources.base import Source
 from hub_datasets.sources.reading import MAX_TABLE_BYTES, is_junk, printable
 from hub_datasets.sources.report_rows import NAME, Images, make_records
 from hub_datasets.sources.report_tables import EXPECTED, SUFFIXES, NotReports, Table, read_table

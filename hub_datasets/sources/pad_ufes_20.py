@@ -11,8 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from hub_datasets.errors import BuildError
 from hub_datasets.folder import Folder
-from hub_datasets.schema import BuildError, Ignored, RawRecord, Reason, Rejection, Source
+from hub_datasets.records import Ignored, RawRecord, Reason, Rejection
+from hub_datasets.sources.base import Source
 from hub_datasets.sources.reading import (
     ImageIndex,
     find_files,

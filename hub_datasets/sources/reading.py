@@ -8,8 +8,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from hub_datasets.errors import BuildError, printable
 from hub_datasets.folder import Folder, FolderError
-from hub_datasets.schema import BuildError, Ignored, printable
+from hub_datasets.records import Ignored
 
 MAX_TABLE_BYTES = 1024**3  # a table is held in memory
 MANY = 20  # more files than this that are passed over for one reason are counted

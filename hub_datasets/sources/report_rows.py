@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from hub_datasets.patient_ids import patient_of, study_key, study_of
-from hub_datasets.schema import LANGUAGES, Problem, RawRecord, Reason, Rejection
+from hub_datasets.records import Problem, RawRecord, Reason, Rejection
+from hub_datasets.schema import LANGUAGES
 from hub_datasets.sources.languages import language_named, language_of
 from hub_datasets.sources.report_tables import EXPECTED, IMAGE_COLUMNS, TEXT_COLUMNS, column, missing
 

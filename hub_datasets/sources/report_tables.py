@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hub_datasets.schema import BuildError, Problem, Reason
+from hub_datasets.errors import BuildError
+from hub_datasets.records import Problem, Reason
 from hub_datasets.sources.encodings import BROKEN, broken_byte, decode, decode_lines
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")

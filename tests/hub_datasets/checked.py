@@ -13,7 +13,8 @@ from hub_datasets.build_options import BuildOptions, argument_parser, read_optio
 from hub_datasets.catalogue import Catalogue
 from hub_datasets.decisions import Decisions
 from hub_datasets.engines import InProcess
-from hub_datasets.schema import BuildError, Ignored, RawRecord, Rejection
+from hub_datasets.errors import BuildError
+from hub_datasets.records import Ignored, RawRecord, Rejection
 from hub_datasets.sources import SOURCES
 from hub_datasets.staging import Stage, stage, stage_keys
 from tests.hub_datasets.layouts import collect_rejections

@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hub_datasets.errors import BuildError
 from hub_datasets.folder import FolderError
-from hub_datasets.schema import BuildError, Reason
+from hub_datasets.records import Reason
 
 ERRORS = {
     "build": BuildError("--slake_dir x: the zip file changed"),

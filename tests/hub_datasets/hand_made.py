@@ -14,8 +14,9 @@ from hub_datasets.catalogue import Catalogue
 from hub_datasets.decisions import Decisions
 from hub_datasets.duplicates import NO_STRUCTURE
 from hub_datasets.folder import Folder
-from hub_datasets.schema import Flag, Ignored, RawRecord, Rejection, Source
+from hub_datasets.records import Flag, Ignored, RawRecord, Rejection
 from hub_datasets.sources import SOURCES
+from hub_datasets.sources.base import Source
 from hub_datasets.splits import Fractions
 from hub_datasets.staging import CATALOGUE, Stage
 

@@ -16,7 +16,9 @@ from datasets import load_dataset
 
 from hub_datasets.build import build, main
 from hub_datasets.build_options import BuildOptions
-from hub_datasets.schema import BuildError, RawRecord, Source
+from hub_datasets.errors import BuildError
+from hub_datasets.records import RawRecord
+from hub_datasets.sources.base import Source
 from tests.hub_datasets.checked import build_here, options_for
 from tests.hub_datasets.layouts import (
     csv_text,

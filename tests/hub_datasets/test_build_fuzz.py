@@ -21,7 +21,7 @@ from PIL import Image as Pillow
 
 from hub_datasets import report as reports
 from hub_datasets import rows as rows_of
-from hub_datasets.schema import BuildError
+from hub_datasets.errors import BuildError
 from hub_datasets.sources import SOURCES
 from tests.hub_datasets.checked import build_here, decided, options_for
 from tests.hub_datasets.image_files import deep_png, packaged_dicom

@@ -11,7 +11,7 @@ import pytest
 
 from hub_datasets import near_duplicates
 from hub_datasets.build_options import BuildOptions, argument_parser, cache_of, processors, read_options
-from hub_datasets.schema import BuildError
+from hub_datasets.errors import BuildError
 from hub_datasets.sources import SOURCES
 from hub_datasets.splits import Fractions, key_digest, memory_line
 from hub_datasets.staging import stage_keys

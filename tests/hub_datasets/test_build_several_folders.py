@@ -320,8 +320,8 @@ def test_a_folder_of_ones_own_beside_a_synthetic_one(batches, tmp_path, capsys):
 
 
 def test_a_build_of_which_a_part_may_not_be_shared_is_not_pushed_later(batches, tmp_path, repo_name):
+    from hub_datasets.errors import BuildError
     from hub_datasets.publish import push_dataset
-    from hub_datasets.schema import BuildError
 
     own, drawn = batches["--reports_dir"]
     write_marker(drawn)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from hub_datasets.catalogue import Catalogue, connect, decoded, encoded
-from hub_datasets.schema import Flag, Ignored, RawRecord, Reason, Rejection
+from hub_datasets.records import Flag, Ignored, RawRecord, Reason, Rejection
 from tests.hub_datasets.hand_made import question, report
 
 ODD = RawRecord(

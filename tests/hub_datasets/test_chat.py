@@ -9,7 +9,8 @@ import pytest
 
 from hub_datasets import chat
 from hub_datasets.chat import choose_question, key, llama_factory_info, make_conversation, mark_images
-from hub_datasets.schema import LANGUAGES, RawRecord
+from hub_datasets.records import RawRecord
+from hub_datasets.schema import LANGUAGES
 
 EMPTY = {"answer_type": "", "modality": "", "location": "", "content_type": ""}
 SLAKE = {"answer_type": "CLOSED", "modality": "X-Ray", "location": "Lung", "content_type": "Abnormality", "qid": 7}

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from hub_datasets.chat import make_conversation, mark_images, write_llama_factory_info
-from hub_datasets.schema import RawRecord, chat_features
+from hub_datasets.records import RawRecord
+from hub_datasets.schema import chat_features
 from tests.hub_datasets.layouts import encoded, picture
 
 SYSTEM = "You are a careful assistant for medical images."

@@ -12,7 +12,9 @@ import pytest
 
 from hub_datasets.decisions import ONE_CONVERSATION, ONE_IMAGE, STAGE_SHIFT, conversation_of, group_keys
 from hub_datasets.duplicates import drop_repeats
-from hub_datasets.schema import SPLITS, BuildError, Reason, Rejection
+from hub_datasets.errors import BuildError
+from hub_datasets.records import Reason, Rejection
+from hub_datasets.schema import SPLITS
 from hub_datasets.splits import Fractions, read_memory, split_of
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.hand_made import decide, make_stage, question, report, settled, source_of

@@ -25,7 +25,7 @@ from pydicom.uid import (
 )
 
 from hub_datasets.dicom import DicomPicture, is_dicom, read_dicom
-from hub_datasets.schema import Flag, Problem, Reason
+from hub_datasets.records import Flag, Problem, Reason
 from tests.hub_datasets.image_files import coded, noise, packaged_dicom
 
 PACKAGED = [

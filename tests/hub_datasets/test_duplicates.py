@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance
 
 from hub_datasets.duplicates import NO_STRUCTURE, drop_repeats, one_label, perceptual_hash, pixel_hash
 from hub_datasets.near_duplicates import NEAR_DISTANCE
-from hub_datasets.schema import RawRecord, Reason, Rejection
+from hub_datasets.records import RawRecord, Reason, Rejection
 
 EIGHT_BIT_MODES = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"]
 DEEP_MODES = ["I", "F", "I;16", "I;16L", "I;16B", "I;16N"]

@@ -10,7 +10,7 @@ import pytest
 
 from hub_datasets import storage
 from hub_datasets.earlier_build import MANIFEST, contents_of
-from hub_datasets.schema import BuildError
+from hub_datasets.errors import BuildError
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.layouts import report_row, tree, write_files, write_reports
 from tests.hub_datasets.test_output import remote_tree

@@ -18,8 +18,8 @@ import pytest
 from hub_datasets import output, staging
 from hub_datasets.catalogue import Catalogue
 from hub_datasets.engines import FEW, InProcess, Processes, Ray, WhenNeeded, make_engine
+from hub_datasets.errors import BuildError
 from hub_datasets.folder import Folder, FolderError
-from hub_datasets.schema import BuildError
 from hub_datasets.validation import ImageSettings, TextSettings
 from tests.conftest import ROOT
 from tests.hub_datasets import engine_tasks

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from hub_datasets.errors import BuildError
 from hub_datasets.folder import Folder
-from hub_datasets.schema import BuildError
 from tests.hub_datasets.folders import (
     MISSING,
     OUTSIDE,

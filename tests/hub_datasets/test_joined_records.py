@@ -10,8 +10,8 @@ from hub_datasets import rows as rows_of
 from hub_datasets.joined_records import records_by_picture, rejections
 from hub_datasets.leakage import find_leaks, official_leaks
 from hub_datasets.patient_ids import note_study, own_study
+from hub_datasets.records import Flag, Ignored, Reason, Rejection
 from hub_datasets.report import RowStatistics, duplicate_report, source_report, summary, write_rejections, write_review
-from hub_datasets.schema import Flag, Ignored, Reason, Rejection
 from hub_datasets.splits import Fractions
 from hub_datasets.validation import TextSettings
 from tests.hub_datasets.hand_made import decide, make_stage, question, report, settled, source_of

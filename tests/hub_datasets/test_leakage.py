@@ -11,7 +11,7 @@ import pytest
 from hub_datasets import leakage
 from hub_datasets.build import build
 from hub_datasets.decisions import Decisions
-from hub_datasets.schema import BuildError
+from hub_datasets.errors import BuildError
 from hub_datasets.splits import Fractions
 from tests.hub_datasets.checked import build_here, options_for
 from tests.hub_datasets.hand_made import decide, make_stage, question, report, source_of

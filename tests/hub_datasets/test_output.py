@@ -13,8 +13,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hub_datasets import shards as shards_of
 from hub_datasets import storage
 from hub_datasets.earlier_build import MANIFEST, manifest_of
+from hub_datasets.errors import BuildError
 from hub_datasets.output import KEPT, is_current, is_empty, sizes, written_folder
-from hub_datasets.schema import BuildError
 from tests.hub_datasets.checked import build_here, options_for
 from tests.hub_datasets.layouts import png, report_row, tree, write_files, write_reports
 

@@ -13,11 +13,12 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from hub_datasets import privacy
+from hub_datasets.errors import BuildError
 from hub_datasets.phantoms.canvas import to_image
 from hub_datasets.phantoms.chest import ChestFindings, draw_chest
 from hub_datasets.phantoms.knee import draw_knee
 from hub_datasets.privacy import find_burned_in_text, find_identifiers
-from hub_datasets.schema import BuildError, Flag
+from hub_datasets.records import Flag
 
 # what is found stands between angle brackets
 IDENTIFIERS = {

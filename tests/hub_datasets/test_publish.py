@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import DatasetCard, HfApi
 
+from hub_datasets.errors import BuildError
 from hub_datasets.publish import push_dataset
-from hub_datasets.schema import BuildError
 from hub_datasets.synthetic import MARKER, write_marker
 from tests.conftest import ROOT, SERVER
 from tests.hub_datasets.layouts import csv_text, pad_row, png, report_row, tree, write_files, write_pad, write_reports

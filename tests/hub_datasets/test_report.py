@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from hub_datasets.duplicates import pixel_hash
+from hub_datasets.records import Flag, Ignored, Reason, Rejection
 from hub_datasets.report import (
     RowStatistics,
     duplicate_report,
@@ -27,7 +28,7 @@ from hub_datasets.report import (
     write_rejections,
     write_review,
 )
-from hub_datasets.schema import SPLITS, Flag, Ignored, Reason, Rejection
+from hub_datasets.schema import SPLITS
 from hub_datasets.splits import Fractions
 from model_cards.fonts import font_files
 from tests.hub_datasets.checked import build_here

@@ -20,9 +20,10 @@ from PIL import ExifTags, Image, ImageFilter, ImageOps
 
 from hub_datasets import sample_sources
 from hub_datasets.duplicates import perceptual_hash
+from hub_datasets.errors import BuildError
 from hub_datasets.near_duplicates import NEAR_DISTANCE
 from hub_datasets.privacy import find_identifiers
-from hub_datasets.schema import BuildError, Reason
+from hub_datasets.records import Reason
 from tests.hub_datasets.checked import fates
 
 ROOT = Path(__file__).resolve().parents[2]

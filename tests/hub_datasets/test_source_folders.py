@@ -10,8 +10,8 @@ import fsspec
 import pytest
 
 from hub_datasets.build_options import BuildOptions, argument_parser, read_options
+from hub_datasets.errors import BuildError
 from hub_datasets.folder import Folder
-from hub_datasets.schema import BuildError
 from hub_datasets.source_folders import labels
 from hub_datasets.sources import SOURCES
 from hub_datasets.synthetic import write_marker

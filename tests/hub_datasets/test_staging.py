@@ -14,8 +14,9 @@ import xxhash
 from hub_datasets import staging, storage
 from hub_datasets.catalogue import Catalogue
 from hub_datasets.engines import InProcess
+from hub_datasets.errors import BuildError
 from hub_datasets.folder import Folder
-from hub_datasets.schema import BuildError, Ignored, Reason, Rejection
+from hub_datasets.records import Ignored, Reason, Rejection
 from hub_datasets.staging import Stage, batches, bytes_of, examine_batch, remove_stale, stage, stage_keys
 from hub_datasets.synthetic import write_marker
 from hub_datasets.validation import ImageSettings, TextSettings

@@ -10,7 +10,7 @@ import fsspec
 import pytest
 
 from hub_datasets import storage
-from hub_datasets.schema import BuildError
+from hub_datasets.errors import BuildError
 from model_cards.owned_files import files_below
 from tests.conftest import ROOT
 from tests.hub_datasets.layouts import tree, write_files

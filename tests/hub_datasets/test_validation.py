@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from hub_datasets.duplicates import perceptual_hash, pixel_hash
-from hub_datasets.schema import Problem, Reason
+from hub_datasets.records import Problem, Reason
 from hub_datasets.validation import ExaminedImage, ImageSettings, examine_image
 from tests.hub_datasets.image_files import (
     ADOBE_RGB,

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from hub_datasets.duplicates import pixel_hash
-from hub_datasets.schema import Problem, Reason
+from hub_datasets.records import Problem, Reason
 from hub_datasets.validation import ExaminedImage, ImageSettings, examine_image
 from tests.hub_datasets.image_files import (
     SECRET,

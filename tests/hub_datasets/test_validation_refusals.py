@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hub_datasets.schema import BuildError, Problem, Reason
+from hub_datasets.errors import BuildError
+from hub_datasets.records import Problem, Reason
 from hub_datasets.validation import ExaminedImage, ImageSettings, examine_image
 from tests.hub_datasets.image_files import (
     chunk,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hub_datasets.schema import RawRecord, Reason
+from hub_datasets.records import RawRecord, Reason
 from hub_datasets.validation import check_text, check_writable
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hub_datasets.schema import BuildError
+from hub_datasets.errors import BuildError
 from hub_datasets.windowing import linear, parse_window, window_colour, window_grey
 
 

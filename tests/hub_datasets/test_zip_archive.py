@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from hub_datasets.errors import BuildError
 from hub_datasets.folder import MAX_OPEN_ZIPS, Folder, FolderError
-from hub_datasets.schema import BuildError
 from tests.hub_datasets.folders import (
     MISSING,
     OUTSIDE,

@@ -7,7 +7,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from hub_datasets.folder import Folder, FolderError
-from hub_datasets.schema import Ignored, RawRecord, Rejection, Source
+from hub_datasets.records import Ignored, RawRecord, Rejection
+from hub_datasets.sources.base import Source
 from hub_datasets.validation import check_text, check_writable
 
 

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from hub_datasets.schema import BuildError
+from hub_datasets.errors import BuildError
 from hub_datasets.sources.encodings import BROKEN, EVERYDAY, broken_byte, decode, decode_lines
 
 CHINESE = "image,text\n1.png,双肺清晰，未见异常。心影大小正常。\n2.png,右肺上叶见一约2.3cm×1.8cm结节影，边缘毛糙。\n"

@@ -8,7 +8,7 @@ import pytest
 
 from hub_datasets.folder import Folder
 from hub_datasets.patient_ids import study_key
-from hub_datasets.schema import Ignored, Problem, RawRecord, Reason, Rejection
+from hub_datasets.records import Ignored, Problem, RawRecord, Reason, Rejection
 from hub_datasets.sources.iu_xray import MAX_BYTES, parse
 from hub_datasets.sources.medical_reports import read
 from tests.hub_datasets.layouts import collect_records, png, write_files

@@ -7,8 +7,10 @@ import json
 import numpy as np
 import pytest
 
+from hub_datasets.errors import BuildError
 from hub_datasets.folder import Folder
-from hub_datasets.schema import LANGUAGES, BuildError, Ignored, RawRecord, Rejection
+from hub_datasets.records import Ignored, RawRecord, Rejection
+from hub_datasets.schema import LANGUAGES
 from hub_datasets.sources.medical_reports import read
 from tests.hub_datasets.layouts import csv_text, png, report_row, write_files
 from tests.hub_datasets.sources.test_iu_xray import report

@@ -7,8 +7,9 @@ import random
 
 import pytest
 
+from hub_datasets.errors import BuildError
 from hub_datasets.folder import Folder
-from hub_datasets.schema import BuildError, Ignored
+from hub_datasets.records import Ignored
 from hub_datasets.sources.reading import (
     ImageIndex,
     find_files,

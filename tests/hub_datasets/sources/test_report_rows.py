@@ -8,7 +8,7 @@ import pytest
 
 from hub_datasets.folder import Folder
 from hub_datasets.patient_ids import patient_key, study_key
-from hub_datasets.schema import RawRecord, Reason, Rejection
+from hub_datasets.records import RawRecord, Reason, Rejection
 from hub_datasets.sources.medical_reports import read
 from tests.hub_datasets.layouts import collect_records, csv_text, png, report_row, write_files, write_reports
 
