@@ -15,7 +15,7 @@ from accelerate.utils import DistributedType
 from evaluation.encoder_scoring import score_embeddings
 from evaluation.loading import InputError
 from modeling.siglip_medical.objective import embedding_loss
-from trainers.encoder_tuning import rest_frozen
+from trainers.encoder_tuning import learning_towers, rest_frozen
 from trainers.gathering import gather_counts, processes
 from trainers.gradient_cache import IDS, TOWERS, Batch, Contrast
 from trainers.pixels import normalize_pixels
@@ -203,13 +203,6 @@ class EncoderTrainer(TunedTrainer):
 def scalar(parameter: torch.Tensor) -> float:
     """The value of a parameter with one element, also where FSDP has given it to one of the processes."""
     return (parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter).item()
-
-
-def learning_towers(model: torch.nn.Module) -> set[str]:
-    """The towers with a parameter that learns, adapters included."""
-    learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    modules = {"image": "vision_model.", "text": "text_model."}
-    return {tower for tower, module in modules.items() if any(module in name for name in learning)}
 
 
 def check_processes(trainer: EncoderTrainer) -> None:

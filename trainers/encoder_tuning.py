@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from evaluation.loading import InputError
+from trainers.gradient_cache import TOWERS
 from trainers.parameter_groups import TOWERS
 
 ADAPTERS = "lora.safetensors"
@@ -184,3 +185,10 @@ def export_adapter(model: torch.nn.Module, folder: Path, state: dict[str, torch.
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     model.peft_config[ADAPTER].save_pretrained(folder)
+
+
+def learning_towers(model: torch.nn.Module) -> set[str]:
+    """The towers with a parameter that learns, adapters included."""
+    learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    modules = {"image": "vision_model.", "text": "text_model."}
+    return {tower for tower, module in modules.items() if any(module in name for name in learning)}

@@ -134,7 +134,7 @@ def cache_frozen_towers(trainer: Any, arguments: Any) -> None:
 
 def cacheable_towers(trainer: Any, arguments: Any) -> list[str]:
     """The towers, `image` or `text`, whose embeddings never change in this training."""
-    from trainers.encoder_trainer import learning_towers
+    from trainers.encoder_tuning import learning_towers
 
     frozen = [tower for tower in MODULES if tower not in learning_towers(trainer.model)]
     if arguments.cache_frozen_tower is False or not frozen:

@@ -79,7 +79,7 @@ def estimate_memory(model: torch.nn.Module, shape: UpdateShape) -> MemoryEstimat
             shapes: it may be on the meta device. It is emptied: weights and buffers are replaced by fake ones.
         shape: what is run.
     """
-    from trainers.encoder_trainer import learning_towers
+    from trainers.encoder_tuning import learning_towers
 
     vision, width = model.config.vision_config, model.config.vision_config.hidden_size
     ledger = Ledger()

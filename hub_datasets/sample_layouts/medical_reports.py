@@ -19,6 +19,7 @@ from PIL import Image
 from hub_datasets.phantoms.canvas import to_image
 from hub_datasets.phantoms.chest import ChestFindings, draw_chest
 from hub_datasets.sample_layouts import Written, save_image
+from hub_datasets.sample_layouts.chest_findings import choose_findings
 from hub_datasets.sample_layouts.file_faults import brighten, save_16_bit, save_phone_photograph
 from hub_datasets.sample_layouts.report_texts import describe
 
@@ -26,7 +27,6 @@ IMAGES = 150
 COLUMNS = ("image", "text", "language", "study_id")
 # From the name of a table to its language and its share of the images.
 TABLES = {"reports_en.jsonl": ("en", 0.55), "reports_zh.csv": ("zh", 0.25), "reports_zh_gbk.csv": ("zh", 0.20)}
-SIDES, ZONES, EXTENTS = ("left", "right"), ("upper", "middle", "lower"), ("small", "medium", "large")
 # Of every 50 studies, number 2 has 16-bit images, number 3 phone photographs, and number 5 a second export.
 PERIOD, DEEP, PHONE, EXPORTED = 50, 2, 3, 5
 
@@ -154,36 +154,3 @@ def _write_export(reporter: Reporter, folder: Path, image: str, findings: ChestF
     with Image.open(folder / image) as radiograph:
         save_image(brighten(radiograph), folder / row["image"])
     return row | {"language": reporter.language, "study_id": f"S{number:04d}"}
-
-
-def choose_findings(rng: np.random.Generator) -> ChestFindings:
-    """Return up to three findings that do not hide each other."""
-
-    def pick(choices):
-        return choices[int(rng.integers(len(choices)))]
-
-    count = int(rng.choice([0, 1, 2, 3], p=[0.07, 0.35, 0.38, 0.20]))
-    kinds = rng.permutation(["effusion", "nodule", "pneumothorax", "pneumonia", "heart", "pacemaker"])[:count]
-    free = list(SIDES)  # one finding per side, because two would hide each other
-    findings: dict = {}
-    for kind in sorted(kinds):
-        if kind == "heart":
-            findings["cardiomegaly"] = pick(("mild", "marked"))
-        elif kind == "pacemaker":
-            findings["pacemaker"] = True
-        elif kind == "effusion" and len(free) == 2 and rng.random() < 0.15:
-            findings["effusions"] = tuple((side, pick(("small", "moderate"))) for side in free)
-            free.clear()
-        elif free:
-            side = free.pop(int(rng.integers(len(free))))
-            # An enlarged heart covers the lower part of the left lung.
-            covered = side == "left" and "heart" in kinds
-            if kind == "effusion":
-                findings["effusions"] = ((side, pick(("small", "moderate", "large"))),)
-            elif kind == "nodule":
-                findings["nodules"] = ((side, pick(ZONES[:1] if covered else ZONES), pick(EXTENTS)),)
-            elif kind == "pneumonia":
-                findings["consolidations"] = ((side, "upper" if covered else pick(("upper", "lower"))),)
-            else:
-                findings["pneumothorax"] = side
-    return ChestFindings(**findings)

@@ -13,7 +13,7 @@ from hub_datasets.phantoms.canvas import to_image
 from hub_datasets.phantoms.chest import draw_chest
 from hub_datasets.records import Reason
 from hub_datasets.sample_layouts import Written, file_faults, save_image
-from hub_datasets.sample_layouts.medical_reports import choose_findings
+from hub_datasets.sample_layouts.chest_findings import choose_findings
 from hub_datasets.sample_layouts.report_texts import describe, describe_at_length
 
 ENGLISH, CHINESE, GBK = "reports_en.jsonl", "reports_zh.csv", "reports_zh_gbk.csv"
