@@ -38,7 +38,7 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
 
     title("Sources: four folders in the layouts of the real ones, drawn by the project")
-    run(f"python hub_datasets/sample_sources.py --output_dir {RAW}")
+    run(f"python hub_datasets/generate_sample.py --output_dir {RAW}")
 
     with hub() as environment:
         title("Dataset: read, validate, split, convert, publish")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import datasets
 import pyarrow as pa
 
+from hub_datasets.output.parquet import Shard, shard_tables
 from hub_datasets.schema import CONFIGS, chat_features, pair_features
-from hub_datasets.shards import Shard, shard_tables
 
 
 @dataclass

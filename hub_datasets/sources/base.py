@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hub_datasets.records import Ignored, RawRecord, Rejection
 
 if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help` does not need it
-    from hub_datasets.folder import Folder
+    from hub_datasets.filesystem.source_folder import Folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ TEXTS = [
 def write_build(root: Path) -> Path:
     """A build of the synthetic sample with the splits train, validation and test."""
     from hub_datasets.build import main
-    from hub_datasets.sample_sources import FOLDERS, generate
+    from hub_datasets.generate_sample import FOLDERS, generate
 
     raw = root / "raw"
     generate(raw, scale=0.02)

@@ -8,7 +8,7 @@ import struct
 import zipfile
 from pathlib import Path
 
-from hub_datasets.folder import Folder, FolderError
+from hub_datasets.filesystem.source_folder import Folder, FolderError
 from hub_datasets.records import Reason
 from tests.hub_datasets.layouts import png, write_files
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import xxhash
 
 from hub_datasets.med_pairs import features_of
-from hub_datasets.shards import Shard, plan_shards
+from hub_datasets.output.parquet import Shard, plan_shards
 
 
 def digest_of(data: bytes) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from hub_datasets.build_options import argument_parser
+from hub_datasets.options import argument_parser
 from tests.conftest import ROOT
 from tests.hub_datasets.layouts import (
     csv_text,

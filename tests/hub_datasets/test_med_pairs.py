@@ -8,8 +8,8 @@ import pytest
 from datasets import Image, List, Split, load_dataset
 
 from hub_datasets.med_pairs import MedPairs, features_of
+from hub_datasets.output.parquet import write_shard
 from hub_datasets.schema import CONFIGS, chat_features, pair_features
-from hub_datasets.shards import write_shard
 from tests.hub_datasets.layouts import jpeg, png
 from tests.hub_datasets.shard_rows import row, write_rows
 

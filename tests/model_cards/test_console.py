@@ -103,7 +103,7 @@ def test_a_value_in_place_of_the_default_is_no_repetition():
 def test_every_command_has_such_a_parser():
     """Each flag of the project that takes a value refuses a second one, but those that collect them."""
     from evaluation.run_evaluation import argument_parser as evaluation_parser
-    from hub_datasets.build_options import argument_parser as build_parser
+    from hub_datasets.options import argument_parser as build_parser
     from hub_datasets.sources import SOURCES
     from trainers.arguments import EncoderTrainingArguments
     from trainers.command_line import FlagParser

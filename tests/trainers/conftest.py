@@ -11,7 +11,7 @@ import pytest
 def dataset(tmp_path_factory) -> Path:
     """A build with the configs `pairs` and `chat` and the splits train, validation and test."""
     from hub_datasets.build import main
-    from hub_datasets.sample_sources import generate
+    from hub_datasets.generate_sample import generate
 
     root = tmp_path_factory.mktemp("sources")
     folders = generate(root / "raw", scale=0.15)

@@ -251,7 +251,7 @@ def moving_dataset(dataset, hub):
     """(a dataset on the Hub of two commits, its first commit): the second one has other rows."""
     from huggingface_hub import HfApi
 
-    from hub_datasets.publish import push_dataset
+    from hub_datasets.output.publish import push_dataset
 
     name, api = "org/moving-pairs", HfApi()
     push_dataset(dataset, name)

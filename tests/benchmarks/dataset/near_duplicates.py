@@ -32,9 +32,9 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from hub_datasets.duplicates import NO_STRUCTURE, perceptual_hash, pixel_hash
-from hub_datasets.near_duplicates import NEAR_DISTANCE, near_duplicates
-from hub_datasets.sample_sources import generate
+from hub_datasets.generate_sample import generate
+from hub_datasets.images.hashing import NO_STRUCTURE, perceptual_hash, pixel_hash
+from hub_datasets.splits.near_duplicates import NEAR_DISTANCE, near_duplicates
 from model_cards.results import write_json
 from tests.benchmarks.dataset.altered_images import ALTERED
 

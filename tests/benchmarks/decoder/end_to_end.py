@@ -72,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     with tempfile.TemporaryDirectory(dir=options.work_dir) as folder:
         work = Path(folder)
-        command("hub_datasets/sample_sources.py", "--output_dir", work / "raw", "--scale", options.scale)
+        command("hub_datasets/generate_sample.py", "--output_dir", work / "raw", "--scale", options.scale)
         sources = {part: [(FOLDERS[name], work / "raw" / name) for name in PARTS[part]] for part in options.parts}
         if options.real_data:
             sources["real slake"] = [(FOLDERS["slake"], options.real_data)]

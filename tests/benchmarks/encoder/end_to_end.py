@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     with tempfile.TemporaryDirectory(dir=options.work_dir) as folder:
         work = Path(folder)
-        command("hub_datasets/sample_sources.py", "--output_dir", work / "raw", "--scale", options.scale)
+        command("hub_datasets/generate_sample.py", "--output_dir", work / "raw", "--scale", options.scale)
         found["sample"] = compare(work / "sample", work / "raw", options)
         write_json(options.output, found)
         if options.real_data:
