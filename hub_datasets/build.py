@@ -22,6 +22,7 @@ import sqlite3
 from contextlib import ExitStack
 from typing import Any
 
+from hub_datasets.chat import llama_factory
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.options import BuildOptions, argument_parser, read_options
@@ -109,7 +110,6 @@ def build(options: BuildOptions) -> dict[str, Any]:
 
 def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path) -> dict[str, Any]:
     """Decides what becomes of everything that was read, and writes it; returns the report."""
-    from hub_datasets.chat import conversations
     from hub_datasets.output import report, rows
     from hub_datasets.splits import leakage
     from hub_datasets.splits.assignment import Decisions
@@ -143,7 +143,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         samples = rows.samples(decisions)
         content["numbered_categories"] = output.draw_card(content, samples)
         content["shards"] = shards = finished()
-    conversations.write_llama_factory_info(output.local / "llama_factory" / "dataset_info.json", shards["chat"])
+    llama_factory.write_llama_factory_info(output.local / "llama_factory" / "dataset_info.json", shards["chat"])
     output.write_card(content, samples)
     decisions.close()
     return content

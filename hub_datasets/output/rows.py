@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hub_datasets.chat import conversations
+from hub_datasets.chat import conversations, llama_factory
 from hub_datasets.filesystem import storage
 from hub_datasets.ingest.ingest import bytes_of
 from hub_datasets.output.report import RowStatistics, may_be_named
@@ -139,7 +139,7 @@ def chat_rows(
         kind = members[0].stage.source.kind
         conversation = conversations.make_conversation(records, kind, system_prompt, members[0].image["pixels"])
         images = members if records[0].text is not None else members[:1]
-        marked = {"marked_messages": conversations.mark_images(conversation["messages"], len(images))}
+        marked = {"marked_messages": llama_factory.mark_images(conversation["messages"], len(images))}
         columns = base_columns(members[0], metadata) | conversation | marked
         yield members[0].split, columns, images
 

@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 
 from hub_datasets.chat import conversations
-from hub_datasets.chat.conversations import choose_question, key, llama_factory_info, make_conversation, mark_images
+from hub_datasets.chat.conversations import choose_question, key, make_conversation
+from hub_datasets.chat.llama_factory import llama_factory_info, mark_images
 from hub_datasets.records import RawRecord
 from hub_datasets.schema import LANGUAGES
 

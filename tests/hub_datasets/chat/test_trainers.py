@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from hub_datasets.chat.conversations import make_conversation, mark_images, write_llama_factory_info
+from hub_datasets.chat.conversations import make_conversation
+from hub_datasets.chat.llama_factory import mark_images, write_llama_factory_info
 from hub_datasets.records import RawRecord
 from hub_datasets.schema import chat_features
 from tests.hub_datasets.layouts import encoded, picture
