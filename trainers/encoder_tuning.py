@@ -18,7 +18,6 @@ from typing import Any
 import torch
 
 from evaluation.loading import InputError
-from trainers.gradient_cache import TOWERS
 from trainers.parameter_groups import TOWERS
 
 ADAPTERS = "lora.safetensors"
