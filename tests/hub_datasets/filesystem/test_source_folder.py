@@ -274,6 +274,7 @@ def test_a_zip_file_packed_anew_with_the_same_content_is_the_same(root):
 
 
 def test_a_local_folder_needs_no_fsspec(root):
-    code = "import sys; from hub_datasets.filesystem import source_folder as s; s.Folder(sys.argv[1]).state(); print(*sys.modules)"
+    opened = "from hub_datasets.filesystem.source_folder import Folder; Folder(sys.argv[1]).state()"
+    code = f"import sys; {opened}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=True)
     assert not {"fsspec", "numpy", "PIL", "datasets"} & set(done.stdout.split())

@@ -145,7 +145,7 @@ def test_the_key_changes_with_the_settings_and_the_code_and_not_with_the_place(r
 
 def test_the_version_of_the_code_is_that_of_every_file_of_this_folder(tmp_path, monkeypatch):
     before = ingest.code_version()
-    shutil.copytree(Path(ingest.__file__).parent, tmp_path / "hub_datasets")
+    shutil.copytree(Path(ingest.__file__).parents[1], tmp_path / "hub_datasets")
     monkeypatch.setattr(ingest, "__file__", str(tmp_path / "hub_datasets/ingest/ingest.py"))
     assert ingest.code_version.__wrapped__() == before
     with (tmp_path / "hub_datasets/sources/slake.py").open("a") as file:
