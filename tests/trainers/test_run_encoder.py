@@ -278,7 +278,7 @@ def test_a_model_is_read_at_the_commit_that_is_printed(pushed, monkeypatch, caps
     """Though somebody pushes in between what cannot be opened."""
     from huggingface_hub import HfApi
 
-    import trainers.inputs
+    from trainers import inputs
     from evaluation.loading import model_revision
     from trainers.encoder_arguments import EncoderArguments
     from trainers.encoder_model import load_encoder
@@ -290,7 +290,7 @@ def test_a_model_is_read_at_the_commit_that_is_printed(pushed, monkeypatch, caps
         HfApi().upload_file(repo_id=name, path_or_fileobj=b"{}", path_in_repo="config.json")
 
     trainers_print = trainers.inputs.print_source
-    monkeypatch.setattr(trainers.inputs, "print_source", pushed_meanwhile)
+    monkeypatch.setattr(inputs, "print_source", pushed_meanwhile)
     try:
         model, _ = load_encoder(EncoderArguments(model_name_or_path=pushed[1]), None, 0)
     finally:

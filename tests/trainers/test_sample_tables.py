@@ -40,9 +40,9 @@ def train(tiny_decoder, chat, tmp_path, monkeypatch):
 
 
 def test_files_and_nothing_else_without_a_tracker(train, monkeypatch):
-    import trainers.sample_tables
+    from trainers import sample_tables
 
-    monkeypatch.setattr(trainers.sample_tables, "thumbnail", lambda data: pytest.fail("nobody looks at a picture"))
+    monkeypatch.setattr(sample_tables, "thumbnail", lambda data: pytest.fail("nobody looks at a picture"))
     trainer = train("none")
     folder = trainer.folder
     assert sorted(path.name for path in (folder / "samples").iterdir()) == ["step-1.jsonl", "step-2.jsonl"]
