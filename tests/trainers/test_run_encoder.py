@@ -289,7 +289,7 @@ def test_a_model_is_read_at_the_commit_that_is_printed(pushed, monkeypatch, caps
         trainers_print(kind, name, found)
         HfApi().upload_file(repo_id=name, path_or_fileobj=b"{}", path_in_repo="config.json")
 
-    trainers_print = trainers.inputs.print_source
+    trainers_print = inputs.print_source
     monkeypatch.setattr(inputs, "print_source", pushed_meanwhile)
     try:
         model, _ = load_encoder(EncoderArguments(model_name_or_path=pushed[1]), None, 0)
