@@ -1,7 +1,7 @@
 """How well does a decoder answer? Generates the last answer of every conversation, and measures the loss of all.
 
 Rows are scored in batches as they come, with one image, with several or with none: the model is prepared so that a
-row's result does not depend on the rest of its batch (`modeling/mllama.py`), and rows of a batch that show the same
+row's result does not depend on the rest of its batch (`modeling/mllama/patch.py`), and rows of a batch that show the same
 image share its pass through the vision tower.
 """
 
@@ -17,8 +17,8 @@ from transformers.models.mllama.processing_mllama import (
     get_cross_attention_token_mask,
 )
 
-from modeling.mllama import find_decoder, prepare_mllama
-from modeling.supervised_loss import is_sharded
+from modeling.mllama.chunked_cross_entropy import is_sharded
+from modeling.mllama.patch import find_decoder, prepare_mllama
 
 IGNORED = -100
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from evaluation.retrieval_recall.ranking import retrieval_scores
-from modeling.siglip_medical.loss import contrastive_loss
+from modeling.siglip_medical.contrastive_loss import contrastive_loss
 
 NEIGHBOURS = 5
 

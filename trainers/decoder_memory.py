@@ -2,7 +2,7 @@
 
 One update runs without content, as the encoder's does (memory_estimate.py): Llama 3.2 11B in seconds, on a machine that
 could not hold it. The model is the one that trains: its adapters, its layers of few bits (few_bit_layers.py), its
-changed forward (modeling/mllama.py), and masks, labels and indices whose content decides what is computed
+changed forward (modeling/mllama/patch.py), and masks, labels and indices whose content decides what is computed
 (known_values.py). So the vision tower is counted once for each distinct image, and the head where there are labels.
 
 Left out is what no tensor shows: the CUDA context and kernels (0.5 to 1 GB), scratch space within single operations,
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from modeling.mllama import find_decoder, prepare_mllama
+from modeling.mllama.patch import find_decoder, prepare_mllama
 from trainers.decoder_tuning import choose_learning
 from trainers.few_bit_layers import quantise_shapes
 from trainers.known_values import KnownValues

@@ -3,7 +3,7 @@
 Trainer adds the losses of all labels of an update up, over all processes, and divides by their number: so far one
 process and several agree. But rows that accelerate repeats, so that every process has a batch at the end of an epoch,
 would be trained on twice: here they lose their labels, and with them all weight. A process whose batch has no image
-still calls every layer (`modeling/mllama_images.py`), which DDP, FSDP2 and ZeRO-3 wait for.
+still calls every layer (`modeling/mllama/image_states.py`), which DDP, FSDP2 and ZeRO-3 wait for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 from evaluation.decoder_scoring import IGNORED
 from evaluation.loading import InputError
-from modeling.mllama import find_decoder
+from modeling.mllama.patch import find_decoder
 from trainers.decoder_checkpoints import DecoderCheckpoints
 from trainers.several_processes import check_batches, check_fsdp2, one_device_per_process, real_rows, rows_in_epoch
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from modeling.siglip_medical.text_audit import audit_texts, format_audits
+from modeling.tokenizer_audit import audit_texts, format_audits
 from trainers.batch_samplers import train_sampler
 from trainers.course import (
     Course,

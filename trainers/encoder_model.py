@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from evaluation.loading import ENCODER_TYPES, InputError, load_model_and_processor, model_type
+from modeling.siglip_medical.matryoshka_loss import resolve_matryoshka_dims
 from modeling.siglip_medical.modeling_siglip_medical import (
     INITIAL_LOGIT_BIAS,
     INITIAL_LOGIT_SCALE,
     SiglipMedicalModel,
 )
-from modeling.siglip_medical.objective import resolve_matryoshka_dims
 from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
 from trainers.encoder_arguments import EncoderArguments
 from trainers.inputs import starting_commit

@@ -14,7 +14,7 @@ from accelerate.utils import DistributedType
 
 from evaluation.encoder_scoring import score_embeddings
 from evaluation.loading import InputError
-from modeling.siglip_medical.objective import embedding_loss
+from modeling.siglip_medical.matryoshka_loss import embedding_loss
 from trainers.encoder_tuning import learning_towers, rest_frozen
 from trainers.gathering import gather_counts, processes
 from trainers.gradient_cache import IDS, TOWERS, Batch, Contrast

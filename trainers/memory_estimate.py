@@ -165,8 +165,8 @@ def run_update(model: torch.nn.Module, shape: UpdateShape, ledger: Ledger, learn
 
 def loss_bytes(shape: UpdateShape, width: int) -> int:
     """What `contrastive_loss` takes beside its inputs, see there and in chunked_loss.py."""
-    from modeling.siglip_medical.chunked_loss import DEFAULT_CHUNK_LOGITS
-    from modeling.siglip_medical.loss import MAX_UNCHUNKED_PAIRS
+    from modeling.siglip_medical.chunked_contrastive_loss import DEFAULT_CHUNK_LOGITS
+    from modeling.siglip_medical.contrastive_loss import MAX_UNCHUNKED_PAIRS
 
     own = -(-shape.contrast // shape.processes)
     pairs = own * shape.contrast

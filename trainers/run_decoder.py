@@ -49,7 +49,7 @@ def load(arguments: DecoderArguments, training: DecoderTrainingArguments) -> Inp
     """Opens data and model. Raises InputError where one of them, or a flag about them, is not right."""
     from transformers import set_seed
 
-    from modeling.mllama import prepare_mllama
+    from modeling.mllama.patch import prepare_mllama
     from trainers.chat_tokens import encode_chats
     from trainers.decoder_model import load_decoder
     from trainers.decoder_rows import decoder_rows

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from transformers import TrainerCallback
 
-from modeling.siglip_medical.loss import normalize
+from modeling.siglip_medical.contrastive_loss import normalize
 from trainers.gathering import GlobalRows, processes
 
 PAIRS_AT_ONCE = 1 << 22  # of images with texts: 16 MiB of cosines

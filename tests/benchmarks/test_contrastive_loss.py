@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from modeling.siglip_medical.loss import contrastive_loss
+from modeling.siglip_medical.contrastive_loss import contrastive_loss
 from tests.benchmarks.encoder import contrastive_loss as benchmark
 from tests.benchmarks.encoder.contrastive_loss import BLOCKS, FULL, OURS, REPEATED, RESULT, SIGLIP
 

@@ -9,7 +9,7 @@ from evaluation.answer_scores import exact_match, plain, score_answers
 from evaluation.decoder_scoring import answer_loss, answer_spans, encode, generate_answers, to_conversation
 from evaluation.medical_bleu.bilingual import bleu_scores
 from evaluation.vqa_accuracy.short_answers import vqa_scores
-from modeling.mllama import prepare_mllama
+from modeling.mllama.patch import prepare_mllama
 from tests.evaluation.small_run import picture
 
 HEAD = "<|start_header_id|>{}<|end_header_id|>\n\n{}"

@@ -95,7 +95,7 @@ def make_decoder_trainer(tiny_decoder, chat, tmp_path):
     """
     import torch
 
-    from modeling.mllama import prepare_mllama
+    from modeling.mllama.patch import prepare_mllama
     from trainers.chat_tokens import encode_chats
     from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
     from trainers.decoder_collator import DecoderCollator

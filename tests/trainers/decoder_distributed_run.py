@@ -24,7 +24,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from evaluation.decoder_scoring import IGNORED, answer_texts
 from evaluation.loading import InputError
-from modeling.mllama import prepare_mllama
+from modeling.mllama.patch import prepare_mllama
 from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
 from trainers.decoder_collator import DecoderCollator, PromptCollator
 from trainers.decoder_trainer import DecoderTrainer

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from transformers import TrainerCallback
 
 from evaluation.loading import InputError
-from modeling.siglip_medical.objective import embedding_loss
+from modeling.siglip_medical.matryoshka_loss import embedding_loss
 from tests.trainers.small_pairs import gradients, small_model, small_pairs, split, stack
 from trainers.arguments import EncoderTrainingArguments
 from trainers.encoder_trainer import EncoderTrainer, scalar

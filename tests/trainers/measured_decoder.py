@@ -45,7 +45,7 @@ def build(config: Any, arguments: Any) -> Any:
     import torch
     from transformers import MllamaForConditionalGeneration
 
-    from modeling.mllama import prepare_mllama
+    from modeling.mllama.patch import prepare_mllama
     from trainers.decoder_tuning import choose_learning
     from trainers.quantization import QUANTISED, chosen_bits
 
@@ -90,7 +90,7 @@ def updates(model: Any, update: Any, count: int = 2) -> None:
     """Updates of the same shape as the estimate's, with random content, as Trainer does them."""
     import torch
 
-    from modeling.mllama import find_decoder
+    from modeling.mllama.patch import find_decoder
     from trainers.decoder_memory import checkpoint_layers, small_tensors
 
     size = find_decoder(model).config.vision_config

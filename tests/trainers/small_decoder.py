@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from modeling.mllama import prepare_mllama
+from modeling.mllama.patch import prepare_mllama
 from trainers.chat_tokens import encode_chats
 from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
 from trainers.decoder_collator import DecoderCollator

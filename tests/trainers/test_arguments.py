@@ -159,7 +159,7 @@ def test_liger_s_own_patches_leave_the_prepared_forward(tmp_path):
 import sys
 from transformers import AutoModelForImageTextToText
 from transformers.integrations.liger import apply_liger_kernel
-from modeling.mllama import prepare_mllama, decoder_forward
+from modeling.mllama.patch import prepare_mllama, decoder_forward
 from modeling.tiny_checkpoints import write_tiny_decoder
 from trainers.decoder_arguments import DecoderTrainingArguments
 from trainers.decoder_collator import CHAT_TEMPLATE

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from evaluation.loading import InputError
-from modeling.siglip_medical.objective import embedding_loss
+from modeling.siglip_medical.matryoshka_loss import embedding_loss
 from tests.trainers.small_pairs import gradients, relative_error, small_model, small_pairs, split, stack
 from trainers.arguments import EncoderTrainingArguments
 from trainers.encoder_arguments import EncoderArguments

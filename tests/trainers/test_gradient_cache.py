@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modeling.siglip_medical.objective import embedding_loss
+from modeling.siglip_medical.matryoshka_loss import embedding_loss
 from tests.trainers.small_pairs import gradients, relative_error, small_model, small_pairs, split, stack
 from trainers.gradient_cache import Contrast, RandomState
 

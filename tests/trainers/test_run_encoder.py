@@ -278,8 +278,8 @@ def test_a_model_is_read_at_the_commit_that_is_printed(pushed, monkeypatch, caps
     """Though somebody pushes in between what cannot be opened."""
     from huggingface_hub import HfApi
 
-    from trainers import inputs
     from evaluation.loading import model_revision
+    from trainers import inputs
     from trainers.encoder_arguments import EncoderArguments
     from trainers.encoder_model import load_encoder
 

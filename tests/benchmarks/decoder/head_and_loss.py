@@ -4,7 +4,7 @@
 
 measures, from the last hidden states to their gradients, and the head's where it learns, in a process each:
 transformers' own path (all logits, then its loss), the same on supervised positions alone, and
-`modeling/supervised_loss.py`; checks that all give the same loss and gradients; prints a table and writes
+`modeling/mllama/chunked_cross_entropy.py`; checks that all give the same loss and gradients; prints a table and writes
 `tests/benchmarks/results/decoder_head.json`. The vocabulary is Llama 3.2's. Short answers are rows of 64 tokens
 with 1 to 6 supervised, as SLAKE's; reports are rows of 512 tokens, all supervised. Memory is the peak above the inputs
 and the head, of the GPU where there is one, otherwise of the process, which needs Linux's /proc.
@@ -28,7 +28,7 @@ import torch
 from safetensors.torch import save_file
 
 from model_cards.results import write_json
-from modeling.supervised_loss import compute_token_losses, find_supervised_positions, reduce_losses
+from modeling.mllama.chunked_cross_entropy import compute_token_losses, find_supervised_positions, reduce_losses
 from tests.benchmarks.encoder.contrastive_loss import difference, fastest, machine, peak, start_of_peak, step, versions
 
 RESULT = Path(__file__).parents[1] / "results" / "decoder_head.json"

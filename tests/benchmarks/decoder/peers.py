@@ -297,7 +297,7 @@ def print_scores(options: argparse.Namespace) -> None:
 
     from evaluation.decoder_scoring import answer_loss
     from evaluation.loading import load_model_and_processor
-    from modeling.mllama import prepare_mllama
+    from modeling.mllama.patch import prepare_mllama
 
     rows = chats(options, "validation")
     count = min(options.score_rows, len(rows))

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=2 python tests/benchmarks/encoder/contrastive_loss.py
 
 measures, from the towers' embeddings to all four gradients, in a process each: `SiglipModel`'s own loss, open_clip's
-(at once, and in blocks), and `modeling/siglip_medical/loss.py`; checks that all give the same loss and gradients;
+(at once, and in blocks), and `modeling/siglip_medical/contrastive_loss.py`; checks that all give the same loss and gradients;
 prints a table and writes `tests/benchmarks/results/contrastive_loss.json`. Without open_clip it goes on without
 it: `pip install --no-deps open_clip_torch` (the package itself wants torchvision; only its `loss.py` is read), or
 `--open_clip_loss` with that file. Memory is the peak above the inputs: of the GPU where there is one, otherwise of the
@@ -38,7 +38,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from model_cards.results import write_json
-from modeling.siglip_medical.loss import contrastive_loss
+from modeling.siglip_medical.contrastive_loss import contrastive_loss
 
 RESULT = Path(__file__).parents[1] / "results" / "contrastive_loss.json"
 SIGLIP, FULL, BLOCKS, OURS, REPEATED = (

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from modeling.supervised_loss import (
+from modeling.mllama.chunked_cross_entropy import (
     IGNORE_INDEX,
     compute_token_losses,
     find_supervised_positions,

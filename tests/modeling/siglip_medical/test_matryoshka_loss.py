@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from modeling.siglip_medical.loss import contrastive_loss
-from modeling.siglip_medical.objective import embedding_loss
+from modeling.siglip_medical.contrastive_loss import contrastive_loss
+from modeling.siglip_medical.matryoshka_loss import embedding_loss
 
 IDS = {"group_ids": torch.tensor([1, 2, 1, 4, 5, 6]), "image_ids": torch.tensor([1, 2, 3, 3, 5, 6])}
 

@@ -263,7 +263,7 @@ def test_autocast_compares_in_float32():
 
 
 def test_a_loss_outside_the_model_gives_the_same_gradients():
-    from modeling.siglip_medical.objective import embedding_loss
+    from modeling.siglip_medical.matryoshka_loss import embedding_loss
 
     model = small()
     inside = gradients(model, batch())
@@ -363,7 +363,7 @@ def test_the_model_can_be_exported(model):
 
 
 def test_the_loss_of_the_model_covers_all_matryoshka_widths():
-    from modeling.siglip_medical.loss import contrastive_loss
+    from modeling.siglip_medical.contrastive_loss import contrastive_loss
 
     model = small(matryoshka_dims=[32, 8], matryoshka_weights=[3, 1])
     output = model(**batch(), return_loss=True)

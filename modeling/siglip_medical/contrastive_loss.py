@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from .chunked_loss import EPSILON, SOFTPLUS_LINEAR_FROM, ChunkedLoss, default_chunk_size, disable_autocast
+from .chunked_contrastive_loss import EPSILON, SOFTPLUS_LINEAR_FROM, ChunkedLoss, default_chunk_size, disable_autocast
 from .positive_pairs import POSITIVES, WEIGHTS, PositivePairs, find_positive_pairs
 
 KINDS = ("sigmoid", "sigmoid_logsumexp")

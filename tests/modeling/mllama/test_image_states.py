@@ -5,17 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from modeling.mllama import find_cross_attentions, prepare_mllama
-from tests.modeling.mllama_batches import (
-    IMAGE_TILES,
-    ROWS,
-    TWO_IMAGES,
-    Row,
-    batch,
-    gradients,
-    largest_difference,
-    load,
-)
+from modeling.mllama.patch import find_cross_attentions, prepare_mllama
+from tests.modeling.mllama.batches import IMAGE_TILES, ROWS, TWO_IMAGES, Row, batch, gradients, largest_difference, load
 
 SAME = 1e-10
 ONE_IMAGE = [Row(8, [2], [1]), Row(6, [2], [1], labeled=2), Row(7, [2], [1], labeled=4)]

@@ -17,8 +17,8 @@ from transformers.models.mllama.modeling_mllama import (
     _prepare_cross_attention_mask,
 )
 
-from modeling.mllama_attention import SharedImages, group_rows_by_image, prepare_mask, share_blank_image
-from modeling.supervised_loss import is_sharded
+from modeling.mllama.chunked_cross_entropy import is_sharded
+from modeling.mllama.cross_attention import SharedImages, group_rows_by_image, prepare_mask, share_blank_image
 
 
 @dataclass

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
-from modeling.siglip_medical.text_audit import audit_texts, format_audits
+from modeling.tokenizer_audit import audit_texts, format_audits
 
-from .test_clinical_tokenizer import train_siglip_tokenizer
+from .siglip_medical.test_clinical_tokenizer import train_siglip_tokenizer
 
 ROWS = [
     ("Lesion 1.5 cm", "en"),
@@ -75,10 +75,10 @@ def test_a_gemma_tokenizer_falls_back_to_bytes(tiny_siglip2):
 
 
 def test_the_batch_size_does_not_matter(stock, monkeypatch):
-    from modeling.siglip_medical import text_audit
+    from modeling import tokenizer_audit
 
     whole = audit_texts(stock, ROWS * 50)
-    monkeypatch.setattr(text_audit, "BATCH_SIZE", 3)
+    monkeypatch.setattr(tokenizer_audit, "BATCH_SIZE", 3)
     assert audit_texts(stock, iter(ROWS * 50)) == whole
     assert whole["all"].texts == 350 and whole["all"].distinct == 5
 

@@ -24,10 +24,15 @@ from transformers.modeling_utils import slice_logits_to_keep
 from transformers.models.mllama.modeling_mllama import MllamaTextCrossAttention
 from transformers.utils import can_return_tuple
 
-from modeling.mllama_attention import cross_attention_forward
-from modeling.mllama_images import prepare_cross_attention_inputs
-from modeling.mllama_vision import prepare_vision, restore_vision
-from modeling.supervised_loss import compute_token_losses, find_supervised_positions, reduce_losses, sum_row_losses
+from modeling.mllama.chunked_cross_entropy import (
+    compute_token_losses,
+    find_supervised_positions,
+    reduce_losses,
+    sum_row_losses,
+)
+from modeling.mllama.cross_attention import cross_attention_forward
+from modeling.mllama.image_states import prepare_cross_attention_inputs
+from modeling.mllama.vision_tower import prepare_vision, restore_vision
 
 EXPAND_METHOD = "_expand_inputs_for_generation"
 

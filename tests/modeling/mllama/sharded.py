@@ -1,6 +1,6 @@
 """Compares one training step of a patched Mllama in two processes with the same step in one process.
 
-    torchrun --standalone --nproc_per_node 2 tests/modeling/sharded_mllama.py FOLDER ddp fsdp2,lora
+    torchrun --standalone --nproc_per_node 2 tests/modeling/mllama/sharded.py FOLDER ddp fsdp2,lora
 
 The first process has rows with images, the second only text; both must call the same layers.
 """
@@ -15,10 +15,10 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
 
-from modeling.mllama import find_decoder, prepare_mllama
-from tests.modeling.mllama_batches import ROWS, Row, batch, gradients, load
+from modeling.mllama.patch import find_decoder, prepare_mllama
+from tests.modeling.mllama.batches import ROWS, Row, batch, gradients, load
 
 TEXT = [Row(9, labeled=8), Row(7, labeled=6)]  # more labels than the other process has
 SAME = 1e-6  # the stock norms compute in float32

@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 
-from modeling.siglip_medical import chunked_loss
-from modeling.siglip_medical.loss import contrastive_loss
+from modeling.siglip_medical import chunked_contrastive_loss
+from modeling.siglip_medical.contrastive_loss import contrastive_loss
 
 N, D = 7, 5
 SCALE, BIAS = torch.tensor(math.log(8.0), dtype=torch.float64), torch.tensor(-2.5, dtype=torch.float64)
@@ -138,7 +138,7 @@ def test_the_loss_equals_siglip_s_own_if_all_rows_differ(tiny_encoder):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_chunks_of_any_size_give_the_unchunked_result(monkeypatch, case, chunk_size, cached_logits):
     """Only some rows match others, so both code paths for a chunk run."""
-    monkeypatch.setattr(chunked_loss, "CACHED_LOGITS", cached_logits)
+    monkeypatch.setattr(chunked_contrastive_loss, "CACHED_LOGITS", cached_logits)
     inputs = draw_inputs(29, 6)
     ids = {"group_ids": torch.arange(29), "image_ids": torch.arange(29)}
     ids["group_ids"][[3, 4, 20]] = 3
@@ -224,7 +224,9 @@ def test_only_needed_gradients_are_computed(inputs, needed):
 def test_without_gradients_nothing_is_computed_for_them(inputs, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        chunked_loss, "backpropagate_normalization_", lambda *rows: calls.append(rows) or pytest.fail("a gradient")
+        chunked_contrastive_loss,
+        "backpropagate_normalization_",
+        lambda *rows: calls.append(rows) or pytest.fail("a gradient"),
     )
     expected = contrastive_loss(*inputs)
     with torch.no_grad():

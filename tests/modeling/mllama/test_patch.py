@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForImageTextToText
 
-from modeling.mllama import find_cross_attentions, find_decoder, prepare_mllama, restore_mllama
-from tests.modeling.mllama_batches import ROWS, TWO_IMAGES, Row, batch, gradients, largest_difference, load
+from modeling.mllama.patch import find_cross_attentions, find_decoder, prepare_mllama, restore_mllama
+from tests.modeling.mllama.batches import ROWS, TWO_IMAGES, Row, batch, gradients, largest_difference, load
 
 SAME = 1e-10
 IMPLEMENTATIONS = ["sdpa", "eager"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .loss import contrastive_loss
+from .contrastive_loss import contrastive_loss
 
 
 def embedding_loss(

@@ -7,8 +7,8 @@ import copy
 import pytest
 import torch
 
-from modeling.mllama import prepare_mllama, restore_mllama
-from tests.modeling.mllama_batches import IMAGE_TILES, load, make_images
+from modeling.mllama.patch import prepare_mllama, restore_mllama
+from tests.modeling.mllama.batches import IMAGE_TILES, load, make_images
 
 SAME = {"rtol": 1e-12, "atol": 1e-12}  # of float64: a product's last bits depend on where its factors are in memory
 
