@@ -19,7 +19,7 @@ import torch.distributed as dist
 from evaluation.answer_scores import score_answers
 from evaluation.decoder_scoring import answer_texts
 from trainers.decoder_collator import PromptCollator
-from trainers.gathering import processes, rank
+from trainers.several_processes import processes, rank
 from trainers.tiles import unpack_tiles
 
 STRATA = ("source_dataset", "language", "answer_type")

@@ -21,7 +21,6 @@ from modeling.mllama.patch import find_decoder, prepare_mllama
 from trainers.decoder_tuning import choose_learning
 from trainers.few_bit_layers import quantise_shapes
 from trainers.known_values import KnownValues
-from trainers.memory_estimate import EIGHT_BIT, STATE_BYTES, switch_checkpointing
 from trainers.memory_ledger import (
     COPIES,
     GRADIENTS,
@@ -37,6 +36,7 @@ from trainers.memory_ledger import (
     tagged_modules,
     without_content,
 )
+from trainers.optimizer_state import EIGHT_BIT, STATE_BYTES, switch_checkpointing
 from trainers.quantization import QUANTISED, chosen_bits
 
 TOWER_WEIGHTS, SELF_WEIGHTS = "weights: vision tower, projector", "weights: self-attention layers"

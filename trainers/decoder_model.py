@@ -39,7 +39,7 @@ def load_decoder(arguments: DecoderArguments, rows: Any, training: DecoderTraini
             "one is made for this run alone; leave --export out, or name a checkpoint by --model_name_or_path"
         )
     from modeling.tiny_checkpoints import write_tiny_decoder
-    from trainers.gathering import from_first, rank
+    from trainers.several_processes import from_first, rank
 
     texts = [turn["content"] for messages in rows["messages"] for turn in messages]
     scratch = tempfile.TemporaryDirectory(prefix="medpairs-tiny-")

@@ -15,7 +15,7 @@ import torch
 
 from evaluation.loading import InputError
 from trainers.decoder_arguments import DecoderInputArguments
-from trainers.encoder_rows import encoded_image
+from trainers.encoded import encoded_image
 from trainers.image_cache import cached_images, image_keys
 from trainers.image_cache_files import CachedImages
 from trainers.image_cache_folder import cache_folder, processors

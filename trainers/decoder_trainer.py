@@ -11,12 +11,12 @@ import torch
 from evaluation.decoder_scoring import IGNORED
 from evaluation.loading import InputError
 from trainers.answer_evaluation import AnswerEvaluation
+from trainers.callbacks import PauseMeter
 from trainers.decoder_processes import DecoderProcesses
 from trainers.decoder_tuning import weights_in
 from trainers.sample_tables import SampleTables
 from trainers.tiles import unpack_tiles
 from trainers.token_meter import TokenMeter
-from trainers.training_meter import PauseMeter
 
 LARGEST_LOSS = 700.0  # in nats a token; beyond it the perplexity is no float
 

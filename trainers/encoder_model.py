@@ -33,7 +33,7 @@ def load_encoder(arguments: EncoderArguments, rows: Any, seed: int) -> tuple[Any
         name = arguments.model_name_or_path
         return open_checkpoint(name, arguments, starting_commit(name))
     from modeling.tiny_checkpoints import write_tiny_encoder
-    from trainers.gathering import from_first, rank
+    from trainers.several_processes import from_first, rank
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = from_first(scratch)  # of several processes only the first one writes weights

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import TrainerCallback
 
 from evaluation.encoder_scoring import content_id
 from evaluation.loading import InputError
 from trainers.arguments import EncoderInputArguments
 from trainers.augmentation import Augmentation
+from trainers.encoded import encoded_image
 from trainers.image_cache import cached_images, image_keys
 from trainers.image_cache_files import CachedImages
 from trainers.image_cache_folder import cache_folder, processors
@@ -47,25 +47,6 @@ class EncodedImages:
         record = self.rows[row]
         shown = record["image_path"][0].as_py() if "image_path" in record.column_names else ""
         return encoded_image(record["image"][0], f"--dataset, row {row}", shown)
-
-
-def encoded_image(image: Any, where: str, shown: str = "") -> tuple[bytes, str]:
-    """(the bytes of an image of a dataset, where it is): from its Arrow struct, or from the file that this names.
-
-    Args:
-        shown: a name that says more than the one in the struct.
-
-    Raises:
-        InputError: there is neither, or the file cannot be read.
-    """
-    path = image["path"].as_py() if image.is_valid else ""
-    where = f"{where} ({shown or path})" if shown or path else where
-    if image.is_valid and (data := image["bytes"]).is_valid:
-        return data.as_buffer(), where
-    try:
-        return Path(path or "").read_bytes(), where
-    except OSError as error:
-        raise InputError(f"{where}: its image cannot be read: {error.strerror}") from None
 
 
 class EncoderRows(torch.utils.data.Dataset):
@@ -151,21 +132,6 @@ class EncoderRows(torch.utils.data.Dataset):
         if "source_dataset" not in self.rows.column_names:
             return np.zeros(len(self), np.int64)
         return np.unique(np.array(self.rows["source_dataset"][:]), return_inverse=True)[1].reshape(-1)
-
-
-class EpochCallback(TrainerCallback):
-    """Tells the rows, and whatever else has `set_epoch`, which epoch begins.
-
-    accelerate tells the dataset only in a run of one process, and a sampler not below every wrapper that it puts
-    around one.
-    """
-
-    def __init__(self, *listeners: Any) -> None:
-        self.listeners = listeners
-
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        for listener in self.listeners:
-            listener.set_epoch(int(state.epoch or 0))
 
 
 def encoder_rows(

@@ -15,12 +15,20 @@ from accelerate.utils import DistributedType
 from evaluation.encoder_scoring import score_embeddings
 from evaluation.loading import InputError
 from modeling.siglip_medical.matryoshka_loss import embedding_loss
+from trainers.callbacks import PauseMeter
 from trainers.encoder_tuning import learning_towers, rest_frozen
-from trainers.gathering import gather_counts, processes
 from trainers.gradient_cache import IDS, TOWERS, Batch, Contrast
 from trainers.pixels import normalize_pixels
-from trainers.several_processes import check_batches, check_fsdp2, one_device_per_process, real_rows, rows_in_epoch
-from trainers.training_meter import PauseMeter, TrainingMeter
+from trainers.several_processes import (
+    check_batches,
+    check_fsdp2,
+    gather_counts,
+    one_device_per_process,
+    processes,
+    real_rows,
+    rows_in_epoch,
+)
+from trainers.training_meter import TrainingMeter
 from trainers.tuned_trainer import TunedTrainer
 
 LOGGED = ("recall_at_1", "recall_at_5", "recall_at_10", "num_images", "num_texts", "loss")

@@ -25,7 +25,7 @@ import xxhash
 from evaluation.encoder_scoring import content_id
 from evaluation.loading import InputError
 from trainers.encoder_rows import EncoderRows
-from trainers.gathering import gather, gather_counts, processes, rank
+from trainers.several_processes import gather, gather_counts, processes, rank
 
 VERSION = 1  # of the files; another makes every one anew
 MODULES = {"image": "vision_model", "text": "text_model"}

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.distributed as dist
+
+from trainers.several_processes import gather, gather_counts, processes, rank
 
 
 @dataclass
@@ -90,40 +91,3 @@ def global_gradients(
         dist.all_reduce(texts)
     own = texts[rows.ids["offset"] :][: len(images)]
     return Gradients(loss.detach(), images, own, scale, bias)
-
-
-def gather_counts(numbers: list[int], device: torch.device) -> list[list[int]]:
-    """A few integers of every process, the same number of them in each."""
-    if processes() == 1:
-        return [numbers]
-    own = torch.tensor(numbers, device=device)
-    all_numbers = [torch.empty_like(own) for _ in range(processes())]
-    dist.all_gather(all_numbers, own)
-    return torch.stack(all_numbers).tolist()
-
-
-def gather(rows: torch.Tensor, sizes: list[int]) -> torch.Tensor:
-    """`[sum(sizes), ...]`: the rows of all processes one after another, of which process r has `sizes[r]`."""
-    if processes() == 1:
-        return rows
-    padded = rows.new_zeros(max(sizes), *rows.shape[1:])  # a collective wants the same shape everywhere
-    padded[: len(rows)] = rows
-    parts = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(parts, padded)
-    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
-
-
-def from_first(value: Any) -> Any:
-    """What process 0 has for a value, in every process; waits for all of them."""
-    values = [value]
-    if processes() > 1:
-        dist.broadcast_object_list(values, src=0)
-    return values[0]
-
-
-def processes() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def rank() -> int:
-    return dist.get_rank() if processes() > 1 else 0

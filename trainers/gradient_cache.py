@@ -21,7 +21,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from trainers.gathering import GlobalRows, gather_counts, gather_rows, global_gradients, processes
+from trainers.gathering import GlobalRows, gather_rows, global_gradients
+from trainers.several_processes import gather_counts, processes
 
 # What of a batch goes into which tower, or has come out of it before. All else that a batch may hold is not for the
 # model.

@@ -8,8 +8,8 @@ from typing import Any
 from evaluation.loading import InputError, dataset_revision, load_splits, model_revision, print_source
 from model_cards.results import is_commit
 from trainers.arguments import DataArguments, MedicalTrainingArguments
-from trainers.gathering import from_first, rank
 from trainers.medical_trainer import without_evaluation
+from trainers.several_processes import from_first, rank
 
 COLUMNS = {"pairs": ("image", "text"), "chat": ("images", "messages")}  # that a training reads, by config
 

@@ -31,10 +31,8 @@ from trainers.memory_ledger import (
     tagged_modules,
     without_content,
 )
+from trainers.optimizer_state import EIGHT_BIT, STATE_BYTES, switch_checkpointing
 
-# Bytes that an optimizer keeps for a parameter of 4 bytes; for others those of AdamW are taken.
-STATE_BYTES = {"adamw_torch": 8, "adamw_torch_fused": 8, "sgd": 0, "adagrad": 4, "rmsprop": 4, "lion_32bit": 4}
-EIGHT_BIT = 2.03  # two moments of a byte each, and a scale for every 256 of them
 FLOAT = 4
 
 
@@ -185,10 +183,3 @@ def empty(model: torch.nn.Module) -> None:
     """Replaces weights and buffers by ones without content; to be called in a FakeTensorMode."""
     model.config.text_attention_mask = False  # a mask without content cannot be looked at; it takes next to nothing
     without_content(model)
-
-
-def switch_checkpointing(model: torch.nn.Module, on: bool) -> None:
-    if on:
-        model.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
-    else:
-        model.activation_checkpointing_disable()

@@ -125,9 +125,9 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
 
 def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: DecoderTrainingArguments) -> Any:
     """The trainer with its order of rows, and what it looks at while it trains."""
+    from trainers.callbacks import EpochCallback
     from trainers.decoder_collator import DecoderCollator
     from trainers.decoder_trainer import DecoderTrainer
-    from trainers.encoder_rows import EpochCallback
     from trainers.image_groups import order_of
 
     rows = inputs.rows[arguments.train_split]

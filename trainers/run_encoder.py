@@ -125,8 +125,8 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
 def build_trainer(inputs: Inputs, arguments: EncoderArguments, training: EncoderTrainingArguments) -> Any:
     """The trainer with its order of rows."""
     from trainers.batch_samplers import train_sampler
+    from trainers.callbacks import EpochCallback
     from trainers.encoder_collator import EncoderCollator
-    from trainers.encoder_rows import EpochCallback
     from trainers.encoder_trainer import EncoderTrainer
     from trainers.frozen_towers import cache_frozen_towers
 

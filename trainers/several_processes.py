@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+import torch.distributed as dist
 from accelerate.utils import DistributedType
 from transformers import Trainer
 from transformers.trainer_utils import has_length
 
 from evaluation.loading import InputError
-from trainers.gathering import processes, rank
 
 
 def real_rows(trainer: Trainer, sizes: list[int], rows: int | None) -> list[int]:
@@ -68,3 +69,40 @@ def check_fsdp2(trainer: Trainer, shipped: str) -> None:
     accelerator = trainer.accelerator
     if accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2:
         raise InputError(f"FSDP 1 is not supported: set fsdp_version: 2, as {shipped} does")
+
+
+def gather_counts(numbers: list[int], device: torch.device) -> list[list[int]]:
+    """A few integers of every process, the same number of them in each."""
+    if processes() == 1:
+        return [numbers]
+    own = torch.tensor(numbers, device=device)
+    all_numbers = [torch.empty_like(own) for _ in range(processes())]
+    dist.all_gather(all_numbers, own)
+    return torch.stack(all_numbers).tolist()
+
+
+def gather(rows: torch.Tensor, sizes: list[int]) -> torch.Tensor:
+    """`[sum(sizes), ...]`: the rows of all processes one after another, of which process r has `sizes[r]`."""
+    if processes() == 1:
+        return rows
+    padded = rows.new_zeros(max(sizes), *rows.shape[1:])  # a collective wants the same shape everywhere
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+
+def from_first(value: Any) -> Any:
+    """What process 0 has for a value, in every process; waits for all of them."""
+    values = [value]
+    if processes() > 1:
+        dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def processes() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if processes() > 1 else 0

@@ -24,7 +24,8 @@ from transformers.models.mllama.image_processing_pil_mllama import (
 )
 
 from evaluation.loading import InputError
-from trainers.pixels import SIDES, check_depth, normalization_of, normalize_pixels, on_white, readable, upright
+from trainers.encoded import check_depth, on_white, readable, upright
+from trainers.pixels import SIDES, normalization_of, normalize_pixels
 
 ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations in which width and height change places
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

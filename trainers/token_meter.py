@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 
 from evaluation.decoder_scoring import IGNORED
-from trainers.gathering import processes
-from trainers.training_meter import Stopwatch
+from trainers.callbacks import Stopwatch
+from trainers.several_processes import processes
 
 
 class TokenMeter(Stopwatch):

@@ -5,47 +5,18 @@ Sums are kept on the device over many updates; they are read, and added up over 
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from transformers import TrainerCallback
 
 from modeling.siglip_medical.contrastive_loss import normalize
-from trainers.gathering import GlobalRows, processes
+from trainers.callbacks import Stopwatch
+from trainers.gathering import GlobalRows
+from trainers.several_processes import processes
 
 PAIRS_AT_ONCE = 1 << 22  # of images with texts: 16 MiB of cosines
 SUMS = ("images", "matched", "with_negatives", "hardest", "beaten")
-
-
-class Stopwatch:
-    """The seconds that updates took."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.running_since: float | None = None
-
-    def resume(self) -> None:
-        """The clock runs: an update begins."""
-        self.running_since = time.perf_counter()
-
-    def pause(self) -> None:
-        """The clock stands still: what comes now, an evaluation or a checkpoint, is no training."""
-        if self.running_since is not None:
-            now = time.perf_counter()
-            self.seconds += now - self.running_since
-            self.running_since = now
-
-
-class PauseMeter(TrainerCallback):
-    """Stops the clock when an update is done, before evaluations and checkpoints."""
-
-    def __init__(self, meter: Stopwatch) -> None:
-        self.meter = meter
-
-    def on_step_end(self, args, state, control, **kwargs):
-        self.meter.pause()
 
 
 class TrainingMeter(Stopwatch):

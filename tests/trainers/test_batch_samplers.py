@@ -12,7 +12,8 @@ from transformers import Trainer, TrainingArguments
 
 from tests.trainers.encoded_images import KINDS, READER, dataset
 from trainers.batch_samplers import StratifiedSampler, train_sampler
-from trainers.encoder_rows import EncoderRows, EpochCallback
+from trainers.callbacks import EpochCallback
+from trainers.encoder_rows import EncoderRows
 
 BATCH = 64
 

@@ -14,7 +14,8 @@ from evaluation.loading import InputError
 from tests.trainers.chat_images import READER, TILE, chat_dataset, grey_values, image_processor, stock_of
 from tests.trainers.encoded_images import KINDS, encoded, picture, turned, with_alpha
 from tests.trainers.test_pixels import DAMAGED
-from trainers.pixels import check_depth, normalization_of, normalize_pixels
+from trainers.encoded import check_depth
+from trainers.pixels import normalization_of, normalize_pixels
 from trainers.tiles import TileReader, ends_with_pixels, place_tiles, unpack_tiles
 
 RAW = {"do_rescale": False, "do_normalize": False}
