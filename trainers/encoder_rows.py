@@ -15,9 +15,9 @@ import torch
 
 from evaluation.encoder_scoring import content_id
 from evaluation.loading import InputError
-from trainers.arguments import EncoderInputArguments
 from trainers.augmentation import Augmentation
 from trainers.encoded import encoded_image
+from trainers.encoder_arguments import EncoderInputArguments
 from trainers.image_cache import cached_images, image_keys
 from trainers.image_cache_files import CachedImages
 from trainers.image_cache_folder import cache_folder, processors

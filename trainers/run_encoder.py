@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from trainers.arguments import EncoderTrainingArguments, fail
+from trainers.arguments import fail
 from trainers.command_line import parse
-from trainers.encoder_arguments import EncoderArguments
+from trainers.encoder_arguments import EncoderArguments, EncoderTrainingArguments
 
 if TYPE_CHECKING:  # `--help` needs none of it
     from trainers.inputs import Inputs

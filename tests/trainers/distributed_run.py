@@ -22,7 +22,7 @@ from transformers import TrainerCallback
 from evaluation.loading import InputError
 from modeling.siglip_medical.matryoshka_loss import embedding_loss
 from tests.trainers.small_pairs import gradients, small_model, small_pairs, split, stack
-from trainers.arguments import EncoderTrainingArguments
+from trainers.encoder_arguments import EncoderTrainingArguments
 from trainers.encoder_trainer import EncoderTrainer, scalar
 from trainers.gradient_cache import Contrast
 

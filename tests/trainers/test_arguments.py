@@ -12,7 +12,7 @@ def defaults(kind, **given):
 
 
 def test_the_encoder_s_defaults_are_the_specification_s():
-    from trainers.arguments import EncoderTrainingArguments
+    from trainers.encoder_arguments import EncoderTrainingArguments
 
     args = defaults(EncoderTrainingArguments)
     assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (8, 8)
@@ -39,7 +39,7 @@ def test_what_starts_from_the_checkpoint_is_the_checkpoint_s():
 @pytest.mark.parametrize(("flag", "told"), [(None, "no"), (True, "bf16"), (False, "no")])
 def test_bfloat16_reaches_accelerate(flag, told):
     """TrainingArguments tells it of what is decided before its own __post_init__, and of nothing else."""
-    from trainers.arguments import EncoderTrainingArguments
+    from trainers.encoder_arguments import EncoderTrainingArguments
 
     args = defaults(EncoderTrainingArguments, use_cpu=True, bf16=flag)
     assert args.bf16 is bool(flag) and args.mixed_precision == told
@@ -56,7 +56,7 @@ def test_the_decoder_s_defaults_are_the_specification_s():
 
 
 def test_nothing_is_public_by_default():
-    from trainers.arguments import EncoderTrainingArguments
+    from trainers.encoder_arguments import EncoderTrainingArguments
 
     assert defaults(EncoderTrainingArguments).public is False
     assert defaults(EncoderTrainingArguments).push_to_hub is False
@@ -126,7 +126,7 @@ def test_an_output_folder_that_is_not_empty_is_left_alone(command, tmp_path, run
 
 
 def test_without_evaluation_there_is_no_best_model():
-    from trainers.arguments import EncoderTrainingArguments
+    from trainers.encoder_arguments import EncoderTrainingArguments
 
     args = defaults(EncoderTrainingArguments, eval_strategy="no")
     assert args.load_best_model_at_end is False

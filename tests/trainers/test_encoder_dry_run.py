@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from trainers.arguments import EncoderTrainingArguments
+from trainers.encoder_arguments import EncoderTrainingArguments
 from trainers.encoder_dry_run import course_of
 
 QUICK = ("--tiny", "--use_cpu", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "2")

@@ -21,7 +21,7 @@ def make_trainer(tiny_encoder, pairs, tmp_path):
     """`make_trainer(folder, **flags)` with few rows and a fixed seed."""
     from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
     from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
-    from trainers.arguments import EncoderTrainingArguments
+    from trainers.encoder_arguments import EncoderTrainingArguments
     from trainers.encoder_collator import EncoderCollator
     from trainers.encoder_trainer import EncoderTrainer
 
@@ -90,7 +90,7 @@ def test_an_update_has_the_gradient_of_its_contrasts(make_trainer, contrastive_b
     ids=lambda way: next(iter(way)),
 )
 def test_other_ways_of_computing_give_the_same_updates(tmp_path, way):
-    from trainers.arguments import EncoderTrainingArguments
+    from trainers.encoder_arguments import EncoderTrainingArguments
     from trainers.encoder_trainer import EncoderTrainer
 
     logs = []
@@ -118,7 +118,7 @@ def test_pixels_may_be_normalised_on_the_device(make_trainer):
 
 
 def test_the_default_contrast_is_the_specifications_update():
-    from trainers.arguments import EncoderTrainingArguments
+    from trainers.encoder_arguments import EncoderTrainingArguments
 
     arguments = EncoderTrainingArguments(use_cpu=True)
     assert arguments.per_device_train_batch_size * arguments.micro_batches_in_contrast == 64
@@ -127,7 +127,7 @@ def test_the_default_contrast_is_the_specifications_update():
 
 @pytest.mark.parametrize(("size", "nearest"), [(24, "16 or 32"), (100, "32 or 64"), (1, "8 or 16"), (0, "8 or 16")])
 def test_a_contrast_that_does_not_fit_is_refused_with_the_nearest_that_do(size, nearest):
-    from trainers.arguments import EncoderTrainingArguments
+    from trainers.encoder_arguments import EncoderTrainingArguments
 
     with pytest.raises(ValueError, match=f"--contrastive_batch_size {size}: .*such as {nearest}"):
         EncoderTrainingArguments(use_cpu=True, contrastive_batch_size=size)

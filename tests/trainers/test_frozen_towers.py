@@ -13,8 +13,7 @@ import torch
 from evaluation.loading import InputError
 from modeling.siglip_medical.matryoshka_loss import embedding_loss
 from tests.trainers.small_pairs import gradients, relative_error, small_model, small_pairs, split, stack
-from trainers.arguments import EncoderTrainingArguments
-from trainers.encoder_arguments import EncoderArguments
+from trainers.encoder_arguments import EncoderArguments, EncoderTrainingArguments
 from trainers.encoder_tuning import choose_learning
 from trainers.frozen_towers import opened
 from trainers.gradient_cache import Contrast

@@ -25,8 +25,7 @@ def trainer_in(tiny_encoder, pairs):
     """`trainer_in(folder, rows=range(24), **flags)`: 3 updates an epoch, a checkpoint after each."""
     from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
     from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
-    from trainers.arguments import EncoderTrainingArguments
-    from trainers.encoder_arguments import EncoderArguments
+    from trainers.encoder_arguments import EncoderArguments, EncoderTrainingArguments
     from trainers.encoder_collator import EncoderCollator
     from trainers.encoder_trainer import EncoderTrainer
 
@@ -344,7 +343,7 @@ def test_tensorboard_gets_the_figures_and_no_token(make_trainer, tmp_path):
 def test_a_report_to_what_is_not_installed_is_one_message(tmp_path, monkeypatch):
     import importlib.util
 
-    from trainers.arguments import EncoderTrainingArguments
+    from trainers.encoder_arguments import EncoderTrainingArguments
 
     missing = [name for name in ("wandb", "trackio", "tensorboard") if importlib.util.find_spec(name) is None]
     if not missing:

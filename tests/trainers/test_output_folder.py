@@ -12,9 +12,8 @@ import pytest
 
 from evaluation.loading import InputError
 from tests.trainers.killed_runs import run_command
-from trainers.arguments import EncoderTrainingArguments
 from trainers.checkpoints import MANIFEST, checkpoints, damage, may_be_removed, remove_partial
-from trainers.encoder_arguments import EncoderArguments
+from trainers.encoder_arguments import EncoderArguments, EncoderTrainingArguments
 from trainers.output_folder import (
     COMPLETE,
     MARKER,

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from tests.trainers.small_pairs import small_model, small_pairs, stack
-from trainers.arguments import EncoderTrainingArguments
-from trainers.encoder_arguments import EncoderArguments
+from trainers.encoder_arguments import EncoderArguments, EncoderTrainingArguments
 from trainers.encoder_tuning import choose_learning
 from trainers.parameter_groups import ORDER, describe_groups, parameter_groups
 

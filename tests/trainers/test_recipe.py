@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from trainers.arguments import EncoderTrainingArguments
 from trainers.command_line import parse
-from trainers.encoder_arguments import EncoderArguments
+from trainers.encoder_arguments import EncoderArguments, EncoderTrainingArguments
 from trainers.recipe import RecipeError, find_recipe, read_recipe, shipped, write_recipe
 
 KINDS = (EncoderArguments, EncoderTrainingArguments)

@@ -12,11 +12,10 @@ import torch
 from modeling.siglip_medical.configuration_siglip_medical import SiglipMedicalConfig
 from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
 from tests.benchmarks.decoder.gpu_table import LEARNED, TOKENS, llama_config
-from trainers.arguments import EncoderTrainingArguments
 from trainers.command_line import parse
 from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
 from trainers.decoder_memory import DecoderUpdate, bare_decoder, estimate_decoder
-from trainers.encoder_arguments import EncoderArguments
+from trainers.encoder_arguments import EncoderArguments, EncoderTrainingArguments
 from trainers.memory_estimate import UpdateShape, estimate_memory
 from trainers.recipe import RECIPES, shipped
 
