@@ -63,7 +63,7 @@ def stock(environment: dict[str, str]) -> None:
     from hub_datasets.records import RawRecord
     from hub_datasets.sources import SOURCES
     from modeling.tiny_checkpoints import write_tiny_decoder, write_tiny_encoder
-    from trainers.decoder_collator import CHAT_TEMPLATE
+    from trainers.decoder.data.collator import CHAT_TEMPLATE
 
     api = HfApi()
     if api.repo_exists(ENCODER) and api.repo_exists(DECODER):

@@ -40,7 +40,7 @@ def test_every_file_that_the_code_reads_is_in_it(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder, patterns in {
         "model_cards/templates": ["*"],
-        "trainers": ["*.jinja", "accelerate_configs/*.yaml"],
+        "trainers": ["decoder/data/*.jinja", "accelerate_configs/*.yaml"],
         "evaluation": ["*/README.md", "*/requirements.txt", "*/app.py"],
     }.items():
         files = [path for pattern in patterns for path in (ROOT / folder).glob(pattern) if path.is_file()]

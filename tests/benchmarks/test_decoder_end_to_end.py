@@ -146,8 +146,8 @@ def test_ours_is_compared_with_the_faster_of_trl():
 
 def test_shared_settings_are_flags_of_ours(tmp_path):
     """Whatever the peers are given reaches `run_decoder.py` under the same name."""
-    from trainers.command_line import parse
-    from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
+    from trainers.base.parser import parse
+    from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
 
     options = peers.argument_parser(["ours"]).parse_args(
         ["ours", "--dataset", "d", "--start", "s", "--output_dir", str(tmp_path), "--max_steps", "7"]
@@ -166,6 +166,6 @@ def test_ours_fits_the_weights_that_the_peers_fit():
     """One regular expression, in two places, since evaluation may not import the trainers."""
     from pathlib import Path
 
-    import trainers.decoder_tuning as tuning
+    import trainers.decoder.tuning as tuning
 
     assert peers.TARGETS.removeprefix(".*") in Path(tuning.__file__).read_text(encoding="utf-8")

@@ -102,8 +102,8 @@ def test_the_stock_loss_compares_a_micro_batch_only(start, tmp_path, monkeypatch
 
 
 def test_every_way_is_a_command_whose_flags_exist(tmp_path):
-    from trainers.command_line import parse
-    from trainers.encoder_arguments import EncoderArguments, EncoderTrainingArguments
+    from trainers.base.parser import parse
+    from trainers.encoder.arguments import EncoderArguments, EncoderTrainingArguments
 
     def command(way):
         return benchmark.training(way, tmp_path / "data", tmp_path / "start", tmp_path / "out", 3, 1e-3, 7)

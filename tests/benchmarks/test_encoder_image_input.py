@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.benchmarks.encoder import image_input
-from tests.trainers.encoded_images import KINDS
+from tests.trainers.images.encoded_images import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_every_row_is_an_image_of_its_own_with_the_pixels_of_its_file():
     rows = image_input.dataset(files, 6)
     images = [np.asarray(image.convert("RGB")) for image in rows["image"]]
     assert all(np.array_equal(images[number], images[number % 2]) for number in range(6))
-    from trainers.encoder_rows import EncodedImages
+    from trainers.encoder.data.dataset import EncodedImages
 
     assert len({bytes(EncodedImages(rows)(number)[0]) for number in range(6)}) == 6
 

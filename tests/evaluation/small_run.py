@@ -48,7 +48,7 @@ def write_encoder(folder: Path) -> Path:
 
 def write_decoder(folder: Path) -> Path:
     from modeling.tiny_checkpoints import write_tiny_decoder
-    from trainers.decoder_collator import CHAT_TEMPLATE
+    from trainers.decoder.data.collator import CHAT_TEMPLATE
 
     write_tiny_decoder(folder, TEXTS, CHAT_TEMPLATE)
     return folder

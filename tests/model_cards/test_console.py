@@ -105,9 +105,9 @@ def test_every_command_has_such_a_parser():
     from evaluation.run_evaluation import argument_parser as evaluation_parser
     from hub_datasets.options import argument_parser as build_parser
     from hub_datasets.sources import SOURCES
-    from trainers.command_line import FlagParser
-    from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
-    from trainers.encoder_arguments import EncoderArguments, EncoderTrainingArguments
+    from trainers.base.parser import FlagParser
+    from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
+    from trainers.encoder.arguments import EncoderArguments, EncoderTrainingArguments
 
     encoder, decoder = (EncoderArguments, EncoderTrainingArguments), (DecoderArguments, DecoderTrainingArguments)
     for parser in (build_parser(), evaluation_parser(), FlagParser(encoder), FlagParser(decoder)):

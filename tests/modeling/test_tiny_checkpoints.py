@@ -27,7 +27,7 @@ def test_the_same_seed_gives_the_same_encoder(tiny_encoder, tmp_path):
 
 def test_the_same_seed_gives_the_same_decoder(tiny_decoder, tmp_path):
     from modeling.tiny_checkpoints import write_tiny_decoder
-    from trainers.decoder_collator import CHAT_TEMPLATE
+    from trainers.decoder.data.collator import CHAT_TEMPLATE
 
     write_tiny_decoder(tmp_path, TEXTS, CHAT_TEMPLATE, seed=0)
     assert digest(tmp_path) == digest(tiny_decoder)

@@ -130,7 +130,7 @@ def test_a_folder_is_pushed_to_a_public_repository_only_if_that_is_meant(pushed,
     from huggingface_hub import HfApi
 
     from evaluation.loading import InputError
-    from trainers.medical_trainer import push_folder
+    from trainers.base.trainer import push_folder
 
     HfApi().create_repo(repo_name, private=False)
     with pytest.raises(InputError, match=r"is public; add --public if that is meant; the model itself is in /"):
@@ -279,9 +279,9 @@ def test_a_model_is_read_at_the_commit_that_is_printed(pushed, monkeypatch, caps
     from huggingface_hub import HfApi
 
     from evaluation.loading import model_revision
-    from trainers import inputs
-    from trainers.encoder_arguments import EncoderArguments
-    from trainers.encoder_model import load_encoder
+    from trainers.base import inputs
+    from trainers.encoder.arguments import EncoderArguments
+    from trainers.encoder.model import load_encoder
 
     commit = model_revision(pushed[1])
 

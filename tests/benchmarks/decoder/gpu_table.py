@@ -5,7 +5,7 @@
 takes the released configuration, rows of 512 tokens of which 64 are learned, and an image of four tiles in every row,
 each its own: the most that can be. Prints, and writes to `tests/benchmarks/results/decoder_memory.json`, the peak
 of each kind of training with one row at a time, and the largest batch that fits into nine tenths of a GPU's memory.
-Tests hold the estimate to within 20 percent of what real runs take (tests/trainers/test_decoder_memory.py).
+Tests hold the estimate to within 20 percent of what real runs take (tests/trainers/decoder/test_memory.py).
 """
 
 from __future__ import annotations
@@ -124,8 +124,7 @@ def estimate(flags: dict[str, Any], batch: int, processes: int = 1, tokens: int 
 def estimated(flags: tuple[tuple[str, Any], ...], batch: int, processes: int, tokens: int) -> Any:
     import torch
 
-    from trainers import decoder_arguments as arguments
-    from trainers import decoder_memory as memory
+    from trainers.decoder import arguments, memory
 
     given = dict(flags)
     checkpointing, optim = given.pop("activation_checkpointing", True), given.pop("optim", "adamw_torch_fused")

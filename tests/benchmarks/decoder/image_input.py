@@ -111,7 +111,8 @@ def saved(image: Image.Image, kind: str, **settings: Any) -> bytes:
 
 def measure(name: str, files: list[bytes], options: argparse.Namespace, scratch: Path) -> dict:
     """One collection: costs in milliseconds an image, then in milliseconds a row of 13 for each image."""
-    from trainers import decoder_rows, tiles
+    from trainers.decoder.data import dataset as decoder_rows
+    from trainers.images import decoder_tiles as tiles
 
     processor = image_processor(options.tile)
     reader = tiles.TileReader.of(processor)
@@ -151,7 +152,7 @@ def measure(name: str, files: list[bytes], options: argparse.Namespace, scratch:
 
 def epoch(ones: Any, order: list[int], processor: Any = None, batch: int = BATCH) -> None:
     """Reads and packs batches of rows; with a processor, makes their floats, too."""
-    from trainers.tiles import unpack_tiles
+    from trainers.images.decoder_tiles import unpack_tiles
 
     for start in range(0, len(order) - batch + 1, batch):
         made = pack(ones.__getitems__(order[start : start + batch]))
@@ -181,7 +182,7 @@ def pack(items: list[dict]) -> dict[str, Any]:
 
 def differences(ones: Any, processor: Any, files: list[bytes], draft: Any) -> dict:
     """How far our floats, and drafted tiles, are from the stock processor's."""
-    from trainers.tiles import unpack_tiles
+    from trainers.images.decoder_tiles import unpack_tiles
 
     largest, drafted = 0.0, []
     for number, data in enumerate(files):

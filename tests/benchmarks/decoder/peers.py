@@ -236,7 +236,7 @@ def write_start(options: argparse.Namespace) -> None:
     from modeling.tiny_checkpoints import write_tiny_decoder
 
     rows = chats(options)
-    template = (Path(__file__).parents[3] / "trainers" / "chat_template.jinja").read_text(encoding="utf-8")
+    template = (Path(__file__).parents[3] / "trainers/decoder/data/chat_template.jinja").read_text(encoding="utf-8")
     # with the words of the template: pieces of letters where the real tokenizer has a token would be a third of a row
     texts = [f"{turn['role']}\n\n{turn['content']}" for messages in rows["messages"] for turn in messages]
     with tempfile.TemporaryDirectory() as folder:

@@ -31,7 +31,7 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
 import numpy as np
 
 from model_cards.results import write_json
-from trainers import encoder_arguments
+from trainers.encoder import arguments
 
 RESULT = Path(__file__).parents[1] / "results" / "gradient_cache.json"
 UPDATE = 64  # pairs, as the specification has them: 8 x 8
@@ -148,13 +148,13 @@ def make_trainer(way: str, pairs: RandomPairs, model: dict[str, int], updates: i
     from transformers import SiglipModel, Trainer
 
     from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
-    from trainers import encoder_trainer
+    from trainers.encoder import trainer as encoder_trainer
 
     micro, contrast = WAYS[way]
     flags = {"per_device_train_batch_size": micro, "gradient_accumulation_steps": UPDATE // micro}
     flags |= {"max_steps": updates, "learning_rate": 0.0, "warmup_steps": 0, "max_grad_norm": 0, "use_cpu": True}
     flags |= {"eval_strategy": "no", "save_strategy": "no", "report_to": "none", "disable_tqdm": True}
-    args = encoder_arguments.EncoderTrainingArguments(output_dir=folder, contrastive_batch_size=contrast, **flags)
+    args = arguments.EncoderTrainingArguments(output_dir=folder, contrastive_batch_size=contrast, **flags)
     if way == "stock":
         stock = {"model": starting_model(SiglipModel, model), "data_collator": pairs.stock_batch}
         return Trainer(args=args, train_dataset=pairs, **stock)

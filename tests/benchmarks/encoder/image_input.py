@@ -101,7 +101,10 @@ def collections(real_data: Path | None) -> dict[str, list[bytes]]:
 
 def measure(name: str, files: list[bytes], size: int, kept_mb: float, repeats: int, scratch: Path) -> dict:
     """One collection at one size: costs in milliseconds an image, and how far the pixels are from the stock ones."""
-    from trainers import augmentation, encoder_collator, encoder_rows, pixels
+    from trainers.encoder.data import collator as encoder_collator
+    from trainers.encoder.data import dataset as encoder_rows
+    from trainers.images import augmentation
+    from trainers.images import encoder_pixels as pixels
 
     count = max(len(files), -(-int(kept_mb * 2**20) // (3 * size * size)), max(BATCHES))
     rows, processor = dataset(files, count), open_processor(scratch / "model", size)

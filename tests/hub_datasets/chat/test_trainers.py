@@ -82,7 +82,7 @@ def rows(parquet_folder):
 @pytest.fixture(scope="module")
 def checkpoint(rows, tmp_path_factory) -> Path:
     from modeling.tiny_checkpoints import write_tiny_decoder
-    from trainers.decoder_collator import CHAT_TEMPLATE
+    from trainers.decoder.data.collator import CHAT_TEMPLATE
 
     folder = tmp_path_factory.mktemp("decoder")
     texts = [turn["content"] for messages in rows["messages"] for turn in messages]
