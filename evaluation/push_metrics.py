@@ -17,7 +17,7 @@ from model_cards.card_update import merge_card
 from model_cards.console import Parser
 from model_cards.hub_commit import Change, Head, PushError, matching, push
 
-METRICS_FOLDER = Path(__file__).resolve().parent
+METRICS_FOLDER = Path(__file__).resolve().parent / "metrics"
 CARD = "README.md"
 NOT_PUSHED = {"__init__.py", "__pycache__"}
 OWNED = ("sdk", "sdk_version", "python_version", "app_file")  # what the app depends on

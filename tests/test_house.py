@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "modeling": set(),
     "model_cards": set(),
 }
-ALONE = [path.parent for path in (ROOT / "evaluation").glob("*/app.py")] + [ROOT / "modeling" / "siglip_medical"]
+ALONE = [path.parent for path in (ROOT / "evaluation").glob("metrics/*/app.py")] + [ROOT / "modeling" / "siglip_medical"]
 
 
 def imports(path: Path) -> list[tuple[int, str, int]]:

@@ -41,7 +41,7 @@ def test_every_file_that_the_code_reads_is_in_it(wheel):
     for folder, patterns in {
         "model_cards/templates": ["*"],
         "trainers": ["decoder/data/*.jinja", "accelerate_configs/*.yaml"],
-        "evaluation": ["*/README.md", "*/requirements.txt", "*/app.py"],
+        "evaluation": ["metrics/*/README.md", "metrics/*/requirements.txt", "metrics/*/app.py"],
     }.items():
         files = [path for pattern in patterns for path in (ROOT / folder).glob(pattern) if path.is_file()]
         assert files

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from evaluation.answer_scores import score_answers
-from evaluation.decoder_scoring import answer_texts
+from evaluation.scoring.answers import score_answers
+from evaluation.scoring.decoder import answer_texts
 from trainers.base.distributed import processes, rank
 from trainers.decoder.data.collator import PromptCollator
 from trainers.images.decoder_tiles import unpack_tiles

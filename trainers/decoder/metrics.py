@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from evaluation.decoder_scoring import IGNORED
+from evaluation.scoring.decoder import IGNORED
 from trainers.base.callbacks import Stopwatch
 from trainers.base.distributed import processes
 

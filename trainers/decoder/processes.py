@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from evaluation.decoder_scoring import IGNORED
 from evaluation.loading import InputError
+from evaluation.scoring.decoder import IGNORED
 from modeling.mllama.patch import find_decoder
 from trainers.base.distributed import check_batches, check_fsdp2, one_device_per_process, real_rows, rows_in_epoch
 from trainers.decoder.checkpoints import DecoderCheckpoints

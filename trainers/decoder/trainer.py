@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from evaluation.decoder_scoring import IGNORED
 from evaluation.loading import InputError
+from evaluation.scoring.decoder import IGNORED
 from trainers.base.callbacks import PauseMeter
 from trainers.decoder.answer_evaluation import AnswerEvaluation
 from trainers.decoder.metrics import TokenMeter

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 import xxhash
 
-from evaluation.encoder_scoring import content_id
 from evaluation.loading import InputError
+from evaluation.scoring.encoder import content_id
 from trainers.base.distributed import gather, gather_counts, processes, rank
 from trainers.encoder.data.dataset import EncoderRows
 

@@ -12,8 +12,8 @@ import torch
 from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import DistributedType
 
-from evaluation.encoder_scoring import score_embeddings
 from evaluation.loading import InputError
+from evaluation.scoring.encoder import score_embeddings
 from modeling.siglip_medical.matryoshka_loss import embedding_loss
 from trainers.base.callbacks import PauseMeter
 from trainers.base.distributed import (

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from evaluation.encoder_scoring import content_id
 from evaluation.loading import InputError
+from evaluation.scoring.encoder import content_id
 from trainers.images.encoded import check_depth, on_white, readable, upright
 
 

@@ -261,7 +261,7 @@ def forward_shares(model: Any, processor: Any, rows: Any, batch_size: int) -> di
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from evaluation.decoder_scoring import to_conversation
+    from evaluation.scoring.decoder import to_conversation
 
     model.eval().set_attn_implementation("eager")  # the counter does not know sdpa's kernels for processors
     total, tokens, count = 0, 0, 0
@@ -295,8 +295,8 @@ def print_scores(options: argparse.Namespace) -> None:
     """Prints the mean loss on the answers of held-out rows, computed by stock Mllama, as a JSON object by folder."""
     from transformers import AutoModelForImageTextToText
 
-    from evaluation.decoder_scoring import answer_loss
     from evaluation.loading import load_model_and_processor
+    from evaluation.scoring.decoder import answer_loss
     from modeling.mllama.patch import prepare_mllama
 
     rows = chats(options, "validation")

@@ -202,8 +202,8 @@ def print_scores(options: argparse.Namespace) -> None:
     """Scores checkpoints on the validation split as `run_evaluation.py` does; prints a JSON object by folder."""
     from transformers import AutoModel
 
-    from evaluation.encoder_scoring import embed_pairs, score_embeddings
     from evaluation.loading import load_model_and_processor
+    from evaluation.scoring.encoder import embed_pairs, score_embeddings
 
     rows = pairs(options, "validation")
     scores = {}

@@ -22,8 +22,8 @@ import torch
 import torch.distributed as dist
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from evaluation.decoder_scoring import IGNORED, answer_texts
 from evaluation.loading import InputError
+from evaluation.scoring.decoder import IGNORED, answer_texts
 from modeling.mllama.patch import prepare_mllama
 from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
 from trainers.decoder.data.collator import DecoderCollator, PromptCollator

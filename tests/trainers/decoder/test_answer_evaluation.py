@@ -7,8 +7,8 @@ import pytest
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from evaluation.answer_scores import score_answers
-from evaluation.decoder_scoring import generate_answers
+from evaluation.scoring.answers import score_answers
+from evaluation.scoring.decoder import generate_answers
 from tests.trainers.small_decoder import make_rows, open_decoder
 from trainers.decoder.answer_evaluation import STRATA, AnswerEvaluation, draw_rows, shares, strata
 

@@ -20,7 +20,7 @@ def logits(model, batch) -> torch.Tensor:
 def batch(tiny_decoder, chat):
     from transformers import AutoProcessor
 
-    from evaluation.decoder_scoring import to_conversation
+    from evaluation.scoring.decoder import to_conversation
 
     return AutoProcessor.from_pretrained(tiny_decoder).apply_chat_template(
         [to_conversation(chat["validation"][row]) for row in (0, 5)],

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.decoder_scoring import IGNORED, answer_loss
 from evaluation.loading import InputError
+from evaluation.scoring.decoder import IGNORED, answer_loss
 from tests.trainers import small_decoder
 from trainers.decoder.answer_evaluation import AnswerEvaluation
 from trainers.decoder.arguments import DecoderTrainingArguments

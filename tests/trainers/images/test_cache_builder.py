@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.encoder_scoring import content_id
 from evaluation.loading import InputError
+from evaluation.scoring.encoder import content_id
 from tests.trainers.chat_images import READER as TILES
 from tests.trainers.images.build_cache import READERS, encoded_row
 from tests.trainers.images.encoded_images import KINDS, READER, dataset, encoded, picture, stock

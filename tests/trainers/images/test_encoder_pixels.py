@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
-from evaluation.encoder_scoring import content_id
 from evaluation.loading import InputError
+from evaluation.scoring.encoder import content_id
 from tests.trainers.images.encoded_images import KINDS, READER, dataset, encoded, picture, stock
 from trainers.images.encoder_pixels import PixelReader, normalization_of, normalize_pixels
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluation.decoder_scoring import IGNORED
+from evaluation.scoring.decoder import IGNORED
 
 # Llama 3.2 Vision's chat format with `{% generation %}` around what the assistant says, so that labels need no search
 # for headers in the tokens. It travels with the processor.

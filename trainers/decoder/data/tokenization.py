@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.decoder_scoring import IGNORED, to_turns
 from evaluation.loading import InputError
+from evaluation.scoring.decoder import IGNORED, to_turns
 
 VERSION = 1  # of what is kept: part of the cache's name
 ROWS_AT_ONCE = 256

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluation.encoder_scoring import content_id
+from evaluation.scoring.encoder import content_id
 from trainers.images.encoder_pixels import PixelReader, normalization_of, normalize_pixels
 
 MOST_TEXTS = 500_000  # whose tokens are kept: about 0.4 GB

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluation.encoder_scoring import content_id
 from evaluation.loading import InputError
+from evaluation.scoring.encoder import content_id
 from trainers.encoder.arguments import EncoderInputArguments
 from trainers.images.augmentation import Augmentation
 from trainers.images.cache_builder import cached_images, image_keys

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from evaluation.decoder_scoring import to_conversation
+from evaluation.scoring.decoder import to_conversation
 from trainers.decoder.data.collator import DecoderCollator, PromptCollator, visible_ranges
 
 

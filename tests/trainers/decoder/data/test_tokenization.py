@@ -139,7 +139,7 @@ def mixed() -> Dataset:
 
 def test_tokens_and_labels_are_those_of_the_processor(processor):
     """One step from the conversation to tokens, as evaluation does it; labels by the marks of the template."""
-    from evaluation.decoder_scoring import to_conversation
+    from evaluation.scoring.decoder import to_conversation
 
     rows = mixed()
     chats = encode_chats(rows, processor, 512, False)
@@ -182,7 +182,7 @@ def test_labels_of_the_prompt_are_all_tokens_but_the_image(processor):
 
 
 def test_the_prompt_is_what_asks_for_the_last_answer(processor):
-    from evaluation.decoder_scoring import to_conversation
+    from evaluation.scoring.decoder import to_conversation
 
     rows = mixed()
     chats = encode_chats(rows, processor, 512, False)

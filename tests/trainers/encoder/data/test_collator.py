@@ -56,7 +56,7 @@ def test_every_colour_mode_becomes_three_channels(collator, mode):
 
 
 def test_a_batch_is_what_the_processor_makes_of_it_with_and_without_a_cache(collator, pairs, tmp_path):
-    from evaluation.encoder_scoring import content_id
+    from evaluation.scoring.encoder import content_id
     from trainers.encoder.data.dataset import EncoderRows
 
     numbers = [0, 5, 9, 5, 2]

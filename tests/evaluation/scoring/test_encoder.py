@@ -5,7 +5,7 @@ import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
 
-from evaluation.encoder_scoring import NEIGHBOURS, content_id, embed_pairs, nearest_texts, score_embeddings
+from evaluation.scoring.encoder import NEIGHBOURS, content_id, embed_pairs, nearest_texts, score_embeddings
 from tests.evaluation.small_run import TEXTS, picture
 
 SIZES = [(64, 64), (200, 40), (30, 90), (128, 128)]
@@ -75,7 +75,7 @@ def test_equal_contents_have_equal_ids(model_and_processor):
 
 
 def test_content_ids_are_the_same_in_every_process(run):
-    code = "from evaluation.encoder_scoring import content_id; print(content_id('肝脏'), content_id(b'liver'))"
+    code = "from evaluation.scoring.encoder import content_id; print(content_id('肝脏'), content_id(b'liver'))"
     done = run("python", "-c", code, env={"PYTHONHASHSEED": "7"})
     assert done.stdout.split() == [str(content_id("肝脏")), str(content_id(b"liver"))]
     assert content_id("liver") == content_id(b"liver") == 0x3019080900E57371

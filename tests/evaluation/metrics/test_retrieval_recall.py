@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from evaluation.retrieval_recall.ranking import median_rank, rank_candidates, recall_at_k
+from evaluation.metrics.retrieval_recall.ranking import median_rank, rank_candidates, recall_at_k
 
 
 @pytest.fixture(scope="module")
 def metric():
-    from evaluation.retrieval_recall.retrieval_recall import RetrievalRecall
+    from evaluation.metrics.retrieval_recall.retrieval_recall import RetrievalRecall
 
     return RetrievalRecall(keep_in_memory=True)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from evaluation.medical_bleu.bilingual import bleu_scores
-from evaluation.vqa_accuracy.short_answers import CLOSED, OPEN, vqa_scores
+from evaluation.metrics.medical_bleu.bilingual import bleu_scores
+from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, OPEN, vqa_scores
 
 
 def score_answers(

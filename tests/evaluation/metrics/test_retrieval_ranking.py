@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from evaluation.retrieval_recall.ranking import (
+from evaluation.metrics.retrieval_recall.ranking import (
     Ranks,
     chance_recall_at_k,
     hit_probability,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluation.retrieval_recall.ranking import retrieval_scores
+from evaluation.metrics.retrieval_recall.ranking import retrieval_scores
 from modeling.siglip_medical.contrastive_loss import contrastive_loss
 
 NEIGHBOURS = 5

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from evaluation.vqa_accuracy.short_answers import (
+from evaluation.metrics.vqa_accuracy.short_answers import (
     RULES,
     contains_yes_no,
     exact,
@@ -235,7 +235,7 @@ def test_vqa_scores_refuses_invalid_samples(arguments, message):
 
 
 def test_compute_equals_vqa_scores():
-    from evaluation.vqa_accuracy.vqa_accuracy import VqaAccuracy
+    from evaluation.metrics.vqa_accuracy.vqa_accuracy import VqaAccuracy
 
     metric = VqaAccuracy(keep_in_memory=True)
     assert metric.compute(**ANSWERS, rule="token_f1") == vqa_scores(**ANSWERS, rule="token_f1")

@@ -6,7 +6,7 @@ import pytest
 import sacrebleu
 from sacrebleu.metrics import BLEU
 
-from evaluation.medical_bleu.bilingual import bleu_scores, detect_language
+from evaluation.metrics.medical_bleu.bilingual import bleu_scores, detect_language
 
 ENGLISH = {
     "predictions": [
@@ -182,7 +182,7 @@ def test_bleu_scores_refuses_invalid_samples(arguments, message):
 
 @pytest.fixture(scope="module")
 def metric():
-    from evaluation.medical_bleu.medical_bleu import MedicalBleu
+    from evaluation.metrics.medical_bleu.medical_bleu import MedicalBleu
 
     return MedicalBleu(keep_in_memory=True)
 

@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
-from evaluation.answer_scores import exact_match, plain, score_answers
-from evaluation.decoder_scoring import answer_loss, answer_spans, encode, generate_answers, to_conversation
-from evaluation.medical_bleu.bilingual import bleu_scores
-from evaluation.vqa_accuracy.short_answers import vqa_scores
+from evaluation.metrics.medical_bleu.bilingual import bleu_scores
+from evaluation.metrics.vqa_accuracy.short_answers import vqa_scores
+from evaluation.scoring.answers import exact_match, plain, score_answers
+from evaluation.scoring.decoder import answer_loss, answer_spans, encode, generate_answers, to_conversation
 from modeling.mllama.patch import prepare_mllama
 from tests.evaluation.small_run import picture
 
