@@ -34,7 +34,7 @@ from evaluation.loading import (
     print_source,
     weights_of,
 )
-from model_cards.console import Parser
+from model_cards.commands.console import Parser
 from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit, write_text
 
 # What a scoring reads of the rows of a config.

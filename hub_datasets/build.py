@@ -66,7 +66,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
     from hub_datasets.ingest.ingest import remove_stale, stage, stage_keys
     from hub_datasets.output.earlier_build import check_output
     from hub_datasets.output.folder import is_current, is_empty, written_folder
-    from model_cards.owned_files import some
+    from model_cards.commands.owned_files import some
 
     with ExitStack() as held:
         for folder, message in options.locks().items():

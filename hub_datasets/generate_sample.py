@@ -28,7 +28,7 @@ if __package__ in (None, ""):  # as a script, import the project from its root i
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem.storage import hidden_beside
 from hub_datasets.synthetic.marker import write_marker
-from model_cards.console import Parser
+from model_cards.commands.console import Parser
 
 FOLDERS = {"knee_xray": "knee", "pad_ufes_20": "pad_ufes", "slake": "slake", "medical_reports": "reports"}
 README = """# Synthetic sample

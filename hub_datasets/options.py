@@ -22,7 +22,7 @@ from hub_datasets.sources.base import Source
 from hub_datasets.splits.groups import Fractions, read_memory
 from hub_datasets.synthetic.marker import is_synthetic
 from hub_datasets.texts.validation import TextSettings
-from model_cards.console import Parser
+from model_cards.commands.console import Parser
 
 SPLIT_BY = ("group", "official")
 MEMORY = "splits.txt"

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from hub_datasets.errors import BuildError
-from model_cards.owned_files import remove_files
+from model_cards.commands.owned_files import remove_files
 
 
 def is_remote(address: str | os.PathLike) -> bool:

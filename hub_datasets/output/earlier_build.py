@@ -13,7 +13,7 @@ from typing import Any
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
-from model_cards.owned_files import Contents, held_in, some, user_places
+from model_cards.commands.owned_files import Contents, held_in, some, user_places
 
 MANIFEST = ".build.json"  # what the result was made from and the size of each of its files
 REPORT, CARD = "report.json", "README.md"

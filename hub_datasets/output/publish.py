@@ -54,7 +54,7 @@ def push_dataset(folder: str | Path, repo_id: str, private: bool = True, redistr
 
     from model_cards.card_update import read_card
     from model_cards.dataset_card import check_card, merge_pushed_card
-    from model_cards.hub_commit import Change, Head, PushError, matching, push
+    from model_cards.hub.commit import Change, Head, PushError, matching, push
 
     here = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     chosen = {name: here[name] for name in filter_repo_objects(here, allow_patterns=[*FILES, *PATTERNS])}

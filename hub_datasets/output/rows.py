@@ -23,7 +23,7 @@ from hub_datasets.splits.assignment import ONE_CONVERSATION, ONE_IMAGE, Accepted
 from hub_datasets.texts.validation import TextSettings, check_text
 
 if TYPE_CHECKING:
-    from model_cards.contact_sheet import Sample
+    from model_cards.pictures.contact_sheet import Sample
 
 SYNTHETIC_LICENCE = "Apache-2.0"  # that of the program which draws them
 
@@ -213,7 +213,7 @@ def samples(decisions: Decisions, each: int = 6) -> list[Sample]:
     None that is flagged for review, and none of a source that may not be passed on.
     """
     from hub_datasets.texts.identifiers import find_identifiers
-    from model_cards.contact_sheet import Sample
+    from model_cards.pictures.contact_sheet import Sample
 
     chosen = []
     for numbers in decisions.sources.values():

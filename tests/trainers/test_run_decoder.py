@@ -325,7 +325,7 @@ def test_every_file_that_is_pushed_is_known_as_ours(pushed, pushed_adapters):
     """Else it would stay when a model of another form is pushed."""
     from huggingface_hub import HfApi
 
-    from model_cards.model_repository import MODEL_FILE, RESULT_FILE
+    from model_cards.hub.model_repository import MODEL_FILE, RESULT_FILE
 
     known = re.compile(rf"{MODEL_FILE}|{RESULT_FILE.pattern}|README\.md|\.gitattributes")
     for repository in (pushed[1], pushed_adapters[1]):

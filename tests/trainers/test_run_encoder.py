@@ -106,7 +106,7 @@ def test_every_file_that_is_pushed_is_known_as_ours(pushed):
     """Else it would stay when a model of another form is pushed."""
     from huggingface_hub import HfApi
 
-    from model_cards.model_repository import MODEL_FILE, RESULT_FILE
+    from model_cards.hub.model_repository import MODEL_FILE, RESULT_FILE
     from modeling import siglip_medical
 
     code = [re.escape(path.name) for path in Path(siglip_medical.__file__).parent.glob("*.py")]

@@ -19,7 +19,7 @@ from pathlib import Path
 import xxhash
 
 from evaluation.loading import InputError
-from model_cards.owned_files import files_below
+from model_cards.commands.owned_files import files_below
 
 CHECKPOINT, PARTIAL = "checkpoint-", ".partial"
 MANIFEST = "manifest.json"

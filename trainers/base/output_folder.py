@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.loading import InputError
+from model_cards.commands.names import is_path
+from model_cards.commands.owned_files import Contents, files_below, held_in, remove_files, some, user_places
+from model_cards.hub.model_repository import MODEL_FILE
 from model_cards.model_card import CARD, SUMMARY, read_summary
-from model_cards.model_repository import MODEL_FILE
-from model_cards.names import is_path
-from model_cards.owned_files import Contents, files_below, held_in, remove_files, some, user_places
 from model_cards.results import write_json
 from trainers.base.arguments import CHECKPOINT, MedicalTrainingArguments
 from trainers.base.checkpoint_files import AUTO, checkpoints, digest, manifest_files

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from transformers import HfArgumentParser
 
-from model_cards.console import Parser
+from model_cards.commands.console import Parser
 from trainers.base.arguments import fail
 
 UNKNOWN = "unrecognized arguments: "  # argparse's words

@@ -18,11 +18,11 @@ import torch
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from evaluation.loading import InputError, check_token
-from model_cards.hub_commit import PushError, check_public, first_line
+from model_cards.hub.commit import PushError, check_public, first_line
+from model_cards.hub.model_repository import push_model
+from model_cards.hub.weights import folder_weights
 from model_cards.model_card import RESULTS, SUMMARY, find_license, read_summary, write_model_card
-from model_cards.model_repository import push_model
 from model_cards.results import PACKAGES, EvaluationResult, write_json
-from model_cards.weights import folder_weights
 from modeling import siglip_medical
 from trainers.base.arguments import DataArguments, MedicalTrainingArguments
 from trainers.base.output_folder import (

@@ -18,7 +18,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from model_cards.owned_files import files_below, remove_files
+from model_cards.commands.owned_files import files_below, remove_files
 from trainers.base.checkpoint_files import PARTIAL, sync_folder
 from trainers.base.safetensors_headers import check_shapes, shapes_in
 from trainers.decoder.arguments import ADAPTER, BOTH, MERGED

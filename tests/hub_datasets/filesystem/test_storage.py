@@ -11,7 +11,7 @@ import pytest
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
-from model_cards.owned_files import files_below
+from model_cards.commands.owned_files import files_below
 from tests.conftest import ROOT
 from tests.hub_datasets.layouts import tree, write_files
 

@@ -30,7 +30,7 @@ from hub_datasets.output.report import (
 from hub_datasets.records import Flag, Ignored, Reason, Rejection
 from hub_datasets.schema import SPLITS
 from hub_datasets.splits.groups import Fractions
-from model_cards.fonts import font_files
+from model_cards.pictures.fonts import font_files
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.hand_made import BY_NAME, decide, make_stage, question, report, settled, source_of
 from tests.hub_datasets.layouts import png, read_lines, slake_row, tree, write_files, write_slake
@@ -441,7 +441,7 @@ def test_what_a_build_without_sharing_tells_is_in_its_own_files_only(tmp_path):
 @pytest.mark.parametrize("fonts", [1, 2])
 def test_a_category_that_no_font_can_draw_is_numbered_and_told(fonts, tmp_path, monkeypatch):
     files = font_files()
-    monkeypatch.setattr("model_cards.fonts.font_files", lambda: files[:fonts])
+    monkeypatch.setattr("model_cards.pictures.fonts.font_files", lambda: files[:fonts])
     rows = [slake_row(n, n, "这是什么?", f"答案{n}", q_lang="zh", location="肺部") for n in range(3)]
     made = build_here({"--slake_dir": write_slake(tmp_path / "slake", train=rows)}, tmp_path / "out")
     card = (tmp_path / "out/README.md").read_text("utf-8")

@@ -11,7 +11,7 @@ import time
 import pytest
 from huggingface_hub import HfApi
 
-from model_cards.hub_commit import (
+from model_cards.hub.commit import (
     ATTEMPTS,
     DECISIONS,
     Change,

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model_cards.card_update import contents, read_card, split_card
-from model_cards.hub_commit import Change, Head, Pushed, PushError, matching, push, refusals
+from model_cards.hub.commit import Change, Head, Pushed, PushError, matching, push, refusals
+from model_cards.hub.weights import folder_weights, repository_weights
 from model_cards.model_card import (
     CARD,
     RESULTS,
@@ -37,7 +38,6 @@ from model_cards.results import (
     newest,
     parse_result,
 )
-from model_cards.weights import folder_weights, repository_weights
 
 LEADERBOARD = ".eval_results"
 # What our trainings write, whatever was trained and however it was exported. Every other file is somebody else's.

@@ -14,7 +14,15 @@ from datasets import load_dataset
 from PIL import Image
 
 from model_cards.results import write_json
-from model_cards.run_page import PER_SOURCE, SHOWN_REJECTIONS, SHOWN_ROWS, THUMBNAIL, curve_svg, spread, write_run_page
+from model_cards.run_report import (
+    PER_SOURCE,
+    SHOWN_REJECTIONS,
+    SHOWN_ROWS,
+    THUMBNAIL,
+    curve_svg,
+    spread,
+    write_run_page,
+)
 from tests.model_cards.markdown import HOSTILE, one_line
 
 TEXTS = ["Knee X-ray: mild osteoarthritis.", "肝脏"]

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from huggingface_hub import HfApi
 
-from model_cards.hub_commit import PushError
+from model_cards.hub.commit import PushError
+from model_cards.hub.model_repository import push_model, push_result
+from model_cards.hub.weights import folder_weights
 from model_cards.model_card import SAMPLES, SUMMARY, write_model_card
-from model_cards.model_repository import push_model, push_result
 from model_cards.results import EvaluationResult, write_json
-from model_cards.weights import folder_weights
 from tests.model_cards.markdown import code_blocks, front_matter, headings, tables
 from tests.model_cards.test_model_card import LLAMA, RESULTS, SAMPLE, SUMMARIES
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model_cards import figures
-from model_cards.contact_sheet import COLUMNS, MAT, MAX_BYTES, MOST, Sample, choose, contact_sheet, thumbnail
-from model_cards.figures import categories, funnel, split_shares, text_lengths
-from model_cards.fonts import labels
+from model_cards.pictures import charts
+from model_cards.pictures.charts import categories, funnel, split_shares, text_lengths
+from model_cards.pictures.contact_sheet import COLUMNS, MAT, MAX_BYTES, MOST, Sample, choose, contact_sheet, thumbnail
+from model_cards.pictures.fonts import labels
 from tests.model_cards import small_dataset
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PLOT_BYTES = 60_000
 LONG = "a category whose name is far longer than any column of a picture can be, " * 3
 SEVERAL = """
@@ -72,7 +72,7 @@ def source(accepted: int, **rejected: int) -> dict:
 
 def bar_length(picture: np.ndarray, colour: str, bar: int = 0) -> int:
     """Pixels from the first to the last of a colour along one bar of a plot."""
-    line = near(picture, colour)[round((figures.TOP + figures.LINE * bar + 2) * figures.SCALE)]
+    line = near(picture, colour)[round((charts.TOP + charts.LINE * bar + 2) * charts.SCALE)]
     return int(np.ptp(np.flatnonzero(line))) + 1 if line.any() else 0
 
 
@@ -105,88 +105,88 @@ def test_pictures_are_the_same_in_every_process(tmp_path):
     assert len(digests) == 1 and re.fullmatch(r"[0-9a-f]{64}\n", digests.pop())
 
 
-@pytest.mark.parametrize("colour", [figures.ACCEPTED, figures.OTHER, *figures.REASONS, *figures.SPLITS.values()])
+@pytest.mark.parametrize("colour", [charts.ACCEPTED, charts.OTHER, *charts.REASONS, *charts.SPLITS.values()])
 def test_colours_can_be_told_from_paper_and_carry_white_text(colour):
-    assert contrast(colour, figures.PAPER) >= 4.5 and contrast(colour, "#FFFFFF") >= 4.5
-    assert contrast(figures.INK, figures.PAPER) >= 7 and contrast(figures.MUTED, figures.PAPER) >= 4.5
+    assert contrast(colour, charts.PAPER) >= 4.5 and contrast(colour, "#FFFFFF") >= 4.5
+    assert contrast(charts.INK, charts.PAPER) >= 7 and contrast(charts.MUTED, charts.PAPER) >= 4.5
 
 
 def test_the_colours_of_a_bar_differ():
-    used = [figures.ACCEPTED, figures.OTHER, *figures.REASONS]
+    used = [charts.ACCEPTED, charts.OTHER, *charts.REASONS]
     apart = [np.abs(rgb(one) - rgb(other)).sum() for one in used for other in used if one < other]
     assert min(apart) >= 60
 
 
 def test_the_funnel_is_true_to_scale():
     picture = pixels(funnel({"one": source(50, image_missing=25, text_empty=25), "two": source(10, text_empty=30)}))
-    whole = figures.BARS_WIDTH * figures.SCALE
-    assert bar_length(picture, figures.ACCEPTED) == pytest.approx(whole / 2, abs=3)
-    text_empty, image_missing = figures.REASONS[:2]  # by the number of records
+    whole = charts.BARS_WIDTH * charts.SCALE
+    assert bar_length(picture, charts.ACCEPTED) == pytest.approx(whole / 2, abs=3)
+    text_empty, image_missing = charts.REASONS[:2]  # by the number of records
     assert bar_length(picture, text_empty) == pytest.approx(whole / 4, abs=3)
     assert bar_length(picture, image_missing) == pytest.approx(whole / 4, abs=3)
-    assert bar_length(picture, figures.ACCEPTED, bar=1) == pytest.approx(whole / 4, abs=3)
+    assert bar_length(picture, charts.ACCEPTED, bar=1) == pytest.approx(whole / 4, abs=3)
     assert bar_length(picture, text_empty, bar=1) == pytest.approx(whole * 3 / 4, abs=3)
 
 
 def test_one_record_of_a_million_can_be_seen():
     picture = pixels(funnel({"one": source(999_994, **{f"reason_{number}": 1 for number in range(6)})}))
-    assert all(bar_length(picture, colour) >= 2 for colour in figures.REASONS)
-    whole = figures.BARS_WIDTH * figures.SCALE
-    assert bar_length(picture, figures.ACCEPTED) == pytest.approx(whole - 6 * figures.THINNEST * figures.SCALE, abs=3)
+    assert all(bar_length(picture, colour) >= 2 for colour in charts.REASONS)
+    whole = charts.BARS_WIDTH * charts.SCALE
+    assert bar_length(picture, charts.ACCEPTED) == pytest.approx(whole - 6 * charts.THINNEST * charts.SCALE, abs=3)
 
 
 def test_many_reasons_share_a_colour_and_none_is_lost():
     reasons = {f"reason_{number}": 20 - number for number in range(9)}
     picture = pixels(funnel({"one": source(100, **reasons)}))
-    assert all(bar_length(picture, colour) > 0 for colour in figures.REASONS)
-    whole = figures.BARS_WIDTH * figures.SCALE
+    assert all(bar_length(picture, colour) > 0 for colour in charts.REASONS)
+    whole = charts.BARS_WIDTH * charts.SCALE
     rest = sum(sorted(reasons.values())[:3])
-    assert bar_length(picture, figures.OTHER) == pytest.approx(whole * rest / (100 + sum(reasons.values())), abs=3)
+    assert bar_length(picture, charts.OTHER) == pytest.approx(whole * rest / (100 + sum(reasons.values())), abs=3)
 
 
 def test_the_splits_are_true_to_scale():
     counts = {"slake": {"test": 10, "train": 60, "validation": 30}}
     picture = pixels(split_shares({"pairs": {"source_dataset": counts}}))
-    line = near(picture, figures.SPLITS["train"])
+    line = near(picture, charts.SPLITS["train"])
     widths = {}
-    for split, colour in figures.SPLITS.items():
-        line = near(picture, colour)[round((figures.TOP + figures.HEADING + 2) * figures.SCALE)]
+    for split, colour in charts.SPLITS.items():
+        line = near(picture, colour)[round((charts.TOP + charts.HEADING + 2) * charts.SCALE)]
         widths[split] = np.count_nonzero(line), int(np.flatnonzero(line)[0])
     total = sum(width for width, _ in widths.values())
-    assert [widths[split][0] / total for split in figures.SPLITS] == pytest.approx([0.6, 0.3, 0.1], abs=0.01)
+    assert [widths[split][0] / total for split in charts.SPLITS] == pytest.approx([0.6, 0.3, 0.1], abs=0.01)
     assert widths["train"][1] < widths["validation"][1] < widths["test"][1]
 
 
 def test_categories_are_true_to_scale_and_the_rest_is_counted():
     counts = {f"class {number:02}": 100 - number for number in range(30)}
     picture = pixels(categories(counts, labels(counts)))
-    first, last = bar_length(picture, figures.ACCEPTED), bar_length(picture, figures.ACCEPTED, bar=14)
-    rest = bar_length(picture, figures.OTHER, bar=15)
+    first, last = bar_length(picture, charts.ACCEPTED), bar_length(picture, charts.ACCEPTED, bar=14)
+    rest = bar_length(picture, charts.OTHER, bar=15)
     others = sum(100 - number for number in range(15, 30))
     assert [first / rest, last / rest] == pytest.approx([100 / others, 86 / others], abs=0.01)
-    height = (figures.TOP + figures.LINE * 16 + figures.MARGIN) * figures.SCALE
-    assert picture.shape == (height, figures.WIDTH * figures.SCALE, 3)
+    height = (charts.TOP + charts.LINE * 16 + charts.MARGIN) * charts.SCALE
+    assert picture.shape == (height, charts.WIDTH * charts.SCALE, 3)
 
 
 def test_one_row_beside_a_million_can_be_seen():
     picture = pixels(categories({"many": 10**9, "one": 1, "none": 0}, labels(["many", "one", "none"])))
-    assert [bar_length(picture, figures.ACCEPTED, bar) for bar in (1, 2)] == [pytest.approx(2, abs=1), 0]
+    assert [bar_length(picture, charts.ACCEPTED, bar) for bar in (1, 2)] == [pytest.approx(2, abs=1), 0]
 
 
 def test_an_other_never_stands_for_one_category():
     for number, bars, rest in ((15, 15, 0), (16, 16, 0), (17, 16, 2)):
         counts = {f"class {place}": 10 for place in range(number)}
         picture = pixels(categories(counts, labels(counts)))
-        assert picture.shape[0] == (figures.TOP + figures.LINE * bars + figures.MARGIN) * figures.SCALE
-        assert (bar_length(picture, figures.OTHER, bar=bars - 1) > 0) is (rest > 0)
+        assert picture.shape[0] == (charts.TOP + charts.LINE * bars + charts.MARGIN) * charts.SCALE
+        assert (bar_length(picture, charts.OTHER, bar=bars - 1) > 0) is (rest > 0)
 
 
 def test_the_columns_of_a_histogram_are_true_to_scale():
     measured = {"median": 15, "histogram": [[0, 10, 8], [10, 20, 4], [20, 30, 0], [30, 40, 1]]}
-    picture = near(pixels(text_lengths({"pairs": {"en": measured}})), figures.ACCEPTED)
+    picture = near(pixels(text_lengths({"pairs": {"en": measured}})), charts.ACCEPTED)
     heights = picture.sum(axis=0)
-    left = figures.MARGIN * figures.SCALE
-    wide = (figures.WIDTH - 2 * figures.MARGIN - figures.PANEL_GAP) / 2 * figures.SCALE
+    left = charts.MARGIN * charts.SCALE
+    wide = (charts.WIDTH - 2 * charts.MARGIN - charts.PANEL_GAP) / 2 * charts.SCALE
     of_bins = [int(heights[round(left + wide * (place + 0.5) / 4)]) for place in range(4)]
     assert of_bins == pytest.approx([216, 108, 0, 27], abs=2)
 
@@ -209,9 +209,9 @@ def test_the_columns_of_a_histogram_are_true_to_scale():
 )
 def test_odd_data_gives_a_picture_of_the_same_width(draw):
     png = draw()
-    assert pixels(png).shape[1] == figures.WIDTH * figures.SCALE and len(png) < PLOT_BYTES
+    assert pixels(png).shape[1] == charts.WIDTH * charts.SCALE and len(png) < PLOT_BYTES
     border = pixels(png)[:, [0, -1]]
-    assert near(border, figures.BORDER).all()  # nothing runs over the edge
+    assert near(border, charts.BORDER).all()  # nothing runs over the edge
 
 
 def test_plots_are_small():
@@ -240,8 +240,8 @@ def test_chinese_is_drawn_and_not_as_boxes():
     drawn = {}
     for name in ("肺部肺部", "腹部膝盖", "Lung"):
         picture = pixels(categories({name: 10}, labels([name])))
-        top, left = (figures.TOP * figures.SCALE, figures.MARGIN * figures.SCALE)
-        drawn[name] = picture[top : top + 40, left : left + (figures.LABEL + 40) * figures.SCALE].sum(axis=2) < 400
+        top, left = (charts.TOP * charts.SCALE, charts.MARGIN * charts.SCALE)
+        drawn[name] = picture[top : top + 40, left : left + (charts.LABEL + 40) * charts.SCALE].sum(axis=2) < 400
     assert drawn["肺部肺部"].sum() > 2 * drawn["Lung"].sum() > 100
     assert (drawn["肺部肺部"] != drawn["腹部膝盖"]).sum() > 200
 
@@ -300,7 +300,7 @@ def test_a_sheet_of_noise_stays_below_the_limit():
     samples = [sample(Image.fromarray(noise.integers(0, 256, (300, 300, 3), np.uint8))) for _ in range(MOST)]
     sheet = contact_sheet(samples, {"Lung": "Lung"})
     assert 100_000 < len(sheet) < MAX_BYTES
-    assert pixels(sheet).shape[1] == figures.WIDTH * figures.SCALE
+    assert pixels(sheet).shape[1] == charts.WIDTH * charts.SCALE
 
 
 def test_a_sheet_of_nothing_is_an_error():

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from matplotlib.font_manager import findfont
 
-from model_cards import fonts
-from model_cards.figures import SCALE, canvas, new_figure, write
-from model_cards.fonts import file_for, fitted, font_files, is_drawable, labels, measured
+from model_cards.pictures import fonts
+from model_cards.pictures.charts import SCALE, canvas, new_figure, write
+from model_cards.pictures.fonts import file_for, fitted, font_files, is_drawable, labels, measured
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DEJAVU = findfont("DejaVu Sans")
 
 
@@ -86,7 +86,7 @@ if len(sys.argv) > 1:
     fontManager.addfont(sys.argv[1])  # as if the operating system had it
 else:
     fontManager.ttflist = [entry for entry in fontManager.ttflist if entry.name == "DejaVu Sans"]
-from model_cards.fonts import font_files, labels
+from model_cards.pictures.fonts import font_files, labels
 print(len(font_files()), *labels(["肺部"]).values())
 """
 
@@ -99,6 +99,8 @@ def test_a_font_of_the_operating_system_is_found(installed):
 
 
 def test_matplotlib_is_imported_where_something_is_drawn():
-    code = "import sys, model_cards.dataset_card, model_cards.contact_sheet; print('matplotlib' in sys.modules)"
+    code = (
+        "import sys, model_cards.dataset_card, model_cards.pictures.contact_sheet; print('matplotlib' in sys.modules)"
+    )
     process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert process.stdout.strip() == "False"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model_cards.console import Parser, StoreOnce
+from model_cards.commands.console import Parser, StoreOnce
 from tests.conftest import ROOT
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from model_cards.names import is_path
+from model_cards.commands.names import is_path
 
 REPOSITORIES = ["org/m-1.2_x", "gpt2", "google/siglip-base-patch16-224", "database/x", "org/data"]
 PATHS = [

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 from huggingface_hub import HfApi
 
-from model_cards.weights import folder_weights, repository_weights, weight_names, weights_digest
+from model_cards.hub.weights import folder_weights, repository_weights, weight_names, weights_digest
 
 SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageChops
 
-from model_cards.figures import MARGIN, MUTED, SCALE, SMALL, WIDTH, canvas, new_figure, png, write
+from model_cards.pictures.charts import MARGIN, MUTED, SCALE, SMALL, WIDTH, canvas, new_figure, png, write
 
 COLUMNS, GAP, CAPTION = 6, 10, 36  # images in a line; units between two images, and below each one for its caption
 MOST = 24  # images on a sheet

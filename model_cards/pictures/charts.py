@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from model_cards.fonts import DPI, fitted, font
+from model_cards.pictures.fonts import DPI, fitted, font
 
 if TYPE_CHECKING:  # matplotlib is imported where something is drawn
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model_cards.owned_files import files_below, held_in, remove_files, some, user_places
+from model_cards.commands.owned_files import files_below, held_in, remove_files, some, user_places
 
 
 @pytest.fixture
