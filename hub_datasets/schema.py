@@ -67,3 +67,8 @@ def chat_features() -> datasets.Features:
             "metadata": Value("string"),
         }
     )
+
+
+def features_of(config: str) -> datasets.Features:
+    """The columns of a config."""
+    return pair_features() if config == "pairs" else chat_features()

@@ -1,6 +1,6 @@
 """The dataset card: what was read, what was accepted, what was not and why, from the build's report.
 
-Every number on it comes from the report; `benchmark.py` writes what makes the dataset a benchmark.
+Every number on it comes from the report; `hub_leaderboard.py` writes what makes the dataset a benchmark.
 """
 
 from __future__ import annotations

@@ -91,10 +91,11 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
     from trainers.base.output_folder import check_contents
     from trainers.base.recipe_file import write_recipe
     from trainers.base.trainer import check_repository, evaluation_result, finish, nothing_to_do, repository_name
+    from trainers.images.cache_location import cache_folder
 
     if nothing_to_do(training, arguments):
         return
-    check_contents(training, arguments)
+    check_contents(training, arguments, cache_folder(arguments.image_cache))
     name = repository_name(training)
     check_repository(training, name)
     inputs = load(arguments, training)

@@ -1,8 +1,8 @@
-"""How well does a decoder answer? Generates the last answer of every conversation, and measures the loss of all.
+"""Generates the last answer of every conversation with a decoder, and measures the loss of all answers.
 
-Rows are scored in batches as they come, with one image, with several or with none: the model is prepared so that a
-row's result does not depend on the rest of its batch (`modeling/mllama/patch.py`), and rows of a batch that show the same
-image share its pass through the vision tower.
+Rows are scored in batches in the order they come, with one image, with several or with none: the model is prepared so
+that the result of a row does not depend on the rest of its batch (`modeling/mllama/patch.py`), and rows of a batch that
+show the same image share its pass through the vision tower.
 """
 
 from __future__ import annotations

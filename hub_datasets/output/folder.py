@@ -13,15 +13,17 @@ from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.ingest.executors import InProcess, WhenNeeded
 from hub_datasets.output.earlier_build import CARD, MANIFEST, SHARD, manifest_of, own_files, read_manifest
-from hub_datasets.schema import CONFIGS
+from hub_datasets.schema import CONFIGS, features_of
 
 if TYPE_CHECKING:  # a build that has nothing to do imports no `datasets`
-    from hub_datasets.med_pairs import MedPairs
+    from datasets import DatasetInfo
+
     from hub_datasets.output.parquet import Shard
     from hub_datasets.output.rows import RowFile
 
 KEPT = ".README.md.earlier"  # the card while what is behind an address is replaced
 LAST = (CARD, MANIFEST)
+DATASET_NAME = "med_pairs"
 WORTH_A_TASK = 64_000_000  # bytes: less is written before another process has started
 
 
@@ -49,7 +51,6 @@ class Output:
         self, files: dict[str, dict[str, RowFile]], engine: WhenNeeded, least: int
     ) -> dict[str, dict[str, int]]:
         """Writes the Parquet files of both configs; returns their number by config and split."""
-        from hub_datasets.med_pairs import MedPairs, features_of
         from hub_datasets.output.parquet import plan_shards, write_shard
 
         shards: dict[str, dict[str, list[Shard]]] = {}
@@ -65,8 +66,7 @@ class Output:
         written = dict(zip((task["target"] for task in tasks), chosen.map(write_shard, tasks), strict=True))
         self.parquet |= {"/".join(task["target"].split("/")[-2:]) for task in tasks}
         for config in CONFIGS:
-            builder = MedPairs(config_name=config, shards=shards[config], cache_dir=str(self.local / ".cache"))
-            self.infos[config] = finished_info(builder, shards[config], written)
+            self.infos[config] = dataset_info(config, shards[config], written)
         return {config: {split: len(part) for split, part in parts.items()} for config, parts in shards.items()}
 
     def draw_card(self, report: dict[str, Any], samples: list) -> int:
@@ -92,15 +92,15 @@ class Output:
             print(note)
 
 
-def finished_info(builder: MedPairs, shards: dict[str, list[Shard]], written: dict[str, dict[str, int]]) -> Any:
-    """The builder's info with the rows and bytes of each split, as `load_dataset` checks them."""
-    from datasets import SplitDict, SplitInfo
+def dataset_info(config: str, shards: dict[str, list[Shard]], written: dict[str, dict[str, int]]) -> DatasetInfo:
+    """The columns of a config, and the rows and bytes of each of its splits, as `load_dataset` checks them."""
+    from datasets import DatasetInfo, SplitDict, SplitInfo
 
-    info = builder.info
-    info.splits = SplitDict(dataset_name=builder.dataset_name)
+    info = DatasetInfo(features=features_of(config), config_name=config)
+    info.splits = SplitDict(dataset_name=DATASET_NAME)
     for split, part in shards.items():
         rows, size = (sum(written[shard["target"]][what] for shard in part) for what in ("rows", "memory"))
-        info.splits.add(SplitInfo(split, num_bytes=size, num_examples=rows, dataset_name=builder.dataset_name))
+        info.splits.add(SplitInfo(split, num_bytes=size, num_examples=rows, dataset_name=DATASET_NAME))
     info.download_size = sum(written[shard["target"]]["bytes"] for part in shards.values() for shard in part)
     info.dataset_size = sum(part.num_bytes for part in info.splits.values())
     return info

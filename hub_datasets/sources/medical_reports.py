@@ -4,9 +4,9 @@ Read are, wherever they lie below the folder:
 
 - CSV, TSV, JSON and JSONL tables with a column for the image, one for the text and, if you like, `language`,
   `patient_id`, `study_id` or one of the other names that are usual for the two (`patient_ids.py`); what else they have
-  is kept as metadata (`report_tables.py`, `report_rows.py`);
+  is kept as metadata (`reports/tables.py`, `reports/rows.py`);
 - `{"annotations": [{"image_id": "162_1", "caption": ...}]}`, as XrayGLM has OpenI in English and Chinese;
-- the XML reports of OpenI (`iu_xray.py`).
+- the XML reports of OpenI (`reports/openi.py`).
 
 A patient's and a study's images stay in one split. Images of one study with the same text in one language are one
 conversation; where each image has words of its own, as in the Chinese of XrayGLM, each is a conversation of its own.

@@ -2,7 +2,7 @@
 
 With templated captions, many images have the same text, so a pair (i, j) of a batch can be as correct as (i, i). The
 argument `positives` selects how the loss treats such pairs. A small batch is computed from one matrix of logits, a
-large batch in chunks by `chunked_loss.py`; the result is the same.
+large batch in chunks by `chunked_contrastive_loss.py`; the result is the same.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ def test_a_flag_that_is_given_twice(capsys, action):
 def test_no_source_at_all():
     with pytest.raises(BuildError) as refused:
         read_options(argument_parser().parse_args([]))
-    assert all(source.flag in str(refused.value) for source in SOURCES) and "sample_sources.py" in str(refused.value)
+    assert all(source.flag in str(refused.value) for source in SOURCES) and "generate_sample.py" in str(refused.value)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.flag)

@@ -63,7 +63,7 @@ def test_it_is_private_and_without_checkpoints(pushed, hub):
     info = HfApi().model_info(pushed[1], token=hub.token)
     names = {file.rfilename for file in info.siblings}
     assert info.private
-    assert {"model.safetensors", "README.md", "modeling_siglip_medical.py", "loss.py"} <= names
+    assert {"model.safetensors", "README.md", "modeling_siglip_medical.py", "contrastive_loss.py"} <= names
     assert not [name for name in names if name.startswith("checkpoint-") or name.endswith((".bin", ".pt", ".pth"))]
     assert "_training_files.json" not in names and (pushed[0] / "_training_files.json").is_file()
 

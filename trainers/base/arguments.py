@@ -1,6 +1,6 @@
 """The flags of the two training commands, with their defaults: the specification's where it names one.
 
-Those that say what is fitted, and to what, are in `encoder_arguments.py` and `decoder_arguments.py`.
+Those that say what is fitted, and to what, are in `encoder/arguments.py` and `decoder/arguments.py`.
 """
 
 from __future__ import annotations

@@ -59,16 +59,17 @@ def check_output_dir(training: MedicalTrainingArguments) -> None:
         )
 
 
-def check_contents(training: MedicalTrainingArguments, arguments: Any) -> None:
+def check_contents(training: MedicalTrainingArguments, arguments: Any, image_cache: Path | None) -> None:
     """Raises InputError where a training would delete or replace what no training wrote. Changes nothing.
 
     Args:
         arguments: the dataclass beside the training's.
+        image_cache: the folder of the image caches; None where there is none.
     """
     folder, emptied = Path(training.output_dir), is_emptied(training)
     if not (names := names_in(folder)):
         return
-    if emptied and (held := held_in(folder, places_of(arguments))):
+    if emptied and (held := held_in(folder, places_of(arguments, image_cache))):
         raise InputError(f"--overwrite --output_dir {folder}: this folder is or holds {held}; name another folder")
     if not has_training(folder):
         raise InputError(
@@ -108,16 +109,14 @@ def is_unfinished_marker(name: str) -> bool:
     return found is not None and found[2] == MARKER
 
 
-def places_of(arguments: Any) -> dict[str, str | Path]:
+def places_of(arguments: Any, image_cache: Path | None) -> dict[str, str | Path]:
     """What a training reads, and the folders that nothing may empty, by what a message calls them."""
-    from trainers.images.cache_location import cache_folder
-
     names = {"--dataset": arguments.dataset}
     if not arguments.tiny:
         names["--model_name_or_path"] = arguments.model_name_or_path
     places: dict[str, str | Path] = {f"{flag} {name}": name for flag, name in names.items() if is_path(name)}
-    if cache := cache_folder(arguments.image_cache):
-        places[f"--image_cache {cache}"] = cache
+    if image_cache:
+        places[f"--image_cache {image_cache}"] = image_cache
     return user_places() | places
 
 

@@ -1,12 +1,13 @@
-"""How much memory will a training of the decoder take, and what takes it?
+"""Estimates the GPU memory of a training of the decoder, and what takes it, without running it on a GPU.
 
-One update runs without content, as the encoder's does (memory_estimate.py): Llama 3.2 11B in seconds, on a machine that
-could not hold it. The model is the one that trains: its adapters, its layers of few bits (few_bit_layers.py), its
-changed forward (modeling/mllama/patch.py), and masks, labels and indices whose content decides what is computed
-(known_values.py). So the vision tower is counted once for each distinct image, and the head where there are labels.
+One update runs on tensors without content, as the encoder's does (`encoder/memory.py`): Llama 3.2 11B takes seconds on
+a machine that could not hold it. The model is the one that trains, with its adapters, its 4-bit or 8-bit layers
+(`memory/quantized_shapes.py`) and its patched forward (`modeling/mllama/patch.py`). Masks, labels and indices keep
+their values (`memory/fake_values.py`), because their content decides what is computed: the vision tower is counted once
+for each distinct image, and the head only where there are labels.
 
-Left out is what no tensor shows: the CUDA context and kernels (0.5 to 1 GB), scratch space within single operations,
-and what an allocator cannot use again.
+The estimate leaves out what no tensor shows: the CUDA context and kernels (0.5 to 1 GB), scratch space within single
+operations, and fragmentation of the allocator.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What becomes different in a Trainer when the weights have groups, and not all of them learn?
 
 The optimizer gets the groups of `parameter_groups.py`; checkpoints of a model with adapters are written and read as
-`encoder_tuning.py` says; and embeddings that a frozen tower has made are those of the weights that it has now.
+`tuning.py` says; and embeddings that a frozen tower has made are those of the weights that it has now.
 """
 
 from __future__ import annotations

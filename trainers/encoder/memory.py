@@ -162,7 +162,7 @@ def run_update(model: torch.nn.Module, shape: UpdateShape, ledger: Ledger, learn
 
 
 def loss_bytes(shape: UpdateShape, width: int) -> int:
-    """What `contrastive_loss` takes beside its inputs, see there and in chunked_loss.py."""
+    """What `contrastive_loss` takes beside its inputs, see there and in chunked_contrastive_loss.py."""
     from modeling.siglip_medical.chunked_contrastive_loss import DEFAULT_CHUNK_LOGITS
     from modeling.siglip_medical.contrastive_loss import MAX_UNCHUNKED_PAIRS
 

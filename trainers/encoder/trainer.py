@@ -48,7 +48,7 @@ class EncoderTrainer(TunedTrainer):
     """Fits a SiglipMedicalModel on batches of an EncoderCollator.
 
     The loss compares the pairs of all processes and of as many micro-batches as `--contrastive_batch_size` says, and
-    its gradient is exact (`gradient_cache.py`, `gathering.py`). An update is the mean over its images: where it has
+    its gradient is exact (`gradient_cache.py`, `global_batch.py`). An update is the mean over its images: where it has
     several contrasts, or one with fewer images at the end of an epoch, every image weighs the same.
 
     The evaluation embeds the whole split and scores it as one set: a contrastive loss averaged over batches depends

@@ -16,7 +16,8 @@ from PIL import Image
 from hub_datasets.records import Reason
 from hub_datasets.synthetic.drawings.canvas import to_image
 from hub_datasets.synthetic.drawings.chest import ChestFindings, draw_chest
-from hub_datasets.synthetic.drawings.slices import Lesion, Slice, draw_slice
+from hub_datasets.synthetic.drawings.slice_page import Lesion, Slice
+from hub_datasets.synthetic.drawings.slices import draw_slice
 from hub_datasets.synthetic.layouts import Written, allocate, save_image
 from hub_datasets.synthetic.layouts.slake_questions import Case, ask
 

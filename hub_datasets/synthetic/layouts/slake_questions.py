@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hub_datasets.synthetic.drawings.slices import Lesion
+from hub_datasets.synthetic.drawings.slice_page import Lesion
 
 PARTS = {
     "Lung": "Chest",

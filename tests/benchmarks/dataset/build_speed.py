@@ -39,18 +39,18 @@ PACKAGES = ("datasets", "pillow", "pyarrow", "numpy")
 SECONDS_BETWEEN_LOOKS = 0.05  # at the memory of a command's processes
 # What one build does one after the other: (file, function) as the profiler names them.
 PHASES = {
-    "list files": ("staging.py", "stage_keys"),
-    "read and check records": ("staging.py", "read_records"),
-    "examine images": ("staging.py", "examine_images"),
-    "settle": ("decisions.py", "settle"),
-    "near-duplicates": ("decisions.py", "find_near_duplicates"),
-    "groups": ("decisions.py", "make_groups"),
-    "splits": ("decisions.py", "assign_splits"),
+    "list files": ("ingest.py", "stage_keys"),
+    "read and check records": ("ingest.py", "read_records"),
+    "examine images": ("ingest.py", "examine_images"),
+    "settle": ("assignment.py", "settle"),
+    "near-duplicates": ("assignment.py", "find_near_duplicates"),
+    "groups": ("assignment.py", "make_groups"),
+    "splits": ("assignment.py", "assign_splits"),
     "leaks": ("leakage.py", "find_leaks"),
     "rows": ("rows.py", "write_rows"),
-    "Parquet": ("output.py", "write_shards"),
+    "Parquet": ("folder.py", "write_shards"),
     "chat_instructions.jsonl": ("rows.py", "write_chat_instructions"),
-    "report and card": ("output.py", "write_card"),
+    "report and card": ("folder.py", "write_card"),
 }
 
 

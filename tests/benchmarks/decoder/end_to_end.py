@@ -4,7 +4,7 @@
 
 draws the project's sample and builds it, the questions of its SLAKE part and all of it; with `--real_data` also the
 SLAKE folder given. On each, TRL's SFTTrainer, the stock Trainer and `run_decoder.py` fit adapters to the same random
-Mllama (`decoder_peers.py` says which, and how), one after the other, a process each, as many repeats as asked for in
+Mllama (`peers.py` says which, and how), one after the other, a process each, as many repeats as asked for in
 turns, each with a seed of its own. All see as many rows in as many updates, less than an epoch. The speed is that from
 the end of the first update to the end of the last; what stands before it, such as reading and caching images, is in
 `begin_seconds`. All models are scored on the same held-out rows by the same code, the stock forward: rows of one image

@@ -5,7 +5,7 @@
 draws the project's sample, builds it, and trains the same small checkpoint on it as commands, one after the other:
 `run_encoder.py` with its defaults, with plain accumulation, with the specification's loss, and with an update that is
 one batch; beside SiglipModel in the stock Trainer as transformers' `run_clip.py` has it, and the accumulation loop of
-the specification (`encoder_peers.py`). Data, start, optimizer, seed and updates of 64 pairs are the same. Nobody
+the specification (`peers.py`). Data, start, optimizer, seed and updates of 64 pairs are the same. Nobody
 evaluates while training; all checkpoints, one an epoch, are scored afterwards by the same code. With `--real_data` the
 speed is measured on the photographs of that folder, too. A ratio table is printed, a JSON written.
 """

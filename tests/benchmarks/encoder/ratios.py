@@ -1,4 +1,4 @@
-"""What do the runs of `encoder_end_to_end.py` say? Speeds, recalls by epoch, what a quality took, and ratios."""
+"""Derives speeds, recall per epoch, time to a given quality, and ratios from the runs of `end_to_end.py`."""
 
 from __future__ import annotations
 

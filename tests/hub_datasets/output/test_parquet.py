@@ -15,10 +15,9 @@ from datasets import Image, List, load_dataset
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.ingest.executors import InProcess, Processes
-from hub_datasets.med_pairs import features_of
 from hub_datasets.output import parquet as shards_of
 from hub_datasets.output.parquet import plan_shards, write_shard
-from hub_datasets.schema import CONFIGS, chat_features, pair_features
+from hub_datasets.schema import CONFIGS, chat_features, features_of, pair_features
 from tests.hub_datasets.layouts import encoded, jpeg, picture, png, tree
 from tests.hub_datasets.shard_rows import digest_of, row, write_rows
 

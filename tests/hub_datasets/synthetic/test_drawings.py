@@ -9,8 +9,9 @@ from hub_datasets.synthetic.drawings.canvas import to_image
 from hub_datasets.synthetic.drawings.chest import ChestFindings, draw_chest
 from hub_datasets.synthetic.drawings.knee import draw_both_knees, draw_knee
 from hub_datasets.synthetic.drawings.skin import FIELD_MM, Lesion, draw_lesion
-from hub_datasets.synthetic.drawings.slices import Lesion as Finding
-from hub_datasets.synthetic.drawings.slices import Slice, draw_slice
+from hub_datasets.synthetic.drawings.slice_page import Lesion as Finding
+from hub_datasets.synthetic.drawings.slice_page import Slice
+from hub_datasets.synthetic.drawings.slices import draw_slice
 
 # --- Knees
 

@@ -20,7 +20,7 @@ from tests.model_cards.test_model_card import LLAMA, RESULTS, SAMPLE, SUMMARIES
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json")
 COMMON = ("tokenizer.json", "tokenizer_config.json", "processor_config.json", "training_args.json", "recipe.yaml")
-CODE = ("modeling_siglip_medical.py", "loss.py")
+CODE = ("modeling_siglip_medical.py", "contrastive_loss.py")
 # The forms that a model can be left in, by the files that are of this form alone.
 FORMS = {
     "encoder": ("encoder", ("config.json", "model.safetensors", *CODE)),

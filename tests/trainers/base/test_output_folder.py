@@ -83,7 +83,7 @@ def check(folder: Path | str, dataset: str = "org/data", model: str = "", **flag
     training = EncoderTrainingArguments(output_dir=str(folder), use_cpu=True, **flags)
     check_output_dir(training)
     model_flags = {"model_name_or_path": model, "tiny": not model}
-    check_contents(training, EncoderArguments(dataset=dataset, image_cache="none", **model_flags))
+    check_contents(training, EncoderArguments(dataset=dataset, **model_flags), image_cache=None)
 
 
 def refusal(folder: Path | str, **flags) -> str:

@@ -1,4 +1,4 @@
-"""What each process of `test_decoder_distributed.py` does; a script, as `accelerate launch` wants one.
+"""What each process of `test_distributed.py` does; a script, as `accelerate launch` wants one.
 
     accelerate launch --config_file trainers/accelerate_configs/ddp.yaml --num_processes 2 \\
         tests/trainers/decoder/distributed_run.py CHECKPOINT OUTPUT

@@ -28,7 +28,7 @@ def launched(request) -> str:
 
 @pytest.fixture(scope="module")
 def found(launched, tiny_decoder, tmp_path_factory) -> dict:
-    """What `decoder_distributed_run.py` found with two processes."""
+    """What `distributed_run.py` found with two processes."""
     output = tmp_path_factory.mktemp(launched)
     config = ROOT / "trainers" / "accelerate_configs" / f"{launched}.yaml"
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", config, "--num_processes", 2]

@@ -166,7 +166,7 @@ def test_a_checkpoint_is_complete_and_has_no_pickled_arguments(make_trainer, tmp
     folder = tmp_path / "run" / "checkpoint-1"
     names = {path.name for path in folder.iterdir()}
     assert {"model.safetensors", "config.json", "processor_config.json", "tokenizer.json"} <= names
-    assert {"training_args.json", "trainer_state.json", "modeling_siglip_medical.py", "loss.py"} <= names
+    assert {"training_args.json", "trainer_state.json", "modeling_siglip_medical.py", "contrastive_loss.py"} <= names
     assert "training_args.bin" not in names
     assert json.loads((folder / "training_args.json").read_text())["per_device_train_batch_size"] == 4
     for path in (tmp_path / "run").rglob("*"):
