@@ -53,7 +53,7 @@ FORBIDDEN_CALLS = {
     "yaml.unsafe_load", "marshal.loads", "shelve.open",
 }  # fmt: skip
 IMPORTERS = re.compile(
-    r"(importlib\.)?(import_module|reload)|(importlib\.)?util\.(find_spec|spec_from_file_location)|__import__"
+    r"(importlib\.)?(import_module|reload|__import__)|(importlib\.)?util\.(find_spec|spec_from_file_location)"
 )
 
 # Old idioms of the first version's language; see the style guide: each has a plain replacement.
@@ -115,14 +115,26 @@ def module_of(root: Path, path: Path) -> str:
 
 
 @cache
-def parsed(path: Path, stamp: float) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+def parsed(path: Path, stamp: int) -> tuple[ast.Module, list[ast.AST]]:
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return tree, [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom, ast.Call))]
 
 
 def tree_of(path: Path) -> ast.Module:
-    return parsed(path, path.stat().st_mtime_ns)
+    return parsed(path, path.stat().st_mtime_ns)[0]
 
 
+def nodes_of(path: Path) -> list[ast.AST]:
+    """The imports and calls of a file; it is parsed once, as long as it does not change."""
+    return parsed(path, path.stat().st_mtime_ns)[1]
+
+
+@cache
+def callee(node: ast.Call) -> str:
+    return ast.unparse(node.func)
+
+
+@cache
 def typing_nodes(tree: ast.Module) -> set[int]:
     """Identities of the nodes under `if TYPE_CHECKING:`."""
     found: set[int] = set()
@@ -134,11 +146,10 @@ def typing_nodes(tree: ast.Module) -> set[int]:
 
 def raw_imports(root: Path, path: Path) -> Iterator[tuple[str, int, int, bool]]:
     """(module, level of a relative import, line, under TYPE_CHECKING) of every import, those in functions too."""
-    tree = tree_of(path)
-    typing = typing_nodes(tree)
+    typing = typing_nodes(tree_of(path))
     module = module_of(root, path)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, 0, node.lineno, id(node) in typing
@@ -149,10 +160,15 @@ def raw_imports(root: Path, path: Path) -> Iterator[tuple[str, int, int, bool]]:
                 base = ".".join([*kept, base] if base else kept)
             for alias in node.names:
                 yield f"{base}.{alias.name}", node.level, node.lineno, id(node) in typing
-        elif isinstance(node, ast.Call) and IMPORTERS.fullmatch(ast.unparse(node.func)):
+        elif isinstance(node, ast.Call) and IMPORTERS.fullmatch(callee(node)):
             for word in ast.walk(node):
                 if isinstance(word, ast.Constant) and isinstance(word.value, str):
                     yield word.value, 0, node.lineno, False
+
+
+def is_module(root: Path, *parts: str) -> bool:
+    place = root.joinpath(*parts)
+    return place.with_suffix(".py").exists() or (place / "__init__.py").exists()
 
 
 def imports(root: Path, path: Path) -> Iterator[Import]:
@@ -162,9 +178,7 @@ def imports(root: Path, path: Path) -> Iterator[Import]:
         if name.split(".")[0] not in {*MAY_IMPORT, "tests"}:
             continue
         parts = name.split(".")
-        while len(parts) > 1 and not (
-            root.joinpath(*parts).with_suffix(".py").exists() or root.joinpath(*parts, "__init__.py").exists()
-        ):
+        while len(parts) > 1 and not is_module(root, *parts):
             parts.pop()
         yield Import(source, ".".join(parts), line, typing)
 
@@ -181,8 +195,8 @@ def directions(root: Path) -> Iterator[Breach]:
             target = one.target.split(".")[0]
             if target != own and target not in MAY_IMPORT[own]:
                 yield Breach("imports go down only", place(root, path, one.line), f"imports {one.target}")
-        for node in ast.walk(tree_of(path)):
-            if isinstance(node, ast.Call) and IMPORTERS.fullmatch(ast.unparse(node.func)):
+        for node in nodes_of(path):
+            if isinstance(node, ast.Call) and IMPORTERS.fullmatch(callee(node)):
                 words = [n.value for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
                 if any(word.split(".")[0] in {*MAY_IMPORT, "tests"} for word in words):
                     yield Breach("no import by a name in a string", place(root, path, node.lineno), ast.unparse(node))
@@ -274,7 +288,7 @@ def rooms(root: Path) -> Iterator[Breach]:
 def calls(root: Path) -> Iterator[Breach]:
     """Nothing loads pickles, runs shells or evaluates text; no comment can wave one through."""
     for path in product_files(root):
-        for node in ast.walk(tree_of(path)):
+        for node in nodes_of(path):
             if isinstance(node, ast.Call):
                 name = ast.unparse(node.func)
                 if name in FORBIDDEN_CALLS or any(word.arg == "shell" for word in node.keywords):
