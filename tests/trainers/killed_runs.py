@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -129,10 +130,12 @@ class Runs:
         """Kills a run at random moments and lets it end. Returns how often it was killed."""
         chance, killed = random.Random(seed), 0
         words = self.to(name, "--resume_from_checkpoint", "auto")
-        for _ in range(kills):
+        # Moments of the undisturbed run, in their order: a resumed run comes at least as far as to the next one.
+        moments = [0, *sorted(chance.sample(range(1, self.events * 3 // 4), kills))]
+        for before, after in itertools.pairwise(moments):
             # of two kills one falls on a file operation, the other somewhere after one
-            moment = (chance.randrange(self.events // 2), chance.choice([0.0, chance.uniform(0, 0.2)]))
-            status = self.run(words, functools.partial(kill_at, *moment, self.folder / name))
+            delay = chance.choice([0.0, chance.uniform(0, 0.2)])
+            status = self.run(words, functools.partial(kill_at, after - before, delay, self.folder / name))
             for checkpoint in checkpoints(self.folder / name):
                 assert damage(checkpoint) is None
             assert status in (0, -signal.SIGKILL), self.log.read_text()[-3000:]
