@@ -21,6 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BUILD, EVALUATE = "hub_datasets.build", "evaluation.run_evaluation"
 TRAIN_ENCODER, TRAIN_DECODER = "trainers.run_encoder", "trainers.run_decoder"
+COMMANDS = (BUILD, TRAIN_ENCODER, TRAIN_DECODER, EVALUATE, "evaluation.leaderboard", "evaluation.push_metrics")
+SCRIPTS = {f"{module.replace('.', '/')}.py": module for module in COMMANDS}  # by their paths below the root
 
 
 def server() -> multiprocessing.context.BaseContext:

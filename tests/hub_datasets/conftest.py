@@ -11,7 +11,6 @@ import pytest
 
 from hub_datasets.sample_sources import generate
 from hub_datasets.sources import SOURCES
-from tests.forked import BUILD, run_main
 from tests.hub_datasets.checked import Checked, Folders, check_source, words_of
 from tests.hub_datasets.layouts import write_four_sources
 
@@ -29,16 +28,11 @@ class Build:
 
 @pytest.fixture(scope="session")
 def build(run) -> Callable[..., subprocess.CompletedProcess]:
-    """`build({flag: folder or folders}, output, *more flags)`: the command as a user runs it, in its own process.
-
-    With other variables or empty caches it is one that imports everything itself.
-    """
+    """`build({flag: folder or folders}, output, *more flags)`: the command as a user runs it."""
 
     def command(folders: Folders, output: Path, *more: str | Path, check: bool = True, **options):
-        words = (*words_of(folders), "--output_dir", output, *more)
-        if options.keys() & {"env", "fresh_home"}:
-            return run("python", "hub_datasets/build.py", *words, check=check, **options)
-        return run_main(BUILD, *words, check=check, **options)
+        command = ("python", "hub_datasets/build.py", *words_of(folders), "--output_dir", output, *more)
+        return run(*command, check=check, **options)
 
     return command
 
