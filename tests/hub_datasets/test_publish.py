@@ -399,13 +399,18 @@ def test_a_push_that_is_killed_can_be_run_again(push, reports, hub, repo_name, t
 @pytest.mark.parametrize(
     ("repo", "environment"),
     [
-        (None, {"HF_TOKEN": "hf_wrong"}),
-        (None, {"HF_TOKEN": "hf_read"}),
         (None, {"HF_TOKEN": None}),
-        (None, {"HF_ENDPOINT": "http://127.0.0.1:9"}),
-        (None, {"HF_HUB_OFFLINE": "1"}),
+        *(
+            pytest.param(None, variables, marks=pytest.mark.slow)
+            for variables in (
+                {"HF_TOKEN": "hf_wrong"},
+                {"HF_TOKEN": "hf_read"},
+                {"HF_ENDPOINT": "http://127.0.0.1:9"},
+                {"HF_HUB_OFFLINE": "1"},
+            )
+        ),
     ],
-    ids=["wrong token", "reader's token", "no token", "no Hub", "offline"],
+    ids=["no token", "wrong token", "reader's token", "no Hub", "offline"],
 )
 def test_a_push_that_fails_leaves_the_build(push, reports, repo_name, tmp_path, repo, environment):
     done = push(reports, repo or repo_name, env=environment, check=False, fresh_home=True)
