@@ -251,7 +251,10 @@ def check_token(token: str | None) -> str:
 
 
 def weights_of(model: str, revision: str | None = None) -> str:
-    """The digest of a model's weights, in a folder or on the Hub. Raises InputError where the Hub does not tell."""
+    """The digest of a model's weights, in a folder or on the Hub; without a connection, of the copy in the cache.
+
+    Raises InputError where the Hub does not tell, and the cache has no copy.
+    """
     if Path(model).is_dir():
         return folder_weights(Path(model))
     from huggingface_hub import HfApi
@@ -259,4 +262,17 @@ def weights_of(model: str, revision: str | None = None) -> str:
     try:
         return repository_weights(HfApi(), model, revision)
     except Exception as error:  # as above
+        if digest := cached_weights(model, revision):
+            return digest
         raise InputError(f"--model {model}: {first_line(error)}") from None
+
+
+def cached_weights(model: str, revision: str | None) -> str:
+    """The digest of the weights of a repository in the cache; "" where there are none."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return folder_weights(Path(snapshot_download(model, revision=revision, local_files_only=True)))
+    except LocalEntryNotFoundError:
+        return ""

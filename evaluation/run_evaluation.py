@@ -104,6 +104,10 @@ def check_options(options: argparse.Namespace) -> None:
             raise InputError(f"--{flag}: it says how to push; add --push_to_hub")
     if options.push_to_hub and options.limit is not None:
         raise InputError("--limit: a result on the first rows alone is not published; leave out --push_to_hub")
+    if options.push_to_hub:
+        from evaluation.publish_results import check_push, refuse_folder
+
+        refuse_folder(options.model)
     try:
         options.output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -111,8 +115,6 @@ def check_options(options: argparse.Namespace) -> None:
     check_model(options.model)
     check_dataset(options.dataset)
     if options.push_to_hub:
-        from evaluation.publish_results import check_push
-
         check_token(None)
         check_push(options.model, options.public)
 

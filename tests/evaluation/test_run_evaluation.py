@@ -197,10 +197,13 @@ def test_without_a_connection_a_model_that_was_downloaded_is_scored(score, train
     from tests.evaluation.small_run import ENCODER
 
     assert score(ENCODER, build, "--split", "test")[0] == 0
+    online, _ = written(tmp_path / "results")
     commit = HfApi().model_info(ENCODER).sha
     command = ["python", "evaluation/run_evaluation.py", "--model", ENCODER, "--dataset", build, "--split", "test"]
     done = run(*command, "--output_dir", tmp_path / "offline", env={"HF_HUB_OFFLINE": "1"})
     assert f"model {ENCODER} at commit {commit[:8]} (Hub)" in done.stdout
+    offline, _ = written(tmp_path / "offline")
+    assert (offline.weights, offline.metrics) == (online.weights, online.metrics) and online.weights
     done = run(*command[:3], "org/none", *command[4:], env={"HF_HUB_OFFLINE": "1"}, check=False)
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: org/none: ")
 

@@ -268,7 +268,10 @@ def test_an_output_folder_that_cannot_be_made(refused, raw, tmp_path):
     assert message.startswith("error: [Errno ") and str(raw / "pad/metadata.csv") in message
 
 
-@pytest.mark.parametrize(("kilobytes", "read_before"), [(1, False), (60, False), (60, True)])
+@pytest.mark.parametrize(
+    ("kilobytes", "read_before"),
+    [(60, True), *(pytest.param(size, False, marks=pytest.mark.slow) for size in (1, 60))],
+)
 def test_a_disk_that_is_full(build, raw, tmp_path, run, kilobytes, read_before):
     """What is read does not fit, or the images do not, or the Parquet files do not."""
     images = {f"images/{n}.png": encoded(picture(n, size=(120, 120))) for n in range(4)}

@@ -85,7 +85,9 @@ def check_contents(training: MedicalTrainingArguments, arguments: Any, image_cac
             f"--output_dir {folder}: {some(occupied)} is in the way: no training wrote it, or it was edited since; "
             "move it to another place, or name another folder"
         )
-    finished = [name for name in contents.own if FINAL.fullmatch(name)]
+    # A training that was killed before its first checkpoint leaves its recipe, and the card of the one before it.
+    kept = {name for name in contents.own if name == CARD or EARLY.fullmatch(name)}
+    finished = [name for name in contents.own if FINAL.fullmatch(name) and name not in kept]
     if training.resume_from_checkpoint == AUTO and finished and not checkpoints(folder):
         raise InputError(
             f"--resume_from_checkpoint auto: --output_dir {folder} holds {some(finished)} but no checkpoint to resume "
