@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import posixpath
@@ -17,7 +18,7 @@ import pytest
 from huggingface_hub import DatasetCard, HfApi
 
 from hub_datasets.errors import BuildError
-from hub_datasets.output.publish import push_dataset
+from hub_datasets.output.publish import check_push, push_dataset
 from hub_datasets.synthetic.marker import MARKER, write_marker
 from tests.conftest import ROOT, SERVER
 from tests.forked import BUILD, Forked, run_main
@@ -99,9 +100,9 @@ def test_a_repository_that_is_public_is_refused_unless_that_is_meant(push, repor
     HfApi().create_repo(repo_name, repo_type="dataset", private=False)
     done = push(reports, repo_name, check=False)
     assert done.returncode == 2 and done.stderr.splitlines()[-1] == (
-        f"error: --push_to_hub {repo_name}: the repository is public; add --public if that is meant; "
-        f"the build itself is in {tmp_path / 'out'}"
+        f"error: --push_to_hub {repo_name}: the repository is public; add --public if that is meant"
     )
+    assert not (tmp_path / "out").exists()  # it is refused before the build
     assert files_of(repo_name) == {".gitattributes"}
     push(reports, repo_name, "--public")
     assert "README.md" in files_of(repo_name)
@@ -397,28 +398,45 @@ def test_a_push_that_is_killed_can_be_run_again(push, reports, hub, repo_name, t
 
 
 @pytest.mark.parametrize(
-    ("repo", "environment"),
+    ("environment", "status", "words"),
     [
-        (None, {"HF_TOKEN": None}),
+        ({"HF_TOKEN": None}, 2, "; log in with `hf auth login`"),
         *(
-            pytest.param(None, variables, marks=pytest.mark.slow)
-            for variables in (
-                {"HF_TOKEN": "hf_wrong"},
-                {"HF_TOKEN": "hf_read"},
-                {"HF_ENDPOINT": "http://127.0.0.1:9"},
-                {"HF_HUB_OFFLINE": "1"},
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ({"HF_TOKEN": "hf_wrong"}, 2, "; log in with `hf auth login`"),
+                (
+                    {"HF_TOKEN": "hf_read"},
+                    2,
+                    "the token may only read; log in with one that may write: `hf auth login`",
+                ),
+                (
+                    {"HF_ENDPOINT": "http://127.0.0.1:9"},
+                    1,
+                    "no connection to 127.0.0.1:9: [Errno 111] Connection refused; check",
+                ),
+                ({"HF_HUB_OFFLINE": "1"}, 1, "the Hub is not asked, because HF_HUB_OFFLINE"),
             )
         ),
     ],
     ids=["no token", "wrong token", "reader's token", "no Hub", "offline"],
 )
-def test_a_push_that_fails_leaves_the_build(push, reports, repo_name, tmp_path, repo, environment):
-    done = push(reports, repo or repo_name, env=environment, check=False, fresh_home=True)
+def test_a_push_that_cannot_work_is_refused_before_the_build(
+    push, reports, repo_name, tmp_path, environment, status, words
+):
+    done = push(reports, repo_name, env=environment, check=False, fresh_home=True)
+    assert done.returncode == status and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: --push_to_hub {repo_name}: ") and words in done.stderr
+    assert "hf_" not in done.stderr and list(tmp_path.glob("out*")) == list(tmp_path.glob(".out*")) == []
+
+
+def test_a_push_that_fails_leaves_the_build(push, reports, hub, repo_name, tmp_path):
+    hub.fault("POST", "/commit/", 403)
+    done = push(reports, repo_name, check=False)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    errors = [line for line in done.stderr.splitlines() if "error" in line.lower()]
-    assert len(errors) == 1, done.stderr
-    assert errors[0].startswith(f"error: --push_to_hub {repo or repo_name}: ")
-    assert errors[0].endswith(f"; the build itself is in {tmp_path / 'out'}")
+    (error,) = (line for line in done.stderr.splitlines() if "error" in line.lower())
+    assert error.startswith(f"error: --push_to_hub {repo_name}: ")
+    assert error.endswith(f"; the build itself is in {tmp_path / 'out'}")
     assert sum(json.loads((tmp_path / "out/report.json").read_text())["splits"]["chat"].values()) == 40
 
 
@@ -433,5 +451,6 @@ def test_a_name_that_no_repository_has_is_refused_before_anything_is_read(push, 
 
 
 def test_a_build_behind_an_address_is_not_pushed(tmp_path):
-    with pytest.raises(BuildError, match="memory://bucket/out is not on this machine; push from a folder that is"):
-        push_dataset("memory://bucket/out", "org/any")
+    for refuse in (push_dataset, functools.partial(check_push, public=True)):
+        with pytest.raises(BuildError, match="memory://bucket/out is not on this machine; push from a folder that is"):
+            refuse("memory://bucket/out", "org/any")
