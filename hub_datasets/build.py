@@ -71,7 +71,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
 
     with ExitStack() as held:
         for folder, message in options.locks().items():
-            held.enter_context(storage.only_one(folder, message))
+            held.enter_context(storage.file_lock(folder, message))
         scratch = held.enter_context(storage.scratch_folder(options.cache))
         keys = stage_keys(options.folders, options.images, options.texts)
         build_key = options.key(keys)

@@ -238,20 +238,30 @@ def scratch_folder(cache: str) -> Iterator[Path]:
 
 
 @contextmanager
-def only_one(folder: str, message: str) -> Iterator[None]:
-    """Holds a lock in a folder of this machine; behind an address there is none.
+def file_lock(folder: str, message: str) -> Iterator[None]:
+    """Hold a lock in a folder of this machine; behind an address there is none.
 
-    Raises BuildError with the message where another process has it. It is free again when that process ends, however
-    it does. Folders that were made for the lock alone, and hold nothing else in the end, are removed.
+    The lock is released when its process ends, in whatever way. Folders that were made for the lock alone, and hold
+    nothing else in the end, are removed.
+
+    Raises:
+        BuildError: with the message, if another process holds the lock.
     """
     if is_remote(folder):
         yield
         return
+    from filelock import FileLock, Timeout
+
     path = local_path(folder) / "lock"
     made = [place for place in path.parents if not place.exists()]
-    file = take_lock(path)
-    if file is None:
-        raise BuildError(message)
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+        if not path.exists():  # its holder removed it between our opening and locking it: nobody else sees our lock
+            lock.release()
+            lock.acquire()
+    except Timeout:
+        raise BuildError(message) from None
     try:
         yield
     finally:
@@ -260,29 +270,4 @@ def only_one(folder: str, message: str) -> Iterator[None]:
                 path.unlink()
                 for place in made:
                     place.rmdir()
-        file.close()
-
-
-def take_lock(path: Path) -> IO | None:
-    """The file, open and locked; None where another process has the lock."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: two builds at once are not told apart
-        fcntl = None
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            file = path.open("w")
-        except FileNotFoundError:  # the folder was removed just now by the one who had the lock
-            continue
-        try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        except BlockingIOError:
-            file.close()
-            return None
-        except FileNotFoundError:
-            pass
-        file.close()  # a lock on a file that was removed holds nobody off
+        lock.release()

@@ -234,17 +234,17 @@ def fill(
 
 @contextmanager
 def waited_lock(path: Path) -> Iterator[None]:
-    """Holds the lock of a file, and waits for whoever has it, saying so. It is free when its holder ends, however."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: two processes at once are not told apart
-        fcntl = None
+    """Hold the lock of a file, waiting for its holder with a message. It is released when its process ends."""
+    from filelock import FileLock, Timeout
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        if fcntl:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"--image_cache: another process is building {path.with_suffix('')}; waiting for it", flush=True)
-                fcntl.flock(file, fcntl.LOCK_EX)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"--image_cache: another process is building {path.with_suffix('')}; waiting for it", flush=True)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
