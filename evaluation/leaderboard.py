@@ -1,4 +1,4 @@
-"""Compares models: one table for each task and dataset, best first, from the result files of a folder.
+"""Ranks models in one table per task and dataset, best first, from the result files in a folder.
 
     python evaluation/leaderboard.py --results_dir results
 

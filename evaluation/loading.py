@@ -1,4 +1,4 @@
-"""Opening a dataset split, an encoder or a decoder by name, with an error that says what to do when it fails."""
+"""Loads dataset splits, encoders and decoders by name; an error says what is wrong and what to do."""
 
 from __future__ import annotations
 

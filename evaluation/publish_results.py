@@ -1,4 +1,4 @@
-"""A result to the Hub: into the model's repository, its card and the leaderboard of the dataset."""
+"""Publishes a result on the Hub: in the model's repository, on its card and on the dataset's leaderboard."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Writes a card again without losing what a person wrote into it.
+"""Updates a card without losing what a person wrote in it.
 
-Ours are the blocks between two markers, each on a line of its own, and some keys of the front matter:
+The commands own the blocks between two markers, each marker on its own line, and some keys of the front matter:
 
     <!-- medpairs:results -->
-    what our commands measured, written again by each of them
+    what the commands measured; each of them rewrites it
     <!-- /medpairs:results -->
 
-Everything else belongs to whoever edits the card, and keeps its bytes: text outside the blocks, other keys, their
-order, their comments. A block whose markers were taken out is not put back.
+Everything else belongs to the people who edit the card and stays byte for byte: text outside the blocks, and other keys
+with their order and comments. A block whose markers were removed is not added again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The dataset card: what was read, what was accepted, what was not and why, from the build's report.
+"""Writes the dataset card from the build's report: what was read, accepted and rejected, and why.
 
-Every number on it comes from the report; `hub_leaderboard.py` writes what makes the dataset a benchmark.
+Every number on the card comes from the report. `hub_leaderboard.py` writes the file that makes the dataset a benchmark.
 """
 
 from __future__ import annotations

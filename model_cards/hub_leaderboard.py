@@ -1,4 +1,4 @@
-"""What makes a dataset with a test split a benchmark on the Hub: `eval.yaml`, the tasks of its leaderboard."""
+"""Writes `eval.yaml`, which makes a dataset with a test split a benchmark on the Hub, with one task per metric."""
 
 from __future__ import annotations
 

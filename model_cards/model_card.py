@@ -1,8 +1,8 @@
-"""The model card: how the model came about and what was measured, from the files beside its weights.
+"""Writes the model card from the files beside the weights: how the model was trained and what was measured.
 
-A card that is written for the first time is complete. From then on our commands renew their blocks and their entries of
-`model-index`; what a person wrote stays (see `card_update.py`). Keys that follow from the weights (`base_model`,
-`library_name`, `license`, ...) are renewed with them where nobody has changed them.
+The first version of a card is complete. Later, the commands update only their blocks and their entries of
+`model-index`; text written by people stays (see `card_update.py`). Keys that depend on the weights (`base_model`,
+`library_name`, `license`, ...) are updated with them unless a person has changed them.
 """
 
 from __future__ import annotations

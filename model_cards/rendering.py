@@ -1,4 +1,4 @@
-"""How a card is made: a template of this folder, filled with measured values, checked before it is used."""
+"""Renders cards: fills a template with measured values, escapes them, and checks the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one record of a measured result; every card, leaderboard and page that shows a number reads it from here."""
+"""Defines the record of a measured result, from which every card, leaderboard and page takes its numbers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""One page that shows a whole run: data, rejections, learning curves, what the models find and say, the leaderboard.
+"""Writes one page about a complete run: data, rejections, loss curves, predictions of the models and leaderboard.
 
-Everything on it is read from the files that the commands wrote; the page needs no other file and no network.
+Everything on it comes from files that the commands wrote. The page works without other files and without a network.
 """
 
 from __future__ import annotations

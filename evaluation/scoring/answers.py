@@ -1,7 +1,6 @@
-"""How good are generated answers? BLEU, exact match, and for questions with a known kind of answer their accuracy.
+"""Scores generated answers: BLEU, exact match, and accuracy for questions whose answer type is known.
 
-The one place that training, `run_evaluation.py` and whoever else scores answers share, so that a number means the same
-wherever it stands.
+Training and `run_evaluation.py` both use this module, so that a metric of one name has one meaning everywhere.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Generates the last answer of every conversation with a decoder, and measures the loss of all answers.
+"""Generates a decoder's answer to the last question of each conversation, and measures the loss of all answers.
 
-Rows are scored in batches in the order they come, with one image, with several or with none: the model is prepared so
-that the result of a row does not depend on the rest of its batch (`modeling/mllama/patch.py`), and rows of a batch that
-show the same image share its pass through the vision tower.
+Batches keep the order of the rows and can mix rows with one image, several or none: the model is patched so that the
+result of a row does not depend on its batch (`modeling/mllama/patch.py`). Rows of a batch with the same image share
+one pass through the vision tower.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How well does an encoder match images and texts? Embeds a split once and scores retrieval in both directions."""
+"""Scores an encoder by retrieval: embeds a split once, then ranks texts for images and images for texts."""
 
 from __future__ import annotations
 

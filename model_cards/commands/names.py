@@ -1,4 +1,4 @@
-"""Tells by its name whether a dataset or a model is a folder of this machine or a repository on the Hub."""
+"""Decides from its name whether a dataset or model is a local folder or a repository on the Hub."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Tells the files that a command wrote to a folder from everything else there, and deletes nothing else.
+"""Distinguishes the files that a command wrote in a folder from all others, so that only those are deleted.
 
-Commands that replace an earlier result use it: what they find in a folder and did not write belongs to its user.
+Commands that replace an earlier result use it: files that they did not write belong to the user.
 """
 
 from __future__ import annotations

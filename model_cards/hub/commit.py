@@ -1,11 +1,11 @@
-"""The one way to the Hub: a push is one commit on a given parent, and is decided again where somebody else was faster.
+"""Pushes to the Hub in one commit on a known parent, and starts again if another commit came first.
 
-1. Open the repository, or create it, private unless told otherwise; read the list of files of its newest commit.
-2. Ask the caller what to do about those files (`Change`): what to write, and which files of an earlier push to remove.
-3. Commit both at once, on that parent. If the branch has moved (HTTP 412), start again at 1.
+1. Open the repository, or create it (private by default); read the file list of its newest commit.
+2. Ask the caller for the `Change`: which files to write, and which files of an earlier push to remove.
+3. Commit both at once on that parent. If the branch has moved (HTTP 412), start again at 1.
 
-So a repository always holds what one push left, never a mixture of two. The calls that `huggingface_hub` makes without
-retrying are repeated while the Hub is overloaded (429, 5xx), after the time that it asks for.
+A repository therefore always contains the result of one push, never a mixture of two. Calls that `huggingface_hub` does
+not retry itself are retried while the Hub is overloaded (429, 5xx), after the time that it asks for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What a push leaves in a model's repository: new weights with all that is of them, or one result more.
+"""Pushes a trained model to its repository with all files that belong to its weights, or adds one result to it.
 
-A result belongs to the weights that it was measured on. New weights therefore take the results of others away, from
-`results/`, from the leaderboard's `.eval_results/` and from the card; and a result of other weights is refused.
+A result belongs to the weights that it was measured on. Pushing new weights therefore removes the results of the old
+ones from `results/`, from the leaderboard's `.eval_results/` and from the card, and a result of other weights is
+refused.
 """
 
 from __future__ import annotations

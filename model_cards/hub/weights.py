@@ -1,6 +1,6 @@
-"""Names the weights in a folder or repository by one digest, so that a result can say what it was measured on.
+"""Computes one digest of the weights in a folder or repository, so that a result can name what it was measured on.
 
-The commit of a repository cannot: every push, of a result too, makes a new one.
+The commit of a repository cannot serve for this: every push makes a new one, also the push of a result.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Draws the charts of a dataset card: what was read and became of it, where it went, what it is.
+"""Draws the charts of a dataset card: accepted and rejected records, splits, categories and text lengths.
 
-The same input gives the same bytes. Charts have a light background of their own, so they are readable in dark mode,
-too; they are drawn at twice their size for sharp text. Figures are made without pyplot and keep nothing between calls,
+The same input gives the same bytes. Charts have a light background of their own, so that they are also readable in dark
+mode, and are drawn at twice their size for sharp text. Figures are made without pyplot and keep no state between calls,
 so that they can be drawn in a thread.
 """
 

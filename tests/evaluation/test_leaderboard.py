@@ -1,3 +1,5 @@
+"""Checks the order, the columns and the text of the leaderboard."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Checks that datasets and models are loaded, or refused with a message that names the fix."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Pushes results to a local Hub server and checks the repository, the card and the leaderboard files."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Pushes metrics to a local Hub server and checks the Spaces."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Runs the evaluation command on tiny models and checks its files, flags and errors."""
+
 from __future__ import annotations
 
 import json

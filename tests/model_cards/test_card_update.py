@@ -1,4 +1,4 @@
-"""What a person wrote into a card survives, to the byte; our blocks and keys are renewed."""
+"""Checks that text written by people stays byte for byte, and that our blocks and keys are updated."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Checks that the dataset card shows the numbers of the report, with front matter that `load_dataset` reads."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,4 @@
-"""What comes from data stays in its place on the card, and the command that it shows is one of the build."""
+"""Checks that texts from the data cannot change the card's markup, and that the card shows a valid build command."""
 
 from __future__ import annotations
 

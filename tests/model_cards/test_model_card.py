@@ -1,3 +1,5 @@
+"""Checks that the model card shows the numbers of its files, also for hostile or damaged ones."""
+
 from __future__ import annotations
 
 import ast

@@ -1,3 +1,5 @@
+"""Checks templates, escaping and the format of numbers."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Checks the record of a result: its file, its name, and what is read back."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Checks the page about a run: its numbers, pictures and links."""
+
 from __future__ import annotations
 
 import base64

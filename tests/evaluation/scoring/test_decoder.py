@@ -1,3 +1,5 @@
+"""Checks generated answers and their loss against single rows and the stock model."""
+
 from __future__ import annotations
 
 import copy

@@ -1,3 +1,5 @@
+"""Checks embeddings, retrieval scores, loss and nearest texts of an encoder."""
+
 from __future__ import annotations
 
 import numpy as np

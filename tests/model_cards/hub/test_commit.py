@@ -1,4 +1,4 @@
-"""Pushes against the Hub on loopback: one commit on a given parent, and what the Hub answers when it is not well."""
+"""Tests pushes to a local Hub server: one commit on a given parent, retries, and errors of the Hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in a model's repository after a push of weights or of a result, after whatever was there before."""
+"""Checks the files of a model repository after pushes of weights and results, whatever it contained before."""
 
 from __future__ import annotations
 
