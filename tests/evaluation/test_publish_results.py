@@ -202,7 +202,7 @@ def test_a_refusal_is_one_line(monkeypatch, model, token, words):
 
 
 def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(InputError, match="is a folder; push the model first"):
+    with pytest.raises(InputError, match=r"is a local folder\. Push the model first"):
         push_result(replace(RESULT, model=str(tmp_path)))
 
 
