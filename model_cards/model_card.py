@@ -37,6 +37,10 @@ TITLES = {
     "encoder": "SigLIP fine-tuned on medical image-text pairs",
     "decoder": "Llama 3.2 Vision fine-tuned on medical chats",
 }
+TINY_TITLES = {
+    "encoder": "Tiny SigLIP trained on medical image-text pairs",
+    "decoder": "Tiny Llama 3.2 Vision trained on medical chats",
+}
 # The licenses of the checkpoints that a training usually starts from, for when their own card is out of reach.
 APACHE, LLAMA = {"license": "apache-2.0"}, {"license": "other", "license_name": "llama3.2"}
 HAI_DEF = {
@@ -165,7 +169,7 @@ def model_card(repo_id: str, summary: dict, results: Sequence[EvaluationResult],
         ModelCard,
         data,
         "model_card.md",
-        title=TITLES[kind],
+        title=(TITLES if base else TINY_TITLES)[kind],
         repo_id=repo_id,
         summary=summary,
         dataset=dataset,
