@@ -1,3 +1,5 @@
+"""Checks the charts of the dataset card by their pixels and texts."""
+
 from __future__ import annotations
 
 import hashlib
