@@ -1,8 +1,8 @@
-"""How does the decoder answer while it trains? The same few rows of the evaluation at each time, generated and scored.
+"""Generates and scores the decoder's answers to a fixed sample of evaluation rows during training.
 
-A loss says how surprised a model is by the right answers, not what it would answer. Which rows are answered follows
-from the rows and the seed alone, so that two evaluations differ by the model only: of this run, of one that was
-resumed, and of another on the same data.
+A loss measures how likely the reference answers are, not what the model would answer. The sample depends on the rows
+and the seed only, so that two evaluations differ by the model alone: within a run, after resuming it, and between runs
+on the same data.
 """
 
 from __future__ import annotations

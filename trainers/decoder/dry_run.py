@@ -1,7 +1,7 @@
-"""What would a training of the decoder do? Its batch, labels, weights, course and memory, shown and nothing trained.
+"""Shows what a training run of the decoder would do: batch, labels, parameters, schedule and memory; trains nothing.
 
-No weights are read: the configuration and the processor are enough, so that `--dry_run` of Llama 3.2 11B runs on a
-laptop. Nothing is written but what reading the dataset keeps in the cache of `datasets`.
+It reads no weights: configuration and processor are enough, so that `--dry_run` of Llama 3.2 11B runs on a laptop. It
+writes nothing except the tokens that `datasets` caches.
 """
 
 from __future__ import annotations

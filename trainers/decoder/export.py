@@ -1,10 +1,10 @@
-"""What is left of a training of the decoder? The model, its adapters, or both, as folders that others open.
+"""Exports a trained decoder: the merged model, its adapters, or both, as folders that other libraries can open.
 
-Merged, the adapters are added into the weights of the base, in the 16 or 32 bits that it has: the sum is formed in
-float32, layer by layer, and rounded once. A base of 4 or 8 bits is opened again in full for that; added into rounded
-weights and rounded again, the adapters would partly be lost. Names are those of the released checkpoint. Everything is
-written under another name first and compared with what it should be, in names and shapes; only then it takes the place
-of what was there.
+Merging adds the adapters to the weights of the base model, which keep their 16 or 32 bits: the sum is computed in
+float32, layer by layer, and rounded once. A base model in 4 or 8 bits is opened again at full precision for this;
+adding to rounded weights and rounding again would lose part of the adapters. The names are those of the released
+checkpoint. Everything is written under a temporary name and its names and shapes are verified; only then it replaces
+earlier files.
 """
 
 from __future__ import annotations

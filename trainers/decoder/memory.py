@@ -1,10 +1,10 @@
-"""Estimates the GPU memory of a training of the decoder, and what takes it, without running it on a GPU.
+"""Estimates the GPU memory of a training run of the decoder, and what takes it, without running it on a GPU.
 
-One update runs on tensors without content, as the encoder's does (`encoder/memory.py`): Llama 3.2 11B takes seconds on
-a machine that could not hold it. The model is the one that trains, with its adapters, its 4-bit or 8-bit layers
-(`memory/quantized_shapes.py`) and its patched forward (`modeling/mllama/patch.py`). Masks, labels and indices keep
-their values (`memory/fake_values.py`), because their content decides what is computed: the vision tower is counted once
-for each distinct image, and the head only where there are labels.
+One update runs on tensors without content, as in `encoder/memory.py`: Llama 3.2 11B takes seconds on a machine that
+could not hold it. The model is the one that is trained, with its adapters, its 4-bit or 8-bit layers
+(`memory/quantized_shapes.py`) and its patched forward pass (`modeling/mllama/patch.py`). Masks, labels and indices keep
+their values (`memory/fake_values.py`), because these decide what is computed: the vision tower runs once per distinct
+image, and the head only at labels.
 
 The estimate leaves out what no tensor shows: the CUDA context and kernels (0.5 to 1 GB), scratch space within single
 operations, and fragmentation of the allocator.

@@ -1,6 +1,6 @@
-"""What a training of the decoder logs beside its loss: how many tokens and rows it does in a second, and its memory.
+"""Measures a decoder's training beside its loss: tokens and rows per second, and peak memory.
 
-Counts are kept on the device over many updates; they are read, and added up over the processes, when a line is logged.
+Counts stay on the device over many updates; they are read, and added up over the processes, when a line is logged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which model and processor does a training of the decoder start from? A checkpoint, in the bits that the flags say."""
+"""Loads the decoder to start from, with its processor, at the precision that the flags ask for."""
 
 from __future__ import annotations
 

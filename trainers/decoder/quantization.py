@@ -1,14 +1,14 @@
-"""How are the text decoder's frozen weights kept in 4 or 8 bits, and the rest as it is?
+"""Quantizes the frozen weights of the text decoder to 4 or 8 bits and checks that nothing else is quantized.
 
 The linear layers of the text decoder are 82 percent of Llama 3.2 11B: 17.4 GB in bfloat16, 4.5 GB in NF4 with double
-quantisation (QLoRA, Dettmers et al., 2023, arXiv:2305.14314). Vision tower, projector and head stay in 16 bits: they
-are small, and what they compute goes into every layer. peft's `prepare_model_for_kbit_training` is not used: it casts
-whatever is not quantised to float32, 3.5 GB for the vision tower instead of 1.7. Nothing of what it does is needed: the
-norms compute in float32 as they are, adapters are made in float32, and activation checkpointing without reentrance
-needs no gradient at its input.
+quantization (QLoRA, Dettmers et al., 2023, arXiv:2305.14314). Vision tower, projector and head stay in 16 bits: they
+are small, and their results enter every layer. peft's `prepare_model_for_kbit_training` is not used: it casts
+everything that is not quantized to float32, 3.5 GB for the vision tower instead of 1.7, and nothing else it does is
+needed here: the norms already compute in float32, adapters are created in float32, and non-reentrant activation
+checkpointing needs no gradient at its input.
 
-"Failed to load CPU gemm_4bit_forward from kernels-community", which bitsandbytes says when it is imported, is about a
-faster kernel for answering on some processors, and harmless.
+bitsandbytes prints "Failed to load CPU gemm_4bit_forward from kernels-community" when it is imported. The message is
+harmless: it concerns a faster inference kernel for some CPUs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Where are a training's answers shown? In `samples/` of the output folder, and as a table wherever the run is tracked.
+"""Shows the answers of a training run: in `samples/` of the output folder, and as a table in each experiment tracker.
 
-A table says of each row its question, the right answer, the model's, and shows a small picture: no name of a file,
-which may name a patient, and none of the dataset's other metadata. A picture is drawn anew, so that nothing but its
-pixels is left of the file's.
+A table shows question, reference and generated answer of each row with a small picture. It contains no file name, which
+may identify a patient, and no other metadata of the dataset. A picture is built from its pixels alone, so that no
+metadata of the file remains in it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Which weights of a decoder learn? Those that `--train_scope` names: all, the head, or low-rank adapters of a part.
+"""Sets which weights of the decoder are trainable: all, the head, or low-rank adapters, as `--train_scope` says.
 
-Adapters (LoRA, Hu et al., 2021, arXiv:2106.09685; DoRA, Liu et al., 2024, arXiv:2402.09353) stand beside linear layers,
-whose weights stay as they are, as do norms, gates and embeddings. What is trained whole beside a frozen model in 16
-bits learns in float32: bfloat16 has 8 bits of mantissa, and late in a schedule an update is smaller than half of the
-last one, so that it would change nothing.
+Adapters (LoRA, Hu et al., 2021, arXiv:2106.09685; DoRA, Liu et al., 2024, arXiv:2402.09353) are added to linear layers,
+whose own weights stay frozen, as do norms, gates and embeddings. Modules that are trained in full beside a frozen model
+in 16 bits are kept in float32: bfloat16 has 8 bits of precision, and late in a schedule an update is smaller than half
+the last bit of a weight, so that it would have no effect.
 """
 
 from __future__ import annotations

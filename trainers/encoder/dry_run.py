@@ -1,4 +1,4 @@
-"""What would a training of the encoder do? Its batch, texts, weights, course and memory, shown and nothing written."""
+"""Shows what a training run of the encoder would do: batch, texts, parameters, schedule and memory; writes nothing."""
 
 from __future__ import annotations
 

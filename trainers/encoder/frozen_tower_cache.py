@@ -1,12 +1,12 @@
-"""Why embed the same image with the same weights twice? The embeddings of a frozen tower are made once and kept.
+"""Computes the embeddings of a frozen tower once and trains on the stored values.
 
-A tower that does not learn gives every image, or text, the same embedding in every epoch and at every evaluation (LiT,
-Zhai et al., 2022, arXiv:2111.07991). Each distinct one is embedded before the training; from then on a batch holds
-`image_embeds` in the place of `pixel_values`, or `text_embeds` in that of `input_ids`, and neither decoding nor that
-tower costs anything. With both towers frozen only temperature and bias are left to fit.
+A frozen tower gives each image, or text, the same embedding in every epoch and evaluation (LiT, Zhai et al., 2022,
+arXiv:2111.07991). Each distinct input is embedded before the training. From then on a batch holds `image_embeds`
+instead of `pixel_values`, or `text_embeds` instead of `input_ids`, and neither decoding nor that tower costs anything.
+If both towers are frozen, only temperature and bias are trained.
 
-Where there is an image cache the embeddings are kept beside the pixels, in a file named by a hash of the tower's
-weights and of everything else that decides them, and read from there by the next run.
+With an image cache the embeddings are stored beside the pixels, in a file named by a hash of the tower's weights and of
+every other setting that affects them; the next run reads that file.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Several processes, one loss: each compares its own images with the texts of all, and learns of its texts from all.
+"""Computes one contrastive loss, with exact gradients, over the rows of all processes.
 
-In DDP and FSDP a process sees its own rows only. A loss over those leaves out most negatives; one over texts that were
-gathered without their gradient is right for the images and wrong for the texts, and nothing tells. Here the rows of
-all processes make one batch: every process computes the loss of its own images against all texts, and the gradients
-that the processes found for a text are added up and go back to the process that has it.
+In DDP and FSDP a process sees only its own rows. A loss over those misses most negatives. A loss over texts that were
+gathered without their gradient is right for the images and wrong for the texts, without any error. Here the rows of all
+processes form one batch: each process computes the loss of its own images against all texts, and the gradients of a
+text are summed over the processes and returned to the process that owns it.
 """
 
 from __future__ import annotations

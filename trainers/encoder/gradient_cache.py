@@ -1,15 +1,16 @@
-"""Exact gradients of one contrastive loss over more pairs than fit into memory at once (GradCache).
+"""Computes the exact gradient of one contrastive loss over more pairs than fit into memory at once (GradCache).
 
-1. Every micro-batch is embedded without a graph, the state of the random numbers kept beside it.
-2. The loss over all these embeddings, of all processes, gives the gradient by each of them.
-3. Every micro-batch is embedded again, now with its graph and with the same random numbers, and the gradients of step 2
-   are propagated from its embeddings into the towers. Added up they are the gradient of the loss, not an estimate.
+1. Embed every micro-batch without a graph, and save the state of the random number generators for each.
+2. Compute the loss over all these embeddings, of all processes, and its gradient with respect to each embedding.
+3. Embed every micro-batch again, now with a graph and with the same random numbers, and backpropagate the gradients of
+   step 2 from its embeddings into the towers. Their sum is the gradient of the loss, not an estimate.
 
 Gao et al., 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", arXiv:2101.06983. Plain
-accumulation is something else: it adds up losses over micro-batches, each with its own few negatives.
+gradient accumulation differs: it adds up the losses of micro-batches, each of which has only its own few negatives.
 
-Three savings: the micro-batch embedded last in step 1 has its graph already and is not embedded again, so a contrast of
-one micro-batch costs nothing extra; a text that stands beside many images is encoded once; and a frozen tower once.
+Three savings: the micro-batch embedded last in step 1 already has its graph and is not embedded again, so a contrast of
+one micro-batch costs nothing extra; a text that belongs to several images is encoded once; and a frozen tower runs
+once.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""How much memory will a training of the encoder take, and what takes it?
+"""Estimates the GPU memory of a training run of the encoder, and what takes it, without running it on a GPU.
 
-One update is run without any data: its tensors have shapes, types and lifetimes, but no content (FakeTensorMode of
-PyTorch), so a model of any size is run through in seconds on a machine that could not hold it. Every piece of memory
-is noted when it is taken and when it is given back, with what it is for; the answer is what lay there at the moment
-when most of it did. No formula has to know what a layer keeps for its backward pass: autograd itself decides it here.
+One update runs on tensors with shapes, types and lifetimes but no content (PyTorch's FakeTensorMode), so that a model
+of any size takes seconds on a machine that could not hold it. Every allocation is recorded with its purpose until its
+release; the estimate is the state at the peak. No formula has to know what a layer saves for its backward pass:
+autograd decides it here as it does in the training.
 
-What no tensor shows is left out: the CUDA context (about 0.5 GB, which torch.cuda.max_memory_allocated leaves out,
-too), scratch space within single operations, memory that an allocator holds in reserve, and Python's own.
+The estimate leaves out what no tensor shows: the CUDA context (about 0.5 GB, which torch.cuda.max_memory_allocated
+leaves out, too), scratch space within single operations, the allocator's reserve, and Python's own memory.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a training of the encoder logs beside its loss: how pairs match, how hard the negatives are, how fast it goes.
+"""Measures an encoder's training beside its loss: cosines of pairs, hardness of the negatives, and throughput.
 
-Sums are kept on the device over many updates; they are read, and added up over the processes, when a line is logged.
+Sums stay on the device over many updates; they are read, and added up over the processes, when a line is logged.
 """
 
 from __future__ import annotations

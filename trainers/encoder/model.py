@@ -1,4 +1,4 @@
-"""Which model and processor does a training of the encoder start from? A checkpoint, changed as the flags say."""
+"""Loads the encoder to start from, with its processor, and applies the flags to both."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Which learning rate and which weight decay does each weight have? AdamW gets up to five groups, in a fixed order.
+"""Assigns a learning rate and a weight decay to each parameter: up to five AdamW groups in a fixed order.
 
-Each tower has two, with and without decay, at a learning rate of its own (`--vision_lr`, `--text_lr`); temperature and
-bias have one (`--temperature_lr`). Trainer's own rule decays `logit_scale`, the position embeddings and the probe of
-the pooling head: numbers that have a place, not a size that zero would be a good guess for.
+Each tower has two groups, with and without weight decay, at its own learning rate (`--vision_lr`, `--text_lr`);
+temperature and bias have one (`--temperature_lr`). Trainer's own rule also decays `logit_scale`, the position
+embeddings and the probe of the pooling head. Zero is not a sensible prior for any of these.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Which weights of the encoder learn? All of them, or those that `--freeze` and `--lora_towers` leave.
+"""Sets which weights of the encoder are trainable: all, or those that `--freeze` and `--lora_towers` leave.
 
-A frozen tower keeps its weights, whole or but for its last layers. A tower with adapters keeps its weights and learns
-a low-rank addition to each linear layer of its encoder (LoRA, Hu et al., 2021, arXiv:2106.09685). Temperature and bias
-learn always.
+A frozen tower keeps all its weights, or all but those of its last layers. A tower with adapters keeps its weights and
+trains a low-rank addition to each linear layer of its encoder (LoRA, Hu et al., 2021, arXiv:2106.09685). Temperature
+and bias are always trainable.
 
-The adapters go into the model in place and leave its class, its outputs and the names of all other weights as they
-are. Checkpoints hold `model.safetensors` with the adapters added into the weights, so that each of them opens as any
-SigLIP checkpoint does; subtracting them again would not give the same bits, therefore the adapters and the weights that
-they stand beside lie in `lora.safetensors`, and a run that is resumed has exactly what it had.
+The adapters are added to the model in place; its class, its outputs and the names of all other weights do not change.
+A checkpoint holds `model.safetensors` with the adapters merged into the weights, so that it opens like any SigLIP
+checkpoint. Subtracting the adapters would not restore the same bits. Therefore `lora.safetensors` holds the adapters
+and the weights below them, and a resumed run has exactly the state it had.
 """
 
 from __future__ import annotations

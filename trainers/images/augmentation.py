@@ -1,7 +1,7 @@
-"""How may a picture change so that its text stays true? A little cut away, turned, brighter or darker; never mirrored.
+"""Augments images in ways that keep their texts true: small crops, rotations, brightness and contrast; no mirroring.
 
-A report speaks of the left lung, an image of a knee of its medial side, and a mirrored picture of the heart is that of
-an illness: a left-right flip makes such texts false. It is done only when asked for, and no text is changed to fit.
+A report names the left lung and a knee image its medial side, and a mirrored heart looks like a disease
+(dextrocardia): a left-right flip makes such texts false. It happens only on request, and no text is changed to match.
 """
 
 from __future__ import annotations

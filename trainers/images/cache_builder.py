@@ -1,17 +1,17 @@
-"""Where are the decoded images of a split kept? In one file of uint8 pixels at the model's size, written once.
+"""Builds the cache of a split's decoded images: one file of uint8 pixels at the model's input size.
 
-Decoding a photograph takes 5 to 400 ms, reading its pixels from here 0.02. An image is one tile of the model's size for
-the encoder, one to four for the decoder, and only those that it has are kept. The folder of a cache is named by a
-hash of the images' bytes and of everything that decides their pixels, so what is found is what is wanted, in whatever
-order the rows come and whatever the dataset is called:
+Decoding a photograph takes 5 to 400 ms, reading its pixels from the cache 0.02 ms. For the encoder an image is one
+tile; for the decoder it is one to four, and empty tiles are not stored. The name of a cache folder is a hash of the
+images' bytes and of every setting that affects their pixels. A cache that is found is therefore the right one, whatever
+the order of the rows and the name of the dataset:
 
-1. The distinct images of the rows are found by a hash of their bytes, and their tiles are counted from their headers.
-2. A folder `NAME.building` gets the file of pixels, at its full size at once so that a full disk is noticed before the
-   work, and the table of images, in which a checksum says that an image is done. Decoders let other threads run, so
-   threads do the work. One that is killed loses nothing: the next one goes on with what has no valid checksum.
-3. The manifest is written last, and the folder renamed to `NAME`.
+1. Hash the bytes of each row's image to find the distinct images, and count their tiles from their headers.
+2. Allocate the pixel file in a folder `NAME.building` at its full size, so that a full disk is noticed before the work,
+   and the table of images, in which a nonzero checksum marks an image as done. Threads decode the images, because
+   Pillow's decoders release the GIL. A killed build loses nothing: the next one decodes what has no valid checksum.
+3. Write the manifest, then rename the folder to `NAME`.
 
-`image_cache_files` reads them.
+`cache_reader.py` reads the result.
 """
 
 from __future__ import annotations

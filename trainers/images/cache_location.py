@@ -1,4 +1,4 @@
-"""Where do image caches lie, and how many threads fill them?"""
+"""Locates the folder of the image caches and counts the CPU cores that fill them."""
 
 from __future__ import annotations
 

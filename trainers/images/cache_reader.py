@@ -1,9 +1,8 @@
-"""What lies in the folder of an image cache, and how is it read? Pixels mapped to memory, checked against checksums.
+"""Reads an image cache: pixels from a memory-mapped file, verified by checksums.
 
-`pixels.u8` holds the tiles of all images one after the other, `images.table` a record for each image, and
-`manifest.json`, written last, the hash of the table. A copy is checked each time it is read; a view, which costs
-nothing to take, when a process takes it for the first time. An image that a disk has damaged is decoded again, and put
-right.
+`pixels.u8` holds the tiles of all images one after another, `images.table` one record per image, and `manifest.json`,
+written last, the hash of the table. A copied image is verified at each read; a view, which costs nothing, when a
+process takes it for the first time. An image with a wrong checksum is decoded again and written back.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""What does the decoder see of an image file? Bytes become uint8 tiles, and those the floats of a batch.
+"""Converts image files to uint8 tiles, and the tiles of a batch to the decoder's float input.
 
-Llama 3.2 Vision fits an image into one to four tiles, its shape kept, and pads what is left of them with zeros. The two
-halves of its image processor are done at two places, as `pixels` does it for the encoder: `TileReader` decodes, resizes
-and cuts once, and `image_cache` keeps the tiles that an image has; `unpack_tiles` makes floats of them and puts empty
-tiles beside them where the model is. A photograph of four tiles is 3.8 MB this way, and 15 MB as the stock floats.
+Llama 3.2 Vision fits an image into one to four tiles, keeps its aspect ratio and pads the tiles with zeros. The two
+halves of its image processor run in two places, as in `encoder_pixels.py`: `TileReader` decodes, resizes and splits an
+image once, and the image cache stores its tiles; `unpack_tiles` converts them to floats and adds the empty tiles on the
+model's device. A photograph of four tiles takes 3.8 MB this way, and 15 MB as the stock processor's floats.
 """
 
 from __future__ import annotations

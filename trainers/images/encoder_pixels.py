@@ -1,8 +1,9 @@
-"""What does the encoder see of an image file? Bytes become uint8 pixels at the model's size, and those its floats.
+"""Converts image files to uint8 pixels at the encoder's input size, and those pixels to its float input.
 
-The two halves of the checkpoint's image processor are done at two places. Decoding and resizing cost milliseconds an
-image and give the same every time: `PixelReader` does them once, and `image_cache` keeps the result. Rescaling and
-normalising make each byte four: `normalize_pixels` does them where the model is, so that bytes travel there.
+The two halves of the checkpoint's image processor run in two places. Decoding and resizing take milliseconds per image
+and always give the same result: `PixelReader` does both once, and the image cache stores the result. Rescaling and
+normalizing make four bytes of each one: `normalize_pixels` does both on the model's device, so that only uint8 is
+transferred.
 """
 
 from __future__ import annotations

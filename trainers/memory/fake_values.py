@@ -1,8 +1,8 @@
-"""How is a model run through without content, where a few contents decide what it does? They are computed beside it.
+"""Computes the few tensors whose values decide which operations a model runs, while all others have shapes only.
 
-Under PyTorch's FakeTensorMode a tensor has a shape and no content, so a model that looks at a mask (is there an image?
-which labels count?) cannot go on. Masks, indices and labels are small and come from the batch, not from weights: this
-mode keeps what they really hold, computes it along, and answers such questions from it.
+Under PyTorch's FakeTensorMode a tensor has a shape but no content. A model that reads a mask (to see whether there is
+an image, or which labels count) fails there. Masks, indices and labels are small and depend on the batch, not on the
+weights. This mode keeps their real values beside the fake tensors and runs each operation on both.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What memory do layers of 4 and 8 bits take? Layers that hold as many bytes as bitsandbytes' own, and no content.
+"""Stands in for 4-bit and 8-bit layers in a memory estimate: layers with as many bytes as those of bitsandbytes.
 
-bitsandbytes' layers cannot be made on the meta device, and their kernels do not run without content. These take the
-same memory at the same time: packed weights and their scales for good, the weights in 16 bits while a product is
-computed, in both directions, and of the input what the backward pass asks for (bitsandbytes/autograd/_functions.py).
+The layers of bitsandbytes cannot be created on the meta device, and their kernels do not run without content. The
+layers here allocate the same memory at the same time: the packed weights and their scales permanently, the weights in
+16 bits during each matrix product in both directions, and the inputs that the backward pass needs
+(bitsandbytes/autograd/_functions.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What lies in memory at its fullest moment? Every tensor is noted, from its making to its end."""
+"""Records every tensor from allocation to release, to find what occupies memory at the peak."""
 
 from __future__ import annotations
 

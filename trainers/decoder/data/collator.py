@@ -1,7 +1,7 @@
-"""Rows of DecoderRows become the tensors of a batch: tokens padded, tiles of each distinct image once.
+"""Collates DecoderRows into batches of tensors: padded tokens, and the tiles of each distinct image once.
 
-What the stock MllamaProcessor gives for the same conversations, in numpy: only that pixels stay bytes, that tiles which
-hold nothing are left out, and that an image which several rows share is there once, with `image_index` to find it.
+The result equals that of the stock MllamaProcessor, with three differences: pixels stay uint8, empty tiles are left
+out, and an image that several rows share is there once, with `image_index` to find it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Rows of the config `chat` as the decoder's trainer reads them: tokens, and the tiles of each image once.
+"""Reads rows of the config `chat`: tokens, and the tiles of each image once.
 
-A data set of questions repeats its images: SLAKE asks 6 to 41 questions about one. Every row names its images by a
-number of the distinct ones, so that whoever makes a batch sees which rows share them. What is kept in memory for a row
-is two numbers; tokens and tiles are read from files that are mapped to memory, by every process of a loader alike.
+A dataset of questions repeats its images: SLAKE asks 6 to 41 questions about each. Every row identifies its images by
+their number among the distinct ones, so that samplers and collators see which rows share an image. Memory holds two
+numbers per row; all processes of a data loader read tokens and tiles from memory-mapped files.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""In which order do the rows of an epoch come, so that rows of one image share a batch, and a batch has little padding?
+"""Orders the rows of an epoch so that rows of one image share a batch and batches contain little padding.
 
-A vision tower of 18.6 TFLOP an image is most of a short answer's forward; it runs once for all rows of a batch that
-show the image. Rows of an image that a batch cannot hold, or that `--rows_per_image` keeps apart, are chunks of their
-own. Which rows make a chunk, which chunks a batch, and in which order the batches come is drawn anew in each epoch.
+The vision tower, 18.6 TFLOP per image, is most of the forward pass of a short answer; it runs once for all rows of a
+batch that show the same image. Rows beyond the batch size or `--rows_per_image` form separate chunks. Which rows form a
+chunk, which chunks a batch, and the order of the batches are drawn again in each epoch.
 """
 
 from __future__ import annotations

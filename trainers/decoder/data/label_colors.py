@@ -1,4 +1,4 @@
-"""Which words of a row are learned? Its text with the labels in colour, or between brackets where there is none."""
+"""Shows which tokens of a row are labels: colored in a terminal, in brackets elsewhere."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Conversations as tokens and labels: read once, kept beside the dataset, and cut to length without their images.
+"""Tokenizes conversations and their labels once, caches them beside the dataset, and truncates them when read.
 
-The chat template renders a conversation and the tokenizer reads it in one step, as the processor does it, so that there
-is one begin-of-text token; the template's generation marks say which tokens are the assistant's. Nothing of that
-depends on `--max_seq_length`: what is kept are whole conversations, and they are cut where they are read.
+The chat template renders a conversation and the tokenizer encodes it in one step, as in the processor, so that there is
+exactly one begin-of-text token; the template's generation marks show which tokens are the assistant's. None of this
+depends on `--max_seq_length`: the cache holds complete conversations, without images.
 """
 
 from __future__ import annotations

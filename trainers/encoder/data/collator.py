@@ -1,4 +1,4 @@
-"""Rows of the config `pairs` become the tensors of a batch."""
+"""Collates rows of the config `pairs` into batches of tensors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Rows of the config `pairs` as the encoder's trainer reads them: pixels at the model's size, the text, and ids.
+"""Reads rows of the config `pairs`: pixels at the model's input size, the text, and ids of both.
 
-The pixels come from the image cache, or are decoded each time; either way they are the same bytes. Augmentation is done
-here, where the row's number is known: a row of an epoch looks the same whatever process, batch or resumed run asks.
+The pixels come from the image cache or are decoded at each access; the values are the same. Augmentation happens here,
+where the row number is known: in a given epoch a row looks the same in every process, batch and resumed run.
 """
 
 from __future__ import annotations

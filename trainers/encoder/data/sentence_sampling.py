@@ -1,4 +1,7 @@
-"""What of a report that is too long for the model is trained on? Other sentences of it in every epoch."""
+"""Samples sentences from reports that are longer than the model's input, different ones in each epoch.
+
+Truncation would always drop the end of a report, where the impression usually stands.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""In which order do the rows of an epoch come? Either as the Trainer draws them, or spread by source and duplicates.
+"""Orders the rows of an epoch so that every batch has the dataset's mix of sources, and duplicates are far apart.
 
-A batch of a contrastive loss is a question: which of these texts belongs to this image? Two rows with the same text, or
-the same image, take one negative away from each other, and a batch of one source is an easier question, or a harder
-one, than the data ask. Drawn at random both happen by chance; `StratifiedSampler` keeps chance out of it.
+A contrastive loss asks which of the texts in a batch belongs to each image. Two rows with the same text, or the same
+image, cost each other a negative, and a batch from a single source is easier or harder than the data as a whole. Random
+order produces both by chance; `StratifiedSampler` avoids them.
 """
 
 from __future__ import annotations
