@@ -22,11 +22,11 @@ from trainers.base.inputs import starting_commit
 from trainers.base.training_plan import Course, amount, common_lines, course_of, memory_table, resident_memory, section
 from trainers.decoder.arguments import FULL, LM_HEAD, LORA, DecoderArguments, DecoderTrainingArguments
 from trainers.decoder.data.collator import DecoderCollator
-from trainers.decoder.data.image_group_sampler import order_of
+from trainers.decoder.data.image_group_sampler import train_sampler
 from trainers.decoder.data.label_colors import has_colors, legend, marked_text
 from trainers.decoder.memory import KINDS, TITLES, DecoderUpdate, bare_decoder, estimate_decoder
 from trainers.decoder.model import weight_dtype
-from trainers.decoder.tuning import describe_learning
+from trainers.decoder.tuning import describe_trainable
 from trainers.memory.tracker import MemoryEstimate
 
 ROWS_SHOWN = 3
@@ -107,7 +107,7 @@ def describe(inputs: BareInputs, arguments: DecoderArguments, training: DecoderT
     model = bare_decoder(inputs.config, replace(arguments, load_in_4bit=False, load_in_8bit=False), torch.float32)
     section("One batch", batch_lines(rows, inputs.processor, arguments, training))
     section("Rows", row_lines(rows, arguments, training))
-    section("What learns", describe_learning(model))
+    section("What learns", describe_trainable(model))
     section("Course", common_lines(course, len(rows), training, "rows"))
     section("Memory of one process, in MiB", memory_lines(inputs.config, shape, arguments, training))
     print("\nDry run: nothing was trained, and nothing written.")
@@ -119,7 +119,7 @@ def describe(inputs: BareInputs, arguments: DecoderArguments, training: DecoderT
 def batches(rows: Any, arguments: DecoderArguments, training: DecoderTrainingArguments) -> Iterator[list[int]]:
     """The numbers of the rows of each batch of the first epoch, of all processes together."""
     size = training.per_device_train_batch_size
-    numbers = iter(order_of(rows, arguments, training))
+    numbers = iter(train_sampler(rows, arguments, training))
     while chosen := list(islice(numbers, size)):
         yield chosen
 

@@ -23,8 +23,8 @@ from trainers.base.checkpoint_files import PARTIAL, sync_folder
 from trainers.base.safetensors_headers import check_shapes, shapes_in
 from trainers.decoder.arguments import ADAPTER, BOTH, MERGED
 from trainers.decoder.checkpoints import ADAPTERS, DecoderCheckpoints, shapes_of
-from trainers.decoder.model import base_of, open_checkpoint, weight_dtype
-from trainers.decoder.quantization import is_quantised
+from trainers.decoder.model import base_source, open_checkpoint, weight_dtype
+from trainers.decoder.quantization import is_quantized
 
 FOLDER = "adapter"  # of the adapters, where the model is written too
 UNFINISHED = f"export{PARTIAL}"
@@ -77,23 +77,23 @@ def write_all(
     model, inner = trainer.accelerator.unwrap_model(trainer.model), trainer.inner_model
     answering, adapters, merged = model, None, inner
     if isinstance(model, PeftModel):
-        alone, again = arguments.export == ADAPTER, state is not None or any(map(is_quantised, inner.modules()))
+        alone, again = arguments.export == ADAPTER, state is not None or any(map(is_quantized, inner.modules()))
         if arguments.export != MERGED or again:
             adapters = target if alone else target / FOLDER
             write_adapters(model, adapters, state)
-            write_company(inner, processor, adapters)
+            write_processor_files(inner, processor, adapters)
             if arguments.export != MERGED and Path(arguments.model_name_or_path).is_dir():
                 print(f"The adapters open over {arguments.model_name_or_path}, a folder that others may not have")
         if alone:
             return model
         if again:
-            state, merged = None, merged_again(*base_of(inner, arguments), adapters, arguments, trainer.args)
+            state, merged = None, reopen_and_merge(*base_source(inner, arguments), adapters, arguments, trainer.args)
         else:
-            answering = merged = merged_in_place(model)
+            answering = merged = merge_in_place(model)
         if arguments.export != BOTH and adapters is not None:
             shutil.rmtree(adapters)
     write_model(merged, target, weight_dtype(trainer.args), state)
-    write_company(inner, processor, target)
+    write_processor_files(inner, processor, target)
     return answering
 
 
@@ -107,7 +107,7 @@ def gathered_state(trainer: DecoderCheckpoints) -> dict[str, torch.Tensor] | Non
 # --- merging ---
 
 
-def merged_in_place(model: PeftModel) -> PreTrainedModel:
+def merge_in_place(model: PeftModel) -> PreTrainedModel:
     """The Mllama within, its adapters added into its weights: in float32, one layer at a time, rounded once."""
     from peft.tuners.lora import LoraLayer
 
@@ -121,15 +121,15 @@ def merged_in_place(model: PeftModel) -> PreTrainedModel:
     return model.unload()  # whose layers are merged by now
 
 
-def merged_again(base: str, commit: str | None, adapters: Path, arguments: Any, training: Any) -> PreTrainedModel:
+def reopen_and_merge(base: str, commit: str | None, adapters: Path, arguments: Any, training: Any) -> PreTrainedModel:
     """The base, opened again without quantisation, on the processor, with the adapters in a folder merged into it."""
     from peft import get_peft_model_state_dict
 
-    opened, _ = open_checkpoint(base, arguments, training, quantised=False, commit=commit)
+    opened, _ = open_checkpoint(base, arguments, training, quantized=False, commit=commit)
     model = PeftModel.from_pretrained(opened, adapters, torch_device="cpu")
     wanted = shapes_of(get_peft_model_state_dict(model, save_embedding_layers=False))
     check_shapes(shapes_in(adapters, ADAPTERS), wanted, f"{adapters} does not fit {base}")
-    return merged_in_place(model)
+    return merge_in_place(model)
 
 
 def released_name(name: str) -> str:
@@ -165,7 +165,7 @@ def write_adapters(model: PeftModel, target: Path, state: dict[str, torch.Tensor
     check_shapes(shapes_in(target, ADAPTERS), wanted, f"the adapters written to {target}")
 
 
-def write_company(model: PreTrainedModel, processor: Any, target: Path) -> None:
+def write_processor_files(model: PreTrainedModel, processor: Any, target: Path) -> None:
     """Writes what answering needs beside weights: tokenizer, image processor, chat template, generation settings."""
     processor.save_pretrained(target)
     model.generation_config.save_pretrained(target)

@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 from modeling.mllama.patch import find_decoder, prepare_mllama
-from trainers.decoder.quantization import QUANTISED, chosen_bits
-from trainers.decoder.tuning import choose_learning
+from trainers.decoder.quantization import QUANTIZED_LAYERS, quantization_flag
+from trainers.decoder.tuning import set_trainable
 from trainers.memory.fake_values import KnownValues
-from trainers.memory.optimizer_state import EIGHT_BIT, STATE_BYTES, switch_checkpointing
-from trainers.memory.quantized_shapes import quantise_shapes
+from trainers.memory.optimizer_state import EIGHT_BIT_STATE_BYTES, STATE_BYTES, set_activation_checkpointing
+from trainers.memory.quantized_shapes import quantize_shapes
 from trainers.memory.tracker import (
     COPIES,
     GRADIENTS,
@@ -35,9 +36,9 @@ from trainers.memory.tracker import (
     WORKSPACE,
     Ledger,
     MemoryEstimate,
+    drop_contents,
     size_of,
     tagged_modules,
-    without_content,
 )
 
 TOWER_WEIGHTS, SELF_WEIGHTS = "weights: vision tower, projector", "weights: self-attention layers"
@@ -84,7 +85,7 @@ class DecoderUpdate:
 
 
 def bare_decoder(config: Any, arguments: Any, dtype: torch.dtype) -> torch.nn.Module:
-    """The model that `load_decoder` and `choose_learning` would give, on the meta device: shapes without memory.
+    """The model that `load_decoder` and `set_trainable` would give, on the meta device: shapes without memory.
 
     Args:
         config: an MllamaConfig.
@@ -92,7 +93,7 @@ def bare_decoder(config: Any, arguments: Any, dtype: torch.dtype) -> torch.nn.Mo
         dtype: of the weights.
 
     Raises:
-        InputError: as `choose_learning`.
+        InputError: as `set_trainable`.
     """
     from transformers import MllamaForConditionalGeneration
 
@@ -100,9 +101,9 @@ def bare_decoder(config: Any, arguments: Any, dtype: torch.dtype) -> torch.nn.Mo
     config._attn_implementation = "sdpa"
     with torch.device("meta"):
         model = MllamaForConditionalGeneration._from_config(config, dtype=dtype)
-    quantise_shapes(model, chosen_bits(arguments), QUANTISED)
+    quantize_shapes(model, quantization_flag(arguments), QUANTIZED_LAYERS)
     with torch.device("meta"):
-        model = choose_learning(model, arguments)
+        model = set_trainable(model, arguments)
     prepare_mllama(model, getattr(arguments, "isolate_rows", True))
     return model
 
@@ -117,7 +118,7 @@ def estimate_decoder(model: torch.nn.Module, update: DecoderUpdate) -> MemoryEst
     ledger = Ledger()
     batch = small_tensors(update, find_decoder(model).config.vision_config.max_num_tiles)
     with FakeTensorMode(allow_non_fake_inputs=True) as fake, KnownValues(fake) as known:
-        without_content(model)
+        drop_contents(model)
         model.train()
         checkpoint_layers(model, update.activation_checkpointing)
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -164,7 +165,7 @@ def run_update(
 def small_tensors(update: DecoderUpdate, slots: int) -> dict[str, torch.Tensor]:
     """A batch but for its pixels, with content: all rows full, the answer at their end."""
     rows, tokens = update.rows, update.tokens
-    labels = torch.full((rows, tokens), -100)
+    labels = torch.full((rows, tokens), IGNORE_INDEX)
     labels[:, tokens - update.answer_tokens :] = 0
     present = torch.zeros(update.images, slots, dtype=torch.long)
     present[:, : update.tiles] = 1
@@ -244,11 +245,11 @@ def drop_gradient(parameter: torch.nn.Parameter) -> None:
 def state_bytes(update: DecoderUpdate, trainable: list[torch.nn.Parameter]) -> int:
     """What the optimizer keeps: of AdamW two numbers like the weight, of its 8-bit form two bytes and their scales."""
     if "8bit" in update.optim:
-        return round(EIGHT_BIT * sum(parameter.numel() for parameter in trainable))
+        return round(EIGHT_BIT_STATE_BYTES * sum(parameter.numel() for parameter in trainable))
     copies = STATE_BYTES.get(update.optim, 8) / FLOAT
     sizes = (FLOAT * one.numel() if update.sharded else size_of(one) for one in trainable)
     return round(copies * sum(sizes))
 
 
 def checkpoint_layers(model: torch.nn.Module, on: bool) -> None:
-    switch_checkpointing(find_decoder(model), on)
+    set_activation_checkpointing(find_decoder(model), on)

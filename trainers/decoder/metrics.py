@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from evaluation.scoring.decoder import IGNORED
+from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 from trainers.base.callbacks import Stopwatch
 from trainers.base.distributed import processes
 
@@ -28,7 +28,7 @@ class TokenMeter(Stopwatch):
         """Adds a batch with `attention_mask` and `labels` `[B, L]`, without waiting for the device."""
         mask, labels = batch["attention_mask"], batch["labels"]
         rows = torch.full((), len(labels), dtype=torch.int64, device=labels.device)
-        counts = torch.stack([rows, mask.sum().long(), (labels[:, 1:] != IGNORED).sum()])
+        counts = torch.stack([rows, mask.sum().long(), (labels[:, 1:] != IGNORE_INDEX).sum()])
         self.counts = counts if self.counts is None else self.counts + counts
 
     def take(self) -> dict[str, float]:

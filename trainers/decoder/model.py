@@ -13,7 +13,7 @@ from evaluation.loading import DECODER_TYPES, InputError, load_model_and_process
 from trainers.base.inputs import starting_commit
 from trainers.decoder.arguments import MERGED, DecoderArguments, DecoderTrainingArguments
 from trainers.decoder.data.collator import CHAT_TEMPLATE
-from trainers.decoder.quantization import check_quantised, keep_differentiable, quantization_settings
+from trainers.decoder.quantization import check_quantized, keep_differentiable, quantization_settings
 
 
 def load_decoder(arguments: DecoderArguments, rows: Any, training: DecoderTrainingArguments) -> tuple[Any, Any]:
@@ -54,7 +54,7 @@ def load_decoder(arguments: DecoderArguments, rows: Any, training: DecoderTraini
     return model, processor
 
 
-def base_of(model: Any, arguments: DecoderArguments) -> tuple[str, str | None]:
+def base_source(model: Any, arguments: DecoderArguments) -> tuple[str, str | None]:
     """What a model from `load_decoder` was read from: (a folder, None), or (a repository's name, its commit)."""
     return (model.scratch.name, None) if arguments.tiny else (arguments.model_name_or_path, model.base_commit)
 
@@ -68,7 +68,7 @@ def open_checkpoint(
     name: str,
     arguments: DecoderArguments,
     training: DecoderTrainingArguments,
-    quantised: bool = True,
+    quantized: bool = True,
     commit: str | None = None,
 ) -> tuple[Any, Any]:
     """An Mllama checkpoint with its processor, which gets the chat template that marks the assistant's words.
@@ -76,19 +76,19 @@ def open_checkpoint(
     Args:
         name: a folder, or a repository on the Hub.
         commit: of the repository.
-        quantised: False opens it in whole numbers of bytes, on the processor, whatever the flags say.
+        quantized: False opens it in whole numbers of bytes, on the processor, whatever the flags say.
     """
     kind = model_type(name, commit)
     if kind not in DECODER_TYPES:
         raise InputError(f"--model_name_or_path {name}: a model of type {kind!r}, not {' or '.join(DECODER_TYPES)}")
     dtype = weight_dtype(training)
     settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa"}
-    bits = quantization_settings(arguments, dtype) if quantised else None
+    bits = quantization_settings(arguments, dtype) if quantized else None
     if bits is not None:
         settings |= {"quantization_config": bits, "device_map": {"": training.device}}
     model, processor = load_model_and_processor(name, AutoModelForImageTextToText, commit, **settings)
     if bits is not None:
-        check_quantised(model, arguments, dtype)
+        check_quantized(model, arguments, dtype)
         keep_differentiable(model)
     processor.chat_template = processor.tokenizer.chat_template = CHAT_TEMPLATE
     return model, processor

@@ -23,11 +23,11 @@ from evaluation.loading import InputError
 # Modules by their full names: `vision_model` alone matches nothing. To give a list replaces the usual one, therefore
 # the head is in it.
 KEPT = ("model.vision_model", "model.multi_modal_projector", "lm_head")
-QUANTISED = "model.language_model.layers."
+QUANTIZED_LAYERS = "model.language_model.layers."
 CLASSES = {"load_in_4bit": "Linear4bit", "load_in_8bit": "Linear8bitLt"}
 
 
-def chosen_bits(arguments: Any) -> str | None:
+def quantization_flag(arguments: Any) -> str | None:
     """`load_in_4bit`, `load_in_8bit`, or None."""
     return next((flag for flag in CLASSES if getattr(arguments, flag)), None)
 
@@ -41,7 +41,7 @@ def quantization_settings(arguments: Any, dtype: torch.dtype) -> Any:
     Raises:
         InputError: bitsandbytes is not installed.
     """
-    flag = chosen_bits(arguments)
+    flag = quantization_flag(arguments)
     if flag is None:
         return None
     if importlib.util.find_spec("bitsandbytes") is None:
@@ -58,7 +58,7 @@ def quantization_settings(arguments: Any, dtype: torch.dtype) -> Any:
     return BitsAndBytesConfig(**settings)
 
 
-def is_quantised(module: torch.nn.Module) -> bool:
+def is_quantized(module: torch.nn.Module) -> bool:
     """Whether a layer keeps its weights in few bits."""
     return any(kind.__name__ in CLASSES.values() for kind in type(module).__mro__)
 
@@ -75,20 +75,20 @@ def keep_differentiable(model: torch.nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def check_quantised(model: torch.nn.Module, arguments: Any, dtype: torch.dtype) -> None:
+def check_quantized(model: torch.nn.Module, arguments: Any, dtype: torch.dtype) -> None:
     """Raises InputError unless exactly the linear layers of the text decoder are quantised, and the rest is `dtype`."""
-    flag = chosen_bits(arguments)
+    flag = quantization_flag(arguments)
     if flag is None:
         return
     layers = {name: module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
     for name, module in layers.items():
-        wanted = CLASSES[flag] if name.startswith(QUANTISED) else "Linear"
+        wanted = CLASSES[flag] if name.startswith(QUANTIZED_LAYERS) else "Linear"
         if type(module).__name__ != wanted:
             raise InputError(
                 f"--{flag}: {name} became a {type(module).__name__}, not a {wanted}: this release of transformers "
                 "names, or chooses, layers differently; use the one in constraints.txt"
             )
-    inside = {id(p) for module in layers.values() if is_quantised(module) for p in module.parameters()}
+    inside = {id(p) for module in layers.values() if is_quantized(module) for p in module.parameters()}
     for name, parameter in model.named_parameters():
         if id(parameter) not in inside and parameter.dtype != dtype:
             raise InputError(f"--{flag}: {name} became {parameter.dtype}, not {dtype}")

@@ -30,7 +30,7 @@ TARGETS = {
     LORA: rf".*\.{TEXT}",
     LORA_ALL: rf".*\.({TEXT}|{VISION}|{PROJECTOR})",
 }
-# The parts that `describe_learning` counts, and how the names of their weights begin; the first that fits.
+# The parts that `describe_trainable` counts, and how the names of their weights begin; the first that fits.
 PARTS = {
     "vision tower": r"model\.vision_model\.",
     "projector": r"model\.multi_modal_projector\.",
@@ -43,7 +43,7 @@ PARTS = {
 }
 
 
-def choose_learning(model: PreTrainedModel, arguments: Any) -> torch.nn.Module:
+def set_trainable(model: PreTrainedModel, arguments: Any) -> torch.nn.Module:
     """Decides which parameters learn, in place, and adds adapters where the scope has some.
 
     Args:
@@ -60,7 +60,7 @@ def choose_learning(model: PreTrainedModel, arguments: Any) -> torch.nn.Module:
         return model.requires_grad_(True)
     if arguments.train_scope == LM_HEAD:
         model.requires_grad_(False)
-        learn_in_float32(model.lm_head.requires_grad_(True), is_last=True)
+        train_in_float32(model.lm_head.requires_grad_(True), is_last=True)
         return model
     return add_adapters(model, arguments)
 
@@ -69,7 +69,7 @@ def add_adapters(model: PreTrainedModel, arguments: Any) -> PeftModel:
     """Low-rank adapters of the linear layers that the scope names, with `--modules_to_save` beside them."""
     from peft import LoraConfig, get_peft_model
 
-    whole = whole_modules(model, arguments)
+    whole = fully_trained_modules(model, arguments)
     config = LoraConfig(
         r=arguments.lora_r,
         lora_alpha=arguments.lora_alpha,
@@ -82,17 +82,17 @@ def add_adapters(model: PreTrainedModel, arguments: Any) -> PeftModel:
     tuned = get_peft_model(model, config)
     for name, module in tuned.named_modules():
         if name.endswith(".modules_to_save.default"):
-            learn_in_float32(module, is_last=name.endswith("lm_head.modules_to_save.default"))
+            train_in_float32(module, is_last=name.endswith("lm_head.modules_to_save.default"))
     return tuned
 
 
-def whole_modules(model: PreTrainedModel, arguments: Any) -> list[str]:
+def fully_trained_modules(model: PreTrainedModel, arguments: Any) -> list[str]:
     """The names of the modules that `--modules_to_save` means: those whose name is, or ends with, one given.
 
     Raises:
-        InputError: see `choose_learning`.
+        InputError: see `set_trainable`.
     """
-    from trainers.decoder.quantization import is_quantised
+    from trainers.decoder.quantization import is_quantized
 
     modules = {name: module for name, module in model.named_modules() if name}
     target = re.compile(TARGETS[arguments.train_scope])
@@ -109,7 +109,7 @@ def whole_modules(model: PreTrainedModel, arguments: Any) -> list[str]:
             parts = list(modules[name].named_modules(prefix=name))
             if isinstance(modules[name], torch.nn.ModuleList) or not any(True for _ in modules[name].parameters()):
                 raise InputError(f"{flag}: {name} has no weights of its own; name the modules in it")
-            if any(is_quantised(part) for _, part in parts):
+            if any(is_quantized(part) for _, part in parts):
                 raise InputError(f"{flag}: weights of few bits do not learn; leave it, or --load_in_4bit/8bit, out")
             if twice := [part for part, _ in parts if target.fullmatch(part) and part != name]:
                 raise InputError(
@@ -123,7 +123,7 @@ def whole_modules(model: PreTrainedModel, arguments: Any) -> list[str]:
 # --- float32 beside 16 bits ---
 
 
-def learn_in_float32(module: torch.nn.Module, is_last: bool) -> None:
+def train_in_float32(module: torch.nn.Module, is_last: bool) -> None:
     """Keeps the layers of a module in float32, in place; what goes in and comes out stays as the model has it.
 
     Args:
@@ -134,19 +134,19 @@ def learn_in_float32(module: torch.nn.Module, is_last: bool) -> None:
         if next(layer.children(), None) is not None or not own or own[0] not in (torch.bfloat16, torch.float16):
             continue
         layer.float()
-        layer.register_forward_pre_hook(to_float32)
+        layer.register_forward_pre_hook(cast_to_float32)
         if not is_last:
-            layer.register_forward_hook(BackTo(own[0]))
+            layer.register_forward_hook(CastBack(own[0]))
 
 
-def to_float32(module: torch.nn.Module, inputs: tuple) -> tuple:
+def cast_to_float32(module: torch.nn.Module, inputs: tuple) -> tuple:
     """Hook: the inputs in float32, whole numbers as they are."""
     return tuple(
         value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value for value in inputs
     )
 
 
-class BackTo:
+class CastBack:
     """Hook: the output in the model's own dtype."""
 
     def __init__(self, dtype: torch.dtype) -> None:
@@ -159,13 +159,13 @@ class BackTo:
 # --- what is said of it ---
 
 
-def describe_learning(model: torch.nn.Module) -> list[str]:
+def describe_trainable(model: torch.nn.Module) -> list[str]:
     """Lines that say how many weights of each part learn, of how many; the adapters of a part are counted with it."""
     learning, every = dict.fromkeys(PARTS, 0), dict.fromkeys(PARTS, 0)
     for name, parameter in base_named_parameters(model):
         part = next(part for part, start in PARTS.items() if re.match(start, name))
-        every[part] += weights_in(parameter)
-        learning[part] += weights_in(parameter) if parameter.requires_grad else 0
+        every[part] += count_weights(parameter)
+        learning[part] += count_weights(parameter) if parameter.requires_grad else 0
     rows = [(part, learning[part], every[part]) for part in PARTS if every[part]]
     rows.append(("all", sum(learning.values()), sum(every.values())))
     return [
@@ -182,7 +182,7 @@ def base_named_parameters(model: torch.nn.Module) -> Iterator[tuple[str, torch.n
             yield name.removeprefix("module.").removeprefix("base_model.model."), parameter
 
 
-def weights_in(parameter: torch.nn.Parameter) -> int:
+def count_weights(parameter: torch.nn.Parameter) -> int:
     """How many weights a parameter holds; one of 4 bits keeps two in each byte."""
     if type(parameter).__name__ != "Params4bit" or not getattr(parameter, "bnb_quantized", False):
         return parameter.numel()

@@ -42,7 +42,7 @@ def describe(inputs: Any, arguments: Any, training: Any) -> None:
     """
     rows, model = inputs.rows[arguments.train_split], inputs.model
     course = course_of(len(rows), training)
-    texts = most_texts(rows, inputs.processor, arguments, training, course)
+    texts = max_distinct_texts(rows, inputs.processor, arguments, training, course)
     section("One batch", batch_lines(rows, inputs.processor, arguments, training))
     section("Texts", text_lines(rows, inputs.processor, model.config.text_config.max_position_embeddings))
     section("What learns", [*describe_groups(parameter_groups(model, training)), counts_line(model)])
@@ -91,7 +91,7 @@ def text_lines(rows: Any, processor: Any, max_length: int) -> list[str]:
     return lines
 
 
-def most_texts(rows: Any, processor: Any, arguments: Any, training: Any, course: Course) -> int:
+def max_distinct_texts(rows: Any, processor: Any, arguments: Any, training: Any, course: Course) -> int:
     """The most distinct texts that one process encodes beside a micro-batch, over the first contrasts of an epoch."""
     numbers = order(rows, arguments, training)
     own = course.contrast // course.processes  # rows of a contrast that one process has

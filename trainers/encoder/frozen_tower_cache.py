@@ -126,7 +126,7 @@ def cache_frozen_towers(trainer: Any, arguments: Any) -> None:
     digests = {tower: weights_digest(trainer.model, tower) for tower in towers}
     for name in ("train_dataset", "eval_dataset"):
         if (rows := getattr(trainer, name)) is not None:
-            embeddings = {tower: embeddings_of(trainer, rows, tower, digests[tower]) for tower in towers}
+            embeddings = {tower: load_or_compute_embeddings(trainer, rows, tower, digests[tower]) for tower in towers}
             setattr(trainer, name, EmbeddedRows(rows, embeddings))
     trainer.data_collator = EmbeddedCollator(trainer.data_collator)
     trainer.cached_towers = digests
@@ -134,9 +134,9 @@ def cache_frozen_towers(trainer: Any, arguments: Any) -> None:
 
 def cacheable_towers(trainer: Any, arguments: Any) -> list[str]:
     """The towers, `image` or `text`, whose embeddings never change in this training."""
-    from trainers.encoder.tuning import learning_towers
+    from trainers.encoder.tuning import trainable_towers
 
-    frozen = [tower for tower in MODULES if tower not in learning_towers(trainer.model)]
+    frozen = [tower for tower in MODULES if tower not in trainable_towers(trainer.model)]
     if arguments.cache_frozen_tower is False or not frozen:
         return []
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:  # processes may begin without the weights
@@ -148,7 +148,7 @@ def cacheable_towers(trainer: Any, arguments: Any) -> list[str]:
     return [tower for tower in frozen if not (augmented if tower == "image" else sampled)]
 
 
-def check_towers(model: torch.nn.Module, digests: dict[str, str], checkpoint: str) -> None:
+def check_frozen_towers(model: torch.nn.Module, digests: dict[str, str], checkpoint: str) -> None:
     """Raises InputError where a frozen tower is no longer the one that made the embeddings."""
     for tower, digest in digests.items():
         if weights_digest(model, tower) != digest:
@@ -161,7 +161,7 @@ def check_towers(model: torch.nn.Module, digests: dict[str, str], checkpoint: st
 # --- making them ---
 
 
-def embeddings_of(trainer: Any, rows: EncoderRows, tower: str, digest: str) -> TowerEmbeddings:
+def load_or_compute_embeddings(trainer: Any, rows: EncoderRows, tower: str, digest: str) -> TowerEmbeddings:
     """The embeddings of a split, from the file of an earlier run or made now; by all processes together.
 
     Args:
@@ -170,7 +170,7 @@ def embeddings_of(trainer: Any, rows: EncoderRows, tower: str, digest: str) -> T
     slots, first_rows, inputs_of, content = (image_inputs if tower == "image" else text_inputs)(trainer, rows)
     file = None
     if rows.cached is not None:
-        settings = {"weights": digest, "content": content, **decisive(trainer, tower)}
+        settings = {"weights": digest, "content": content, **embedding_settings(trainer, tower)}
         key = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16).hexdigest()
         file = rows.cached.folder / f"{tower}-{key}.npy"
     found = None if file is None else opened(file, len(first_rows))
@@ -248,7 +248,7 @@ def weights_digest(model: torch.nn.Module, tower: str) -> str:
     return digest.hexdigest()
 
 
-def decisive(trainer: Any, tower: str) -> dict[str, Any]:
+def embedding_settings(trainer: Any, tower: str) -> dict[str, Any]:
     """What else than weights and inputs decides an embedding."""
     config = trainer.model.config
     own = config.vision_config if tower == "image" else config.text_config

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from trainers.memory.optimizer_state import EIGHT_BIT, STATE_BYTES, switch_checkpointing
+from trainers.memory.optimizer_state import EIGHT_BIT_STATE_BYTES, STATE_BYTES, set_activation_checkpointing
 from trainers.memory.tracker import (
     GRADIENTS,
     KINDS,
@@ -28,9 +28,9 @@ from trainers.memory.tracker import (
     WORKSPACE,
     Ledger,
     MemoryEstimate,
+    drop_contents,
     size_of,
     tagged_modules,
-    without_content,
 )
 
 FLOAT = 4
@@ -77,14 +77,14 @@ def estimate_memory(model: torch.nn.Module, shape: UpdateShape) -> MemoryEstimat
             shapes: it may be on the meta device. It is emptied: weights and buffers are replaced by fake ones.
         shape: what is run.
     """
-    from trainers.encoder.tuning import learning_towers
+    from trainers.encoder.tuning import trainable_towers
 
     vision, width = model.config.vision_config, model.config.vision_config.hidden_size
     ledger = Ledger()
     with FakeTensorMode(allow_non_fake_inputs=True):
         empty(model)
         model.train()  # dropout, where a model has any, keeps its mask
-        switch_checkpointing(model, shape.activation_checkpointing)
+        set_activation_checkpointing(model, shape.activation_checkpointing)
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         with ledger, tagged_modules(model, ledger):
             share = shape.processes if shape.sharded else 1
@@ -102,7 +102,7 @@ def estimate_memory(model: torch.nn.Module, shape: UpdateShape) -> MemoryEstimat
             kept.append(ledger.reserve(PIXELS, shape.waiting * pixels * shape.pixel_bytes))
             # the embeddings of both towers, the texts of all rows, and the gradients by them
             kept.append(ledger.reserve(LOSS, 5 * shape.contrast * width * FLOAT))
-            run_update(model, shape, ledger, learning_towers(model))
+            run_update(model, shape, ledger, trainable_towers(model))
     del kept
     parts = {kind: ledger.peak[kind] for kind in KINDS}
     if shape.sharded:
@@ -175,11 +175,11 @@ def loss_bytes(shape: UpdateShape, width: int) -> int:
 
 
 def state_bytes(optim: str, trainable: list[torch.nn.Parameter]) -> int:
-    each = EIGHT_BIT if "8bit" in optim else STATE_BYTES.get(optim, 8)
+    each = EIGHT_BIT_STATE_BYTES if "8bit" in optim else STATE_BYTES.get(optim, 8)
     return round(sum(parameter.numel() for parameter in trainable) * each)
 
 
 def empty(model: torch.nn.Module) -> None:
     """Replaces weights and buffers by ones without content; to be called in a FakeTensorMode."""
     model.config.text_attention_mask = False  # a mask without content cannot be looked at; it takes next to nothing
-    without_content(model)
+    drop_contents(model)

@@ -29,7 +29,7 @@ ADAPTER = "default"  # peft's name of the only one
 LAYERS = r"encoder\.layers\.\d+\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12])"
 
 
-def choose_learning(model: torch.nn.Module, arguments: Any) -> None:
+def set_trainable(model: torch.nn.Module, arguments: Any) -> None:
     """Adds the adapters and decides which parameters learn, in place.
 
     Args:
@@ -74,14 +74,14 @@ def unfreeze_last_layers(tower: torch.nn.Module, name: str, number: int) -> None
                 part.requires_grad_(True)
 
 
-def rest_frozen(model: torch.nn.Module) -> None:
+def set_frozen_parts_to_eval(model: torch.nn.Module) -> None:
     """Puts every part that has no weight that learns into evaluation mode, after `model.train()`: no dropout there."""
     learning = [parameter.requires_grad for parameter in model.parameters()]
     if learning and not any(learning):
         model.eval()
     elif not all(learning):
         for child in model.children():
-            rest_frozen(child)
+            set_frozen_parts_to_eval(child)
 
 
 # --- adapters ---
@@ -186,7 +186,7 @@ def export_adapter(model: torch.nn.Module, folder: Path, state: dict[str, torch.
     model.peft_config[ADAPTER].save_pretrained(folder)
 
 
-def learning_towers(model: torch.nn.Module) -> set[str]:
+def trainable_towers(model: torch.nn.Module) -> set[str]:
     """The towers with a parameter that learns, adapters included."""
     learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     modules = {"image": "vision_model.", "text": "text_model."}

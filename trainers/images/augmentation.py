@@ -50,14 +50,14 @@ class Augmentation:
         contrast = 1 + random.uniform(-self.contrast, self.contrast)
         brightness = 255 * random.uniform(-self.brightness, self.brightness)
         if self.light:
-            moved = turned_part(torch.from_numpy(pixels).float(), part, centre, angle)
+            moved = crop_and_rotate(torch.from_numpy(pixels).float(), part, centre, angle)
             mean = moved.mean()
             changed = moved.sub_(mean).mul_(contrast).add_(mean + brightness)
             pixels = changed.round_().clamp_(0, 255).to(torch.uint8).numpy()
         return np.ascontiguousarray(pixels[:, :, ::-1]) if self.flip and flip else pixels
 
 
-def turned_part(pixels: torch.Tensor, part: list[float], centre: list[float], angle: float) -> torch.Tensor:
+def crop_and_rotate(pixels: torch.Tensor, part: list[float], centre: list[float], angle: float) -> torch.Tensor:
     """A part of an image, turned, at the image's size again; one bilinear interpolation does both.
 
     Args:

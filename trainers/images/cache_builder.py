@@ -82,7 +82,7 @@ def cached_images(root: Path, reader: Reader, count: int, encoded: Encoded, work
     table = opened(folder, reader, distinct)
     if table is None:
         try:
-            with waited_lock(folder.with_name(f"{folder.name}.lock")):
+            with file_lock(folder.with_name(f"{folder.name}.lock")):
                 table = opened(folder, reader, distinct)  # another process may have built it meanwhile
                 if table is None:
                     table = build(folder, reader, distinct, first_rows, encoded, workers)
@@ -233,7 +233,7 @@ def fill(
 
 
 @contextmanager
-def waited_lock(path: Path) -> Iterator[None]:
+def file_lock(path: Path) -> Iterator[None]:
     """Holds the lock of a file, and waits for whoever has it, saying so. It is free when its holder ends, however."""
     try:
         import fcntl

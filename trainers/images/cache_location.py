@@ -19,6 +19,6 @@ def cache_folder(flag: str | None) -> Path | None:
     return Path(config.HF_DATASETS_CACHE) / "medpairs-pixels"
 
 
-def processors() -> int:
+def available_cpus() -> int:
     """The processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -24,12 +24,12 @@ from transformers.models.mllama.image_processing_pil_mllama import (
 )
 
 from evaluation.loading import InputError
-from trainers.images.encoded import check_depth, on_white, readable, upright
+from trainers.images.encoded import apply_orientation, check_depth, composite_on_white, open_image
 from trainers.images.encoder_pixels import SIDES, normalization_of, normalize_pixels
 
-ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations in which width and height change places
+SIDEWAYS_ORIENTATIONS = (5, 6, 7, 8)  # EXIF orientations in which width and height change places
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-LATE_METADATA = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # chunks of a PNG file that may say how to turn the image
+ORIENTATION_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # chunks of a PNG file that may say how to turn the image
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class TileReader:
 
     def tiles(self, data: bytes, where: str) -> int:
         """How many tiles an image has, from its header: its pixels are not decoded. Raises InputError as a call."""
-        with readable(data, where) as image:
+        with open_image(data, where) as image:
             check_depth(image, where)
             rows, columns = self.fit(*upright_size(image, data))[0]
             return rows * columns
@@ -97,16 +97,16 @@ class TileReader:
         Raises:
             InputError: no JPEG or PNG, damaged, more than 8 bits a channel, or more than MAX_PIXELS.
         """
-        with readable(data, where) as image:
+        with open_image(data, where) as image:
             check_depth(image, where)
             size = upright_size(image, data)
             grid, (height, width) = self.fit(*size)
             if self.draft:
                 image.draft(None, (width, height) if size == image.size else (height, width))
-            image = upright(image)
+            image = apply_orientation(image)
             check_depth(image, where)
             if image.mode != "L" or image.info.get("transparency") is not None:
-                image = on_white(image if image.mode == "RGB" else image.convert("RGB"))
+                image = composite_on_white(image if image.mode == "RGB" else image.convert("RGB"))
             small = image.resize((width, height), self.resample)
             number = get_all_supported_aspect_ratios(self.max_tiles).index(grid) + 1
             return self.cut(small, *grid), number
@@ -132,7 +132,7 @@ def upright_size(image: Image.Image, data: bytes) -> tuple[int, int]:
     """
     # Pillow looks behind the pixels of every PNG file without EXIF data, by decoding them
     exif = Image.Image.getexif(image) if ends_with_pixels(data) else image.getexif()
-    return image.size[::-1] if exif.get(Base.Orientation) in ON_THEIR_SIDE else image.size
+    return image.size[::-1] if exif.get(Base.Orientation) in SIDEWAYS_ORIENTATIONS else image.size
 
 
 def ends_with_pixels(data: bytes) -> bool:
@@ -143,7 +143,7 @@ def ends_with_pixels(data: bytes) -> bool:
     position, pixels = 8, False
     while position + 8 <= len(view):
         kind = bytes(view[position + 4 : position + 8])
-        if pixels and kind in LATE_METADATA:
+        if pixels and kind in ORIENTATION_CHUNKS:
             return False
         if kind == b"IEND":
             return True
@@ -173,14 +173,14 @@ def unpack_tiles(batch: dict[str, Any], image_processor: Any) -> dict[str, Any]:
         places = mask.flatten().nonzero().flatten().tolist()
         if len(places) != len(tiles):
             raise ValueError(f"{len(tiles)} tiles, and aspect_ratio_mask has places for {len(places)}")
-        pixels = MEMORY.zeros_but(places, (mask.numel(), *tiles.shape[1:]))
+        pixels = MEMORY.zeros_except(places, (mask.numel(), *tiles.shape[1:]))
         normalize_pixels(tiles, **normalization, out=[pixels[place] for place in places])
     else:
-        pixels = place_tiles(normalize_pixels(tiles, **normalization), mask)
+        pixels = scatter_tiles(normalize_pixels(tiles, **normalization), mask)
     return rest | {"pixel_values": pixels.view(*mask.shape, *tiles.shape[1:])}
 
 
-class FloatMemory(threading.local):
+class FloatBuffer(threading.local):
     """Memory for the floats of a batch, used again as soon as nobody holds those of the last one.
 
     A batch takes 15 MB an image, and most of the time of making it would be the kernel's, for memory it has not seen.
@@ -189,7 +189,7 @@ class FloatMemory(threading.local):
     def __init__(self) -> None:
         self.values, self.free, self.written = np.zeros((0, 0), np.float32), 0, set()
 
-    def zeros_but(self, places: list[int], shape: tuple[int, ...]) -> torch.Tensor:
+    def zeros_except(self, places: list[int], shape: tuple[int, ...]) -> torch.Tensor:
         """`shape` float32, `[tiles, 3, H, W]`: 0 everywhere but at `places`, which are to be written."""
         # every tensor made of it refers to it, and so does what autograd keeps of one
         fits = self.values.shape[1:] == shape[1:] and len(self.values) >= shape[0]
@@ -203,10 +203,10 @@ class FloatMemory(threading.local):
         return torch.from_numpy(self.values[: shape[0]])
 
 
-MEMORY = FloatMemory()
+MEMORY = FloatBuffer()
 
 
-def place_tiles(tiles: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def scatter_tiles(tiles: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """`[N * T, 3, H, W]` float32: tiles `[V, 3, H, W]` where a mask `[N, T]` has its V ones, and 0 elsewhere."""
     # sorted, the places of the ones come first; counting them would make the processor wait for the device
     places = mask.flatten().argsort(descending=True, stable=True)[: len(tiles)]

@@ -16,7 +16,7 @@ from transformers.image_transforms import convert_to_rgb
 from evaluation.loading import InputError
 
 
-def encoded_image(image: Any, where: str, shown: str = "") -> tuple[bytes, str]:
+def read_encoded_image(image: Any, where: str, shown: str = "") -> tuple[bytes, str]:
     """(the bytes of an image of a dataset, where it is): from its Arrow struct, or from the file that this names.
 
     Args:
@@ -45,7 +45,7 @@ DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # `convert("RGB")` c
 
 
 @contextmanager
-def readable(data: bytes, where: str) -> Iterator[Image.Image]:
+def open_image(data: bytes, where: str) -> Iterator[Image.Image]:
     """An image of whose file only the header is read yet. What fails while it is in use becomes one InputError.
 
     Args:
@@ -73,13 +73,13 @@ def check_depth(image: Image.Image, where: str) -> None:
         raise InputError(f"{where}: an image of mode {image.mode}, more than 8 bits a channel; {ADVICE}")
 
 
-def upright(image: Image.Image) -> Image.Image:
+def apply_orientation(image: Image.Image) -> Image.Image:
     """The decoded image, turned as its EXIF data say, as `datasets` turns it."""
     image.load()
     return image if image.getexif().get(Base.Orientation) is None else ImageOps.exif_transpose(image)
 
 
-def on_white(image: Image.Image) -> Image.Image:
+def composite_on_white(image: Image.Image) -> Image.Image:
     """An RGB image with its transparent colour, where it has one, laid on white, as the image processors do."""
     if image.info.get("transparency") is None:
         return image

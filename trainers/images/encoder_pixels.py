@@ -18,7 +18,7 @@ from PIL import Image
 
 from evaluation.loading import InputError
 from evaluation.scoring.encoder import content_id
-from trainers.images.encoded import check_depth, on_white, readable, upright
+from trainers.images.encoded import apply_orientation, check_depth, composite_on_white, open_image
 
 
 @dataclass(frozen=True)
@@ -70,17 +70,17 @@ class PixelReader:
         Raises:
             InputError: no JPEG or PNG, damaged, more than 8 bits a channel, or more than MAX_PIXELS.
         """
-        with readable(data, where) as image:
+        with open_image(data, where) as image:
             if self.draft:
                 image.draft(None, (self.width, self.height))
-            return self.of_image(upright(image), where)
+            return self.of_image(apply_orientation(image), where)
 
     def of_image(self, image: Image.Image, where: str) -> tuple[np.ndarray, int]:
         """The same of an image that is decoded already. Raises InputError where it has more than 8 bits a channel."""
         check_depth(image, where)
         image = image if image.mode == "RGB" else image.convert("RGB")
         identity = content_id(image.tobytes())
-        small = on_white(image).resize((self.width, self.height), self.resample)
+        small = composite_on_white(image).resize((self.width, self.height), self.resample)
         return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1)), identity
 
 

@@ -8,10 +8,10 @@ import torch
 STATE_BYTES = {"adamw_torch": 8, "adamw_torch_fused": 8, "sgd": 0, "adagrad": 4, "rmsprop": 4, "lion_32bit": 4}
 
 
-EIGHT_BIT = 2.03  # two moments of a byte each, and a scale for every 256 of them
+EIGHT_BIT_STATE_BYTES = 2.03  # two moments of a byte each, and a scale for every 256 of them
 
 
-def switch_checkpointing(model: torch.nn.Module, on: bool) -> None:
+def set_activation_checkpointing(model: torch.nn.Module, on: bool) -> None:
     if on:
         model.activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
     else:

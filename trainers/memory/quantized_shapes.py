@@ -16,11 +16,11 @@ from torch import nn
 BLOCK, OUTER_BLOCK = 64, 256  # weights that share a scale, and scales that share one (double quantisation)
 
 
-class FewBits(torch.autograd.Function):
+class PackedMatmul(torch.autograd.Function):
     """A product with weights that are unpacked for it."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: torch.Tensor, layer: FewBitLayer) -> torch.Tensor:
+    def forward(ctx: Any, inputs: torch.Tensor, layer: PackedLinear) -> torch.Tensor:
         ctx.layer = layer
         ctx.inputs = inputs if layer.keeps_input else None
         return nn.functional.linear(inputs, layer.unpacked(inputs))
@@ -30,7 +30,7 @@ class FewBits(torch.autograd.Function):
         return gradient @ ctx.layer.unpacked(gradient), None
 
 
-class FewBitLayer(nn.Linear):
+class PackedLinear(nn.Linear):
     """A linear layer without bias whose weight is packed bytes.
 
     Args:
@@ -63,10 +63,10 @@ class FewBitLayer(nn.Linear):
         return torch.empty(self.out_features, self.in_features, dtype=self.dtype, device=self.weight.device)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return FewBits.apply(inputs, self)
+        return PackedMatmul.apply(inputs, self)
 
 
-class Linear4bit(FewBitLayer):
+class Linear4bit(PackedLinear):
     """NF4 with double quantisation: a scale of 8 bits for 64 weights, one of 32 bits for 256 of those."""
 
     def __init__(self, weight: torch.Tensor) -> None:
@@ -81,7 +81,7 @@ class Linear4bit(FewBitLayer):
         return (numbers // 2, 1)
 
 
-class Linear8bitLt(FewBitLayer):
+class Linear8bitLt(PackedLinear):
     """LLM.int8: a byte a weight, and a scale for each row. Its backward pass holds on to the input."""
 
     keeps_input = True
@@ -95,7 +95,7 @@ class Linear8bitLt(FewBitLayer):
         return (numbers,)
 
 
-def quantise_shapes(model: nn.Module, bits: str | None, below: str) -> None:
+def quantize_shapes(model: nn.Module, bits: str | None, below: str) -> None:
     """Puts such layers in the place of linear ones, in place.
 
     Args:

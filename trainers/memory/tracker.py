@@ -149,7 +149,7 @@ def tagged_modules(
             handle.remove()
 
 
-def without_content(model: torch.nn.Module) -> None:
+def drop_contents(model: torch.nn.Module) -> None:
     """Replaces weights and buffers by ones without content; to be called in a FakeTensorMode."""
     fakes: dict[int, torch.Tensor] = {}  # tied weights stay tied
     for module in model.modules():

@@ -7,7 +7,7 @@ import torch
 
 from evaluation.loading import InputError
 from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
-from trainers.decoder.tuning import choose_learning, describe_learning
+from trainers.decoder.tuning import describe_trainable, set_trainable
 
 R = 16
 
@@ -47,7 +47,7 @@ def real():
     def build(**flags):
         with torch.device("meta"):
             model = MllamaForConditionalGeneration(real_config())
-            return choose_learning(model, DecoderArguments(lora_r=R, **flags))
+            return set_trainable(model, DecoderArguments(lora_r=R, **flags))
 
     return build
 
@@ -91,7 +91,7 @@ def test_gates_norms_and_embeddings_stay_as_they_are(real, dora):
 
 
 def test_the_parts_are_said_and_add_up(real):
-    lines = describe_learning(real(train_scope="adapter"))
+    lines = describe_trainable(real(train_scope="adapter"))
     said = {line[:16].strip(): line[16:].split() for line in lines}
     assert said["projector"][0] == "188,416" and said["cross-attention"][0] == "3,407,872"
     assert said["all"][0] == "3,596,288" and said["vision tower"] == ["0", "of", "863,567,379", "weights", "learn"]
@@ -106,7 +106,7 @@ def test_the_named_modules_learn_whole_beside_adapters(real):
     whole = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad and "lora_" not in name}
     assert sum(whole.values()) == 128256 * 4096 + 7680 * 4096 + 4096
     assert all(".modules_to_save.default." in name for name in whole)
-    every = {line[:16].strip(): line.split("of")[1].split()[0] for line in describe_learning(model)}
+    every = {line[:16].strip(): line.split("of")[1].split()[0] for line in describe_trainable(model)}
     assert every["head"] == f"{128256 * 4096:,}"  # its frozen original is not counted twice
 
 

@@ -16,7 +16,7 @@ from tests.trainers.small_pairs import gradients, relative_error, small_model, s
 from trainers.encoder.arguments import EncoderArguments, EncoderTrainingArguments
 from trainers.encoder.frozen_tower_cache import opened
 from trainers.encoder.gradient_cache import Contrast
-from trainers.encoder.tuning import choose_learning
+from trainers.encoder.tuning import set_trainable
 
 FROZEN = {"vision": {"image"}, "text": {"text"}, "both": {"image", "text"}}
 
@@ -38,7 +38,7 @@ def make_trainer(tiny_encoder, pairs, tmp_path):
         settings |= {"logging_steps": 1, "disable_tqdm": True, "use_cpu": True, "warmup_steps": 0, "max_steps": 6}
         processor = SiglipMedicalProcessor.from_pretrained(tiny_encoder)
         model = SiglipMedicalModel.from_pretrained(base)
-        choose_learning(model, arguments)
+        set_trainable(model, arguments)
         splits = {
             "train": pairs["train"].shuffle(seed=0).select(range(rows)),
             "validation": pairs["validation"].shuffle(seed=0).select(range(13)),
@@ -73,7 +73,7 @@ def rows_through(module) -> list[int]:
 def test_the_gradient_is_that_of_the_full_batch(freeze, sizes):
     """In float64, with embeddings in the place of the frozen tower's inputs."""
     model, rows = small_model(), small_pairs(12)
-    choose_learning(model, EncoderArguments(tiny=True, freeze=freeze))
+    set_trainable(model, EncoderArguments(tiny=True, freeze=freeze))
     model(**stack(rows), return_loss=True).loss.backward()
     expected = gradients(model)
     given = model(**stack(rows), return_logits=False)

@@ -14,7 +14,7 @@ from evaluation.loading import InputError
 from tests.trainers.chat_images import READER, TILE, chat_dataset, grey_values, image_processor, stock_of
 from tests.trainers.images.encoded_images import KINDS, encoded, picture, turned, with_alpha
 from tests.trainers.images.test_encoder_pixels import DAMAGED
-from trainers.images.decoder_tiles import TileReader, ends_with_pixels, place_tiles, unpack_tiles
+from trainers.images.decoder_tiles import TileReader, ends_with_pixels, scatter_tiles, unpack_tiles
 from trainers.images.encoded import check_depth
 from trainers.images.encoder_pixels import normalization_of, normalize_pixels
 
@@ -212,7 +212,7 @@ def test_places_found_without_counting_are_the_same():
     batch, _ = batch_of(FILES)
     plain = unpack_tiles(batch, image_processor())["pixel_values"]
     normal = normalize_pixels(batch["tiles"], **normalization_of(image_processor()))
-    placed = place_tiles(normal, batch["aspect_ratio_mask"])
+    placed = scatter_tiles(normal, batch["aspect_ratio_mask"])
     assert torch.equal(placed.view(plain.shape), plain)
 
 

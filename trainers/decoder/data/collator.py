@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from evaluation.scoring.decoder import IGNORED
+from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 
 # Llama 3.2 Vision's chat format with `{% generation %}` around what the assistant says, so that labels need no search
 # for headers in the tokens. It travels with the processor.
@@ -40,7 +40,7 @@ class DecoderCollator:
             items: rows of DecoderRows.
         """
         batch = self.collate_tokens([item["input_ids"] for item in items])
-        labels = self.padded([item["labels"] for item in items], IGNORED)
+        labels = self.padded([item["labels"] for item in items], IGNORE_INDEX)
         return batch | {"labels": torch.from_numpy(labels)} | self.collate_images(items, batch["input_ids"].numpy())
 
     def collate_tokens(self, rows: list[np.ndarray]) -> dict[str, torch.Tensor]:

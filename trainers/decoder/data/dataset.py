@@ -16,10 +16,10 @@ import torch
 from evaluation.loading import InputError
 from trainers.decoder.arguments import DecoderInputArguments
 from trainers.images.cache_builder import cached_images, image_keys
-from trainers.images.cache_location import cache_folder, processors
+from trainers.images.cache_location import available_cpus, cache_folder
 from trainers.images.cache_reader import CachedImages
 from trainers.images.decoder_tiles import TileReader
-from trainers.images.encoded import encoded_image
+from trainers.images.encoded import read_encoded_image
 
 
 class ChatImages:
@@ -56,7 +56,7 @@ class ChatImages:
         images, place = record["images"][0], number - int(self.starts[row])
         where = f"--dataset, row {row}" + (f", image {place + 1}" if len(images) > 1 else "")
         shown = record["image_path"][0].as_py() if "image_path" in record.column_names and not place else ""
-        return encoded_image(images[place], where, shown)
+        return read_encoded_image(images[place], where, shown)
 
 
 class DecoderRows(torch.utils.data.Dataset):
@@ -151,5 +151,5 @@ def decoder_rows(
         InputError: as DecoderRows and TileReader do.
     """
     reader = TileReader.of(processor.image_processor, arguments.draft_decode)
-    cache, workers = cache_folder(arguments.image_cache), arguments.image_workers or processors()
+    cache, workers = cache_folder(arguments.image_cache), arguments.image_workers or available_cpus()
     return {name: DecoderRows(rows, chats[name], reader, cache, workers) for name, rows in splits.items()}

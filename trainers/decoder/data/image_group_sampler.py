@@ -156,7 +156,7 @@ class ImageGroupSampler(Sampler[int]):
         return rows[np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())]
 
 
-def order_of(rows: Any, arguments: Any, training: Any) -> ImageGroupSampler:
+def train_sampler(rows: Any, arguments: Any, training: Any) -> ImageGroupSampler:
     """The order in which a training reads its rows.
 
     Args:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from evaluation.loading import InputError
-from evaluation.scoring.decoder import IGNORED, to_turns
+from evaluation.scoring.decoder import to_turns
+from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 
 VERSION = 1  # of what is kept: part of the cache's name
 ROWS_AT_ONCE = 256
@@ -57,10 +58,10 @@ class ChatTokens:
         self.train_on_prompt, self.image_token_id = train_on_prompt, image_token_id
         self.tokens = Lists(kept, "tokens")
         self.starts, self.ends = Lists(kept, "starts").joined(), Lists(kept, "ends").joined()
-        refuse_faults(kept.data.column("fault").to_numpy(), rows)
+        check_faults(kept.data.column("fault").to_numpy(), rows)
         answers = self.answer_counts = Lists(kept, "ends").lengths()
         self.first = np.cumsum(answers) - answers  # answer of each row
-        refuse_long_prompts(self.starts[self.first] + 2, max_length, rows)
+        check_prompt_lengths(self.starts[self.first] + 2, max_length, rows)
         fitting = np.concatenate([[0], np.cumsum(self.ends <= max_length)])
         fits = fitting[self.first + answers] - fitting[self.first]
         remaining = np.maximum(fits, 1)
@@ -92,15 +93,15 @@ class ChatTokens:
         """`[L]` int64, not shifted, -100 where there is nothing to learn."""
         ids = self.input_ids(row)
         if self.train_on_prompt:
-            ids[ids == self.image_token_id] = IGNORED
+            ids[ids == self.image_token_id] = IGNORE_INDEX
             labels = ids
         else:
-            labels = np.full_like(ids, IGNORED)
+            labels = np.full_like(ids, IGNORE_INDEX)
             for answer in range(self.first[row], self.last[row] + 1):
                 span = slice(self.starts[answer], self.ends[answer])
                 labels[span] = ids[span]
         if self.cut[row]:
-            labels[-1] = IGNORED
+            labels[-1] = IGNORE_INDEX
         return labels
 
     def prompt_length(self, row: int) -> int:
@@ -194,7 +195,7 @@ def encode_batch(batch: Any, tokenizer: Any, template: str) -> Any:
 
     counts = pc.fill_null(pc.list_value_length(batch["images"]), 0).to_pylist()
     messages = batch["messages"].to_pylist()
-    faults = [fault_of(conversation) for conversation in messages]
+    faults = [find_fault(conversation) for conversation in messages]
     turns = [
         to_turns(conversation, [{"type": "image"}] * count)
         for conversation, count, fault in zip(messages, counts, faults, strict=True)
@@ -227,7 +228,7 @@ def tokens_of(turns: list[list[dict]], tokenizer: Any, template: str) -> tuple[l
     return encoded["input_ids"], starts, ends
 
 
-def fault_of(messages: list[dict]) -> int:
+def find_fault(messages: list[dict]) -> int:
     """What of FAULTS is wrong with a conversation, 0 where nothing is."""
     roles = [message["role"] for message in messages]
     if not set(roles) <= {"system", "user", "assistant"}:
@@ -241,7 +242,7 @@ def fault_of(messages: list[dict]) -> int:
     return 0
 
 
-def refuse_faults(faults: np.ndarray, rows: Any) -> None:
+def check_faults(faults: np.ndarray, rows: Any) -> None:
     """Raises InputError where a conversation cannot be trained on."""
     if not faults.any():
         return
@@ -253,7 +254,7 @@ def refuse_faults(faults: np.ndarray, rows: Any) -> None:
     raise InputError(f"--dataset: {'; '.join(wrong)}. Each conversation needs questions with answers: leave it out")
 
 
-def refuse_long_prompts(needed: np.ndarray, limit: int, rows: Any) -> None:
+def check_prompt_lengths(needed: np.ndarray, limit: int, rows: Any) -> None:
     """Raises InputError where a first question leaves no room for a token of its answer and the end of its turn."""
     long = np.flatnonzero(needed > limit)
     if len(long):

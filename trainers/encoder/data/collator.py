@@ -10,7 +10,7 @@ import torch
 from evaluation.scoring.encoder import content_id
 from trainers.images.encoder_pixels import PixelReader, normalization_of, normalize_pixels
 
-MOST_TEXTS = 500_000  # whose tokens are kept: about 0.4 GB
+MAX_CACHED_TEXTS = 500_000  # whose tokens are kept: about 0.4 GB
 
 
 class EncoderCollator:
@@ -44,7 +44,7 @@ class EncoderCollator:
             rows: of EncoderRows; or with the columns `image`, decoded, and `text`, as a stream gives them.
         """
         rows = [row if "pixels" in row else self.decoded(row) for row in rows]
-        pixels = torch.from_numpy(stacked([row["pixels"] for row in rows]))
+        pixels = torch.from_numpy(stack_images([row["pixels"] for row in rows]))
         batch = {"pixel_values": pixels if self.uint8 else normalize_pixels(pixels, **self.normalization)}
         batch |= self.tokenized([row["text"] for row in rows])
         batch["group_ids"] = torch.tensor([row["group_id"] for row in rows])
@@ -63,13 +63,13 @@ class EncoderCollator:
             encoded = dict(self.processor(text=new, return_tensors="np"))
             for number, text in enumerate(new):
                 known[text] = {name: values[number] for name, values in encoded.items()}
-                if len(self.tokens) < MOST_TEXTS:
+                if len(self.tokens) < MAX_CACHED_TEXTS:
                     self.tokens[text] = known[text]
         names = known[texts[0]]
         return {name: torch.from_numpy(np.stack([known[text][name] for text in texts])) for name in names}
 
 
-def stacked(images: list[np.ndarray]) -> np.ndarray:
+def stack_images(images: list[np.ndarray]) -> np.ndarray:
     """`[N, 3, H, W]`: the images as one array; no copy where EncoderRows has put them into one, in this order."""
     whole = images[0].base
     if isinstance(whole, np.ndarray) and whole.shape == (len(images), *images[0].shape) and whole.flags.c_contiguous:

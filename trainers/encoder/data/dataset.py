@@ -18,9 +18,9 @@ from evaluation.scoring.encoder import content_id
 from trainers.encoder.arguments import EncoderInputArguments
 from trainers.images.augmentation import Augmentation
 from trainers.images.cache_builder import cached_images, image_keys
-from trainers.images.cache_location import cache_folder, processors
+from trainers.images.cache_location import available_cpus, cache_folder
 from trainers.images.cache_reader import CachedImages
-from trainers.images.encoded import encoded_image
+from trainers.images.encoded import read_encoded_image
 from trainers.images.encoder_pixels import PixelReader
 
 
@@ -46,7 +46,7 @@ class EncodedImages:
         """(the bytes of the row's image, "row 7 (knee/0001.png)")."""
         record = self.rows[row]
         shown = record["image_path"][0].as_py() if "image_path" in record.column_names else ""
-        return encoded_image(record["image"][0], f"--dataset, row {row}", shown)
+        return read_encoded_image(record["image"][0], f"--dataset, row {row}", shown)
 
 
 class EncoderRows(torch.utils.data.Dataset):
@@ -154,7 +154,7 @@ def encoder_rows(
     reader = PixelReader.of(processor.image_processor, arguments.draft_decode)
     light, flip = arguments.augment == "light", arguments.horizontal_flip
     augmentations = {arguments.train_split: Augmentation(seed, light, flip)} if light or flip else {}
-    cache, workers = cache_folder(arguments.image_cache), arguments.image_workers or processors()
+    cache, workers = cache_folder(arguments.image_cache), arguments.image_workers or available_cpus()
     texts = {arguments.train_split: text_of}
     return {
         name: EncoderRows(rows, reader, cache, workers, augmentations.get(name), texts.get(name))

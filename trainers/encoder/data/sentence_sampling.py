@@ -9,7 +9,7 @@ from typing import Any
 
 from modeling.siglip_medical.long_texts import sample_sentences
 
-MOST_TEXTS = 500_000  # of which it is remembered whether they fit
+MAX_CACHED_TEXTS = 500_000  # of which it is remembered whether they fit
 
 
 class SentenceSampling:
@@ -31,6 +31,6 @@ class SentenceSampling:
         fits = self.fits.get(text)
         if fits is None:
             fits = len(self.tokenizer(text, truncation=False, verbose=False)["input_ids"]) <= self.max_length
-            if len(self.fits) < MOST_TEXTS:
+            if len(self.fits) < MAX_CACHED_TEXTS:
                 self.fits[text] = fits
         return text if fits else sample_sentences(text, self.seed, epoch, self.count)

@@ -70,7 +70,7 @@ class StratifiedSampler(Sampler[int]):
         text_counts, image_counts = (np.bincount(groups[rows])[groups[rows]] for groups in (self.texts, self.images))
         by_text = text_counts >= image_counts
         groups = np.where(by_text, self.texts[rows], len(self) + self.images[rows])
-        ordered = rows[np.argsort(even_places(groups, random), kind="stable")]
+        ordered = rows[np.argsort(even_positions(groups, random), kind="stable")]
         return self.deferred(ordered)
 
     def deferred(self, rows: np.ndarray) -> np.ndarray:
@@ -101,7 +101,7 @@ class StratifiedSampler(Sampler[int]):
         return np.array(placed, dtype=np.int64)
 
 
-def even_places(groups: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def even_positions(groups: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """`[rows]` in [0, 1): the members of a group, in random order, at even distances from a random start."""
     shuffled = random.permutation(len(groups))
     order = shuffled[np.argsort(groups[shuffled], kind="stable")]
