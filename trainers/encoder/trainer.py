@@ -134,7 +134,7 @@ class EncoderTrainer(TunedTrainer):
             plan.batches,
             lambda inputs: self.embed(model, inputs),
             lambda *embeds, **ids: embedding_loss(config, *embeds, **ids),
-            learning=trainable_towers(model),
+            trainable=trainable_towers(model),
             device=self.args.device,
             real=plan.real,
             fixed_shapes=self.args.torch_compile,

@@ -97,7 +97,7 @@ def test_the_gradient_is_that_of_the_full_batch(freeze, sizes):
         split(rows, sizes),
         embed,
         lambda *embeds, **ids: embedding_loss(model.config, *embeds, **ids),
-        learning={"image", "text"} - FROZEN[freeze],
+        trainable={"image", "text"} - FROZEN[freeze],
         device=torch.device("cpu"),
     )
     contrast.compute()

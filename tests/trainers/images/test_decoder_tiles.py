@@ -138,7 +138,7 @@ def test_what_cannot_be_read_is_named_with_its_row(kind):
     with pytest.raises(InputError, match=message) as error:
         READER(data, "--dataset, row 7 (images/7.png)")
     assert "row 7 (images/7.png)" in str(error.value)
-    assert "hub_datasets/build.py" in str(error.value)
+    assert "`medpairs build`" in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -149,10 +149,10 @@ def test_more_than_8_bits_are_refused_and_not_cut_off(mode):
     with Image.open(io.BytesIO(data)) as image:
         assert image.mode == mode
         assert (np.asarray(image.convert("RGB")) == 255).mean() > 0.9
-        with pytest.raises(InputError, match=rf"row 3.*mode {mode}, more than 8 bits a channel.*hub_datasets.*windows"):
+        with pytest.raises(InputError, match=rf"row 3.*mode {mode}, more than 8 bits.*`medpairs build`.*windows"):
             check_depth(image, "--dataset, row 3")
     # only a PNG file of 16 bits is let through to where the mode is looked at
-    message = "more than 8 bits a channel" if mode == "I;16" else "not a readable JPEG or PNG"
+    message = "more than 8 bits per channel" if mode == "I;16" else "not a readable JPEG or PNG"
     for step in (READER, READER.tiles):
         with pytest.raises(InputError, match=rf"row 3 \(ct/3.png\).*{message}.*hub_datasets"):
             step(data, "--dataset, row 3 (ct/3.png)")

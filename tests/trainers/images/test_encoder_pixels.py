@@ -98,7 +98,7 @@ def test_what_cannot_be_read_is_named_with_its_row(kind):
     with pytest.raises(InputError, match=message) as error:
         READER(data, "--dataset, row 7 (images/7.png)")
     assert "row 7 (images/7.png)" in str(error.value)
-    assert "hub_datasets/build.py" in str(error.value)
+    assert "`medpairs build`" in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -111,7 +111,7 @@ def test_what_else_the_tokenizer_returns_is_in_the_batch(tiny_encoder):
 
 def test_an_image_of_16_bits_in_a_stream_is_refused(collator):
     image = Image.fromarray(np.full((9, 9), 40_000, np.uint16))
-    with pytest.raises(InputError, match=r"x\.png: an image of mode I;16"):
+    with pytest.raises(InputError, match=r"x\.png: the image has mode I;16"):
         collator([{"text": "left lung", "image": image, "image_path": "x.png"}])
 
 
