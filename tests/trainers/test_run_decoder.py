@@ -418,9 +418,9 @@ def test_an_earlier_training_is_replaced_and_everything_else_stays(few_chats, tm
 def test_a_dry_run_writes_nothing(few_chats, tmp_path):
     status, printed = command(tmp_path, QUICK + " --dry_run", "--dataset", few_chats)
     assert status == 0 and not (tmp_path / "out").exists()
-    for title in ("One batch", "Rows", "What learns", "Course", "Memory of one process, in MiB"):
+    for title in ("One batch", "Rows", "Trainable weights", "Schedule", "Memory of one process, in MiB"):
         assert f"\n{title}\n" in printed
-    assert "60 rows of " in printed and "[[" in printed and "as it is" in printed
+    assert "60 rows of " in printed and "[[" in printed and "as given" in printed
     assert printed.splitlines()[-1] == "Dry run: nothing was trained, and nothing written."
 
 

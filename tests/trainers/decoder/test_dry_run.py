@@ -44,7 +44,7 @@ def test_it_needs_no_weights_and_writes_nothing(weightless, dataset, tmp_path, c
     describe(*inputs_of(dataset, weightless, tmp_path))
     said = capsys.readouterr().out
     assert set(tmp_path.rglob("*")) == before
-    for title in ("One batch", "Rows", "What learns", "Course", "Memory of one process, in MiB"):
+    for title in ("One batch", "Rows", "Trainable weights", "Schedule", "Memory of one process, in MiB"):
         assert f"\n{title}\n" in said
     assert said.endswith("Dry run: nothing was trained, and nothing written.\n") and "\033" not in said
 

@@ -14,7 +14,7 @@ from evaluation.loading import InputError
 from modeling.siglip_medical.matryoshka_loss import embedding_loss
 from tests.trainers.small_pairs import gradients, relative_error, small_model, small_pairs, split, stack
 from trainers.encoder.arguments import EncoderArguments, EncoderTrainingArguments
-from trainers.encoder.frozen_tower_cache import opened
+from trainers.encoder.frozen_tower_cache import read_embeddings
 from trainers.encoder.gradient_cache import Contrast
 from trainers.encoder.tuning import set_trainable
 
@@ -159,7 +159,7 @@ def test_a_damaged_file_is_made_anew(damage, make_trainer):
     else:
         file.with_suffix(".sum").unlink()
     make_trainer("second", freeze="vision")
-    assert opened(file, len(right)) is not None  # it is whole again
+    assert read_embeddings(file, len(right)) is not None  # it is whole again
     np.testing.assert_allclose(np.load(file), right, atol=1e-6)
 
 
@@ -191,7 +191,7 @@ def test_a_checkpoint_with_another_frozen_tower_is_refused(make_trainer, tmp_pat
         first.model.vision_model.head.probe += 1
     first.model.save_pretrained(tmp_path / "base")
     other = make_trainer("other", freeze="vision", base=tmp_path / "base")
-    with pytest.raises(InputError, match="its frozen vision tower is another"):
+    with pytest.raises(InputError, match="its frozen vision tower differs"):
         other.train(resume_from_checkpoint=str(checkpoint))
 
 

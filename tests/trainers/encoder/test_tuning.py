@@ -146,7 +146,7 @@ def test_adapters_of_another_run_are_refused(flags, tmp_path):
     model = with_random_adapters()
     save_file({name: value.contiguous() for name, value in merged_state(model).items()}, tmp_path / "model.safetensors")
     save_adapters(model, tmp_path)
-    with pytest.raises(InputError, match="adapters are not those of this run"):
+    with pytest.raises(InputError, match="adapters do not match this run"):
         load_adapters(tuned(**flags), tmp_path)
     (tmp_path / "lora.safetensors").unlink()
     with pytest.raises(InputError, match="trained without adapters"):
