@@ -142,8 +142,8 @@ def batch_lines(rows: Any, processor: Any, arguments: DecoderArguments, training
     lines.append(legend(color))
     columns = (batch[name].tolist() for name in ("input_ids", "labels", "attention_mask"))
     for row, ids, labels, mask in islice(zip(chosen, *columns, strict=True), ROWS_SHOWN):
-        learned = sum(label >= 0 for label in labels)
-        lines.append(f"row {row}: {sum(mask)} tokens, {learned} of them learned")
+        supervised = sum(label >= 0 for label in labels)
+        lines.append(f"row {row}: {sum(mask)} tokens, {supervised} labels")
         lines.append(f"    {marked_text(ids, labels, mask, processor.tokenizer, processor.image_token_id, color)}")
     return lines
 

@@ -58,7 +58,7 @@ def test_what_is_learned_stands_in_brackets(tiny_decoder, dataset, tmp_path, cap
     lines = said.splitlines()
     for row in chosen[:3]:
         place = next(index for index, line in enumerate(lines) if line.startswith(f"  row {row}: "))
-        assert int(re.search(r", (\d+) of them learned", lines[place])[1]) == (rows.chats.labels(row) >= 0).sum()
+        assert int(re.search(r", (\d+) labels", lines[place])[1]) == (rows.chats.labels(row) >= 0).sum()
         answers = [turn["content"] for turn in rows.rows[row]["messages"] if turn["role"] == "assistant"]
         marked = re.findall(r"\[\[(.*?)\]\]", lines[place + 1])
         assert len(marked) == len(answers)
@@ -164,7 +164,7 @@ def test_each_kind_of_token_has_its_mark(tiny_decoder):
     labels = [-100] * (1 + len(question)) + answer + [-100] * 3
     mask = [1] * (len(ids) - 3) + [0] * 3
     plain = marked_text(ids, labels, mask, tokenizer, image, color=False)
-    assert plain == "<|image|>is it[[no\\x1b\\n]] + 3 of padding"
-    parts = [f"{ANSI['image']}<|image|>", f"{ANSI['prompt']}is it", f"{ANSI['learned']}no\\x1b\\n"]
+    assert plain == "<|image|>is it[[no\\x1b\\n]] + 3 padding"
+    parts = [f"{ANSI['image']}<|image|>", f"{ANSI['prompt']}is it", f"{ANSI['label']}no\\x1b\\n"]
     colored = marked_text(ids, labels, mask, tokenizer, image, color=True)
-    assert colored == "".join(part + RESET for part in parts) + " + 3 of padding"
+    assert colored == "".join(part + RESET for part in parts) + " + 3 padding"

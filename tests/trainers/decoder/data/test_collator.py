@@ -223,7 +223,7 @@ def test_what_tokens_see_is_as_transformers_says(seed):
 def test_images_and_image_tokens_must_agree(processor):
     item = items_of([MIXED[0]], processor)[0]
     item["images"] = item["images"] * 2
-    with pytest.raises(ValueError, match="row 0: 1 image tokens and 2 images"):
+    with pytest.raises(ValueError, match="row 0 has 1 image tokens but 2 images"):
         DecoderCollator(processor)([item])
 
 
