@@ -20,23 +20,23 @@ import torch
 
 from evaluation.loading import InputError
 
-# Modules by their full names: `vision_model` alone matches nothing. To give a list replaces the usual one, therefore
-# the head is in it.
+# Modules that are not quantized, by their full names: `vision_model` alone would match nothing. The list replaces the
+# default one of transformers, so that it has to contain the head.
 KEPT = ("model.vision_model", "model.multi_modal_projector", "lm_head")
 QUANTIZED_LAYERS = "model.language_model.layers."
 CLASSES = {"load_in_4bit": "Linear4bit", "load_in_8bit": "Linear8bitLt"}
 
 
 def quantization_flag(arguments: Any) -> str | None:
-    """`load_in_4bit`, `load_in_8bit`, or None."""
+    """Returns `load_in_4bit`, `load_in_8bit`, or None without quantization."""
     return next((flag for flag in CLASSES if getattr(arguments, flag)), None)
 
 
 def quantization_settings(arguments: Any, dtype: torch.dtype) -> Any:
-    """The BitsAndBytesConfig that `--load_in_4bit` or `--load_in_8bit` mean; None without one of them.
+    """Returns the BitsAndBytesConfig for `--load_in_4bit` or `--load_in_8bit`; None without either.
 
     Args:
-        dtype: what layers compute in.
+        dtype: the dtype in which the layers compute.
 
     Raises:
         InputError: bitsandbytes is not installed.
@@ -45,7 +45,7 @@ def quantization_settings(arguments: Any, dtype: torch.dtype) -> Any:
     if flag is None:
         return None
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise InputError(f'--{flag} needs bitsandbytes: pip install "medpairs[quantization]"')
+        raise InputError(f'--{flag} requires bitsandbytes: pip install "medpairs[quantization]"')
     from transformers import BitsAndBytesConfig
 
     settings: dict[str, Any] = {flag: True, "llm_int8_skip_modules": list(KEPT)}
@@ -59,16 +59,16 @@ def quantization_settings(arguments: Any, dtype: torch.dtype) -> Any:
 
 
 def is_quantized(module: torch.nn.Module) -> bool:
-    """Whether a layer keeps its weights in few bits."""
+    """Returns whether a layer stores its weights in 4 or 8 bits."""
     return any(kind.__name__ in CLASSES.values() for kind in type(module).__mro__)
 
 
 def keep_differentiable(model: torch.nn.Module) -> None:
-    """Has 4-bit layers on a processor compute in evaluation as they do in training, in place.
+    """Makes 4-bit layers on a CPU compute in evaluation as they do in training, in place.
 
-    Where a processor knows AVX512-BF16, bitsandbytes 0.50 packs the weights at the first evaluation for a kernel that
-    has no backward pass, and never unpacks them: a training that goes on after that gets no gradient through the
-    layer, and only torch warns.
+    On a CPU with AVX512-BF16, bitsandbytes 0.50 repacks the weights at the first evaluation for a kernel without
+    backward pass, and never restores them: continued training gets no gradient through the layer, with only a warning
+    by torch.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -76,7 +76,7 @@ def keep_differentiable(model: torch.nn.Module) -> None:
 
 
 def check_quantized(model: torch.nn.Module, arguments: Any, dtype: torch.dtype) -> None:
-    """Raises InputError unless exactly the linear layers of the text decoder are quantised, and the rest is `dtype`."""
+    """Raises InputError unless exactly the linear layers of the text decoder are quantized and all else has `dtype`."""
     flag = quantization_flag(arguments)
     if flag is None:
         return
@@ -85,10 +85,10 @@ def check_quantized(model: torch.nn.Module, arguments: Any, dtype: torch.dtype) 
         wanted = CLASSES[flag] if name.startswith(QUANTIZED_LAYERS) else "Linear"
         if type(module).__name__ != wanted:
             raise InputError(
-                f"--{flag}: {name} became a {type(module).__name__}, not a {wanted}: this release of transformers "
-                "names, or chooses, layers differently; use the one in constraints.txt"
+                f"--{flag}: {name} became a {type(module).__name__}, not a {wanted}: this version of transformers "
+                "names or selects layers differently. Install the version in constraints.txt"
             )
-    inside = {id(p) for module in layers.values() if is_quantized(module) for p in module.parameters()}
+    quantized = {id(p) for module in layers.values() if is_quantized(module) for p in module.parameters()}
     for name, parameter in model.named_parameters():
-        if id(parameter) not in inside and parameter.dtype != dtype:
+        if id(parameter) not in quantized and parameter.dtype != dtype:
             raise InputError(f"--{flag}: {name} became {parameter.dtype}, not {dtype}")

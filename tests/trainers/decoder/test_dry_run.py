@@ -79,7 +79,7 @@ def test_rows_are_counted(tiny_decoder, dataset, tmp_path, capsys):
     assert number(said, r"an epoch is ([0-9,]+) tokens") == padded
     collate = DecoderCollator(inputs.processor)
     towers = sum(len(collate(rows.__getitems__(batch))["aspect_ratio_ids"]) for batch in chosen)
-    assert f"the vision tower runs {towers / len(rows):.2f} times a row" in said
+    assert f"the vision tower runs {towers / len(rows):.2f} times per row" in said
 
 
 def test_the_memory_adds_up(tiny_decoder, dataset, tmp_path, capsys):

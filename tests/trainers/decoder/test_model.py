@@ -57,7 +57,9 @@ def test_a_tiny_one_leaves_no_folder_and_no_name_of_one(load, tmp_path, bits):
 
 @pytest.mark.parametrize("export", ["adapter", "both"])
 def test_adapters_alone_over_a_tiny_base_are_refused(load, export):
-    with pytest.raises(InputError, match=f"--tiny --export {export}: adapters open over the model"):
+    with pytest.raises(
+        InputError, match=f"--tiny cannot be combined with --export {export}: adapters require their base model"
+    ):
         load(tiny=True, export=export)
 
 

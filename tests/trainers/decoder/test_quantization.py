@@ -119,5 +119,5 @@ def test_without_bitsandbytes_the_message_says_what_to_install(monkeypatch, bits
     find = importlib.util.find_spec
     without = lambda name, *rest: None if name == "bitsandbytes" else find(name, *rest)  # noqa: E731
     monkeypatch.setattr(importlib.util, "find_spec", without)
-    with pytest.raises(InputError, match=rf'--{bits} needs bitsandbytes: pip install "medpairs\[quantization\]"'):
+    with pytest.raises(InputError, match=rf'--{bits} requires bitsandbytes: pip install "medpairs\[quantization\]"'):
         quantization_settings(DecoderArguments(**{bits: True}), torch.float32)
