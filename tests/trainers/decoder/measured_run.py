@@ -60,14 +60,14 @@ def build(config: Any, arguments: Any) -> Any:
         for name, module in list(model.named_modules()):
             if name.startswith(QUANTIZED_LAYERS) and isinstance(module, torch.nn.Linear):
                 parent, _, own = name.rpartition(".")
-                setattr(model.get_submodule(parent), own, quantised(module, bits))
+                setattr(model.get_submodule(parent), own, quantized(module, bits))
         model.is_loaded_in_4bit, model.is_loaded_in_8bit = bits == "load_in_4bit", bits == "load_in_8bit"
     model = set_trainable(model, arguments)
     prepare_mllama(model)
     return model
 
 
-def quantised(layer: Any, bits: str) -> Any:
+def quantized(layer: Any, bits: str) -> Any:
     import bitsandbytes
 
     if bits == "load_in_4bit":

@@ -134,7 +134,7 @@ def test_another_kind_of_model_is_refused(tiny_encoder, dataset, tmp_path):
         inputs_of(dataset, tmp_path, tmp_path)
 
 
-# --- colours ---
+# --- colors ---
 
 
 class Stream:
@@ -145,7 +145,7 @@ class Stream:
         return self.terminal
 
 
-def test_colours_are_for_terminals_that_want_them(monkeypatch):
+def test_colors_are_for_terminals_that_want_them(monkeypatch):
     for name in ("NO_COLOR", "TERM"):
         monkeypatch.delenv(name, raising=False)
     assert has_colors(Stream(True)) and not has_colors(Stream(False))

@@ -115,7 +115,7 @@ def test_adapters_open_over_their_base(make_decoder_trainer, batch, tiny_decoder
 
 
 @pytest.mark.parametrize("bits", ["load_in_4bit", "load_in_8bit"])
-def test_adapters_of_a_quantised_base_are_merged_into_the_base_as_it_was(
+def test_adapters_of_a_quantized_base_are_merged_into_the_base_as_it_was(
     make_decoder_trainer, batch, tiny_decoder, tmp_path, bits
 ):
     pytest.importorskip("bitsandbytes")

@@ -63,7 +63,7 @@ def test_adapters_alone_over_a_tiny_base_are_refused(load, export):
         load(tiny=True, export=export)
 
 
-def test_a_quantised_tiny_one_is_exported_merged(chat, tmp_path):
+def test_a_quantized_tiny_one_is_exported_merged(chat, tmp_path):
     """Its base is read again for that, and nothing that is written names where it lay."""
     pytest.importorskip("bitsandbytes")
     from transformers import AutoModelForImageTextToText

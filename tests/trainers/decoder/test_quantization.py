@@ -25,7 +25,7 @@ def bits(request):
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_the_text_decoder_is_quantised_and_nothing_else(make_decoder_trainer, bits, bf16):
+def test_the_text_decoder_is_quantized_and_nothing_else(make_decoder_trainer, bits, bf16):
     model = make_decoder_trainer("out", train_scope="lora", bf16=bf16, **{bits: True}).inner_model
     dtype = torch.bfloat16 if bf16 else torch.float32
     linear = {
@@ -95,7 +95,7 @@ def test_an_evaluation_takes_no_gradient_from_the_training_after_it(make_decoder
     torch.testing.assert_close(evaluated, model(**batch).loss, rtol=1e-5 if bits == "load_in_4bit" else 1e-3, atol=0)
 
 
-def test_a_layer_that_should_not_be_quantised_is_an_error(tiny_decoder, monkeypatch):
+def test_a_layer_that_should_not_be_quantized_is_an_error(tiny_decoder, monkeypatch):
     """A name that matches nothing, as `vision_model` does, is only seen in the layers."""
     from transformers import AutoModelForImageTextToText
 

@@ -135,7 +135,7 @@ def test_a_module_that_cannot_learn_whole_is_one_clear_error(real, name, said):
         real(train_scope="lora", modules_to_save=[name])
 
 
-def test_a_quantised_module_does_not_learn_whole(make_decoder_trainer):
+def test_a_quantized_module_does_not_learn_whole(make_decoder_trainer):
     pytest.importorskip("bitsandbytes")
     with pytest.raises(InputError, match=r"--modules_to_save cross_attn: quantized weights cannot be trained"):
         make_decoder_trainer("out", train_scope="adapter", load_in_4bit=True, modules_to_save=["cross_attn"])

@@ -82,11 +82,11 @@ def test_a_flip_changes_nothing_but_itself():
 def test_the_part_is_pillows(degrees, part):
     """The same map through Pillow's affine transform, where it does not reach beyond the edge."""
     height, width = PIXELS.shape[1:]
-    angle, centre = math.radians(degrees), (0.02, -0.03)
-    ours = crop_and_rotate(torch.from_numpy(PIXELS).float(), [*part], [*centre], angle).numpy()
+    angle, center = math.radians(degrees), (0.02, -0.03)
+    ours = crop_and_rotate(torch.from_numpy(PIXELS).float(), [*part], [*center], angle).numpy()
     a, b = math.cos(angle) * part[0], -math.sin(angle) * part[1]
     d, e = math.sin(angle) * part[0], math.cos(angle) * part[1]
-    x, y = (1 + centre[0]) * width / 2, (1 + centre[1]) * height / 2
+    x, y = (1 + center[0]) * width / 2, (1 + center[1]) * height / 2
     data = (a, b, x - a * width / 2 - b * height / 2, d, e, y - d * width / 2 - e * height / 2)
     image = Image.fromarray(PIXELS.transpose(1, 2, 0))
     theirs = image.transform((width, height), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageFile
 
 from evaluation.loading import InputError
-from tests.trainers.chat_images import READER, TILE, chat_dataset, grey_values, image_processor, stock_of
+from tests.trainers.chat_images import READER, TILE, chat_dataset, gray_values, image_processor, stock_of
 from tests.trainers.images.encoded_images import KINDS, encoded, picture, turned, with_alpha
 from tests.trainers.images.test_encoder_pixels import DAMAGED
 from trainers.images.decoder_tiles import TileReader, ends_with_pixels, scatter_tiles, unpack_tiles
@@ -145,7 +145,7 @@ def test_what_cannot_be_read_is_named_with_its_row(kind):
 @pytest.mark.parametrize("mode", ["I;16", "I", "F"])
 def test_more_than_8_bits_are_refused_and_not_cut_off(mode):
     """Pillow's `convert("RGB")`, which the stock path calls, makes 255 of most of them without a word."""
-    data = grey_values(64, 64, mode)
+    data = gray_values(64, 64, mode)
     with Image.open(io.BytesIO(data)) as image:
         assert image.mode == mode
         assert (np.asarray(image.convert("RGB")) == 255).mean() > 0.9
@@ -200,7 +200,7 @@ def test_unpacked_tiles_are_the_stock_pixels(device):
     for name in ("aspect_ratio_ids", "aspect_ratio_mask"):
         assert torch.equal(unpacked[name].cpu(), expected[name])
     assert torch.equal(batch["tiles"], before)
-    # empty tiles are nothing, what an image leaves of its own is normalised black
+    # empty tiles are nothing, what an image leaves of its own is normalized black
     empty = unpacked["pixel_values"][~unpacked["aspect_ratio_mask"].bool()]
     assert len(empty) and not empty.any()
     narrow = len(KINDS) + SIZES.index((1, 400))
@@ -244,7 +244,7 @@ def test_memory_that_is_used_again_is_empty_where_there_is_no_tile():
 @pytest.mark.parametrize(
     "settings",
     [{}, {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}, {"do_normalize": False}, {"rescale_factor": 1 / 128}],
-    ids=["CLIP", "SigLIP", "not normalised", "another factor"],
+    ids=["CLIP", "SigLIP", "not normalized", "another factor"],
 )
 def test_the_processor_decides_the_floats(settings):
     processor = image_processor(**settings)
@@ -273,12 +273,12 @@ def test_real_images(real_data):
 
 
 def test_transparency_is_seen_as_the_stock_path_shows_it():
-    """`convert("RGB")` drops an alpha channel; a transparent colour is laid on white."""
+    """`convert("RGB")` drops an alpha channel; a transparent color is laid on white."""
     half = with_alpha(picture(6, 90, 90))
     assert np.array_equal(READER(encoded(half), "")[0], READER(encoded(half.convert("RGB")), "")[0])
-    grey = encoded(Image.new("L", (60, 60), 9), transparency=9)
-    same_as_stock(grey, image_processor())
-    assert (READER(grey, "")[0][0] == 255).all()
+    gray = encoded(Image.new("L", (60, 60), 9), transparency=9)
+    same_as_stock(gray, image_processor())
+    assert (READER(gray, "")[0][0] == 255).all()
 
 
 def test_rows_of_datasets_decode_to_the_same(tmp_path):

@@ -84,7 +84,7 @@ def stock(processor, rows: list[dict], side: str, prompt: bool) -> dict:
 
 
 def expanded(batch: dict, processor) -> dict:
-    """A batch in the stock processor's shapes: each row with images of its own, its tiles normalised, others zero."""
+    """A batch in the stock processor's shapes: each row with images of its own, its tiles normalized, others zero."""
     size, tiles = processor.image_processor.size, processor.image_processor.max_image_tiles
     index, counts = batch["image_index"], batch["aspect_ratio_mask"].sum(dim=1)
     starts = counts.cumsum(0) - counts

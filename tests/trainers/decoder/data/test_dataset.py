@@ -169,9 +169,9 @@ def test_a_damaged_image_is_named_with_row_and_place(tmp_path):
 
 
 def test_what_the_header_shows_is_said_before_any_decoding(tmp_path, capsys):
-    from tests.trainers.chat_images import grey_values
+    from tests.trainers.chat_images import gray_values
 
-    images = chat_dataset([[WIDE], [grey_values(40, 40, "I;16")]])
+    images = chat_dataset([[WIDE], [gray_values(40, 40, "I;16")]])
     with pytest.raises(InputError, match=r"row 1 \(images/1.png\): the image has mode I;16, more than 8 bits"):
         DecoderRows(images, SmallChats(2), READER, tmp_path)
     assert "decoding" not in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Conversations as tokens: rendered as Meta's template does, labelled by turn, cut where nothing needed is lost."""
+"""Conversations as tokens: rendered as Meta's template does, labeled by turn, cut where nothing needed is lost."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def dataset(*conversations: list[dict] | tuple[list[dict], int]) -> Dataset:
 def metas_text(conversation: list[dict], generation_prompt: bool = False, date: str = "26 Jul 2024") -> str:
     """What the chat template of meta-llama/Llama-3.2-11B-Vision-Instruct renders, of December 2024, without tools.
 
-    Written down from its behaviour: the header of the system stands where it has a message or where no message has an
+    Written down from its behavior: the header of the system stands where it has a message or where no message has an
     image, and its message alone is trimmed (huggingface.co/meta-llama/Llama-3.2-11B-Vision-Instruct/discussions/84).
     """
     system, turns = "", conversation

@@ -18,8 +18,8 @@ def collator(tiny_encoder):
     return EncoderCollator(SiglipMedicalProcessor.from_pretrained(tiny_encoder))
 
 
-def row(text: str, colour: str = "red", mode: str = "RGB") -> dict:
-    return {"text": text, "image": Image.new(mode, (30, 20), colour)}
+def row(text: str, color: str = "red", mode: str = "RGB") -> dict:
+    return {"text": text, "image": Image.new(mode, (30, 20), color)}
 
 
 def test_shapes_and_names(collator, pairs):
@@ -50,7 +50,7 @@ def test_texts_that_the_tokenizer_confuses_stay_different(collator):
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P"])
-def test_every_colour_mode_becomes_three_channels(collator, mode):
+def test_every_color_mode_becomes_three_channels(collator, mode):
     image = Image.new("RGB", (30, 20), "red").convert(mode)
     assert collator([{"text": "skin lesion", "image": image}])["pixel_values"].shape == (1, 3, 64, 64)
 
