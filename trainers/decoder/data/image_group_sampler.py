@@ -193,7 +193,7 @@ class ImageGroupSampler(Sampler[int]):
     @staticmethod
     def rows_of_chunks(rows: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """Returns the rows of chunks, one after another."""
-        # Output position i of chunk c reads rows[starts[c] + i - (sum of the sizes before c)].
+        # Position p of the output, within chunk c, reads rows[starts[c] + p - (sum of the sizes before c)].
         return rows[np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())]
 
 
