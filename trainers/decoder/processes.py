@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from evaluation.loading import InputError
-from evaluation.scoring.decoder import IGNORED
+from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 from modeling.mllama.patch import find_decoder
 from trainers.base.distributed import check_batches, check_fsdp2, one_device_per_process, real_rows, rows_in_epoch
 from trainers.decoder.checkpoints import DecoderCheckpoints
@@ -41,7 +41,7 @@ class DecoderProcesses(DecoderCheckpoints):
         """As Trainer's, after the rows that are only there to fill the last batches have lost their labels."""
         sizes = [len(batch["labels"]) for batch in batch_samples]
         for batch, real in zip(batch_samples, real_rows(self, sizes, self.rows_in_epoch), strict=True):
-            batch["labels"][real:] = IGNORED
+            batch["labels"][real:] = IGNORE_INDEX
         return super()._get_num_items_in_batch(batch_samples, device)
 
 

@@ -21,7 +21,7 @@ OWN_GROUPS = {"params", "model", "optimizer_dict"}  # what an optimizer that cho
 
 
 class TunedTrainer(MedicalTrainer):
-    """MedicalTrainer for a SiglipMedicalModel of which `choose_learning` has decided what learns.
+    """MedicalTrainer for a SiglipMedicalModel of which `set_trainable` has decided what learns.
 
     Attributes:
         cached_towers: for each tower whose embeddings were made before the training, the digest of its weights.
@@ -85,11 +85,11 @@ class TunedTrainer(MedicalTrainer):
             export_adapter(self.model, folder, state)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        from trainers.encoder.frozen_tower_cache import check_towers
+        from trainers.encoder.frozen_tower_cache import check_frozen_towers
 
         if not self._load_adapters(resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
-        check_towers(self.model, self.cached_towers, resume_from_checkpoint)
+        check_frozen_towers(self.model, self.cached_towers, resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
         self.check_best()

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from evaluation.loading import InputError
-from evaluation.scoring.decoder import IGNORED, answer_loss
+from evaluation.scoring.decoder import answer_loss
+from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 from tests.trainers import small_decoder
 from trainers.decoder.answer_evaluation import AnswerEvaluation
 from trainers.decoder.arguments import DecoderTrainingArguments
@@ -97,7 +98,7 @@ def test_the_evaluation_s_loss_is_over_all_tokens_as_run_evaluation_has_it(make_
     assert found["eval_perplexity"] == pytest.approx(math.exp(found["eval_loss"]))
     alone = [answer_loss(trainer.model, trainer.processing_class, rows.rows.select([row]), 1) for row in range(10)]
     assert sum(alone) / 10 != pytest.approx(expected, rel=1e-3)  # answers are of different lengths
-    words = [(rows.chats.labels(row)[1:] != IGNORED).sum() for row in range(10)]
+    words = [(rows.chats.labels(row)[1:] != IGNORE_INDEX).sum() for row in range(10)]
     assert np.dot(alone, words) / sum(words) == pytest.approx(expected, rel=1e-5)
 
 
@@ -217,7 +218,7 @@ def test_a_line_about_the_training_has_speed_and_memory(make_trainer):
     trainer.callback_handler.train_dataloader.set_epoch(0)
     chosen = next(iter(sampler))
     tokens = sum(len(rows.chats.input_ids(row)) for row in chosen)
-    words = sum(int((rows.chats.labels(row) != IGNORED).sum()) for row in chosen)
+    words = sum(int((rows.chats.labels(row) != IGNORE_INDEX).sum()) for row in chosen)
     line = lines[0]
     assert line["tokens_per_second"] / line["samples_per_second"] == pytest.approx(tokens / 2, rel=1e-2)
     assert line["supervised_tokens_per_second"] / line["samples_per_second"] == pytest.approx(words / 2, rel=1e-2)
