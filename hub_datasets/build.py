@@ -1,12 +1,12 @@
-"""Builds the dataset: raw source folders in, `pairs` and `chat` as Parquet out, with a report of all that was read.
+"""Builds the configs `pairs` and `chat` from raw source folders, as Parquet files with a report of all that was read.
 
-    python hub_datasets/build.py --slake_dir data/Datasets/SLAKE --pad_ufes_dir data/Datasets/PAD-UFES-20 \\
+    medpairs build --slake_dir data/Datasets/SLAKE --pad_ufes_dir data/Datasets/PAD-UFES-20 \\
         --output_dir data/processed
 
-Any subset of the sources will do, and the flag of a source may be repeated for several folders of it. The result is a
-folder that `load_dataset(OUT, "pairs")` and `load_dataset(OUT, "chat")` read, with `chat_instructions.jsonl`,
-`report.json`, `rejections.jsonl`, `review.jsonl` and a card. What was read of the sources is kept beside it, in a
-hidden folder, for the next build.
+At least one source is required. The flag of a source can be repeated for several folders of that source. The result is
+a folder that `load_dataset(OUT, "pairs")` and `load_dataset(OUT, "chat")` read, with `chat_instructions.jsonl`,
+`report.json`, `rejections.jsonl`, `review.jsonl` and a card. A hidden folder beside it caches what was read, so that
+the next build reads only sources that have changed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can be asked of a build? The flags of the command, checked, with one message for each mistake."""
+"""Defines the flags of `medpairs build` and checks them, with one message for each mistake."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Where the files of a folder lie, and how they are listed and read there: this machine, or a store of fsspec.
+"""Lists and reads the files of a folder on this machine or in a store that fsspec can open.
 
-Both kinds answer the same calls with names below their root, which `folder.py` has already checked as text.
+Both backends have the same methods, which take names below their root. `source_folder.py` has already refused names
+that could lead out of the folder.
 """
 
 from __future__ import annotations

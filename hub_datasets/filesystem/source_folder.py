@@ -1,7 +1,7 @@
-"""A source's folder, wherever it lies: on this machine, behind an fsspec address, with zip files left unpacked.
+"""Reads the files of a source folder on this machine or at an fsspec address, including those in zip files.
 
-Names are paths below the folder with `/` between their parts. A zip file is a folder of its own name:
-`images/imgs_part_1.zip/imgs_part_1/PAT_1.png`. Nothing outside the folder can be read through it.
+Names are paths relative to the folder, with `/` as separator. A zip file is treated as a folder with the zip file's
+name: `images/imgs_part_1.zip/imgs_part_1/PAT_1.png`. Files outside the folder cannot be read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Files on this machine or behind an fsspec address (`s3://`, `hf://`, `file://`), and folders that appear at once."""
+"""Reads, writes and removes files on this machine or at an fsspec address (`s3://`, `hf://`), and replaces folders.
+
+A folder on this machine is replaced atomically, so that a build that is killed leaves the previous one in place."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One pass over one folder of a source: every record checked, every image read once, decoded once, hashed and cleaned.
+"""Ingests a folder of a source in one pass: checks every record, and reads, decodes, hashes and cleans every image once.
 
-The result, a stage, is a folder with a catalogue and the images' bytes. It is kept beside the output, and used again
-as long as the files of the source's folder, the settings and this code are the same: then nothing of them is read but
-the list of their names. Several folders of one source have a stage each.
+The result, a stage, is a folder with a catalog and the images' bytes. It is cached beside the output and reused while
+the files of the source folder, the settings and this code are unchanged; in that case the files are listed but not
+read. Each folder of a source has its own stage.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The folders that each source is read from: all are there, none is given twice, and several of them have labels."""
+"""Checks the folders that each source is read from, and gives the folders of a source with several a label each.
+
+Each folder must exist, must not be empty, and must neither be given twice nor be inside another folder of its
+source."""
 
 from __future__ import annotations
 
