@@ -25,7 +25,7 @@ from typing import Any
 from hub_datasets.chat import llama_factory
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
-from hub_datasets.options import BuildOptions, argument_parser, read_options
+from hub_datasets.options import BuildOptions, addresses_of, argument_parser, read_options
 from hub_datasets.output.publish import push_dataset, refuse_what_may_not_be_shared
 
 
@@ -38,12 +38,17 @@ def main(argv: list[str] | None = None) -> int:
             refuse_what_may_not_be_shared(options.not_to_be_shared())
         report = build(options)
         print(report_lines(report))
-        print(f"Written to {options.output}: load_dataset({options.output!r}, 'pairs')")
+        output = storage.shown(options.output)
+        print(f"Written to {output}: load_dataset({output!r}, 'pairs')")
         if arguments.push_to_hub:
             visibility = {"private": not arguments.public, "redistribute": arguments.redistribute}
             print(f"Pushed to {push_dataset(options.output, arguments.push_to_hub, **visibility)}")
-    except (BuildError, OSError) as error:
+    except BuildError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        hidden = any(map(storage.has_secrets, addresses_of(arguments)))  # the error may repeat them
+        print(f"error: {type(error).__name__ if hidden else error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on with what was read whole", file=sys.stderr)
@@ -68,6 +73,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
     from hub_datasets.output.folder import is_current, is_empty, written_folder
     from model_cards.commands.owned_files import some
 
+    place, cache = storage.shown(options.output), storage.shown(options.cache)
     with ExitStack() as held:
         for folder, message in options.locks().items():
             held.enter_context(storage.only_one(folder, message))
@@ -77,9 +83,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
         if is_current(options.output, build_key):
             return json.loads(storage.read(storage.join(options.output, "report.json")))
         if not (options.overwrite or is_empty(options.output)):
-            raise BuildError(
-                f"--output_dir {options.output} exists and is not empty; name another folder or add --overwrite"
-            )
+            raise BuildError(f"--output_dir {place} exists and is not empty; name another folder or add --overwrite")
         kept = []
         if not is_empty(options.output):
             kept = check_output(options.output, options.cache)
@@ -93,16 +97,17 @@ def build(options: BuildOptions) -> dict[str, Any]:
             with written_folder(options.output, build_key if lasting else "", scratch) as output:
                 report = write_dataset(stages, options, engine, output, scratch)
             if kept:
-                print(f"--overwrite: kept in {options.output}, because no build wrote it: {some(kept)}")
+                print(f"--overwrite: kept in {place}, because no build wrote it: {some(kept)}")
             remove_stale(options.cache, stages)
         except sqlite3.OperationalError as error:
-            raise BuildError(f"{options.cache}: cannot be read or written: {error}; is the disk full?") from None
+            raise BuildError(f"{cache}: cannot be read or written: {error}; is the disk full?") from None
         except sqlite3.DatabaseError as error:
-            raise BuildError(f"{options.cache}: damaged ({error}); remove this folder and run again") from None
+            raise BuildError(f"{cache}: damaged ({error}); remove this folder and run again") from None
         except OSError as error:
             if error.filename:
                 raise
-            raise BuildError(f"{options.output} or {options.cache} cannot be written: {error}") from None
+            reason = storage.explain(error, options.output, options.cache)
+            raise BuildError(f"{place} or {cache} cannot be written: {reason}") from None
         finally:
             engine.close()
     return report

@@ -1,4 +1,4 @@
-"""Ingests a folder of a source in one pass: checks every record, and reads, decodes, hashes and cleans every image once.
+"""Ingests a folder of a source in one pass: checks each record, and reads, decodes, hashes and cleans each image once.
 
 The result, a stage, is a folder with a catalog and the images' bytes. It is cached beside the output and reused while
 the files of the source folder, the settings and this code are unchanged; in that case the files are listed but not
@@ -110,7 +110,7 @@ def stage(
         read_records(source, folder, texts, catalogue)
         failures = folder.failures + examine_images(source, folder, images, engine, catalogue, address)
         if stage_keys([(source, folder)], images, texts) != [key]:
-            raise BuildError(f"{source.flag} {folder.address}: files changed while they were read; run again")
+            raise BuildError(f"{source.flag} {folder.named()}: files changed while they were read; run again")
         if remote:
             with catalogue.open("rb") as here, storage.open_file(storage.join(address, CATALOGUE), "wb") as there:
                 shutil.copyfileobj(here, there)

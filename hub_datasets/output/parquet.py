@@ -180,7 +180,7 @@ class Images:
         file = self._files[address]
         file.seek(offset)
         if file.readinto(target) != len(target) or xxhash.xxh3_128_hexdigest(target) != content:
-            raise BuildError(f"{address} is damaged; remove the folder that it lies in, and run again")
+            raise BuildError(f"{storage.shown(address)} is damaged; remove the folder that contains it, and run again")
 
 
 def make_table(

@@ -44,7 +44,7 @@ def push_dataset(folder: str | Path, repo_id: str, private: bool = True, redistr
         `private` is asked for.
     """
     if storage.is_remote(folder):
-        raise BuildError(f"--push_to_hub: {folder} is not on this machine; push from a folder that is")
+        raise BuildError(f"--push_to_hub: {storage.shown(folder)} is not on this machine; push from a folder that is")
     folder = storage.local_path(folder)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     sources = report["sources"].items()

@@ -268,7 +268,7 @@ def test_a_scratch_folder_is_of_this_machine(tmp_path):
 
 HOLD = """
 import sys
-from hub_datasets import storage
+from hub_datasets.filesystem import storage
 with storage.only_one(sys.argv[1], "out"):
     print("held", flush=True)
     sys.stdin.read()
