@@ -1,7 +1,6 @@
 """Builds the configs `pairs` and `chat` from raw source folders, as Parquet files with a report of all that was read.
 
-    medpairs build --slake_dir data/Datasets/SLAKE --pad_ufes_dir data/Datasets/PAD-UFES-20 \\
-        --output_dir data/processed
+    medpairs build --slake_dir data/Datasets/SLAKE --pad_ufes_dir data/Datasets/PAD-UFES-20 --output_dir data/processed
 
 At least one source is required. The flag of a source can be repeated for several folders of that source. The result is
 a folder that `load_dataset(OUT, "pairs")` and `load_dataset(OUT, "chat")` read, with `chat_instructions.jsonl`,
@@ -26,16 +25,20 @@ from hub_datasets.chat import llama_factory
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.options import BuildOptions, addresses_of, argument_parser, read_options
-from hub_datasets.output.publish import push_dataset, refuse_what_may_not_be_shared
+from hub_datasets.output.publish import check_push, push_dataset, refuse_what_may_not_be_shared
+from model_cards.commands.console import command
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     arguments = argument_parser(__doc__).parse_args(argv)
     try:
         options = read_options(arguments)
-        if arguments.push_to_hub and not arguments.redistribute:
-            refuse_what_may_not_be_shared(options.not_to_be_shared())
+        if arguments.push_to_hub:  # what would be refused after hours is refused now
+            if not arguments.redistribute:
+                refuse_what_may_not_be_shared(options.not_to_be_shared())
+            check_push(options.output, arguments.push_to_hub, public=arguments.public)
         report = build(options)
         print(report_lines(report))
         output = storage.shown(options.output)
@@ -43,16 +46,13 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.push_to_hub:
             visibility = {"private": not arguments.public, "redistribute": arguments.redistribute}
             print(f"Pushed to {push_dataset(options.output, arguments.push_to_hub, **visibility)}")
-    except BuildError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except OSError as error:
-        hidden = any(map(storage.has_secrets, addresses_of(arguments)))  # the error may repeat them
-        print(f"error: {type(error).__name__ if hidden else error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on with what was read whole", file=sys.stderr)
-        return 130
+        if any(map(storage.has_secrets, addresses_of(arguments))):  # the error may repeat them
+            raise BuildError(f"the build failed: {error.strerror or type(error).__name__}") from None
+        raise
+    except KeyboardInterrupt as error:
+        error.add_note("the same command reuses every source that was read completely")
+        raise
     return 0
 
 
