@@ -1,6 +1,6 @@
-"""The flags of the two training commands, with their defaults: the specification's where it names one.
+"""Defines the flags that both training commands share, with the specification's defaults where it names one.
 
-Those that say what is fitted, and to what, are in `encoder/arguments.py` and `decoder/arguments.py`.
+The flags of one family are in `encoder/arguments.py` and `decoder/arguments.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def flag(default: Any, text: str, **more: Any) -> Any:
 
 
 @dataclass
-class MedicalTrainingArguments(TrainingArguments):
+class BaseTrainingArguments(TrainingArguments):
     """TrainingArguments with what both trainers change of them."""
 
     overwrite: bool = flag(

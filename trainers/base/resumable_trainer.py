@@ -1,9 +1,9 @@
-"""A Trainer that goes on after a kill as if nothing had been: same losses, same evaluations, same weights, same log.
+"""Resumes an interrupted training exactly: same losses, same evaluations, same weights, same log.
 
-The stock Trainer restores weights, optimizer, schedule, random numbers and the place in the data. What it forgets, and
-what is kept here: the sum of the losses since the last line of the log, what the trainer has measured since then, how
-often early stopping has waited, that a run was already at its end, and where its best checkpoint lies now. What it
-only warns of is an error here: a weight that is missing or unexpected.
+The stock Trainer restores weights, optimizer, schedule, random state and the position in the data. This module keeps
+what it forgets: the sum of the losses since the last line of the log, what the trainer has measured since then, how
+long early stopping has waited, that a run had already ended, and where its best checkpoint is now. A missing or
+unexpected weight, of which the stock Trainer only warns, is an error here.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The flags of the decoder's training, with their defaults: the specification's where it names one."""
+"""Defines the flags of the decoder's training, with the specification's defaults where it names one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainers.base.arguments import ImageArguments, MedicalTrainingArguments, flag
+from trainers.base.arguments import BaseTrainingArguments, ImageArguments, flag
 
 LM_HEAD, ADAPTER, LORA, LORA_ALL, FULL = "lm_head", "adapter", "lora", "lora_all", "full"
 SCOPES = (LM_HEAD, ADAPTER, LORA, LORA_ALL, FULL)
@@ -13,7 +13,7 @@ LIGER_HEADS = ("fused_linear_cross_entropy", "cross_entropy")
 
 
 @dataclass
-class DecoderTrainingArguments(MedicalTrainingArguments):
+class DecoderTrainingArguments(BaseTrainingArguments):
     """TrainingArguments with the specification's defaults for the decoder."""
 
     output_dir: str | None = flag("checkpoints/decoder_finetuned", "Where checkpoints and the model are written.")

@@ -1,17 +1,17 @@
-"""The flags that say what the encoder starts from, what it is fitted to, and what is seen before it is."""
+"""Defines the flags of the encoder's training: starting model, images, texts, tuning, loss and optimization."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainers.base.arguments import ImageArguments, MedicalTrainingArguments, flag
+from trainers.base.arguments import BaseTrainingArguments, ImageArguments, flag
 
 # ImageNet's mean and standard deviation of the channels, for images in [0, 1]; what `imagenet` stands for.
 IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 
 
 @dataclass
-class EncoderRateArguments(MedicalTrainingArguments):
+class EncoderRateArguments(BaseTrainingArguments):
     """Learning rates of the parts of the encoder."""
 
     vision_lr: float | None = flag(None, "Peak learning rate of the vision tower; --learning_rate unless given.")
