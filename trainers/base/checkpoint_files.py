@@ -18,11 +18,12 @@ import shutil
 from pathlib import Path
 
 import xxhash
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from evaluation.loading import InputError
 from model_cards.commands.owned_files import files_below
 
-CHECKPOINT, PARTIAL = "checkpoint-", ".partial"
+CHECKPOINT, PARTIAL = f"{PREFIX_CHECKPOINT_DIR}-", ".partial"
 MANIFEST = "manifest.json"
 LAST, AUTO = ("True", "true", "last"), "auto"  # words for --resume_from_checkpoint
 BLOCK = 1 << 22

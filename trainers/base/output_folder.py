@@ -20,8 +20,8 @@ from model_cards.commands.owned_files import Contents, files_below, held_in, rem
 from model_cards.hub.model_repository import MODEL_FILE
 from model_cards.model_card import CARD, SUMMARY, read_summary
 from model_cards.results import write_json
-from trainers.base.arguments import CHECKPOINT, BaseTrainingArguments
-from trainers.base.checkpoint_files import AUTO, checkpoints, digest, manifest_files
+from trainers.base.arguments import BaseTrainingArguments
+from trainers.base.checkpoint_files import AUTO, CHECKPOINT, checkpoints, digest, manifest_files
 from trainers.base.recipe_file import HEAD
 
 MARKER = "_training_files.json"

@@ -88,7 +88,7 @@ def bare_decoder(config: Any, arguments: Any, dtype: torch.dtype) -> torch.nn.Mo
 
     Args:
         config: an MllamaConfig.
-        arguments: DecoderTuningArguments: scope, adapters and bits.
+        arguments: DecoderArguments: scope, adapters and bits.
         dtype: of the weights.
 
     Raises:

@@ -48,7 +48,7 @@ def choose_learning(model: PreTrainedModel, arguments: Any) -> torch.nn.Module:
 
     Args:
         model: an MllamaForConditionalGeneration, quantised or not, without adapters.
-        arguments: DecoderTuningArguments.
+        arguments: DecoderArguments.
 
     Returns:
         a PeftModel around the model, or the model itself.

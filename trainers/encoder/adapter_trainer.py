@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from evaluation.loading import InputError
-from trainers.base.arguments import CHECKPOINT
+from trainers.base.checkpoint_files import CHECKPOINT
 from trainers.base.trainer import BaseTrainer
 from trainers.encoder.parameter_groups import describe_groups, parameter_groups
 from trainers.encoder.tuning import ADAPTERS, adapted_layers, export_adapter, load_adapters, merged_state, save_adapters

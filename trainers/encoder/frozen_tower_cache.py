@@ -115,7 +115,7 @@ def cache_frozen_towers(trainer: Any, arguments: Any) -> None:
 
     Args:
         trainer: an EncoderTrainer with EncoderRows and an EncoderCollator.
-        arguments: EncoderTuningArguments.
+        arguments: EncoderArguments.
 
     Raises:
         InputError: `--cache_frozen_tower` is asked for where it cannot be.

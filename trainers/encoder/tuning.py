@@ -34,7 +34,7 @@ def choose_learning(model: torch.nn.Module, arguments: Any) -> None:
 
     Args:
         model: a SiglipMedicalModel without adapters.
-        arguments: EncoderTuningArguments.
+        arguments: EncoderArguments.
 
     Raises:
         InputError: `--unfreeze_last_layers` is more than a frozen tower has.

@@ -161,7 +161,7 @@ def order_of(rows: Any, arguments: Any, training: Any) -> ImageGroupSampler:
 
     Args:
         rows: DecoderRows.
-        arguments: DecoderInputArguments.
+        arguments: DecoderArguments.
         training: TrainingArguments; without a `data_seed`, which may be 0, the seed is that of the training.
     """
     return ImageGroupSampler(
