@@ -462,7 +462,10 @@ def pairs_alone(pairs, tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        ("--load_in_4bit --train_scope full", ("--load_in_4bit --train_scope full: ", "give lora")),
+        (
+            "--load_in_4bit --train_scope full",
+            ("--load_in_4bit cannot be combined with --train_scope full: ", "give lora"),
+        ),
         ("--max_seq_length 10", ("--max_seq_length 10: 60 rows (row 0, ", "would do")),
         ("--modules_to_save lm_hat", ("--modules_to_save lm_hat: there is no such module", "lm_head")),
         ("--export adapter", ("--export adapter", "--tiny")),

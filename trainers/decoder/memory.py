@@ -90,7 +90,7 @@ def bare_decoder(config: Any, arguments: Any, dtype: torch.dtype) -> torch.nn.Mo
 
     Args:
         config: an MllamaConfig.
-        arguments: DecoderTuningArguments: scope, adapters and quantization.
+        arguments: DecoderArguments: scope, adapters and quantization.
         dtype: dtype of the weights.
 
     Raises:

@@ -1,9 +1,9 @@
-"""How do several processes train one decoder, with the losses that one process would have?
+"""Trains one decoder on several processes with the losses of one process.
 
-Trainer adds the losses of all labels of an update up, over all processes, and divides by their number: so far one
-process and several agree. But rows that accelerate repeats, so that every process has a batch at the end of an epoch,
-would be trained on twice: here they lose their labels, and with them all weight. A process whose batch has no image
-still calls every layer (`modeling/mllama/image_states.py`), which DDP, FSDP2 and ZeRO-3 wait for.
+Trainer sums the losses of all labels of an update over all processes and divides by their number, so one process and
+several agree. But rows that accelerate repeats, so that every process has a batch at the end of an epoch, would be
+trained on twice: here their labels are removed, and with them their weight. A process whose batch has no image still
+calls every layer (`modeling/mllama/image_states.py`), which DDP, FSDP2 and ZeRO-3 wait for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Trainer for the decoder: bytes become pixels on the device, the loss is over a split's tokens, answers are scored."""
+"""Trains the decoder: bytes become pixels on the device, the loss is a mean over tokens, answers are scored."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class DecoderTrainer(DecoderProcesses):
         return super().training_step(model, inputs, num_items_in_batch)
 
     def summary(self, **facts: Any) -> dict:
-        """As MedicalTrainer's; a weight of 4 bits counts as one."""
+        """As BaseTrainer's; a weight of 4 bits counts as one."""
         parameters = self.accelerator.unwrap_model(self.model).parameters()
         return super().summary(**facts) | {"parameters": sum(map(count_weights, parameters))}
 

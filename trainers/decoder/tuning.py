@@ -48,7 +48,7 @@ def set_trainable(model: PreTrainedModel, arguments: Any) -> torch.nn.Module:
 
     Args:
         model: an MllamaForConditionalGeneration, quantized or not, without adapters.
-        arguments: DecoderTuningArguments.
+        arguments: DecoderArguments.
 
     Returns:
         a PeftModel around the model, or the model itself.

@@ -117,7 +117,7 @@ def cache_frozen_towers(trainer: Any, arguments: Any) -> None:
 
     Args:
         trainer: an EncoderTrainer with EncoderRows and an EncoderCollator; changed in place.
-        arguments: EncoderTuningArguments.
+        arguments: EncoderArguments.
 
     Raises:
         InputError: `--cache_frozen_tower` was given and cannot be applied.

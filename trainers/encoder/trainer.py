@@ -1,4 +1,4 @@
-"""Trainer for the encoder: one loss over a whole update and all processes, an evaluation over all pairs at once."""
+"""Trains the encoder with one loss over a whole update and all processes, and evaluates on all pairs at once."""
 
 from __future__ import annotations
 

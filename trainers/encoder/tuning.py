@@ -34,7 +34,7 @@ def set_trainable(model: torch.nn.Module, arguments: Any) -> None:
 
     Args:
         model: a SiglipMedicalModel without adapters.
-        arguments: EncoderTuningArguments.
+        arguments: EncoderArguments.
 
     Raises:
         InputError: `--unfreeze_last_layers` exceeds the number of layers of a frozen tower.

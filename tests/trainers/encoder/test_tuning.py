@@ -232,9 +232,12 @@ def test_activation_checkpointing_leaves_the_gradients_as_they_are(flags):
         ({"freeze": "both", "lora_towers": "text"}, "leave it out of --freeze"),
         ({"lora_towers": "text", "lora_r": 0}, "--lora_r"),
         ({"save_adapter": True}, "--lora_towers"),
-        ({"cache_frozen_tower": True}, "give --freeze"),
-        ({"cache_frozen_tower": True, "freeze": "text", "unfreeze_last_layers": 1}, "without --unfreeze_last_layers"),
-        ({"cache_frozen_tower": True, "freeze": "vision", "augment": "light"}, "leave out --augment"),
+        ({"cache_frozen_tower": True}, "--cache_frozen_tower requires --freeze"),
+        (
+            {"cache_frozen_tower": True, "freeze": "text", "unfreeze_last_layers": 1},
+            "cannot be combined with --unfreeze",
+        ),
+        ({"cache_frozen_tower": True, "freeze": "vision", "augment": "light"}, "cannot be combined with --augment or"),
     ],
     ids=str,
 )

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from evaluation.loading import InputError
-from trainers.decoder.arguments import DecoderInputArguments
+from trainers.decoder.arguments import DecoderArguments
 from trainers.images.cache_builder import cached_images, image_keys
 from trainers.images.cache_location import available_cpus, cache_folder
 from trainers.images.cache_reader import CachedImages
@@ -153,7 +153,7 @@ class DecoderRows(torch.utils.data.Dataset):
 
 
 def decoder_rows(
-    splits: dict[str, Any], chats: dict[str, Any], processor: Any, arguments: DecoderInputArguments
+    splits: dict[str, Any], chats: dict[str, Any], processor: Any, arguments: DecoderArguments
 ) -> dict[str, DecoderRows]:
     """Wraps the splits as DecoderRows.
 

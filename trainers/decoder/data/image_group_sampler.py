@@ -202,7 +202,7 @@ def train_sampler(rows: Any, arguments: Any, training: Any) -> ImageGroupSampler
 
     Args:
         rows: DecoderRows.
-        arguments: DecoderInputArguments.
+        arguments: DecoderArguments.
         training: TrainingArguments; `seed` is used if `data_seed` is None.
     """
     return ImageGroupSampler(

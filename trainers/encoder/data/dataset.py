@@ -15,7 +15,7 @@ import torch
 
 from evaluation.loading import InputError
 from evaluation.scoring.encoder import content_id
-from trainers.encoder.arguments import EncoderInputArguments
+from trainers.encoder.arguments import EncoderArguments
 from trainers.images.augmentation import Augmentation
 from trainers.images.cache_builder import cached_images, image_keys
 from trainers.images.cache_location import available_cpus, cache_folder
@@ -136,7 +136,7 @@ class EncoderRows(torch.utils.data.Dataset):
 def encoder_rows(
     splits: dict[str, Any],
     processor: Any,
-    arguments: EncoderInputArguments,
+    arguments: EncoderArguments,
     seed: int,
     text_of: Callable[[str, int], str] | None = None,
 ) -> dict:

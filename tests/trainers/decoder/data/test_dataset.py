@@ -13,7 +13,7 @@ import torch
 from evaluation.loading import InputError
 from tests.trainers.chat_images import READER, SmallChats, chat_dataset, image_processor, stock
 from tests.trainers.images.encoded_images import KINDS, encoded, picture
-from trainers.decoder.arguments import DecoderInputArguments
+from trainers.decoder.arguments import DecoderArguments
 from trainers.decoder.data.dataset import ChatImages, DecoderRows, decoder_rows
 from trainers.images.cache_reader import PIXELS
 
@@ -204,13 +204,13 @@ def test_the_flags_decide_reader_and_cache(tmp_path, rows, tiny_decoder, capsys)
 
     processor, chats = AutoProcessor.from_pretrained(tiny_decoder), {"train": SmallChats(len(rows))}
     flags = {"image_cache": str(tmp_path), "image_workers": 1}
-    ones = decoder_rows({"train": rows}, chats, processor, DecoderInputArguments(draft_decode=True, **flags))["train"]
+    ones = decoder_rows({"train": rows}, chats, processor, DecoderArguments(draft_decode=True, **flags))["train"]
     assert ones.reader.draft and ones.reader.tile == 64 and ones.reader.max_tiles == 4
     assert ones.cached.folder.parent == tmp_path and ones.chats is chats["train"]
     assert (ones.cached.folder / PIXELS).stat().st_size == ones.cached.table["tiles"].sum() * 3 * 64 * 64
     capsys.readouterr()
     flags["image_cache"] = "none"
-    assert decoder_rows({"train": rows}, chats, processor, DecoderInputArguments(**flags))["train"].cached is None
+    assert decoder_rows({"train": rows}, chats, processor, DecoderArguments(**flags))["train"].cached is None
 
 
 @pytest.mark.slow
