@@ -18,7 +18,9 @@ CONFIGS = {"ddp": "MULTI_CPU", "fsdp2_decoder": "FSDP", "deepspeed_zero3": "DEEP
 RUNS = [f"{scope}{kind}" for scope in SCOPES for kind in ("", " resumed", " best")]
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(
+    scope="module", params=["ddp", *(pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS if name != "ddp")]
+)
 def launched(request) -> str:
     """The name of a shipped configuration."""
     if request.param == "deepspeed_zero3" and importlib.util.find_spec("deepspeed") is None:

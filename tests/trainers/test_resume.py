@@ -63,6 +63,7 @@ def test_with_dropout_and_several_contrasts_too(with_dropout):
     assert_same(outcome(with_dropout.folder / "killed"), with_dropout.expected)
 
 
+@pytest.mark.slow
 def test_the_command_killed_while_it_writes_a_checkpoint(stratified, run):
     """A process as a user starts it, the second checkpoint half written."""
     folder = stratified.folder / "process"
