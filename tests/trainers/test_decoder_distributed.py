@@ -13,14 +13,14 @@ import torch
 
 from tests.trainers.decoder_distributed_run import ROWS, SCOPES, everything
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {"ddp": "MULTI_CPU", "fsdp2_decoder": "FSDP", "deepspeed_zero3": "DEEPSPEED"}
 RUNS = [f"{scope}{kind}" for scope in SCOPES for kind in ("", " resumed", " best")]
 
 
-@pytest.fixture(
-    scope="module", params=["ddp", *(pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS if name != "ddp")]
-)
+@pytest.fixture(scope="module", params=CONFIGS)
 def launched(request) -> str:
     """The name of a shipped configuration."""
     if request.param == "deepspeed_zero3" and importlib.util.find_spec("deepspeed") is None:

@@ -18,6 +18,8 @@ from tests.conftest import ROOT
 from tests.trainers.killed_runs import DECODER, Runs, assert_same, outcome
 from trainers.checkpoints import checkpoints, damage
 
+pytestmark = pytest.mark.slow
+
 # An epoch is 8 updates, the last one of a half batch less; no checkpoint but the last one of an epoch falls on its end.
 COMMON = "--per_device_train_batch_size 4 --per_device_eval_batch_size 16 --gradient_accumulation_steps 2"
 COMMON += " --num_train_epochs 2 --logging_steps 4 --eval_steps 3 --save_steps 3 --use_cpu True"
@@ -43,7 +45,7 @@ def in_full(few_chats, speaking_decoder, tmp_path_factory) -> Runs:
     return Runs(tmp_path_factory.mktemp("full"), words, DECODER)
 
 
-@pytest.fixture(params=["with_adapters", pytest.param("in_full", marks=pytest.mark.slow)])
+@pytest.fixture(params=["with_adapters", "in_full"])
 def runs(request) -> Runs:
     return request.getfixturevalue(request.param)
 
@@ -64,7 +66,6 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(runs):
     assert_same(outcome(runs.folder / "killed"), runs.expected)
 
 
-@pytest.mark.slow
 def test_the_command_killed_after_its_first_checkpoint(with_adapters, run):
     """A process as a user starts it, at a moment that is another one each time; then again, when it is finished."""
     folder = with_adapters.folder / "process"
@@ -92,7 +93,6 @@ def test_the_command_killed_after_its_first_checkpoint(with_adapters, run):
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
-@pytest.mark.slow
 def test_an_end_that_was_killed_is_done_again(in_full):
     """Killed between the last update and the card: no update more, the same end."""
     folder = in_full.folder / "straight"

@@ -58,6 +58,7 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(stratified):
     assert_same(outcome(stratified.folder / "killed"), stratified.expected)
 
 
+@pytest.mark.slow
 def test_with_dropout_and_several_contrasts_too(with_dropout):
     assert with_dropout.disturbed("killed", kills=2, seed=2) >= 1
     assert_same(outcome(with_dropout.folder / "killed"), with_dropout.expected)
