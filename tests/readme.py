@@ -18,7 +18,7 @@ DECODER_RECORDS = ("decoder_end_to_end", "decoder_head", "decoder_input")
 TRL_BEST = ("TRL", "TRL, 2 loader processes")
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-RESULTS = ROOT / "evaluation" / "benchmarks" / "results"
+RESULTS = ROOT / "tests" / "benchmarks" / "results"
 RECORD = RESULTS / "demo.json"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hub_datasets.sample_sources import generate
+from hub_datasets.generate_sample import generate
 from hub_datasets.sources import SOURCES
 from model_cards import dataset_card
 from tests.hub_datasets.checked import Checked, Folders, check_source, words_of

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.forked import TRAIN_DECODER, TRAIN_ENCODER, Forked
-from trainers.checkpoints import checkpoints, damage
+from trainers.base.checkpoint_files import checkpoints, damage
 
 # What Python reports of itself as it changes files. Weights are written by other means: a delay falls into those.
 EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
