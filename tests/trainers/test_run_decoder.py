@@ -300,7 +300,7 @@ def test_pushed_adapters_open_elsewhere_and_answer_as_they_do_here(pushed_adapte
     assert there[BASE]["logits"] != pytest.approx(here, abs=1e-2)
 
 
-@pytest.mark.parametrize("last", ["merged", "adapters"])
+@pytest.mark.parametrize("last", ["merged", pytest.param("adapters", marks=pytest.mark.slow)])
 def test_what_was_pushed_last_is_what_opens(last, pushed_adapters, pushed, run, repo_name, tmp_path):
     """A model over adapters, and adapters over a model: `from_pretrained` would open the adapters either way."""
     from huggingface_hub import HfApi
@@ -424,7 +424,9 @@ def test_a_dry_run_writes_nothing(few_chats, tmp_path):
     assert printed.splitlines()[-1] == "Dry run: nothing was trained, and nothing written."
 
 
-@pytest.mark.parametrize("recipe", ["demo", "gpu_16gb", "8_gpus"])
+@pytest.mark.parametrize(
+    "recipe", ["gpu_16gb", *(pytest.param(name, marks=pytest.mark.slow) for name in ("demo", "8_gpus"))]
+)
 def test_a_dry_run_of_a_shipped_recipe(recipe, few_chats, tmp_path):
     words = f"--config {recipe} --tiny --dry_run --use_cpu --image_cache none"
     status, printed = command(tmp_path, words, "--dataset", few_chats)

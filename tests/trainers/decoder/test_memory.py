@@ -42,19 +42,20 @@ def estimate(update: DecoderUpdate = UPDATE, dtype: torch.dtype = torch.float32,
 # --- beside real runs ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "checkpointing"),
     [
         ({"train_scope": "full"}, True),
         ({"train_scope": "lora"}, False),
-        pytest.param({"train_scope": "full"}, False, marks=pytest.mark.slow),
-        pytest.param({"train_scope": "lora"}, True, marks=pytest.mark.slow),
-        pytest.param({"train_scope": "lora", "load_in_4bit": True}, False, marks=pytest.mark.slow),
-        pytest.param({"train_scope": "lora", "load_in_8bit": True}, False, marks=pytest.mark.slow),
-        pytest.param({"train_scope": "lora_all", "load_in_4bit": True}, True, marks=pytest.mark.slow),
-        pytest.param({"train_scope": "lora_all"}, False, marks=pytest.mark.slow),
-        pytest.param({"train_scope": "adapter"}, False, marks=pytest.mark.slow),
-        pytest.param({"train_scope": "lm_head"}, False, marks=pytest.mark.slow),
+        ({"train_scope": "full"}, False),
+        ({"train_scope": "lora"}, True),
+        ({"train_scope": "lora", "load_in_4bit": True}, False),
+        ({"train_scope": "lora", "load_in_8bit": True}, False),
+        ({"train_scope": "lora_all", "load_in_4bit": True}, True),
+        ({"train_scope": "lora_all"}, False),
+        ({"train_scope": "adapter"}, False),
+        ({"train_scope": "lm_head"}, False),
     ],
     ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else f"checkpointing {value}",
 )

@@ -14,6 +14,7 @@ import torch
 from evaluation.loading import InputError
 from evaluation.scoring.decoder import answer_loss
 from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
+from tests.cases import few
 from tests.trainers import small_decoder
 from trainers.decoder.answer_evaluation import AnswerEvaluation
 from trainers.decoder.arguments import DecoderTrainingArguments
@@ -49,7 +50,7 @@ def course(trainer) -> list[dict]:
 # ---- resuming --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scope", ["full", "lora"])
+@pytest.mark.parametrize("scope", few(["full", "lora"]))
 def test_a_resumed_run_has_the_log_of_an_undisturbed_one(make_trainer, scope):
     """Stock Trainer loads nothing into a fully trained Mllama, and only warns: its losses start again."""
     flags = {"max_steps": 6, "save_steps": 2, "eval_steps": 2, "save_total_limit": 5, "answers": ANSWERS}

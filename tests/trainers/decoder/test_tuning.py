@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from evaluation.loading import InputError
+from tests.cases import few
 from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
 from trainers.decoder.tuning import describe_trainable, set_trainable
 
@@ -82,7 +83,7 @@ def test_lora_all_is_what_peft_calls_all_linear(real):
     assert adapted(real(train_scope="lora_all")) == adapted(theirs)
 
 
-@pytest.mark.parametrize("dora", [False, True])
+@pytest.mark.parametrize("dora", few([False, True]))
 def test_gates_norms_and_embeddings_stay_as_they_are(real, dora):
     model = real(train_scope="lora_all", use_dora=dora)
     for name, parameter in model.named_parameters():
@@ -144,7 +145,7 @@ def test_a_quantized_module_does_not_learn_whole(make_decoder_trainer):
 # --- on a small model ---
 
 
-@pytest.mark.parametrize("scope", ["lm_head", "adapter", "lora", "lora_all", "full"])
+@pytest.mark.parametrize("scope", few(["lm_head", "adapter", "lora", "lora_all", "full"], "lora", "full"))
 def test_every_weight_that_learns_moves_and_no_other(make_decoder_trainer, scope):
     trainer = make_decoder_trainer("out", train_scope=scope, max_steps=3, eval_strategy="no", save_strategy="no")
     before = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
@@ -203,7 +204,7 @@ def test_a_projector_in_float32_hands_on_16_bits(make_decoder_trainer):
 # --- activation checkpointing ---
 
 
-@pytest.mark.parametrize("scope", ["adapter", "lm_head", "full"])
+@pytest.mark.parametrize("scope", few(["adapter", "lm_head", "full"]))
 def test_recomputing_activations_changes_no_gradient(make_decoder_trainer, scope):
     flags = {"train_scope": scope, "max_steps": 3, "eval_strategy": "no", "save_strategy": "no"}
     plain, saving = (make_decoder_trainer("out", activation_checkpointing=given, **flags) for given in (False, True))

@@ -12,6 +12,7 @@ import torch
 
 from evaluation.loading import InputError
 from modeling.siglip_medical.matryoshka_loss import embedding_loss
+from tests.cases import few
 from tests.trainers.small_pairs import gradients, relative_error, small_model, small_pairs, split, stack
 from trainers.encoder.arguments import EncoderArguments, EncoderTrainingArguments
 from trainers.encoder.frozen_tower_cache import read_embeddings
@@ -109,7 +110,7 @@ def test_the_gradient_is_that_of_the_full_batch(freeze, sizes):
     assert freeze == "vision" or set(passes["text"]) <= {1}
 
 
-@pytest.mark.parametrize("freeze", FROZEN)
+@pytest.mark.parametrize("freeze", few(FROZEN))
 def test_the_losses_are_those_without_the_cache(freeze, make_trainer):
     flags = {"freeze": freeze, "eval_steps": 3, "save_steps": 3}
     plain = make_trainer("plain", cache_frozen_tower=False, **flags)
@@ -226,7 +227,7 @@ def test_a_damaged_best_checkpoint_with_adapters_is_not_loaded(make_trainer):
         trainer._load_best_model()
 
 
-@pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])
+@pytest.mark.parametrize("name", few(["gradient_checkpointing", "activation_checkpointing"]))
 def test_activation_checkpointing_that_would_lose_gradients_is_refused(name, make_trainer):
     flags = {name: True, f"{name}_kwargs": {"use_reentrant": True}}
     with pytest.raises(InputError, match="use_reentrant"):
@@ -238,7 +239,8 @@ def test_activation_checkpointing_that_would_lose_gradients_is_refused(name, mak
     assert losses(trainer) == pytest.approx(losses(plain), rel=2e-5)
 
 
-@pytest.mark.parametrize("freeze", ["text", pytest.param("both", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("freeze", ["text", "both"])
 def test_two_processes_share_the_work(freeze, run, dataset, tmp_path):
     """Each makes a part of the embeddings; the losses are those of one process without the cache."""
     words = [

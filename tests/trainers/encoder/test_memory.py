@@ -224,24 +224,18 @@ def estimated_and_measured(run, tmp_path, *words, env=None) -> tuple[float, dict
     return estimate, json.loads(file.read_text())
 
 
-SLOW = pytest.mark.slow
 SMALL_PIECES = {"MALLOC_MMAP_THRESHOLD_": "131072"}
 """glibc keeps freed pieces of up to 32 MiB for reuse, at this size as much again; so it gives them back."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
         ["--per_device_train_batch_size", "16", "--gradient_accumulation_steps", "2"],
-        pytest.param(["--per_device_train_batch_size", "32", "--gradient_accumulation_steps", "1"], marks=SLOW),
-        pytest.param(
-            ["--per_device_train_batch_size", "32", "--gradient_accumulation_steps", "2", "--activation_checkpointing"],
-            marks=SLOW,
-        ),
-        pytest.param(
-            ["--per_device_train_batch_size", "32", "--gradient_accumulation_steps", "1", "--freeze", "text"],
-            marks=SLOW,
-        ),
+        ["--per_device_train_batch_size", "32", "--gradient_accumulation_steps", "1"],
+        ["--per_device_train_batch_size", "32", "--gradient_accumulation_steps", "2", "--activation_checkpointing"],
+        ["--per_device_train_batch_size", "32", "--gradient_accumulation_steps", "1", "--freeze", "text"],
     ],
     ids=["two micro-batches", "one", "checkpointing", "frozen text"],
 )

@@ -105,7 +105,14 @@ def test_other_images_have_another_folder(cache, rows):
     assert EncoderRows(rows.select([0, 1]), READER, cache.folder.parent).cached.folder != cache.folder
 
 
-@pytest.mark.parametrize("settings", [{}, {"num_workers": 2}, {"num_workers": 1, "multiprocessing_context": "spawn"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"num_workers": 2},
+        pytest.param({"num_workers": 1, "multiprocessing_context": "spawn"}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_loader_with_workers_reads_the_same(tmp_path, rows, settings):
     ones = EncoderRows(rows, READER, tmp_path)
     loader = torch.utils.data.DataLoader(ones, batch_size=5, collate_fn=list, **settings)

@@ -120,7 +120,14 @@ def test_tiles_of_the_cache_are_views_that_cannot_be_written_to(tmp_path, rows):
         tiles[:] = 0
 
 
-@pytest.mark.parametrize("settings", [{}, {"num_workers": 2}, {"num_workers": 1, "multiprocessing_context": "spawn"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"num_workers": 2},
+        pytest.param({"num_workers": 1, "multiprocessing_context": "spawn"}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_loader_with_workers_reads_the_same(ones, settings):
     loader = torch.utils.data.DataLoader(ones, batch_size=4, collate_fn=list, **settings)
     read = [item for batch in loader for item in batch]
