@@ -7,7 +7,7 @@ ROOMS := hub_datasets modeling trainers evaluation model_cards tests
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: install demo hub test test-slow test-avx2 test-sse lint format clean
+.PHONY: install demo hub docs test test-slow test-avx2 test-sse lint format clean
 
 install: $(VENV)/.installed
 
@@ -22,6 +22,10 @@ demo: install
 # A Hub on this machine with small stand-ins for the models that the README names.
 hub: install
 	$(BIN)/python -m tests.stocked_hub
+
+# The pages of docs/ as a site in outputs/site; a link that leads nowhere is an error.
+docs: install
+	$(BIN)/mkdocs build --strict
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(TESTS)
