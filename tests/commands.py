@@ -71,7 +71,8 @@ def problem(command: str) -> str:
     if program == "pip":
         return problem_of_install(rest)
     if program == "make":
-        return "" if set(rest) <= targets() else f"no target {rest}"
+        named = {word for word in rest if "=" not in word}
+        return "" if named <= targets() else f"no target {sorted(named - targets())}"
     return "" if program in OTHERS or program.startswith(".venv") else f"a program that is not known: {program}"
 
 
@@ -83,7 +84,7 @@ def problem_of(name: str, words: list[str]) -> str:
         contextlib.suppress(SystemExit),
         mock.patch.object(type(parser), "error", lambda _, message: said.append(message)),
     ):
-        parser.parse_args(words)
+        parser.parse_args([word for word in words if word != "--help"])
     return f"medpairs {name}: {said[0]}" if said else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -32,6 +33,7 @@ from tests.pages import (
 )
 
 RENEW = "RENEW_MESSAGES"
+ROOMS = ("hub_datasets", "trainers", "evaluation", "model_cards")  # whose messages the pages may quote
 PAGES = pages()
 ALL = [*PAGES, CONTRIBUTING]
 
@@ -178,10 +180,34 @@ def test_the_make_targets_and_commands_that_it_names_exist(page):
     text = page.read_text(encoding="utf-8")
     named = set(re.findall(r"`make ([\w-]+)", text)) | set(re.findall(r"^make ([\w-]+)", text, re.MULTILINE))
     assert named <= targets()
-    commands = set(re.findall(r"`medpairs ([a-z][\w-]*)", text)) | set(
-        re.findall(r"^medpairs ([\w-]+)", text, re.MULTILINE)
+    typed = [command for block in blocks(page) for command in block.commands() if block.language in ("bash", "console")]
+    commands = set(
+        re.findall(r"(?:`|^)medpairs ([\w-]+)", "\n".join([*re.findall(r"`[^`\n]+`", text), *typed]), re.MULTILINE)
     )
     assert commands <= {*SCRIPTS, "demo", "hub", "env", "clean"}
+
+
+def test_the_messages_that_troubleshooting_explains_are_those_of_the_product():
+    """The first column of its tables quotes parts of messages."""
+    rows = re.findall(r"^\| `([^`]+)` \|", (DOCS / "troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(rows) > 20
+    said = "\n".join(text for folder in ROOMS for path in (ROOT / folder).rglob("*.py") for text in texts_of(path))
+    assert [row for row in rows if row not in said] == []
+
+
+def texts_of(path: Path) -> list[str]:
+    """The texts in a file's code, with `{}` for what is filled in."""
+
+    def text(node: ast.AST) -> str:
+        if isinstance(node, ast.JoinedStr):
+            return "".join(text(part) for part in node.values)
+        return str(node.value) if isinstance(node, ast.Constant) else "{}"
+
+    return [
+        text(node)
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, (ast.JoinedStr, ast.Constant))
+    ]
 
 
 def test_every_page_is_in_the_navigation():
