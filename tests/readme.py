@@ -81,7 +81,7 @@ def summary_table() -> str:
             "`run_clip.py`",
         ),
         (
-            "encoder: best R@5 from random weights, equally many epochs",
+            "encoder: best R@5 from random weights, equally many epochs (higher is better)",
             *(f"{recalls[way]['best_recall_at_5']:.3f}" for way in ("ours", "loop")),
             "softmax loop",
         ),
@@ -91,7 +91,7 @@ def summary_table() -> str:
             "TRL",
         ),
         (
-            "decoder: loss on held-out rows after as many rows of the sample",
+            "decoder: loss on held-out rows after as many rows of the sample (lower is better)",
             *(f"{way['held_out_loss']:.2f}" for way in (everything["ours"], best_trl(everything))),
             "TRL",
         ),

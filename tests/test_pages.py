@@ -117,7 +117,8 @@ def test_every_command_and_every_line_of_python_runs_as_printed(run, stocked_hub
         assert (clone / path).exists(), path
     if os.environ.get(RENEW):
         for page, text in renewed.items():
-            page.write_text(text, encoding="utf-8")
+            if page.read_text(encoding="utf-8") != text:
+                page.write_text(text, encoding="utf-8")
     for page, text in renewed.items():
         assert page.read_text(encoding="utf-8") == text, f"{name_of(page)} has other messages; {RENEW}=1 writes them"
 
