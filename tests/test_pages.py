@@ -171,6 +171,14 @@ def test_its_links_lead_to_files_and_headings_that_exist(page):
         assert not place or place in anchors(target), f"{name_of(page)}: {link}; there are {sorted(anchors(target))}"
 
 
+@pytest.mark.parametrize("page", ALL, ids=name_of)
+def test_the_files_of_the_project_that_it_names_exist(page):
+    text = page.read_text(encoding="utf-8")
+    added = re.findall(r"The (?:file is|metric,|page,) `([\w/]+)", text)  # by the examples of CONTRIBUTING.md
+    named = re.findall(r"`((?:hub_datasets|modeling|trainers|evaluation|model_cards|tests)/[\w./-]+)`", text)
+    assert [path for path in named if not (ROOT / path).exists() and path.partition(".")[0] not in added] == []
+
+
 def test_anchors_are_those_of_github():
     assert anchor("Without an account or a GPU") == "without-an-account-or-a-gpu"
     assert anchor("What `--dry_run` shows: memory") == "what-dry_run-shows-memory"
