@@ -110,7 +110,13 @@ def problem_of_install(words: list[str]) -> str:
         for extra in group.split(",")
     }
     missing = [word for word in words if word.endswith(".txt") and not (ROOT / word).is_file()]
-    return f"no extra {sorted(named - known)}" if named - known else f"no file {missing}" if missing else ""
+    if named - known:
+        return f"no extra {sorted(named - known)}"
+    if missing:
+        return f"no file {missing}"
+    tested = set((ROOT / "constraints.txt").read_text("utf-8").split())
+    others = [word for word in words if "==" in word and word not in tested]
+    return f"not the versions of constraints.txt: {others}" if others else ""
 
 
 def targets() -> set[str]:

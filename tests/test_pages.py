@@ -101,9 +101,13 @@ class Reader:
 
 
 def words_of(command: str) -> list[str]:
-    """The words to start a command with: `medpairs X` as the script that it stands for."""
+    """The words to start a command with: `medpairs X` as the script that it stands for, `NAME=value` before it by env."""
     words = shlex.split(command)
-    return ["python", SCRIPTS[words[1]], *words[2:]] if words[0] == "medpairs" else words
+    start = next(number for number, word in enumerate(words) if not re.fullmatch(r"[A-Z_]+=\S*", word))
+    variables, words = words[:start], words[start:]
+    if words[0] == "medpairs":
+        words = [sys.executable, SCRIPTS[words[1]], *words[2:]]
+    return ["env", *variables, *words] if variables else words
 
 
 @pytest.mark.slow
@@ -155,6 +159,7 @@ def test_a_flag_that_does_not_exist_is_seen():
         "accelerate launch --config_file trainers/accelerate_configs/ddp.yaml trainers/run_encoder.py --no_such 8",
         "pip install '.[no_such_extra]'",
         "pip install --constraint no_such.txt medpairs",
+        "pip install torch==1.0",
         "make no-such-target",
         "no-such-program --flag",
     )
