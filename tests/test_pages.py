@@ -101,7 +101,7 @@ class Reader:
 
 
 def words_of(command: str) -> list[str]:
-    """The words to start a command with: `medpairs X` as the script that it stands for, `NAME=value` before it by env."""
+    """The words to start a command with: the script that `medpairs X` stands for, behind `env` after `NAME=value`."""
     words = shlex.split(command)
     start = next(number for number, word in enumerate(words) if not re.fullmatch(r"[A-Z_]+=\S*", word))
     variables, words = words[:start], words[start:]
