@@ -38,7 +38,7 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
 
     title("Sources: four folders in the layouts of the real ones, drawn by the project")
-    run(f"python hub_datasets/sample_sources.py --output_dir {RAW}")
+    run(f"python hub_datasets/generate_sample.py --output_dir {RAW}")
 
     with hub() as environment:
         title("Dataset: read, validate, split, convert, publish")
@@ -87,7 +87,7 @@ def main() -> None:
 
 def clear(folder: Path) -> None:
     """Deletes the files of the demo before; renames a folder that holds anything else, or a demo that was stopped."""
-    from model_cards.owned_files import remove_files
+    from model_cards.commands.owned_files import remove_files
 
     found = sizes(folder)
     try:
@@ -104,7 +104,7 @@ def clear(folder: Path) -> None:
 
 def sizes(folder: Path) -> dict[str, int]:
     """The bytes of each file below a folder, by name, without the list of them."""
-    from model_cards.owned_files import files_below
+    from model_cards.commands.owned_files import files_below
 
     return {name: (folder / name).lstat().st_size for name in files_below(folder) if name != WRITTEN}
 
@@ -206,7 +206,7 @@ def child_environment(extra: dict[str, str] | None) -> dict[str, str]:
 
 def write_page(cards: dict[str, str]) -> None:
     """Writes the page from the files of this run."""
-    from model_cards.run_page import write_run_page
+    from model_cards.run_report import write_run_page
 
     write_run_page(
         PAGE,

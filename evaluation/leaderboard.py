@@ -15,7 +15,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from model_cards.console import Parser
+from model_cards.commands.console import Parser
 from model_cards.results import HEADLINE, NAMES, EvaluationResult, load_results, write_json, write_text
 
 

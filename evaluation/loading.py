@@ -8,10 +8,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model_cards.hub_commit import first_line
-from model_cards.names import is_path
+from model_cards.commands.names import is_path
+from model_cards.hub.commit import first_line
+from model_cards.hub.weights import folder_weights, repository_weights
 from model_cards.results import is_commit
-from model_cards.weights import folder_weights, repository_weights
 
 if TYPE_CHECKING:
     import datasets

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from evaluation.loading import InputError
-from model_cards.hub_commit import PushError, check_public
-from model_cards.model_repository import push_result as commit_result
+from model_cards.hub.commit import PushError, check_public
+from model_cards.hub.model_repository import push_result as commit_result
 from model_cards.results import EvaluationResult
 
 

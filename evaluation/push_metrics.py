@@ -14,10 +14,10 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from model_cards.card_update import merge_card
-from model_cards.console import Parser
-from model_cards.hub_commit import Change, Head, PushError, matching, push
+from model_cards.commands.console import Parser
+from model_cards.hub.commit import Change, Head, PushError, matching, push
 
-METRICS_FOLDER = Path(__file__).resolve().parent
+METRICS_FOLDER = Path(__file__).resolve().parent / "metrics"
 CARD = "README.md"
 NOT_PUSHED = {"__init__.py", "__pycache__"}
 OWNED = ("sdk", "sdk_version", "python_version", "app_file")  # what the app depends on

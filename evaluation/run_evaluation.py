@@ -34,7 +34,7 @@ from evaluation.loading import (
     print_source,
     weights_of,
 )
-from model_cards.console import Parser
+from model_cards.commands.console import Parser
 from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit, write_text
 
 # What a scoring reads of the rows of a config.
@@ -167,7 +167,7 @@ def score_encoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, l
     from tqdm import tqdm
     from transformers import AutoModel
 
-    from evaluation.encoder_scoring import embed_pairs, nearest_texts, score_embeddings
+    from evaluation.scoring.encoder import embed_pairs, nearest_texts, score_embeddings
 
     model, processor = load_model_and_processor(options.model, AutoModel, options.model_revision)
     embeds = embed_pairs(to_device(model), processor, rows, options.batch_size, progress=tqdm)
@@ -185,8 +185,8 @@ def score_decoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, l
     from tqdm import tqdm
     from transformers import AutoModelForImageTextToText
 
-    from evaluation.answer_scores import score_answers
-    from evaluation.decoder_scoring import answer_loss, generate_answers
+    from evaluation.scoring.answers import score_answers
+    from evaluation.scoring.decoder import answer_loss, generate_answers
 
     turns, languages = list(rows["messages"]), list(rows["language"])
     kinds = list(rows["answer_type"]) if "answer_type" in rows.column_names else [""] * len(rows)

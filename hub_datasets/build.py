@@ -22,10 +22,11 @@ import sqlite3
 from contextlib import ExitStack
 from typing import Any
 
-from hub_datasets import storage
-from hub_datasets.build_options import BuildOptions, argument_parser, read_options
-from hub_datasets.publish import push_dataset, refuse_what_may_not_be_shared
-from hub_datasets.schema import BuildError
+from hub_datasets.chat import llama_factory
+from hub_datasets.errors import BuildError
+from hub_datasets.filesystem import storage
+from hub_datasets.options import BuildOptions, argument_parser, read_options
+from hub_datasets.output.publish import push_dataset, refuse_what_may_not_be_shared
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def report_lines(report: dict[str, Any]) -> str:
-    from hub_datasets.report import summary
+    from hub_datasets.output.report import summary
 
     return summary(report)
 
@@ -61,11 +62,11 @@ def build(options: BuildOptions) -> dict[str, Any]:
 
     Where the output is already what this build would write, nothing is done.
     """
-    from hub_datasets.earlier_build import check_output
-    from hub_datasets.engines import WhenNeeded
-    from hub_datasets.output import is_current, is_empty, written_folder
-    from hub_datasets.staging import remove_stale, stage, stage_keys
-    from model_cards.owned_files import some
+    from hub_datasets.ingest.executors import WhenNeeded
+    from hub_datasets.ingest.ingest import remove_stale, stage, stage_keys
+    from hub_datasets.output.earlier_build import check_output
+    from hub_datasets.output.folder import is_current, is_empty, written_folder
+    from model_cards.commands.owned_files import some
 
     with ExitStack() as held:
         for folder, message in options.locks().items():
@@ -109,8 +110,9 @@ def build(options: BuildOptions) -> dict[str, Any]:
 
 def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path) -> dict[str, Any]:
     """Decides what becomes of everything that was read, and writes it; returns the report."""
-    from hub_datasets import chat, leakage, report, rows
-    from hub_datasets.decisions import Decisions
+    from hub_datasets.output import report, rows
+    from hub_datasets.splits import leakage
+    from hub_datasets.splits.assignment import Decisions
 
     decisions = Decisions(scratch / "decisions.sqlite", stages, options.chat_turns)
     decisions.settle(options.choices)
@@ -141,7 +143,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         samples = rows.samples(decisions)
         content["numbered_categories"] = output.draw_card(content, samples)
         content["shards"] = shards = finished()
-    chat.write_llama_factory_info(output.local / "llama_factory" / "dataset_info.json", shards["chat"])
+    llama_factory.write_llama_factory_info(output.local / "llama_factory" / "dataset_info.json", shards["chat"])
     output.write_card(content, samples)
     decisions.close()
     return content
@@ -151,7 +153,7 @@ def write_reports(
     stages: list, options: BuildOptions, decisions: Any, local: Path, scratch: Path, statistics: Any, written: Any
 ) -> dict[str, Any]:
     """Writes what goes beside the Parquet files; returns what the report says of sources and rows."""
-    from hub_datasets import report, rows
+    from hub_datasets.output import report, rows
 
     addresses = [stage.folder.address for stage in stages]
     rows.write_chat_instructions(scratch, local / "chat_instructions.jsonl", addresses)

@@ -1,6 +1,6 @@
 """The dataset card: what was read, what was accepted, what was not and why, from the build's report.
 
-Every number on it comes from the report; `benchmark.py` writes what makes the dataset a benchmark.
+Every number on it comes from the report; `hub_leaderboard.py` writes what makes the dataset a benchmark.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from model_cards.benchmark import write_benchmark
 from model_cards.card_update import contents, front_matter, merge_card, outside, set_front_matter, split_card
-from model_cards.contact_sheet import Sample, choose, contact_sheet
-from model_cards.figures import categories, funnel, split_order, split_shares, text_lengths
-from model_cards.fonts import labels
+from model_cards.hub_leaderboard import write_benchmark
+from model_cards.pictures.charts import categories, funnel, split_order, split_shares, text_lengths
+from model_cards.pictures.contact_sheet import Sample, choose, contact_sheet
+from model_cards.pictures.fonts import labels
 from model_cards.rendering import code, render_card
 from model_cards.results import write_text
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from model_cards.card_update import contents, front_matter, merge_card, read_card, set_front_matter, split_card
-from model_cards.names import is_path
+from model_cards.commands.names import is_path
 from model_cards.rendering import render_card
 from model_cards.results import (
     HEADLINE,

@@ -18,7 +18,7 @@ from tests.pages import ROOT
 
 # The commands of `medpairs`, each with the script that runs it in a clone.
 SCRIPTS = {
-    "sample": "hub_datasets/sample_sources.py",
+    "sample": "hub_datasets/generate_sample.py",
     "build": "hub_datasets/build.py",
     "train-encoder": "trainers/run_encoder.py",
     "train-decoder": "trainers/run_decoder.py",

@@ -58,12 +58,12 @@ def stock(environment: dict[str, str]) -> None:
     os.environ |= environment  # read by the libraries when they are imported, below
     from huggingface_hub import HfApi
 
-    from hub_datasets.folder import Folder
-    from hub_datasets.sample_sources import generate
-    from hub_datasets.schema import RawRecord
+    from hub_datasets.filesystem.source_folder import Folder
+    from hub_datasets.generate_sample import generate
+    from hub_datasets.records import RawRecord
     from hub_datasets.sources import SOURCES
     from modeling.tiny_checkpoints import write_tiny_decoder, write_tiny_encoder
-    from trainers.decoder_collator import CHAT_TEMPLATE
+    from trainers.decoder.data.collator import CHAT_TEMPLATE
 
     api = HfApi()
     if api.repo_exists(ENCODER) and api.repo_exists(DECODER):

@@ -40,8 +40,8 @@ def test_every_file_that_the_code_reads_is_in_it(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder, patterns in {
         "model_cards/templates": ["*"],
-        "trainers": ["*.jinja", "accelerate_configs/*.yaml"],
-        "evaluation": ["*/README.md", "*/requirements.txt", "*/app.py"],
+        "trainers": ["decoder/data/*.jinja", "accelerate_configs/*.yaml"],
+        "evaluation": ["metrics/*/README.md", "metrics/*/requirements.txt", "metrics/*/app.py"],
     }.items():
         files = [path for pattern in patterns for path in (ROOT / folder).glob(pattern) if path.is_file()]
         assert files
@@ -52,7 +52,7 @@ def test_every_file_that_the_code_reads_is_in_it(wheel):
 def test_every_module_is_in_it(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
-    assert {"hub_datasets/sources/slake.py", "hub_datasets/sample_layouts/slake.py"} < modules <= names
+    assert {"hub_datasets/sources/slake.py", "hub_datasets/synthetic/layouts/slake.py"} < modules <= names
 
 
 def test_the_extras_are_those_that_the_page_names(wheel):
@@ -76,7 +76,7 @@ def test_an_installed_build_works_outside_the_repository(installed, run, tmp_pat
     run(
         "python",
         "-m",
-        "hub_datasets.sample_sources",
+        "hub_datasets.generate_sample",
         "--output_dir",
         "raw",
         "--scale",

@@ -5,8 +5,8 @@ Adding a source is adding a file with a `SOURCE` and its line below.
 
 from __future__ import annotations
 
-from hub_datasets.schema import Source
 from hub_datasets.sources import knee_xray, medical_reports, pad_ufes_20, slake
+from hub_datasets.sources.base import Source
 
 SOURCES: tuple[Source, ...] = (
     knee_xray.SOURCE,

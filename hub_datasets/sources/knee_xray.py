@@ -13,9 +13,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from hub_datasets.folder import Folder
-from hub_datasets.schema import BuildError, Ignored, RawRecord, Reason, Rejection, Source
-from hub_datasets.sources.reading import is_junk, passed_over, passed_over_by_default, printable
+from hub_datasets.errors import BuildError
+from hub_datasets.filesystem.source_folder import Folder
+from hub_datasets.records import Ignored, RawRecord, Reason, Rejection
+from hub_datasets.sources.base import Source
+from hub_datasets.sources.file_readers import is_junk, passed_over, passed_over_by_default, printable
 
 NAME = "knee_xray"
 GRADES = ("Normal", "Doubtful", "Mild", "Moderate", "Severe")

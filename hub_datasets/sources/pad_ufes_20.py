@@ -11,9 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hub_datasets.folder import Folder
-from hub_datasets.schema import BuildError, Ignored, RawRecord, Reason, Rejection, Source
-from hub_datasets.sources.reading import (
+from hub_datasets.errors import BuildError
+from hub_datasets.filesystem.source_folder import Folder
+from hub_datasets.records import Ignored, RawRecord, Reason, Rejection
+from hub_datasets.sources.base import Source
+from hub_datasets.sources.file_readers import (
     ImageIndex,
     find_files,
     is_junk,
@@ -112,7 +114,7 @@ def make_record(item: str, row: dict[str, str] | None, images: ImageIndex) -> Ra
 
 def settle(records: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
     """Rejects all rows of one image that do not agree on the diagnosis; of those that do, each statement stays once."""
-    from hub_datasets.duplicates import one_label
+    from hub_datasets.sources.conflicts import one_label
 
     return one_label(records, settings)
 

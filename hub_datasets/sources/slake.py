@@ -16,9 +16,12 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from hub_datasets.folder import Folder
-from hub_datasets.schema import LANGUAGES, BuildError, Ignored, RawRecord, Reason, Rejection, Source
-from hub_datasets.sources.reading import (
+from hub_datasets.errors import BuildError
+from hub_datasets.filesystem.source_folder import Folder
+from hub_datasets.records import Ignored, RawRecord, Reason, Rejection
+from hub_datasets.schema import LANGUAGES
+from hub_datasets.sources.base import Source
+from hub_datasets.sources.file_readers import (
     ImageIndex,
     find_files,
     is_junk,

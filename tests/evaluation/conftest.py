@@ -34,7 +34,7 @@ def decoder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def dataset_on_hub(build, hub) -> str:
-    from hub_datasets.publish import push_dataset
+    from hub_datasets.output.publish import push_dataset
 
     push_dataset(build, small_run.DATASET)
     return small_run.DATASET

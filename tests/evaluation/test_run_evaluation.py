@@ -9,10 +9,10 @@ import pytest
 from datasets import Dataset, load_dataset
 from huggingface_hub import HfApi
 
-from evaluation.encoder_scoring import embed_pairs, score_embeddings
-from evaluation.medical_bleu.bilingual import bleu_scores
+from evaluation.metrics.medical_bleu.bilingual import bleu_scores
+from evaluation.metrics.vqa_accuracy.short_answers import vqa_scores
 from evaluation.run_evaluation import main
-from evaluation.vqa_accuracy.short_answers import vqa_scores
+from evaluation.scoring.encoder import embed_pairs, score_embeddings
 from model_cards.results import load_result, load_results
 from tests.evaluation.small_run import rows_of
 

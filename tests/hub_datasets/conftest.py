@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hub_datasets.sample_sources import generate
+from hub_datasets.generate_sample import generate
 from hub_datasets.sources import SOURCES
 from tests.hub_datasets.checked import Checked, Folders, check_source, words_of
 from tests.hub_datasets.layouts import write_four_sources

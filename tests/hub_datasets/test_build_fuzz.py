@@ -19,9 +19,9 @@ import pytest
 from datasets import Image, load_dataset
 from PIL import Image as Pillow
 
-from hub_datasets import report as reports
-from hub_datasets import rows as rows_of
-from hub_datasets.schema import BuildError
+from hub_datasets.errors import BuildError
+from hub_datasets.output import report as reports
+from hub_datasets.output import rows as rows_of
 from hub_datasets.sources import SOURCES
 from tests.hub_datasets.checked import build_here, decided, options_for
 from tests.hub_datasets.image_files import deep_png, packaged_dicom
@@ -40,7 +40,7 @@ from tests.hub_datasets.layouts import (
     write_slake,
 )
 from tests.hub_datasets.sources.mutations import mutated
-from tests.hub_datasets.sources.test_iu_xray import report as openi_report
+from tests.hub_datasets.sources.reports.test_openi import report as openi_report
 
 FLAGS = {source.name: source.flag for source in SOURCES}
 # How many damaged files, rows or lines there are of each kind.

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from hub_datasets.build_options import argument_parser
+from hub_datasets.options import argument_parser
 from tests.conftest import ROOT
 from tests.hub_datasets.layouts import (
     csv_text,
@@ -92,7 +92,7 @@ def test_a_folder_of_something_else(refused, tmp_path, flag):
 
 def test_no_source_at_all(refused):
     message = refused({})
-    assert "--knee_dir, --pad_ufes_dir, --slake_dir, --reports_dir" in message and "sample_sources.py" in message
+    assert "--knee_dir, --pad_ufes_dir, --slake_dir, --reports_dir" in message and "generate_sample.py" in message
 
 
 def test_a_table_without_img_id(refused, raw):

@@ -13,7 +13,7 @@ from datasets import Image, load_dataset
 
 from hub_datasets.build import main
 from hub_datasets.sources import SOURCES
-from hub_datasets.synthetic import write_marker
+from hub_datasets.synthetic.marker import write_marker
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.layouts import (
     jpeg,
@@ -320,8 +320,8 @@ def test_a_folder_of_ones_own_beside_a_synthetic_one(batches, tmp_path, capsys):
 
 
 def test_a_build_of_which_a_part_may_not_be_shared_is_not_pushed_later(batches, tmp_path, repo_name):
-    from hub_datasets.publish import push_dataset
-    from hub_datasets.schema import BuildError
+    from hub_datasets.errors import BuildError
+    from hub_datasets.output.publish import push_dataset
 
     own, drawn = batches["--reports_dir"]
     write_marker(drawn)

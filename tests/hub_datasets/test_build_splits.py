@@ -11,8 +11,8 @@ import pytest
 from datasets import load_dataset
 from PIL import Image
 
-from hub_datasets.patient_ids import patient_key
 from hub_datasets.sources.slake import SOURCE as SLAKE
+from hub_datasets.texts.patient_ids import patient_key
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.image_files import coded, noise, smooth
 from tests.hub_datasets.layouts import (

@@ -9,7 +9,7 @@ from datasets import load_dataset
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from model_cards.dataset_card import size_category, write_dataset_card, write_pictures
-from model_cards.fonts import font_files
+from model_cards.pictures.fonts import font_files
 from tests.model_cards import small_dataset
 from tests.model_cards.markdown import front_matter, parse, tables
 
@@ -131,7 +131,9 @@ def test_chinese_names_are_in_the_pictures(card_of, report):
 
 
 def test_what_pictures_call_by_number_is_explained(card_of, report, monkeypatch):
-    monkeypatch.setattr("model_cards.fonts.font_files", lambda: font_files()[:1])  # as where no font has Chinese
+    monkeypatch.setattr(
+        "model_cards.pictures.fonts.font_files", lambda: font_files()[:1]
+    )  # as where no font has Chinese
     text = card_of(report, small_dataset.samples())
     assert "`#1` is `肺部`." in text
     sources = list(small_dataset.KINDS)
@@ -255,7 +257,7 @@ def test_size_category():
 def test_what_is_said_of_near_duplicates_is_what_was_measured(card_of, report):
     """Each phrase of the limits, and the shares of altered copies that were found in every collection."""
     limits = " ".join(card_of(report).partition("## Limits")[2].split())
-    measured = json.loads((ROOT / "evaluation/benchmarks/results/near_duplicates.json").read_text(encoding="utf-8"))
+    measured = json.loads((ROOT / "tests/benchmarks/results/near_duplicates.json").read_text(encoding="utf-8"))
     assert f"{measured['distance']} bits find all or nearly all" in limits
     found: dict[str, list[float]] = {}
     for collection in measured["images"]:

@@ -8,8 +8,8 @@ from itertools import accumulate
 import numpy as np
 from PIL import Image
 
-from evaluation.decoder_scoring import to_conversation
-from trainers.tiles import TileReader
+from evaluation.scoring.decoder import to_conversation
+from trainers.images.decoder_tiles import TileReader
 
 TILE = 56
 READER = TileReader(TILE, 4, Image.Resampling.BILINEAR)

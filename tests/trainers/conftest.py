@@ -11,7 +11,7 @@ import pytest
 def dataset(tmp_path_factory) -> Path:
     """A build with the configs `pairs` and `chat` and the splits train, validation and test."""
     from hub_datasets.build import main
-    from hub_datasets.sample_sources import generate
+    from hub_datasets.generate_sample import generate
 
     root = tmp_path_factory.mktemp("sources")
     folders = generate(root / "raw", scale=0.15)
@@ -79,7 +79,7 @@ def tiny_encoder(tmp_path_factory, pairs) -> Path:
 @pytest.fixture(scope="session")
 def tiny_decoder(tmp_path_factory, chat) -> Path:
     from modeling.tiny_checkpoints import write_tiny_decoder
-    from trainers.decoder_collator import CHAT_TEMPLATE
+    from trainers.decoder.data.collator import CHAT_TEMPLATE
 
     folder = tmp_path_factory.mktemp("decoder")
     texts = [turn["content"] for messages in chat["train"]["messages"] for turn in messages]
@@ -95,14 +95,14 @@ def make_decoder_trainer(tiny_decoder, chat, tmp_path):
     """
     import torch
 
-    from modeling.mllama import prepare_mllama
-    from trainers.chat_tokens import encode_chats
-    from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
-    from trainers.decoder_collator import DecoderCollator
-    from trainers.decoder_model import load_decoder
-    from trainers.decoder_rows import decoder_rows
-    from trainers.decoder_trainer import DecoderTrainer
-    from trainers.decoder_tuning import choose_learning
+    from modeling.mllama.patch import prepare_mllama
+    from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
+    from trainers.decoder.data.collator import DecoderCollator
+    from trainers.decoder.data.dataset import decoder_rows
+    from trainers.decoder.data.tokenization import encode_chats
+    from trainers.decoder.model import load_decoder
+    from trainers.decoder.trainer import DecoderTrainer
+    from trainers.decoder.tuning import choose_learning
 
     def make(folder: str, **flags):
         own = {name: flags.pop(name) for name in list(flags) if name in DecoderArguments.__dataclass_fields__}

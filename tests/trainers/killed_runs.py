@@ -19,15 +19,19 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from trainers.checkpoints import checkpoints, damage
+from trainers.base.checkpoint_files import checkpoints, damage
 
 # What Python reports of itself as it changes files. Weights are written by other means: a delay falls into those.
 EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 TIMINGS = ("_runtime", "_per_second", "model_preparation_time", "peak_memory")  # not the same in any two runs
 ENCODER, DECODER = "trainers.run_encoder", "trainers.run_decoder"
-PRELOADED = [ENCODER, "trainers.encoder_trainer", "trainers.encoder_rows", "modeling.tiny_checkpoints"]
-PRELOADED += [DECODER, "trainers.decoder_trainer", "trainers.decoder_export", "trainers.decoder_rows"]
-PRELOADED += ["trainers.chat_tokens", "trainers.decoder_tuning", "transformers.models.mllama.modeling_mllama"]
+PRELOADED = [ENCODER, "trainers.encoder.trainer", "trainers.encoder.data.dataset", "modeling.tiny_checkpoints"]
+PRELOADED += [DECODER, "trainers.decoder.trainer", "trainers.decoder.export", "trainers.decoder.data.dataset"]
+PRELOADED += [
+    "trainers.decoder.data.tokenization",
+    "trainers.decoder.tuning",
+    "transformers.models.mllama.modeling_mllama",
+]
 
 
 def server() -> multiprocessing.context.BaseContext:

@@ -32,7 +32,7 @@ def command(folder: Path, words: str, *more: str | Path, prepare: Callable[[], N
 
 def plant(name: str, values: list[float]) -> None:
     """Has the scores of this process's evaluations say these values, whatever the training does on a processor."""
-    from trainers.answer_evaluation import AnswerEvaluation
+    from trainers.decoder.answer_evaluation import AnswerEvaluation
 
     found, planted = AnswerEvaluation.__call__, iter(values)
     AnswerEvaluation.__call__ = lambda *args: found(*args) | {name: next(planted)}
@@ -87,7 +87,7 @@ def test_the_adapters_are_in_the_weights_of_the_text_decoder_and_nowhere_else(pu
     from safetensors.torch import load_file
 
     from modeling.tiny_checkpoints import write_tiny_decoder
-    from trainers.decoder_collator import CHAT_TEMPLATE
+    from trainers.decoder.data.collator import CHAT_TEMPLATE
 
     texts = [turn["content"] for messages in chat["train"]["messages"] for turn in messages]
     write_tiny_decoder(tmp_path, texts, CHAT_TEMPLATE, seed=42)  # what `--tiny` started from
@@ -305,7 +305,7 @@ def test_what_was_pushed_last_is_what_opens(last, pushed_adapters, pushed, run, 
     """A model over adapters, and adapters over a model: `from_pretrained` would open the adapters either way."""
     from huggingface_hub import HfApi
 
-    from trainers.medical_trainer import push_folder
+    from trainers.base.trainer import push_folder
 
     folders = {"merged": pushed[0], "adapters": pushed_adapters[0]}
     for name in ("adapters", "merged") if last == "merged" else ("merged", "adapters"):
@@ -325,7 +325,7 @@ def test_every_file_that_is_pushed_is_known_as_ours(pushed, pushed_adapters):
     """Else it would stay when a model of another form is pushed."""
     from huggingface_hub import HfApi
 
-    from model_cards.model_repository import MODEL_FILE, RESULT_FILE
+    from model_cards.hub.model_repository import MODEL_FILE, RESULT_FILE
 
     known = re.compile(rf"{MODEL_FILE}|{RESULT_FILE.pattern}|README\.md|\.gitattributes")
     for repository in (pushed[1], pushed_adapters[1]):

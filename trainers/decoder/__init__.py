@@ -1,0 +1,1 @@
+"""Fits a vision-language model on chats about images."""

@@ -1,0 +1,1 @@
+"""Fits a SigLIP encoder on image-text pairs with the sigmoid loss."""

@@ -1,0 +1,162 @@
+"""Rows of the config `pairs` as the encoder's trainer reads them: pixels at the model's size, the text, and ids.
+
+The pixels come from the image cache, or are decoded each time; either way they are the same bytes. Augmentation is done
+here, where the row's number is known: a row of an epoch looks the same whatever process, batch or resumed run asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from evaluation.loading import InputError
+from evaluation.scoring.encoder import content_id
+from trainers.encoder.arguments import EncoderInputArguments
+from trainers.images.augmentation import Augmentation
+from trainers.images.cache_builder import cached_images, image_keys
+from trainers.images.cache_location import cache_folder, processors
+from trainers.images.cache_reader import CachedImages
+from trainers.images.encoded import encoded_image
+from trainers.images.encoder_pixels import PixelReader
+
+
+class EncodedImages:
+    """The bytes of the images of a dataset, by row, as they lie in its file: nothing is decoded, nothing is copied.
+
+    Raises:
+        InputError: the column `image` is missing or holds no images, or a row has none.
+    """
+
+    def __init__(self, rows: Any) -> None:
+        from datasets import Image
+
+        if not isinstance(rows.features.get("image"), Image):
+            raise InputError("--dataset: no column `image` of images; the config `pairs` of hub_datasets has one")
+        names = [name for name in ("image", "image_path") if name in rows.column_names]
+        self.rows = rows.select_columns(names).cast_column("image", Image(decode=False)).with_format("arrow")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __call__(self, row: int) -> tuple[bytes, str]:
+        """(the bytes of the row's image, "row 7 (knee/0001.png)")."""
+        record = self.rows[row]
+        shown = record["image_path"][0].as_py() if "image_path" in record.column_names else ""
+        return encoded_image(record["image"][0], f"--dataset, row {row}", shown)
+
+
+class EncoderRows(torch.utils.data.Dataset):
+    """What an EncoderCollator gets: `pixels` `[3, H, W]` uint8, `text`, `image_id` and `group_id` of each row.
+
+    Args:
+        rows: a `datasets.Dataset` with the columns `image` and `text`.
+        reader: how images become pixels.
+        cache: folder of the image caches; None decodes an image every time it is asked for.
+        workers: threads that build the cache.
+        augmentation: what is changed in each epoch; nothing without one.
+        text_of: `text_of(text, epoch)`, what of a text is read in an epoch; all of it without one.
+
+    Raises:
+        InputError: the cache cannot be built. Without a cache, a damaged image raises it when its row is read.
+    """
+
+    def __init__(
+        self,
+        rows: Any,
+        reader: PixelReader,
+        cache: Path | None = None,
+        workers: int = 1,
+        augmentation: Augmentation | None = None,
+        text_of: Callable[[str, int], str] | None = None,
+    ) -> None:
+        self.rows, self.reader, self.augmentation, self.text_of = rows, reader, augmentation, text_of
+        self.encoded = EncodedImages(rows)
+        self.texts = rows.select_columns(["text"]).with_format("arrow")[:]["text"]
+        self.cached: CachedImages | None = None
+        if cache is not None:
+            self.cached = cached_images(cache, reader, len(rows), self.encoded, workers)
+        # In shared memory: a loader's workers may live longer than an epoch.
+        self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Decides how the rows that are read from now on are augmented."""
+        self.epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def text(self, row: int) -> str:
+        """What is read of a row's text in this epoch."""
+        text = self.texts[row].as_py()
+        return text if self.text_of is None else self.text_of(text, int(self.epoch))
+
+    def __getitem__(self, row: int | str) -> Any:
+        """A row; for the name of a column that column, as a `datasets.Dataset` gives it."""
+        if isinstance(row, str):
+            return self.rows[row]
+        return self.__getitems__([row])[0]
+
+    def __getitems__(self, rows: list[int]) -> list[dict]:
+        """Several rows, whose pixels lie in one array: a collator takes them as a batch without a copy."""
+        pixels = np.empty((len(rows), *self.reader.shape), np.uint8)
+        items = []
+        for row, out in zip(rows, pixels, strict=True):
+            if self.cached is not None:
+                image_id = self.cached.read(row, out)
+            else:
+                out[:], image_id = self.reader(*self.encoded(row))
+            if self.augmentation is not None:
+                out[:] = self.augmentation(out, int(self.epoch), row)
+            text = self.text(row)
+            items.append({"pixels": out, "text": text, "image_id": image_id, "group_id": content_id(text)})
+        return items
+
+    def image_groups(self) -> np.ndarray:
+        """`[rows]` int64: equal for rows whose images have the same bytes."""
+        if self.cached is not None:
+            return self.cached.slots.astype(np.int64)
+        return np.unique(image_keys(len(self), self.encoded), return_inverse=True)[1].reshape(-1)
+
+    def text_groups(self) -> np.ndarray:
+        """`[rows]` int64: equal for rows with the same text."""
+        return np.unique(np.array([content_id(text.as_py()) for text in self.texts]), return_inverse=True)[1].reshape(
+            -1
+        )
+
+    def sources(self) -> np.ndarray:
+        """`[rows]` int64: the number of each row's `source_dataset`; zeros where there is no such column."""
+        if "source_dataset" not in self.rows.column_names:
+            return np.zeros(len(self), np.int64)
+        return np.unique(np.array(self.rows["source_dataset"][:]), return_inverse=True)[1].reshape(-1)
+
+
+def encoder_rows(
+    splits: dict[str, Any],
+    processor: Any,
+    arguments: EncoderInputArguments,
+    seed: int,
+    text_of: Callable[[str, int], str] | None = None,
+) -> dict:
+    """The splits as EncoderRows, those of the training split augmented as the flags say.
+
+    Args:
+        splits: `datasets.Dataset` by name.
+        seed: of the training.
+        text_of: see EncoderRows; for the training split.
+
+    Raises:
+        InputError: as EncoderRows and PixelReader do.
+    """
+    reader = PixelReader.of(processor.image_processor, arguments.draft_decode)
+    light, flip = arguments.augment == "light", arguments.horizontal_flip
+    augmentations = {arguments.train_split: Augmentation(seed, light, flip)} if light or flip else {}
+    cache, workers = cache_folder(arguments.image_cache), arguments.image_workers or processors()
+    texts = {arguments.train_split: text_of}
+    return {
+        name: EncoderRows(rows, reader, cache, workers, augmentations.get(name), texts.get(name))
+        for name, rows in splits.items()
+    }

@@ -1,0 +1,100 @@
+"""Which model and processor does a training of the encoder start from? A checkpoint, changed as the flags say."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evaluation.loading import ENCODER_TYPES, InputError, load_model_and_processor, model_type
+from modeling.siglip_medical.matryoshka_loss import resolve_matryoshka_dims
+from modeling.siglip_medical.modeling_siglip_medical import (
+    INITIAL_LOGIT_BIAS,
+    INITIAL_LOGIT_SCALE,
+    SiglipMedicalModel,
+)
+from modeling.siglip_medical.processing_siglip_medical import SiglipMedicalProcessor
+from trainers.base.inputs import starting_commit
+from trainers.encoder.arguments import EncoderArguments
+
+
+def load_encoder(arguments: EncoderArguments, rows: Any, seed: int) -> tuple[Any, Any]:
+    """The model and processor to start from.
+
+    Args:
+        rows: of the training split; `--tiny` makes a tokenizer from their texts.
+
+    Raises:
+        InputError: a weight is missing or unexpected, or a flag does not fit the checkpoint.
+    """
+    if not arguments.tiny:
+        name = arguments.model_name_or_path
+        return open_checkpoint(name, arguments, starting_commit(name))
+    from modeling.tiny_checkpoints import write_tiny_encoder
+    from trainers.base.distributed import from_first, rank
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = from_first(scratch)  # of several processes only the first one writes weights
+        if rank() == 0:
+            write_tiny_encoder(Path(folder), rows["text"], seed)
+        from_first("written")
+        opened = open_checkpoint(folder, arguments)
+        from_first("read")
+        return opened
+
+
+def open_checkpoint(name: str, arguments: EncoderArguments, commit: str | None = None) -> tuple[Any, Any]:
+    """A SigLIP checkpoint as a SiglipMedicalModel in float32 with its processor, both as the flags say.
+
+    Args:
+        name: a folder, or a repository on the Hub.
+        commit: of the repository.
+    """
+    kind = model_type(name, commit)
+    if kind not in ENCODER_TYPES:
+        raise InputError(f"--model_name_or_path {name}: a model of type {kind!r}, not {' or '.join(ENCODER_TYPES)}")
+    processing = {} if arguments.normalize_text else {"normalize_text": False}
+    processing |= {"return_attention_mask": True} if arguments.text_attention_mask else {}
+    model, processor = load_model_and_processor(
+        name, SiglipMedicalModel, commit, processor_class=SiglipMedicalProcessor, processor_settings=processing,
+        dtype=torch.float32,
+    )  # fmt: skip
+    try:
+        set_objective(model.config, arguments)
+        if arguments.image_size is not None:
+            model.set_image_size(arguments.image_size, processor)
+    except ValueError as error:
+        raise InputError(f"--model_name_or_path {name}: {error}") from None
+    for flag in ("image_mean", "image_std"):
+        if (channels := arguments.channels(flag)) is not None:
+            setattr(processor.image_processor, flag, channels)
+            processor.image_processor.do_normalize = True
+    if arguments.reset_temperature:
+        with torch.no_grad():
+            model.logit_scale.fill_(INITIAL_LOGIT_SCALE)
+            model.logit_bias.fill_(INITIAL_LOGIT_BIAS)
+    return model, processor
+
+
+def set_objective(config: Any, arguments: EncoderArguments) -> None:
+    """Writes into the configuration what the model is fitted to.
+
+    What only some flags name, a width or the use of the mask, stays as the checkpoint has it where they do not.
+
+    Raises:
+        ValueError: for widths that the embeddings do not have.
+    """
+    config.contrastive_loss, config.positives = arguments.contrastive_loss, arguments.positives
+    config.contrastive_weights = arguments.contrastive_weights
+    if arguments.matryoshka_dims is not None:
+        config.matryoshka_dims, config.matryoshka_weights = arguments.matryoshka_dims, arguments.matryoshka_weights
+    elif arguments.matryoshka_weights is not None:
+        config.matryoshka_weights = arguments.matryoshka_weights
+    if arguments.truncate_dim is not None:
+        config.truncate_dim = arguments.truncate_dim
+    if arguments.text_attention_mask:
+        config.text_attention_mask = True
+    config.validate_embedding_widths()
+    resolve_matryoshka_dims(config, config.truncate_dim or config.embedding_width)
