@@ -1,27 +1,36 @@
-# Every target sets up what it needs: a virtual environment in .venv with the tested versions of constraints.txt.
+# Every target sets up what it needs: a virtual environment in .venv with the tested versions of constraints.txt. The demo
+# and the Hub need the product alone, the tests every extra and the tools.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := hub_datasets modeling trainers evaluation model_cards tests
 # More than two threads a process only gets in the way of the other processes on a small machine.
 export OMP_NUM_THREADS ?= 2
+# Threads that wait by spinning take the processor from the others: on a busy machine a training took four times as long.
+export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
 .PHONY: install demo hub docs test test-slow test-avx2 test-sse lint format clean
 
+PIP_INSTALL = $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable
+
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.product: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP_INSTALL) '.[demo]'
 	touch $@
 
-demo: install
-	$(BIN)/python demo.py
+$(VENV)/.installed: $(VENV)/.product
+	$(PIP_INSTALL) '.[dev]'
+	touch $@
+
+demo: $(VENV)/.product
+	$(BIN)/python medpairs.py demo
 
 # A Hub on this machine with small stand-ins for the models that the README names.
-hub: install
-	$(BIN)/python -m tests.stocked_hub
+hub: $(VENV)/.product
+	$(BIN)/python medpairs.py hub
 
 # The pages of docs/ as a site in outputs/site; a link that leads nowhere is an error.
 docs: install

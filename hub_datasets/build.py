@@ -1,7 +1,6 @@
 """Builds the dataset: raw source folders in, `pairs` and `chat` as Parquet out, with a report of all that was read.
 
-    python hub_datasets/build.py --slake_dir data/Datasets/SLAKE --pad_ufes_dir data/Datasets/PAD-UFES-20 \\
-        --output_dir data/processed
+    medpairs build --slake_dir data/Datasets/SLAKE --pad_ufes_dir data/Datasets/PAD-UFES-20 --output_dir data/processed
 
 Any subset of the sources will do, and the flag of a source may be repeated for several folders of it. The result is a
 folder that `load_dataset(OUT, "pairs")` and `load_dataset(OUT, "chat")` read, with `chat_instructions.jsonl`,
@@ -14,6 +13,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from hub_datasets.chat import llama_factory
+
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
@@ -22,32 +23,32 @@ import sqlite3
 from contextlib import ExitStack
 from typing import Any
 
-from hub_datasets.chat import llama_factory
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.options import BuildOptions, argument_parser, read_options
-from hub_datasets.output.publish import push_dataset, refuse_what_may_not_be_shared
+from hub_datasets.output.publish import check_push, push_dataset, refuse_what_may_not_be_shared
+from model_cards.commands.console import command
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     arguments = argument_parser(__doc__).parse_args(argv)
     try:
         options = read_options(arguments)
-        if arguments.push_to_hub and not arguments.redistribute:
-            refuse_what_may_not_be_shared(options.not_to_be_shared())
+        if arguments.push_to_hub:  # what would be refused after hours is refused now
+            if not arguments.redistribute:
+                refuse_what_may_not_be_shared(options.not_to_be_shared())
+            check_push(options.output, arguments.push_to_hub, public=arguments.public)
         report = build(options)
         print(report_lines(report))
         print(f"Written to {options.output}: load_dataset({options.output!r}, 'pairs')")
         if arguments.push_to_hub:
             visibility = {"private": not arguments.public, "redistribute": arguments.redistribute}
             print(f"Pushed to {push_dataset(options.output, arguments.push_to_hub, **visibility)}")
-    except (BuildError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on with what was read whole", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        error.add_note("the same command uses every source again that was read to its end")
+        raise
     return 0
 
 

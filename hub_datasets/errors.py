@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help` does not need it
-    pass
+from model_cards.commands.console import CommandError
 
 
-class BuildError(Exception):
+class BuildError(CommandError):
     """A build that cannot go on: the message names the folder, file or flag at fault and what to do about it."""
 
 

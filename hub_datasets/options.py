@@ -145,7 +145,7 @@ class BuildOptions:
 def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
     """The command's flags."""
     parser = Parser(
-        prog="medpairs-build", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="medpairs build", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     sources = parser.add_argument_group(
         "sources",
@@ -215,7 +215,7 @@ def read_options(arguments: argparse.Namespace) -> BuildOptions:
         flags = ", ".join(source.flag for source in SOURCES)
         raise BuildError(
             f"name the folder of at least one source ({flags}); to try without any, generate synthetic ones: "
-            "python hub_datasets/generate_sample.py --output_dir data/sample"
+            "medpairs sample --output_dir data/sample"
         )
     check_places(arguments, folders)
     options = options_of(arguments, folders)

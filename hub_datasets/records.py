@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help` does not need it
-    pass
+from typing import Any
 
 
 class Reason(enum.StrEnum):

@@ -7,30 +7,33 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import re
 import shlex
 import tomllib
 from pathlib import Path
 from unittest import mock
 
+import medpairs
+from tests import stocked_hub
 from tests.pages import ROOT
 
-# The commands of `medpairs`, each with the script that runs it in a clone.
+NAMES = tuple(medpairs.COMMANDS)
+# The commands that are scripts in a clone, too.
 SCRIPTS = {
-    "sample": "hub_datasets/generate_sample.py",
-    "build": "hub_datasets/build.py",
-    "train-encoder": "trainers/run_encoder.py",
-    "train-decoder": "trainers/run_decoder.py",
-    "evaluate": "evaluation/run_evaluation.py",
-    "leaderboard": "evaluation/leaderboard.py",
-    "push-metrics": "evaluation/push_metrics.py",
+    "hub_datasets/generate_sample.py": "sample",
+    "hub_datasets/build.py": "build",
+    "trainers/run_encoder.py": "train-encoder",
+    "trainers/run_decoder.py": "train-decoder",
+    "evaluation/run_evaluation.py": "evaluate",
+    "evaluation/leaderboard.py": "leaderboard",
+    "evaluation/push_metrics.py": "push-metrics",
+    "demo.py": "demo",
 }
 # Programs of others that the pages name; what follows them is not checked.
 OTHERS = {"hf", "git", "cd", "source", "export", "set", "llamafactory-cli", "ray", "brew", "sudo", "xcode-select", "py"}
 
 
-class Found(Exception):
+class Found(BaseException):
     """Carries the parser that was about to print its help."""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
@@ -44,10 +47,10 @@ def parser_of(command: str) -> argparse.ArgumentParser:
     def stop(parser: argparse.ArgumentParser, *_: object) -> None:
         raise Found(parser)
 
-    module = importlib.import_module(SCRIPTS[command].removesuffix(".py").replace("/", "."))
-    with mock.patch.object(argparse.ArgumentParser, "print_help", stop):
+    main = stocked_hub.main if command == "hub" else medpairs.COMMANDS[command]  # `hub` starts another program
+    with mock.patch.object(argparse.ArgumentParser, "print_help", stop), contextlib.chdir(ROOT):
         try:
-            module.main(["--help"])
+            main(["--help"])
         except Found as found:
             return found.parser
     raise AssertionError(f"medpairs {command} --help printed no help")
@@ -60,10 +63,9 @@ def problem(command: str) -> str:
         words.pop(0)
     program, *rest = words or [""]
     if program == "medpairs":
-        return problem_of(rest[0], rest[1:]) if rest and rest[0] in SCRIPTS else f"no command medpairs {rest[:1]}"
+        return problem_of(rest[0], rest[1:]) if rest and rest[0] in NAMES else f"no command medpairs {rest[:1]}"
     if program in ("python", "python3") and rest[:1] and rest[0].endswith(".py"):
-        names = {script: name for name, script in SCRIPTS.items()}
-        return problem_of(names[rest[0]], rest[1:]) if rest[0] in names else f"no script {rest[0]}"
+        return problem_of(SCRIPTS[rest[0]], rest[1:]) if rest[0] in SCRIPTS else f"no script {rest[0]}"
     if program in ("python", "python3", "py"):
         return "" if rest[:2] in (["-m", "venv"], ["-m", "pip"]) or "venv" in rest else f"not known: {command}"
     if program == "accelerate":

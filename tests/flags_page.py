@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.commands import SCRIPTS, parser_of
+from tests.commands import NAMES, parser_of
 from tests.pages import DOCS
 
 PAGE = DOCS / "flags.md"
@@ -22,7 +22,7 @@ HIDDEN = ("help",)
 
 def page() -> str:
     """The page as it should be."""
-    return "\n".join([HEAD, *(command_section(name) for name in SCRIPTS)])
+    return "\n".join([HEAD, *(command_section(name) for name in NAMES)])
 
 
 def command_section(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.commands import SCRIPTS, parser_of
+from tests.commands import NAMES, parser_of
 from tests.flags_page import PAGE, page
 
 
@@ -14,7 +14,7 @@ def test_the_page_is_up_to_date():
 
 def test_no_flag_is_left_out():
     sections = re.split(r"^## medpairs ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    assert [section.split()[0] for section in sections] == list(SCRIPTS)
-    for name, section in zip(SCRIPTS, sections, strict=True):
+    assert [section.split()[0] for section in sections] == list(NAMES)
+    for name, section in zip(NAMES, sections, strict=True):
         flags = {flag for action in parser_of(name)._actions for flag in action.option_strings} - {"-h", "--help"}
         assert flags and set(re.findall(r"`(--?[\w-]+)`(?=[,| ].*\|.*\|)", section)) >= flags

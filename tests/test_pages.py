@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import SCRIPTS, problem, targets
+from tests.commands import NAMES, problem, targets
 from tests.pages import (
     CONTRIBUTING,
     DOCS,
@@ -101,12 +101,12 @@ class Reader:
 
 
 def words_of(command: str) -> list[str]:
-    """The words to start a command with: the script that `medpairs X` stands for, behind `env` after `NAME=value`."""
+    """The words to start a command with: `medpairs X` as in a clone, and `NAME=value` before it by `env`."""
     words = shlex.split(command)
     start = next(number for number, word in enumerate(words) if not re.fullmatch(r"[A-Z_]+=\S*", word))
     variables, words = words[:start], words[start:]
     if words[0] == "medpairs":
-        words = [sys.executable, SCRIPTS[words[1]], *words[2:]]
+        words = [sys.executable, "medpairs.py", *words[1:]]
     return ["env", *variables, *words] if variables else words
 
 
@@ -198,7 +198,7 @@ def test_the_make_targets_and_commands_that_it_names_exist(page):
     commands = set(
         re.findall(r"(?:`|^)medpairs ([\w-]+)", "\n".join([*re.findall(r"`[^`\n]+`", text), *typed]), re.MULTILINE)
     )
-    assert commands <= {*SCRIPTS, "demo", "hub", "env", "clean"}
+    assert commands <= {*NAMES, "COMMAND"}
 
 
 def test_the_messages_that_troubleshooting_explains_are_those_of_the_product():

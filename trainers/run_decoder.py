@@ -1,7 +1,7 @@
 """Fine-tunes Llama 3.2 Vision on image chats: questions and answers, and reports.
 
-    python trainers/run_decoder.py --dataset org/med-pairs --push_to_hub --hub_model_id org/llama-med
-    python trainers/run_decoder.py --config gpu_16gb --dataset org/med-pairs --dry_run
+    medpairs train-decoder --dataset org/med-pairs --push_to_hub --hub_model_id org/llama-med
+    medpairs train-decoder --config gpu_16gb --dataset org/med-pairs --dry_run
 
 Starts from `meta-llama/Llama-3.2-11B-Vision-Instruct` or any Mllama checkpoint (`--model_name_or_path`), or from a
 small random one (`--tiny`). Ends with the best checkpoint in `--output_dir`: a model that opens without peft, the
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from trainers.base.arguments import fail
+from model_cards.commands.console import command
 from trainers.base.parser import parse
 from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
 
@@ -30,18 +30,19 @@ TOLD = ("train_scope", "use_dora", "modules_to_save", "load_in_4bit", "load_in_8
 TOLD_OF_ROWS = ("max_seq_length", "train_on_prompt", "rows_per_image", "isolate_rows")
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     kinds = (DecoderArguments, DecoderTrainingArguments)
-    arguments, training = parse(kinds, "medpairs-train-decoder", __doc__, argv)
-    from evaluation.loading import InputError
-    from trainers.base.output_folder import check_output_dir
+    arguments, training = parse(kinds, "medpairs train-decoder", __doc__, argv)
+    from trainers.base.output_folder import check_output_dir, says_how_to_resume
 
-    try:
-        check_output_dir(training)
-        (dry_run if arguments.dry_run else train)(arguments, training)
-    except InputError as error:
-        fail(str(error))
+    check_output_dir(training)
+    if arguments.dry_run:
+        dry_run(arguments, training)
+    else:
+        with says_how_to_resume(Path(training.output_dir)):
+            train(arguments, training)
     return 0
 
 

@@ -12,13 +12,9 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from hub_datasets.records import Flag
 from hub_datasets.texts.person_names import CHINESE_NAME, KNOWN_NAME, NAME, PERSON, PERSON_WORD
-
-if TYPE_CHECKING:
-    pass
 
 # Parts of expressions. Every repetition in them has a bound, so that no text takes long.
 START = r"(?<![\d.])"  # of a number: not within a longer one, nor a part of 1.2.840.10008

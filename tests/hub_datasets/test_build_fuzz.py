@@ -134,7 +134,13 @@ def test_the_mutations_are_the_same_on_every_run():
     assert mutated(data, random.Random("same")) == mutated(data, random.Random("same")) != data
 
 
-@pytest.mark.parametrize(("name", "file"), TABLES)
+def the_first_of(cases: Mapping) -> list:
+    """The cases of a test, of which all but the first are slow ones."""
+    first, *others = ([*case] if isinstance(case, tuple) else [case] for case in cases)
+    return [pytest.param(*first), *(pytest.param(*other, marks=pytest.mark.slow) for other in others)]
+
+
+@pytest.mark.parametrize(("name", "file"), the_first_of(TABLES))
 def test_damaged_tables(tmp_path, name, file):
     write_four_sources(tmp_path)
     rows = [report_row(n, text=f'Text "{n}", with\nlines 肺') for n in range(8)]
@@ -151,7 +157,7 @@ def test_damaged_tables(tmp_path, name, file):
     assert outcomes["rejected"] > 5 and outcomes["refused"] + outcomes["accepted"] > 5, outcomes
 
 
-@pytest.mark.parametrize("name", ZIPS)
+@pytest.mark.parametrize("name", the_first_of(ZIPS))
 def test_damaged_zip_files(tmp_path, name):
     """Their directories, their members' names and sizes, what is packed in them."""
     whole = write_reports(tmp_path / "whole", [report_row(n) for n in range(4)])
@@ -172,7 +178,7 @@ def test_damaged_zip_files(tmp_path, name):
     assert {path.name for path in tmp_path.iterdir()} <= {"in", "work", "whole", "whole-slake"}  # nothing unpacked
 
 
-@pytest.mark.parametrize("kind", images())
+@pytest.mark.parametrize("kind", the_first_of(images()))
 def test_damaged_images(tmp_path, kind):
     original, rng = images()[kind], random.Random(kind)
     suffix = "dcm" if kind == "dicom" else "jpg" if kind.startswith("jpeg") else "png"

@@ -183,13 +183,13 @@ def test_a_flag_that_is_given_twice(capsys, action):
         return
     shown = [repr(str((action.type or str)(value))) for value in values]
     message = f"argument {flag}: given twice, as {shown[0]} and {shown[-1]}; give it once"
-    assert usage_error(capsys, *words) == f"medpairs-build: error: {message}"
+    assert usage_error(capsys, *words) == f"medpairs build: error: {message}"
 
 
 def test_no_source_at_all():
     with pytest.raises(BuildError) as refused:
         read_options(argument_parser().parse_args([]))
-    assert all(source.flag in str(refused.value) for source in SOURCES) and "generate_sample.py" in str(refused.value)
+    assert all(source.flag in str(refused.value) for source in SOURCES) and "medpairs sample" in str(refused.value)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.flag)

@@ -18,7 +18,7 @@ import torch
 from transformers import EarlyStoppingCallback, TrainerCallback
 
 from evaluation.loading import InputError, check_token
-from model_cards.hub.commit import PushError, check_public, first_line
+from model_cards.hub.commit import PushError, check_public, first_line, refusals
 from model_cards.hub.model_repository import push_model
 from model_cards.hub.weights import folder_weights
 from model_cards.model_card import RESULTS, SUMMARY, find_license, read_summary, write_model_card
@@ -308,13 +308,13 @@ def create_repository(args: MedicalTrainingArguments) -> None:
         InputError: the Hub refuses.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HTTPError
 
     name = args.hub_model_id or Path(args.output_dir).absolute().name
     try:
-        HfApi(token=args.hub_token).create_repo(name, private=not args.public, exist_ok=True)
-    except (HTTPError, OSError) as error:
-        raise InputError(f"--push_to_hub {name}: {first_line(error)}; log in with `hf auth login`") from None
+        with refusals():
+            HfApi(token=args.hub_token).create_repo(name, private=not args.public, exist_ok=True)
+    except PushError as error:
+        raise InputError(f"--push_to_hub {name}: {error}") from None
 
 
 def check_repository(args: MedicalTrainingArguments, name: str) -> None:

@@ -246,6 +246,17 @@ def test_a_training_of_an_earlier_version_is_recognized(keep, out):
 # --- a training that was killed ---
 
 
+@pytest.mark.parametrize("earlier", [False, True], ids=["an empty folder", "a card of an earlier training"])
+def test_a_training_killed_before_its_first_checkpoint_is_begun_again_by_auto(earlier, command, out, tmp_path):
+    folder = out if earlier else tmp_path / "new"
+    begin(folder, overwrite=True)
+    put(folder, "recipe.yaml", "samples/step-1.jsonl")
+    assert ("README.md" in tree(folder)) is earlier and not checkpoints(folder)
+    status, printed = command(folder, "--resume_from_checkpoint", "auto")
+    assert status == 0, printed[-3000:]
+    assert read_marker(folder)["stage"] == COMPLETE and (folder / "recipe.yaml").read_bytes() != THESIS
+
+
 def test_a_killed_training_is_known_at_every_stage(tmp_path):
     begin(tmp_path, overwrite=False)
     assert read_marker(tmp_path)["stage"] == TRAINING
