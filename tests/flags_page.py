@@ -40,6 +40,8 @@ def command_section(name: str) -> str:
         parts.append("| flag | value | meaning |\n|---|---|---|")
         parts += [line_of(action, parser) for action in actions]
         parts.append("")
+    if len(parts) == 1:
+        parts.append("This command has no flags.\n")
     return "\n".join(parts)
 
 

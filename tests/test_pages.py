@@ -196,7 +196,7 @@ def test_the_make_targets_and_commands_that_it_names_exist(page):
     assert named <= targets()
     typed = [command for block in blocks(page) for command in block.commands() if block.language in ("bash", "console")]
     commands = set(
-        re.findall(r"(?:`|^)medpairs ([\w-]+)", "\n".join([*re.findall(r"`[^`\n]+`", text), *typed]), re.MULTILINE)
+        re.findall(r"(?:`|^)medpairs (\w[\w-]*)", "\n".join([*re.findall(r"`[^`\n]+`", text), *typed]), re.MULTILINE)
     )
     assert commands <= {*NAMES, "COMMAND"}
 
