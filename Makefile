@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 2
 export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: install demo hub test test-slow test-avx2 test-sse lint format clean
+.PHONY: install demo hub docs test test-slow test-avx2 test-sse lint format clean
 
 PIP_INSTALL = $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable
 
@@ -31,6 +31,10 @@ demo: $(VENV)/.product
 # A Hub on this machine with small stand-ins for the models that the README names.
 hub: $(VENV)/.product
 	$(BIN)/python medpairs.py hub
+
+# The pages of docs/ as a site in outputs/site; a link that leads nowhere is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # What a contributor runs while thinking: some minutes on two cores. A file is a worker's, as its fixtures are made once.
 test: install

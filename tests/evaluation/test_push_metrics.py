@@ -122,7 +122,7 @@ def test_a_busy_hub_is_asked_again(hub, capsys):
 
 
 def test_the_metrics_are_the_folders_with_an_app():
-    assert metric_names() == ["medical_bleu", "retrieval_recall", "vqa_accuracy"]
+    assert {"medical_bleu", "retrieval_recall", "vqa_accuracy"} <= set(metric_names())
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,9 @@ from tests.conftest import ROOT
 from tests.hub_datasets.layouts import report_row, write_files, write_reports
 
 FLAGS = (
-    "--knee_dir", "--knee_conflicts", "--pad_ufes_dir", "--slake_dir", "--reports_dir", "--output_dir", "--overwrite",
-    "--num_shards", "--val_fraction", "--test_fraction", "--split_by", "--keep_splits", "--near_distance",
+    *(flag for source in SOURCES for flag in (source.flag, *(f"--{name}" for name in source.choices))),
+    "--output_dir", "--overwrite", "--num_shards", "--val_fraction", "--test_fraction", "--split_by", "--keep_splits",
+    "--near_distance",
     "--min_text_chars", "--max_text_chars", "--max_image_pixels", "--min_image_side", "--window", "--ocr",
     "--chat_turns", "--system_prompt", "--engine", "--num_proc", "--cache_dir", "--push_to_hub", "--public",
     "--redistribute",
