@@ -24,7 +24,7 @@ from typing import Any
 
 import demo_processes
 from demo_processes import hub, processor_seconds, run, run_beside, run_code
-from model_cards.console import Parser, command
+from model_cards.commands.console import Parser, command
 
 OUT = Path("outputs/demo")
 WRITTEN = ".demo_files.json"  # names and sizes of the files of a run that came to its end
@@ -38,7 +38,7 @@ started = time.monotonic()
 
 @command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status, see `model_cards/console.py`."""
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     parser = Parser(prog="medpairs demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args(argv)
     signal.signal(signal.SIGTERM, interrupt)  # `kill` and schedulers; Ctrl-C does so by itself
@@ -116,7 +116,7 @@ def commands_of(family: str, recipe: str, name: str, repository: str, untrained:
 
 def clear(folder: Path) -> None:
     """Deletes the files of the demo before; renames a folder that holds anything else, or a demo that was stopped."""
-    from model_cards.owned_files import remove_files
+    from model_cards.commands.owned_files import remove_files
 
     found = sizes(folder)
     try:
@@ -133,7 +133,7 @@ def clear(folder: Path) -> None:
 
 def sizes(folder: Path) -> dict[str, int]:
     """The bytes of each file below a folder, by name, without the list of them."""
-    from model_cards.owned_files import files_below
+    from model_cards.commands.owned_files import files_below
 
     return {name: (folder / name).lstat().st_size for name in files_below(folder) if name != WRITTEN}
 
@@ -179,7 +179,7 @@ print(json.dumps({{name: open(hf_hub_download(name, "README.md", repo_type=kind)
 
 def write_page(cards: dict[str, str]) -> None:
     """Writes the page from the files of this run."""
-    from model_cards.run_page import write_run_page
+    from model_cards.run_report import write_run_page
 
     write_run_page(
         PAGE,

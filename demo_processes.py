@@ -17,7 +17,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from model_cards.console import CommandError
+from model_cards.commands.console import CommandError
 
 SECONDS_TO_END = 10  # that a process is given before it is killed
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import argparse
 
 ROOT = Path(__file__).resolve().parent
-WRONG = 2  # exit status, as in model_cards/console.py, which is imported only by a command
+WRONG = 2  # exit status, as in model_cards/commands/console.py, which is imported only by a command
 CLONE_ONLY = "exists in a clone of the repository only; clone it, and run it there"
 
 
@@ -34,7 +34,7 @@ def build(words: list[str]) -> int:
 
 def sample(words: list[str]) -> int:
     """Draws synthetic source folders, to try things out."""
-    from hub_datasets.sample_sources import main
+    from hub_datasets.generate_sample import main
 
     return main(words)
 
@@ -96,7 +96,7 @@ def hub(words: list[str]) -> int:
 
 def env(words: list[str]) -> int:
     """Prints what a bug report needs: versions, machine, settings."""
-    from model_cards.environment_report import main
+    from model_cards.commands.environment_report import main
 
     return main(words)
 
@@ -105,8 +105,8 @@ def clean(words: list[str]) -> int:
     """Shows caches and their sizes; with --yes it deletes them."""
     from evaluation.folder_caches import folder_caches
     from hub_datasets.ingest_caches import ingest_caches
-    from model_cards.clean_caches import main
-    from trainers.pixel_caches import pixel_caches
+    from model_cards.commands.clean_caches import main
+    from trainers.images.caches import pixel_caches
 
     return main([ingest_caches, pixel_caches, folder_caches], words)
 
@@ -137,14 +137,14 @@ def main(argv: list[str] | None = None) -> int:
         return complete()
     name, rest = (words[0], words[1:]) if words else ("", [])
     if name in COMMANDS:
-        from model_cards.console import command
+        from model_cards.commands.console import command
 
         return command(COMMANDS[name])(rest)
     if name in ("-h", "--help"):
         print(usage())
         return 0
     if name == "--version":
-        from model_cards.environment_report import version
+        from model_cards.commands.environment_report import version
 
         print(f"medpairs {version()}")
         return 0
@@ -225,7 +225,7 @@ def complete() -> int:
 def parser_of(name: str) -> argparse.ArgumentParser | None:
     """The flags of a command; None where they are few, or take seconds to import (those of `transformers`)."""
     if name == "build":
-        from hub_datasets.build_options import argument_parser
+        from hub_datasets.options import argument_parser
 
         return argument_parser()
     if name == "evaluate":

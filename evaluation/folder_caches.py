@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from evaluation.loading import FOLDER_CACHES
-from model_cards.clean_caches import Cache
-from model_cards.owned_files import files_below
+from model_cards.commands.clean_caches import Cache
+from model_cards.commands.owned_files import files_below
 
 # Below a folder that `loading.cache_of` names by the state of a dataset, `datasets` writes such files.
 WRITTEN = re.compile(r"[0-9a-f]{32}/(.+/)?([^/]+\.arrow|dataset_info\.json|[^/]+\.lock)")

@@ -1,51 +1,134 @@
-"""The builder of the configs `pairs` and `chat`, for `datasets`: its features, its splits, its tables."""
+"""Builds the dataset from raw source folders in Python and returns its rows, like a builder of `datasets`.
+
+    from hub_datasets.med_pairs import MedPairs
+
+    builder = MedPairs("pairs", slake_dir="raw/slake", reports_dir=["raw/first", "raw/second"], val_fraction=0.1)
+    builder.download_and_prepare("data/processed")
+    train = builder.as_dataset(split="train")
+
+There is one way to build: this class runs what `medpairs build` runs, with the same checks, cache, splits and report,
+and reads the Parquet files that it wrote.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import argparse
+import hashlib
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import datasets
-import pyarrow as pa
+from hub_datasets.build import build
+from hub_datasets.errors import BuildError
+from hub_datasets.options import argument_parser, read_options
+from hub_datasets.schema import CONFIGS, features_of
 
-from hub_datasets.schema import CONFIGS, chat_features, pair_features
-from hub_datasets.shards import Shard, shard_tables
+if TYPE_CHECKING:
+    import datasets
+
+# Flags of the command that are not options here: the folder is an argument of a method, and publishing is a command.
+NOT_OPTIONS = ("help", "output_dir", "push_to_hub", "public", "redistribute")
 
 
-@dataclass
-class MedPairsConfig(datasets.BuilderConfig):
-    """One of the two configs.
+class MedPairs:
+    """One config of the dataset, from raw folders to rows.
+
+    Args:
+        config: `pairs`, an image and a text about it, or `chat`, the same images as conversations.
+        options: flags of `medpairs build` without their dashes, for example `slake_dir`, `val_fraction` or `ocr`. A
+            source with several folders takes a list, a switch takes True or False.
 
     Attributes:
-        shards: by split, as `plan_shards` gives them.
+        folder: the built dataset; None before `download_and_prepare`.
+        report: the content of its `report.json`; empty before `download_and_prepare`.
+
+    Raises:
+        BuildError: the config or an option does not exist, or a value is not allowed. The message names it.
     """
 
-    shards: dict[str, list[Shard]] = field(default_factory=dict)
+    def __init__(self, config: str = "pairs", **options: str | float | bool | Sequence[str]) -> None:
+        if config not in CONFIGS:
+            raise BuildError(f"config {config!r} does not exist; choose from {', '.join(CONFIGS)}")
+        self.config = config
+        self.folder: str | None = None
+        self.report: dict[str, Any] = {}
+        self._words = words_of(options)
+        parse(self._words)  # a mistake is reported here, not when the build starts
+
+    @property
+    def features(self) -> datasets.Features:
+        """The columns of the rows."""
+        return features_of(self.config)
+
+    def download_and_prepare(self, output_dir: str | Path | None = None) -> None:
+        """Build the dataset, or do nothing where it is already what the sources and options ask for.
+
+        Args:
+            output_dir: the folder for the dataset. By default a folder of its own for these options in the cache of
+                `datasets`, which is replaced when the sources have changed.
+
+        Raises:
+            BuildError: as the command does, for example where a source is unreadable or the folder is not empty.
+        """
+        words = list(self._words)
+        if output_dir is None:
+            output_dir = self._cache_folder()
+            words.append("--overwrite")
+        arguments = parse([*words, f"--output_dir={output_dir}"])
+        self.report = build(read_options(arguments))
+        self.folder = arguments.output_dir
+
+    def as_dataset(self, split: str | None = None) -> datasets.Dataset | datasets.DatasetDict:
+        """Return the rows of a split, for example `train` or `validation[:10]`, or of all splits.
+
+        Raises:
+            BuildError: `download_and_prepare` has not run.
+            ValueError: there is no such split.
+        """
+        from datasets import load_dataset
+
+        if self.folder is None:
+            raise BuildError("the dataset is not built yet; call download_and_prepare() first")
+        return load_dataset(self.folder, self.config, split=split)
+
+    def _cache_folder(self) -> Path:
+        from datasets import config
+
+        key = hashlib.blake2b("\n".join(self._words).encode(), digest_size=8).hexdigest()
+        return Path(config.HF_DATASETS_CACHE) / "med_pairs" / key
 
 
-class MedPairs(datasets.ArrowBasedBuilder):
-    """`pairs`: an image and a text about it. `chat`: the same images as conversations.
+def words_of(options: dict[str, Any]) -> list[str]:
+    """The options as words of the command line, in the order of their names."""
+    flags = {
+        action.dest: action
+        for action in argument_parser()._actions
+        if action.option_strings and action.dest not in NOT_OPTIONS
+    }
+    words = []
+    for name, value in sorted(options.items()):
+        if name not in flags:
+            close = get_close_matches(name, flags, 1)
+            raise BuildError(f"option {name} does not exist" + (f"; did you mean {close[0]}?" if close else ""))
+        flag = flags[name].option_strings[0]
+        if flags[name].nargs == 0:  # a switch
+            if not isinstance(value, bool):
+                raise BuildError(f"option {name} must be True or False, not {value!r}")
+            words += [flag] * value
+        elif isinstance(value, (list, tuple)):
+            words += [f"{flag}={one}" for one in value]
+        elif value is not None:
+            words.append(f"{flag}={value}")
+    return words
 
-    Images keep their coding: nothing is re-encoded here.
-    """
 
-    VERSION = datasets.Version("1.0.0")
-    BUILDER_CONFIG_CLASS = MedPairsConfig
-    BUILDER_CONFIGS = [MedPairsConfig(name=name) for name in CONFIGS]  # noqa: RUF012 (the base class's own attribute)
+def parse(words: list[str]) -> argparse.Namespace:
+    """The command's flags from its words. Raises BuildError where the command would print its usage and exit."""
+    parser = argument_parser()
 
-    def _info(self) -> datasets.DatasetInfo:
-        return datasets.DatasetInfo(features=features_of(self.config.name))
+    def refuse(message: str) -> NoReturn:
+        raise BuildError(message)
 
-    def _split_generators(self, dl_manager) -> list[datasets.SplitGenerator]:
-        shards = self.config.shards.items()
-        return [datasets.SplitGenerator(name=split, gen_kwargs={"shards": part}) for split, part in shards]
-
-    def _generate_tables(self, shards: list[Shard]) -> Iterator[tuple[tuple[int, int], pa.Table]]:
-        for number, shard in enumerate(shards):
-            for group, table in enumerate(shard_tables(shard)):
-                yield (number, group), table
-
-
-def features_of(config: str) -> datasets.Features:
-    """The columns of a config."""
-    return pair_features() if config == "pairs" else chat_features()
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_args(words)

@@ -22,11 +22,11 @@ TOKEN = "hf_local"
 ENCODER, DECODER = "google/siglip-base-patch16-224", "meta-llama/Llama-3.2-11B-Vision-Instruct"
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stocked_hub", description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path("outputs/hub"), help="folder that keeps the repositories")
     parser.add_argument("--port", type=int, default=8765)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
 
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -58,12 +58,12 @@ def stock(environment: dict[str, str]) -> None:
     os.environ |= environment  # read by the libraries when they are imported, below
     from huggingface_hub import HfApi
 
-    from hub_datasets.folder import Folder
-    from hub_datasets.sample_sources import generate
-    from hub_datasets.schema import RawRecord
+    from hub_datasets.filesystem.source_folder import Folder
+    from hub_datasets.generate_sample import generate
+    from hub_datasets.records import RawRecord
     from hub_datasets.sources import SOURCES
     from modeling.tiny_checkpoints import write_tiny_decoder, write_tiny_encoder
-    from trainers.decoder_collator import CHAT_TEMPLATE
+    from trainers.decoder.data.collator import CHAT_TEMPLATE
 
     api = HfApi()
     if api.repo_exists(ENCODER) and api.repo_exists(DECODER):

@@ -17,8 +17,8 @@ import pytest
 
 import demo
 import demo_processes
-from model_cards.console import CommandError
-from model_cards.environment_report import version
+from model_cards.commands.console import CommandError
+from model_cards.commands.environment_report import version
 from tests.hub_datasets.layouts import tree, write_files
 
 FILES = {"raw/knee/1.png": "a", "results/demo.json": "b", "index.html": "page", "hub/x/y": ""}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.readme import README, ROOT
+from tests.pages import DOCS, ROOT
 
 FOLDERS = ("hub_datasets", "modeling", "trainers", "evaluation", "model_cards")
 COMMANDS = ("build", "train-encoder", "train-decoder", "evaluate", "leaderboard")  # with a script of their own, too
@@ -41,8 +41,8 @@ def test_every_file_that_the_code_reads_is_in_it(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder, patterns in {
         "model_cards/templates": ["*"],
-        "trainers": ["*.jinja", "accelerate_configs/*.yaml"],
-        "evaluation": ["*/README.md", "*/requirements.txt", "*/app.py"],
+        "trainers": ["decoder/data/*.jinja", "accelerate_configs/*.yaml"],
+        "evaluation": ["metrics/*/README.md", "metrics/*/requirements.txt", "metrics/*/app.py"],
     }.items():
         files = [path for pattern in patterns for path in (ROOT / folder).glob(pattern) if path.is_file()]
         assert files
@@ -53,16 +53,16 @@ def test_every_file_that_the_code_reads_is_in_it(wheel):
 def test_every_module_is_in_it(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
-    assert {"hub_datasets/sources/slake.py", "hub_datasets/sample_layouts/slake.py"} < modules <= names
+    assert {"hub_datasets/sources/slake.py", "hub_datasets/synthetic/layouts/slake.py"} < modules <= names
 
 
-def test_the_extras_are_those_that_the_readme_names(wheel):
+def test_the_extras_are_those_that_the_page_names(wheel):
     (name,) = (name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA"))
     metadata = zipfile.ZipFile(wheel).read(name).decode()
-    install = README.read_text(encoding="utf-8").partition("## Install")[2].partition("## ")[0]
+    install = (DOCS / "install.md").read_text(encoding="utf-8").partition("## Extras")[2].partition("\n## ")[0]
     extras = set(re.findall(r"^Provides-Extra: (\w+)$", metadata, re.MULTILINE)) - {"dev"}
     named = set(re.findall(r"^\| `(\w+)` \|", install, re.MULTILINE))
-    assert extras == named == {"completion", "demo", "dicom", "ocr", "quantization", "ray", "zh"}
+    assert extras == named and extras >= {"completion", "demo", "dicom", "docs", "ocr", "quantization", "ray", "zh"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -89,7 +89,7 @@ def test_an_installed_build_works_outside_the_repository(installed, run, tmp_pat
     run(
         "python",
         "-m",
-        "hub_datasets.sample_sources",
+        "hub_datasets.generate_sample",
         "--output_dir",
         "raw",
         "--scale",

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from model_cards.console import command
-from trainers.command_line import parse
-from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
+from model_cards.commands.console import command
+from trainers.base.parser import parse
+from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
 
 if TYPE_CHECKING:  # `--help` needs none of it
-    from trainers.inputs import Inputs
+    from trainers.base.inputs import Inputs
 
 # On the card: what the weights depend on.
 TOLD = ("train_scope", "use_dora", "modules_to_save", "load_in_4bit", "load_in_8bit")
@@ -32,10 +32,10 @@ TOLD_OF_ROWS = ("max_seq_length", "train_on_prompt", "rows_per_image", "isolate_
 
 @command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status, see `model_cards/console.py`."""
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     kinds = (DecoderArguments, DecoderTrainingArguments)
     arguments, training = parse(kinds, "medpairs train-decoder", __doc__, argv)
-    from trainers.output_folder import check_output_dir, says_how_to_resume
+    from trainers.base.output_folder import check_output_dir, says_how_to_resume
 
     check_output_dir(training)
     if arguments.dry_run:
@@ -50,20 +50,20 @@ def load(arguments: DecoderArguments, training: DecoderTrainingArguments) -> Inp
     """Opens data and model. Raises InputError where one of them, or a flag about them, is not right."""
     from transformers import set_seed
 
-    from modeling.mllama import prepare_mllama
-    from trainers.chat_tokens import encode_chats
-    from trainers.decoder_model import load_decoder
-    from trainers.decoder_rows import decoder_rows
-    from trainers.decoder_tuning import choose_learning, describe_learning
-    from trainers.inputs import Inputs, open_splits
+    from modeling.mllama.patch import prepare_mllama
+    from trainers.base.inputs import Inputs, open_splits
+    from trainers.decoder.data.dataset import decoder_rows
+    from trainers.decoder.data.tokenization import encode_chats
+    from trainers.decoder.model import load_decoder
+    from trainers.decoder.tuning import describe_trainable, set_trainable
 
     splits, revision = open_splits(arguments, training, "chat")
     set_seed(training.seed)
     model, processor = load_decoder(arguments, splits[arguments.train_split], training)
     set_seed(training.seed)  # loading draws, and not everywhere as often: adapters start alike however it was done
-    model = choose_learning(model, arguments)
+    model = set_trainable(model, arguments)
     if training.process_index == 0:
-        print("\n".join(describe_learning(model)), flush=True)
+        print("\n".join(describe_trainable(model)), flush=True)
     prepare_mllama(model, arguments.isolate_rows)
     chats = {}
     for name, rows in splits.items():
@@ -76,7 +76,7 @@ def load(arguments: DecoderArguments, training: DecoderTrainingArguments) -> Inp
 
 def dry_run(arguments: DecoderArguments, training: DecoderTrainingArguments) -> None:
     """Shows what a training would do, and writes nothing."""
-    from trainers.decoder_dry_run import describe, load_bare
+    from trainers.decoder.dry_run import describe, load_bare
 
     describe(load_bare(arguments, training), arguments, training)
 
@@ -84,14 +84,15 @@ def dry_run(arguments: DecoderArguments, training: DecoderTrainingArguments) -> 
 def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> None:
     """Loads data and model, trains, and leaves a complete model folder."""
     from model_cards.results import GENERATION, write_json
-    from trainers.decoder_export import export_decoder
-    from trainers.medical_trainer import check_repository, evaluation_result, finish, nothing_to_do, repository_name
-    from trainers.output_folder import check_contents
-    from trainers.recipe import write_recipe
+    from trainers.base.output_folder import check_contents
+    from trainers.base.recipe_file import write_recipe
+    from trainers.base.trainer import check_repository, evaluation_result, finish, nothing_to_do, repository_name
+    from trainers.decoder.export import export_decoder
+    from trainers.images.cache_location import cache_folder
 
     if nothing_to_do(training, arguments):
         return
-    check_contents(training, arguments)
+    check_contents(training, arguments, cache_folder(arguments.image_cache))
     name = repository_name(training)
     check_repository(training, name)
     inputs = load(arguments, training)
@@ -126,10 +127,10 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
 
 def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: DecoderTrainingArguments) -> Any:
     """The trainer with its order of rows, and what it looks at while it trains."""
-    from trainers.decoder_collator import DecoderCollator
-    from trainers.decoder_trainer import DecoderTrainer
-    from trainers.encoder_rows import EpochCallback
-    from trainers.image_groups import order_of
+    from trainers.base.callbacks import EpochCallback
+    from trainers.decoder.data.collator import DecoderCollator
+    from trainers.decoder.data.image_group_sampler import train_sampler
+    from trainers.decoder.trainer import DecoderTrainer
 
     rows = inputs.rows[arguments.train_split]
     trainer = DecoderTrainer(
@@ -141,7 +142,7 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
         processing_class=inputs.processor,
         answers=answers_of(inputs.rows.get(arguments.eval_split), arguments.eval_samples, inputs, arguments, training),
     )
-    trainer.order = order_of(rows, arguments, training)
+    trainer.order = train_sampler(rows, arguments, training)
     trainer.add_callback(EpochCallback(trainer.order))
     return trainer
 
@@ -150,7 +151,7 @@ def answers_of(
     rows: Any, samples: int, inputs: Inputs, arguments: DecoderArguments, training: DecoderTrainingArguments
 ) -> Any:
     """The rows that are answered; None for none."""
-    from trainers.answer_evaluation import AnswerEvaluation
+    from trainers.decoder.answer_evaluation import AnswerEvaluation
 
     if rows is None or not samples:
         return None

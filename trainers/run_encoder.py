@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from model_cards.console import command
-from trainers.arguments import EncoderTrainingArguments
-from trainers.command_line import parse
-from trainers.encoder_arguments import EncoderArguments
+from model_cards.commands.console import command
+from trainers.base.parser import parse
+from trainers.encoder.arguments import EncoderArguments, EncoderTrainingArguments
 
 if TYPE_CHECKING:  # `--help` needs none of it
-    from trainers.inputs import Inputs
+    from trainers.base.inputs import Inputs
 
 TOLD = (  # on the card: what the weights depend on
     "contrastive_loss",
@@ -42,10 +41,10 @@ TOLD = (  # on the card: what the weights depend on
 
 @command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status, see `model_cards/console.py`."""
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     kinds = (EncoderArguments, EncoderTrainingArguments)
     arguments, training = parse(kinds, "medpairs train-encoder", __doc__, argv)
-    from trainers.output_folder import check_output_dir, says_how_to_resume
+    from trainers.base.output_folder import check_output_dir, says_how_to_resume
 
     check_output_dir(training)
     if arguments.dry_run:
@@ -60,16 +59,16 @@ def load(arguments: EncoderArguments, training: EncoderTrainingArguments) -> Inp
     """Opens data and model. Raises InputError where one of them, or a flag about them, is not right."""
     from transformers import set_seed
 
-    from trainers.encoder_model import load_encoder
-    from trainers.encoder_rows import encoder_rows
-    from trainers.encoder_tuning import choose_learning
-    from trainers.inputs import Inputs, open_splits
-    from trainers.sentence_sampling import SentenceSampling
+    from trainers.base.inputs import Inputs, open_splits
+    from trainers.encoder.data.dataset import encoder_rows
+    from trainers.encoder.data.sentence_sampling import SentenceSampling
+    from trainers.encoder.model import load_encoder
+    from trainers.encoder.tuning import set_trainable
 
     splits, revision = open_splits(arguments, training, "pairs")
     set_seed(training.seed)
     model, processor = load_encoder(arguments, splits[arguments.train_split], training.seed)
-    choose_learning(model, arguments)
+    set_trainable(model, arguments)
     text_of = None
     if arguments.sentence_sampling:
         length = model.config.text_config.max_position_embeddings
@@ -80,7 +79,7 @@ def load(arguments: EncoderArguments, training: EncoderTrainingArguments) -> Inp
 
 def dry_run(arguments: EncoderArguments, training: EncoderTrainingArguments) -> None:
     """Shows what a training would do, and writes nothing."""
-    from trainers.encoder_dry_run import describe
+    from trainers.encoder.dry_run import describe
 
     arguments.image_cache = "none"
     inputs = load(arguments, training)
@@ -90,13 +89,14 @@ def dry_run(arguments: EncoderArguments, training: EncoderTrainingArguments) -> 
 def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> None:
     """Loads data and model, trains, and leaves a complete model folder."""
     from model_cards.results import RETRIEVAL
-    from trainers.medical_trainer import check_repository, evaluation_result, finish, nothing_to_do, repository_name
-    from trainers.output_folder import check_contents
-    from trainers.recipe import write_recipe
+    from trainers.base.output_folder import check_contents
+    from trainers.base.recipe_file import write_recipe
+    from trainers.base.trainer import check_repository, evaluation_result, finish, nothing_to_do, repository_name
+    from trainers.images.cache_location import cache_folder
 
     if nothing_to_do(training, arguments):
         return
-    check_contents(training, arguments)
+    check_contents(training, arguments, cache_folder(arguments.image_cache))
     name = repository_name(training)
     check_repository(training, name)
     inputs = load(arguments, training)
@@ -126,11 +126,11 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
 
 def build_trainer(inputs: Inputs, arguments: EncoderArguments, training: EncoderTrainingArguments) -> Any:
     """The trainer with its order of rows."""
-    from trainers.batch_samplers import train_sampler
-    from trainers.encoder_collator import EncoderCollator
-    from trainers.encoder_rows import EpochCallback
-    from trainers.encoder_trainer import EncoderTrainer
-    from trainers.frozen_towers import cache_frozen_towers
+    from trainers.base.callbacks import EpochCallback
+    from trainers.encoder.data.collator import EncoderCollator
+    from trainers.encoder.data.stratified_sampler import train_sampler
+    from trainers.encoder.frozen_tower_cache import cache_frozen_towers
+    from trainers.encoder.trainer import EncoderTrainer
 
     rows = inputs.rows[arguments.train_split]
     trainer = EncoderTrainer(

@@ -1,12 +1,12 @@
-"""The sources: one file each, which reads the source's own layout and yields raw records.
+"""Lists the sources. Each has a module, which reads the source's own layout and yields raw records.
 
-Adding a source is adding a file with a `SOURCE` and its line below.
+To add a source, add a module with a `SOURCE`, and a line below.
 """
 
 from __future__ import annotations
 
-from hub_datasets.schema import Source
 from hub_datasets.sources import knee_xray, medical_reports, pad_ufes_20, slake
+from hub_datasets.sources.base import Source
 
 SOURCES: tuple[Source, ...] = (
     knee_xray.SOURCE,

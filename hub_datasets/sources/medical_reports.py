@@ -1,15 +1,15 @@
-"""Medical reports: a folder of one's own, or a public set of chest X-rays with reports.
+"""Reads medical reports with images: your own folder, or a public dataset of chest X-rays.
 
-Read are, wherever they lie below the folder:
+These files are read from the folder and all its subfolders:
 
-- CSV, TSV, JSON and JSONL tables with a column for the image, one for the text and, if you like, `language`,
-  `patient_id`, `study_id` or one of the other names that are usual for the two (`patient_ids.py`); what else they have
-  is kept as metadata (`report_tables.py`, `report_rows.py`);
-- `{"annotations": [{"image_id": "162_1", "caption": ...}]}`, as XrayGLM has OpenI in English and Chinese;
-- the XML reports of OpenI (`iu_xray.py`).
+- CSV, TSV, JSON and JSONL tables with a column for the image, a column for the text and, optionally, `language`,
+  `patient_id`, `study_id` or another of the usual names of the two IDs (`patient_ids.py`); other columns are kept as
+  metadata (`reports/tables.py`, `reports/rows.py`);
+- `{"annotations": [{"image_id": "162_1", "caption": ...}]}`, the form of OpenI in XrayGLM, in English and Chinese;
+- the XML reports of OpenI (`reports/openi.py`).
 
-A patient's and a study's images stay in one split. Images of one study with the same text in one language are one
-conversation; where each image has words of its own, as in the Chinese of XrayGLM, each is a conversation of its own.
+All images of a patient or study stay in one split. Images of one study with the same text in one language are one
+conversation. Images with different texts, for example in the Chinese part of XrayGLM, are separate conversations.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from hub_datasets.folder import Folder, FolderError
-from hub_datasets.patient_ids import note_study, own_study
-from hub_datasets.schema import BuildError, Ignored, RawRecord, Reason, Rejection, Source
-from hub_datasets.sources import iu_xray
-from hub_datasets.sources.reading import MAX_TABLE_BYTES, is_junk, printable
-from hub_datasets.sources.report_rows import NAME, Images, make_records
-from hub_datasets.sources.report_tables import EXPECTED, SUFFIXES, NotReports, Table, read_table
+from hub_datasets.errors import BuildError
+from hub_datasets.filesystem.source_folder import Folder, FolderError
+from hub_datasets.records import Ignored, RawRecord, Reason, Rejection
+from hub_datasets.sources.base import Source
+from hub_datasets.sources.file_readers import MAX_TABLE_BYTES, is_junk, printable
+from hub_datasets.sources.reports import openi
+from hub_datasets.sources.reports.rows import NAME, Images, make_records
+from hub_datasets.sources.reports.tables import EXPECTED, SUFFIXES, NotReports, Table, read_table
+from hub_datasets.texts.patient_ids import note_study, own_study
 
 # What people keep reports in and what is not read here: what to do about it.
 ADVICE = {
@@ -95,13 +97,13 @@ def read_file(folder: Folder, name: str, images: Images) -> Iterator[RawRecord |
     shown = printable(name)
     is_xml = name.lower().endswith(".xml")
     try:
-        data = folder.read(name, iu_xray.MAX_BYTES if is_xml else MAX_TABLE_BYTES)
+        data = folder.read(name, openi.MAX_BYTES if is_xml else MAX_TABLE_BYTES)
     except FolderError as error:
         if is_xml:  # one report, which need not stop the others
             return iter([Rejection(NAME, shown, Reason.MALFORMED_ROW, error.message)])
         raise BuildError(f"{folder.named()}: {error.message}") from None
     if is_xml:
-        records = iu_xray.read_report(shown, data, images)
+        records = openi.read_report(shown, data, images)
         return Ignored(NAME, shown, "XML, but no report of OpenI") if records is None else records
     try:
         table = read_table(shown, data)

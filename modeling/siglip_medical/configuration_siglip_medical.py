@@ -15,11 +15,11 @@ class SiglipMedicalConfig(SiglipConfig):
     ignores the fields below: it returns the full width, and it uses an attention mask whenever it gets one.
 
     Attributes:
-        contrastive_loss: `sigmoid` or `sigmoid_logsumexp`, the `kind` of `contrastive_loss` in `loss.py`. The field is
-            not called `loss_type`, because transformers uses that name itself.
-        positives: `pair`, `group` or `mask`, see `contrastive_loss` in `loss.py`.
+        contrastive_loss: `sigmoid` or `sigmoid_logsumexp`, the `kind` of `contrastive_loss` in `contrastive_loss.py`.
+            The field is not called `loss_type`, because transformers uses that name itself.
+        positives: `pair`, `group` or `mask`, see `contrastive_loss` in `contrastive_loss.py`.
         contrastive_weights: `none` or `inverse`, the `weights` of `contrastive_loss`.
-        matryoshka_dims: the widths to train, see `embedding_loss` in `objective.py`. None for the full width only.
+        matryoshka_dims: the widths to train, see `embedding_loss` in `matryoshka_loss.py`. None for the full width.
         matryoshka_weights: one positive weight per width. None for equal weights.
         truncate_dim: the number of leading dimensions that embeddings keep by default. None for all.
         text_attention_mask: whether the text tower uses `attention_mask`. SigLIP was trained to attend to its padding;

@@ -15,9 +15,9 @@ from transformers.models.siglip.modeling_siglip import SiglipOutput
 from transformers.utils import can_return_tuple
 
 from .configuration_siglip_medical import SiglipMedicalConfig
+from .contrastive_loss import normalize
 from .long_texts import encode_text
-from .loss import normalize
-from .objective import embedding_loss
+from .matryoshka_loss import embedding_loss
 from .position_embeddings import resize_positions
 
 # Initial values for training from scratch, as in SigLIP. Pretrained checkpoints have t = 112 to 118, b = -12 to -17.

@@ -1,4 +1,4 @@
-"""A small build and tiny models to measure, and checks that hold for every metric folder: each travels alone."""
+"""Provides a small build, tiny models, and checks for every metric folder, which must work without the project."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def decoder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def dataset_on_hub(build, hub) -> str:
-    from hub_datasets.publish import push_dataset
+    from hub_datasets.output.publish import push_dataset
 
     push_dataset(build, small_run.DATASET)
     return small_run.DATASET
@@ -60,7 +60,7 @@ def check_space(tmp_path_factory, hub, run):
     page answers to its own example."""
 
     def check(name: str) -> dict:
-        folder = REPOSITORY / "evaluation" / name
+        folder = REPOSITORY / "evaluation/metrics" / name
         check_front_matter(folder)
         check_imports(folder)
         check_from_hub(folder, tmp_path_factory.mktemp(name), hub, run)

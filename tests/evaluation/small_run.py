@@ -1,6 +1,6 @@
-"""Small things that tests measure: a build of the synthetic sample, tiny checkpoints, pictures.
+"""Makes small inputs for tests: a build of the synthetic sample, tiny checkpoints, pictures.
 
-Plain functions: the conftest of each folder that needs them makes fixtures of them.
+These are plain functions; the `conftest.py` of each folder that needs them turns them into fixtures.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TEXTS = [
 def write_build(root: Path) -> Path:
     """A build of the synthetic sample with the splits train, validation and test."""
     from hub_datasets.build import main
-    from hub_datasets.sample_sources import FOLDERS, generate
+    from hub_datasets.generate_sample import FOLDERS, generate
 
     raw = root / "raw"
     generate(raw, scale=0.02)
@@ -48,7 +48,7 @@ def write_encoder(folder: Path) -> Path:
 
 def write_decoder(folder: Path) -> Path:
     from modeling.tiny_checkpoints import write_tiny_decoder
-    from trainers.decoder_collator import CHAT_TEMPLATE
+    from trainers.decoder.data.collator import CHAT_TEMPLATE
 
     write_tiny_decoder(folder, TEXTS, CHAT_TEMPLATE)
     return folder

@@ -1,3 +1,5 @@
+"""Pushes metrics to a local Hub server and checks the Spaces."""
+
 from __future__ import annotations
 
 import json
@@ -105,7 +107,7 @@ def test_a_readme_that_was_never_ours_keeps_its_text(capsys):
     assert text.startswith("---\ntitle: Mine\nsdk: gradio\n") and text.endswith("---\n# Mine\n")
     assert "tags:\n- evaluate\n- metric\n" in text and "emoji" not in text
     written = "app_file, python_version, sdk, sdk_version, tags"
-    said = f"README.md has no blocks of medpairs and keeps its text; written: {written}"
+    said = f"README.md contains no medpairs blocks and keeps its text; updated keys: {written}"
     assert said in capsys.readouterr().out
 
 
@@ -120,7 +122,7 @@ def test_a_busy_hub_is_asked_again(hub, capsys):
 
 
 def test_the_metrics_are_the_folders_with_an_app():
-    assert metric_names() == ["medical_bleu", "retrieval_recall", "vqa_accuracy"]
+    assert {"medical_bleu", "retrieval_recall", "vqa_accuracy"} <= set(metric_names())
 
 
 @pytest.mark.parametrize(

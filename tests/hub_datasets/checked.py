@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from hub_datasets.build import build
-from hub_datasets.build_options import BuildOptions, argument_parser, read_options
-from hub_datasets.catalogue import Catalogue
-from hub_datasets.decisions import Decisions
-from hub_datasets.engines import InProcess
-from hub_datasets.schema import BuildError, Ignored, RawRecord, Rejection
+from hub_datasets.errors import BuildError
+from hub_datasets.ingest.catalog import Catalogue
+from hub_datasets.ingest.executors import InProcess
+from hub_datasets.ingest.ingest import Stage, stage, stage_keys
+from hub_datasets.options import BuildOptions, argument_parser, read_options
+from hub_datasets.records import Ignored, RawRecord, Rejection
 from hub_datasets.sources import SOURCES
-from hub_datasets.staging import Stage, stage, stage_keys
+from hub_datasets.splits.assignment import Decisions
 from tests.hub_datasets.layouts import collect_rejections
 
 

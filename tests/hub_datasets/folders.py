@@ -8,8 +8,8 @@ import struct
 import zipfile
 from pathlib import Path
 
-from hub_datasets.folder import Folder, FolderError
-from hub_datasets.schema import Reason
+from hub_datasets.filesystem.source_folder import Folder, FolderError
+from hub_datasets.records import Reason
 from tests.hub_datasets.layouts import png, write_files
 
 OUTSIDE, MISSING = Reason.IMAGE_OUTSIDE_ROOT, Reason.IMAGE_MISSING

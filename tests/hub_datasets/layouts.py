@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from hub_datasets.schema import RawRecord, Rejection
+from hub_datasets.records import RawRecord, Rejection
 
 PAD_COLUMNS = (
     "patient_id", "lesion_id", "smoke", "drink", "background_father", "background_mother", "age", "pesticide",

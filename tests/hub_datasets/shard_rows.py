@@ -8,8 +8,8 @@ from pathlib import Path
 
 import xxhash
 
-from hub_datasets.med_pairs import features_of
-from hub_datasets.shards import Shard, plan_shards
+from hub_datasets.output.parquet import Shard, plan_shards
+from hub_datasets.schema import features_of
 
 
 def digest_of(data: bytes) -> str:

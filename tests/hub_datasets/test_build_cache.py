@@ -15,8 +15,10 @@ import pytest
 from datasets import load_dataset
 
 from hub_datasets.build import build, main
-from hub_datasets.build_options import BuildOptions
-from hub_datasets.schema import BuildError, RawRecord, Source
+from hub_datasets.errors import BuildError
+from hub_datasets.options import BuildOptions
+from hub_datasets.records import RawRecord
+from hub_datasets.sources.base import Source
 from tests.hub_datasets.checked import build_here, options_for
 from tests.hub_datasets.layouts import (
     csv_text,
@@ -170,7 +172,7 @@ def test_another_version_of_the_code_reads_again(run, clone, tmp_path):
     for _ in range(2):
         run(*command, "--overwrite", env={"PYTHONPATH": None}, cwd=tmp_path / "code")
         seen.append(stages(tmp_path / ".out.cache")["medical_reports"])
-        with (tmp_path / "code/hub_datasets/chat.py").open("a") as file:
+        with (tmp_path / "code/hub_datasets/chat/conversations.py").open("a") as file:
             file.write("# another version\n")
     assert seen[0] != seen[1]
 

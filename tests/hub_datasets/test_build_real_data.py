@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 from datasets import Image, load_dataset
 
-from hub_datasets.image_metadata import edited, read_coding
+from hub_datasets.images.metadata import edited, read_coding
 from tests.hub_datasets.layouts import png, read_lines, tree, write_files
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hub_datasets.schema import Reason
-from hub_datasets.synthetic import write_marker
+from hub_datasets.records import Reason
+from hub_datasets.synthetic.marker import write_marker
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.layouts import (
     encoded,

@@ -13,7 +13,7 @@ from datasets import Image, load_dataset
 
 from hub_datasets.build import main
 from hub_datasets.sources import SOURCES
-from hub_datasets.synthetic import write_marker
+from hub_datasets.synthetic.marker import write_marker
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.layouts import (
     jpeg,
@@ -311,17 +311,17 @@ def test_a_folder_of_ones_own_beside_a_synthetic_one(batches, tmp_path, capsys):
     source = json.loads((tmp_path / "out/report.json").read_text())["sources"]["medical_reports"]
     assert source["synthetic"] is False and source["folders"]["february"]["synthetic"] is True
     card = (tmp_path / "out/README.md").read_text("utf-8")
-    assert "**Partly synthetic data.** The images and texts of `medical_reports/february` were drawn" in card
-    assert "**Not to be passed on.** The licence of `medical_reports`" in card and "machine-generated" in card
+    assert "**Partly synthetic data.** The images and texts of `medical_reports/february` were generated" in card
+    assert "**Redistribution not permitted.** The license of `medical_reports`" in card and "machine-generated" in card
     write_marker(own)
     assert main([*map(str, words), "--overwrite"]) == 0
     card = (tmp_path / "out/README.md").read_text("utf-8")
-    assert "**Synthetic data.**" in card and "**Not to be passed on.**" not in card
+    assert "**Synthetic data.**" in card and "**Redistribution not permitted.**" not in card
 
 
 def test_a_build_of_which_a_part_may_not_be_shared_is_not_pushed_later(batches, tmp_path, repo_name):
-    from hub_datasets.publish import push_dataset
-    from hub_datasets.schema import BuildError
+    from hub_datasets.errors import BuildError
+    from hub_datasets.output.publish import push_dataset
 
     own, drawn = batches["--reports_dir"]
     write_marker(drawn)

@@ -1,19 +1,17 @@
-"""The builder of `datasets` gives the rows of the Parquet files; a whole build gives the bytes of its sources."""
+"""MedPairs gives the rows of a build of raw folders; a whole build gives the bytes of its sources."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 
 import pytest
-from datasets import Image, List, Split, load_dataset
+from datasets import Dataset, Image, List, load_dataset
 
-from hub_datasets.med_pairs import MedPairs, features_of
-from hub_datasets.schema import CONFIGS, chat_features, pair_features
-from hub_datasets.shards import write_shard
-from tests.hub_datasets.layouts import jpeg, png
-from tests.hub_datasets.shard_rows import row, write_rows
-
-ROWS = {"train": 30, "test": 7}
+from hub_datasets.errors import BuildError
+from hub_datasets.med_pairs import MedPairs
+from hub_datasets.schema import CONFIGS, chat_features, features_of, pair_features
 
 
 def undecoded(dataset, config: str) -> list[dict]:
@@ -21,54 +19,79 @@ def undecoded(dataset, config: str) -> list[dict]:
     return list(dataset.cast_column(column, feature))
 
 
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    """The Parquet files of both configs, and a builder for each from the same rows."""
-    folder, builders = tmp_path_factory.mktemp("med-pairs"), {}
-    for config in CONFIGS:
-        shards = {}
-        for split, size in ROWS.items():
-            images = [png(n) if n % 2 else jpeg(n) for n in range(size)]
-            rows = [(row(config, n, f"{split} {n}")[0], [image]) for n, image in enumerate(images)]
-            shards[split] = write_rows(folder / "rows", config, split, rows, str(folder / "out"), least=3)
-            for shard in shards[split]:
-                write_shard(shard)
-        builders[config] = MedPairs(config_name=config, shards=shards, cache_dir=str(folder / "cache"))
-    return folder / "out", builders
-
-
-def from_files(folder, config: str, split: str) -> list[dict]:
-    files = {"data_files": {split: str(folder / config / f"{split}-*.parquet")}}
-    return undecoded(load_dataset("parquet", split=split, **files), config)
+def options(built, *flags: str) -> dict[str, str]:
+    """The folders of a build's sources under the names that MedPairs has for them."""
+    return {
+        flag.removeprefix("--"): str(folder) for flag, folder in built.sources.items() if not flags or flag in flags
+    }
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_a_builder_gives_the_rows_of_the_files(written, config):
-    folder, builders = written
-    builder = builders[config]
+def test_it_gives_the_rows_that_the_command_writes(config, built_small, tmp_path):
+    builder = MedPairs(config, **options(built_small), val_fraction=0.3)
+    builder.download_and_prepare(tmp_path / "out")
+    assert builder.report == json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    rows, command = builder.as_dataset(), load_dataset(str(built_small.folder), config)
+    assert list(rows) == list(command) == ["train", "validation"]
+    for split, part in rows.items():
+        assert part.features == builder.features == features_of(config)
+        assert undecoded(part, config) == undecoded(command[split], config)
+    one = builder.as_dataset(split="validation")
+    assert isinstance(one, Dataset) and undecoded(one, config) == undecoded(rows["validation"], config)
+
+
+def test_without_a_folder_it_builds_in_the_cache_and_follows_the_sources(built_small, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    source = shutil.copytree(built_small.sources["--pad_ufes_dir"], tmp_path / "pad")
+    builder = MedPairs(pad_ufes_dir=source, val_fraction=0.3)
     builder.download_and_prepare()
-    assert {split: part.num_examples for split, part in builder.info.splits.items()} == ROWS
-    for split, size in ROWS.items():
-        dataset = builder.as_dataset(split=Split(split))
-        assert dataset.features == features_of(config) and len(dataset) == size
-        found = undecoded(dataset, config)
-        assert found == from_files(folder, config, split)
+    first, rows = builder.folder, len(builder.as_dataset("train+validation"))
+    assert first.startswith(str(tmp_path / "cache"))
+    image = next(source.rglob("*.png"))
+    image.write_bytes(b"no image any more")
+    again = MedPairs(pad_ufes_dir=source, val_fraction=0.3)
+    again.download_and_prepare()
+    assert again.folder == first and len(again.as_dataset("train+validation")) == rows - 1
+    other = MedPairs(pad_ufes_dir=source, val_fraction=0.2)
+    other.download_and_prepare()
+    assert other.folder != first
 
 
-@pytest.mark.parametrize("config", CONFIGS)
-def test_a_builder_streams_the_rows_of_the_files(written, config):
-    folder, builders = written
-    streams = builders[config].as_streaming_dataset()
-    assert list(streams) == list(ROWS)
-    for split, stream in streams.items():
-        assert stream.features == features_of(config) and stream.num_shards == 3
-        assert undecoded(stream, config) == from_files(folder, config, split)
-    assert next(iter(streams["test"]))["image" if config == "pairs" else "images"]
+def test_several_folders_of_a_source_are_taken_together(built_small, tmp_path):
+    second = shutil.copytree(built_small.sources["--pad_ufes_dir"], tmp_path / "second")
+    one = MedPairs(**options(built_small, "--pad_ufes_dir"), val_fraction=0.3)
+    one.download_and_prepare(tmp_path / "one")
+    both = MedPairs(pad_ufes_dir=[str(built_small.sources["--pad_ufes_dir"]), str(second)], val_fraction=0.3)
+    both.download_and_prepare(tmp_path / "both")
+    counts = [builder.report["sources"]["pad_ufes_20"]["read"] for builder in (one, both)]
+    assert counts[1] == 2 * counts[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "wrong", "message"),
+    [
+        ("images", {}, "config 'images' does not exist; choose from pairs, chat"),
+        ("pairs", {"slake_folder": "x"}, "option slake_folder does not exist; did you mean slake_dir?"),
+        ("pairs", {"push_to_hub": "a/b"}, "option push_to_hub does not exist"),
+        ("pairs", {"ocr": "yes"}, "option ocr must be True or False, not 'yes'"),
+        ("pairs", {"val_fraction": "much"}, "argument --val_fraction: invalid float value: 'much'"),
+        ("pairs", {"split_by": "luck"}, "argument --split_by: invalid choice: 'luck'"),
+    ],
+)
+def test_a_wrong_option_is_named_at_once(config, wrong, message):
+    with pytest.raises(BuildError) as refused:
+        MedPairs(config, **wrong)
+    assert message in str(refused.value)
+
+
+def test_rows_need_a_build(tmp_path):
+    builder = MedPairs(slake_dir=str(tmp_path))
+    with pytest.raises(BuildError, match="call download_and_prepare"):
+        builder.as_dataset()
 
 
 def test_the_columns_of_the_configs():
     assert features_of("pairs") == pair_features() and features_of("chat") == chat_features()
-    assert list(MedPairs.builder_configs) == list(CONFIGS)
 
 
 def test_the_bytes_of_a_whole_build(built_small):

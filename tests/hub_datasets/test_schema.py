@@ -6,17 +6,9 @@ from dataclasses import fields
 
 from datasets import Features, Image, List, Value
 
-from hub_datasets.schema import (
-    CONFIGS,
-    LANGUAGES,
-    SPLITS,
-    TURNS,
-    RawRecord,
-    Reason,
-    chat_features,
-    pair_features,
-    printable,
-)
+from hub_datasets.errors import printable
+from hub_datasets.records import RawRecord, Reason
+from hub_datasets.schema import CONFIGS, LANGUAGES, SPLITS, TURNS, chat_features, pair_features
 
 TEXT = Value("string")
 MESSAGES = List({"role": TEXT, "content": TEXT})

@@ -1,4 +1,4 @@
-"""A dataset as a build writes it, of a few rows, with a report of the shape that the card reads."""
+"""Writes a dataset of a few rows as a build does, with a report that has all parts the card reads."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from model_cards.contact_sheet import Sample
 from model_cards.dataset_card import write_dataset_card, write_pictures
+from model_cards.pictures.contact_sheet import Sample
 
 # source, category, language, split, text, turns of its conversation
 ROWS = [

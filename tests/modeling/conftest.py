@@ -49,7 +49,7 @@ def trained_encoder(request, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_decoder(tmp_path_factory) -> Path:
     from modeling.tiny_checkpoints import write_tiny_decoder
-    from trainers.decoder_collator import CHAT_TEMPLATE
+    from trainers.decoder.data.collator import CHAT_TEMPLATE
 
     folder = tmp_path_factory.mktemp("decoder")
     write_tiny_decoder(folder, TEXTS, CHAT_TEMPLATE)

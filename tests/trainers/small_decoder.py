@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from modeling.mllama import prepare_mllama
-from trainers.chat_tokens import encode_chats
-from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
-from trainers.decoder_collator import DecoderCollator
-from trainers.decoder_rows import DecoderRows
-from trainers.tiles import TileReader
+from modeling.mllama.patch import prepare_mllama
+from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
+from trainers.decoder.data.collator import DecoderCollator
+from trainers.decoder.data.dataset import DecoderRows
+from trainers.decoder.data.tokenization import encode_chats
+from trainers.images.decoder_tiles import TileReader
 
 FLAGS = {
     "per_device_train_batch_size": 2, "per_device_eval_batch_size": 4, "gradient_accumulation_steps": 1,
@@ -30,11 +30,11 @@ def open_decoder(folder: Path, scope: str = "full") -> tuple[Any, Any]:
     """The model, prepared, with adapters where the scope says so, and its processor."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from trainers.decoder_tuning import choose_learning
+    from trainers.decoder.tuning import set_trainable
 
     torch.manual_seed(0)  # of the adapters
     model = AutoModelForImageTextToText.from_pretrained(folder)
-    model = choose_learning(model, DecoderArguments(train_scope=scope, lora_r=4, lora_dropout=0.0))
+    model = set_trainable(model, DecoderArguments(train_scope=scope, lora_r=4, lora_dropout=0.0))
     prepare_mllama(model)
     return model, AutoProcessor.from_pretrained(folder)
 
@@ -45,8 +45,8 @@ def make_trainer(folder: Path, checkpoint: Path, train: Any, evaluation: Any, sc
     Args:
         flags: of the training; and `answers`, the arguments of AnswerEvaluation after the processor.
     """
-    from trainers.answer_evaluation import AnswerEvaluation
-    from trainers.decoder_trainer import DecoderTrainer
+    from trainers.decoder.answer_evaluation import AnswerEvaluation
+    from trainers.decoder.trainer import DecoderTrainer
 
     model, processor = open_decoder(checkpoint, scope)
     answers, rows = flags.pop("answers", None), make_rows(evaluation, processor)

@@ -9,16 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from evaluation.benchmarks.decoder_memory import LEARNED, TOKENS, llama_config
 from modeling.siglip_medical.configuration_siglip_medical import SiglipMedicalConfig
 from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
-from trainers.arguments import EncoderTrainingArguments
-from trainers.command_line import parse
-from trainers.decoder_arguments import DecoderArguments, DecoderTrainingArguments
-from trainers.decoder_memory import DecoderUpdate, bare_decoder, estimate_decoder
-from trainers.encoder_arguments import EncoderArguments
-from trainers.memory_estimate import UpdateShape, estimate_memory
-from trainers.recipe import RECIPES, shipped
+from tests.benchmarks.decoder.gpu_table import LEARNED, TOKENS, llama_config
+from trainers.base.parser import parse
+from trainers.base.recipe_file import RECIPES, shipped
+from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
+from trainers.decoder.memory import DecoderUpdate, bare_decoder, estimate_decoder
+from trainers.encoder.arguments import EncoderArguments, EncoderTrainingArguments
+from trainers.encoder.memory import UpdateShape, estimate_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 ON_GPUS = {"encoder_gpu_16gb": 16, "encoder_gpu_80gb": 80, "encoder_8_gpus": 40}  # GB of a GPU
@@ -99,7 +98,7 @@ def test_the_peak_that_is_named_is_the_estimate_for_llama_and_fits(recipe):
 
 @pytest.mark.parametrize("recipe", [name for name in shipped() if name.startswith("decoder")])
 def test_a_dry_run_of_a_decoder_goes_through(recipe, tiny_decoder, dataset, tmp_path, capsys):
-    from trainers.decoder_dry_run import describe, load_bare
+    from trainers.decoder.dry_run import describe, load_bare
 
     words = ["--config", recipe, "--dataset", str(dataset), "--output_dir", str(tmp_path / "out")]
     if recipe in DECODERS:

@@ -63,7 +63,7 @@ def test_it_is_private_and_without_checkpoints(pushed, hub):
     info = HfApi().model_info(pushed[1], token=hub.token)
     names = {file.rfilename for file in info.siblings}
     assert info.private
-    assert {"model.safetensors", "README.md", "modeling_siglip_medical.py", "loss.py"} <= names
+    assert {"model.safetensors", "README.md", "modeling_siglip_medical.py", "contrastive_loss.py"} <= names
     assert not [name for name in names if name.startswith("checkpoint-") or name.endswith((".bin", ".pt", ".pth"))]
     assert "_training_files.json" not in names and (pushed[0] / "_training_files.json").is_file()
 
@@ -106,7 +106,7 @@ def test_every_file_that_is_pushed_is_known_as_ours(pushed):
     """Else it would stay when a model of another form is pushed."""
     from huggingface_hub import HfApi
 
-    from model_cards.model_repository import MODEL_FILE, RESULT_FILE
+    from model_cards.hub.model_repository import MODEL_FILE, RESULT_FILE
     from modeling import siglip_medical
 
     code = [re.escape(path.name) for path in Path(siglip_medical.__file__).parent.glob("*.py")]
@@ -130,7 +130,7 @@ def test_a_folder_is_pushed_to_a_public_repository_only_if_that_is_meant(pushed,
     from huggingface_hub import HfApi
 
     from evaluation.loading import InputError
-    from trainers.medical_trainer import push_folder
+    from trainers.base.trainer import push_folder
 
     HfApi().create_repo(repo_name, private=False)
     with pytest.raises(InputError, match=r"is public; add --public if that is meant; the model itself is in /"):
@@ -251,7 +251,7 @@ def moving_dataset(dataset, hub):
     """(a dataset on the Hub of two commits, its first commit): the second one has other rows."""
     from huggingface_hub import HfApi
 
-    from hub_datasets.publish import push_dataset
+    from hub_datasets.output.publish import push_dataset
 
     name, api = "org/moving-pairs", HfApi()
     push_dataset(dataset, name)
@@ -278,10 +278,10 @@ def test_a_model_is_read_at_the_commit_that_is_printed(pushed, monkeypatch, caps
     """Though somebody pushes in between what cannot be opened."""
     from huggingface_hub import HfApi
 
-    import trainers.inputs
     from evaluation.loading import model_revision
-    from trainers.encoder_arguments import EncoderArguments
-    from trainers.encoder_model import load_encoder
+    from trainers.base import inputs
+    from trainers.encoder.arguments import EncoderArguments
+    from trainers.encoder.model import load_encoder
 
     commit = model_revision(pushed[1])
 
@@ -289,8 +289,8 @@ def test_a_model_is_read_at_the_commit_that_is_printed(pushed, monkeypatch, caps
         trainers_print(kind, name, found)
         HfApi().upload_file(repo_id=name, path_or_fileobj=b"{}", path_in_repo="config.json")
 
-    trainers_print = trainers.inputs.print_source
-    monkeypatch.setattr(trainers.inputs, "print_source", pushed_meanwhile)
+    trainers_print = inputs.print_source
+    monkeypatch.setattr(inputs, "print_source", pushed_meanwhile)
     try:
         model, _ = load_encoder(EncoderArguments(model_name_or_path=pushed[1]), None, 0)
     finally:

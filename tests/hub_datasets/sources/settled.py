@@ -6,9 +6,10 @@ import hashlib
 from collections import defaultdict
 from pathlib import Path
 
-from hub_datasets.folder import Folder, FolderError
-from hub_datasets.schema import Ignored, RawRecord, Rejection, Source
-from hub_datasets.validation import check_text, check_writable
+from hub_datasets.filesystem.source_folder import Folder, FolderError
+from hub_datasets.records import Ignored, RawRecord, Rejection
+from hub_datasets.sources.base import Source
+from hub_datasets.texts.validation import check_text, check_writable
 
 
 def settled(source: Source, path: str | Path, **settings: str) -> list[RawRecord | Rejection]:

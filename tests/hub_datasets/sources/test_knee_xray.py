@@ -9,8 +9,9 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from hub_datasets.folder import Folder
-from hub_datasets.schema import BuildError, RawRecord, Reason, Rejection
+from hub_datasets.errors import BuildError
+from hub_datasets.filesystem.source_folder import Folder
+from hub_datasets.records import RawRecord, Reason, Rejection
 from hub_datasets.sources.knee_xray import GRADES, SOURCE, describe, read
 from tests.hub_datasets.layouts import collect_records, png, write_files, write_knee
 from tests.hub_datasets.sources.settled import fates, ignored, settled

@@ -9,11 +9,12 @@ import tracemalloc
 
 import pytest
 
-from hub_datasets.folder import Folder
-from hub_datasets.patient_ids import study_key
-from hub_datasets.schema import BuildError, Ignored, RawRecord, Reason, Rejection
+from hub_datasets.errors import BuildError
+from hub_datasets.filesystem.source_folder import Folder
+from hub_datasets.records import Ignored, RawRecord, Reason, Rejection
 from hub_datasets.sources.medical_reports import SOURCE
-from hub_datasets.validation import check_text, check_writable
+from hub_datasets.texts.patient_ids import study_key
+from hub_datasets.texts.validation import check_text, check_writable
 from tests.hub_datasets.layouts import collect_records, csv_text, png, report_row, write_files, write_reports
 
 ROWS = [

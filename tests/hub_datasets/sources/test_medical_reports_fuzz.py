@@ -7,11 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from hub_datasets.folder import Folder
-from hub_datasets.schema import LANGUAGES, BuildError, Ignored, RawRecord, Rejection
+from hub_datasets.errors import BuildError
+from hub_datasets.filesystem.source_folder import Folder
+from hub_datasets.records import Ignored, RawRecord, Rejection
+from hub_datasets.schema import LANGUAGES
 from hub_datasets.sources.medical_reports import read
 from tests.hub_datasets.layouts import csv_text, png, report_row, write_files
-from tests.hub_datasets.sources.test_iu_xray import report
+from tests.hub_datasets.sources.reports.test_openi import report
 
 ROWS = [report_row(n, study_id=f"S{n // 2}") for n in range(5)]
 ROWS += [report_row(n, text=f"双肺清晰，未见异常；“第 {n} 例”。", language="zh") for n in range(5, 10)]

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from hub_datasets.folder import Folder
-from hub_datasets.schema import BuildError, RawRecord, Reason, Rejection
+from hub_datasets.errors import BuildError
+from hub_datasets.filesystem.source_folder import Folder
+from hub_datasets.records import RawRecord, Reason, Rejection
 from hub_datasets.sources.pad_ufes_20 import DIAGNOSES, SOURCE, describe
 from tests.hub_datasets.layouts import PAD_COLUMNS, collect_records, csv_text, pad_row, png, write_files, write_pad
 from tests.hub_datasets.sources.mutations import mutated

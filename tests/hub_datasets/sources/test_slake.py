@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hub_datasets.folder import Folder
-from hub_datasets.schema import BuildError, RawRecord, Reason, Rejection
+from hub_datasets.errors import BuildError
+from hub_datasets.filesystem.source_folder import Folder
+from hub_datasets.records import RawRecord, Reason, Rejection
 from hub_datasets.sources.slake import LOCATIONS_EN, LOCATIONS_ZH, SOURCE, caption
 from tests.hub_datasets.layouts import collect_records, jpeg, slake_row, write_files, write_slake
 from tests.hub_datasets.sources.mutations import mutated

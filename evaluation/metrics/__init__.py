@@ -1,0 +1,1 @@
+"""Metrics for `evaluate`, each a Space that is complete by itself."""

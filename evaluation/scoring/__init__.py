@@ -1,0 +1,1 @@
+"""Scores encoders by retrieval and decoders by their answers."""

@@ -1,0 +1,66 @@
+"""Scores generated answers: BLEU, exact match, and accuracy for questions whose answer type is known.
+
+Training and `run_evaluation.py` both use this module, so that a metric of one name has one meaning everywhere.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+from evaluation.metrics.medical_bleu.bilingual import bleu_scores
+from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, OPEN, vqa_scores
+
+
+def score_answers(
+    predictions: Sequence[str],
+    references: Sequence[str],
+    languages: Sequence[str] | None = None,
+    answer_types: Sequence[str | None] | None = None,
+    rule: str = "exact",
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Computes all scores of answers, and the signatures to report with them.
+
+    Args:
+        predictions, references: [N] texts.
+        languages: [N] of "en" or "zh" (default: detected from the references).
+        answer_types: [N] of "OPEN", "CLOSED" or any other text. Accuracies count only open and closed answers, not for
+            example reports; if there are none, no accuracy is returned.
+        rule: the rule of the accuracies, see `vqa_accuracy`.
+
+    Returns:
+        scores: those of `medical_bleu`, `exact_match`, and `accuracy`, `accuracy_open`, `accuracy_closed_zh`, ... with
+            the number of their answers, `num_samples_open`, ...
+        signatures: that of sacrebleu per language, and `accuracy` with the rule, for example `rule:exact`.
+
+    Raises:
+        ValueError: the inputs are invalid for `medical_bleu` or `vqa_accuracy`.
+    """
+    scores = bleu_scores(predictions, references, languages)
+    signatures = dict(scores.pop("signature"))
+    scores["exact_match"] = exact_match(predictions, references)
+    kinds = [(kind or "").strip().lower() for kind in answer_types or ()]
+    asked = [row for row, kind in enumerate(kinds) if kind in (OPEN, CLOSED)]
+    if asked:
+        columns = (predictions, references, kinds, languages)
+        found = vqa_scores(*(column and [column[row] for row in asked] for column in columns), rule=rule)
+        signatures["accuracy"] = f"rule:{found.pop('rule')}"
+        # Both metrics count samples per language; the counts of BLEU, over all answers, are kept.
+        scores |= {name: value for name, value in found.items() if name not in scores}
+    return scores, signatures
+
+
+def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:
+    """Returns the share of answers equal to their reference, ignoring case, white space and punctuation."""
+    pairs = zip(predictions, references, strict=True)
+    return sum(simplify(prediction) == simplify(reference) for prediction, reference in pairs) / len(references)
+
+
+def simplify(text: str) -> str:
+    """Returns a text in lower case, without punctuation of any script and with single spaces.
+
+    Symbols are kept, because "> 5 mm" must not equal "< 5 mm".
+    """
+    # All Unicode categories of punctuation begin with P (Po, Pd, Ps, ...), those of symbols with S.
+    kept = "".join(" " if unicodedata.category(char)[0] == "P" else char for char in text.lower())
+    return " ".join(kept.split())

@@ -1,0 +1,1 @@
+"""Turns records into conversations, in our columns and in LLaMA-Factory's."""

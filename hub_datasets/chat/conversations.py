@@ -1,0 +1,101 @@
+"""Turns records into conversations: a question about an image, and its text or answer as the reply."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from hub_datasets.chat.templates import COUNTS, TEMPLATES
+from hub_datasets.records import RawRecord
+
+# What a source says of a question, by the name of its own field and of the column.
+FIELDS = ("answer_type", "modality", "location", "content_type")
+
+
+def make_conversation(records: list[RawRecord], kind: str, system_prompt: str = "", picture: str = "") -> dict:
+    """The conversation of one or several records: what a row of the config `chat` says besides its images.
+
+    A record with a text is asked for it with a template of its kind and language, and a record with a question is asked
+    that, untouched. Records with questions about one image become the turns of one conversation, in the order given.
+    Records with a text must share it: they are the images of one examination, and are asked for together.
+
+    Args:
+        records: those of one conversation, of one source and language, in the order of the source.
+        kind: a key of `TEMPLATES`.
+        system_prompt: the first message, if it holds anything.
+        picture: what the image is known by when its file is moved or renamed, such as a hash of its pixels.
+
+    Returns:
+        `messages`, a list of `{"role", "content"}`; `template_id`, empty for questions of the source's own; and
+        `answer_type`, `modality`, `location`, `content_type` as the source names them: empty where it does not, or
+        where the turns differ.
+
+    Raises:
+        ValueError: the records are not one conversation.
+    """
+    check_one_conversation(records)
+    first, template_id = records[0], ""
+    if first.text is None:
+        turns = [(record.question, record.answer) for record in records]
+    else:
+        template_id, question = choose_question(kind, first.language, key(first, picture), len(records))
+        turns = [(question, first.text)]
+    messages = [{"role": "system", "content": system_prompt}] if system_prompt.strip() else []
+    for question, answer in turns:
+        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return {"messages": messages, "template_id": template_id} | {field: common(records, field) for field in FIELDS}
+
+
+def common(records: list[RawRecord], field: str) -> str:
+    """The text that all records have in a field of their metadata, empty where they have none or differ."""
+    value = records[0].metadata.get(field)
+    return value if isinstance(value, str) and all(r.metadata.get(field) == value for r in records) else ""
+
+
+def check_one_conversation(records: list[RawRecord]) -> None:
+    """Raises ValueError, naming two records, where they cannot be asked about in one conversation."""
+    if not records:
+        raise ValueError("a conversation needs at least one record")
+    first = records[0]
+    for other in records:
+        both = f"{first.source}: {first.item} and {other.item} cannot be one conversation:"
+        if (other.source, other.language) != (first.source, first.language):
+            raise ValueError(f"{both} {first.source}, {first.language} and {other.source}, {other.language}")
+        if other.text != first.text:
+            raise ValueError(f"{both} their texts differ")
+        if other.text is None and (other.question is None or other.answer is None):
+            raise ValueError(f"{other.source}: {other.item} has neither a text nor a question with its answer")
+        if other.text is None and other.image != first.image:
+            raise ValueError(f"{both} their questions are about {first.image} and {other.image}")
+
+
+def key(record: RawRecord, picture: str = "") -> str:
+    """What the choice of a question depends on: the source, the image or the examination, and the language.
+
+    The image is known by its picture, or else by its name.
+    """
+    # as JSON, in ASCII: the name of a file may hold bytes that are not UTF-8
+    return json.dumps([record.source, record.conversation or picture or record.image, record.language])
+
+
+def choose_question(kind: str, language: str, key: str, images: int = 1) -> tuple[str, str]:
+    """The id and the text of the question for `images` images.
+
+    Every template draws a number from its id and the key, and the highest wins. The order of the rows has no part in
+    it, and a template that is appended takes its own share of the rows and changes no other row.
+
+    Raises:
+        ValueError: there are no templates of that kind or language.
+    """
+    if language not in TEMPLATES.get(kind, {}):
+        raise ValueError(f"no question templates for {kind!r} in {language!r}; kinds are {', '.join(TEMPLATES)}")
+    templates = {f"{kind}-{language}-{n:02d}": texts for n, texts in enumerate(TEMPLATES[kind][language], 1)}
+    chosen = max(templates, key=lambda name: hashlib.blake2b(f"{name} {key}".encode(), digest_size=8).digest())
+    one, several = templates[chosen]
+    return chosen, one if images == 1 else several.replace("{count}", count_word(images, language))
+
+
+def count_word(count: int, language: str) -> str:
+    """A number from two on as it is written before a noun."""
+    words = COUNTS[language]
+    return words[count - 2] if count < len(words) + 2 else str(count)

@@ -1,0 +1,71 @@
+"""Marks images in conversations and describes the Parquet files as LLaMA-Factory requires."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+# What LLaMA-Factory takes for an image, a video or a sound wherever it stands, and how Llama's control tokens begin.
+LLAMA_FACTORY_IMAGE = "<image>"
+
+
+LLAMA_FACTORY_RESERVED = (LLAMA_FACTORY_IMAGE, "<video>", "<audio>", "<|")
+
+
+def mark_images(messages: list[dict[str, str]], images: int) -> list[dict[str, str]]:
+    """The messages with `<image>` for each image at the head of the first question.
+
+    LLaMA-Factory (0.9.5, `data/mm_plugin.py`, `_validate_messages`) wants one `<image>` for each image in the texts,
+    where TRL puts the images by itself and would read `<image>` out as a word: the same messages cannot serve both.
+    The same words in a text, where a source has them, are set apart by a space: they would count as images that are
+    not there, and end the whole training.
+    """
+    turns = [{"role": turn["role"], "content": set_apart(turn["content"])} for turn in messages]
+    first = next(turn for turn in turns if turn["role"] == "user")
+    first["content"] = LLAMA_FACTORY_IMAGE * images + first["content"]
+    return turns
+
+
+def set_apart(text: str) -> str:
+    """The text with a space inside everything that LLaMA-Factory would not read as words."""
+    for reserved in LLAMA_FACTORY_RESERVED:
+        text = text.replace(reserved, f"{reserved[0]} {reserved[1:]}")
+    return text
+
+
+def llama_factory_info(files: dict[str, str]) -> dict:
+    """The content of `dataset_info.json`, with which LLaMA-Factory reads the rows of `chat`.
+
+    Its format is sharegpt under other names for roles and columns; the one that it calls openai would add "detailed
+    thinking off" to every system prompt.
+
+    Args:
+        files: path of each file relative to `dataset_info.json`, by the name that `--dataset` will ask for.
+    """
+    entry = {
+        "formatting": "sharegpt",
+        "columns": {"messages": "marked_messages", "images": "images"},
+        "tags": {
+            "role_tag": "role",
+            "content_tag": "content",
+            "user_tag": "user",
+            "assistant_tag": "assistant",
+            "system_tag": "system",
+        },
+    }
+    return {name: {"file_name": file} | entry for name, file in files.items()}
+
+
+def write_llama_factory_info(path: Path, shards: dict[str, int]) -> None:
+    """Writes `dataset_info.json` for the Parquet files of `chat`: `--dataset_dir` of LLaMA-Factory is its folder.
+
+    Args:
+        shards: the number of Parquet files of each split; each is a dataset of its own name, `chat_train_0`.
+    """
+    files = {
+        f"chat_{split}_{number}": f"../chat/{split}-{number:05d}-of-{count:05d}.parquet"
+        for split, count in shards.items()
+        for number in range(count)
+    }
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(llama_factory_info(files), indent=1), encoding="utf-8")

@@ -1,0 +1,27 @@
+"""Defines the error that ends a build with one message, and makes text printable as one line of a message."""
+
+from __future__ import annotations
+
+from model_cards.commands.console import CommandError
+
+
+class BuildError(CommandError):
+    """A build that cannot go on: the message names the folder, file or flag at fault and what to do about it."""
+
+
+def printable(text: str) -> str:
+    r"""The text as one line that neither UTF-8 nor a terminal trips over: what cannot be seen becomes `\n`, `\x1b`, ...
+
+    The names of files, and what libraries say of them, may hold line ends, commands to a terminal, signs that turn the
+    line around, and bytes that are no UTF-8.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, as one printable line."""
+    return printable(" ".join(str(error).split()))[:200] or type(error).__name__

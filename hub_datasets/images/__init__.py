@@ -1,0 +1,1 @@
+"""Validates, converts and hashes images, and removes metadata from their files."""

@@ -1,0 +1,231 @@
+"""Checks an image file and returns the bytes to publish, or the reason why the image is rejected.
+
+The coded pixels are published unchanged, without metadata, wherever possible. Images are re-encoded as PNG if they are
+16-bit gray (`windowing`), DICOM (`dicom`), rotated by EXIF, CMYK (converted to RGB), or have an ICC profile other than
+sRGB (`color_profiles`). If a JPEG contains several pictures, for example a phone's photograph and its depth map, the
+first is used. A PNG with several pictures is an animation and is rejected.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hub_datasets.errors import one_line
+from hub_datasets.images.color_profiles import CONVERTED, to_srgb
+from hub_datasets.images.dicom import check_size, is_dicom, read_dicom
+from hub_datasets.images.metadata import Coding, edited, read_coding
+from hub_datasets.images.png16 import lacks_rows, may_lack_rows
+from hub_datasets.images.windowing import parse_window, window_grey
+from hub_datasets.records import Flag, Problem, Reason
+
+if TYPE_CHECKING:  # `--help` does without Pillow
+    from PIL import Image
+
+ALLOWED_FORMATS = ("JPEG", "PNG", "DICOM")
+UPRIGHT = {  # the orientation of EXIF: what sets it right, as a name in PIL.Image.Transpose
+    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
+    8: "ROTATE_90",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSettings:
+    """What the options of a build say about images.
+
+    Attributes:
+        max_pixels: width times height above which an image is not decoded.
+        min_side: pixels that width and height must have.
+        window: how values of more than 8 bits become 8 bits: `auto` or `LOW:HIGH`, see `windowing`.
+        ocr: whether to look for text that is burned into the pixels.
+    """
+
+    max_pixels: int = 64_000_000
+    min_side: int = 8
+    window: str = "auto"
+    ocr: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExaminedImage:
+    """An image that was decoded to its last pixel.
+
+    Attributes:
+        data: the file to publish: JPEG or PNG without metadata, in its original coding wherever that is possible.
+        format: `JPEG` or `PNG`.
+        width, height: in pixels.
+        pixels: 16 bytes, equal for equal pixels (`duplicates.pixel_hash`).
+        perceptual: 32 bytes, close for images that look alike (`duplicates.perceptual_hash`).
+        groups: what the file itself says of the patient and the study, as hashes.
+        window: how values of more than 8 bits became 8 bits; empty for an 8-bit image.
+        stripped: what `data` lacks of the original file: "EXIF", "GPS", "comment", ...
+        flags: what a person should look at.
+    """
+
+    data: bytes
+    format: str
+    width: int
+    height: int
+    pixels: bytes
+    perceptual: bytes
+    groups: tuple[str, ...] = ()
+    window: str = ""
+    stripped: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
+
+
+def examine_image(data: bytes, name: str, settings: ImageSettings) -> ExaminedImage | Problem:
+    """Decodes the bytes of an image once and takes its metadata away. No bytes make it raise.
+
+    Args:
+        name: how messages name the file.
+
+    Raises:
+        BuildError: if the window of the settings is none.
+    """
+    bounds = parse_window(settings.window)
+    try:
+        examined = examine_dicom(data, settings, bounds) if is_dicom(data) else examine_coded(data, settings, bounds)
+    except MemoryError:
+        examined = Problem(Reason.IMAGE_TOO_LARGE, "does not fit into the memory; lower the limit of pixels")
+    if isinstance(examined, Problem):
+        return Problem(examined.code, f"{name!r} {examined.message}")
+    return examined
+
+
+def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, float] | None) -> ExaminedImage | Problem:
+    """A JPEG or PNG; a problem's message goes on after the file's name."""
+    coding = read_coding(data)
+    if coding is None:
+        return Problem(
+            Reason.IMAGE_FORMAT, f"is no image in an allowed format ({', '.join(ALLOWED_FORMATS)}); convert it to PNG"
+        )
+    if problem := check_coding(coding, settings):
+        return problem
+    published, removed = edited(data, coding), list(coding.removed)
+    try:
+        image, window = decode(published, coding, bounds)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise a dozen types on broken data, SyntaxError among them
+        if "truncated" in str(error):
+            return Problem(Reason.IMAGE_TRUNCATED, "is cut off: pixels are missing; copy it again from where it came")
+        return Problem(Reason.IMAGE_UNREADABLE, f"is damaged: {one_line(error)}")
+    recode = bool(window)
+    if coding.profile is not None and not window and image.mode != "CMYK":
+        image, done = to_srgb(image, coding.profile)
+        removed += [done] if done else []
+        recode = done == CONVERTED
+    if coding.orientation != 1:
+        from PIL.Image import Transpose
+
+        image = image.transpose(Transpose[UPRIGHT[coding.orientation]])
+        removed.append("orientation applied")
+        recode = True
+    if image.mode == "CMYK":
+        image = image.convert("RGB")
+        removed.append("CMYK converted to RGB")
+        recode = True
+    if recode:
+        published = encode_png(image)
+    return finish(published, "PNG" if recode else coding.format, image, settings, tuple(removed), window)
+
+
+def check_coding(coding: Coding, settings: ImageSettings) -> Problem | None:
+    """Checks what can be known without decoding; a problem's message goes on after the file's name."""
+    if coding.width and coding.height:  # else it has no header, and the file is damaged or ends too early
+        if problem := check_size(coding.width, coding.height, settings.max_pixels, settings.min_side):
+            return problem
+        if coding.format == "JPEG" and coding.bits > 8:
+            return Problem(
+                Reason.IMAGE_FORMAT,
+                f"is a JPEG of {coding.bits} bits; convert it to 8 bits, or to a gray PNG of 16 bits",
+            )
+        if coding.bits > 8 and coding.color_type:
+            return Problem(
+                Reason.IMAGE_FORMAT,
+                "is a PNG with 16 bits per channel and colors or transparency; convert it to 8 bits per channel, or to "
+                "16-bit gray without transparency",
+            )
+    if coding.animated:
+        return Problem(Reason.IMAGE_ANIMATED, "is an animation; save the picture that the text is about by itself")
+    if coding.cut_off:
+        return Problem(
+            Reason.IMAGE_TRUNCATED, "is cut off: the file ends before its end mark; copy it again from where it came"
+        )
+    if coding.damage:
+        return Problem(Reason.IMAGE_UNREADABLE, f"is damaged: {coding.damage}")
+    return None
+
+
+def decode(data: bytes, coding: Coding, bounds: tuple[float, float] | None) -> tuple[Image.Image, str]:
+    """The decoded image, of 8 bits, and the window in words that brought it there; raises whatever Pillow raises.
+
+    Not through `Image.open`: it has a limit of pixels of its own, and tells of it on the standard error stream.
+    """
+    if coding.format == "JPEG":
+        from PIL.JpegImagePlugin import JpegImageFile as Plugin
+    else:
+        from PIL.PngImagePlugin import PngImageFile as Plugin
+    image = Plugin(io.BytesIO(data))
+    if image.size != (coding.width, coding.height):
+        raise ValueError(f"its headers disagree about its size: {image.size} and {(coding.width, coding.height)}")
+    image.load()
+    if image.mode == "P" and image.palette is None:
+        raise ValueError("its pixels refer to a palette, and it has none")
+    if coding.format == "PNG":
+        check_rows(data, image.crop((0, image.height - 1, *image.size)).tobytes())
+    if coding.bits <= 8:
+        return image, ""
+    import numpy as np
+    from PIL import Image
+
+    grey, window = window_grey(np.asarray(image, dtype=np.uint16), bounds)
+    return Image.fromarray(grey), window
+
+
+def check_rows(data: bytes, last_row: bytes) -> None:
+    """Raises OSError, in Pillow's words, for a PNG without all its rows: Pillow itself does so only for some."""
+    if may_lack_rows(data, last_row) and lacks_rows(data):
+        raise OSError("image file is truncated")
+
+
+def examine_dicom(data: bytes, settings: ImageSettings, bounds: tuple[float, float] | None) -> ExaminedImage | Problem:
+    """A DICOM file, which becomes a PNG; a problem's message goes on after the file's name."""
+    picture = read_dicom(data, settings.max_pixels, settings.min_side, bounds)
+    if isinstance(picture, Problem):
+        return picture
+    data, image = encode_png(picture.image), picture.image
+    return finish(data, "PNG", image, settings, ("DICOM header",), picture.window, picture.groups, picture.flags)
+
+
+def encode_png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def finish(
+    data: bytes,
+    format: str,
+    image: Image.Image,
+    settings: ImageSettings,
+    stripped: tuple[str, ...],
+    window: str = "",
+    groups: tuple[str, ...] = (),
+    flags: tuple[Flag, ...] = (),
+) -> ExaminedImage:
+    """Adds to an image what its pixels say."""
+    from hub_datasets.images.hashing import perceptual_hash, pixel_hash, without_opaque_alpha
+
+    if isinstance(image.info.get("transparency"), bytes):  # of a palette; Pillow warns when that turns into grey
+        image = image.convert("RGBA")
+    image = without_opaque_alpha(image)
+    if settings.ocr:
+        from hub_datasets.images.burned_in_text import find_burned_in_text
+
+        found = find_burned_in_text(image)
+        flags = (*flags, found) if found else flags
+    hashes = pixel_hash(image), perceptual_hash(image)
+    return ExaminedImage(data, format, *image.size, *hashes, groups, window, stripped, flags)

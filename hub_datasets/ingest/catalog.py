@@ -1,0 +1,143 @@
+"""Stores the records and images of one source on disk, so that memory use does not grow with the data.
+
+A catalog is an SQLite file with texts and numbers. The bytes of the images are concatenated in a few large files beside
+it; the columns `file`, `offset` and `length` locate them.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hub_datasets.errors import printable
+from hub_datasets.records import Flag, Ignored, RawRecord, Reason, Rejection
+
+# What a worker finds out about an image: the first three say where its bytes are, `code` and `message` what is wrong.
+IMAGE_COLUMNS = ("file", "offset", "length", "content", "format", "width", "height", "pixels", "perceptual", "groups",
+                 "window", "stripped", "flags", "code", "message")  # fmt: skip
+TABLES = f"""
+CREATE TABLE records (seq INTEGER PRIMARY KEY, item, image, record, flags, code, message);
+CREATE TABLE ignored (item, why);
+CREATE TABLE images (name PRIMARY KEY, {", ".join(IMAGE_COLUMNS)});
+"""
+INDICES = "CREATE INDEX images_by_pixels ON images (pixels); CREATE INDEX records_by_image ON records (image);"
+CACHE_KIB = 8_000  # of SQLite's pages, for each open file
+
+
+def connect(path: Path | str, read_only: bool = False) -> sqlite3.Connection:
+    """Opens an SQLite file; one that can be thrown away is written without waiting for the disk."""
+    database = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}", uri=True)
+    database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    database.execute("PRAGMA temp_store = FILE")
+    if not read_only:
+        database.execute("PRAGMA synchronous = OFF")
+        database.execute("PRAGMA journal_mode = OFF")
+    return database
+
+
+class Catalogue:
+    """The tables of one source. Records keep the order in which the source gave them: `seq` counts from 1."""
+
+    def __init__(self, path: Path, mode: str = "read") -> None:
+        """Opens the catalogue in `path` to `read`, to `change`, or to `create` it."""
+        self.database = connect(path, read_only=mode == "read")
+        self._seq = 0
+        if mode == "create":
+            self.database.executescript(TABLES)
+
+    def close(self) -> None:
+        self.database.commit()
+        self.database.close()
+
+    # --- written while a source is read
+
+    def add(self, record: RawRecord, flags: Iterable[Flag]) -> None:
+        """Adds a record whose texts can be used, and the name of its image."""
+        self._seq += 1
+        values = (self._seq, record.item, record.image, encoded(record), to_json([asdict(flag) for flag in flags]))
+        self.database.execute("INSERT INTO records (seq, item, image, record, flags) VALUES (?, ?, ?, ?, ?)", values)
+        self.database.execute("INSERT OR IGNORE INTO images (name) VALUES (?)", (record.image,))
+
+    def reject(self, item: str, code: Reason, message: str) -> None:
+        """Adds a record that cannot be used, with the reason."""
+        self._seq += 1
+        values = (self._seq, printable(item), str(code), printable(message))
+        self.database.execute("INSERT INTO records (seq, item, code, message) VALUES (?, ?, ?, ?)", values)
+
+    def ignore(self, ignored: Ignored) -> None:
+        """Adds what was passed over."""
+        self.database.execute("INSERT INTO ignored VALUES (?, ?)", (printable(ignored.item), printable(ignored.why)))
+
+    def image_names(self) -> Iterator[str]:
+        """The images that records name, each once, in the order of the records."""
+        yield from (name for (name,) in self.database.execute("SELECT name FROM images ORDER BY rowid"))
+
+    def count_images(self) -> int:
+        return self.database.execute("SELECT count(*) FROM images").fetchone()[0]
+
+    def add_images(self, found: Iterable[dict[str, Any]]) -> None:
+        """Adds what a worker found out about images: `name` and those of IMAGE_COLUMNS that are known."""
+        assignments = ", ".join(f"{column} = :{column}" for column in IMAGE_COLUMNS)
+        empty = dict.fromkeys(IMAGE_COLUMNS)
+        self.database.executemany(f"UPDATE images SET {assignments} WHERE name = :name", (empty | row for row in found))
+
+    def finish(self) -> None:
+        """Makes reading fast, and closes the file."""
+        self.database.executescript(INDICES)
+        self.close()
+
+    # --- read afterwards
+
+    def records_by_picture(self) -> Iterator[tuple[str | None, int, RawRecord, dict[str, Any]]]:
+        """Yields (hash of the pixels, seq, record, its image's row) sorted by picture, then by seq.
+
+        Only records whose image can be used: see `rejections` for the others.
+        """
+        query = f"""SELECT images.pixels, seq, record, {", ".join(f"images.{c}" for c in IMAGE_COLUMNS)}
+            FROM images JOIN records ON records.image = images.name
+            WHERE records.record IS NOT NULL AND images.code IS NULL ORDER BY images.pixels, seq"""
+        for pixels, seq, fields, *columns in self.database.execute(query):
+            yield pixels, seq, decoded(fields), dict(zip(IMAGE_COLUMNS, columns, strict=True))
+
+    def rejections(self) -> Iterator[tuple[int, Rejection]]:
+        """Yields (seq, rejection without its source) for records that cannot be used, or whose image cannot."""
+        query = """SELECT seq, item, coalesce(records.code, images.code), coalesce(records.message, images.message)
+            FROM records LEFT JOIN images ON records.image = images.name
+            WHERE records.code IS NOT NULL OR images.code IS NOT NULL ORDER BY seq"""
+        for seq, item, code, message in self.database.execute(query):
+            yield seq, Rejection("", item, Reason(code), message)
+
+    def flags(self) -> Iterator[tuple[str, str, str, str]]:
+        """Yields (item or image, where: `text` or `image`, kind, detail) of everything that a person should look at."""
+        for where, table, name in (("text", "records", "item"), ("image", "images", "name")):
+            query = f"SELECT {name}, flags FROM {table} WHERE flags IS NOT NULL AND flags != '[]' ORDER BY rowid"
+            for item, flags in self.database.execute(query):
+                for flag in json.loads(flags):
+                    yield item, where, flag["kind"], flag["detail"]
+
+    def ignored(self) -> Iterator[tuple[str, str]]:
+        """Yields (item, why)."""
+        yield from self.database.execute("SELECT item, why FROM ignored ORDER BY rowid")
+
+    def count_read(self) -> int:
+        return self.database.execute("SELECT count(*) FROM records").fetchone()[0]
+
+
+def encoded(record: RawRecord) -> str:
+    """A record as JSON."""
+    return to_json([getattr(record, name) for name in RawRecord.__slots__])
+
+
+def decoded(content: str) -> RawRecord:
+    """The record that `encoded` wrote."""
+    record = RawRecord(*json.loads(content))
+    record.groups = tuple(record.groups)
+    return record
+
+
+def to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

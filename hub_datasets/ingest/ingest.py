@@ -1,0 +1,312 @@
+"""Ingests a folder of a source in one pass: checks each record, and reads, decodes, hashes and cleans each image once.
+
+The result, a stage, is a folder with a catalog and the images' bytes. It is cached beside the output and reused while
+the files of the source folder, the settings and this code are unchanged; in that case the files are listed but not
+read. Each folder of a source has its own stage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cache, lru_cache
+from importlib import metadata
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from hub_datasets.errors import BuildError
+from hub_datasets.filesystem import storage
+from hub_datasets.filesystem.source_folder import Folder, FolderError
+from hub_datasets.images.validation import ImageSettings, examine_image
+from hub_datasets.ingest.catalog import Catalogue
+from hub_datasets.ingest.executors import Engine
+from hub_datasets.records import Flag, Ignored, Problem, RawRecord, Rejection
+from hub_datasets.sources.base import Source
+from hub_datasets.synthetic.marker import is_synthetic
+from hub_datasets.texts.validation import TextSettings, check_text, check_writable
+
+IMAGES_PER_TASK = 32  # large enough that a task's start is no cost; fewer at the end, so that no worker waits long
+LEAST_PER_TASK = 4
+MANIFEST = "stage.json"
+CATALOGUE = "catalogue.sqlite"
+DECODERS = (
+    "pillow",
+    "numpy",
+    "rapidocr-onnxruntime",
+    "pydicom",
+    "pylibjpeg",
+    "pylibjpeg-libjpeg",
+    "pylibjpeg-openjpeg",
+    "python-gdcm",
+)  # packages
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A folder of a source that was read.
+
+    Attributes:
+        address: of the stage's folder; image files are named relative to it.
+        key: changes with the source's files, the settings and the code.
+        catalogue: the catalogue's file on this machine.
+        reused: whether an earlier build had read it.
+        synthetic: whether this project drew the images.
+        lasting: whether another build may use it; not where a file could not be read, which may be mended by then.
+    """
+
+    source: Source
+    folder: Folder
+    address: str
+    key: str
+    catalogue: Path
+    reused: bool
+    synthetic: bool
+    lasting: bool = True
+
+
+def stage_keys(folders: Iterable[tuple[Source, Folder]], images: ImageSettings, texts: TextSettings) -> list[str]:
+    """Names everything that the stage of each folder depends on, 20 hexadecimal digits each."""
+    common = [asdict(images), asdict(texts), code_version()]
+    return [digest([source.name, folder.state(), *common])[:20] for source, folder in folders]
+
+
+def stage(
+    source: Source,
+    folder: Folder,
+    key: str,
+    images: ImageSettings,
+    texts: TextSettings,
+    engine: Engine,
+    root: str,
+    scratch: Path,
+) -> Stage:
+    """Reads a folder of a source into a folder below `root`, or finds it there as it would come out.
+
+    Args:
+        key: the folder's of `stage_keys`.
+        root: path or fsspec address; the engine's workers write to it.
+        scratch: a folder on this machine, for catalogues of a remote `root`.
+    """
+    address = storage.join(root, f"{source.name}-{key}")
+    synthetic = is_synthetic(folder)
+    remote = storage.is_remote(root)
+    catalogue = scratch / f"{source.name}-{key}.sqlite" if remote else storage.local_path(address) / CATALOGUE
+    if is_whole(address):
+        if remote:
+            with storage.open_file(storage.join(address, CATALOGUE), "rb") as there, catalogue.open("wb") as here:
+                shutil.copyfileobj(there, here)
+        return Stage(source, folder, address, key, catalogue, reused=True, synthetic=synthetic)
+
+    storage.remove(address)  # what a killed build left
+    try:
+        read_records(source, folder, texts, catalogue)
+        failures = folder.failures + examine_images(source, folder, images, engine, catalogue, address)
+        if stage_keys([(source, folder)], images, texts) != [key]:
+            raise BuildError(f"{source.flag} {folder.named()}: files changed while they were read; run again")
+        if remote:
+            with catalogue.open("rb") as here, storage.open_file(storage.join(address, CATALOGUE), "wb") as there:
+                shutil.copyfileobj(here, there)
+        content = {"source": source.name, "key": key, "failures": failures, "files": storage.sizes_in(address)}
+        with storage.open_file(storage.join(address, MANIFEST), "wb") as file:  # last: now the stage is whole
+            file.write(json.dumps(content, indent=1).encode())
+    except BaseException:
+        storage.remove(address)
+        raise
+    return Stage(source, folder, address, key, catalogue, reused=False, synthetic=synthetic, lasting=not failures)
+
+
+def is_whole(address: str) -> bool:
+    """True where a stage lies with every file that it was written with, and every file could be read for it."""
+    sizes = storage.sizes_in(address)
+    if sizes.pop(MANIFEST, None) is None:
+        return False
+    try:
+        content = json.loads(storage.read(storage.join(address, MANIFEST)))
+        return content["files"] == sizes and not content["failures"]
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path) -> None:
+    """Reads a source to its end and checks everything but the images."""
+    from tqdm import tqdm
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    catalogue = Catalogue(path, "create")
+    named = f"{source.name} {folder.label}".rstrip()
+    for record in tqdm(source.read(folder), desc=f"{named}: records", unit="", disable=None):
+        if isinstance(record, Ignored):
+            catalogue.ignore(record)
+        elif isinstance(record, Rejection):
+            catalogue.reject(record.item, record.code, record.message)
+        elif problem := check_writable(record) or check_text(record, texts.min_chars, texts.max_chars):
+            catalogue.reject(record.item, problem.code, problem.message)
+        else:
+            catalogue.add(record, find_flags(record, source))
+    catalogue.close()
+
+
+def find_flags(record: RawRecord, source: Source) -> list[Flag]:
+    """What a person should look at in a record's texts, and in what else is published of data of one's own."""
+    from hub_datasets.texts.identifiers import find_identifiers
+
+    said = filter(None, (record.text, record.question, record.answer))
+    flags = [flag for text in said for flag in (*find_identifiers(text), *find_tokens(text))]
+    if source.redistributable:  # published already, with its fields and names
+        return flags
+    for column, value in record.metadata.items():
+        if isinstance(value, str):  # the column's name may be what tells: `PatientName`; that of an id tells nothing
+            name = re.sub("(?<=[a-z])(?=[A-Z])|_", " ", column)
+            named = find_identifiers(f"{name}: {value}")
+            kinds = [flag.kind for flag in named if flag.kind != "record_number"]
+            kinds += [flag.kind for flag in find_identifiers(value)]
+            flags += [Flag(kind, f"in the column {column}") for kind in dict.fromkeys(kinds)]
+    return flags + find_in_name(record.image.rsplit("/", 1)[-1], "in the image's name")
+
+
+def find_in_name(name: str, detail: str) -> list[Flag]:
+    """What a person should look at in the name of a file or folder."""
+    from hub_datasets.texts.identifiers import find_identifiers
+
+    return [Flag(flag.kind, detail) for flag in find_identifiers(re.sub(r"[_.\-]+", " ", name))]
+
+
+def find_tokens(text: str) -> list[Flag]:
+    """Words that Llama's tokenizer takes for control tokens: some trainers stop at them, others obey."""
+    place = text.find("<|")
+    return [Flag("control_token", f"at character {place + 1}")] if place >= 0 else []
+
+
+def examine_images(
+    source: Source,
+    folder: Folder,
+    settings: ImageSettings,
+    engine: Engine,
+    path: Path,
+    address: str,
+) -> int:
+    """Examines every image that a usable record names, and writes their bytes below `address`.
+
+    Returns:
+        how many of them are there and could not be read.
+    """
+    from tqdm import tqdm
+
+    catalogue = Catalogue(path, "change")
+    total = catalogue.count_images()
+    common = {"folder": storage.absolute(folder.address), "reading": uuid.uuid4().hex, "settings": asdict(settings)}
+    failures = 0
+    tasks = (
+        {**common, "names": names, "target": storage.join(address, f"images-{number:06d}.bin")}
+        for number, names in enumerate(batches(catalogue.image_names(), total))
+    )
+    named = f"{source.name} {folder.label}".rstrip()
+    with tqdm(total=total, desc=f"{named}: images", unit="", disable=None) as progress:
+        for result in engine.map(examine_batch, tasks):
+            catalogue.add_images(result["images"])
+            failures += result["failures"]
+            progress.update(len(result["images"]))
+    catalogue.finish()
+    return failures
+
+
+def batches(items: Iterable[str], total: int) -> Iterator[list[str]]:
+    """The items, of which there are `total`, in lists that get shorter towards the end."""
+    items, left = iter(items), total
+    while batch := list(islice(items, min(IMAGES_PER_TASK, max(LEAST_PER_TASK, left // 16)))):
+        yield batch
+        left -= len(batch)
+
+
+def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
+    """A worker's task: reads and examines some images of a source, and writes what is to be published to one file."""
+    folder = opened(task["folder"], task["reading"])
+    before = folder.failures
+    settings = ImageSettings(**task["settings"])
+    file = task["target"].rsplit("/", 1)[-1]
+    images, offset = [], 0
+    with storage.open_file(task["target"], "wb") as output:
+        for name in task["names"]:
+            try:
+                found = examine_image(folder.read(name), name, settings)
+            except FolderError as error:
+                found = Problem(error.code, error.message)
+            if isinstance(found, Problem):
+                images.append({"name": name, "code": str(found.code), "message": found.message})
+                continue
+            output.write(found.data)
+            images.append(
+                {
+                    "name": name,
+                    "file": file,
+                    "offset": offset,
+                    "length": len(found.data),
+                    "content": xxhash.xxh3_128_hexdigest(found.data),
+                    "format": found.format,
+                    "width": found.width,
+                    "height": found.height,
+                    "pixels": found.pixels.hex(),
+                    "perceptual": found.perceptual.hex(),
+                    "groups": json.dumps(found.groups),
+                    "window": found.window,
+                    "stripped": json.dumps(found.stripped),
+                    "flags": json.dumps([asdict(flag) for flag in found.flags]),
+                }
+            )
+            offset += len(found.data)
+    return {"images": images, "failures": folder.failures - before}
+
+
+@lru_cache(maxsize=8)
+def opened(address: str, reading: str) -> Folder:
+    """The folder, kept open from task to task of one reading: the next one may find another folder there."""
+    return Folder(address)
+
+
+@cache
+def code_version() -> str:
+    """A hash of this folder's code and of the packages that decode: another version may find other things."""
+    return digest([[installed_version(name) for name in DECODERS], code_of("hub_datasets")])
+
+
+def code_of(room: str) -> str:
+    """A hash of the files of one of the project's folders."""
+    root = Path(__file__).resolve().parents[2] / room
+    files = sorted(path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return digest([hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest() for file in files])
+
+
+def installed_version(package: str) -> str:
+    """The version of a package; empty where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def digest(content: Any) -> str:
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def remove_stale(root: str, stages: Iterable[Stage]) -> None:
+    """Removes the stages below `root` that none of these builds uses any more, of these sources only."""
+    keep = {stage.address.rsplit("/", 1)[-1] for stage in stages}
+    names = {stage.source.name for stage in stages}
+    for name in storage.names_in(root):
+        source, _, key = name.rpartition("-")
+        if name not in keep and source in names and re.fullmatch("[0-9a-f]{20}", key):
+            storage.remove(storage.join(root, name))
+
+
+def bytes_of(stage: Stage, image: dict[str, Any]) -> bytes:
+    """The published bytes of one image of a catalogue."""
+    return storage.read_range(storage.join(stage.address, image["file"]), image["offset"], image["length"])

@@ -1,0 +1,222 @@
+"""Writes the rows of a split as Parquet shards, each an independent task for any process or machine.
+
+Where a shard begins and ends depends only on the rows, so the files do not depend on who writes them or in which order.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from hub_datasets.errors import BuildError
+from hub_datasets.filesystem import storage
+
+IMAGE_COLUMN = {"pairs": "image", "chat": "images"}
+# The leaf of the Parquet schema that holds the images' bytes: they are compressed already.
+BYTES_LEAF = {"pairs": "image.bytes", "chat": "images.list.element.bytes"}
+ROW_GROUP_BYTES = 32_000_000  # a reader holds a row group at a time; the Hub's viewer wants less than 100 MB
+SHARD_BYTES = 256_000_000
+# Where pages are cut: as `datasets` does it, where the content says, so that the Hub stores what did not change once.
+CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
+
+# An image while `chat` is written: a place in a list of bytes, and its name.
+POINTING = pa.struct({"bytes": pa.dictionary(pa.int32(), pa.binary()), "path": pa.string()})
+Picture = tuple[str, int, int, str, str]  # file, offset, length, name, hash of the bytes
+Shard = dict[str, Any]  # config, schema, rows (file), start and end (bytes in it), groups (rows of each), target
+
+
+def plan_shards(
+    config: str,
+    split: str,
+    schema: pa.Schema,
+    rows: str,
+    ends: Sequence[int],
+    sizes: Sequence[int],
+    target: str,
+    least: int,
+) -> list[Shard]:
+    """Cuts the rows of a split into shards of about the same size, and those into row groups.
+
+    Args:
+        schema: of the Parquet files, with what `datasets` wants to know of its features.
+        rows: file of the rows, one JSON a line.
+        ends: where each line ends, in bytes.
+        sizes: bytes of each row with its images.
+        target: folder or address below which `{config}/{split}-00000-of-00001.parquet` will lie.
+        least: as many shards as this, where there are rows enough.
+    """
+    total = sum(sizes)
+    count = min(max(-(-total // SHARD_BYTES), least, 1), len(sizes))
+    common = {"config": config, "schema": base64.b64encode(schema.serialize()).decode(), "rows": rows}
+    shards, start, row, seen = [], 0, 0, 0
+    for number in range(count):
+        groups, size, in_group = [0], 0, 0
+        # at least one row for each shard that follows; the last one takes what is left
+        while row < len(sizes) - (count - number - 1):
+            if size and number < count - 1 and seen + sizes[row] / 2 > total * (number + 1) / count:
+                break
+            if groups[-1] and in_group + sizes[row] > ROW_GROUP_BYTES:
+                groups.append(0)
+                in_group = 0
+            in_group += sizes[row]
+            groups[-1] += 1
+            size += sizes[row]
+            seen += sizes[row]
+            row += 1
+        name = f"{split}-{number:05d}-of-{count:05d}.parquet"
+        place = {"start": start, "end": ends[row - 1], "groups": groups, "target": storage.join(target, config, name)}
+        shards.append(common | place)
+        start = ends[row - 1]
+    return shards
+
+
+def write_shard(shard: Shard) -> dict[str, int]:
+    """A worker's task: writes one Parquet file; returns its `rows`, its `bytes`, and those of its rows in `memory`.
+
+    Images are stored as they are. In `chat` an image is often in many rows: each row group keeps it once, and points
+    to it (a dictionary). Chunks are cut where the content says, so that the Hub stores what did not change once.
+    """
+    config, schema = shard["config"], schema_of(shard)
+    leaves = leaf_names(schema)
+    with open_sink(shard["target"]) as file:
+        writer = pq.ParquetWriter(
+            file,
+            schema if config == "pairs" else schema.set(*once(schema)),
+            compression={leaf: "none" if leaf == BYTES_LEAF[config] else "snappy" for leaf in leaves},
+            use_dictionary=[leaf for leaf in leaves if leaf != BYTES_LEAF["pairs"]],
+            dictionary_pagesize_limit=4 * ROW_GROUP_BYTES,  # so that all images of a row group fit
+            write_statistics=[leaf for leaf in leaves if leaf != BYTES_LEAF[config]],
+            use_content_defined_chunking=CHUNKING,
+            write_page_index=True,
+            store_schema=False,
+        )
+        memory = 0
+        with writer:
+            for table, repeated in read_tables(shard, config == "chat"):
+                writer.write_table(table, row_group_size=len(table))
+                memory += table.nbytes + repeated
+                del table  # before the next row group is read
+            # what a reader gets to see: that images were pointed to while they were written is no matter of its
+            writer.add_key_value_metadata({b"ARROW:schema": base64.b64encode(schema.serialize()), **schema.metadata})
+            writer.add_key_value_metadata({"content_defined_chunking": json.dumps(CHUNKING)})
+        return {"rows": sum(shard["groups"]), "bytes": file.tell(), "memory": memory}
+
+
+def open_sink(address: str) -> Any:
+    """Opens a file to write Parquet to; Arrow writes to one of this machine without a detour."""
+    if storage.is_remote(address):
+        return storage.open_file(address, "wb")
+    path = storage.local_path(address)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return pa.OSFile(str(path), "wb")
+
+
+def schema_of(shard: Shard) -> pa.Schema:
+    """The schema that a shard carries."""
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(shard["schema"])))
+
+
+def leaf_names(schema: pa.Schema) -> list[str]:
+    """The columns of the Parquet file that a schema makes: `images.list.element.bytes`."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(schema.empty_table(), sink)
+    columns = pq.ParquetFile(sink.getvalue()).schema
+    return [columns.column(number).path for number in range(len(columns))]
+
+
+def once(schema: pa.Schema) -> tuple[int, pa.Field]:
+    """The column of `chat` with its images, and its place, with a type that holds the bytes of each image once."""
+    place = schema.get_field_index(IMAGE_COLUMN["chat"])
+    return place, schema.field(place).with_type(pa.list_(POINTING))
+
+
+def shard_tables(shard: Shard) -> Iterator[pa.Table]:
+    """The rows of a shard as tables, one for each row group; the bytes of the images are read here."""
+    for table, _ in read_tables(shard):
+        yield table
+
+
+def read_tables(shard: Shard, pointing: bool = False) -> Iterator[tuple[pa.Table, int]]:
+    """Yields each row group as a table, and the bytes that it would have more if it held each row's images.
+
+    Args:
+        pointing: whether the table holds the bytes of an image once and points to them.
+    """
+    schema = schema_of(shard)
+    with storage.open_file(shard["rows"], "rb") as file, Images() as images:
+        file.seek(shard["start"])
+        for count in shard["groups"]:
+            rows = [json.loads(file.readline()) for _ in range(count)]
+            yield make_table(shard["config"], schema, rows, images, pointing)
+
+
+class Images:
+    """The bytes of images, from files that stay open for one shard."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, Any] = {}
+
+    def __enter__(self) -> Images:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def read_into(self, target: memoryview, address: str, offset: int, content: str) -> None:
+        """Fills `target` from a file. Raises BuildError where that does not hold what was written there."""
+        if address not in self._files:
+            if len(self._files) >= 16:  # rows follow the files, by and large
+                self._files.pop(next(iter(self._files))).close()
+            self._files[address] = storage.open_file(address, "rb")
+        file = self._files[address]
+        file.seek(offset)
+        if file.readinto(target) != len(target) or xxhash.xxh3_128_hexdigest(target) != content:
+            raise BuildError(f"{storage.shown(address)} is damaged; remove the folder that contains it, and run again")
+
+
+def make_table(
+    config: str, schema: pa.Schema, rows: list[dict[str, Any]], images: Images, pointing: bool
+) -> tuple[pa.Table, int]:
+    """Rows with their images as `read_tables` yields them."""
+    pictures, repeated = picture_array([picture for row in rows for picture in row["images"]], images, pointing)
+    if config == "chat":
+        ends = accumulate((len(row["images"]) for row in rows), initial=0)
+        pictures = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pictures)
+    if pointing:
+        schema = schema.set(*once(schema))
+    columns = [
+        pictures.cast(field.type)  # the names of its parts
+        if field.name == IMAGE_COLUMN[config]
+        else pa.array((row["columns"][field.name] for row in rows), field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema), repeated
+
+
+def picture_array(pictures: list[Picture], images: Images, pointing: bool) -> tuple[pa.StructArray, int]:
+    """The bytes and names of images, read to where Arrow wants them; and the bytes that pointing saves."""
+    held = list({picture[4]: picture for picture in pictures}.values()) if pointing else pictures
+    ends = array("i", accumulate((length for _, _, length, *_ in held), initial=0))
+    buffer = pa.allocate_buffer(ends[-1])
+    view = memoryview(buffer)
+    for (file, offset, _, _, content), start, end in zip(held, ends, ends[1:], strict=False):
+        images.read_into(view[start:end], file, offset, content)
+    data = pa.BinaryArray.from_buffers(pa.binary(), len(held), [None, pa.py_buffer(ends), buffer])
+    if pointing:
+        # Equal images are one value, whatever files hold them: for a value that comes twice Parquet makes room that it
+        # does not fill, and whatever was in memory there would be published.
+        numbers = {picture[4]: number for number, picture in enumerate(held)}
+        indices = array("i", (numbers[content] for *_, content in pictures))
+        data = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), data)
+    repeated = sum(length for _, _, length, *_ in pictures) - ends[-1]
+    names = pa.array([name for *_, name, _ in pictures], pa.string())
+    return pa.StructArray.from_arrays([data, names], ["bytes", "path"]), repeated

@@ -1,0 +1,88 @@
+"""Pushes the output folder of a build to the Hub, unchanged, in one commit."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from hub_datasets.errors import BuildError
+from hub_datasets.filesystem import storage
+
+# Rejections and flags name files and rows of the sources, and the JSONL holds paths of this machine: they stay here.
+CARD = "README.md"
+FILES = [CARD, "report.json", "splits.txt", "eval.yaml", "llama_factory/dataset_info.json"]
+PATTERNS = ["pairs/*.parquet", "chat/*.parquet", "assets/*.png"]
+# What a build may have pushed and a later one may lack; other files in the repository are somebody else's.
+OURS = re.compile(
+    r"eval\.yaml|(pairs|chat)/\w+-\d{5}-of-\d{5}\.parquet"
+    r"|assets/(funnel|splits|categories|text_lengths|contact_sheet)\.png"
+)
+
+
+def refuse_what_may_not_be_shared(names: Iterable[str]) -> None:
+    """Raises BuildError where there are sources whose licence does not let others publish them."""
+    if found := ", ".join(names):
+        raise BuildError(
+            f"--push_to_hub: the licence of {found} is not known to allow it; "
+            "leave it out, or add --redistribute if you have the right to publish it"
+        )
+
+
+def check_push(folder: str | Path, repo_id: str, public: bool) -> None:
+    """Raises BuildError, before anything is read, for a push that would be refused; changes nothing on the Hub."""
+    from model_cards.hub.commit import PushError, check_public, check_writer
+
+    refuse_address(folder)
+    try:
+        check_writer()
+        check_public(repo_id, "dataset", public)
+    except PushError as error:
+        raise BuildError(f"--push_to_hub {repo_id}: {error}") from None
+
+
+def refuse_address(folder: str | Path) -> None:
+    """Raises BuildError for a build that is not on this machine."""
+    if storage.is_remote(folder):
+        raise BuildError(f"--push_to_hub: {storage.shown(folder)} is not on this machine; push from a folder that is")
+
+
+def push_dataset(folder: str | Path, repo_id: str, private: bool = True, redistribute: bool = False) -> str:
+    """Uploads the build in `folder` to the dataset repository `repo_id`, which is made if it does not exist.
+
+    Files of an earlier build that this one does not have are removed in the same commit. What a person changed in the
+    card, here or there, stays; where both were changed, what is there stays.
+
+    Args:
+        redistribute: push sources, too, whose licence is not known to allow it; otherwise they are refused.
+
+    Returns:
+        the address of the repository. Raises BuildError where the Hub refuses, or the repository is public and
+        `private` is asked for.
+    """
+    refuse_address(folder)
+    folder = storage.local_path(folder)
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    sources = report["sources"].items()
+    if not redistribute:
+        refuse_what_may_not_be_shared(n for n, s in sources if not (s["redistributable"] or s["synthetic"]))
+    from huggingface_hub.utils import filter_repo_objects
+
+    from model_cards.card_update import read_card
+    from model_cards.dataset_card import check_card, merge_pushed_card
+    from model_cards.hub.commit import Change, Head, PushError, matching, push
+
+    here = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    chosen = {name: here[name] for name in filter_repo_objects(here, allow_patterns=[*FILES, *PATTERNS])}
+
+    def decide(head: Head) -> Change:
+        earlier = head.text("report.json")
+        text, notes = merge_pushed_card(head.text(CARD), read_card(folder / CARD) or "", report, earlier)
+        return Change(chosen | {CARD: text.encode()}, matching(head.files, OURS, chosen), notes)
+
+    try:
+        check_card(read_card(folder / CARD))
+        return push(repo_id, "dataset", decide, "Build of the dataset", public=not private).repository
+    except (PushError, ValueError, OSError) as error:
+        raise BuildError(f"--push_to_hub {repo_id}: {error}; the build itself is in {folder}") from None

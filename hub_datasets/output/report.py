@@ -1,0 +1,284 @@
+"""Reports what was read and what became of it, in `report.json`, `rejections.jsonl` and `review.jsonl`.
+
+Every number in the dataset card comes from the report.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hub_datasets.ingest.catalog import Catalogue
+from hub_datasets.ingest.ingest import Stage, find_in_name
+from hub_datasets.records import Ignored
+from hub_datasets.schema import CONFIGS, SPLITS
+from hub_datasets.splits.assignment import Decisions
+
+COUNTED = {  # the columns whose values are counted, by config
+    "pairs": ("source_dataset", "language", "category", "license"),
+    "chat": ("source_dataset", "language", "category", "license", "template_id", "answer_type"),
+}
+EXAMPLES = 3  # rejections that the report shows for each reason
+IGNORED = 100  # passed-over files that it names for each source
+
+
+class RowStatistics:
+    """Counts rows as they are written: by split, by the values of some columns, and by the length of their texts."""
+
+    def __init__(self) -> None:
+        self.rows: Counter[tuple[str, str]] = Counter()
+        self.values: Counter[tuple[str, str, str, str]] = Counter()
+        self.lengths: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+
+    def add(self, config: str, split: str, columns: dict[str, Any]) -> None:
+        self.rows[config, split] += 1
+        for column in COUNTED[config]:
+            if columns[column]:
+                self.values[config, column, columns[column], split] += 1
+        if config == "pairs":
+            said = len(columns["text"])
+        else:
+            said = sum(len(turn["content"]) for turn in columns["messages"] if turn["role"] == "assistant")
+        self.lengths[config, columns["language"]][said] += 1
+
+    def splits(self) -> dict[str, dict[str, int]]:
+        """Rows by config and split."""
+        found = {config: {split: self.rows[config, split] for split in SPLITS} for config in CONFIGS}
+        return {config: {split: rows for split, rows in parts.items() if rows} for config, parts in found.items()}
+
+    def rows_by(self) -> dict[str, dict[str, dict[str, dict[str, int]]]]:
+        """Rows by config, column, value and split."""
+        counts: dict = {config: {column: {} for column in COUNTED[config]} for config in CONFIGS}
+        for (config, column, value, split), number in sorted(self.values.items()):
+            counts[config][column].setdefault(value, {})[split] = number
+        return counts
+
+    def texts(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Characters of the texts of `pairs` and the answers of `chat`, by config and language."""
+        found: dict = {config: {} for config in CONFIGS}
+        for (config, language), lengths in sorted(self.lengths.items()):
+            found[config][language] = spread(lengths) | {"histogram": histogram(lengths)}
+        return found
+
+
+def spread(values: Counter[int]) -> dict[str, int]:
+    """The smallest, the middle and the largest of counted values."""
+    half, seen = (values.total() - 1) // 2, 0
+    for value in sorted(values):
+        seen += values[value]
+        if seen > half:
+            return {"min": min(values), "median": value, "max": max(values)}
+    return {"min": 0, "median": 0, "max": 0}
+
+
+def histogram(values: Counter[int], bins: int = 20) -> list[list[int]]:
+    """`[low, high, number]` of bins of one width, from the smallest to the largest value; high is not in its bin."""
+    low = min(values)
+    width = max(1, -(-(max(values) + 1 - low) // bins))
+    numbers: Counter[int] = Counter()
+    for value, number in values.items():
+        numbers[(value - low) // width] += number
+    return [[low + width * n, low + width * (n + 1), numbers[n]] for n in range(max(numbers) + 1)]
+
+
+def may_be_named(stage: Stage) -> bool:
+    """Whether the report, which is published, may name rows and files of a source."""
+    return stage.source.redistributable or stage.synthetic
+
+
+def source_report(decisions: Decisions, name: str, left_out: Mapping[int, Sequence[Ignored]]) -> dict[str, Any]:
+    """One source: how many were read, accepted and rejected, in all and in each of several folders.
+
+    Args:
+        left_out: captions that `rows.write_rows` left out, by stage.
+
+    Raises AssertionError if a record got lost.
+    """
+    numbers = decisions.sources[name]
+    stages = [decisions.stages[number] for number in numbers]
+    folders = [folder_report(decisions, number, left_out.get(number, ())) for number in numbers]
+    examples: dict[str, list[dict[str, str]]] = defaultdict(list)
+    passed_over: list[str] = []
+    for stage, folder in zip(stages, folders, strict=True):
+        if may_be_named(stage):
+            passed_over += folder.passed_over
+            for code, named in folder.examples.items():
+                examples[code] += named
+    rejected = sum((folder.rejected for folder in folders), Counter())
+    source = stages[0].source
+    found = {
+        "kind": source.kind,
+        "flag": source.flag,
+        "title": source.title,
+        "homepage": source.homepage,
+        "licence": source.licence,
+        "redistributable": source.redistributable,
+        "citation": source.citation,
+        "synthetic": all(stage.synthetic for stage in stages),
+        "read": sum(folder.read for folder in folders),
+        "accepted": sum(folder.accepted for folder in folders),
+        "rejected": {str(code): rejected[code] for code in sorted(rejected)},
+        "examples": {str(code): named[:EXAMPLES] for code, named in sorted(examples.items())},
+        "images": decisions.count_images(numbers),
+        "patients": decisions.count_keys(numbers, "patient"),
+        "ignored": passed_over[:IGNORED],
+        "ignored_count": sum(len(folder.passed_over) for folder in folders),
+    }
+    if len(stages) > 1:
+        found["folders"] = {
+            stage.folder.label: {
+                "synthetic": stage.synthetic,
+                "read": folder.read,
+                "accepted": folder.accepted,
+                "rejected": {str(code): folder.rejected[code] for code in sorted(folder.rejected)},
+                "images": decisions.count_images([number]),
+                "ignored_count": len(folder.passed_over),
+            }
+            for number, stage, folder in zip(numbers, stages, folders, strict=True)
+        }
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class FolderReport:
+    """What was read from one folder: numbers, the first rejections of each reason, and what was passed over."""
+
+    read: int
+    accepted: int
+    rejected: Counter[str]
+    examples: dict[str, list[dict[str, str]]]
+    passed_over: list[str]
+
+
+def folder_report(decisions: Decisions, number: int, left_out: Iterable[Ignored]) -> FolderReport:
+    """One folder of a source. Raises AssertionError if a record got lost."""
+    stage = decisions.stages[number]
+    catalogue = Catalogue(stage.catalogue)
+    read = catalogue.count_read()
+    passed_over = [f"{stage.folder.labeled(item)}: {why}" for item, why in catalogue.ignored()]
+    passed_over += [f"{one.item}: {one.why}" for one in left_out]
+    catalogue.close()
+    rejected: Counter[str] = Counter()
+    examples: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for rejection in decisions.rejections(number):
+        rejected[rejection.code] += 1
+        if len(examples[rejection.code]) < EXAMPLES:
+            examples[rejection.code].append({"item": rejection.item, "message": rejection.message})
+    accepted = decisions.count("accepted", number)
+    if accepted + rejected.total() != read:
+        place = f"{stage.source.name} {stage.folder.label}".rstrip()
+        raise AssertionError(f"{place}: accepted and rejected do not add up to the records read")
+    return FolderReport(read, accepted, rejected, examples, passed_over)
+
+
+def image_report(decisions: Decisions) -> dict[str, Any]:
+    """The distinct pictures that were accepted: how many, their formats and sizes, and what was done to them."""
+    columns = ("format", "width", "height", "length", "window", "stripped")
+    formats, widths, heights, stripped = (Counter() for _ in range(4))
+    count = total = windowed = 0
+    query = f"SELECT {', '.join(columns)} FROM accepted GROUP BY first_key"
+    for format, width, height, length, window, removed in decisions.database.execute(query):
+        count += 1
+        total += length
+        windowed += bool(window)
+        formats[format] += 1
+        widths[width] += 1
+        heights[height] += 1
+        stripped.update(json.loads(removed))
+    sizes = {"width": spread(widths), "height": spread(heights)}
+    found = {"count": count, "bytes": total, "formats": dict(sorted(formats.items())), **sizes}
+    return found | {"windowed": windowed, "stripped": dict(sorted(stripped.items()))}
+
+
+def write_rejections(path: Path, decisions: Decisions) -> None:
+    """One JSON a line for each rejection, in the order in which the records were read."""
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:  # a name may not be UTF-8
+        for number in range(len(decisions.stages)):
+            for rejection in decisions.rejections(number):
+                file.write(json.dumps(asdict(rejection), ensure_ascii=False) + "\n")
+
+
+def write_review(path: Path, decisions: Decisions, ocr: bool) -> dict[str, Any]:
+    """One JSON a line for everything that a person should look at before the data is shared; returns the counts.
+
+    Flags of rejected records are among them: their files are still in the source's folder.
+    """
+    kinds: Counter[str] = Counter()
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        for stage in decisions.stages:
+            for item, where, kind, detail in stage_flags(stage):
+                kinds[kind] += 1
+                line = {"source": stage.source.name, "item": item, "in": where, "kind": kind, "detail": detail}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    return {"rows": kinds.total(), "flags": dict(sorted(kinds.items())), "file": path.name, "ocr": ocr}
+
+
+def stage_flags(stage: Stage) -> Iterator[tuple[str, str, str, str]]:
+    """Yields (item or image, where, kind, detail) of a folder: of its label, which is published, too, and its rows."""
+    label = stage.folder.label
+    for flag in find_in_name(label, "in the folder's name"):
+        yield label, "folder", flag.kind, flag.detail
+    catalogue = Catalogue(stage.catalogue)
+    for item, *rest in catalogue.flags():
+        yield stage.folder.labeled(item), *rest
+    catalogue.close()
+
+
+def duplicate_report(decisions: Decisions, near: dict[str, int]) -> dict[str, Any]:
+    """Rejected copies by source, and what was found of near-duplicates."""
+    query = """SELECT stage, count(*) FROM rejections WHERE code IN ('duplicate_image', 'duplicate_row')
+        GROUP BY stage ORDER BY stage"""
+    exact: Counter[str] = Counter()
+    for number, count in decisions.database.execute(query):
+        exact[decisions.stages[number].source.name] += count
+    return {"exact": dict(exact), "near": near}
+
+
+def summary(report: dict[str, Any]) -> str:
+    """The report as a few lines to read: one a source, one a config, and what else a person should know."""
+    lines = []
+    for name, counts in report["sources"].items():
+        reasons = ", ".join(f"{code} {number:,}" for code, number in counts["rejected"].items())
+        ignored = counts["ignored_count"]
+        lines.append(
+            f"{name}: read {counts['read']:,}, accepted {counts['accepted']:,}"
+            + f" ({reasons})" * bool(reasons)
+            + f"; ignored {ignored:,}" * bool(ignored)
+        )
+        lines += [
+            f"  {label}: read {folder['read']:,}, accepted {folder['accepted']:,}"
+            for label, folder in counts.get("folders", {}).items()
+        ]
+    for config, splits in report["splits"].items():
+        lines.append(f"{config}: " + ", ".join(f"{split} {rows:,}" for split, rows in splits.items()))
+    if unnamed := [name for name, counts in report["sources"].items() if not counts["patients"]]:
+        lines.append(f"{', '.join(unnamed)}: no patients are named, so one person's images may be in several splits")
+    near = report["duplicates"]["near"]
+    if near["clusters"]:
+        lines.append(f"near-duplicates: {near['images']:,} images in {near['clusters']:,} clusters, kept together")
+    for gap in report["coverage"]:
+        place = f"{gap['source']} ({gap['language']})"
+        lines.append(f"no rows of {place} in {', '.join(gap['missing'])}: {gap['why']} ({gap['groups']:,})")
+    if moved := report["moved"]:
+        lines.append(f"{moved:,} groups changed their split: new rows tie together what was in two")
+    for kind, number in report["leakage"]["leaks"].items():
+        if number:
+            lines.append(f"LEAK: {number:,} {kind.replace('_', ' ')} in more than one split")
+    for name, leak in report["leakage"]["official"].items():
+        if leak["images_in_several_files"]:
+            several, images = leak["images_in_several_files"], leak["images"]
+            lines.append(f"{name}: its official splits share {several:,} of {images:,} images")
+    if flags := report["review"]["flags"]:
+        kinds = ", ".join(f"{kind} {number:,}" for kind, number in flags.items())
+        lines.append(f"to review before sharing ({report['review']['file']}): {kinds}")
+    if numbered := report.get("numbered_categories"):
+        categories = "1 category is" if numbered == 1 else f"{numbered:,} categories are"
+        lines.append(
+            f"{categories} numbered in the card's pictures: no font here has the characters; "
+            "for Chinese: pip install 'medpairs[zh]'"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,228 @@
+"""Writes accepted records as rows of both configs: lines of JSON with the location of the bytes of their images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hub_datasets.chat import conversations, llama_factory
+from hub_datasets.filesystem import storage
+from hub_datasets.ingest.ingest import bytes_of
+from hub_datasets.output.report import RowStatistics, may_be_named
+from hub_datasets.records import Ignored
+from hub_datasets.schema import CONFIGS, SPLITS
+from hub_datasets.splits.assignment import ONE_CONVERSATION, ONE_IMAGE, Accepted, Decisions
+from hub_datasets.texts.validation import TextSettings, check_text
+
+if TYPE_CHECKING:
+    from model_cards.pictures.contact_sheet import Sample
+
+SYNTHETIC_LICENCE = "Apache-2.0"  # that of the program which draws them
+
+
+@dataclass(slots=True)
+class RowFile:
+    """The rows of one config and split, one JSON a line.
+
+    Attributes:
+        ends: where each line ends, in bytes.
+        sizes: bytes of the columns of each row and of its images, wherever these lie: shards are cut by them.
+    """
+
+    path: Path | str
+    ends: array = field(default_factory=lambda: array("q"))
+    sizes: array = field(default_factory=lambda: array("q"))
+
+
+@dataclass(slots=True)
+class Written:
+    """What `write_rows` wrote: files by config and split, a fingerprint of all rows, captions left out by stage."""
+
+    files: dict[str, dict[str, RowFile]]
+    fingerprint: str
+    left_out: dict[int, list[Ignored]]
+
+
+def write_rows(
+    decisions: Decisions, folder: Path, texts: TextSettings, system_prompt: str, statistics: RowStatistics
+) -> Written:
+    """Writes `{config}-{split}.jsonl` to `folder`, in the order of the stages; a split without rows gets none.
+
+    A line holds `columns`, those of the config but for the images; `images`: file, offset, length, name and hash of
+    each; `stage`, its number; and `paths`: those of the images below the folder that the stage was read from.
+    """
+    digest = hashlib.sha256()
+    files: dict[str, dict[str, RowFile]] = {}
+    left_out: dict[int, list[Ignored]] = defaultdict(list)
+    makers = {
+        "pairs": lambda number: pair_rows(decisions, number, texts, left_out[number]),
+        "chat": lambda number: chat_rows(decisions, number, system_prompt),
+    }
+    with ExitStack() as stack:
+        for config in CONFIGS:
+            files[config] = {split: RowFile(folder / f"{config}-{split}.jsonl") for split in SPLITS}
+            opened = {split: stack.enter_context(file.path.open("wb")) for split, file in files[config].items()}
+            for number in range(len(decisions.stages)):
+                for split, columns, images in makers[config](number):
+                    places = [image_place(accepted) for accepted in images]
+                    paths = [accepted.path for accepted in images]
+                    content, contents = json.dumps(columns), [accepted.image["content"] for accepted in images]
+                    digest.update(f"{config} {split} {content} {contents}\n".encode())
+                    where = f'"images": {json.dumps(places)}, "stage": {number}, "paths": {json.dumps(paths)}'
+                    line = f'{{"columns": {content}, {where}}}\n'
+                    row_file = files[config][split]
+                    row_file.ends.append((row_file.ends[-1] if row_file.ends else 0) + len(line))
+                    row_file.sizes.append(len(content) + sum(place[2] for place in places))
+                    opened[split].write(line.encode())
+                    statistics.add(config, split, columns)
+    files = {config: {split: file for split, file in parts.items() if file.ends} for config, parts in files.items()}
+    return Written(files, digest.hexdigest()[:16], left_out)
+
+
+@contextmanager
+def shared(written: Written, cache: str) -> Iterator[None]:
+    """Has the files of rows where every worker can read them: behind an address, if that is where the cache is."""
+    if not storage.is_remote(cache):
+        yield
+        return
+    folder = storage.join(cache, "rows")
+    try:
+        for parts in written.files.values():
+            for file in parts.values():
+                target = storage.join(folder, Path(file.path).name)
+                with Path(file.path).open("rb") as here, storage.open_file(target, "wb") as there:
+                    shutil.copyfileobj(here, there)
+                file.path = target
+        yield
+    finally:
+        storage.remove(folder)
+
+
+def pair_rows(
+    decisions: Decisions, number: int, texts: TextSettings, left_out: list[Ignored]
+) -> Iterator[tuple[str, dict[str, Any], list[Accepted]]]:
+    """Yields (split, columns, images) for every text, or every image and language where the source writes captions.
+
+    A caption outside the bounds is left out and added to `left_out`: its questions and answers are still chats.
+    """
+    caption = decisions.stages[number].source.caption
+    if caption is None:
+        for (accepted,) in decisions.accepted(number):
+            record = accepted.record
+            yield accepted.split, base_columns(accepted, record.metadata) | {"text": record.text}, [accepted]
+        return
+    for members in decisions.accepted(number, ONE_IMAGE):
+        records = [member.record for member in members]
+        text = caption(records, texts.max_chars - 1)
+        if problem := check_text(replace(records[0], text=text), texts.min_chars, texts.max_chars):
+            item = f"caption of {records[0].image} ({records[0].language})"
+            left_out.append(Ignored(records[0].source, item, problem.message))
+            continue
+        yield members[0].split, base_columns(members[0], shared_metadata(members)) | {"text": text}, members[:1]
+
+
+def chat_rows(
+    decisions: Decisions, number: int, system_prompt: str
+) -> Iterator[tuple[str, dict[str, Any], list[Accepted]]]:
+    """Yields (split, columns, images) for every conversation."""
+    for members in decisions.accepted(number, ONE_CONVERSATION):
+        records = [member.record for member in members]
+        metadata = records[0].metadata if len(members) == 1 else shared_metadata(members)
+        kind = members[0].stage.source.kind
+        conversation = conversations.make_conversation(records, kind, system_prompt, members[0].image["pixels"])
+        images = members if records[0].text is not None else members[:1]
+        marked = {"marked_messages": llama_factory.mark_images(conversation["messages"], len(images))}
+        columns = base_columns(members[0], metadata) | conversation | marked
+        yield members[0].split, columns, images
+
+
+def base_columns(accepted: Accepted, metadata: dict[str, Any]) -> dict[str, Any]:
+    """The columns that both configs have."""
+    record = accepted.record
+    return {
+        "image_path": f"{record.source}/{record.image}",
+        "source_dataset": record.source,
+        "category": record.category,
+        "language": record.language,
+        "license": licence_of(accepted),
+        "group_id": accepted.group_id,
+        "metadata": json.dumps(metadata, ensure_ascii=False),
+    }
+
+
+def licence_of(accepted: Accepted) -> str:
+    """The licence of a row: its source's, or the project's where the source is one that it drew."""
+    return SYNTHETIC_LICENCE if accepted.stage.synthetic else accepted.stage.source.licence
+
+
+def shared_metadata(members: list[Accepted]) -> dict[str, Any]:
+    """The fields that are the same in all records, and where each of the records is found."""
+    first, *others = [member.record.metadata for member in members]
+    shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    return shared | {"items": [member.record.item for member in members]}
+
+
+def image_place(accepted: Accepted) -> tuple[str, int, int, str, str]:
+    """File, offset, length and name of an image's bytes, and their hash."""
+    image = accepted.image
+    name = accepted.record.image.rsplit("/", 1)[-1]
+    return storage.join(accepted.stage.address, image["file"]), image["offset"], image["length"], name, image["content"]
+
+
+def write_chat_instructions(folder: Path, output: Path, addresses: Sequence[str]) -> None:
+    """Writes the rows of `chat` as one JSON a line, with the image as a path below the folder that was given.
+
+    This is the format of the specification, which other trainers read: `{"image": path, "messages": [{"role",
+    "content"}, ...]}`, followed by where the row came from. A conversation about several images has `images`, a list.
+
+    Args:
+        folder: with the files of `write_rows`.
+        addresses: the folder of each stage, as it was given.
+    """
+    with output.open("w", encoding="utf-8", errors="backslashreplace") as file:  # a folder's name may not be UTF-8
+        for split in SPLITS:
+            for row in read_rows(folder / f"chat-{split}.jsonl"):
+                columns = row["columns"]
+                address = storage.shown(addresses[row["stage"]])
+                paths = [storage.join(address, path) for path in row["paths"]]
+                line = {"image": paths[0]} if len(paths) == 1 else {"images": paths}
+                line |= {"messages": columns.pop("messages"), "split": split} | columns
+                line["metadata"] = json.loads(columns["metadata"])
+                del line["marked_messages"], line["image_path"]
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a file of `write_rows`; none where there is no file."""
+    if path.exists():
+        with path.open("rb") as file:
+            yield from map(json.loads, file)
+
+
+def samples(decisions: Decisions, each: int = 6) -> list[Sample]:
+    """Some pictures of each source for the card to show.
+
+    None that is flagged for review, and none of a source that may not be passed on.
+    """
+    from hub_datasets.texts.identifiers import find_identifiers
+    from model_cards.pictures.contact_sheet import Sample
+
+    chosen = []
+    for numbers in decisions.sources.values():
+        shared = [number for number in numbers if may_be_named(decisions.stages[number])]
+        for accepted in decisions.pictures(shared, each):
+            record = accepted.record
+            said = record.text if record.text is not None else f"{record.question} {record.answer}"
+            if find_identifiers(said):
+                continue
+            data = bytes_of(accepted.stage, accepted.image)
+            chosen.append(Sample(data, record.source, record.category, record.language, said))
+    return chosen

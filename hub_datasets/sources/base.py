@@ -1,0 +1,48 @@
+"""Describes a source of images and texts: how it is read, what its license permits, and its options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hub_datasets.records import Ignored, RawRecord, Rejection
+
+if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help` does not need it
+    from hub_datasets.filesystem.source_folder import Folder
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source of images and texts; `hub_datasets/sources/` has one file for each.
+
+    Attributes:
+        name: the value of the column `source_dataset`.
+        flag: the command-line option that names its folder, or each of several.
+        kind: which question templates fit its images: a key of `chat.TEMPLATES`.
+        read: yields a RawRecord for each row or file found in one folder, a Rejection for each that cannot be one (a
+            line that is no JSON, a row without its columns), and an Ignored for files that are no data. Raises
+            BuildError where the folder is not this source at all, or a file of it cannot be parsed.
+        title, homepage, licence, citation: for the card. `licence` is an SPDX identifier where there is one.
+        redistributable: whether its licence lets others publish it; if not, a push is refused unless told otherwise.
+        caption: makes the text of a pair from an image's questions and answers, for sources whose records have no
+            text of their own. It gets all accepted records of one image in one language, in source order, and the
+            longest length allowed.
+        settle: what to do with the records of one source that share an image, pixel for pixel: yields each record to
+            keep, and a Rejection for each other one. `duplicates.drop_repeats` unless a source knows better.
+        choices: command-line options of its own: the name, and its values with the default first. `settle` gets the
+            chosen values by name.
+    """
+
+    name: str
+    flag: str
+    kind: str
+    read: Callable[[Folder], Iterator[RawRecord | Rejection | Ignored]]
+    title: str
+    homepage: str
+    licence: str
+    citation: str
+    redistributable: bool = True
+    caption: Callable[[list[RawRecord], int], str] | None = None
+    settle: Callable[[list[RawRecord], dict[str, str]], Iterator[RawRecord | Rejection]] | None = None
+    choices: dict[str, tuple[str, ...]] = field(default_factory=dict)

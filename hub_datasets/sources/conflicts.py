@@ -1,0 +1,53 @@
+"""Settles records that share an image: repeated texts and contradicting labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hub_datasets.records import RawRecord, Reason, Rejection
+
+NAMED = 5  # a rejection names as many other records
+
+
+def drop_repeats(records: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
+    """Yields the records of one image, each statement once; a repeated one becomes a rejection that names the first.
+
+    The first one gets the groups of its repeats: all of them must stay in one split.
+
+    Args:
+        records: all records of one source whose images have the same pixels.
+        settings: the source's own choices; none matters here.
+    """
+    first: dict[tuple, RawRecord] = {}
+    settled: list[RawRecord | Rejection] = []
+    for record in records:
+        kept = first.setdefault((record.language, record.text, record.question, record.answer), record)
+        if kept is record:
+            settled.append(record)
+            continue
+        kept.groups = tuple(dict.fromkeys(kept.groups + record.groups))
+        if record.image == kept.image:
+            code, message = Reason.DUPLICATE_ROW, f"says the same of the same image as {kept.item}"
+        else:
+            code, message = Reason.DUPLICATE_IMAGE, f"says the same of a copy of the image as {kept.item}"
+        settled.append(Rejection(record.source, record.item, code, message))
+    yield from settled  # only now: a record's groups are complete when all have been seen
+
+
+def one_label(records: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
+    """Like `drop_repeats`, for sources whose category is a diagnosis: an image can have one only.
+
+    Where the categories differ nobody can say which is right: all the records are rejected, each naming the others.
+
+    Args:
+        records: all records of one source whose images have the same pixels.
+        settings: the source's own choices; none matters here.
+    """
+    if len({record.category for record in records}) == 1:
+        yield from drop_repeats(records, settings)
+        return
+    for record in records:
+        others = [f"{other.item} is {other.category}" for other in records if other.category != record.category]
+        named = "; ".join(others[:NAMED]) + (f"; and {len(others) - NAMED} more" if len(others) > NAMED else "")
+        message = f"the same image is {record.category} here and another category elsewhere: {named}"
+        yield Rejection(record.source, record.item, Reason.CONFLICTING_LABELS, message)

@@ -1,0 +1,176 @@
+"""Converts one row of a table to records: finds its images, language, patient and study."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from hub_datasets.records import Problem, RawRecord, Reason, Rejection
+from hub_datasets.schema import LANGUAGES
+from hub_datasets.sources.reports.language import language_named, language_of
+from hub_datasets.sources.reports.tables import EXPECTED, IMAGE_COLUMNS, TEXT_COLUMNS, column, missing
+from hub_datasets.texts.patient_ids import patient_of, study_key, study_of
+
+NAME = "medical_reports"
+# The kinds of image in the order in which they are preferred where several have one stem.
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
+SEPARATOR = re.compile(r"[;|]")
+NUMBERED = re.compile(r"(.+)_[0-9]{1,2}")  # <study>_<number of the image>
+
+
+class Images:
+    """The files of a folder, to be found by what tables call them."""
+
+    def __init__(self, names: Iterable[str]):
+        self.names = set(names)
+        self.by_stem: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(self.names):
+            if name.lower().endswith(IMAGE_SUFFIXES):
+                self.by_stem[stem_of(name)].append(name)
+
+    def find(self, path: str, table: str) -> str:
+        """The file that a path means: below the folder, or below the folder of the table; `\\` may be between parts.
+
+        A path that means none is returned as it is: the check of the image says that it is missing, or outside.
+        """
+        for given in (path, path.strip().replace("\\", "/")):
+            for start in ("", posixpath.dirname(table)):
+                name = posixpath.normpath(posixpath.join(start, given)) if given else ""
+                if name in self.names:
+                    return name
+        return path
+
+    def find_stem(self, stem: str) -> str | Problem:
+        """The image whose name without its suffix is `stem`, wherever it lies.
+
+        Of several kinds a PNG comes before a JPEG and that before DICOM; of two of the same kind none is chosen.
+        """
+        found = self.by_stem.get(stem, [])
+        if not found:
+            suffixes = ", ".join(IMAGE_SUFFIXES)
+            return Problem(Reason.IMAGE_MISSING, f"no image {stem!r} with one of the suffixes {suffixes}")
+        rank = {name: IMAGE_SUFFIXES.index(posixpath.splitext(name)[1].lower()) for name in found}
+        best = [name for name in found if rank[name] == min(rank.values())]
+        if len(best) > 1:
+            message = f"{stem!r} may be {best[0]!r} or {best[1]!r}; name the path, or leave one of them"
+            return Problem(Reason.MALFORMED_ROW, message)
+        return best[0]
+
+
+def stem_of(path: str) -> str:
+    """The name of an image without its folders and the suffix of its kind, if it has one."""
+    stem, suffix = posixpath.splitext(posixpath.basename(path))
+    return stem if suffix.lower() in IMAGE_SUFFIXES else posixpath.basename(path)
+
+
+def make_records(
+    item: str, row: dict[str, Any] | Problem, table: str, images: Images, numbered: bool = False
+) -> Iterator[RawRecord | Rejection]:
+    """Yields a record for each image that a row names, or one rejection.
+
+    Args:
+        item: where the row stands.
+        table: the name of its file.
+        numbered: whether the study can be told from image ids of the form `<study>_<number>`.
+    """
+    try:
+        yield from records_of_row(item, row, table, images, numbered)
+    except Unfit as unfit:
+        yield Rejection(NAME, item, unfit.problem.code, unfit.problem.message)
+
+
+class Unfit(Exception):
+    """Carries why a whole row cannot be used."""
+
+    def __init__(self, message: str | Problem):
+        super().__init__(message)
+        self.problem = message if isinstance(message, Problem) else Problem(Reason.MALFORMED_ROW, message)
+
+
+def records_of_row(item: str, row: Any, table: str, images: Images, numbered: bool) -> Iterator[RawRecord | Rejection]:
+    """Does the work of `make_records`. Raises Unfit where a whole row cannot be used."""
+    if isinstance(row, Problem):
+        raise Unfit(row)
+    if missing(row):
+        raise Unfit(f"expected {EXPECTED}; the row lacks {' and '.join('/'.join(names) for names in missing(row))}")
+    image_column, text_column = column(row, IMAGE_COLUMNS), column(row, TEXT_COLUMNS)
+    text = row[text_column]
+    if not isinstance(text, str):
+        raise Unfit(f"no text in the column {text_column}")
+    text = text.strip()
+    paths = named_images(row[image_column], image_column, table, images)
+    language = find_language(row, text)
+    study = study_of(row)
+    if numbered and not study and (match := NUMBERED.fullmatch(stem_of(paths[0]))):
+        study = study_key(match[1])
+    groups = tuple(key for key in (patient_of(row), study) if key)
+    names = [find_image(path, image_column, table, images) for path in paths]
+    conversation = conversation_of(names, paths, text) if len(paths) > 1 else ""
+    for number, name in enumerate(names, 1):
+        where = f"{item} image {number}" if len(paths) > 1 else item
+        if isinstance(name, Problem):
+            yield Rejection(NAME, where, name.code, name.message)
+            continue
+        yield RawRecord(
+            source=NAME,
+            item=where,
+            image=name,
+            category="report",
+            language=language,
+            text=text,
+            groups=groups,
+            conversation=conversation,
+            metadata={key: value for key, value in row.items() if key != text_column},
+        )
+
+
+def find_image(path: str, image_column: str, table: str, images: Images) -> str | Problem:
+    """The file that a path, or an id in the column `image_id`, means."""
+    name = images.find(path, table)
+    if name not in images.names and image_column.strip().casefold() == "image_id":
+        return images.find_stem(path)
+    return name
+
+
+def conversation_of(names: list[str | Problem], paths: list[str], text: str) -> str:
+    """What a row's images have in common, by what it says and not by its place: rows may be added above it."""
+    said = [*(path if isinstance(name, Problem) else name for name, path in zip(names, paths, strict=True)), text]
+    return f"row:{hashlib.blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()}"
+
+
+def named_images(value: Any, name: str, table: str, images: Images) -> list[str]:
+    """The paths in a row's column for the image: one text, several between `;` or `|`, or a list under `images`.
+
+    Raises Unfit where it is something else.
+    """
+    if isinstance(value, list) and name.strip().casefold() == "images":
+        paths = value
+    elif isinstance(value, str):
+        is_one = images.find(value, table) in images.names  # a file's own name may hold the separators
+        paths = [value] if is_one else [part.strip() for part in SEPARATOR.split(value) if part.strip()]
+    else:
+        raise Unfit(f"no text in the column {name}")
+    if not paths:
+        raise Unfit(f"the column {name} is empty")
+    if not all(isinstance(path, str) and path.strip() for path in paths):
+        raise Unfit(f"the column {name} holds something that is no path")
+    return paths if len(paths) > 1 or isinstance(value, list) else [value]
+
+
+def find_language(row: dict[str, Any], text: str) -> str:
+    """The language that a row names, or that of its text. Raises Unfit where it is neither English nor Chinese."""
+    value = row.get(column(row, ("language",)) or "")
+    if value is None or (isinstance(value, str) and not value.strip()):
+        language = language_of(text)
+        if language is None:
+            raise Unfit("the text is neither English nor Chinese")
+        return language
+    language = language_named(value) if isinstance(value, str) else None
+    if language is None:
+        raise Unfit(f"language {value!r:.80}; expected one of {', '.join(LANGUAGES)}, or a name of theirs")
+    return language

@@ -1,0 +1,149 @@
+"""Decodes the bytes of a table: UTF-8, UTF-16, UTF-32 or GB18030.
+
+A byte order mark decides the encoding. Without one, a file is decoded as UTF-8 or, if that fails, as GB18030, a
+superset of GBK and GB2312 that Chinese spreadsheet programs write. Nearly any bytes are valid GB18030, so the result is
+accepted only if it reads like Chinese. No other encoding is guessed, and text that was garbled before it was saved is
+not repaired.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+
+from hub_datasets.errors import BuildError
+
+BYTE_ORDER_MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+FIX = "save the file as UTF-8 (in Excel: 'CSV UTF-8') and run again"
+# A byte that could not be decoded, kept as the code 0xDC00 + byte: a lone surrogate, which no sound text holds.
+BROKEN = re.compile(r"[\udc80-\udcff]")
+BROKEN_TO_END = re.compile(r"[\udc80-\udcff][^\n]*")
+FOREIGN = re.compile(r"[^\x00-\x7f]")
+PRIVATE = re.compile(r"[\x80-\x9f\ue000-\uf8ff]")  # GB18030 has codes for them, Chinese text does not use them
+CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]")
+# What stands beside the characters in Chinese text: punctuation, full-width forms, signs of units and of numbers.
+BESIDE = re.compile(r"[\u3000-\u303f\uff00-\uffef\u2010-\u2027\u2030-\u203b\u2100-\u22ff\u2460-\u25ff°±×÷·μαβγδ]")
+LATIN_SIGNS = re.compile(r"[\xa0-\xff\u2010-\u22ff]")  # `°`, `é`, dashes, quotation marks, arrows
+# The 3,755 everyday characters, level 1 of GB 2312, and those that no page of Chinese reports is without. Text in
+# another encoding that happens to be valid GB18030 reads as the rare characters, or has none of the commonest.
+EVERYDAY = frozenset(bytes(b for row in range(0xB0, 0xD8) for cell in range(0xA1, 0xFF) for b in (row, cell))
+                     .decode("gb2312", "ignore"))  # fmt: skip
+COMMONEST = frozenset(
+    "的一是不了在有和见未上下左右中大小高低正常无明显影像胸肺心部双及性者清晰位于可约为示患检查病内结节光骨"
+)
+LEAST_CHINESE, LEAST_EVERYDAY, LEAST_COMMONEST = 0.8, 0.7, 0.05  # shares; Chinese reports have 0.99, 0.99 and 0.3
+SHORT = 8  # characters; the share of so few says nothing
+
+
+def decode(data: bytes, name: str) -> str:
+    """The text of a file that must be sound from its first byte to its last.
+
+    Raises BuildError, which names the byte, where it is neither UTF-8, UTF-16 or UTF-32 with a mark, nor GB18030.
+    """
+    text = decode_lines(data, name)
+    if BROKEN.search(text):
+        raise undecodable(data, name)
+    return text
+
+
+def decode_lines(data: bytes, name: str) -> str:
+    """The text of a file of lines, of which a broken one must not take the others with it.
+
+    A broken line holds a lone surrogate (see `broken_byte`). Raises BuildError where more than half of the lines are
+    broken: then the file is in another encoding.
+    """
+    for mark, encoding in BYTE_ORDER_MARKS:
+        if data.startswith(mark):
+            try:
+                return data.decode(encoding)
+            except UnicodeDecodeError as error:
+                raise BuildError(f"{name}: broken {encoding} at byte {error.start:,}; {FIX}") from None
+    if data.count(0) > len(data) // 5:
+        raise BuildError(f"{name}: no text, or UTF-16 without a byte order mark; {FIX}")
+    text = data.decode("utf-8-sig", "surrogateescape")
+    broken = count_broken(text)
+    if broken and not data.startswith(codecs.BOM_UTF8):
+        chinese = decode_gb18030(data)
+        if reads_like_chinese(chinese) and count_broken(chinese) < broken:
+            text, broken = chinese, count_broken(chinese)
+    if broken and broken * 2 > sum(bool(line.strip()) for line in text.split("\n")):
+        raise undecodable(data, name)
+    return text
+
+
+def decode_gb18030(data: bytes) -> str:
+    """The text with a lone surrogate in each line that is broken.
+
+    No code of two bytes ends in a line break, a comma, a semicolon, a tab or a quotation mark: the lines and cells
+    around a broken byte are sound.
+    """
+    lines = data.decode("gb18030", "surrogateescape").split("\n")
+    for number, line in enumerate(lines):
+        if is_doubtful(line) and not BROKEN.search(line):
+            lines[number] = FOREIGN.sub(lambda found: chr(0xDC00 + found[0].encode("gb18030")[0]), line, count=1)
+    return "\n".join(lines)
+
+
+def is_doubtful(line: str) -> bool:
+    """Whether a line that is valid GB18030 says something else than was meant.
+
+    Where a byte was lost, the rest of the line pairs up wrongly, into rare characters. And where one line in a Chinese
+    file is UTF-8, a lone sign such as `°` reads as one everyday character.
+    """
+    characters = CHINESE.findall(line)
+    if len(characters) >= SHORT:
+        everyday = sum(map(EVERYDAY.__contains__, characters))
+        return everyday < LEAST_EVERYDAY * len(characters) or PRIVATE.search(line) is not None
+    if characters:
+        try:
+            other = line.encode("gb18030", "surrogateescape").decode("utf-8")
+        except UnicodeDecodeError:
+            other = ""
+        if other and not FOREIGN.search(LATIN_SIGNS.sub("", other)):
+            return True
+    return PRIVATE.search(line) is not None
+
+
+def reads_like_chinese(text: str) -> bool:
+    """Whether the sound lines of a text decoded as GB18030 are Chinese, and not another encoding that is valid in it.
+
+    Of what is not ASCII most must be Chinese characters or what stands beside them; of the characters most must be
+    everyday ones, and at least one, or a twentieth, among the commonest.
+    """
+    sound = "\n".join(line for line in text.split("\n") if not BROKEN.search(line))
+    foreign, beside, characters = (len(kind.findall(sound)) for kind in (FOREIGN, BESIDE, CHINESE))
+    everyday = sum(character in EVERYDAY for character in sound)
+    commonest = sum(character in COMMONEST for character in sound)
+    return (
+        characters + beside >= LEAST_CHINESE * foreign
+        and everyday >= LEAST_EVERYDAY * characters
+        and commonest >= max(1, LEAST_COMMONEST * characters)
+    )
+
+
+def count_broken(text: str) -> int:
+    """How many lines hold a byte that could not be decoded."""
+    return sum(1 for _ in BROKEN_TO_END.finditer(text))  # not by lines: a list of them takes as much as the text
+
+
+def broken_byte(text: str) -> str:
+    """The first byte in a text that could not be decoded, as `0xE9`; empty where all could be."""
+    broken = BROKEN.search(text)
+    return f"0x{ord(broken[0]) - 0xDC00:02X}" if broken else ""
+
+
+def undecodable(data: bytes, name: str) -> BuildError:
+    """The error for a file that is in no encoding that is read here."""
+    places = []
+    for encoding in ("UTF-8", "GB18030"):
+        try:
+            data.decode(encoding)
+            places.append(f"{encoding} (as which it is valid, but does not read like Chinese)")
+        except UnicodeDecodeError as error:
+            places.append(f"{encoding} (byte {error.start:,} is 0x{data[error.start]:02X})")
+    return BuildError(f"{name}: not {' and not '.join(places)}; {FIX}")

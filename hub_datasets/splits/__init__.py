@@ -1,0 +1,1 @@
+"""Groups records that belong together, assigns the groups to splits, and checks that nothing leaks."""

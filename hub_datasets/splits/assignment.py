@@ -1,0 +1,333 @@
+"""Decides which records become rows and assigns their splits, over the catalogs of all sources, on disk.
+
+Duplicate and conflicting records of a picture are resolved first. Then all records that share a patient, a study, a
+picture or a near-duplicate form a group, and each group is assigned to a split.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from hub_datasets.errors import BuildError
+from hub_datasets.ingest import joined_records
+from hub_datasets.ingest.catalog import IMAGE_COLUMNS, connect, decoded, encoded, printable, to_json
+from hub_datasets.ingest.ingest import Stage
+from hub_datasets.records import RawRecord, Reason, Rejection
+from hub_datasets.sources.conflicts import drop_repeats
+from hub_datasets.splits.groups import (
+    Fractions,
+    Groups,
+    by_stratum,
+    count_splits,
+    fill_gaps,
+    gaps_left,
+    key_digest,
+    memory_line,
+    name_order,
+    remembered_split,
+    split_of,
+)
+
+ONE_IMAGE = "accepted.image || ' ' || accepted.language"
+ONE_CONVERSATION = "coalesce(accepted.conversation, accepted.id)"
+IN_STAGES = "stage IN (SELECT value FROM json_each(?))"
+ITEM, OFFICIAL_SPLIT = (RawRecord.__slots__.index(name) for name in ("item", "official_split"))  # places in the JSON
+STAGE_SHIFT = 40  # a record's number is its stage's number, shifted, and its place there: sorted as they were read
+TABLES = f"""
+CREATE TABLE accepted (id INTEGER PRIMARY KEY, stage INTEGER, language, image, conversation, record,
+    {", ".join(IMAGE_COLUMNS)}, first_key INTEGER, split);
+CREATE TABLE rejections (id INTEGER PRIMARY KEY, stage INTEGER, item, code, message);
+CREATE TABLE keys (id INTEGER PRIMARY KEY, key UNIQUE, root INTEGER);
+CREATE TABLE record_keys (owner INTEGER, key INTEGER);
+CREATE TABLE near (first INTEGER, second INTEGER);
+CREATE TABLE groups (root INTEGER PRIMARY KEY, name, split);
+"""
+ACCEPTED = f"INSERT INTO accepted VALUES ({', '.join('?' * (len(IMAGE_COLUMNS) + 8))})"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A record that becomes a row.
+
+    Attributes:
+        stage: the folder that it is of.
+        image: its columns of the catalogue.
+    """
+
+    record: RawRecord
+    stage: Stage
+    image: dict[str, Any]
+    group_id: str
+    split: str
+
+    @property
+    def path(self) -> str:
+        """The image's path below its folder."""
+        return self.record.image.removeprefix(self.stage.folder.labeled(""))
+
+
+class Decisions:
+    """The tables of a build.
+
+    Attributes:
+        stages: those of one source after each other, one for each of its folders.
+        sources: the numbers of the stages of each source, by the source's name.
+    """
+
+    def __init__(self, path: Path, stages: list[Stage], turns: str = "single") -> None:
+        """Makes the tables in the file `path`; `turns` is one of TURNS."""
+        self.stages = stages
+        self.sources: dict[str, list[int]] = {}
+        for number, stage in enumerate(stages):
+            self.sources.setdefault(stage.source.name, []).append(number)
+        self.turns = turns
+        self._remembered: dict[str, str] = {}
+        self.database = connect(path)
+        self.database.executescript(TABLES)
+
+    def settle(self, settings: Mapping[str, str]) -> None:
+        """Accepts or rejects every record of every source.
+
+        Args:
+            settings: the values of the sources' own options (`Source.choices`).
+        """
+        for name, numbers in self.sources.items():
+            stages = {number: self.stages[number] for number in numbers}
+            for number, seq, rejection in joined_records.rejections(stages):
+                self._reject(number, seq, rejection)
+            settle = stages[numbers[0]].source.settle or drop_repeats
+            for _, members in groupby(joined_records.records_by_picture(stages), key=lambda member: member[0]):
+                group = list(members)
+                places: dict[str, list[tuple[int, int, RawRecord, dict]]] = {}
+                for _, number, seq, record, image in group:
+                    places.setdefault(record.item, []).append((number, seq, record, image))
+                kept, left_out = [], []
+                for settled in settle([record for *_, record, _ in group], dict(settings)):
+                    number, seq, record, image = places[settled.item].pop(0)
+                    if isinstance(settled, Rejection):
+                        self._reject(number, seq, settled)
+                        left_out += group_keys(record, image, stages[number].folder.label)
+                    else:
+                        kept.append(self._accept(number, seq, settled, image))
+                if kept:  # the patient of a copy that is left out is in the picture, too
+                    self._tie(kept[0], left_out)
+                if lost := [item for item, left in places.items() if left]:
+                    raise AssertionError(f"{name}: settle gave no answer for {lost[:3]}")
+        if not self.database.execute("SELECT 1 FROM accepted").fetchone():
+            query = "SELECT count(*), item, message, min(id) FROM rejections"  # the columns are those of the lowest id
+            count, item, message, _ = self.database.execute(query).fetchone()
+            example = f", the first is {item}: {message}" if count else ""
+            raise BuildError(f"no row was accepted; {count:,} were rejected{example}")
+        self.database.executescript(
+            "CREATE INDEX by_key ON record_keys (key); CREATE INDEX by_picture ON accepted (pixels);"
+        )
+
+    def _accept(self, stage: int, seq: int, record: RawRecord, image: dict[str, Any]) -> int:
+        number = (stage << STAGE_SHIFT) + seq
+        keys = group_keys(record, image, self.stages[stage].folder.label)
+        place = (number, stage, record.language, record.image, conversation_of(record, self.turns))
+        columns = [image[column] for column in IMAGE_COLUMNS]
+        self.database.execute(ACCEPTED, (*place, encoded(record), *columns, self._key(keys[0]), None))
+        self._tie(number, keys)
+        return number
+
+    def _tie(self, number: int, keys: list[str]) -> None:
+        values = [(number, self._key(key)) for key in keys]
+        self.database.executemany("INSERT INTO record_keys VALUES (?, ?)", values)
+
+    def _reject(self, stage: int, seq: int, rejection: Rejection) -> None:
+        values = ((stage << STAGE_SHIFT) + seq, stage, rejection.item, str(rejection.code))
+        self.database.execute("INSERT INTO rejections VALUES (?, ?, ?, ?, ?)", (*values, printable(rejection.message)))
+
+    def _key(self, key: str) -> int:
+        known = self.database.execute("SELECT id FROM keys WHERE key = ?", (key,)).fetchone()
+        return known[0] if known else self.database.execute("INSERT INTO keys (key) VALUES (?)", (key,)).lastrowid
+
+    def find_near_duplicates(self, distance: int) -> dict[str, int]:
+        """Finds the accepted pictures that are almost the same; returns what the report says of them."""
+        import numpy as np
+
+        from hub_datasets.splits.near_duplicates import near_duplicates
+
+        query = """SELECT keys.id, perceptual FROM accepted JOIN keys ON keys.id = first_key
+            GROUP BY first_key ORDER BY keys.id"""
+        keys, hashes = [], bytearray()
+        for key, perceptual in self.database.execute(query):
+            keys.append(key)
+            hashes += bytes.fromhex(perceptual)
+        table = np.frombuffer(bytes(hashes), np.uint8).reshape(len(keys), -1)
+        edges = near_duplicates(table, distance) if len(keys) > 1 else np.empty((0, 2), np.int64)
+        groups, members = Groups(len(keys)), set()
+        for first, second in edges.tolist():
+            groups.connect((first, second))
+            members |= {first, second}
+        pairs = ((keys[first], keys[second]) for first, second in edges.tolist())
+        self.database.executemany("INSERT INTO near VALUES (?, ?)", pairs)
+        sizes = Counter(groups.root(member) for member in members)
+        found = {"images": len(members), "clusters": len(sizes), "largest": max(sizes.values(), default=0)}
+        return {"distance": distance, "pairs": len(edges), **found}
+
+    def make_groups(self) -> None:
+        """Joins the keys of each record, and those of near-duplicates; names every group."""
+        (count,) = self.database.execute("SELECT coalesce(max(id), 0) FROM keys").fetchone()
+        groups = Groups(count + 1)
+        query = "SELECT first_key, key FROM record_keys JOIN accepted ON accepted.id = owner"
+        for first, key in self.database.execute(query):
+            groups.connect((first, key))
+        for first, second in self.database.execute("SELECT first, second FROM near"):
+            groups.connect((first, second))
+        self.database.executemany(
+            "UPDATE keys SET root = ? WHERE id = ?", ((groups.root(key), key) for key in range(1, count + 1))
+        )
+        self.database.create_function("name_order", 1, lambda key: "{:02d} {}".format(*name_order(key)))
+        self.database.execute(
+            "INSERT INTO groups (root, name) SELECT root, substr(min(name_order(key)), 4) FROM keys GROUP BY root"
+        )
+
+    def assign_splits(self, fractions: Fractions, split_by: str, memory: Mapping[str, str]) -> dict[str, Any]:
+        """Gives every group its split, and every record that of its group, or its source's own.
+
+        Args:
+            split_by: `group`, or `official` for the source's own splits where it has them.
+            memory: splits of an earlier build by key digest, see `splits.read_memory`.
+
+        Returns:
+            `coverage`: gaps that are left; `moved`: groups whose keys the earlier build had in several splits.
+        """
+        self._remembered = dict(memory)
+        splits, fixed, moved = {}, set(), []
+        query = "SELECT name, key FROM groups JOIN keys ON keys.root = groups.root ORDER BY name"
+        for name, members in groupby(self.database.execute(query), key=lambda row: row[0]):
+            old = [memory[digest] for _, key in members if (digest := key_digest(key)) in memory] if memory else []
+            splits[name] = remembered_split(old) if old else split_of(name, fractions)
+            if old:
+                fixed.add(name)
+            if len(set(old)) > 1:
+                moved.append(name)
+        query = """SELECT DISTINCT stage, language, name FROM accepted JOIN keys ON keys.id = first_key
+            JOIN groups ON groups.root = keys.root"""
+        strata = by_stratum((self.stages[stage].source.name, *rest) for stage, *rest in self.database.execute(query))
+        gaps = fill_gaps(strata, splits, fixed, fractions)
+        self.database.execute("CREATE INDEX by_name ON groups (name)")
+        self.database.executemany(
+            "UPDATE groups SET split = ? WHERE name = ?", ((split, name) for name, split in splits.items())
+        )
+        self.database.execute(
+            """UPDATE accepted SET split = (SELECT groups.split FROM keys JOIN groups ON groups.root = keys.root
+            WHERE keys.id = first_key)"""
+        )
+        if split_by == "official":
+            query = "UPDATE accepted SET split = coalesce(nullif(record ->> ?, ''), split)"
+            self.database.execute(query, (OFFICIAL_SPLIT,))
+            gaps = self._official_gaps(strata, fractions)
+        return {"coverage": gaps, "moved": moved}
+
+    def _official_gaps(self, strata: Mapping[tuple[str, str], set[str]], fractions: Fractions) -> list[dict]:
+        """What is missing where rows have the splits of their sources."""
+        counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+        own = set()
+        query = """SELECT stage, language, split, count(*), sum(record ->> ? != '') FROM accepted
+            GROUP BY stage, language, split"""
+        for stage, language, split, rows, official in self.database.execute(query, (OFFICIAL_SPLIT,)):
+            stratum = (self.stages[stage].source.name, language)
+            counts[stratum][split] += rows
+            if official:
+                own.add(stratum)
+        gaps = gaps_left(strata, counts, fractions)
+        why = {"why": "its own splits have none"}
+        return [gap | why if (gap["source"], gap["language"]) in own else gap for gap in gaps]
+
+    # --- read when rows are made
+
+    def accepted(self, stage: int, together: str = "accepted.id", only: int | None = None) -> Iterator[list[Accepted]]:
+        """The accepted records of a stage in the order in which its folder gave them.
+
+        Args:
+            together: a value by which records are listed together, such as ONE_IMAGE, each list in place of its first.
+            only: the number of a single record.
+        """
+        columns = ", ".join(IMAGE_COLUMNS)
+        query = f"""SELECT min(accepted.id) OVER (PARTITION BY {together}, accepted.split) AS first,
+            record, name, accepted.split, {columns} FROM accepted
+            JOIN keys ON keys.id = first_key JOIN groups ON groups.root = keys.root
+            WHERE stage = ? AND (? IS NULL OR accepted.id = ?) ORDER BY first, accepted.id"""
+        for _, rows in groupby(self.database.execute(query, (stage, only, only)), key=lambda row: row[0]):
+            yield [
+                Accepted(
+                    decoded(record), self.stages[stage], dict(zip(IMAGE_COLUMNS, image, strict=True)), group, split
+                )
+                for _, record, group, split, *image in rows
+            ]
+
+    def pictures(self, stages: list[int], count: int) -> list[Accepted]:
+        """A record of each of the unflagged pictures of some stages with the lowest hashes: the same in every build."""
+        query = f"""SELECT min(id) FROM accepted WHERE {IN_STAGES} AND flags = '[]' GROUP BY first_key
+            ORDER BY pixels LIMIT ?"""
+        ids = sorted(number for (number,) in self.database.execute(query, (to_json(stages), count)))
+        return [accepted for one in ids for (accepted,) in self.accepted(one >> STAGE_SHIFT, only=one)]
+
+    def rejections(self, stage: int) -> Iterator[Rejection]:
+        """The rejections of a stage in the order in which its folder gave the records."""
+        query = "SELECT item, code, message FROM rejections WHERE stage = ? ORDER BY id"
+        for item, code, message in self.database.execute(query, (stage,)):
+            yield Rejection(self.stages[stage].source.name, item, Reason(code), message)
+
+    def count(self, table: str, stage: int) -> int:
+        """The rows of `accepted` or `rejections` that a stage has."""
+        return self.database.execute(f"SELECT count(*) FROM {table} WHERE stage = ?", (stage,)).fetchone()[0]
+
+    def count_images(self, stages: list[int]) -> int:
+        """The distinct pictures among the accepted records of some stages."""
+        query = f"SELECT count(DISTINCT pixels) FROM accepted WHERE {IN_STAGES}"
+        return self.database.execute(query, (to_json(stages),)).fetchone()[0]
+
+    def count_keys(self, stages: list[int], kind: str) -> int:
+        """The distinct keys of a kind, such as `patient`, among the accepted records of some stages."""
+        query = f"""SELECT count(DISTINCT record_keys.key) FROM record_keys JOIN accepted ON accepted.id = owner
+            JOIN keys ON keys.id = record_keys.key WHERE {IN_STAGES} AND keys.key LIKE ?"""
+        return self.database.execute(query, (to_json(stages), f"%/{kind}:%")).fetchone()[0]
+
+    def count_groups(self) -> dict[str, int]:
+        """The number of groups that have records in each split."""
+        query = "SELECT DISTINCT root, split FROM accepted JOIN keys ON keys.id = first_key"
+        return count_splits(split for _, split in self.database.execute(query))
+
+    def memory(self) -> Iterator[str]:
+        """The lines that let the next build keep these splits: a key's digest and its split.
+
+        What an earlier build has told stays, so that rows that go and come back are where they were.
+        """
+        query = """SELECT key, split FROM keys JOIN groups ON groups.root = keys.root
+            WHERE key NOT LIKE '%/conversation:%'"""  # which changes with its texts
+        now = {key_digest(key): split for key, split in self.database.execute(query)}
+        yield from (memory_line(key, split) for key, split in sorted((self._remembered | now).items()))
+
+    def close(self) -> None:
+        self.database.close()
+
+
+def conversation_of(record: RawRecord, turns: str) -> str | None:
+    """What the records of one conversation have in common; None for one that is a conversation of its own."""
+    if record.text is not None:
+        shared = [record.conversation, record.language, record.text] if record.conversation else None
+    else:
+        shared = [record.image, record.language] if turns == "multi" else None
+    return shared and to_json(shared)
+
+
+def group_keys(record: RawRecord, image: dict[str, Any], label: str = "") -> list[str]:
+    """What ties a record to others: its picture, in whatever source, and the keys that its own source and file give.
+
+    Args:
+        label: of its folder. The same conversation key in two folders is two conversations.
+    """
+    own = [*record.groups, *json.loads(image["groups"])]
+    if record.conversation:
+        own.append(f"conversation:{label and f'{label}/'}{record.conversation}")
+    return [f"image:{image['pixels']}", *(f"{record.source}/{key}" for key in own)]

@@ -1,0 +1,197 @@
+"""Groups rows that must stay together, and assigns a split to each group.
+
+A group is a connected component: records that share a patient, a study or an image, directly or through other records.
+Its split is derived from a hash of its name, so it depends neither on the order of the rows nor on other groups. Two
+rules take precedence over the hash. A key (a patient, an image) keeps the split of an earlier build when rows are
+added. And where a source and language would have no rows in a split although they have enough groups, the split gets
+one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+
+from hub_datasets.schema import SPLITS
+
+# A group is named after the key that is least likely to change when rows are added: its patient before its images.
+KIND_ORDER = ("patient", "study", "image")
+
+
+class Groups:
+    """Connected components over numbered keys, by union-find with path splitting: 8 bytes a key."""
+
+    def __init__(self, size: int = 0) -> None:
+        self._parent = array("q", range(size))
+
+    def connect(self, keys: Iterable[int]) -> None:
+        """Puts all the keys into one component."""
+        keys = iter(keys)
+        first = self.root(next(keys))
+        for key in keys:
+            self._parent[self.root(key)] = first
+
+    def root(self, key: int) -> int:
+        """The number that all keys of a component have in common."""
+        parents = self._parent
+        parent = parents[key]
+        while parent != key:
+            grandparent = parents[parent]
+            parents[key] = grandparent
+            key, parent = parent, grandparent
+        return key
+
+
+def name_order(key: str) -> tuple[Hashable, ...]:
+    """Sorts keys of the form `source/kind:value` by kind, then by text: a group is named after the first."""
+    kind = key_kind(key)
+    return (KIND_ORDER.index(kind) if kind in KIND_ORDER else len(KIND_ORDER), key)
+
+
+def key_kind(key: str) -> str:
+    """`patient` of `pad_ufes_20/patient:PAT_46`, `image` of `image:9f...`."""
+    return key.split("/", 1)[-1].split(":", 1)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Fractions:
+    """The share of groups in each split; what is left is `train`."""
+
+    validation: float = 0.05
+    test: float = 0.0
+
+    def of(self, split: str) -> float:
+        return {"validation": self.validation, "test": self.test}.get(split, 1 - self.validation - self.test)
+
+
+def split_of(group_id: str, fractions: Fractions) -> str:
+    """The split of a group: `test`, `validation` or `train`, by the group's hash.
+
+    The hash lies in [0, 1); the test set takes its lowest part and validation the next, so the test set stays the
+    same when the share of validation changes.
+    """
+    position = position_of(group_id)
+    if position < fractions.test:
+        return "test"
+    if position < fractions.test + fractions.validation:
+        return "validation"
+    return "train"
+
+
+def position_of(group_id: str) -> float:
+    """A number in [0, 1) that depends on the name alone."""
+    return int.from_bytes(hashlib.sha256(group_id.encode()).digest()[:8]) / 2**64
+
+
+def remembered_split(old: Iterable[str]) -> str:
+    """The split of a group whose keys an earlier build had put into these splits: almost always one and the same.
+
+    New rows can tie two old groups together. Then `train` wins: a row of the test set that is tied to one that models
+    were trained on was no fair test.
+    """
+    found = set(old)
+    return next(split for split in SPLITS if split in found)
+
+
+def fill_gaps(
+    strata: Mapping[tuple[str, str], set[str]], splits: dict[str, str], fixed: set[str], fractions: Fractions
+) -> list[dict]:
+    """Moves single groups so that every source and language is in every split, where it has groups enough.
+
+    A stratum has enough for a split when its groups times the split's share are at least 1. The group that moves is
+    the one next in line by its hash in the split that has most of them; none moves that would leave a gap behind, of
+    this stratum or another. Whatever the shares, some group is in `train`.
+
+    Args:
+        strata: the names of its groups for each (source, language).
+        splits: the split of each group; changed here.
+        fixed: groups that stay where they are; those that moved are added.
+
+    Returns:
+        the gaps that are left: `source`, `language`, `groups`, the splits `missing`, and `why`.
+    """
+    counts = {stratum: Counter(splits[group] for group in groups) for stratum, groups in strata.items()}
+
+    def leaves_a_gap(group: str) -> bool:
+        """Is it the only group of a stratum in its split?"""
+        return any(counts[one][splits[group]] == 1 for one, members in strata.items() if group in members)
+
+    def move(groups: Collection[str], split: str) -> None:
+        """Moves one of the groups, from where most of them are."""
+        count = Counter(splits[group] for group in groups)
+        fullest = max(SPLITS, key=lambda name: (count[name], name == "train"))
+        line = (group for group in groups if splits[group] == fullest)
+        moved = min(line, key=lambda group: (position_of(f"{split} {group}"), group))
+        for one, members in strata.items():
+            if moved in members:
+                counts[one][splits[moved]] -= 1
+                counts[one][split] += 1
+        splits[moved] = split
+        fixed.add(moved)
+
+    if "train" not in splits.values() and (movable := [group for group in splits if group not in fixed]):
+        move([group for group in movable if not leaves_a_gap(group)] or movable, "train")
+    for stratum, groups in sorted(strata.items()):
+        for split in SPLITS:
+            if not counts[stratum][split] and len(groups) * fractions.of(split) >= 1:
+                movable = [group for group in groups if group not in fixed and not leaves_a_gap(group)]
+                if movable:
+                    move(movable, split)
+
+    return gaps_left(strata, counts, fractions)
+
+
+def gaps_left(
+    strata: Mapping[tuple[str, str], set[str]],
+    counts: Mapping[tuple[str, str], Mapping[str, int]],
+    fractions: Fractions,
+) -> list[dict]:
+    """The gaps as `fill_gaps` reports them: a stratum's splits that have a share and for which it counts nothing."""
+    gaps = []
+    for (source, language), groups in sorted(strata.items()):
+        missing = [split for split in SPLITS if fractions.of(split) > 0 and not counts[source, language].get(split)]
+        if missing:
+            why = "it has too few groups" if len(groups) < 1 / min(map(fractions.of, missing)) else "all are taken"
+            gaps.append({"source": source, "language": language, "groups": len(groups), "missing": missing, "why": why})
+    return gaps
+
+
+def key_digest(key: str) -> str:
+    """What is remembered of a key: 16 hexadecimal digits.
+
+    They do not hide it: whoever knows how keys are made can try them all, as with every hash of a short number.
+    """
+    return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
+
+
+def read_memory(content: bytes, name: str) -> dict[str, str]:
+    """The split of each key digest, from the lines that `memory_line` writes. Raises ValueError for other content."""
+    memory = {}
+    for number, line in enumerate(content.decode("ascii").splitlines(), 1):
+        key, _, split = line.partition(" ")
+        if len(key) != 16 or split not in SPLITS:
+            raise ValueError(f"{name} line {number} is not a key and a split")
+        memory[key] = split
+    return memory
+
+
+def memory_line(digest: str, split: str) -> str:
+    """What `read_memory` reads: the digest of a key and its split."""
+    return f"{digest} {split}\n"
+
+
+def count_splits(splits: Iterable[str]) -> dict[str, int]:
+    """How many there are of each, in the order of SPLITS."""
+    count = Counter(splits)
+    return {split: count[split] for split in SPLITS if count[split]}
+
+
+def by_stratum(members: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], set[str]]:
+    """The groups of each (source, language), from (source, language, group)."""
+    strata: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for source, language, group in members:
+        strata[source, language].add(group)
+    return strata

@@ -1,0 +1,1 @@
+"""Draws a synthetic sample of every source for trials and tests."""

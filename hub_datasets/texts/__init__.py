@@ -1,0 +1,1 @@
+"""Validates texts and finds identifiers of persons in them."""

@@ -1,0 +1,1 @@
+"""Charts and contact sheets of the dataset card, with fonts for their labels."""

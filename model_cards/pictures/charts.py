@@ -1,0 +1,267 @@
+"""Draws the charts of a dataset card: accepted and rejected records, splits, categories and text lengths.
+
+The same input gives the same bytes. Charts have a light background of their own, so that they are also readable in dark
+mode, and are drawn at twice their size for sharp text. Figures are made without pyplot and keep no state between calls,
+so that they can be drawn in a thread.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from model_cards.pictures.fonts import DPI, fitted, font
+
+if TYPE_CHECKING:  # matplotlib is imported where something is drawn
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SCALE = DPI // 72  # pixels of the file per unit of the layout, which is a point of matplotlib
+WIDTH, MARGIN, LABEL, NUMBERS = 800, 24, 150, 150  # units: the page, its border, the columns of names and of numbers
+LINE, BAR, HEADING = 28, 18, 26  # units: from one bar to the next, a bar's height, a heading with its space
+TOP = 58  # units: the title with its space
+LEGEND_COLUMNS, LEGEND_LINE = 3, 22
+PANEL_GAP, PANEL, PANEL_HEIGHT = 32, 108, 184  # units: between two histograms, the height of one, with its texts
+PANEL_WIDTH = (WIDTH - 2 * MARGIN - PANEL_GAP) / 2
+TEXT, SMALL, TITLE = 11, 9, 16  # points
+PAPER, BORDER, GRID, INK, MUTED = "#FCFCFB", "#D5D9DE", "#E3E6EA", "#1F2933", "#56616D"
+# White text is readable on each of them (a contrast of 4.5 and more), and so is each on the paper.
+ACCEPTED, OTHER = "#2C6AA0", "#69737E"
+REASONS = ("#B4540A", "#8A3F7F", "#13795B", "#B3304F", "#7A6A00", "#4B4FA8")
+SPLITS = {"train": "#2C6AA0", "validation": "#B4540A", "test": "#13795B"}
+CATEGORIES_SHOWN = 15
+BARS_WIDTH = WIDTH - 2 * MARGIN - LABEL - NUMBERS  # units: of bars that are divided
+HAIRLINE, THINNEST = 0.75, 2.25  # units between two segments of a bar, and the least width of one with its hairline
+
+
+def funnel(sources: Mapping[str, Mapping]) -> bytes:
+    """A bar for each source of the report: the share of its records that was accepted, and of each reason that not.
+
+    The six reasons with the most records have a color each; what is left is `other reasons`.
+    """
+    totals: Counter[str] = Counter()
+    for source in sources.values():
+        totals.update(source["rejected"])
+    ranked = sorted(totals, key=lambda code: (-totals[code], code))
+    shown = ranked[: len(REASONS)]
+    rows = []
+    for name, source in sources.items():
+        counts = {"accepted": source["accepted"]} | {code: source["rejected"].get(code, 0) for code in shown}
+        counts["other reasons"] = sum(source["rejected"].get(code, 0) for code in ranked[len(REASONS) :])
+        rows.append((name, counts, f"{source['accepted']:,} of {source['read']:,}"))
+    colors = {"accepted": ACCEPTED, **dict(zip(shown, REASONS, strict=False)), "other reasons": OTHER}
+    return stacked_bars("Accepted and rejected records", "share of all records read", [("", rows)], colors)
+
+
+def split_shares(rows_by: Mapping[str, Mapping]) -> bytes:
+    """For each config a bar for each source: the share of its rows in each split."""
+    sections = []
+    for config, columns in rows_by.items():
+        by_source = columns["source_dataset"].items()
+        sections.append((config, [(name, counts, f"{sum(counts.values()):,} rows") for name, counts in by_source]))
+    names = split_order({split for _, rows in sections for _, counts, _ in rows for split in counts})
+    others = iter([*REASONS[1:2], *REASONS[3:], *[OTHER] * len(names)])
+    colors = {name: SPLITS.get(name) or next(others) for name in names}
+    return stacked_bars("Splits of each source", "share of the source's rows", sections, colors)
+
+
+def split_order(names: Iterable[str]) -> list[str]:
+    """Train, validation, test, then any other by name."""
+    names = set(names)
+    return [name for name in SPLITS if name in names] + sorted(names - set(SPLITS))
+
+
+def categories(counts: Mapping[str, int], labels: Mapping[str, str]) -> bytes:
+    """A bar for each of the 15 largest categories and one for all others, in rows of `pairs`.
+
+    Args:
+        labels: what each category is called in pictures, from `fonts.labels`.
+    """
+    ranked = sorted(counts, key=lambda name: (-counts[name], name))
+    # Never an "other" of one: it would take the place of the category itself.
+    shown = ranked if len(ranked) <= CATEGORIES_SHOWN + 1 else ranked[:CATEGORIES_SHOWN]
+    rows = [(labels[name], counts[name], ACCEPTED) for name in shown]
+    if rest := ranked[len(shown) :]:
+        rows.append((f"{len(rest):,} others", sum(counts[name] for name in rest), OTHER))
+    figure = new_figure("Rows per category", "rows of the config pairs", TOP + LINE * len(rows))
+    axes = bar_axes(figure, TOP, LABEL + 50, 90, [name for name, _, _ in rows])
+    largest = max((count for _, count, _ in rows), default=0) or 1
+    axes.set_xlim(0, largest)
+    lengths = [max(count, largest / 400) if count else 0 for _, count, _ in rows]  # one can be seen beside a million
+    bars = axes.barh(range(len(rows)), lengths, height=BAR / LINE, color=[color for _, _, color in rows])
+    counted = axes.bar_label(bars, [f"{count:,}" for _, count, _ in rows], padding=8)
+    style(counted, TEXT, MUTED, va="center_baseline")
+    return rendered(figure)
+
+
+def text_lengths(texts: Mapping[str, Mapping[str, Mapping]]) -> bytes:
+    """A histogram for each config and language of `{config: {language: {"histogram": [[low, high, n], ...]}}}`."""
+    panels = [(config, language, texts[config][language]) for config in texts for language in texts[config]]
+    figure = new_figure("Text lengths", "texts by number of characters", TOP - 16 + PANEL_HEIGHT * -(-len(panels) // 2))
+    for place, (config, language, measured) in enumerate(panels):
+        left, top = MARGIN + (place % 2) * (PANEL_WIDTH + PANEL_GAP), TOP + PANEL_HEIGHT * (place // 2)
+        right, half = left + PANEL_WIDTH, PANEL_WIDTH / 2
+        write(figure, left, top, f"{config} · {language}", width=half)
+        write(figure, right, top, f"median {measured['median']:,.0f}", color=MUTED, align="right", width=half)
+        histogram(new_axes(figure, left, top + 34, PANEL_WIDTH, PANEL), measured["histogram"])
+    return rendered(figure)
+
+
+def histogram(axes: Axes, bins: Sequence[Sequence[float]]) -> None:
+    """Columns of equal width, one a bin; the bounds of the bins below, as many as there is room for."""
+    counts = [count for _, _, count in bins]
+    largest = max(counts, default=0)
+    axes.set(xlim=(0, max(len(bins), 1)), ylim=(0, largest or 1))
+    axes.axhline(largest or 1, color=GRID, linewidth=1)
+    style([axes.text(0, (largest or 1) * 1.02, f"{largest:,}", va="bottom")], SMALL, MUTED)
+    heights = [max(count, largest / PANEL) if count else 0 for count in counts]  # one unit at least
+    axes.bar(range(len(bins)), heights, width=1 - len(bins) / PANEL_WIDTH, align="edge", color=ACCEPTED)
+    axes.spines["bottom"].set(visible=True, color=MUTED, linewidth=1)
+    edges = [low for low, _, _ in bins] + [bins[-1][1]] if bins else []
+    every = max(-(-len(edges) // 7), 1)  # seven numbers of five digits fit below a panel
+    places = range(0, len(edges), every)
+    axes.set_xticks(places, [f"{edges[place]:,.0f}" for place in places])
+    style(axes.get_xticklabels(), SMALL, MUTED)
+    for place, label in zip(places, axes.get_xticklabels(), strict=True):
+        label.set_horizontalalignment("left" if place == 0 else "right" if place == len(bins) else "center")
+
+
+def stacked_bars(
+    title: str, subtitle: str, sections: Sequence[tuple[str, Sequence[tuple]]], colors: Mapping[str, str]
+) -> bytes:
+    """Bars of one length, each divided by the shares of its segments; a legend of the segments that occur below.
+
+    Args:
+        sections: (heading, rows); a row is (name, {segment: count}, what to write at its end).
+    """
+    from matplotlib.patches import Patch
+
+    occurring = {part for _, rows in sections for _, counts, _ in rows for part, count in counts.items() if count}
+    legend = [Patch(color=color, label=fitted(name, TEXT, 215)) for name, color in colors.items() if name in occurring]
+    height = TOP + sum(LINE * len(rows) + (HEADING if heading else 0) for heading, rows in sections)
+    figure = new_figure(title, subtitle, height + LEGEND_LINE * -(-len(legend) // LEGEND_COLUMNS))
+    top = float(TOP)
+    for heading, rows in sections:
+        if heading:
+            write(figure, MARGIN, top + BAR / 2, heading, color=MUTED, width=WIDTH - 2 * MARGIN)
+            top += HEADING
+        if rows:
+            axes = bar_axes(figure, top, LABEL, NUMBERS, [name for name, _, _ in rows])
+            axes.set_xlim(0, 1)
+            divided_bars(axes, [counts for _, counts, _ in rows], colors)
+        for place, (_, _, numbers) in enumerate(rows):
+            y = top + LINE * place + BAR / 2
+            write(figure, WIDTH - MARGIN, y, numbers, color=MUTED, align="right", width=NUMBERS - 12)
+        top += LINE * len(rows)
+    if legend:
+        below = figure.legend(
+            handles=legend, ncols=LEGEND_COLUMNS, loc="upper left", bbox_to_anchor=at(figure, MARGIN, height + 6),
+            frameon=False, borderpad=0, borderaxespad=0, handlelength=1, handleheight=1, handletextpad=0.5,
+            fontsize=TEXT, labelspacing=(LEGEND_LINE - 14) / TEXT,
+        )  # fmt: skip
+        style(below.get_texts(), TEXT, INK)
+    return rendered(figure)
+
+
+def divided_bars(axes: Axes, bars: Sequence[Mapping[str, int]], colors: Mapping[str, str]) -> None:
+    """Bars from 0 to 1, with a hairline between segments; a share is written where there is room for it."""
+    lines, hairline = range(len(bars)), HAIRLINE / BARS_WIDTH
+    axes.barh(lines, 1, height=BAR / LINE, color=GRID)
+    ends, parts = [0.0] * len(bars), [segment_widths(counts, colors) for counts in bars]
+    for name, widths in zip(colors, zip(*parts, strict=True), strict=True):
+        filled = [max(width - hairline, 0) for width in widths]
+        drawn = axes.barh(lines, filled, left=ends, height=BAR / LINE, color=colors[name])
+        shares = [counts.get(name, 0) / (sum(counts.values()) or 1) for counts in bars]
+        texts = [">99%" if 0.995 <= share < 1 else f"{share:.0%}" if share > 0.045 else "" for share in shares]
+        style(axes.bar_label(drawn, texts, label_type="center"), SMALL, "#FFFFFF", va="center_baseline")
+        ends = [end + width for end, width in zip(ends, widths, strict=True)]
+
+
+def segment_widths(counts: Mapping[str, int], names: Iterable[str]) -> list[float]:
+    """The share of each segment of a bar; segments too thin to be seen get what they need from the largest."""
+    whole = sum(counts.values()) or 1
+    widths = [max(counts.get(name, 0) / whole, THINNEST / BARS_WIDTH if counts.get(name) else 0) for name in names]
+    if (excess := sum(widths) - 1) > 0:
+        widths[widths.index(max(widths))] -= excess
+    return widths
+
+
+def new_figure(title: str, subtitle: str, height: float, width: float = WIDTH) -> Figure:
+    """A page of paper with a border, `height` without its lower margin, in units; the title is at its upper left."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((width / 72, round(height + MARGIN) / 72), dpi=DPI, facecolor=PAPER)
+    figure.patch.set(edgecolor=BORDER, linewidth=2)  # the outer half lies outside
+    write(figure, MARGIN, 26, title, size=TITLE, width=width - 2 * MARGIN - 250)
+    write(figure, width - MARGIN, 26, subtitle, color=MUTED, align="right", width=240)
+    return figure
+
+
+def at(figure: Figure, x: float, y: float) -> tuple[float, float]:
+    """A place in units from the upper left corner, as matplotlib names it: in shares from the lower left."""
+    width, height = figure.get_size_inches() * 72
+    return x / width, 1 - y / height
+
+
+def new_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes without lines, ticks and background."""
+    x, y = at(figure, left, top + height)
+    right, above = at(figure, left + width, top)
+    axes = figure.add_axes((x, y, right - x, above - y), facecolor="none")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, pad=6)
+    axes.grid(False)  # which the user's own settings may have on
+    axes.set(xticks=[], yticks=[])
+    return axes
+
+
+def bar_axes(figure: Figure, top: float, left: float, right: float, names: Sequence[str]) -> Axes:
+    """Axes for one horizontal bar per name, from above, between a column for the names and one on the right."""
+    height = LINE * len(names)
+    wide = WIDTH - 2 * MARGIN - left - right
+    axes = new_axes(figure, MARGIN + left, top + (BAR - LINE) / 2, wide, max(height, 1))
+    axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), [fitted(name, TEXT, left - 12) for name in names])
+    axes.tick_params(axis="y", pad=10)
+    style(axes.get_yticklabels(), TEXT, INK)
+    return axes
+
+
+def write(
+    figure: Figure, x: float, y: float, text: str, size: float = TEXT, color: str = INK, align: str = "left",
+    width: float = WIDTH,
+) -> None:  # fmt: skip
+    """Writes one line at the height `y`, cut to `width`; `x` is where it begins, or ends with align="right"."""
+    style([figure.text(*at(figure, x, y), fitted(text, size, width), ha=align, va="center_baseline")], size, color)
+
+
+def style(texts: Iterable, size: float, color: str, **more: str) -> None:
+    """Gives texts of matplotlib a font that can draw them, and turns formulas between dollar signs off."""
+    for text in texts:
+        text.set(fontproperties=font(text.get_text(), size), color=color, parse_math=False, usetex=False, **more)
+
+
+def canvas(figure: Figure) -> Image.Image:
+    """The pixels of a figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    drawn = FigureCanvasAgg(figure)
+    drawn.draw()
+    size = drawn.get_width_height(physical=True)
+    return Image.frombytes("RGBA", size, bytes(drawn.buffer_rgba())).convert("RGB")
+
+
+def rendered(figure: Figure) -> bytes:
+    """A figure as a PNG of a few dozen kilobytes."""
+    return png(canvas(figure).quantize(64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE))
+
+
+def png(image: Image.Image) -> bytes:
+    """The bytes of an image with a palette."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()

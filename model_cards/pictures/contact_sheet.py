@@ -1,0 +1,126 @@
+"""Draws the contact sheet of a dataset card: a grid of sample images with their numbers, sources and categories."""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageChops
+
+from model_cards.pictures.charts import MARGIN, MUTED, SCALE, SMALL, WIDTH, canvas, new_figure, png, write
+
+COLUMNS, GAP, CAPTION = 6, 10, 36  # images in a line; units between two images, and below each one for its caption
+MOST = 24  # images on a sheet
+MAX_BYTES = 600_000
+MAX_ENLARGED = 2.0  # pixels of the sheet for one of the image: a tiny image stays small and sharp
+MAT = "#EBEDEF"
+GREY = 12  # steps of 255 by which the channels of a grey pixel may differ
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image of the dataset, for the card to show.
+
+    Attributes:
+        data: a JPEG or PNG, as it is published.
+        source, category, language: the columns of its row.
+        text: what its row says about it.
+    """
+
+    data: bytes
+    source: str
+    category: str
+    language: str
+    text: str
+
+
+def choose(samples: Sequence[Sample], most: int = MOST) -> list[Sample]:
+    """At most `most` of the samples, in the order of their sources: every source and category gets its turn."""
+    queues: dict[str, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
+    for sample in samples:
+        queues[sample.source][sample.category].append(sample)
+    turns = {source: by_turns(list(by_category.values())) for source, by_category in queues.items()}
+    chosen = by_turns(list(turns.values()))[:most]
+    order = list(queues)
+    return sorted(chosen, key=lambda sample: order.index(sample.source))
+
+
+def by_turns(queues: list[list]) -> list:
+    """The first of each queue, then the second of each, and so on."""
+    longest = max((len(queue) for queue in queues), default=0)
+    return [queue[place] for place in range(longest) for queue in queues if place < len(queue)]
+
+
+def contact_sheet(samples: Sequence[Sample], labels: Mapping[str, str]) -> bytes:
+    """A PNG with the samples in their order, numbered from 1, below 600 kB: with fewer colours where it must be.
+
+    Args:
+        labels: what each category is called in pictures, from `fonts.labels`.
+
+    Raises:
+        ValueError: there is no sample.
+    """
+    if not samples:
+        raise ValueError("a contact sheet shows at least one sample")
+    lines = -(-len(samples) // COLUMNS)
+    side = (WIDTH - 2 * MARGIN - (COLUMNS - 1) * GAP) // COLUMNS
+    columns = min(COLUMNS, len(samples))
+    wide = max(2 * MARGIN + columns * side + (columns - 1) * GAP, 2 * MARGIN + 2 * side)
+    figure = new_figure("", "", MARGIN + lines * (side + CAPTION + GAP) - GAP, width=wide)
+    places = []
+    for place, sample in enumerate(samples):
+        left, top = MARGIN + place % COLUMNS * (side + GAP), MARGIN + place // COLUMNS * (side + CAPTION + GAP)
+        places.append((left * SCALE, top * SCALE))
+        write(figure, left, top + side + 12, f"{place + 1}. {labels[sample.category]}", width=side)
+        write(figure, left, top + side + 27, sample.source, SMALL, MUTED, width=side)
+    sheet, pictures = canvas(figure), []
+    for sample, (x, y) in zip(samples, places, strict=True):
+        pictures.append(thumbnail(sample.data, side * SCALE))
+        sheet.paste(MAT, (x, y, x + side * SCALE, y + side * SCALE))
+        width, height = pictures[-1].size
+        sheet.paste(pictures[-1], (x + side - width // 2, y + side - height // 2))
+    palettes = (palette(pictures, size) for size in (256, 128, 64, 16, 4))
+    sheets = (png(sheet.quantize(palette=few, dither=Image.Dither.NONE)) for few in palettes)
+    return next(content for content in sheets if len(content) < MAX_BYTES)
+
+
+def palette(pictures: Sequence[Image.Image], size: int) -> Image.Image:
+    """An image whose palette has `size` colours: greys for radiographs, and colours of the pictures that have some.
+
+    A palette made of all pixels would tint the greys, or lose the few reddish pixels of a lesion among many grey ones.
+    """
+    coloured = [picture for picture in pictures if is_coloured(picture)]
+    greys = max(size // 4, 2) if coloured else size
+    entries = [(255 * place // (greys - 1),) * 3 for place in range(greys)]
+    if coloured:
+        strip = Image.new("RGB", (64 * len(coloured), 64))
+        for place, picture in enumerate(coloured):
+            strip.paste(picture.resize((64, 64), Image.Resampling.NEAREST), (64 * place, 0))
+        chosen = strip.quantize(size - greys, method=Image.Quantize.MAXCOVERAGE).getpalette() or []
+        entries += zip(chosen[0::3], chosen[1::3], chosen[2::3], strict=True)
+    few = Image.new("P", (1, 1))
+    few.putpalette([part for entry in entries[:size] for part in entry])
+    return few
+
+
+def is_coloured(picture: Image.Image) -> bool:
+    """Whether the channels of an RGB image differ, by more than the coding of a grey image lets them."""
+    red, green, blue = picture.split()
+    apart = (ImageChops.difference(red, green), ImageChops.difference(green, blue))
+    return max(channel.getextrema()[1] for channel in apart) > GREY
+
+
+def thumbnail(data: bytes, side: int) -> Image.Image:
+    """The image within a square of `side` pixels, whole and undistorted, on the mat where it is transparent."""
+    with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
+        image.draft(None, (side, side))  # a large JPEG is decoded at a fraction of its size
+        picture = image.convert("RGBA") if image.has_transparency_data else image.convert("RGB")
+    factor = min(side / max(picture.size), MAX_ENLARGED)
+    size = [max(round(length * factor), 1) for length in picture.size]
+    picture = picture.resize(size, Image.Resampling.LANCZOS)
+    if picture.mode == "RGBA":
+        mat = Image.new("RGBA", picture.size, MAT)
+        picture = Image.alpha_composite(mat, picture)
+    return picture.convert("RGB")

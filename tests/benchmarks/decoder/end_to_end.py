@@ -1,0 +1,214 @@
+"""Measures samples per second and held-out loss of the decoder's training, compared with TRL and the stock Trainer.
+
+    OMP_NUM_THREADS=1 python tests/benchmarks/decoder/end_to_end.py --real_data DIR
+
+generates the project's sample and builds two datasets from it: the questions of its SLAKE part, and all of it; with
+`--real_data` also one from a real SLAKE folder. On each, TRL's SFTTrainer, the stock Trainer and `run_decoder.py` train
+adapters of the same random Mllama (see `peers.py`), one after the other, each in its own process. Repeats alternate
+between the programs, and each has its own seed. All see the same number of rows in the same number of updates, less
+than an epoch. The speed is measured from the end of the first update to the end of the last; the time before it, for
+example for reading and caching images, is in `begin_seconds`. All models are scored on the same held-out rows by the
+same code, the stock forward pass, because batches with several rows of one image must not reduce quality. TRL gets its
+best settings, and loader processes if they are faster; its defaults are reported in a row of their own. The script
+prints a table of medians and writes `tests/benchmarks/results/decoder_end_to_end.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[3])
+
+from model_cards.results import write_json
+from tests.benchmarks.encoder.end_to_end import FOLDERS, command, threads
+
+PEER = "tests/benchmarks/decoder/peers.py"
+MEASURED = "measured.json"
+RESULT = Path(__file__).parents[1] / "results" / "decoder_end_to_end.json"
+PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "pillow")
+TRL, TRL_WORKERS, TRL_DEFAULTS = "TRL", "TRL, 2 loader processes", "TRL, its defaults"
+HF, OURS, OURS_APART = "Trainer", "ours", "ours, rows drawn independently"
+WAYS: dict[str, tuple[str, tuple[str, ...]]] = {  # the program, and the flags that all do not have
+    TRL: ("trl", ()),
+    OURS: ("ours", ()),
+    TRL_WORKERS: ("trl", ("--dataloader_num_workers", "2")),
+    HF: ("hf", ()),
+    OURS_APART: ("ours", ("--rows_per_image", "1")),
+    TRL_DEFAULTS: ("trl_defaults", ()),
+}
+REPEATED = (TRL, OURS, TRL_WORKERS)
+BEST_OF_TRL = (TRL, TRL_WORKERS)
+PARTS = {"slake": ("slake",), "all": tuple(FOLDERS)}  # of the sample
+FEW = (TRL, OURS)  # what is run of `all`, where most images have one row
+QUICK = {"scale": 0.05, "steps": 3, "repeats": 1, "ways": [TRL, OURS], "parts": ["slake"], "score_rows": 8}
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = argument_parser().parse_args(argv)
+    if options.quick:
+        vars(options).update(QUICK)
+    names = ("steps", "batch_size", "accumulation", "learning_rate", "repeats", "score_rows")
+    found: dict[str, Any] = {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": {
+            "processors": os.cpu_count(),
+            "system": f"{platform.system()} {platform.machine()}",
+            "threads": int(threads()),
+        },
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "load_before": round(os.getloadavg()[0], 2),
+        "settings": {name: getattr(options, name) for name in names},
+        "parts": {},
+    }
+    with tempfile.TemporaryDirectory(dir=options.work_dir) as folder:
+        work = Path(folder)
+        command("hub_datasets/generate_sample.py", "--output_dir", work / "raw", "--scale", options.scale)
+        sources = {part: [(FOLDERS[name], work / "raw" / name) for name in PARTS[part]] for part in options.parts}
+        if options.real_data:
+            sources["real slake"] = [(FOLDERS["slake"], options.real_data)]
+        for part, folders in sources.items():
+            few = {"slake": WAYS, "all": FEW}.get(part, REPEATED)
+            ways = [way for way in options.ways if way in few]
+            found["parts"][part] = compare(work / part, folders, ways, options)
+            write_json(options.output, found)
+    found["load_after"] = round(os.getloadavg()[0], 2)
+    print_tables(found)
+    write_json(options.output, found)
+    return 0
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--steps", type=int, default=14, help="updates of each run; the first is not timed (%(default)s)"
+    )
+    parser.add_argument("--batch_size", type=int, default=8, help="rows (%(default)s)")
+    parser.add_argument("--accumulation", type=int, default=2, help="batches of an update (%(default)s)")
+    parser.add_argument("--learning_rate", type=float, default=1e-3, help="for random weights (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help=f"of {', '.join(REPEATED)} (%(default)s)")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help="; ".join(WAYS))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="of the sample (%(default)s)")
+    parser.add_argument("--score_rows", type=int, default=128, help="held-out rows, at most (%(default)s)")
+    parser.add_argument("--scale", type=float, default=1.0, help="size of the drawn sample (%(default)s)")
+    parser.add_argument("--real_data", type=Path, metavar="DIR", help="a SLAKE folder: train.json, imgs/ and so on")
+    parser.add_argument("--quick", action="store_true", help="a very small run, to see that all works")
+    parser.add_argument("--work_dir", type=Path, help="folder for everything that is written; a temporary one if none")
+    parser.add_argument("--output", type=Path, default=RESULT, help="(%(default)s)")
+    return parser
+
+
+def compare(
+    work: Path, sources: list[tuple[str, Path]], ways: list[str], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Builds a dataset, trains on it in all ways, in turns, and returns what was measured."""
+    data, start = work / "data", work / "start"
+    folders = [word for pair in sources for word in pair]
+    shares = ("--val_fraction", 0.2, "--test_fraction", 0.08)
+    command("hub_datasets/build.py", *folders, "--output_dir", data, *shares)
+    both = ("--dataset", data, "--start", start)
+    sizes = ("--per_device_train_batch_size", options.batch_size)
+    shape = json.loads(command(PEER, "start", *both, *sizes).splitlines()[-1])
+    update, rows = options.batch_size * options.accumulation, shape["rows"]
+    steps = min(options.steps, rows // update)  # within an epoch, so that every update is whole
+    if steps < 2:
+        raise ValueError(f"{data} has {rows} rows: less than two updates of {update}")
+    flags = (*both, *sizes, "--gradient_accumulation_steps", options.accumulation, "--max_steps", steps)
+    flags += ("--learning_rate", options.learning_rate)
+    runs: dict[str, list[tuple[Path, dict]]] = {way: [] for way in ways}
+    for repeat in range(options.repeats):
+        for way in (way for way in ways if repeat == 0 or way in REPEATED):
+            program, more = WAYS[way]
+            output = work / f"{way} {repeat}"
+            command(PEER, program, *flags, "--output_dir", output, "--seed", repeat, *more)
+            runs[way].append((output, json.loads((output / MEASURED).read_text(encoding="utf-8"))))
+            print(f"{way}: {rates(runs[way][-1][1], update)[0]:.1f} samples/s", flush=True)
+    models = [start, *(folder for made in runs.values() for folder, _ in made)]
+    said = command(PEER, "score", *both, "--models", *models, "--score_rows", options.score_rows)
+    scores = json.loads(said.splitlines()[-1])
+    measured = {
+        way: figures([one for _, one in made], [scores[str(folder)] for folder, _ in made], update)
+        for way, made in runs.items()
+    }
+    found = {"model": shape, "steps": steps, "start_loss": round(scores[str(start)], 4), "ways": measured}
+    return found | {"ratios": ratios(measured)}
+
+
+# --- what the runs say ---
+
+
+def rates(measured: dict[str, Any], update: int) -> tuple[float, float]:
+    """Samples a second and a processor second of the process, loader processes not counted, after the first update."""
+    (first, used_first), (last, used_last) = measured["steps"][0], measured["steps"][-1]
+    samples = update * (len(measured["steps"]) - 1)
+    return samples / (last - first), samples / (used_last - used_first)
+
+
+def figures(runs: list[dict[str, Any]], losses: list[float], update: int) -> dict[str, Any]:
+    """What the runs of one way took: medians, and the runs themselves; the losses of training are the first one's."""
+    speed, used = zip(*(rates(run, update) for run in runs), strict=True)
+    return {
+        "samples_per_second": round(median(speed), 2),
+        "samples_per_second_of_runs": [round(one, 2) for one in speed],
+        "samples_per_processor_second": round(median(used), 2),
+        "begin_seconds": round(median(run["begin_seconds"] for run in runs), 1),
+        "peak_mb": round(max(run["peak_mb"] for run in runs)),
+        "held_out_loss": round(median(losses), 4),
+        "held_out_loss_of_runs": [round(one, 4) for one in losses],
+        "train_losses": runs[0]["losses"],
+    }
+
+
+def ratios(measured: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """How many times as fast ours is, by the clock and by the work of the processors, as each of the others.
+
+    And by the clock as the faster of TRL's ways with its best settings. Loader processes are not in a way's processor
+    seconds, so there is no such ratio to it.
+    """
+    if OURS not in measured:
+        return {}
+    ours = measured[OURS]
+    found = {"samples_per_second": {}, "samples_per_processor_second": {}}
+    for kind, row in found.items():
+        others = [way for way in measured if way != OURS and (kind == "samples_per_second" or way != TRL_WORKERS)]
+        row |= {way: round(ours[kind] / measured[way][kind], 2) for way in others}
+    clock = found["samples_per_second"]
+    if any(way in clock for way in BEST_OF_TRL):
+        clock["TRL at its best"] = min(clock[way] for way in BEST_OF_TRL if way in clock)
+    return found
+
+
+def print_tables(found: dict[str, Any]) -> None:
+    """Says what was found."""
+    machine = found["machine"]
+    print(f"load {found['load_before']} before, {found['load_after']} after, on {machine['processors']} processors")
+    titles = ("samples/s", "least", "most", "/processor s", "begin s", "MB", "held-out loss")
+    for part, one in found["parts"].items():
+        model = one["model"]
+        print(
+            f"\n{part}: {model['rows']} rows of {model['images']} images, {one['steps']} updates; vision tower "
+            f"{model['vision_tower']:.1%} of the forward FLOPs; loss at the start {one['start_loss']:.3f}"
+        )
+        print(f"{'':32}" + "".join(f"{title:>14}" for title in titles))
+        for way, row in one["ways"].items():
+            runs = row["samples_per_second_of_runs"]
+            cells = [row["samples_per_second"], min(runs), max(runs), row["samples_per_processor_second"]]
+            cells += [row["begin_seconds"], row["peak_mb"], row["held_out_loss"]]
+            print(f"{way:32}" + "".join(f"{cell:>14,.3f}" if cell < 10 else f"{cell:>14,.1f}" for cell in cells))
+        used = one["ratios"].get("samples_per_processor_second", {})
+        for way, ratio in one["ratios"].get("samples_per_second", {}).items():
+            print(f"ours is {ratio:.2f} times as fast as {way}" + (f", {used[way]:.2f} by work" if way in used else ""))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

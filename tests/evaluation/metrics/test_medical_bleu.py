@@ -1,0 +1,233 @@
+"""Compares medical BLEU with sacrebleu, and checks languages, errors and the Space."""
+
+from __future__ import annotations
+
+import pytest
+import sacrebleu
+from sacrebleu.metrics import BLEU
+
+from evaluation.metrics.medical_bleu.bilingual import bleu_scores, detect_language
+
+ENGLISH = {
+    "predictions": [
+        "There is a small nodule in the left upper lobe.",
+        "No pleural effusion or pneumothorax is seen.",
+        "The heart size is normal.",
+    ],
+    "references": [
+        "There is a small nodule in the right upper lobe.",
+        "There is no pleural effusion and no pneumothorax is seen.",
+        "Heart size is within normal limits.",
+    ],
+}
+CHINESE = {
+    "predictions": ["左肺上叶可见小结节。", "未见胸腔积液。", "MRI T2 加权像示高信号。"],
+    "references": ["右肺上叶可见一小结节。", "未见明显胸腔积液。", "MRI T2 加权像呈高信号影。"],
+}
+MIXED = {
+    "predictions": [text for pair in zip(ENGLISH["predictions"], CHINESE["predictions"], strict=True) for text in pair],
+    "references": [text for pair in zip(ENGLISH["references"], CHINESE["references"], strict=True) for text in pair],
+}
+
+
+def compute_sacrebleu(predictions, references, tokenize, order=4):
+    """Calls sacrebleu directly, with one reference per prediction."""
+    return BLEU(tokenize=tokenize, max_ngram_order=order).corpus_score(predictions, [references])
+
+
+@pytest.mark.parametrize(("language", "corpus", "tokenize"), [("en", ENGLISH, "13a"), ("zh", CHINESE, "zh")])
+def test_scores_of_one_language_equal_sacrebleu(language, corpus, tokenize):
+    scores = bleu_scores(**corpus)
+    bleu, bleu_1 = (compute_sacrebleu(**corpus, tokenize=tokenize, order=order) for order in (4, 1))
+    assert 10 < bleu.score < bleu_1.score < 90
+    assert scores.pop("signature").keys() == {language, "all"}
+    assert scores == pytest.approx(
+        {
+            "bleu": bleu.score,
+            "bleu_1": bleu_1.score,
+            f"bleu_{language}": bleu.score,
+            f"bleu_1_{language}": bleu_1.score,
+            "brevity_penalty": bleu.bp,
+            "length_ratio": bleu.ratio,
+            "num_samples": 3,
+            f"num_samples_{language}": 3,
+        }
+    )
+
+
+def test_two_languages_have_separate_scores_and_a_common_one():
+    scores = bleu_scores(**MIXED)
+    for order, name in ((4, "bleu"), (1, "bleu_1")):
+        parts = {
+            "en": compute_sacrebleu(**ENGLISH, tokenize="13a", order=order),
+            "zh": compute_sacrebleu(**CHINESE, tokenize="zh", order=order),
+        }
+        for language, part in parts.items():
+            assert scores[f"{name}_{language}"] == pytest.approx(part.score)
+        whole = BLEU.compute_bleu(
+            correct=[sum(n) for n in zip(*(part.counts for part in parts.values()), strict=True)],
+            total=[sum(n) for n in zip(*(part.totals for part in parts.values()), strict=True)],
+            sys_len=sum(part.sys_len for part in parts.values()),
+            ref_len=sum(part.ref_len for part in parts.values()),
+            smooth_method="exp",
+            max_ngram_order=order,
+        )
+        assert scores[name] == pytest.approx(whole.score)
+        assert (scores["brevity_penalty"], scores["length_ratio"]) == pytest.approx((whole.bp, whole.ratio))
+    assert (scores["num_samples"], scores["num_samples_en"], scores["num_samples_zh"]) == (6, 3, 3)
+
+
+def test_equal_chinese_texts_score_100_but_0_with_13a():
+    texts = CHINESE["references"][:2]
+    assert sacrebleu.corpus_bleu(texts, [texts], tokenize="13a").score == 0
+    scores = bleu_scores(texts, texts)
+    assert (scores["bleu"], scores["bleu_1"], scores["bleu_zh"], scores["bleu_1_zh"]) == (100, 100, 100, 100)
+    assert bleu_scores(texts, texts, languages=["en", "en"])["bleu"] == 0
+
+
+def test_a_signature_reproduces_its_score():
+    scores = bleu_scores(**MIXED)
+    for language, corpus in (("en", ENGLISH), ("zh", CHINESE)):
+        signature = dict(part.split(":", 1) for part in scores["signature"][language].split("|"))
+        assert signature["version"] == sacrebleu.__version__
+        assert (signature["nrefs"], signature["case"], signature["eff"]) == ("1", "mixed", "no")
+        again = BLEU(tokenize=signature["tok"], smooth_method=signature["smooth"])
+        assert scores[f"bleu_{language}"] == pytest.approx(
+            again.corpus_score(corpus["predictions"], [corpus["references"]]).score
+        )
+    assert "tok:none" in scores["signature"]["all"]
+
+
+def test_correct_one_word_answers_score_only_in_bleu_1():
+    scores = bleu_scores(["yes", "liver"], ["yes", "liver"])
+    assert (scores["bleu"], scores["bleu_1"]) == (0, 100)
+
+
+def test_samples_can_differ_in_their_number_of_references():
+    several = [[text] for text in MIXED["references"]]
+    several[0].append("A small nodule in the left upper lobe.")
+    several[3] += ["未见胸腔积液。", "无胸腔积液。"]
+    scores = bleu_scores(MIXED["predictions"], several)
+    assert scores["bleu"] > bleu_scores(**MIXED)["bleu"] + 1
+    assert "nrefs:var" in scores["signature"]["all"]
+    # Repeating a reference changes nothing, so three references per text must give the same score.
+    padded = [texts + texts[-1:] * (3 - len(texts)) for texts in several]
+    for language, rows, tokenize in (("en", (0, 2, 4), "13a"), ("zh", (1, 3, 5), "zh")):
+        streams = [[padded[row][i] for row in rows] for i in range(3)]
+        score = BLEU(tokenize=tokenize).corpus_score([MIXED["predictions"][row] for row in rows], streams)
+        assert scores[f"bleu_{language}"] == pytest.approx(score.score)
+
+
+def test_empty_predictions_count_as_texts_without_words():
+    scores = bleu_scores(["", *ENGLISH["predictions"][1:]], ENGLISH["references"])
+    assert 0 < scores["bleu"] < bleu_scores(**ENGLISH)["bleu"]
+    assert scores["length_ratio"] < 0.7
+    blank = bleu_scores(["", "  \n"], ["effusion", "积液"])
+    assert (blank["bleu"], blank["bleu_1_en"], blank["bleu_zh"], blank["length_ratio"]) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("No pleural effusion.", "en"),
+        ("未见胸腔积液。", "zh"),
+        ("MRI T2 加权", "zh"),
+        ("CT", "en"),
+        ("nodule (12 mm), see “report”", "en"),
+        ("The report says 积液, that is, effusion on the left side.", "en"),
+        ("腺癌 adenocarcinoma", "zh"),
+        ("\U00020000\U00020001", "zh"),
+        ("12。3", "en"),
+        ("", "en"),
+    ],
+)
+def test_detect_language(text, language):
+    assert detect_language(text) == language
+
+
+def test_given_languages_take_precedence_over_detection():
+    texts = ["CT 平扫", "yes"]
+    scores = bleu_scores(texts, texts, languages=["en", "zh"])
+    assert (scores["num_samples_en"], scores["num_samples_zh"]) == (1, 1)
+    detected = bleu_scores(texts, texts)
+    assert detected["signature"]["en"] == scores["signature"]["en"]
+    assert detected["bleu_1_zh"] == scores["bleu_1_zh"] == 100
+    assert (
+        bleu_scores(["CT"], [["CT", "电子计算机断层扫描"]])["num_samples_zh"] == 1
+    )  # detection uses all references of a sample
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"predictions": [], "references": []}, "There are no samples"),
+        ({"references": ["a"]}, "2 predictions, but references for 1"),
+        ({"predictions": ["a", None]}, "sample 1: the prediction is None"),
+        ({"references": [["a"], []]}, "sample 1: the list of references is empty"),
+        ({"references": [["a", " "], ["b"]]}, "sample 0: a reference is ' '"),
+        ({"references": [["a"], [None]]}, "sample 1: a reference is None"),
+        ({"languages": ["en"]}, "1 languages for 2 samples"),
+        ({"languages": ["en", "fr"]}, "sample 1: the language 'fr' is unknown"),
+    ],
+)
+def test_bleu_scores_refuses_invalid_samples(arguments, message):
+    valid = {"predictions": ["a", "b"], "references": ["a", "b"], "languages": ["en", "en"]}
+    bleu_scores(**valid)
+    with pytest.raises(ValueError, match=message):
+        bleu_scores(**{**valid, **arguments})
+
+
+# ---- the metric ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def metric():
+    from evaluation.metrics.medical_bleu.medical_bleu import MedicalBleu
+
+    return MedicalBleu(keep_in_memory=True)
+
+
+@pytest.mark.parametrize("shape", ["texts", "lists", "mixture"])
+def test_compute_accepts_texts_and_lists(metric, shape):
+    references = [
+        [text] if shape == "lists" or (shape == "mixture" and row % 2) else text
+        for row, text in enumerate(MIXED["references"])
+    ]
+    assert metric.compute(predictions=MIXED["predictions"], references=references) == bleu_scores(**MIXED)
+
+
+def test_compute_accepts_languages_and_batches(metric):
+    languages = ["zh"] * 3 + ["en"]
+    metric.add_batch(predictions=CHINESE["predictions"], references=CHINESE["references"])
+    metric.add(prediction="右肺", reference=["右肺"])
+    expected = bleu_scores([*CHINESE["predictions"], "右肺"], [*CHINESE["references"], "右肺"], languages)
+    assert metric.compute(languages=languages) == expected
+    assert expected["bleu_1_en"] == 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"predictions": [], "references": []}, "There are no samples"),
+        ({"predictions": ["a", None]}, "sample 1: the prediction is None"),
+        ({"references": ["a", []]}, "sample 1: the list of references is empty"),
+        ({"references": ["a", ""]}, "sample 1: a reference is ''"),
+        ({"references": ["a"]}, "Mismatch in the number of predictions"),
+        ({"predictions": [1, 2]}, "don't match the expected format"),
+        ({"languages": ["de", "en"]}, "sample 0: the language 'de'"),
+    ],
+)
+def test_compute_refuses_invalid_samples_and_stays_usable(metric, arguments, message):
+    valid = {"predictions": ["a", "b"], "references": ["a", "c"]}
+    with pytest.raises(ValueError, match=message):
+        metric.compute(**{**valid, **arguments})
+    scores = metric.compute(**valid)
+    # No samples of the refused call remain.
+    assert (scores["num_samples"], scores["bleu_1"]) == pytest.approx((2, 50))
+
+
+@pytest.mark.slow
+def test_the_folder_is_a_complete_space(check_space):
+    scores = check_space("medical_bleu")
+    assert scores["num_samples_en"] == scores["num_samples_zh"] == 1
+    assert 0 < scores["bleu"] < scores["bleu_1"] < 100

@@ -1,0 +1,266 @@
+"""One pass over a source: every image examined once, its bytes kept, and nothing read again that did not change."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import xxhash
+
+from hub_datasets.errors import BuildError
+from hub_datasets.filesystem import storage
+from hub_datasets.filesystem.source_folder import Folder
+from hub_datasets.images.validation import ImageSettings
+from hub_datasets.ingest import ingest
+from hub_datasets.ingest.catalog import Catalogue
+from hub_datasets.ingest.executors import InProcess
+from hub_datasets.ingest.ingest import Stage, batches, bytes_of, examine_batch, remove_stale, stage, stage_keys
+from hub_datasets.records import Ignored, Reason, Rejection
+from hub_datasets.synthetic.marker import write_marker
+from hub_datasets.texts.validation import TextSettings
+from tests.hub_datasets.hand_made import report, source_of
+from tests.hub_datasets.layouts import jpeg, png, report_row, tree, write_files, write_reports
+
+IMAGES, TEXTS = ImageSettings(), TextSettings()
+FLAG = "--reports_dir"
+
+
+@pytest.fixture
+def reports(tmp_path) -> Path:
+    return write_reports(tmp_path / "reports", [report_row(n) for n in range(6)])
+
+
+def staged(folder, root, scratch, source=None, images=IMAGES, engine=None) -> Stage:
+    source, folder = source or source_of("medical_reports"), Folder(folder)
+    (key,) = stage_keys([(source, folder)], images, TEXTS)
+    Path(scratch).mkdir(exist_ok=True)
+    return stage(source, folder, key, images, TEXTS, engine or InProcess(), str(root), Path(scratch))
+
+
+class Counting(InProcess):
+    """An engine that keeps the tasks that it was given."""
+
+    def __init__(self) -> None:
+        self.tasks: list[dict] = []
+
+    def map(self, function, tasks):
+        for task in tasks:
+            self.tasks.append(json.loads(json.dumps(task)))
+            yield function(task)
+
+
+def images_of(stage: Stage) -> dict[str, dict]:
+    """The catalogue's rows of images, by name, with their published bytes."""
+    catalogue, found = Catalogue(stage.catalogue), {}
+    for _, _, record, image in catalogue.records_by_picture():
+        found[record.image] = image | {"data": bytes_of(stage, image)}
+    catalogue.close()
+    return found
+
+
+def test_a_stage_holds_the_bytes_of_every_image(reports, tmp_path):
+    found = staged(reports, tmp_path / "cache", tmp_path / "scratch")
+    images = images_of(found)
+    assert {name: image["data"] for name, image in images.items()} == {
+        f"images/{n}.png": (reports / f"images/{n}.png").read_bytes() for n in range(6)
+    }
+    for image in images.values():
+        assert image["content"] == xxhash.xxh3_128_hexdigest(image["data"])
+        assert (image["format"], image["width"], image["height"]) == ("PNG", 12, 10)
+    files = ("catalogue.sqlite", "images-000000.bin", "images-000001.bin", "stage.json")
+    assert sorted(tree(tmp_path / "cache")) == [f"medical_reports-{found.key}/{name}" for name in files]
+    assert (found.reused, found.synthetic, len(found.key)) == (False, False, 20)
+
+
+def test_images_are_dealt_to_tasks_and_each_is_read_once(tmp_path):
+    """However many records name it."""
+    rows = [report_row(n, image=f"images/{n % 70}.png") for n in range(210)]
+    engine = Counting()
+    found = staged(write_reports(tmp_path / "reports", rows), tmp_path / "cache", tmp_path / "s", engine=engine)
+    assert [len(task["names"]) for task in engine.tasks] == [4] * 17 + [2]
+    assert sorted(name for task in engine.tasks for name in task["names"]) == sorted({row["image"] for row in rows})
+    assert len({task["target"] for task in engine.tasks}) == 18
+    images = images_of(found)
+    assert len(images) == 70 and len({image["data"] for image in images.values()}) == 70
+    assert Catalogue(found.catalogue).count_read() == 210
+
+
+def test_what_did_not_change_is_not_read_again(reports, tmp_path):
+    first = staged(reports, tmp_path / "cache", tmp_path / "s")
+    shutil.move(reports / "images", tmp_path / "aside")  # nothing can be read any more
+    aside = Folder(reports)
+
+    def read(folder):
+        raise AssertionError("read again")
+
+    source = source_of("medical_reports", read=read)
+    again = stage(source, aside, first.key, IMAGES, TEXTS, InProcess(), str(tmp_path / "cache"), tmp_path / "s")
+    assert again.reused and again.address == first.address and len(images_of(again)) == 6
+
+
+@pytest.mark.parametrize("kind", ["text", "image", "new file", "touched", "renamed", "gone"])
+def test_the_key_changes_with_every_file(reports, kind):
+    def key() -> str:
+        return stage_keys([(source_of("medical_reports"), Folder(reports))], IMAGES, TEXTS)[0]
+
+    before = key()
+    assert key() == before
+    table = reports / "reports.jsonl"
+    match kind:
+        case "text":
+            table.write_bytes(table.read_bytes().replace(b"focal", b"local"))
+        case "image":
+            (reports / "images/3.png").write_bytes(png(99))
+        case "new file":
+            (reports / "notes.txt").touch()
+        case "touched":
+            os.utime(table, ns=(1, 1))
+        case "renamed":
+            (reports / "images/3.png").rename(reports / "images/9.png")
+        case "gone":
+            (reports / "images/3.png").unlink()
+    assert key() != before
+
+
+def test_the_key_changes_with_the_settings_and_the_code_and_not_with_the_place(reports, tmp_path, monkeypatch):
+    source = source_of("medical_reports")
+
+    def key(folder=reports, images=IMAGES, texts=TEXTS) -> str:
+        return stage_keys([(source, Folder(folder))], images, texts)[0]
+
+    keys = [key(), key(images=replace(IMAGES, min_side=9)), key(images=replace(IMAGES, ocr=True)),
+            key(images=replace(IMAGES, window="0:9")), key(images=replace(IMAGES, max_pixels=9)),
+            key(texts=TextSettings(6)), key(texts=TextSettings(5, 999))]  # fmt: skip
+    monkeypatch.setattr(ingest, "code_version", lambda: "another")
+    keys.append(key())
+    assert len(set(keys)) == len(keys)
+    before = key()
+    shutil.move(reports, tmp_path / "moved")
+    assert key(tmp_path / "moved") == before
+
+
+def test_the_version_of_the_code_is_that_of_every_file_of_this_folder(tmp_path, monkeypatch):
+    before = ingest.code_version()
+    shutil.copytree(Path(ingest.__file__).parents[1], tmp_path / "hub_datasets")
+    monkeypatch.setattr(ingest, "__file__", str(tmp_path / "hub_datasets/ingest/ingest.py"))
+    assert ingest.code_version.__wrapped__() == before
+    with (tmp_path / "hub_datasets/sources/slake.py").open("a") as file:
+        file.write("#\n")
+    assert ingest.code_version.__wrapped__() != before
+
+
+def test_what_a_killed_build_left_is_read_again(reports, tmp_path):
+    whole = staged(reports, tmp_path / "whole", tmp_path / "s")
+    half = tmp_path / "cache" / Path(whole.address).name
+    write_files(half, {"catalogue.sqlite": b"half", "images-000000.bin": b"half", "images-000007.bin": b"old"})
+    found = staged(reports, tmp_path / "cache", tmp_path / "s")
+    assert not found.reused and tree(half).keys() == tree(Path(whole.address)).keys()
+    assert images_of(found) == images_of(whole)
+
+
+def test_a_source_that_changes_while_it_is_read(reports, tmp_path):
+    real = source_of("medical_reports").read
+
+    def read(folder):
+        yield from real(folder)
+        (reports / "images/new.png").write_bytes(png(9))
+
+    source = source_of("medical_reports", read=read)
+    with pytest.raises(BuildError, match=f"{FLAG} .*: files changed while they were read; run again"):
+        staged(reports, tmp_path / "cache", tmp_path / "s", source=source)
+    assert not list((tmp_path / "cache").rglob("stage.json"))
+    assert staged(reports, tmp_path / "cache", tmp_path / "s").reused is False
+
+
+def test_a_source_that_this_project_drew(reports, tmp_path):
+    write_marker(reports)
+    assert staged(reports, tmp_path / "cache", tmp_path / "s").synthetic is True
+
+
+def test_a_stage_behind_an_address(reports, tmp_path):
+    root = f"memory://{tmp_path.name}/cache"
+    found = staged(reports, root, tmp_path / "s")
+    assert found.address == f"{root}/medical_reports-{found.key}"
+    assert storage.names_in(found.address) == [
+        "catalogue.sqlite", "images-000000.bin", "images-000001.bin", "stage.json",
+    ]  # fmt: skip
+    local = staged(reports, tmp_path / "cache", tmp_path / "s")
+    assert images_of(found) == images_of(local)
+    shutil.rmtree(tmp_path / "s")  # a later build has another scratch folder
+    again = staged(reports, root, tmp_path / "s2")
+    assert again.reused and images_of(again) == images_of(local)
+
+
+# --- What a source yields
+
+
+def test_everything_that_a_source_yields_is_kept_with_what_became_of_it(tmp_path):
+    folder = write_files(tmp_path / "raw", {f"images/{n}.png": png(n) for n in range(4)})
+    found = [
+        report(0),
+        Ignored("medical_reports", "Thumbs.db", "no image"),
+        Rejection("medical_reports", "line 1", Reason.MALFORMED_ROW, "no JSON"),
+        report(2, text=" "),
+        report(3, text="short"),
+        report(4, "images/1.png", text="x" * 1000),
+        report(5, "images/2.png", metadata={"x": float("nan")}),
+        report(6, "images/none.png"),
+        report(7, "../secret.png"),
+        report(8, "images/3.png", text="caf\udce9 is no text"),
+    ]
+    source = source_of("medical_reports", read=lambda folder: iter(found))
+    catalogue = Catalogue(staged(folder, tmp_path / "cache", tmp_path / "s", source=source).catalogue)
+    assert {rejection.item: str(rejection.code) for _, rejection in catalogue.rejections()} == {
+        "line 1": "malformed_row", "line 2": "text_short", "line 3": "text_short", "line 4": "text_long",
+        "line 5": "malformed_row", "line 6": "image_missing", "line 7": "image_outside_root",
+        "line 8": "malformed_row",
+    }  # fmt: skip
+    assert [record.item for _, _, record, _ in catalogue.records_by_picture()] == ["line 0"]
+    assert list(catalogue.ignored()) == [("Thumbs.db", "no image")]
+    # images of records that cannot be used are not read at all
+    assert list(catalogue.image_names()) == ["images/0.png", "images/none.png", "../secret.png"]
+
+
+# --- A worker's task
+
+
+def test_a_task_writes_the_images_that_can_be_used_one_after_the_other(tmp_path):
+    folder = write_files(tmp_path / "raw", {"a.png": png(1), "b.jpg": jpeg(2), "c.png": png(3)[:50], "d.png": png(4)})
+    task = {"folder": str(folder), "reading": "k", "names": ["a.png", "b.jpg", "c.png", "gone.png", "d.png"],
+            "settings": {"max_pixels": 1000, "min_side": 8, "window": "auto", "ocr": False},
+            "target": str(tmp_path / "new/images-000003.bin")}  # fmt: skip
+    found = examine_batch(json.loads(json.dumps(task)))["images"]
+    assert json.loads(json.dumps(found)) == found
+    assert [one.get("code") for one in found] == [None, None, "image_truncated", "image_missing", None]
+    content = (tmp_path / "new/images-000003.bin").read_bytes()
+    assert content == png(1) + (folder / "b.jpg").read_bytes() + png(4)
+    for one, data in zip([found[0], found[1], found[4]], [png(1), jpeg(2), png(4)], strict=True):
+        assert one["file"] == "images-000003.bin" and content[one["offset"] :][: one["length"]] == data
+
+
+def test_batches():
+    assert list(batches("abcdef", 6)) == [["a", "b", "c", "d"], ["e", "f"]] and list(batches("", 0)) == []
+    sizes = [len(batch) for batch in batches(map(str, range(2000)), 2000)]
+    assert sum(sizes) == 2000 and sizes[:10] == [32] * 10 and sizes[-3:] == [4, 4, 2] and sizes == sorted(sizes)[::-1]
+
+
+# --- What is not needed any more
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_old_stages_of_the_same_sources_are_removed(reports, tmp_path, remote):
+    root = f"memory://{tmp_path.name}/cache" if remote else str(tmp_path / "cache")
+    kept = staged(reports, root, tmp_path / "s")
+    old, own = "medical_reports-" + "0123456789" * 2, "medical_reports-2019"  # a folder of somebody's own
+    others = (f"{old}/x", f"{own}/x", "slake-0123/x", "lock", "medical_reports/x", "other-medical_reports-01/x")
+    for name in others:
+        with storage.open_file(storage.join(root, name), "wb") as file:
+            file.write(b"x")
+    remove_stale(root, [kept])
+    assert storage.names_in(root) == sorted(
+        [Path(kept.address).name, own, "lock", "medical_reports", "other-medical_reports-01", "slake-0123"]
+    )

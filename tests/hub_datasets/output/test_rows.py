@@ -1,0 +1,405 @@
+"""Accepted records become rows: one a text, one a caption, one a conversation; the same rows again as JSON lines."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import count
+
+import pytest
+
+from hub_datasets.filesystem import storage
+from hub_datasets.output import rows as rows_of
+from hub_datasets.output.report import RowStatistics
+from hub_datasets.schema import SPLITS, chat_features, pair_features
+from hub_datasets.splits.groups import Fractions
+from hub_datasets.texts.validation import TextSettings
+from tests.hub_datasets.hand_made import content_of, decide, make_stage, question, report, source_of
+from tests.hub_datasets.layouts import read_lines
+from tests.hub_datasets.shard_rows import digest_of
+
+serial = count()
+
+
+def stages_of(folder, records, images=None, **options):
+    """One stage for the reports and one for SLAKE's questions, where there are any."""
+    found = []
+    for name in ("slake", "medical_reports"):
+        own = [record for record in records if record.source == name]
+        if own:
+            found.append(make_stage(folder / name, own, images, source_of(name), **options))
+    return found
+
+
+def write(tmp_path, records, *, images=None, texts=TextSettings(), system_prompt="", stage=None, **options):  # noqa: B008
+    """(the lines of every file by config and split, what `write_rows` returns, the tables, the folder)."""
+    folder = tmp_path / f"build-{next(serial)}"
+    stages = stages_of(folder, records, images, **(stage or {}))
+    decisions, _ = decide(folder, *stages, **({"fractions": Fractions(0)} | options))
+    statistics = RowStatistics()
+    written = rows_of.write_rows(decisions, folder, texts, system_prompt, statistics)
+    lines = {
+        config: {split: read_lines(file.path) for split, file in parts.items()}
+        for config, parts in written.files.items()
+    }
+    assert statistics.splits() == {config: {s: len(p) for s, p in parts.items()} for config, parts in lines.items()}
+    return lines, written, decisions, folder
+
+
+def columns_of(lines, config: str, split: str = "train") -> list[dict]:
+    return [line["columns"] for line in lines[config][split]]
+
+
+# --- Columns
+
+
+def test_every_column_of_a_report(tmp_path):
+    lines, _, decisions, folder = write(tmp_path, [report(1)])
+    ((accepted,),) = decisions.accepted(0)
+    common = {
+        "image_path": "medical_reports/images/1.png", "source_dataset": "medical_reports", "category": "report",
+        "language": "en", "license": "unknown", "group_id": f"image:{accepted.image['pixels']}",
+        "metadata": '{"n": 1, "view": ""}',
+    }  # fmt: skip
+    (pair,), (chat,) = lines["pairs"]["train"], lines["chat"]["train"]
+    assert pair["columns"] == common | {"text": "Report 1."}
+    asked = chat["columns"]["messages"][0]["content"]
+    assert chat["columns"] == common | {
+        "messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": "Report 1."}],
+        "marked_messages": [
+            {"role": "user", "content": f"<image>{asked}"},
+            {"role": "assistant", "content": "Report 1."},
+        ],
+        "template_id": chat["columns"]["template_id"],
+        "answer_type": "", "modality": "", "location": "", "content_type": "",
+    }  # fmt: skip
+    assert chat["columns"]["template_id"].startswith("report-en-") and asked
+    data = content_of("images/1.png")
+    place = [str(folder / "medical_reports/images-000000.bin"), 0, len(data), "1.png", digest_of(data)]
+    assert pair["images"] == chat["images"] == [place] and pair["paths"] == ["images/1.png"]
+
+
+def test_every_column_of_a_question(tmp_path):
+    fields = {"answer_type": "CLOSED", "content_type": "Organ", "location": "Lung", "modality": "CT"}
+    lines, *_ = write(tmp_path, [question(1, 7, **fields)])
+    (row,) = columns_of(lines, "chat")
+    assert {name: row[name] for name in fields} == fields
+    assert (row["template_id"], row["license"], row["image_path"]) == ("", "CC-BY-4.0", "slake/imgs/7/source.jpg")
+    assert row["messages"] == [{"role": "user", "content": "Question 1?"}, {"role": "assistant", "content": "42"}]
+    assert json.loads(row["metadata"]) == {"modality": "CT", "location": "Lung", "qid": 1} | fields
+
+
+def test_the_columns_are_those_of_the_schema(tmp_path):
+    lines, *_ = write(tmp_path, [report(1), question(1, 1)])
+    for config, features, image in (("pairs", pair_features(), "image"), ("chat", chat_features(), "images")):
+        for row in columns_of(lines, config):
+            assert set(row) | {image} == set(features)
+
+
+def test_what_the_project_drew_has_its_licence(tmp_path):
+    lines, *_ = write(tmp_path, [report(1), question(1, 1)], stage={"synthetic": True})
+    assert {row["license"] for config in lines for row in columns_of(lines, config)} == {"Apache-2.0"}
+
+
+METADATA = {
+    "empty": "", "unknown": "UNK", "no": "False", "null": None, "false": False, "zero": 0, "one": 1.0, "list": [],
+    "digits": "42", "word": "null", "nested": {"a": [{"b": "true"}, None, -(2**63), 2**64 - 1]}, "": "key",
+    "深": "肺\n", "small": 1e-12, "third": 1 / 3, "large": 1e300, "escaped": '"\\\0\u2028😀</script>',
+}  # fmt: skip
+
+
+def test_the_metadata_is_json_that_keeps_every_value(tmp_path):
+    lines, *_ = write(tmp_path, [report(1, metadata=METADATA)])
+    for config in ("pairs", "chat"):
+        (row,) = columns_of(lines, config)
+        found = json.loads(row["metadata"])
+        assert found == METADATA and list(map(type, found.values())) == list(map(type, METADATA.values()))
+        assert "肺" in row["metadata"]
+
+
+def test_a_system_prompt_is_the_first_message(tmp_path):
+    lines, *_ = write(tmp_path, [report(1), question(1, 1)], system_prompt="Be brief.")
+    for row in columns_of(lines, "chat"):
+        for column in ("messages", "marked_messages"):
+            roles = [message["role"] for message in row[column]]
+            assert roles == ["system", "user", "assistant"] and row[column][0]["content"] == "Be brief."
+        assert row["marked_messages"][1]["content"] == "<image>" + row["messages"][1]["content"]
+
+
+# --- Splits and files
+
+
+def test_splits_come_in_their_order_and_empty_ones_are_left_out(tmp_path):
+    records = [question(n, n, official_split=split) for n, split in enumerate(("test", "train", "test"))]
+    lines, written, *_ = write(tmp_path, records, split_by="official")
+    for config in ("pairs", "chat"):
+        found = {
+            split: [json.loads(row["metadata"]) for row in columns_of(lines, config, split)] for split in lines[config]
+        }
+        assert list(found) == ["train", "test"] and [len(part) for part in found.values()] == [1, 2]
+    assert {file.path.name for parts in written.files.values() for file in parts.values()} == {
+        "pairs-train.jsonl", "pairs-test.jsonl", "chat-train.jsonl", "chat-test.jsonl",
+    }  # fmt: skip
+
+
+def test_the_rows_are_in_the_order_of_the_sources(tmp_path):
+    records = [question(n, n % 5) for n in range(20)] + [report(n) for n in range(15)]
+    lines, _, decisions, _ = write(tmp_path, records, fractions=Fractions(0.3, 0.3))
+    splits = {one.record.item: one.split for number in (0, 1) for (one,) in decisions.accepted(number)}
+    for split in SPLITS:
+        numbers = [json.loads(row["metadata"]) for row in columns_of(lines, "chat", split)]
+        found = [f"row {one['qid']}" if "qid" in one else f"line {one['n']}" for one in numbers]
+        assert found == [record.item for record in records if splits[record.item] == split]
+
+
+def test_where_each_line_ends_and_how_large_each_row_is(tmp_path):
+    _, written, *_ = write(tmp_path, [report(n, text=f"肺 {n} " + "x" * 9 * n) for n in range(9)])
+    for parts in written.files.values():
+        for file in parts.values():
+            content = file.path.read_bytes()
+            start = 0
+            for end, size in zip(file.ends, file.sizes, strict=True):
+                line = json.loads(content[start:end])
+                assert content[end - 1 : end] == b"\n"
+                # the same wherever the images lie, so that the same shards are cut in every folder
+                assert size == len(json.dumps(line["columns"])) + sum(place[2] for place in line["images"])
+                start = end
+            assert start == len(content)
+
+
+# --- Captions
+
+
+def test_a_caption_for_each_image_and_language(tmp_path):
+    lines, *_ = write(tmp_path, [question(1, 1), question(2, 2), question(3, 1, "zh"), question(4, 1)])
+    pairs = columns_of(lines, "pairs")
+    assert [(row["image_path"], row["language"], json.loads(row["metadata"])["items"]) for row in pairs] == [
+        ("slake/imgs/1/source.jpg", "en", ["row 1", "row 4"]),
+        ("slake/imgs/2/source.jpg", "en", ["row 2"]),
+        ("slake/imgs/1/source.jpg", "zh", ["row 3"]),
+    ]
+    assert pairs[0]["text"] == "CT image, lungs. Question 1? 42. Question 4? 42."
+    assert [row["messages"][0]["content"] for row in columns_of(lines, "chat")] == [
+        f"Question {n}?" for n in (1, 2, 3, 4)
+    ]
+
+
+def test_the_metadata_of_a_caption_is_what_all_its_rows_say(tmp_path):
+    lines, *_ = write(tmp_path, [question(1, 1, plane="axial", side="left"), question(2, 1, plane="coronal")])
+    (row,) = columns_of(lines, "pairs")
+    assert json.loads(row["metadata"]) == {"modality": "CT", "location": "Lung", "items": ["row 1", "row 2"]}
+
+
+def test_a_caption_outside_the_bounds_is_left_out_by_name_and_its_chats_stay(tmp_path):
+    records = [question(1, 1), question(2, 2, modality="M" * 60), question(3, 1, "zh")]
+    lines, written, *_ = write(tmp_path, records, texts=TextSettings(20, 60))
+    assert [json.loads(row["metadata"])["items"] for row in columns_of(lines, "pairs")] == [["row 1"], ["row 3"]]
+    assert len(columns_of(lines, "chat")) == 3
+    (ignored,) = written.left_out[0]
+    assert (ignored.source, ignored.item) == ("slake", "caption of imgs/2/source.jpg (en)")
+    assert "fewer than 60" in ignored.why
+
+
+def test_captions_keep_to_the_bounds(tmp_path):
+    folder = tmp_path / "build"
+    decisions, _ = decide(folder, *stages_of(folder, [question(n, 1) for n in range(9)]))
+    lengths = set()
+    for longest in range(30, 120):
+        ((_, columns, _),) = rows_of.pair_rows(decisions, 0, TextSettings(5, longest), [])
+        assert 5 < len(columns["text"]) < longest
+        lengths.add(len(columns["text"]))
+    assert len(lengths) > 3
+
+
+def test_the_caption_of_an_image_that_is_in_two_official_splits_is_made_of_the_rows_of_each(tmp_path):
+    records = [question(n, 1, official_split=("train", "test")[n % 2]) for n in range(4)]
+    lines, *_ = write(tmp_path, records, split_by="official")
+    texts = [columns_of(lines, "pairs", split)[0]["text"] for split in ("train", "test")]
+    assert texts == [
+        "CT image, lungs. Question 0? 42. Question 2? 42.",
+        "CT image, lungs. Question 1? 42. Question 3? 42.",
+    ]
+
+
+# --- Conversations
+
+
+def test_all_questions_of_an_image_are_one_conversation_if_asked_for(tmp_path):
+    records = [question(1, 1, answer_type="OPEN"), question(2, 2), question(3, 1, "zh"),
+               question(4, 1, answer_type="CLOSED"), report(5)]  # fmt: skip
+    single, *_ = write(tmp_path, records)
+    multi, *_ = write(tmp_path, records, turns="multi")
+    assert multi["pairs"] != [] and columns_of(multi, "pairs") == columns_of(single, "pairs")
+    rows = columns_of(multi, "chat")
+    assert [len(row["messages"]) for row in rows] == [4, 2, 2, 2] and len(columns_of(single, "chat")) == 5
+    first = rows[0]
+    assert [message["content"] for message in first["messages"]] == ["Question 1?", "42", "Question 4?", "42"]
+    assert [message["role"] for message in first["messages"]] == ["user", "assistant"] * 2
+    assert [message["content"] for message in first["marked_messages"]][:3] == [
+        "<image>Question 1?", "42", "Question 4?",
+    ]  # fmt: skip
+    assert json.loads(first["metadata"]) == {"modality": "CT", "location": "Lung", "items": ["row 1", "row 4"]}
+    assert (first["answer_type"], first["modality"]) == ("", "CT")  # the turns differ
+    assert len(multi["chat"]["train"][0]["images"]) == 1
+
+
+def test_several_images_of_one_examination(tmp_path):
+    both = [report(n, conversation="study 1", text="Two views.") for n in (1, 2)]
+    lines, _, _, folder = write(tmp_path, [report(0), *both, report(3)])
+    assert len(columns_of(lines, "pairs")) == 4
+    chats = lines["chat"]["train"]
+    assert [line["paths"] for line in chats] == [["images/0.png"], ["images/1.png", "images/2.png"], ["images/3.png"]]
+    row, single = chats[1]["columns"], chats[0]["columns"]
+    assert [place[3] for place in chats[1]["images"]] == ["1.png", "2.png"]
+    assert [place[1:3] for place in chats[1]["images"]] == [
+        [len(content_of("images/0.png")) * n, len(content_of("images/0.png"))] for n in (1, 2)
+    ]
+    assert row["marked_messages"][0]["content"] == "<image><image>" + row["messages"][0]["content"]
+    assert row["image_path"] == "medical_reports/images/1.png"
+    assert json.loads(row["metadata"]) == {"view": "", "items": ["line 1", "line 2"]}
+    assert json.loads(single["metadata"]) == {"n": 0, "view": ""}
+    rows_of.write_chat_instructions(folder, folder / "chat.jsonl", ["raw"])
+    line = read_lines(folder / "chat.jsonl")[1]
+    assert line["images"] == ["raw/images/1.png", "raw/images/2.png"] and "image" not in line
+
+
+# --- chat_instructions.jsonl
+
+
+@pytest.mark.parametrize("turns", ["single", "multi"])
+def test_chat_instructions_are_the_chat_rows_with_paths_as_they_were_given(tmp_path, turns):
+    records = [question(3, 1, "zh"), question(4, 1, "zh"), report(1), *(report(n) for n in range(5, 30))]
+    records[0].question = "问题三？"
+    lines, _, _, folder = write(tmp_path, records, turns=turns, fractions=Fractions(0.2, 0.2))
+    addresses = ["data/raw", "s3://bucket/reports/"]
+    rows_of.write_chat_instructions(folder, folder / "chat.jsonl", addresses)
+    found = read_lines(folder / "chat.jsonl")
+    chats = [(split, line) for split in SPLITS for line in lines["chat"][split]]
+    assert len(found) == len(chats) and list(found[0])[:2] == ["image", "messages"]
+    for instruction, (split, line) in zip(found, chats, strict=True):
+        columns = line["columns"]
+        assert instruction["split"] == split and instruction["metadata"] == json.loads(columns["metadata"])
+        folder_given = {"slake": "data/raw/", "medical_reports": "s3://bucket/reports/"}[columns["source_dataset"]]
+        assert instruction["image"] == folder_given + line["paths"][0]
+        rest = set(columns) - {"marked_messages", "image_path", "metadata"}
+        assert {name: instruction[name] for name in rest} == {name: columns[name] for name in rest}
+        assert set(instruction) == rest | {"image", "split", "metadata"}
+    assert "问题三？" in (folder / "chat.jsonl").read_text("utf-8")
+
+
+def test_a_folder_whose_name_is_not_utf_8(tmp_path):
+    folder = tmp_path / "caf\udce9"
+    decisions, _ = decide(folder / "build", *stages_of(folder, [report(1)]))
+    rows_of.write_rows(decisions, folder, TextSettings(), "", RowStatistics())
+    rows_of.write_chat_instructions(folder, folder / "chat.jsonl", ["data/caf\udce9"])
+    (line,) = read_lines(folder / "chat.jsonl")
+    assert line["image"] == "data/caf\udce9/images/1.png"
+    (row,) = read_lines(folder / "chat-train.jsonl")
+    assert row["images"][0][0] == str(folder / "medical_reports/images-000000.bin")
+
+
+# --- The fingerprint
+
+
+def fingerprint(tmp_path, records, **options) -> str:
+    return write(tmp_path, records, **options)[1].fingerprint
+
+
+RECORDS = (question(1, 1), question(2, 1), report(1), report(2))
+
+
+def changed(number: int, **fields) -> list:
+    return [replace(record, **fields) if n == number else record for n, record in enumerate(RECORDS)]
+
+
+def test_the_fingerprint_is_of_the_content_not_of_the_place(tmp_path):
+    """The folders of sources, stages and scratch differ, and so does the order in which images were examined."""
+    found = {fingerprint(tmp_path, RECORDS), fingerprint(tmp_path, RECORDS, stage={"read_from": "memory://elsewhere"})}
+    assert len(found) == 1 and all(len(one) == 16 and int(one, 16) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("number", "fields"),
+    [
+        (2, {"text": "Report 1!"}),
+        (2, {"category": "x"}),
+        (2, {"image": "images/x.png"}),
+        (2, {"language": "zh"}),
+        (2, {"metadata": {"n": 1, "view": None}}),
+        (2, {"metadata": {"n": 1.0, "view": ""}}),
+        (2, {"groups": ("patient:1",)}),
+        (0, {"question": "Question 1!"}),
+        (0, {"answer": "43"}),
+    ],
+    ids=str,
+)
+def test_every_column_changes_the_fingerprint(tmp_path, number, fields):
+    assert fingerprint(tmp_path, changed(number, **fields)) != fingerprint(tmp_path, RECORDS)
+
+
+def test_every_byte_of_every_image_changes_the_fingerprint(tmp_path):
+    """The pixels, and so the groups, are the same: another coding of the same picture is another file."""
+    contents = {name: content_of(name) for name in ("imgs/1/source.jpg", "images/1.png", "images/2.png")}
+    known = {name: {"pixels": f"{n:032x}", "data": data} for n, (name, data) in enumerate(contents.items())}
+    found = {fingerprint(tmp_path, RECORDS, images=known)}
+    for name, data in contents.items():
+        for place in (0, len(data) // 2, len(data) - 1):
+            other = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+            found.add(fingerprint(tmp_path, RECORDS, images=known | {name: known[name] | {"data": other}}))
+    assert len(found) == 10
+
+
+def test_splits_prompts_and_turns_change_the_fingerprint(tmp_path):
+    found = [
+        fingerprint(tmp_path, RECORDS),
+        fingerprint(tmp_path, RECORDS, system_prompt="Be brief."),
+        fingerprint(tmp_path, RECORDS, turns="multi"),
+        fingerprint(tmp_path, RECORDS, stage={"synthetic": True}),
+        fingerprint(tmp_path, changed(0, official_split="test"), split_by="official"),
+    ]
+    assert len(set(found)) == 5
+
+
+# --- For workers elsewhere, and for the card
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_files_of_rows_are_where_workers_see_them(tmp_path, remote):
+    """Behind an address, while they are needed, if the cache lies there; else where they are, which is in the cache."""
+    _, written, *_ = write(tmp_path, [report(n) for n in range(3)])
+    files = {(c, s): file for c, parts in written.files.items() for s, file in parts.items()}
+    before = {place: (str(file.path), file.path.read_bytes()) for place, file in files.items()}
+    cache = f"memory://{tmp_path.name}/cache" if remote else str(tmp_path / "cache")
+    with rows_of.shared(written, cache):
+        for (config, split), (path, content) in before.items():
+            file = files[config, split]
+            assert str(file.path) == (f"{cache}/rows/{config}-{split}.jsonl" if remote else path)
+            assert storage.read(str(file.path)) == content
+    assert storage.names_in(cache) == []
+
+
+def test_files_of_rows_are_taken_back_when_a_build_fails(tmp_path):
+    _, written, *_ = write(tmp_path, [report(n) for n in range(3)])
+    cache = f"memory://{tmp_path.name}/cache"
+    with pytest.raises(OSError, match="network"), rows_of.shared(written, cache):
+        assert storage.names_in(cache) == ["rows"]
+        raise OSError("network")
+    assert storage.names_in(cache) == []
+
+
+def test_rows_of_a_split_that_is_not_there(tmp_path):
+    assert list(rows_of.read_rows(tmp_path / "chat-test.jsonl")) == []
+
+
+def test_samples_for_the_card_leave_out_what_may_not_be_passed_on(tmp_path):
+    records = [question(n, n // 2) for n in range(20)] + [report(n) for n in range(9)]
+    _, _, decisions, _ = write(tmp_path, records)
+    samples = rows_of.samples(decisions, each=4)
+    assert [sample.source for sample in samples] == ["slake"] * 4
+    assert len({sample.data for sample in samples}) == 4
+    _, _, decisions, _ = write(tmp_path, records, stage={"synthetic": True})
+    samples = rows_of.samples(decisions, each=4)
+    assert [sample.source for sample in samples] == ["slake"] * 4 + ["medical_reports"] * 4
+    shown = {sample.data for sample in samples}
+    assert shown <= {content_of(record.image) for record in records} and len(shown) == 8
+    assert samples[0].text.endswith("? 42") and samples[-1].text.startswith("Report ")

@@ -1,0 +1,1 @@
+"""What both trainers share: flags, recipes, output folders, checkpoints, resuming, several processes."""

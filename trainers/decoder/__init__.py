@@ -1,0 +1,1 @@
+"""Fine-tunes a vision-language model on chats about images."""

@@ -1,0 +1,1 @@
+"""Rows, tokens, labels and batches of chats."""

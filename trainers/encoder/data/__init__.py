@@ -1,0 +1,1 @@
+"""Rows, batches and sampling of image-text pairs."""

@@ -1,0 +1,1 @@
+"""From image bytes to pixels: decoding, resizing, tiles, augmentation, and the cache of decoded images."""
