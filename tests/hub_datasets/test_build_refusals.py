@@ -141,18 +141,21 @@ def test_addresses_that_cannot_be_opened(refused, raw):
         (["--slake_directory", "x"], "unrecognized arguments: --slake_directory x"),
         (["--seed", "1"], "unrecognized arguments: --seed 1"),
         (["--val_fraction", "half"], "--val_fraction: invalid float value"),
-        (["--val_fraction", "nan"], "--val_fraction and --test_fraction are at least 0"),
-        (["--val_fraction", "-0.1"], "--val_fraction and --test_fraction are at least 0"),
-        (["--test_fraction", "-1"], "--val_fraction and --test_fraction are at least 0"),
-        (["--val_fraction", "0.6", "--test_fraction", "0.4"], "together less than 1"),
-        (["--min_text_chars", "10", "--max_text_chars", "11"], "--max_text_chars leaves room"),
-        (["--min_text_chars", "-1"], "--min_text_chars is at least 0"),
-        (["--num_proc", "-1"], "--num_proc is at least 0"),
-        (["--num_shards", "0"], "--num_shards is at least 1"),
-        (["--max_image_pixels", "0"], "--max_image_pixels is at least 1"),
-        (["--min_image_side", "0"], "--min_image_side is at least 1"),
-        (["--near_distance", "-1"], "--near_distance is at least 0 and less than 128"),
-        (["--near_distance", "128"], "--near_distance is at least 0 and less than 128"),
+        (["--val_fraction", "nan"], "--val_fraction is nan"),
+        (["--val_fraction", "-0.1"], "--val_fraction is -0.1"),
+        (["--test_fraction", "-1"], "--test_fraction is -1; both must be at least 0"),
+        (["--val_fraction", "0.6", "--test_fraction", "0.4"], "their sum less than 1"),
+        (
+            ["--min_text_chars", "10", "--max_text_chars", "11"],
+            "--max_text_chars is 11; use at least 0, and a maximum that is larger by at least 2",
+        ),
+        (["--min_text_chars", "-1"], "--min_text_chars is -1"),
+        (["--num_proc", "-1"], "--num_proc is -1; use at least 0"),
+        (["--num_shards", "0"], "--num_shards is 0; use at least 1"),
+        (["--max_image_pixels", "0"], "--max_image_pixels is 0; use at least 1"),
+        (["--min_image_side", "0"], "--min_image_side is 0; use at least 1"),
+        (["--near_distance", "-1"], "--near_distance is -1; use 0 to 127"),
+        (["--near_distance", "128"], "--near_distance is 128; use 0 to 127"),
         (["--window", "9:2"], "--window"),
         (["--window", "wide"], "--window"),
         (["--split_by", "patient"], "--split_by: invalid choice: 'patient'"),
@@ -237,7 +240,7 @@ def test_two_builds_at_once_with_one_cache(build, raw, tmp_path):
     second = build({"--slake_dir": raw / "slake"}, tmp_path / "two", *cache, check=False)
     assert first.wait() == 0 and second.returncode == 2
     place, wait = tmp_path / "cache/medpairs-cache", "wait for it, or name another --cache_dir"
-    assert second.stderr == f"error: another build keeps what it reads in {place}; {wait}\n"
+    assert second.stderr == f"error: another build is using the cache {place}; {wait}\n"
     assert {path.name for path in tmp_path.iterdir()} == {"raw", "one", "cache"}
 
 
