@@ -131,7 +131,10 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     statistics = report.RowStatistics()
     written = rows.write_rows(decisions, scratch, options.texts, options.system_prompt, statistics)
     if not written.files["pairs"]:
-        raise BuildError("no text of a pair lies between --min_text_chars and --max_text_chars")
+        raise BuildError(
+            f"no text of a pair is longer than --min_text_chars {options.texts.min_chars} and shorter than "
+            f"--max_text_chars {options.texts.max_chars} characters; change these bounds"
+        )
     with (
         rows.shared(written, options.cache),
         engine.meanwhile(output.write_shards, written.files, engine, options.num_shards) as finished,

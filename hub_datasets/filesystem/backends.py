@@ -26,7 +26,7 @@ VERSION_KEYS = (
 )  # fmt: skip
 # Some systems lack some of these. A link is not followed without a look, and a pipe is not waited for.
 OPEN_FLAGS = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
-OUTSIDE = "does not lie inside the source's folder"
+OUTSIDE = "is outside the source folder"
 
 
 def open_store(address: str) -> LocalStore | RemoteStore:
@@ -144,15 +144,15 @@ class LocalStore:
                     raise Unreadable(Reason.IMAGE_OUTSIDE_ROOT, OUTSIDE) from None
                 descriptor = os.open(target, OPEN_FLAGS)
         except (FileNotFoundError, NotADirectoryError, UnicodeEncodeError):
-            raise Unreadable(Reason.IMAGE_MISSING, "is not there") from None
+            raise Unreadable(Reason.IMAGE_MISSING, "does not exist") from None
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # links in a circle, a folder, a pipe
-                raise Unreadable(Reason.IMAGE_MISSING, "is no file") from None
+                raise Unreadable(Reason.IMAGE_MISSING, "is not a regular file") from None
             raise
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
-            raise Unreadable(Reason.IMAGE_MISSING, "is no file")
+            raise Unreadable(Reason.IMAGE_MISSING, "is not a regular file")
         return descriptor, status.st_size
 
     def signature(self, name: str) -> tuple[int, int, int] | None:
@@ -229,7 +229,7 @@ class RemoteStore:
         """The bytes of a file. Raises Unreadable and OSError."""
         info = self._info(name)
         if info is None:
-            raise Unreadable(Reason.IMAGE_MISSING, "is not there")
+            raise Unreadable(Reason.IMAGE_MISSING, "does not exist")
         size = info.get("size")
         if size is not None and size > limit:
             raise Unreadable(Reason.IMAGE_TOO_LARGE, f"has {size:,} bytes, the limit is {limit:,}")

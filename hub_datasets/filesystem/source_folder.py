@@ -213,7 +213,7 @@ class Folder:
             if archive:  # and no folder that is named like a zip file
                 member = name[match.end() + 1 :]
                 if is_unsafe(member):
-                    raise Unreadable(Reason.IMAGE_OUTSIDE_ROOT, "does not lie inside its zip file")
+                    raise Unreadable(Reason.IMAGE_OUTSIDE_ROOT, "is outside its zip file")
                 return archive, member
         return None
 
@@ -228,7 +228,8 @@ class Folder:
         if signature is None:
             return None
         if self._zips.setdefault(name, signature) != signature:
-            raise BuildError(f"{self.named(name)}: the zip file changed while it was read; run again when it is whole")
+            advice = "run again when it is complete"
+            raise BuildError(f"{self.named(name)}: the zip file changed while it was read; {advice}")
         with self._lock:
             if (archive := self._archives.get(name)) is None:
                 archive = Archive(self._store.open(name), self.named(name), is_unsafe)

@@ -272,7 +272,7 @@ def discard(old: Path, target: Path, own_files: Callable[[Path], Sequence[str]])
         if not folder.is_symlink() and not any(folder.iterdir()):
             folder.rmdir()
     if any(old.iterdir()):
-        print(f"{target}: what the new build has under the same names is kept in {old}", flush=True)
+        print(f"{target}: files whose names the new build uses are kept in {old}", flush=True)
     else:
         old.rmdir()
 

@@ -60,7 +60,7 @@ def text_engine() -> Any:
     try:
         from rapidocr_onnxruntime import RapidOCR
     except ImportError as error:
-        raise BuildError(f"looking for text in images needs an extra: pip install 'medpairs[ocr]' ({error})") from error
+        raise BuildError(f"--ocr requires an extra: pip install 'medpairs[ocr]' ({error})") from error
     return RapidOCR(
         intra_op_num_threads=1,
         inter_op_num_threads=1,

@@ -99,14 +99,15 @@ def check_header(dataset: Dataset, max_pixels: int, min_side: int) -> Problem | 
 
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         if "Rows" in dataset:
-            return Problem(Reason.IMAGE_TRUNCATED, "is cut off: it ends before its pixels; copy it again")
+            return Problem(Reason.IMAGE_TRUNCATED, "is truncated: it ends before its pixels; copy it again")
         return Problem(Reason.IMAGE_FORMAT, "is a DICOM file without a picture")
     if "TransferSyntaxUID" not in dataset.file_meta:
         return Problem(Reason.IMAGE_UNREADABLE, "is damaged: it does not say how its pixels are coded")
     if (frames := int(dataset.get("NumberOfFrames") or 1)) > 1:
-        return Problem(Reason.IMAGE_ANIMATED, f"holds {frames} pictures; save the one that the text is about by itself")
+        message = f"contains {frames} pictures; save the one that the text describes as a separate file"
+        return Problem(Reason.IMAGE_ANIMATED, message)
     if "Rows" not in dataset or "Columns" not in dataset:
-        return Problem(Reason.IMAGE_UNREADABLE, "is damaged: it does not say how large its picture is")
+        return Problem(Reason.IMAGE_UNREADABLE, "is damaged: it does not say the size of its picture")
     sizes = [(int(dataset.Columns), int(dataset.Rows))]
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
@@ -251,5 +252,5 @@ def explain(error: Exception) -> Problem:
             f"or install a decoder: {message}",
         )
     if isinstance(error, EOFError) or any(words in message for words in ("less than expected", "truncated stream")):
-        return Problem(Reason.IMAGE_TRUNCATED, f"is cut off; copy it again: {message or 'it ends within a value'}")
+        return Problem(Reason.IMAGE_TRUNCATED, f"is truncated; copy it again: {message or 'it ends within a value'}")
     return Problem(Reason.IMAGE_UNREADABLE, f"is damaged: {message or type(error).__name__}")

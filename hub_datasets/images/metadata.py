@@ -197,13 +197,13 @@ def read_png(data: bytes) -> Coding:
         start, end = position, position + 12 + length
         if end > size:
             if not name.isalpha():  # no cut makes such a name
-                coding.damage = f"{name!r} is no name of a chunk"
+                coding.damage = f"{name!r} is not the name of a chunk"
             break
         if name in CRITICAL_CHUNKS or (length <= COLOUR_CHUNKS.get(name, -1) and not pixels):
             if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
                 coding.damage = coding.damage or f"the checksum of a chunk {name.decode()} is wrong"
         elif not name.isalpha() or name[:1].isupper():  # the standard wants unknown capitals refused, not skipped
-            coding.damage = coding.damage or f"it has a chunk {name!r}, which no PNG has"
+            coding.damage = coding.damage or f"it has a chunk {name!r}, which is not a chunk of PNG"
         else:
             content = data[start + 8 : end - 4] if name in REMOVED_CHUNKS else b""
             what = "XMP" if name == b"iTXt" and content.startswith(XMP_KEY) else REMOVED_CHUNKS.get(name, "other data")

@@ -88,7 +88,7 @@ def examine_image(data: bytes, name: str, settings: ImageSettings) -> ExaminedIm
     try:
         examined = examine_dicom(data, settings, bounds) if is_dicom(data) else examine_coded(data, settings, bounds)
     except MemoryError:
-        examined = Problem(Reason.IMAGE_TOO_LARGE, "does not fit into the memory; lower the limit of pixels")
+        examined = Problem(Reason.IMAGE_TOO_LARGE, "does not fit in memory; lower --max_image_pixels")
     if isinstance(examined, Problem):
         return Problem(examined.code, f"{name!r} {examined.message}")
     return examined
@@ -98,9 +98,8 @@ def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
     """A JPEG or PNG; a problem's message goes on after the file's name."""
     coding = read_coding(data)
     if coding is None:
-        return Problem(
-            Reason.IMAGE_FORMAT, f"is no image in an allowed format ({', '.join(ALLOWED_FORMATS)}); convert it to PNG"
-        )
+        message = f"is not an image in an allowed format ({', '.join(ALLOWED_FORMATS)}); convert it to PNG"
+        return Problem(Reason.IMAGE_FORMAT, message)
     if problem := check_coding(coding, settings):
         return problem
     published, removed = edited(data, coding), list(coding.removed)
@@ -110,7 +109,7 @@ def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
         raise
     except Exception as error:  # Pillow's decoders raise a dozen types on broken data, SyntaxError among them
         if "truncated" in str(error):
-            return Problem(Reason.IMAGE_TRUNCATED, "is cut off: pixels are missing; copy it again from where it came")
+            return Problem(Reason.IMAGE_TRUNCATED, "is truncated: pixels are missing; copy it again from its origin")
         return Problem(Reason.IMAGE_UNREADABLE, f"is damaged: {one_line(error)}")
     recode = bool(window)
     if coding.profile is not None and not window and image.mode != "CMYK":
@@ -149,10 +148,11 @@ def check_coding(coding: Coding, settings: ImageSettings) -> Problem | None:
                 "16-bit gray without transparency",
             )
     if coding.animated:
-        return Problem(Reason.IMAGE_ANIMATED, "is an animation; save the picture that the text is about by itself")
+        message = "is an animation; save the picture that the text describes as a separate file"
+        return Problem(Reason.IMAGE_ANIMATED, message)
     if coding.cut_off:
         return Problem(
-            Reason.IMAGE_TRUNCATED, "is cut off: the file ends before its end mark; copy it again from where it came"
+            Reason.IMAGE_TRUNCATED, "is truncated: the file ends before its end mark; copy it again from its origin"
         )
     if coding.damage:
         return Problem(Reason.IMAGE_UNREADABLE, f"is damaged: {coding.damage}")

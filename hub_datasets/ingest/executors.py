@@ -105,7 +105,7 @@ class Ray:
         try:
             import ray
         except ImportError:
-            raise BuildError("--engine ray needs Ray: pip install 'medpairs[ray]'") from None
+            raise BuildError("--engine ray requires Ray: pip install 'medpairs[ray]'") from None
         self._ray = ray
         self._ours = not ray.is_initialized()
         if self._ours:

@@ -39,11 +39,11 @@ def check_output(output: str, cache: str) -> list[str]:
     shown, local = storage.shown(output), not storage.is_remote(output)
     places = user_places() | ({} if storage.is_remote(cache) else {f"--cache_dir {cache}": Path(cache)})
     if local and (held := held_in(storage.local_path(output), places)):
-        raise BuildError(f"--overwrite --output_dir {shown}: this folder is or holds {held}; name another folder")
+        raise BuildError(f"--overwrite --output_dir {shown}: this folder is or contains {held}; name another folder")
     contents = contents_of(output)
     if contents is None:
         raise BuildError(
-            f"--output_dir {shown} holds {some(names_in(output))}, and no build wrote to this folder; name another "
+            f"--output_dir {shown} contains {some(names_in(output))}, and no build wrote to this folder; name another "
             f"one, for example {storage.join(shown, 'dataset')}"
         )
     if contents.occupied:

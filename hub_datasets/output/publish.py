@@ -25,8 +25,8 @@ def refuse_what_may_not_be_shared(names: Iterable[str]) -> None:
     """Raises BuildError where there are sources whose licence does not let others publish them."""
     if found := ", ".join(names):
         raise BuildError(
-            f"--push_to_hub: the licence of {found} is not known to allow it; "
-            "leave it out, or add --redistribute if you have the right to publish it"
+            f"--push_to_hub: the license of {found} is not known to allow redistribution; "
+            "leave this source out, or add --redistribute if you have the right to publish it"
         )
 
 

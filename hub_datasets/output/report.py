@@ -256,7 +256,7 @@ def summary(report: dict[str, Any]) -> str:
     for config, splits in report["splits"].items():
         lines.append(f"{config}: " + ", ".join(f"{split} {rows:,}" for split, rows in splits.items()))
     if unnamed := [name for name, counts in report["sources"].items() if not counts["patients"]]:
-        lines.append(f"{', '.join(unnamed)}: no patients are named, so one person's images may be in several splits")
+        lines.append(f"{', '.join(unnamed)}: no patient IDs: images of one patient may end up in different splits")
     near = report["duplicates"]["near"]
     if near["clusters"]:
         lines.append(f"near-duplicates: {near['images']:,} images in {near['clusters']:,} clusters, kept together")
@@ -264,7 +264,7 @@ def summary(report: dict[str, Any]) -> str:
         place = f"{gap['source']} ({gap['language']})"
         lines.append(f"no rows of {place} in {', '.join(gap['missing'])}: {gap['why']} ({gap['groups']:,})")
     if moved := report["moved"]:
-        lines.append(f"{moved:,} groups changed their split: new rows tie together what was in two")
+        lines.append(f"{moved:,} groups changed their split, because new rows connect groups of different splits")
     for kind, number in report["leakage"]["leaks"].items():
         if number:
             lines.append(f"LEAK: {number:,} {kind.replace('_', ' ')} in more than one split")
@@ -278,7 +278,7 @@ def summary(report: dict[str, Any]) -> str:
     if numbered := report.get("numbered_categories"):
         categories = "1 category is" if numbered == 1 else f"{numbered:,} categories are"
         lines.append(
-            f"{categories} numbered in the card's pictures: no font here has the characters; "
+            f"{categories} numbered in the card's pictures, because no installed font has their characters; "
             "for Chinese: pip install 'medpairs[zh]'"
         )
     return "\n".join(lines)

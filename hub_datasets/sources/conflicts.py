@@ -27,9 +27,9 @@ def drop_repeats(records: list[RawRecord], settings: dict[str, str]) -> Iterator
             continue
         kept.groups = tuple(dict.fromkeys(kept.groups + record.groups))
         if record.image == kept.image:
-            code, message = Reason.DUPLICATE_ROW, f"says the same of the same image as {kept.item}"
+            code, message = Reason.DUPLICATE_ROW, f"repeats for the same image the text of {kept.item}"
         else:
-            code, message = Reason.DUPLICATE_IMAGE, f"says the same of a copy of the image as {kept.item}"
+            code, message = Reason.DUPLICATE_IMAGE, f"repeats for a copy of the image the text of {kept.item}"
         settled.append(Rejection(record.source, record.item, code, message))
     yield from settled  # only now: a record's groups are complete when all have been seen
 

@@ -37,7 +37,7 @@ def passed_over_by_default(source: str, folder: Folder) -> Iterator[Ignored]:
     """What no source reads: the links to folders, and what operating systems left."""
     yield from passed_over(source, list(folder.linked_folders()), "a link to a folder")
     junk = [file.name for file in folder.files() if is_junk(file.name)]
-    yield from passed_over(source, junk, "left by the operating system")
+    yield from passed_over(source, junk, "junk file of the operating system")
 
 
 def find_files(folder: Folder, base: str) -> list[str]:
@@ -104,7 +104,7 @@ def read_text(folder: Folder, name: str) -> str:
 
 
 def read_json_array(folder: Folder, name: str) -> list[Any]:
-    """The elements of a JSON array. Raises BuildError where the file is cut off, is no JSON, or holds no array."""
+    """The elements of a JSON array. Raises BuildError where the file is truncated, is no JSON, or holds no array."""
     place = folder.named(name)
     text = read_text(folder, name)
     try:
@@ -113,7 +113,7 @@ def read_json_array(folder: Folder, name: str) -> list[Any]:
         cut_off = text.strip().startswith("[") and not text.rstrip().endswith("]")
         if isinstance(error, json.JSONDecodeError):
             cut_off = cut_off or error.pos >= len(text.rstrip()) or "Unterminated" in error.msg
-        what = "the file is cut off" if cut_off else "not valid JSON"
+        what = "the file is truncated" if cut_off else "not valid JSON"
         raise BuildError(f"{place}: {what} ({error}); download or export it again") from None
     if not isinstance(rows, list):
         raise BuildError(f"{place}: expected a JSON array of rows, found {type(rows).__name__}")
@@ -132,7 +132,7 @@ def read_csv_rows(folder: Folder, name: str, required: tuple[str, ...]) -> Itera
         header = next(reader, [])
         if missing := [column for column in required if column not in header]:
             found = " ".join(", ".join(header).split())[:500] or "nothing"
-            hint = "; save the table with commas between its cells" if len(header) == 1 and ";" in header[0] else ""
+            hint = "; save the table with commas as separators" if len(header) == 1 and ";" in header[0] else ""
             raise BuildError(f"{place}: no column {', '.join(missing)}; the columns found are: {found}{hint}")
         if twice := sorted({column for column in header if header.count(column) > 1}):
             raise BuildError(f"{place}: the column {', '.join(map(repr, twice))} occurs more than once")

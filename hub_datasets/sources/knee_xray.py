@@ -46,7 +46,7 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
         if layout:
             yield make_record(name, **layout)
     yield from passed_over_by_default(NAME, folder)
-    yield from passed_over(NAME, [name for name in names if not layouts[name]], "not in the folder of a grade")
+    yield from passed_over(NAME, [name for name in names if not layouts[name]], "not in a folder of a grade")
 
 
 def grade_folder(name: str) -> dict | None:

@@ -73,7 +73,7 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
             yield entry
     if unused := [name for names in images.by_stem.values() for name in names if name not in used]:
         first = printable(min(unused))
-        yield Ignored(NAME, f"{len(unused):,} images", f"no report that could be read names them; the first is {first}")
+        yield Ignored(NAME, f"{len(unused):,} images", f"not named in any readable report; the first is {first}")
 
 
 def read_files(folder: Folder, images: Images) -> Iterator[Iterator[RawRecord | Rejection] | Ignored]:
@@ -81,7 +81,7 @@ def read_files(folder: Folder, images: Images) -> Iterator[Iterator[RawRecord | 
     for file in folder.files():
         suffix = posixpath.splitext(file.name)[1].lower()
         if is_junk(file.name):
-            yield Ignored(NAME, printable(file.name), "left by the operating system")
+            yield Ignored(NAME, printable(file.name), "junk file of the operating system")
         elif suffix in ADVICE:
             yield Ignored(NAME, printable(file.name), f"not read; {ADVICE[suffix]}")
         elif suffix in SUFFIXES or suffix == ".xml":
@@ -104,7 +104,7 @@ def read_file(folder: Folder, name: str, images: Images) -> Iterator[RawRecord |
         raise BuildError(f"{folder.named()}: {error.message}") from None
     if is_xml:
         records = openi.read_report(shown, data, images)
-        return Ignored(NAME, shown, "XML, but no report of OpenI") if records is None else records
+        return Ignored(NAME, shown, "XML, but not a report of OpenI") if records is None else records
     try:
         table = read_table(shown, data)
     except NotReports as error:
@@ -143,7 +143,7 @@ SOURCE = Source(
     flag="--reports_dir",
     kind="report",
     read=read,
-    title="Medical reports of one's own",
+    title="Medical reports with images",
     homepage="",
     licence="unknown",
     citation="",

@@ -60,10 +60,10 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
     """
     table, *copies = find_files(folder, TABLE) or [None]
     if table is None:
-        raise BuildError(f"{folder.named()}: no {TABLE}; --pad_ufes_dir is the folder with {TABLE} and images/")
+        raise BuildError(f"{folder.named()}: no {TABLE}; --pad_ufes_dir must contain {TABLE} and images/")
     for copy in copies:
         if read_table(folder, copy) != read_table(folder, table):
-            raise BuildError(f"{folder.named(copy)}: differs from {table}; leave only one of the two in the folder")
+            raise BuildError(f"{folder.named(copy)}: differs from {table}; keep only one of the two in the folder")
     images = ImageIndex(folder, parts=1)
     used = {table}
     for line, row in read_csv_rows(folder, table, REQUIRED):
@@ -74,7 +74,7 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
     yield from passed_over_by_default(NAME, folder)
     yield from passed_over(NAME, copies, f"the same as {printable(table)}")
     rest = [file.name for file in folder.files() if not is_junk(file.name)]
-    yield from passed_over(NAME, [name for name in rest if name not in {*used, *copies}], "no row stands for it")
+    yield from passed_over(NAME, [name for name in rest if name not in {*used, *copies}], "not named in any row")
 
 
 def make_record(item: str, row: dict[str, str] | None, images: ImageIndex) -> RawRecord | Rejection:
@@ -84,17 +84,17 @@ def make_record(item: str, row: dict[str, str] | None, images: ImageIndex) -> Ra
         return Rejection(NAME, item, Reason.MALFORMED_ROW, message)
 
     if row is None:
-        return malformed("the row has another number of cells than the header")
+        return malformed("the row and the header have different numbers of cells")
     item += f" ({row['img_id']})"
     if row["diagnostic"] not in DIAGNOSES:
-        return malformed(f"unknown diagnostic {row['diagnostic']!r}; known are {', '.join(DIAGNOSES)}")
+        return malformed(f"unknown diagnostic {row['diagnostic']!r}; expected one of {', '.join(DIAGNOSES)}")
     try:
         text = describe(row)
     except ValueError as error:
         return malformed(str(error))
     found = images.find(row["img_id"])
     if len(found) > 1:
-        return malformed(f"{' and '.join(map(repr, found))} are different images; leave only the right one")
+        return malformed(f"{' and '.join(map(repr, found))} are different images; keep only the right one")
     patient, lesion = row["patient_id"], row["lesion_id"]
     groups = [f"patient:{patient}"] if patient not in UNKNOWN else []
     if groups and lesion not in UNKNOWN:  # lesion_id alone is no key: 250 of them occur with two patients

@@ -103,7 +103,7 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
         if file.name not in used and not is_junk(file.name):
             others[file.name.rpartition("/")[2].lower()].append(file.name)
     for base, names in others.items():
-        why = "no question stands for it" if base == "source.jpg" else "holds no questions of a split"
+        why = "not named in any question" if base == "source.jpg" else "contains no questions of a split"
         yield from passed_over(NAME, names, why, many=1)
 
 
@@ -114,9 +114,7 @@ def find_tables(folder: Folder) -> tuple[dict[str, str], dict[str, str]]:
         for name in find_files(folder, base):
             places[name.rpartition("/")[0]][name] = split
     if not places:
-        raise BuildError(
-            f"{folder.named()}: none of {', '.join(FILES)}; --slake_dir is the folder with train.json and imgs/"
-        )
+        raise BuildError(f"{folder.named()}: none of {', '.join(FILES)}; --slake_dir must contain train.json and imgs/")
     first, *others = sorted(places, key=lambda place: (place.count("/"), place))
     repeated = {}
     for place in others:
@@ -126,8 +124,8 @@ def find_tables(folder: Folder) -> tuple[dict[str, str], dict[str, str]]:
         ]
         if contents[0] != contents[1]:
             raise BuildError(
-                f"{folder.named()}: {', '.join(FILES)} lie in {first or 'it'!r} and in {place!r}, and differ; "
-                "--slake_dir is a folder with one of the two"
+                f"{folder.named()}: {', '.join(FILES)} in {first or 'it'!r} and in {place!r} differ; name a folder "
+                "with only one of the two"
             )
         repeated |= dict.fromkeys(places[place], f"the same as in {printable(first) or 'the folder above'}")
     return places[first], repeated
@@ -140,7 +138,7 @@ def check_validation(folder: Folder, rows: dict[str, list], repeated: dict[str, 
         if rows[name] != rows[names[0]]:
             raise BuildError(
                 f"{folder.named(name)}: differs from {printable(names[0])}, the other name of the validation file; "
-                "leave only one of the two in the folder"
+                "keep only one of the two in the folder"
             )
         del rows[name]
         repeated[name] = f"the same as {printable(names[0])}"
@@ -169,8 +167,8 @@ def check_split(folder: Folder, rows: dict[str, list]) -> None:
     changes = sum(one[1] != other[1] for one, other in pairwise(numbered))
     if changes > max(10, len(numbered) / 20):
         raise BuildError(
-            f"{folder.named()}: another split of SLAKE's questions, such as SLAKE-CP: the qid of "
-            f"{', '.join(map(printable, rows))} are mixed, in SLAKE's own files they run on from one to the next"
+            f"{folder.named()}: a different split of SLAKE's questions, for example SLAKE-CP: the values of qid in "
+            f"{', '.join(map(printable, rows))} overlap; in SLAKE's own files each file continues the one before"
         )
 
 
@@ -196,7 +194,7 @@ def make_record(item: str, row: Any, official_split: str, table: str, images: Im
     item += f" (qid {row['qid']})"
     found = images.find(row["img_name"])
     if len(found) > 1:
-        message = f"{' and '.join(map(repr, found))} are different images; leave only the right one"
+        message = f"{' and '.join(map(repr, found))} are different images; keep only the right one"
         return Rejection(NAME, item, Reason.MALFORMED_ROW, message)
     return RawRecord(
         source=NAME,
@@ -262,7 +260,7 @@ SOURCE = Source(
     read=read,
     caption=caption,
     redistributable=True,
-    title="SLAKE: a semantically-labelled knowledge-enhanced dataset for medical visual question answering",
+    title="SLAKE: a semantically-labeled knowledge-enhanced dataset for medical visual question answering",
     homepage="https://www.med-vqa.com/slake/",
     licence="CC-BY-4.0",
     citation=(

@@ -38,7 +38,7 @@ def check_writable(record: RawRecord) -> Problem | None:
         content.encode()  # UnicodeEncodeError for one half of a surrogate pair
         json.loads(content, parse_int=check_integer)
     except (ValueError, RecursionError) as error:
-        return Problem(Reason.MALFORMED_ROW, f"cannot be kept as JSON in UTF-8: {error}")
+        return Problem(Reason.MALFORMED_ROW, f"cannot be stored as JSON in UTF-8: {error}")
     return None
 
 

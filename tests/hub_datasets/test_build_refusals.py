@@ -109,7 +109,7 @@ def test_json_that_is_cut_off(refused, raw, share):
     content = path.read_bytes().decode()
     write_files(raw, {"slake/train.json": content[: int(len(content) * share)]})
     message = refused({"--pad_ufes_dir": raw / "pad", "--slake_dir": raw / "slake"})
-    assert f"{path}: the file is cut off (" in message and "line 1 column" in message
+    assert f"{path}: the file is truncated (" in message and "line 1 column" in message
 
 
 def test_text_of_another_encoding(refused, raw):
@@ -127,7 +127,7 @@ def test_damaged_zip_files(refused, raw, tmp_path):
     write_files(tmp_path, {"cut.zip": content[:-30], "empty.zip": b"", "text.zip": b"<html>not found</html>"})
     for name in ("cut.zip", "empty.zip", "text.zip"):
         message = refused({"--slake_dir": tmp_path / name})
-        assert f"{tmp_path / name}: cut off, or no zip file" in message
+        assert f"{tmp_path / name}: truncated, or not a zip file" in message
 
 
 def test_addresses_that_cannot_be_opened(refused, raw):
@@ -180,7 +180,7 @@ def test_a_folder_that_no_build_has_written_is_not_overwritten(refused, raw, tmp
     """Somebody's own folder, named by mistake."""
     write_files(tmp_path / "out", {"mine.txt": "precious", "pairs/mine.parquet": "precious"})
     message = refused({"--slake_dir": raw / "slake"}, "--overwrite")
-    assert f"--output_dir {tmp_path}/out holds mine.txt, pairs/mine.parquet, and no build wrote to this" in message
+    assert f"--output_dir {tmp_path}/out contains mine.txt, pairs/mine.parquet, and no build wrote to this" in message
     assert message.endswith(f"name another one, for example {tmp_path}/out/dataset")
 
 
@@ -249,7 +249,7 @@ def test_no_row_that_is_fit(refused, tmp_path):
     shutil.rmtree(folder / "images")
     message = refused({"--reports_dir": folder})
     assert (
-        "no row was accepted; 2 were rejected, the first is reports.jsonl line 1: 'images/0.png' is not there"
+        "no row was accepted; 2 were rejected, the first is reports.jsonl line 1: 'images/0.png' does not exist"
         in message
     )
     write_files(folder, {"reports.jsonl": ""})
@@ -260,7 +260,9 @@ def test_no_row_that_is_fit(refused, tmp_path):
 
 def test_no_text_that_fits(refused, tmp_path):
     slake = write_slake(tmp_path / "slake", train=[slake_row(0, 0, "Question?", "Yes")])
-    assert "no text of a pair lies between" in refused({"--slake_dir": slake}, "--max_text_chars", "10")
+    assert "no text of a pair is longer than --min_text_chars 5 and shorter than --max_text_chars 10" in refused(
+        {"--slake_dir": slake}, "--max_text_chars", "10"
+    )
 
 
 # --- The machine's own errors

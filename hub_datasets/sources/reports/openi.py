@@ -50,7 +50,7 @@ def parse(data: bytes) -> ElementTree.Element | Problem:
         parser.Parse(data, True)
         return tree.close()
     except Doctype:
-        message = "the file has a <!DOCTYPE>, which may declare entities that grow without end; remove it"
+        message = "the file has a <!DOCTYPE>, which may declare entities that expand without limit; remove it"
         return Problem(Reason.MALFORMED_ROW, message)
     except (expat.ExpatError, LookupError, ValueError) as error:  # the last two for encodings that are not known
         return Problem(Reason.MALFORMED_ROW, f"not valid XML: {error}")

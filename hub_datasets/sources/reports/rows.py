@@ -57,7 +57,7 @@ class Images:
         rank = {name: IMAGE_SUFFIXES.index(posixpath.splitext(name)[1].lower()) for name in found}
         best = [name for name in found if rank[name] == min(rank.values())]
         if len(best) > 1:
-            message = f"{stem!r} may be {best[0]!r} or {best[1]!r}; name the path, or leave one of them"
+            message = f"{stem!r} is ambiguous: {best[0]!r} or {best[1]!r}; give the path, or remove one of them"
             return Problem(Reason.MALFORMED_ROW, message)
         return best[0]
 
@@ -158,7 +158,7 @@ def named_images(value: Any, name: str, table: str, images: Images) -> list[str]
     if not paths:
         raise Unfit(f"the column {name} is empty")
     if not all(isinstance(path, str) and path.strip() for path in paths):
-        raise Unfit(f"the column {name} holds something that is no path")
+        raise Unfit(f"the column {name} contains a value that is not a path")
     return paths if len(paths) > 1 or isinstance(value, list) else [value]
 
 
@@ -172,5 +172,6 @@ def find_language(row: dict[str, Any], text: str) -> str:
         return language
     language = language_named(value) if isinstance(value, str) else None
     if language is None:
-        raise Unfit(f"language {value!r:.80}; expected one of {', '.join(LANGUAGES)}, or a name of theirs")
+        expected = f"one of {', '.join(LANGUAGES)}, or the name of one of these languages"
+        raise Unfit(f"language {value!r:.80}; expected {expected}")
     return language

@@ -71,14 +71,14 @@ def read_json(name: str, data: bytes) -> Table:
     found = content["annotations"] if numbered else content
     if not isinstance(found, list):
         message = f"{name}: expected a JSON array of rows, or one under 'annotations', found {describe(content)}"
-        raise NotReports(f"{message}; {EXPECTED} are needed")
+        raise NotReports(f"{message}; {EXPECTED} are required")
     rows = [(f"{name} row {number}", as_row(row)) for number, row in enumerate(found, 1)]
     check_columns(name, rows)
     return Table(iter(rows), numbered)
 
 
 def parse_json(name: str, text: str) -> Any:
-    """The value. Raises BuildError where the file is cut off or is no JSON."""
+    """The value. Raises BuildError where the file is truncated or is no JSON."""
     try:
         return json.loads(text, object_pairs_hook=as_object)
     except (ValueError, RecursionError) as error:  # ValueError also for an integer of thousands of digits
@@ -86,7 +86,7 @@ def parse_json(name: str, text: str) -> Any:
         cut_off = (start, end) not in (("[", "]"), ("{", "}"))
         if isinstance(error, json.JSONDecodeError):
             cut_off = cut_off or error.pos >= len(text.rstrip()) or "Unterminated" in error.msg
-        what = "the file is cut off" if cut_off else "not valid JSON"
+        what = "the file is truncated" if cut_off else "not valid JSON"
         raise BuildError(f"{name}: {what} ({error}); download or export it again") from None
 
 
@@ -165,7 +165,7 @@ def read_csv(name: str, text: str) -> Iterator[Row]:
             if BROKEN.search("".join(cells)):
                 row = undecoded("".join(cells))
             elif len(cells) != len(header):
-                message = f"{len(cells)} cells, the header has another number of cells: {len(header)}"
+                message = f"{len(cells)} cells; the header has {len(header)}"
                 row = Problem(Reason.MALFORMED_ROW, message)
             else:
                 row = dict(zip(header, cells, strict=True))

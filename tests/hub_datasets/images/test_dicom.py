@@ -351,7 +351,7 @@ def test_a_file_that_grows_when_it_is_decompressed():
 
 def test_several_pictures():
     problem = refused(dicom(GREY, NumberOfFrames=2))
-    assert problem.code is Reason.IMAGE_ANIMATED and "holds 2 pictures" in problem.message
+    assert problem.code is Reason.IMAGE_ANIMATED and "contains 2 pictures" in problem.message
     assert shown(dicom(GREY, NumberOfFrames=1))
 
 

@@ -38,7 +38,7 @@ def refused(data: bytes, **settings) -> Problem:
 def test_other_formats_named_png(format):
     problem = refused(coded(noise(3), format))
     assert problem.code is Reason.IMAGE_FORMAT
-    assert "no image in an allowed format (JPEG, PNG, DICOM)" in problem.message
+    assert "is not an image in an allowed format (JPEG, PNG, DICOM)" in problem.message
 
 
 @pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><title>404</title>", b"\x89PNG\r\n", bytes(1000)])
@@ -55,7 +55,7 @@ def test_an_image_that_is_cut_off(format, options, share):
     data = coded(noise(6, size=(80, 80)), format, **options)
     problem = refused(data[: int(len(data) * share)])
     assert problem.code is Reason.IMAGE_TRUNCATED
-    assert problem.message.startswith("'folder/1.png' is cut off: ")
+    assert problem.message.startswith("'folder/1.png' is truncated: ")
 
 
 def test_a_jpeg_without_its_end_is_cut_off_even_if_its_preview_has_one():

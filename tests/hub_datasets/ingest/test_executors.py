@@ -237,7 +237,7 @@ def test_the_engine_has_as_many_processes_as_it_was_told():
 
 def test_ray_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(BuildError, match=r"--engine ray needs Ray: pip install 'medpairs\[ray\]'"):
+    with pytest.raises(BuildError, match=r"--engine ray requires Ray: pip install 'medpairs\[ray\]'"):
         make_engine("ray", 2)
     engine = WhenNeeded("ray", 2)
     assert engine.is_remote
