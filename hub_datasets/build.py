@@ -25,7 +25,7 @@ from hub_datasets.chat import llama_factory
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.options import BuildOptions, addresses_of, argument_parser, read_options
-from hub_datasets.output.publish import check_push, push_dataset, refuse_what_may_not_be_shared
+from hub_datasets.output.publish import check_push, push_dataset, refuse_restricted_sources
 from model_cards.commands.console import command
 
 
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         options = read_options(arguments)
         if arguments.push_to_hub:  # what would be refused after hours is refused now
             if not arguments.redistribute:
-                refuse_what_may_not_be_shared(options.not_to_be_shared())
+                refuse_restricted_sources(options.restricted_sources())
             check_push(options.output, arguments.push_to_hub, public=arguments.public)
         report = build(options)
         print(report_lines(report))
@@ -67,7 +67,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
 
     Where the output is already what this build would write, nothing is done.
     """
-    from hub_datasets.ingest.executors import WhenNeeded
+    from hub_datasets.ingest.executors import LazyEngine
     from hub_datasets.ingest.ingest import remove_stale, stage, stage_keys
     from hub_datasets.output.earlier_build import check_output
     from hub_datasets.output.folder import is_current, is_empty, written_folder
@@ -76,7 +76,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
     place, cache = storage.shown(options.output), storage.shown(options.cache)
     with ExitStack() as held:
         for folder, message in options.locks().items():
-            held.enter_context(storage.only_one(folder, message))
+            held.enter_context(storage.file_lock(folder, message))
         scratch = held.enter_context(storage.scratch_folder(options.cache))
         keys = stage_keys(options.folders, options.images, options.texts)
         build_key = options.key(keys)
@@ -87,7 +87,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
         kept = []
         if not is_empty(options.output):
             kept = check_output(options.output, options.cache)
-        engine = WhenNeeded(options.engine, options.num_proc)
+        engine = LazyEngine(options.engine, options.num_proc)
         try:
             stages = [
                 stage(source, folder, key, options.images, options.texts, engine, options.cache, scratch)
@@ -106,7 +106,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
         except OSError as error:
             if error.filename:
                 raise
-            reason = storage.explain(error, options.output, options.cache)
+            reason = storage.describe_error(error, options.output, options.cache)
             raise BuildError(f"{place} or {cache} cannot be written: {reason}") from None
         finally:
             engine.close()
@@ -137,7 +137,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         )
     with (
         rows.shared(written, options.cache),
-        engine.meanwhile(output.write_shards, written.files, engine, options.num_shards) as finished,
+        engine.in_background(output.write_shards, written.files, engine, options.num_shards) as finished,
     ):
         content = write_reports(stages, options, decisions, output.local, scratch, statistics, written)
         content |= {"coverage": assigned["coverage"], "moved": len(assigned["moved"])}
@@ -145,7 +145,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         content["leakage"] = {
             "split_by": options.split_by,
             **leaks,
-            "examples": leaks["examples"] if all(map(report.may_be_named, stages)) else [],
+            "examples": leaks["examples"] if all(map(report.is_shareable, stages)) else [],
             "official": leakage.official_leaks(decisions),
         }
         samples = rows.samples(decisions)

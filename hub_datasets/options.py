@@ -15,7 +15,7 @@ from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.flags import argument_parser
 from hub_datasets.images.validation import ImageSettings
 from hub_datasets.images.windowing import parse_window
-from hub_datasets.ingest.source_folders import source_folders, tidy
+from hub_datasets.ingest.source_folders import normalize_address, source_folders
 from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
 from hub_datasets.splits.groups import Fractions, read_memory
@@ -80,7 +80,7 @@ class BuildOptions:
         check_flags(arguments)
         return options_of(arguments, ()).settings()
 
-    def not_to_be_shared(self) -> list[str]:
+    def restricted_sources(self) -> list[str]:
         """Return the sources whose license does not allow redistribution; synthetic folders are always allowed."""
         asked = ((source, folder) for source, folder in self.folders if not source.redistributable)
         return [
@@ -112,7 +112,7 @@ class BuildOptions:
         wait = "wait for it, or name another"
         beside = cache_of(self.output)
         locks = {beside: f"another build is writing {storage.shown(self.output)}; {wait} --output_dir"}
-        if place_of(self.cache) != beside:
+        if canonical_address(self.cache) != beside:
             shown = storage.shown(self.cache)
             locks[self.cache] = f"another build is using the cache {shown}; {wait} --cache_dir"
         return locks
@@ -188,7 +188,7 @@ def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folde
 def check_flags(arguments: argparse.Namespace) -> None:
     """Raise BuildError, which names the flag, for an invalid value."""
     for flag in ("output_dir", "cache_dir", "keep_splits"):
-        setattr(arguments, flag, tidy(value) if (value := getattr(arguments, flag)) else value)
+        setattr(arguments, flag, normalize_address(value) if (value := getattr(arguments, flag)) else value)
     for flag in ("public", "redistribute"):
         if getattr(arguments, flag) and not arguments.push_to_hub:
             raise BuildError(f"--{flag} requires --push_to_hub ORG/NAME")
@@ -280,7 +280,7 @@ def cache_of(output: str) -> str:
     return str(path.with_name(f".{path.name}.cache"))
 
 
-def place_of(address: str) -> str:
+def canonical_address(address: str) -> str:
     """Return an address in one spelling: a local path is made absolute and its links are resolved."""
     return address.rstrip("/") if storage.is_remote(address) else str(storage.local_path(address).resolve())
 

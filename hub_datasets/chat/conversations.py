@@ -38,15 +38,17 @@ def make_conversation(records: list[RawRecord], kind: str, system_prompt: str = 
     if first.text is None:
         turns = [(record.question, record.answer) for record in records]
     else:
-        template_id, question = choose_question(kind, first.language, key(first, picture), len(records))
+        template_id, question = choose_question(kind, first.language, record_key(first, picture), len(records))
         turns = [(question, first.text)]
     messages = [{"role": "system", "content": system_prompt}] if system_prompt.strip() else []
     for question, answer in turns:
         messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return {"messages": messages, "template_id": template_id} | {field: common(records, field) for field in FIELDS}
+    return {"messages": messages, "template_id": template_id} | {
+        field: common_value(records, field) for field in FIELDS
+    }
 
 
-def common(records: list[RawRecord], field: str) -> str:
+def common_value(records: list[RawRecord], field: str) -> str:
     """The text that all records have in a field of their metadata, empty where they have none or differ."""
     value = records[0].metadata.get(field)
     return value if isinstance(value, str) and all(r.metadata.get(field) == value for r in records) else ""
@@ -69,7 +71,7 @@ def check_one_conversation(records: list[RawRecord]) -> None:
             raise ValueError(f"{both} their questions are about {first.image} and {other.image}")
 
 
-def key(record: RawRecord, picture: str = "") -> str:
+def record_key(record: RawRecord, picture: str = "") -> str:
     """What the choice of a question depends on: the source, the image or the examination, and the language.
 
     The image is known by its picture, or else by its name.

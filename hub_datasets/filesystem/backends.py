@@ -193,7 +193,7 @@ class RemoteStore:
         try:
             self._system, root = url_to_fs(self._address)
         except Exception as error:  # an unknown scheme, a package that is not installed, an invalid name
-            reason = storage.explain(error, self._address)
+            reason = storage.describe_error(error, self._address)
             raise BuildError(f"{storage.shown(self._address)}: cannot be opened: {reason}") from None
         self.root = root.rstrip("/")
 

@@ -58,7 +58,7 @@ def has_secrets(address: str | os.PathLike) -> bool:
     return shown(address) != printable(str(address))
 
 
-def explain(error: Exception, *addresses: str | os.PathLike) -> str:
+def describe_error(error: Exception, *addresses: str | os.PathLike) -> str:
     """Return what an error says, on one line; only its type if an address has secrets, which it might repeat."""
     return type(error).__name__ if any(map(has_secrets, addresses)) else one_line(error)
 
@@ -130,7 +130,7 @@ def filesystem_of(address: str) -> tuple:
     try:
         return fsspec.core.url_to_fs(str(address))
     except (ImportError, ValueError) as error:
-        raise BuildError(f"{shown(address)}: cannot be opened: {explain(error, address)}") from None
+        raise BuildError(f"{shown(address)}: cannot be opened: {describe_error(error, address)}") from None
 
 
 def read(address: str) -> bytes:
@@ -297,7 +297,7 @@ def scratch_folder(cache: str) -> Iterator[Path]:
 
 
 @contextmanager
-def only_one(folder: str, message: str) -> Iterator[None]:
+def file_lock(folder: str, message: str) -> Iterator[None]:
     """Holds a lock in a folder of this machine; behind an address there is none.
 
     Raises BuildError with the message where another process has it. It is free again when that process ends, however

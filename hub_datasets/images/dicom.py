@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hub_datasets.images.windowing import describe, extremes, linear, per_value, scaled, window_colour
+from hub_datasets.images.windowing import describe, extremes, linear, per_value, scaled, window_color
 from hub_datasets.records import Flag, Problem, Reason
 from hub_datasets.texts.patient_ids import patient_key, study_key
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 DICOM_OFFSET = 128  # bytes of anything stand before the signature
 DICOM_SIGNATURE = b"DICM"
 DEFLATED = "1.2.840.10008.1.2.1.99"
-GREY = ("MONOCHROME1", "MONOCHROME2")
+GRAY = ("MONOCHROME1", "MONOCHROME2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,21 +139,21 @@ def show(dataset: Dataset, bounds: tuple[float, float] | None) -> DicomPicture |
     values = pixel_array(dataset)  # YBR has become RGB
     kind = dataset.PhotometricInterpretation
     window = ""
-    if kind in GREY and values.ndim == 2:
-        shown, window = show_grey(values, dataset, bounds)
+    if kind in GRAY and values.ndim == 2:
+        shown, window = show_gray(values, dataset, bounds)
     else:
         if kind == "PALETTE COLOR":
             values = apply_color_lut(values, dataset)[..., :3]
         if values.ndim != 3 or values.shape[-1] != 3:
             return Problem(Reason.IMAGE_FORMAT, f"has pixels of the kind {kind}; save it as MONOCHROME2 or RGB")
-        shown, window = (values, "") if values.dtype == np.uint8 else window_colour(values, bounds)
+        shown, window = (values, "") if values.dtype == np.uint8 else window_color(values, bounds)
     flags = ()
     if str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES":
         flags = (Flag("burned_in_text", "the file's DICOM header says that text is burned into the image"),)
     return DicomPicture(Image.fromarray(np.ascontiguousarray(shown)), window, read_groups(dataset), flags)
 
 
-def show_grey(values: np.ndarray, dataset: Dataset, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
+def show_gray(values: np.ndarray, dataset: Dataset, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
     """Gray values as bytes, large ones bright, and the window in words."""
     bits = dataset.get("BitsStored", 32)  # pixels of floating point need not say it
     deep = bits > 8 or rescale(values[:1], dataset).dtype != values.dtype

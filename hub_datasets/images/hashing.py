@@ -14,9 +14,9 @@ from PIL import Image
 
 PERCEPTUAL_HASH_BYTES = 32
 STRIP_BYTES = 1 << 18  # pixels are hashed in strips that fit in the processor's cache
-SIDE = 64  # an image is averaged to SIDE x SIDE grey values
+SIDE = 64  # an image is averaged to SIDE x SIDE gray values
 FREQUENCIES = 16  # of its cosine transform, the FREQUENCIES x FREQUENCIES lowest are kept
-NOISE = 0.05  # grey levels; a wave of a smaller amplitude says nothing: 8-bit values make waves of 0.01 on their own
+NOISE = 0.05  # gray levels; a wave of a smaller amplitude says nothing: 8-bit values make waves of 0.01 on their own
 LEAST_STRUCTURE = 128  # waves above the noise; with fewer of them pictures are too plain to be told apart
 NO_STRUCTURE = bytes(PERCEPTUAL_HASH_BYTES)  # the perceptual hash of a plain image; near to no other
 DEEP_MODES = ("I", "F")  # and I;16, I;16B, ...: more than 8 bits for a pixel
@@ -34,7 +34,7 @@ COSINES = cosines()
 
 
 def pixel_hash(image: Image.Image) -> bytes:
-    """16 bytes over the size and the pixels: equal for the same picture in grey, in RGB and with an opaque alpha.
+    """16 bytes over the size and the pixels: equal for the same picture in gray, in RGB and with an opaque alpha.
 
     Transparency counts where there is any; pixels of more than 8 bits count with all their bits. XXH3 is a fast hash,
     and no proof against forgers: who could forge a copy of a picture could as well put in the copy.
@@ -74,7 +74,7 @@ def without_opaque_alpha(image: Image.Image) -> Image.Image:
 
 
 def to_mode(image: Image.Image, mode: str) -> Image.Image:
-    """`image.convert(mode)` for every mode: of LAB, which needs a colour profile, the lightness is taken."""
+    """`image.convert(mode)` for every mode: of LAB, which needs a color profile, the lightness is taken."""
     if image.mode == "LAB":
         image = image.getchannel("L")
     elif image.mode in ("La", "RGBa"):  # premultiplied alpha converts to the same without it only
@@ -83,13 +83,13 @@ def to_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def perceptual_hash(image: Image.Image) -> bytes:
-    """32 bytes, one bit for each of the 256 lowest frequencies of the grey picture: is it above their median?
+    """32 bytes, one bit for each of the 256 lowest frequencies of the gray picture: is it above their median?
 
     Pictures that look the same differ in few bits, whatever their size, coding, brightness and contrast; different
     pictures, mirrored ones too, differ in about half. A picture with too little structure to be told from others,
     such as a plain black one, gets NO_STRUCTURE.
     """
-    if image.mode != "RGB":  # an RGB image is cheaper to turn grey when it is small
+    if image.mode != "RGB":  # an RGB image is cheaper to turn gray when it is small
         image = to_mode(image, "L")
     small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L")
     spectrum = COSINES @ np.asarray(small, dtype=np.float32) @ COSINES.T

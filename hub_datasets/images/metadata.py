@@ -26,7 +26,7 @@ STANDALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length: TEM, RST0 t
 MAX_SCANS = 500  # a whole image is decoded anew for each; programs write about ten
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15: the codes between are DHT, JPG and DAC
 
-COLOUR_CHUNKS = {  # name: the most bytes that it can hold; a longer one is no such chunk
+COLOR_CHUNKS = {  # name: the most bytes that it can hold; a longer one is no such chunk
     b"cHRM": 32, b"gAMA": 4, b"sRGB": 1, b"sBIT": 4, b"tRNS": 256, b"bKGD": 6, b"pHYs": 9, b"cICP": 4, b"mDCV": 24,
     b"cLLI": 8,
 }  # fmt: skip
@@ -122,7 +122,7 @@ def read_jpeg(data: bytes) -> Coding:
         if marker == 0xD9:
             if position < size:
                 coding.remove(after_the_end(coding), position, size)
-            finish(coding, exif, xmp)
+            note_orientation_and_gps(coding, exif, xmp)
             return coding
         if marker in STANDALONE or marker == 0:
             continue
@@ -152,7 +152,7 @@ def read_jpeg(data: bytes) -> Coding:
             if found is None:
                 break
             position = found.start()
-    finish(coding, exif, xmp)
+    note_orientation_and_gps(coding, exif, xmp)
     coding.cut_off = not data.endswith(JPEG_END)
     many = f"it has more than {MAX_SCANS} scans"
     coding.damage = many if scans > MAX_SCANS else "a segment is longer than the rest of the file"
@@ -168,7 +168,7 @@ def judge_segment(coding: Coding, marker: int, content: bytes, start: int, end: 
         coding.remove("thumbnail", start, end)
     elif marker == 0xE2 and content.startswith(ICC_START):
         coding.remove("ICC profile", start, end)
-    elif marker == 0xEE and content.startswith(b"Adobe") and len(content) >= 12:  # says how colours are coded
+    elif marker == 0xEE and content.startswith(b"Adobe") and len(content) >= 12:  # says how colors are coded
         if len(content) > 12:
             coding.remove("application data", start, end, b"\xff\xee\0\x0e" + content[:12])
     elif marker == 0xE1 and content.startswith(b"Exif\0"):
@@ -199,7 +199,7 @@ def read_png(data: bytes) -> Coding:
             if not name.isalpha():  # no cut makes such a name
                 coding.damage = f"{name!r} is not the name of a chunk"
             break
-        if name in CRITICAL_CHUNKS or (length <= COLOUR_CHUNKS.get(name, -1) and not pixels):
+        if name in CRITICAL_CHUNKS or (length <= COLOR_CHUNKS.get(name, -1) and not pixels):
             if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
                 coding.damage = coding.damage or f"the checksum of a chunk {name.decode()} is wrong"
         elif not name.isalpha() or name[:1].isupper():  # the standard wants unknown capitals refused, not skipped
@@ -228,9 +228,9 @@ def read_png(data: bytes) -> Coding:
         if name == b"IEND":
             if position < size:
                 coding.remove("data after the end", position, size)
-            finish(coding, exif, xmp)
+            note_orientation_and_gps(coding, exif, xmp)
             return coding
-    finish(coding, exif, xmp)
+    note_orientation_and_gps(coding, exif, xmp)
     coding.cut_off = not data.endswith(PNG_END) and not coding.damage
     coding.damage = coding.damage or "a chunk is longer than the rest of the file"
     return coding
@@ -256,8 +256,8 @@ def unpacked_profile(content: bytes) -> bytes:
         return b""
 
 
-def finish(coding: Coding, exif: bytes, xmp: bytes) -> None:
-    """Enters what EXIF, and else XMP, say of the orientation, and whether they named a place."""
+def note_orientation_and_gps(coding: Coding, exif: bytes, xmp: bytes) -> None:
+    """Store in `coding` the orientation from EXIF, else from XMP, and whether either has a GPS position."""
     tags = exif_integers(exif)
     if GPS in tags or b"exif:GPS" in xmp:
         coding.removed["GPS"] = None

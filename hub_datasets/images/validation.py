@@ -17,7 +17,7 @@ from hub_datasets.images.color_profiles import CONVERTED, to_srgb
 from hub_datasets.images.dicom import check_size, is_dicom, read_dicom
 from hub_datasets.images.metadata import Coding, edited, read_coding
 from hub_datasets.images.png16 import lacks_rows, may_lack_rows
-from hub_datasets.images.windowing import parse_window, window_grey
+from hub_datasets.images.windowing import parse_window, window_gray
 from hub_datasets.records import Flag, Problem, Reason
 
 if TYPE_CHECKING:  # `--help` does without Pillow
@@ -104,7 +104,7 @@ def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
         return problem
     published, removed = edited(data, coding), list(coding.removed)
     try:
-        image, window = decode(published, coding, bounds)
+        image, window = decode_pixels(published, coding, bounds)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise a dozen types on broken data, SyntaxError among them
@@ -128,7 +128,7 @@ def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
         recode = True
     if recode:
         published = encode_png(image)
-    return finish(published, "PNG" if recode else coding.format, image, settings, tuple(removed), window)
+    return make_examined_image(published, "PNG" if recode else coding.format, image, settings, tuple(removed), window)
 
 
 def check_coding(coding: Coding, settings: ImageSettings) -> Problem | None:
@@ -159,7 +159,7 @@ def check_coding(coding: Coding, settings: ImageSettings) -> Problem | None:
     return None
 
 
-def decode(data: bytes, coding: Coding, bounds: tuple[float, float] | None) -> tuple[Image.Image, str]:
+def decode_pixels(data: bytes, coding: Coding, bounds: tuple[float, float] | None) -> tuple[Image.Image, str]:
     """The decoded image, of 8 bits, and the window in words that brought it there; raises whatever Pillow raises.
 
     Not through `Image.open`: it has a limit of pixels of its own, and tells of it on the standard error stream.
@@ -181,8 +181,8 @@ def decode(data: bytes, coding: Coding, bounds: tuple[float, float] | None) -> t
     import numpy as np
     from PIL import Image
 
-    grey, window = window_grey(np.asarray(image, dtype=np.uint16), bounds)
-    return Image.fromarray(grey), window
+    gray, window = window_gray(np.asarray(image, dtype=np.uint16), bounds)
+    return Image.fromarray(gray), window
 
 
 def check_rows(data: bytes, last_row: bytes) -> None:
@@ -197,7 +197,9 @@ def examine_dicom(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
     if isinstance(picture, Problem):
         return picture
     data, image = encode_png(picture.image), picture.image
-    return finish(data, "PNG", image, settings, ("DICOM header",), picture.window, picture.groups, picture.flags)
+    return make_examined_image(
+        data, "PNG", image, settings, ("DICOM header",), picture.window, picture.groups, picture.flags
+    )
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -206,7 +208,7 @@ def encode_png(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def finish(
+def make_examined_image(
     data: bytes,
     format: str,
     image: Image.Image,
@@ -216,10 +218,10 @@ def finish(
     groups: tuple[str, ...] = (),
     flags: tuple[Flag, ...] = (),
 ) -> ExaminedImage:
-    """Adds to an image what its pixels say."""
+    """Return the published bytes with the hashes and flags that are computed from the pixels."""
     from hub_datasets.images.hashing import perceptual_hash, pixel_hash, without_opaque_alpha
 
-    if isinstance(image.info.get("transparency"), bytes):  # of a palette; Pillow warns when that turns into grey
+    if isinstance(image.info.get("transparency"), bytes):  # of a palette; Pillow warns when that turns into gray
         image = image.convert("RGBA")
     image = without_opaque_alpha(image)
     if settings.ocr:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # `--help` does without numpy
 
 NUMBER = r"([+-]?\d+(?:\.\d+)?)"
 BOUNDS = re.compile(f"{NUMBER}:{NUMBER}", re.ASCII)
-COLOUR_DEPTHS = (8, 12, 16, 32)  # bits for each channel
+COLOR_DEPTHS = (8, 12, 16, 32)  # bits for each channel
 ROWS = 64  # are looked up at once
 
 
@@ -81,8 +81,8 @@ def scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
     if low == high:
         return np.where(values > high, 255, 0).astype(np.uint8)
     with np.errstate(all="ignore"):  # differences of huge values, which become infinite, and are clipped
-        grey = np.rint((np.clip(values, low, high) - low) / (high - low) * 255)
-    return np.nan_to_num(grey, nan=0.0, posinf=255.0, neginf=0.0).astype(np.uint8)
+        gray = np.rint((np.clip(values, low, high) - low) / (high - low) * 255)
+    return np.nan_to_num(gray, nan=0.0, posinf=255.0, neginf=0.0).astype(np.uint8)
 
 
 def extremes(values: np.ndarray) -> tuple[float, float]:
@@ -103,17 +103,17 @@ def describe(how: str, values: np.ndarray, low: float, high: float) -> str:
     return f"{how} {low:.10g}..{high:.10g}{share}"
 
 
-def window_grey(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
-    """Grey values as bytes, and the window in words."""
+def window_gray(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
+    """Gray values as bytes, and the window in words."""
     low, high = bounds or extremes(values)
     return linear(values, low, high), describe("fixed" if bounds else "min-max", values, low, high)
 
 
-def window_colour(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
-    """Values of colour channels as bytes, all channels through one window, and the window in words."""
+def window_color(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
+    """Values of color channels as bytes, all channels through one window, and the window in words."""
     if bounds:
         low, high = bounds
     else:
         largest = extremes(values)[1]
-        low, high = 0.0, float(next((2**bits - 1 for bits in COLOUR_DEPTHS if largest < 2**bits), largest))
+        low, high = 0.0, float(next((2**bits - 1 for bits in COLOR_DEPTHS if largest < 2**bits), largest))
     return linear(values, low, high), describe("fixed" if bounds else "full range", values, low, high)

@@ -39,11 +39,11 @@ def connect(path: Path | str, read_only: bool = False) -> sqlite3.Connection:
     return database
 
 
-class Catalogue:
+class Catalog:
     """The tables of one source. Records keep the order in which the source gave them: `seq` counts from 1."""
 
     def __init__(self, path: Path, mode: str = "read") -> None:
-        """Opens the catalogue in `path` to `read`, to `change`, or to `create` it."""
+        """Opens the catalog in `path` to `read`, to `change`, or to `create` it."""
         self.database = connect(path, read_only=mode == "read")
         self._seq = 0
         if mode == "create":

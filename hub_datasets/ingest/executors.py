@@ -184,7 +184,7 @@ def make_engine(name: str, workers: int) -> InProcess | Processes | Ray:
     return InProcess() if workers == 1 else Processes(workers)
 
 
-class WhenNeeded:
+class LazyEngine:
     """An engine that starts when it gets its first tasks, and works here where there are few of them."""
 
     def __init__(self, name: str, workers: int) -> None:
@@ -209,7 +209,7 @@ class WhenNeeded:
         return self._engine.map(function, chain(first, tasks))
 
     @contextmanager
-    def meanwhile(self, function: Callable[..., Any], *arguments: Any) -> Iterator[Callable[[], Any]]:
+    def in_background(self, function: Callable[..., Any], *arguments: Any) -> Iterator[Callable[[], Any]]:
         """Calls a function that waits for this engine, and lets this process do something else while it does.
 
         Yields what waits for the function's result. Where the work is done in this process it is done at once.

@@ -26,7 +26,7 @@ from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.source_folder import Folder, FolderError
 from hub_datasets.images.validation import ImageSettings, examine_image
-from hub_datasets.ingest.catalog import Catalogue
+from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import Engine
 from hub_datasets.records import Flag, Ignored, Problem, RawRecord, Rejection
 from hub_datasets.sources.base import Source
@@ -36,7 +36,7 @@ from hub_datasets.texts.validation import TextSettings, check_text, check_writab
 IMAGES_PER_TASK = 32  # large enough that a task's start is no cost; fewer at the end, so that no worker waits long
 LEAST_PER_TASK = 4
 MANIFEST = "stage.json"
-CATALOGUE = "catalogue.sqlite"
+CATALOG = "catalogue.sqlite"
 DECODERS = (
     "pillow",
     "numpy",
@@ -56,7 +56,7 @@ class Stage:
     Attributes:
         address: of the stage's folder; image files are named relative to it.
         key: changes with the source's files, the settings and the code.
-        catalogue: the catalogue's file on this machine.
+        catalog: the catalog's file on this machine.
         reused: whether an earlier build had read it.
         synthetic: whether this project drew the images.
         lasting: whether another build may use it; not where a file could not be read, which may be mended by then.
@@ -66,7 +66,7 @@ class Stage:
     folder: Folder
     address: str
     key: str
-    catalogue: Path
+    catalog: Path
     reused: bool
     synthetic: bool
     lasting: bool = True
@@ -93,26 +93,26 @@ def stage(
     Args:
         key: the folder's of `stage_keys`.
         root: path or fsspec address; the engine's workers write to it.
-        scratch: a folder on this machine, for catalogues of a remote `root`.
+        scratch: a folder on this machine, for catalogs of a remote `root`.
     """
     address = storage.join(root, f"{source.name}-{key}")
     synthetic = is_synthetic(folder)
     remote = storage.is_remote(root)
-    catalogue = scratch / f"{source.name}-{key}.sqlite" if remote else storage.local_path(address) / CATALOGUE
-    if is_whole(address):
+    catalog = scratch / f"{source.name}-{key}.sqlite" if remote else storage.local_path(address) / CATALOG
+    if is_complete(address):
         if remote:
-            with storage.open_file(storage.join(address, CATALOGUE), "rb") as there, catalogue.open("wb") as here:
+            with storage.open_file(storage.join(address, CATALOG), "rb") as there, catalog.open("wb") as here:
                 shutil.copyfileobj(there, here)
-        return Stage(source, folder, address, key, catalogue, reused=True, synthetic=synthetic)
+        return Stage(source, folder, address, key, catalog, reused=True, synthetic=synthetic)
 
     storage.remove(address)  # what a killed build left
     try:
-        read_records(source, folder, texts, catalogue)
-        failures = folder.failures + examine_images(source, folder, images, engine, catalogue, address)
+        read_records(source, folder, texts, catalog)
+        failures = folder.failures + examine_images(source, folder, images, engine, catalog, address)
         if stage_keys([(source, folder)], images, texts) != [key]:
             raise BuildError(f"{source.flag} {folder.named()}: files changed while they were read; run again")
         if remote:
-            with catalogue.open("rb") as here, storage.open_file(storage.join(address, CATALOGUE), "wb") as there:
+            with catalog.open("rb") as here, storage.open_file(storage.join(address, CATALOG), "wb") as there:
                 shutil.copyfileobj(here, there)
         content = {"source": source.name, "key": key, "failures": failures, "files": storage.sizes_in(address)}
         with storage.open_file(storage.join(address, MANIFEST), "wb") as file:  # last: now the stage is whole
@@ -120,10 +120,10 @@ def stage(
     except BaseException:
         storage.remove(address)
         raise
-    return Stage(source, folder, address, key, catalogue, reused=False, synthetic=synthetic, lasting=not failures)
+    return Stage(source, folder, address, key, catalog, reused=False, synthetic=synthetic, lasting=not failures)
 
 
-def is_whole(address: str) -> bool:
+def is_complete(address: str) -> bool:
     """True where a stage lies with every file that it was written with, and every file could be read for it."""
     sizes = storage.sizes_in(address)
     if sizes.pop(MANIFEST, None) is None:
@@ -141,18 +141,18 @@ def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    catalogue = Catalogue(path, "create")
+    catalog = Catalog(path, "create")
     named = f"{source.name} {folder.label}".rstrip()
     for record in tqdm(source.read(folder), desc=f"{named}: records", unit="", disable=None):
         if isinstance(record, Ignored):
-            catalogue.ignore(record)
+            catalog.ignore(record)
         elif isinstance(record, Rejection):
-            catalogue.reject(record.item, record.code, record.message)
+            catalog.reject(record.item, record.code, record.message)
         elif problem := check_writable(record) or check_text(record, texts.min_chars, texts.max_chars):
-            catalogue.reject(record.item, problem.code, problem.message)
+            catalog.reject(record.item, problem.code, problem.message)
         else:
-            catalogue.add(record, find_flags(record, source))
-    catalogue.close()
+            catalog.add(record, find_flags(record, source))
+    catalog.close()
 
 
 def find_flags(record: RawRecord, source: Source) -> list[Flag]:
@@ -201,21 +201,21 @@ def examine_images(
     """
     from tqdm import tqdm
 
-    catalogue = Catalogue(path, "change")
-    total = catalogue.count_images()
+    catalog = Catalog(path, "change")
+    total = catalog.count_images()
     common = {"folder": storage.absolute(folder.address), "reading": uuid.uuid4().hex, "settings": asdict(settings)}
     failures = 0
     tasks = (
         {**common, "names": names, "target": storage.join(address, f"images-{number:06d}.bin")}
-        for number, names in enumerate(batches(catalogue.image_names(), total))
+        for number, names in enumerate(batches(catalog.image_names(), total))
     )
     named = f"{source.name} {folder.label}".rstrip()
     with tqdm(total=total, desc=f"{named}: images", unit="", disable=None) as progress:
         for result in engine.map(examine_batch, tasks):
-            catalogue.add_images(result["images"])
+            catalog.add_images(result["images"])
             failures += result["failures"]
             progress.update(len(result["images"]))
-    catalogue.finish()
+    catalog.finish()
     return failures
 
 
@@ -229,7 +229,7 @@ def batches(items: Iterable[str], total: int) -> Iterator[list[str]]:
 
 def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
     """A worker's task: reads and examines some images of a source, and writes what is to be published to one file."""
-    folder = opened(task["folder"], task["reading"])
+    folder = open_cached(task["folder"], task["reading"])
     before = folder.failures
     settings = ImageSettings(**task["settings"])
     file = task["target"].rsplit("/", 1)[-1]
@@ -267,7 +267,7 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=8)
-def opened(address: str, reading: str) -> Folder:
+def open_cached(address: str, reading: str) -> Folder:
     """The folder, kept open from task to task of one reading: the next one may find another folder there."""
     return Folder(address)
 
@@ -308,5 +308,5 @@ def remove_stale(root: str, stages: Iterable[Stage]) -> None:
 
 
 def bytes_of(stage: Stage, image: dict[str, Any]) -> bytes:
-    """The published bytes of one image of a catalogue."""
+    """The published bytes of one image of a catalog."""
     return storage.read_range(storage.join(stage.address, image["file"]), image["offset"], image["length"])

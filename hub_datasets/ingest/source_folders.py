@@ -25,7 +25,7 @@ def source_folders(arguments: argparse.Namespace) -> Iterator[tuple[Source, Fold
     Raises BuildError where a folder is missing or empty, is given twice, or is inside another one of its source.
     """
     for source in SOURCES:
-        addresses = [tidy(address) for address in getattr(arguments, source.flag.removeprefix("--")) or ()]
+        addresses = [normalize_address(address) for address in getattr(arguments, source.flag.removeprefix("--")) or ()]
         for address in addresses:
             check_is_there(source.flag, address)
         folders = [Folder(address) for address in addresses]
@@ -87,7 +87,7 @@ def parts(address: str) -> list[str]:
     return [printable(name) for name in names if name]
 
 
-def tidy(address: str) -> str:
+def normalize_address(address: str) -> str:
     """The address as it is always written: `~` as the home folder, no slash at the end."""
     if storage.is_remote(address):
         return address

@@ -43,8 +43,8 @@ def check_output(output: str, cache: str) -> list[str]:
     contents = contents_of(output)
     if contents is None:
         raise BuildError(
-            f"--output_dir {shown} contains {some(names_in(output))}, and no build wrote to this folder; name another "
-            f"one, for example {storage.join(shown, 'dataset')}"
+            f"--output_dir {shown} contains {some(output_names(output))}, and no build wrote to this folder; name "
+            f"another one, for example {storage.join(shown, 'dataset')}"
         )
     if contents.occupied:
         raise BuildError(
@@ -71,7 +71,7 @@ def contents_of(output: str) -> Contents | None:
     if manifest is None and not has_report(output):
         return None
     contents = Contents()
-    for name in names_in(output):
+    for name in output_names(output):
         if not WRITTEN.fullmatch(name):
             contents.other.append(name)
         else:
@@ -79,7 +79,7 @@ def contents_of(output: str) -> Contents | None:
     return contents
 
 
-def names_in(output: str) -> list[str]:
+def output_names(output: str) -> list[str]:
     """The names in a folder and, as `pairs/x.parquet`, in the folders that a build makes; links are not entered.
 
     Behind an address without the cache, which lies there.
@@ -117,18 +117,18 @@ def is_own(output: str, name: str, manifest: dict[str, Any] | None) -> bool:
 
 def read_manifest(output: str) -> dict[str, Any] | None:
     """What a build says of its result: `key`, and `files` with their sizes; None where there is no such file."""
-    content = read_json(storage.join(output, MANIFEST))
+    content = read_json_if_valid(storage.join(output, MANIFEST))
     known = isinstance(content, dict) and isinstance(content.get("key"), str) and isinstance(content.get("files"), dict)
     return content if known else None
 
 
 def has_report(output: str) -> bool:
     """Whether `report.json` is that of a build."""
-    content = read_json(storage.join(output, REPORT))
+    content = read_json_if_valid(storage.join(output, REPORT))
     return isinstance(content, dict) and {"fingerprint", "sources", "splits"} <= content.keys()
 
 
-def read_json(address: str) -> Any:
+def read_json_if_valid(address: str) -> Any:
     """The content of a JSON file; None where there is no such file, or something else in it."""
     if storage.size(address) is None:
         return None

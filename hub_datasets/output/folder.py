@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
-from hub_datasets.ingest.executors import InProcess, WhenNeeded
+from hub_datasets.ingest.executors import InProcess, LazyEngine
 from hub_datasets.output.earlier_build import CARD, MANIFEST, SHARD, manifest_of, own_files, read_manifest
 from hub_datasets.schema import CONFIGS, features_of
 
@@ -48,7 +48,7 @@ class Output:
     report: str | None = None
 
     def write_shards(
-        self, files: dict[str, dict[str, RowFile]], engine: WhenNeeded, least: int
+        self, files: dict[str, dict[str, RowFile]], engine: LazyEngine, least: int
     ) -> dict[str, dict[str, int]]:
         """Writes the Parquet files of both configs; returns their number by config and split."""
         from hub_datasets.output.parquet import plan_shards, write_shard

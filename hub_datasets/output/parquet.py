@@ -89,7 +89,7 @@ def write_shard(shard: Shard) -> dict[str, int]:
     with open_sink(shard["target"]) as file:
         writer = pq.ParquetWriter(
             file,
-            schema if config == "pairs" else schema.set(*once(schema)),
+            schema if config == "pairs" else schema.set(*deduplicated_images(schema)),
             compression={leaf: "none" if leaf == BYTES_LEAF[config] else "snappy" for leaf in leaves},
             use_dictionary=[leaf for leaf in leaves if leaf != BYTES_LEAF["pairs"]],
             dictionary_pagesize_limit=4 * ROW_GROUP_BYTES,  # so that all images of a row group fit
@@ -132,7 +132,7 @@ def leaf_names(schema: pa.Schema) -> list[str]:
     return [columns.column(number).path for number in range(len(columns))]
 
 
-def once(schema: pa.Schema) -> tuple[int, pa.Field]:
+def deduplicated_images(schema: pa.Schema) -> tuple[int, pa.Field]:
     """The column of `chat` with its images, and its place, with a type that holds the bytes of each image once."""
     place = schema.get_field_index(IMAGE_COLUMN["chat"])
     return place, schema.field(place).with_type(pa.list_(POINTING))
@@ -192,7 +192,7 @@ def make_table(
         ends = accumulate((len(row["images"]) for row in rows), initial=0)
         pictures = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pictures)
     if pointing:
-        schema = schema.set(*once(schema))
+        schema = schema.set(*deduplicated_images(schema))
     columns = [
         pictures.cast(field.type)  # the names of its parts
         if field.name == IMAGE_COLUMN[config]

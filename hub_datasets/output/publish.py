@@ -21,7 +21,7 @@ OURS = re.compile(
 )
 
 
-def refuse_what_may_not_be_shared(names: Iterable[str]) -> None:
+def refuse_restricted_sources(names: Iterable[str]) -> None:
     """Raises BuildError where there are sources whose licence does not let others publish them."""
     if found := ", ".join(names):
         raise BuildError(
@@ -66,7 +66,7 @@ def push_dataset(folder: str | Path, repo_id: str, private: bool = True, redistr
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     sources = report["sources"].items()
     if not redistribute:
-        refuse_what_may_not_be_shared(n for n, s in sources if not (s["redistributable"] or s["synthetic"]))
+        refuse_restricted_sources(n for n, s in sources if not (s["redistributable"] or s["synthetic"]))
     from huggingface_hub.utils import filter_repo_objects
 
     from model_cards.card_update import read_card

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hub_datasets.ingest.catalog import Catalogue
+from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.ingest import Stage, find_in_name
 from hub_datasets.records import Ignored
 from hub_datasets.schema import CONFIGS, SPLITS
@@ -85,7 +85,7 @@ def histogram(values: Counter[int], bins: int = 20) -> list[list[int]]:
     return [[low + width * n, low + width * (n + 1), numbers[n]] for n in range(max(numbers) + 1)]
 
 
-def may_be_named(stage: Stage) -> bool:
+def is_shareable(stage: Stage) -> bool:
     """Whether the report, which is published, may name rows and files of a source."""
     return stage.source.redistributable or stage.synthetic
 
@@ -104,7 +104,7 @@ def source_report(decisions: Decisions, name: str, left_out: Mapping[int, Sequen
     examples: dict[str, list[dict[str, str]]] = defaultdict(list)
     passed_over: list[str] = []
     for stage, folder in zip(stages, folders, strict=True):
-        if may_be_named(stage):
+        if is_shareable(stage):
             passed_over += folder.passed_over
             for code, named in folder.examples.items():
                 examples[code] += named
@@ -157,11 +157,11 @@ class FolderReport:
 def folder_report(decisions: Decisions, number: int, left_out: Iterable[Ignored]) -> FolderReport:
     """One folder of a source. Raises AssertionError if a record got lost."""
     stage = decisions.stages[number]
-    catalogue = Catalogue(stage.catalogue)
-    read = catalogue.count_read()
-    passed_over = [f"{stage.folder.labeled(item)}: {why}" for item, why in catalogue.ignored()]
+    catalog = Catalog(stage.catalog)
+    read = catalog.count_read()
+    passed_over = [f"{stage.folder.labeled(item)}: {why}" for item, why in catalog.ignored()]
     passed_over += [f"{one.item}: {one.why}" for one in left_out]
-    catalogue.close()
+    catalog.close()
     rejected: Counter[str] = Counter()
     examples: dict[str, list[dict[str, str]]] = defaultdict(list)
     for rejection in decisions.rejections(number):
@@ -222,10 +222,10 @@ def stage_flags(stage: Stage) -> Iterator[tuple[str, str, str, str]]:
     label = stage.folder.label
     for flag in find_in_name(label, "in the folder's name"):
         yield label, "folder", flag.kind, flag.detail
-    catalogue = Catalogue(stage.catalogue)
-    for item, *rest in catalogue.flags():
+    catalog = Catalog(stage.catalog)
+    for item, *rest in catalog.flags():
         yield stage.folder.labeled(item), *rest
-    catalogue.close()
+    catalog.close()
 
 
 def duplicate_report(decisions: Decisions, near: dict[str, int]) -> dict[str, Any]:

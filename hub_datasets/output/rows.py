@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hub_datasets.chat import conversations, llama_factory
 from hub_datasets.filesystem import storage
 from hub_datasets.ingest.ingest import bytes_of
-from hub_datasets.output.report import RowStatistics, may_be_named
+from hub_datasets.output.report import RowStatistics, is_shareable
 from hub_datasets.records import Ignored
 from hub_datasets.schema import CONFIGS, SPLITS
 from hub_datasets.splits.assignment import ONE_CONVERSATION, ONE_IMAGE, Accepted, Decisions
@@ -25,7 +25,7 @@ from hub_datasets.texts.validation import TextSettings, check_text
 if TYPE_CHECKING:
     from model_cards.pictures.contact_sheet import Sample
 
-SYNTHETIC_LICENCE = "Apache-2.0"  # that of the program which draws them
+SYNTHETIC_LICENSE = "Apache-2.0"  # that of the program which draws them
 
 
 @dataclass(slots=True)
@@ -152,15 +152,15 @@ def base_columns(accepted: Accepted, metadata: dict[str, Any]) -> dict[str, Any]
         "source_dataset": record.source,
         "category": record.category,
         "language": record.language,
-        "license": licence_of(accepted),
+        "license": license_of(accepted),
         "group_id": accepted.group_id,
         "metadata": json.dumps(metadata, ensure_ascii=False),
     }
 
 
-def licence_of(accepted: Accepted) -> str:
+def license_of(accepted: Accepted) -> str:
     """The licence of a row: its source's, or the project's where the source is one that it drew."""
-    return SYNTHETIC_LICENCE if accepted.stage.synthetic else accepted.stage.source.licence
+    return SYNTHETIC_LICENSE if accepted.stage.synthetic else accepted.stage.source.licence
 
 
 def shared_metadata(members: list[Accepted]) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def samples(decisions: Decisions, each: int = 6) -> list[Sample]:
 
     chosen = []
     for numbers in decisions.sources.values():
-        shared = [number for number in numbers if may_be_named(decisions.stages[number])]
+        shared = [number for number in numbers if is_shareable(decisions.stages[number])]
         for accepted in decisions.pictures(shared, each):
             record = accepted.record
             said = record.text if record.text is not None else f"{record.question} {record.answer}"

@@ -26,7 +26,7 @@ from hub_datasets.sources.base import Source
 from hub_datasets.sources.file_readers import MAX_TABLE_BYTES, is_junk, printable
 from hub_datasets.sources.reports import openi
 from hub_datasets.sources.reports.rows import NAME, Images, make_records
-from hub_datasets.sources.reports.tables import EXPECTED, SUFFIXES, NotReports, Table, read_table
+from hub_datasets.sources.reports.tables import EXPECTED, SUFFIXES, NotReports, Table, read_report_table
 from hub_datasets.texts.patient_ids import note_study, own_study
 
 # What people keep reports in and what is not read here: what to do about it.
@@ -106,7 +106,7 @@ def read_file(folder: Folder, name: str, images: Images) -> Iterator[RawRecord |
         records = openi.read_report(shown, data, images)
         return Ignored(NAME, shown, "XML, but not a report of OpenI") if records is None else records
     try:
-        table = read_table(shown, data)
+        table = read_report_table(shown, data)
     except NotReports as error:
         if "/" in name:  # many folders of images have tables of their own
             return Ignored(NAME, shown, str(error).removeprefix(f"{shown}: "))

@@ -142,7 +142,7 @@ def describe(row: dict[str, str]) -> str:
     denied = [phrases[1] for column, phrases in SYMPTOMS.items() if row.get(column) == "False"]
     for phrases in (said, denied):
         if phrases:
-            text += f". It {join(phrases)}"
+            text += f". It {join_phrases(phrases)}"
     return text + "."
 
 
@@ -170,7 +170,7 @@ def number(row: dict[str, str], column: str) -> float | None:
     return float(cell)
 
 
-def join(phrases: list[str]) -> str:
+def join_phrases(phrases: list[str]) -> str:
     """`a, b and c`."""
     return " and ".join(filter(None, (", ".join(phrases[:-1]), phrases[-1])))
 

@@ -40,7 +40,7 @@ LEAST_CHINESE, LEAST_EVERYDAY, LEAST_COMMONEST = 0.8, 0.7, 0.05  # shares; Chine
 SHORT = 8  # characters; the share of so few says nothing
 
 
-def decode(data: bytes, name: str) -> str:
+def decode_text(data: bytes, name: str) -> str:
     """The text of a file that must be sound from its first byte to its last.
 
     Raises BuildError, which names the byte, where it is neither UTF-8, UTF-16 or UTF-32 with a mark, nor GB18030.

@@ -57,7 +57,7 @@ class Accepted:
 
     Attributes:
         stage: the folder that it is of.
-        image: its columns of the catalogue.
+        image: its columns of the catalog.
     """
 
     record: RawRecord

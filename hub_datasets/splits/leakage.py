@@ -41,7 +41,7 @@ def find_leaks(decisions: Decisions) -> dict[str, Any]:
             if "," in splits:
                 leaks[kind] += 1
                 if len(examples[kind]) < NAMED:
-                    examples[kind].append(f"{name}: {where(decisions, numbers)}")
+                    examples[kind].append(f"{name}: {describe_splits(decisions, numbers)}")
     return {
         "checked": dict(checked),
         "leaks": {kind: leaks[kind] for kind in checked},
@@ -55,7 +55,7 @@ def kind_of(key: str) -> str:
     return "image_number" if kind == "image" and not key.startswith("image:") else kind
 
 
-def where(decisions: Decisions, keys: tuple[int, ...] | list[int]) -> str:
+def describe_splits(decisions: Decisions, keys: tuple[int, ...] | list[int]) -> str:
     """The first record of each split that has one of the keys, by name."""
     found: dict[str, str] = {}
     for key in keys:

@@ -180,7 +180,7 @@ PATTERNS = (
 
 CLAIMED = "\0"  # what stands in the place of a character that was found
 DIGIT = re.compile(r"\d")
-NEIGHBOURS = re.compile(r"\d(?:(?:[^\w×]|[年月日]){0,3}\d){2,100}")  # three digits and more with little between them
+NEIGHBORS = re.compile(r"\d(?:(?:[^\w×]|[年月日]){0,3}\d){2,100}")  # three digits and more with little between them
 
 
 def find_identifiers(text: str) -> list[Flag]:
@@ -212,7 +212,7 @@ def find_identifiers(text: str) -> list[Flag]:
 def possible_patterns(text: str) -> list[Pattern]:
     """The patterns whose words and digits a text has: for most texts none, which saves nearly all of the time."""
     lowered = text.lower()
-    digits = max((len(DIGIT.findall(found)) for found in NEIGHBOURS.findall(text)), default=0)
+    digits = max((len(DIGIT.findall(found)) for found in NEIGHBORS.findall(text)), default=0)
     return [
         pattern
         for pattern in PATTERNS

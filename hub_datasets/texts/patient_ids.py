@@ -81,15 +81,15 @@ def patient_key(value: object) -> str | None:
 
     A lone `0` is somebody: many tables number their patients from there.
     """
-    return key("patient", value)
+    return hash_key("patient", value)
 
 
 def study_key(value: object) -> str | None:
     """`study:<16 hex digits>` of a study's identifier; None where it names no study."""
-    return key("study", value)
+    return hash_key("study", value)
 
 
-def key(kind: str, value: object) -> str | None:
+def hash_key(kind: str, value: object) -> str | None:
     """The key of an identifier, None where it stands for nobody."""
     if value is None:
         return None

@@ -248,9 +248,9 @@ def test_where_what_was_read_is_kept(options, tmp_path, monkeypatch):
 
 
 def test_sources_that_may_not_be_shared(options, reports):
-    assert options().not_to_be_shared() == ["medical_reports"]
+    assert options().restricted_sources() == ["medical_reports"]
     write_marker(reports)
-    assert options().not_to_be_shared() == []
+    assert options().restricted_sources() == []
 
 
 # --- Splits of an earlier build

@@ -26,7 +26,7 @@ class Doctype(Exception):
     """The file declares a document type."""
 
 
-def parse(data: bytes) -> ElementTree.Element | Problem:
+def parse_xml(data: bytes) -> ElementTree.Element | Problem:
     """The root element of a file.
 
     A document type is refused as soon as it begins, before anything in it is read: only there can entities be
@@ -58,7 +58,7 @@ def parse(data: bytes) -> ElementTree.Element | Problem:
 
 def read_report(name: str, data: bytes, images: Images) -> Iterator[RawRecord | Rejection] | None:
     """The records of a file, one for each image of its report; None where it is XML of another kind."""
-    root = parse(data)
+    root = parse_xml(data)
     if isinstance(root, Problem):
         return iter([Rejection(NAME, name, root.code, root.message)])
     return make_records(name, root, images) if root.tag == ROOT else None

@@ -12,7 +12,7 @@ from typing import Any
 
 from hub_datasets.records import Problem, RawRecord, Reason, Rejection
 from hub_datasets.schema import LANGUAGES
-from hub_datasets.sources.reports.language import language_named, language_of
+from hub_datasets.sources.reports.language import language_by_majority, language_named
 from hub_datasets.sources.reports.tables import EXPECTED, IMAGE_COLUMNS, TEXT_COLUMNS, column, missing
 from hub_datasets.texts.patient_ids import patient_of, study_key, study_of
 
@@ -80,11 +80,11 @@ def make_records(
     """
     try:
         yield from records_of_row(item, row, table, images, numbered)
-    except Unfit as unfit:
+    except UnusableRow as unfit:
         yield Rejection(NAME, item, unfit.problem.code, unfit.problem.message)
 
 
-class Unfit(Exception):
+class UnusableRow(Exception):
     """Carries why a whole row cannot be used."""
 
     def __init__(self, message: str | Problem):
@@ -93,15 +93,17 @@ class Unfit(Exception):
 
 
 def records_of_row(item: str, row: Any, table: str, images: Images, numbered: bool) -> Iterator[RawRecord | Rejection]:
-    """Does the work of `make_records`. Raises Unfit where a whole row cannot be used."""
+    """Does the work of `make_records`. Raises UnusableRow where a whole row cannot be used."""
     if isinstance(row, Problem):
-        raise Unfit(row)
+        raise UnusableRow(row)
     if missing(row):
-        raise Unfit(f"expected {EXPECTED}; the row lacks {' and '.join('/'.join(names) for names in missing(row))}")
+        raise UnusableRow(
+            f"expected {EXPECTED}; the row lacks {' and '.join('/'.join(names) for names in missing(row))}"
+        )
     image_column, text_column = column(row, IMAGE_COLUMNS), column(row, TEXT_COLUMNS)
     text = row[text_column]
     if not isinstance(text, str):
-        raise Unfit(f"no text in the column {text_column}")
+        raise UnusableRow(f"no text in the column {text_column}")
     text = text.strip()
     paths = named_images(row[image_column], image_column, table, images)
     language = find_language(row, text)
@@ -110,7 +112,7 @@ def records_of_row(item: str, row: Any, table: str, images: Images, numbered: bo
         study = study_key(match[1])
     groups = tuple(key for key in (patient_of(row), study) if key)
     names = [find_image(path, image_column, table, images) for path in paths]
-    conversation = conversation_of(names, paths, text) if len(paths) > 1 else ""
+    conversation = row_key(names, paths, text) if len(paths) > 1 else ""
     for number, name in enumerate(names, 1):
         where = f"{item} image {number}" if len(paths) > 1 else item
         if isinstance(name, Problem):
@@ -137,7 +139,7 @@ def find_image(path: str, image_column: str, table: str, images: Images) -> str 
     return name
 
 
-def conversation_of(names: list[str | Problem], paths: list[str], text: str) -> str:
+def row_key(names: list[str | Problem], paths: list[str], text: str) -> str:
     """What a row's images have in common, by what it says and not by its place: rows may be added above it."""
     said = [*(path if isinstance(name, Problem) else name for name, path in zip(names, paths, strict=True)), text]
     return f"row:{hashlib.blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()}"
@@ -146,7 +148,7 @@ def conversation_of(names: list[str | Problem], paths: list[str], text: str) -> 
 def named_images(value: Any, name: str, table: str, images: Images) -> list[str]:
     """The paths in a row's column for the image: one text, several between `;` or `|`, or a list under `images`.
 
-    Raises Unfit where it is something else.
+    Raises UnusableRow where it is something else.
     """
     if isinstance(value, list) and name.strip().casefold() == "images":
         paths = value
@@ -154,24 +156,24 @@ def named_images(value: Any, name: str, table: str, images: Images) -> list[str]
         is_one = images.find(value, table) in images.names  # a file's own name may hold the separators
         paths = [value] if is_one else [part.strip() for part in SEPARATOR.split(value) if part.strip()]
     else:
-        raise Unfit(f"no text in the column {name}")
+        raise UnusableRow(f"no text in the column {name}")
     if not paths:
-        raise Unfit(f"the column {name} is empty")
+        raise UnusableRow(f"the column {name} is empty")
     if not all(isinstance(path, str) and path.strip() for path in paths):
-        raise Unfit(f"the column {name} contains a value that is not a path")
+        raise UnusableRow(f"the column {name} contains a value that is not a path")
     return paths if len(paths) > 1 or isinstance(value, list) else [value]
 
 
 def find_language(row: dict[str, Any], text: str) -> str:
-    """The language that a row names, or that of its text. Raises Unfit where it is neither English nor Chinese."""
+    """Return the language that a row names, or that of its text. Raises UnusableRow for any other language."""
     value = row.get(column(row, ("language",)) or "")
     if value is None or (isinstance(value, str) and not value.strip()):
-        language = language_of(text)
+        language = language_by_majority(text)
         if language is None:
-            raise Unfit("the text is neither English nor Chinese")
+            raise UnusableRow("the text is neither English nor Chinese")
         return language
     language = language_named(value) if isinstance(value, str) else None
     if language is None:
         expected = f"one of {', '.join(LANGUAGES)}, or the name of one of these languages"
-        raise Unfit(f"language {value!r:.80}; expected {expected}")
+        raise UnusableRow(f"language {value!r:.80}; expected {expected}")
     return language

@@ -15,7 +15,7 @@ from typing import Any
 
 from hub_datasets.errors import BuildError
 from hub_datasets.records import Problem, Reason
-from hub_datasets.sources.text_encoding import BROKEN, broken_byte, decode, decode_lines
+from hub_datasets.sources.text_encoding import BROKEN, broken_byte, decode_lines, decode_text
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 IMAGE_COLUMNS = ("images", "image", "image_path", "file_name", "image_id")  # `images` and cells may name several
@@ -49,7 +49,7 @@ class Table:
     numbered: bool = False
 
 
-def read_table(name: str, data: bytes) -> Table:
+def read_report_table(name: str, data: bytes) -> Table:
     """Reads the bytes of a file by the suffix of its name.
 
     Raises BuildError where it cannot be decoded or parsed, and NotReports where no row has the columns. Of CSV the part
@@ -57,16 +57,16 @@ def read_table(name: str, data: bytes) -> Table:
     """
     suffix = name[name.rfind(".") :].lower()
     if suffix == ".json":
-        return read_json(name, data)
+        return read_json_table(name, data)
     text = decode_lines(data, name)
     read = read_json_lines if suffix == ".jsonl" else read_csv
     check_columns(name, read(name, text))
     return Table(read(name, text))
 
 
-def read_json(name: str, data: bytes) -> Table:
+def read_json_table(name: str, data: bytes) -> Table:
     """An array of rows, or an object with one under `annotations`."""
-    content = parse_json(name, decode(data, name))
+    content = parse_json(name, decode_text(data, name))
     numbered = isinstance(content, dict) and isinstance(content.get("annotations"), list)
     found = content["annotations"] if numbered else content
     if not isinstance(found, list):
@@ -92,12 +92,12 @@ def parse_json(name: str, text: str) -> Any:
 
 def read_json_lines(name: str, text: str) -> Iterator[Row]:
     """Yields a row for each line that is not blank."""
-    for number, line in enumerate(lines(JSON_LINE, text), 1):
+    for number, line in enumerate(split_lines(JSON_LINE, text), 1):
         if line.strip():
             yield f"{name} line {number}", parse_line(line)
 
 
-def lines(kind: re.Pattern, text: str) -> Iterator[str]:
+def split_lines(kind: re.Pattern, text: str) -> Iterator[str]:
     """Yields the lines with their ends. Of an `io.StringIO` every character would take four bytes."""
     return (found[0] for found in kind.finditer(text))
 
@@ -153,7 +153,7 @@ def read_csv(name: str, text: str) -> Iterator[Row]:
     skipped = 0
     if above := SEPARATOR_LINE.match(text):
         text, skipped = text[above.end() :], 1
-    reader = csv.reader(lines(CSV_LINE, text), delimiter=delimiter(name, text), strict=True)
+    reader = csv.reader(split_lines(CSV_LINE, text), delimiter=delimiter(name, text), strict=True)
     try:
         header = [cell.strip() or f"column {number}" for number, cell in enumerate(next(reader), 1)]
         folded = [cell.casefold() for cell in header]
@@ -182,7 +182,7 @@ def delimiter(name: str, text: str) -> str:
     headers = {}
     for character in DELIMITERS:
         try:
-            headers[character] = next(csv.reader(lines(CSV_LINE, text), delimiter=character), [])
+            headers[character] = next(csv.reader(split_lines(CSV_LINE, text), delimiter=character), [])
         except csv.Error:  # a carriage return in the middle of a cell
             headers[character] = []
         if headers[character] and not missing(dict.fromkeys(headers[character])):

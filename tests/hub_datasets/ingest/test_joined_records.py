@@ -57,7 +57,7 @@ def test_items_and_images_begin_with_the_label(joined):
 
 
 def test_records_come_by_picture_and_then_by_folder(joined):
-    """As `settle` needs them, and the same as if all were in one catalogue."""
+    """As `settle` needs them, and the same as if all were in one catalog."""
     same = {"images/0.png": ONE_PICTURE}
     parts = [[report(n, f"images/{n % 3}.png") for n in range(5)] for _ in range(3)]
     stages = dict(enumerate(joined(*parts, images=(same, same, same))))
