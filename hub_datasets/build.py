@@ -63,7 +63,7 @@ def report_lines(report: dict[str, Any]) -> str:
 
 
 def build(options: BuildOptions) -> dict[str, Any]:
-    """Reads, checks, groups, splits and writes; returns the report.
+    """Builds a dataset from its sources and returns the report.
 
     Where the output is already what this build would write, nothing is done.
     """
@@ -114,7 +114,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
 
 
 def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path) -> dict[str, Any]:
-    """Decides what becomes of everything that was read, and writes it; returns the report."""
+    """Resolves duplicates, assigns splits and writes the dataset; returns the report."""
     from hub_datasets.output import report, rows
     from hub_datasets.splits import leakage
     from hub_datasets.splits.assignment import Decisions
@@ -160,7 +160,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
 def write_reports(
     stages: list, options: BuildOptions, decisions: Any, local: Path, scratch: Path, statistics: Any, written: Any
 ) -> dict[str, Any]:
-    """Writes what goes beside the Parquet files; returns what the report says of sources and rows."""
+    """Writes the files beside the Parquet files; returns the parts of the report about sources and rows."""
     from hub_datasets.output import report, rows
 
     addresses = [stage.folder.address for stage in stages]

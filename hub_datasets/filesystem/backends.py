@@ -30,12 +30,12 @@ OUTSIDE = "is outside the source folder"
 
 
 def open_store(address: str) -> LocalStore | RemoteStore:
-    """The store of an address. Raises BuildError where fsspec cannot open it."""
+    """Returns the store of an address. Raises BuildError if fsspec cannot open it."""
     return RemoteStore(address) if storage.is_remote(address) else LocalStore(str(storage.local_path(address)))
 
 
 class LocalStore:
-    """Files below a folder of this machine, or of a zip file."""
+    """The files in a folder of this machine, or a zip file."""
 
     def __init__(self, path: str):
         self.root = os.path.realpath(path)
@@ -49,7 +49,7 @@ class LocalStore:
         self.root, self.is_zip, self._folders = state["root"], state["is_zip"], {}
 
     def walk(self) -> Iterator[tuple[str, int, str, bool]]:
-        """Yields (name, size, version, is it a link to a folder) in no order. Raises OSError."""
+        """Yields (name, size, version, whether it is a link to a folder) in no particular order. Raises OSError."""
         if self.is_zip:
             yield "", 0, "", False
             return
@@ -73,7 +73,7 @@ class LocalStore:
                 raise OSError(error.errno, error.strerror, before) from None
 
     def _link(self, entry: os.DirEntry, name: str) -> tuple[str, int, str, bool]:
-        """A link to a file: of the file where it lies inside, else nothing but the name."""
+        """Returns the entry of a link to a file: that of the file if it is inside the folder, else the name alone."""
         target = os.path.realpath(entry.path)
         try:
             if self._is_inside(target):
@@ -84,7 +84,7 @@ class LocalStore:
         return name, 0, "link", False
 
     def holds(self, other: LocalStore | RemoteStore) -> bool:
-        """True where the other root is this one or below it, also where a disk is mounted in two places."""
+        """Returns whether another root is this one or below it, even if a disk is mounted in two places."""
         if not isinstance(other, LocalStore):
             return False
         place = Path(other.root)
@@ -94,7 +94,7 @@ class LocalStore:
         return path == self.root or path.startswith(self.root.rstrip(os.sep) + os.sep)
 
     def _folder(self, name: str) -> str:
-        """The real path of a folder, links resolved, with a slash. Raises Unreadable where it lies outside."""
+        """Returns the real path of a folder, links resolved, with a final slash. Raises Unreadable if it is outside."""
         path = os.path.realpath(f"{self.root}/{name}")
         if not self._is_inside(path):
             raise Unreadable(Reason.IMAGE_OUTSIDE_ROOT, OUTSIDE)
@@ -110,7 +110,7 @@ class LocalStore:
         return os.fdopen(self._descriptor(name)[0], "rb")
 
     def read(self, name: str, limit: int) -> bytes:
-        """The bytes of a file. Raises Unreadable and OSError."""
+        """Returns the bytes of a file. Raises Unreadable and OSError."""
         descriptor, size = self._descriptor(name)
         try:
             if size > limit:
@@ -128,7 +128,7 @@ class LocalStore:
         return data
 
     def _descriptor(self, name: str) -> tuple[int, int]:
-        """(descriptor, size in bytes) of a regular file. Raises Unreadable and OSError."""
+        """Returns (descriptor, size in bytes) of a regular file. Raises Unreadable and OSError."""
         above, _, base = name.rpartition("/")
         folder = self._folders.get(above)
         try:
@@ -165,12 +165,12 @@ class LocalStore:
 
 
 def local_version(status: os.stat_result) -> str:
-    """The times at which content and inode changed: `cp -p` and `rsync -t` set the first back, nobody the second."""
+    """Returns the times of the last change of content and inode: `cp -p` and `rsync -t` set back only the first."""
     return f"{status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def leads_to_folder(link: os.DirEntry) -> bool:
-    """True for a link to a folder, false also where it leads in a circle."""
+    """Returns whether a link leads to a folder; false for a circular link."""
     try:
         return link.is_dir()
     except OSError:
@@ -178,7 +178,7 @@ def leads_to_folder(link: os.DirEntry) -> bool:
 
 
 class RemoteStore:
-    """Files below an address that fsspec knows. Another process opens the address by itself."""
+    """The files at an address that fsspec can open. Each process opens the address for itself."""
 
     def __init__(self, address: str):
         self._address = address
@@ -205,13 +205,13 @@ class RemoteStore:
         self._connect()
 
     def holds(self, other: LocalStore | RemoteStore) -> bool:
-        """True where the other root is this one or below it, in the same store."""
+        """Returns whether another root is this one or below it, even if a disk is mounted in two places."""
         if not isinstance(other, RemoteStore) or self._system != other._system:
             return False
         return f"{other.root}/".startswith(f"{self.root}/")
 
     def walk(self) -> Iterator[tuple[str, int, str, bool]]:
-        """Yields (name, size, version, is it a link to a folder) in no order. Raises OSError."""
+        """Yields (name, size, version, whether it is a link to a folder) in no particular order. Raises OSError."""
         self._system.invalidate_cache()
         self._zips.clear()
         if self.is_zip:
@@ -226,7 +226,7 @@ class RemoteStore:
                 yield path[len(self.root) + 1 :], info.get("size") or 0, version(info), False
 
     def read(self, name: str, limit: int) -> bytes:
-        """The bytes of a file. Raises Unreadable and OSError."""
+        """Returns the bytes of a file. Raises Unreadable and OSError."""
         info = self._info(name)
         if info is None:
             raise Unreadable(Reason.IMAGE_MISSING, "does not exist")
@@ -262,7 +262,7 @@ class RemoteStore:
         return f"{self.root}/{name}" if name else self.root
 
     def _info(self, name: str) -> dict[str, Any] | None:
-        """What the store says of a file; None where there is none. Raises OSError."""
+        """Returns what the store reports about a file; None if it does not exist. Raises OSError."""
         try:
             info = self._system.info(self._path(name))
         except (FileNotFoundError, NotADirectoryError):
@@ -273,5 +273,5 @@ class RemoteStore:
 
 
 def version(info: dict[str, Any]) -> str:
-    """All that a store says of a file that changes with its content."""
+    """Returns all that a store reports about a file that changes with its content."""
     return " ".join(str(info[key]) for key in VERSION_KEYS if info.get(key))

@@ -26,7 +26,7 @@ ENCRYPTED = 0x1
 
 
 class Unreadable(Exception):
-    """Why a file cannot be read: a `code`, and a `message` that goes on behind its name."""
+    """The reason why a file cannot be read: a `code`, and a `message` that follows the file's name."""
 
     def __init__(self, code: Reason, message: str):
         super().__init__(code, message)
@@ -80,7 +80,7 @@ class Archive:
         self.members = [(name, info.file_size, info.CRC) for name, info in self._infos.items()]
 
     def read(self, name: str, limit: int) -> bytes:
-        """The bytes of a member, checked against its CRC-32. Raises Unreadable for all that cannot be read."""
+        """Returns the bytes of a member, checked against its CRC-32. Raises Unreadable if it cannot be read."""
         info = self._infos.get(name)
         if info is None:
             raise Unreadable(Reason.IMAGE_MISSING, "is not in its zip file")
@@ -111,7 +111,7 @@ class Archive:
 
 
 def member_name(info: zipfile.ZipInfo) -> str:
-    """The name as it was meant.
+    """Returns the name of a member as it was meant.
 
     Some programs write UTF-8 without saying so, and some write `\\` between folders. What follows a NUL, which the
     standard library cuts off, is kept, so that the name can be refused.

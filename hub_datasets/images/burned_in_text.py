@@ -26,7 +26,7 @@ MAX_SIDE = 1280
 
 
 def find_burned_in_text(image: Picture) -> Flag | None:
-    """Looks for lines of text in an image, such as a patient's name on a film. It needs the extra `ocr`.
+    """Searches an image for lines of text, for example a patient's name on a film. Requires the extra `ocr`.
 
     Marks of one or two characters, such as L and R, are passed over.
 
@@ -56,7 +56,7 @@ def find_burned_in_text(image: Picture) -> Flag | None:
 
 @functools.cache
 def text_engine() -> Any:
-    """One engine for each process, on one thread: a build runs as many processes as it wants."""
+    """Returns the OCR engine of this process. It uses one thread, because a build runs many processes."""
     try:
         from rapidocr_onnxruntime import RapidOCR
     except ImportError as error:

@@ -22,7 +22,7 @@ LEVELS = range(0, 256, 15)  # of each channel of the colors that tell whether a 
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
-    """The image in sRGB, and what was done.
+    """Returns the image in sRGB, and a description of what was done.
 
     Args:
         image: of 8 bits; of any mode but CMYK.

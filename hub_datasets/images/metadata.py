@@ -46,7 +46,7 @@ XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:\s*=\s*["\']|>)\s*([1-8])\s*[
 
 @dataclass(slots=True)
 class Coding:
-    """How a file is put together.
+    """The structure of an image file.
 
     Attributes:
         format: `JPEG` or `PNG`.
@@ -81,7 +81,7 @@ class Coding:
 
 
 def edited(data: bytes, coding: Coding) -> bytes:
-    """`data` after the edits."""
+    """Returns `data` after the edits."""
     if not coding.edits:
         return data
     view, parts, position = memoryview(data), [], 0
@@ -160,7 +160,7 @@ def read_jpeg(data: bytes) -> Coding:
 
 
 def judge_segment(coding: Coding, marker: int, content: bytes, start: int, end: int) -> None:
-    """Decides about one application segment or comment, which reaches from byte `start` to `end`."""
+    """Decides whether an application segment or comment, from byte `start` to `end`, is kept."""
     if marker == 0xE0 and content.startswith(b"JFIF\0") and len(content) >= 14:
         if len(content) > 14 or content[12:14] != b"\0\0":
             coding.remove("thumbnail", start, end, b"\xff\xe0\0\x10" + content[:12] + b"\0\0")
@@ -184,12 +184,12 @@ def judge_segment(coding: Coding, marker: int, content: bytes, start: int, end: 
 
 
 def after_the_end(coding: Coding) -> str:
-    """What stands behind the end mark: the pictures that a multi-picture JPEG lists, or nobody knows what."""
+    """Describes what follows the end mark: the pictures listed by a multi-picture JPEG, or unknown data."""
     return "further pictures" if "further pictures" in coding.removed else "data after the end"
 
 
 def read_png(data: bytes) -> Coding:
-    """Jumps from chunk to chunk, and checks the checksums of those that are kept."""
+    """Jumps from chunk to chunk, and verifies the checksums of those that are kept."""
     coding, exif, xmp = Coding("PNG"), b"", b""
     view, position, size, pixels = memoryview(data), 8, len(data), False
     while position + 12 <= size:
@@ -237,7 +237,7 @@ def read_png(data: bytes) -> Coding:
 
 
 def raw_profile(name: bytes, content: bytes) -> bytes:
-    """EXIF as ImageMagick writes it into a text chunk: hexadecimal digits below three lines of heading."""
+    """Decodes EXIF from a text chunk of ImageMagick: hexadecimal digits after three header lines."""
     text = content.split(b"\0", 1)[1]
     try:
         if name == b"zTXt":
@@ -249,7 +249,7 @@ def raw_profile(name: bytes, content: bytes) -> bytes:
 
 
 def unpacked_profile(content: bytes) -> bytes:
-    """The profile of an iCCP chunk: a name, a NUL, the method 0, and what zlib packed; empty where it is damaged."""
+    """Returns the profile in an iCCP chunk: a name, a NUL, the method 0, and zlib data; empty if it is damaged."""
     try:
         return zlib.decompressobj().decompress(content.partition(b"\0")[2][1:], MAX_ICC_BYTES)
     except zlib.error:
@@ -257,7 +257,7 @@ def unpacked_profile(content: bytes) -> bytes:
 
 
 def note_orientation_and_gps(coding: Coding, exif: bytes, xmp: bytes) -> None:
-    """Store in `coding` the orientation from EXIF, else from XMP, and whether either has a GPS position."""
+    """Stores in `coding` the orientation from EXIF, else from XMP, and whether either has a GPS position."""
     tags = exif_integers(exif)
     if GPS in tags or b"exif:GPS" in xmp:
         coding.removed["GPS"] = None
@@ -268,7 +268,7 @@ def note_orientation_and_gps(coding: Coding, exif: bytes, xmp: bytes) -> None:
 
 
 def exif_integers(exif: bytes) -> dict[int, int]:
-    """The integers of the first directory of EXIF, as far as it can be read: {tag: value}."""
+    """Returns {tag: value} of the integers in the first EXIF directory, as far as it can be read."""
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     tags: dict[int, int] = {}
     if order is None:

@@ -20,7 +20,7 @@ PIECE = 2**20  # bytes that are decompressed at once
 
 
 def may_lack_rows(data: bytes, last_row: bytes) -> bool:
-    """Whether it is worth asking `lacks_rows`: a missing row is black, and so are the last rows of many whole images.
+    """Returns whether `lacks_rows` has to be called: missing rows are black, and so are the last rows of many images.
 
     Args:
         last_row: the decoded pixels of the lowest row. Of an interlaced PNG it may be there while others are not.
@@ -29,7 +29,7 @@ def may_lack_rows(data: bytes, last_row: bytes) -> bool:
 
 
 def lacks_rows(data: bytes) -> bool:
-    """Whether the coded pixels of a PNG, of sound structure, are too few for its size. Takes about as long as decoding.
+    """Returns whether a PNG of valid structure has too few coded pixels for its size; as slow as decoding.
 
     Raises:
         zlib.error: if the coded pixels are damaged.
@@ -49,7 +49,7 @@ def lacks_rows(data: bytes) -> bool:
 
 
 def pixel_chunks(data: bytes) -> Iterator[memoryview]:
-    """The contents of the chunks IDAT."""
+    """Yields the contents of the IDAT chunks."""
     view, position = memoryview(data), FIRST_CHUNK
     while position + 12 <= len(data):
         length, name = struct.unpack_from(">I4s", data, position)

@@ -32,7 +32,7 @@ UPRIGHT = {  # the orientation of EXIF: what sets it right, as a name in PIL.Ima
 
 @dataclass(frozen=True, slots=True)
 class ImageSettings:
-    """What the options of a build say about images.
+    """The options of a build for images.
 
     Attributes:
         max_pixels: width times height above which an image is not decoded.
@@ -49,7 +49,7 @@ class ImageSettings:
 
 @dataclass(frozen=True, slots=True)
 class ExaminedImage:
-    """An image that was decoded to its last pixel.
+    """An image that was decoded completely.
 
     Attributes:
         data: the file to publish: JPEG or PNG without metadata, in its original coding wherever that is possible.
@@ -76,7 +76,7 @@ class ExaminedImage:
 
 
 def examine_image(data: bytes, name: str, settings: ImageSettings) -> ExaminedImage | Problem:
-    """Decodes the bytes of an image once and takes its metadata away. No bytes make it raise.
+    """Decodes the bytes of an image once and removes its metadata. Invalid bytes give a Problem, never an error.
 
     Args:
         name: how messages name the file.
@@ -95,7 +95,7 @@ def examine_image(data: bytes, name: str, settings: ImageSettings) -> ExaminedIm
 
 
 def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, float] | None) -> ExaminedImage | Problem:
-    """A JPEG or PNG; a problem's message goes on after the file's name."""
+    """Examines a JPEG or PNG; the message of a Problem follows the file's name."""
     coding = read_coding(data)
     if coding is None:
         message = f"is not an image in an allowed format ({', '.join(ALLOWED_FORMATS)}); convert it to PNG"
@@ -132,7 +132,7 @@ def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
 
 
 def check_coding(coding: Coding, settings: ImageSettings) -> Problem | None:
-    """Checks what can be known without decoding; a problem's message goes on after the file's name."""
+    """Checks everything that is known before decoding; the message of a Problem follows the file's name."""
     if coding.width and coding.height:  # else it has no header, and the file is damaged or ends too early
         if problem := check_size(coding.width, coding.height, settings.max_pixels, settings.min_side):
             return problem
@@ -160,7 +160,7 @@ def check_coding(coding: Coding, settings: ImageSettings) -> Problem | None:
 
 
 def decode_pixels(data: bytes, coding: Coding, bounds: tuple[float, float] | None) -> tuple[Image.Image, str]:
-    """The decoded image, of 8 bits, and the window in words that brought it there; raises whatever Pillow raises.
+    """Returns the decoded 8-bit image, and a description of its window; raises whatever Pillow raises.
 
     Not through `Image.open`: it has a limit of pixels of its own, and tells of it on the standard error stream.
     """
@@ -186,13 +186,13 @@ def decode_pixels(data: bytes, coding: Coding, bounds: tuple[float, float] | Non
 
 
 def check_rows(data: bytes, last_row: bytes) -> None:
-    """Raises OSError, in Pillow's words, for a PNG without all its rows: Pillow itself does so only for some."""
+    """Raises OSError, worded as by Pillow, for a PNG with missing rows that Pillow does not report."""
     if may_lack_rows(data, last_row) and lacks_rows(data):
         raise OSError("image file is truncated")
 
 
 def examine_dicom(data: bytes, settings: ImageSettings, bounds: tuple[float, float] | None) -> ExaminedImage | Problem:
-    """A DICOM file, which becomes a PNG; a problem's message goes on after the file's name."""
+    """Examines a DICOM file, which becomes a PNG; the message of a Problem follows the file's name."""
     picture = read_dicom(data, settings.max_pixels, settings.min_side, bounds)
     if isinstance(picture, Problem):
         return picture
@@ -218,7 +218,7 @@ def make_examined_image(
     groups: tuple[str, ...] = (),
     flags: tuple[Flag, ...] = (),
 ) -> ExaminedImage:
-    """Return the published bytes with the hashes and flags that are computed from the pixels."""
+    """Returns the published bytes with the hashes and flags that are computed from the pixels."""
     from hub_datasets.images.hashing import perceptual_hash, pixel_hash, without_opaque_alpha
 
     if isinstance(image.info.get("transparency"), bytes):  # of a palette; Pillow warns when that turns into gray

@@ -30,7 +30,7 @@ ROWS = 64  # are looked up at once
 
 
 def parse_window(text: str) -> tuple[float, float] | None:
-    """The bounds that `LOW:HIGH` names; None for `auto`.
+    """Returns the bounds of `LOW:HIGH`; None for `auto`.
 
     Raises:
         BuildError: for anything else.
@@ -48,7 +48,7 @@ def parse_window(text: str) -> tuple[float, float] | None:
 
 
 def linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """`values` as bytes: 0 up to `low`, 255 from `high` on, straight between. A value that is no number becomes 0.
+    """Returns `values` as bytes: 0 up to `low`, 255 from `high`, linear in between. NaN becomes 0.
 
     With `low` equal to `high` only values above become 255.
     """
@@ -56,7 +56,7 @@ def linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def per_value(function: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> np.ndarray:
-    """`function(values)`, for a function that looks at each value by itself.
+    """Returns `function(values)` for a function that works on each value separately.
 
     Of integers of up to 16 bits it is given each that there can be once, and what it returns is looked up.
     """
@@ -74,7 +74,7 @@ def per_value(function: Callable[[np.ndarray], np.ndarray], values: np.ndarray) 
 
 
 def scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """`linear` in double precision."""
+    """Returns `linear` in double precision."""
     import numpy as np
 
     values = values.astype(np.float64)
@@ -86,7 +86,7 @@ def scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def extremes(values: np.ndarray) -> tuple[float, float]:
-    """The smallest and the largest value that is a number; 0 and 0 without any."""
+    """Returns the smallest and largest value other than NaN; 0 and 0 if there is none."""
     import numpy as np
 
     if values.dtype.kind == "f":
@@ -95,7 +95,7 @@ def extremes(values: np.ndarray) -> tuple[float, float]:
 
 
 def describe(how: str, values: np.ndarray, low: float, high: float) -> str:
-    """The window in words: `fixed 0..4095, 1.5 % of the values outside`."""
+    """Describes the window in words: `fixed 0..4095, 1.5 % of the values outside`."""
     import numpy as np
 
     outside = int(np.count_nonzero(values < low)) + int(np.count_nonzero(values > high))
@@ -104,13 +104,13 @@ def describe(how: str, values: np.ndarray, low: float, high: float) -> str:
 
 
 def window_gray(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
-    """Gray values as bytes, and the window in words."""
+    """Returns gray values as bytes, and a description of the window."""
     low, high = bounds or extremes(values)
     return linear(values, low, high), describe("fixed" if bounds else "min-max", values, low, high)
 
 
 def window_color(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
-    """Values of color channels as bytes, all channels through one window, and the window in words."""
+    """Returns the values of color channels as bytes, with one window for all channels, and its description."""
     if bounds:
         low, high = bounds
     else:

@@ -35,7 +35,7 @@ class Engine(Protocol):
 
 
 class InProcess:
-    """One task after the other, here."""
+    """An engine that runs one task after the other in this process."""
 
     workers = 1
 
@@ -47,7 +47,7 @@ class InProcess:
 
 
 class Processes:
-    """A pool of processes on this machine. Tasks are taken as results are, so neither piles up."""
+    """A pool of processes on this machine. Tasks are submitted as results are taken, so that neither pile up."""
 
     def __init__(self, workers: int) -> None:
         import multiprocessing
@@ -81,7 +81,7 @@ class Processes:
 
 
 def end_with_parent() -> None:
-    """A worker ends when the build does, even when that is killed: it would wait for tasks for ever."""
+    """Ends a worker when the build ends, even if it was killed; otherwise the worker would wait for tasks forever."""
     import multiprocessing
     import signal
 
@@ -139,7 +139,7 @@ class Ray:
 
 @contextmanager
 def importable_by_others() -> Iterator[None]:
-    """Processes that start meanwhile import this code, wherever they start, and not another that is installed."""
+    """Makes processes that start meanwhile import this code, and not another installed version."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).resolve().parents[2]), before]))
     try:
@@ -151,7 +151,7 @@ def importable_by_others() -> Iterator[None]:
 
 
 class OnJson:
-    """A function of a task as a function of a row of Ray Data, which holds the task as JSON.
+    """Wraps a function of a task as a function of a row of Ray Data, which holds the task as JSON.
 
     What a user is to read comes back as a result: Ray would wrap an exception in its own, and lose what it was.
     """
@@ -172,7 +172,7 @@ class OnJson:
 
 
 def make_engine(name: str, workers: int) -> InProcess | Processes | Ray:
-    """The engine of that name.
+    """Returns the engine of that name.
 
     Args:
         name: one of ENGINES.
@@ -185,7 +185,7 @@ def make_engine(name: str, workers: int) -> InProcess | Processes | Ray:
 
 
 class LazyEngine:
-    """An engine that starts when it gets its first tasks, and works here where there are few of them."""
+    """An engine that starts with its first tasks, and runs a few tasks in this process without starting."""
 
     def __init__(self, name: str, workers: int) -> None:
         self.is_remote = name == "ray"
@@ -210,7 +210,7 @@ class LazyEngine:
 
     @contextmanager
     def in_background(self, function: Callable[..., Any], *arguments: Any) -> Iterator[Callable[[], Any]]:
-        """Calls a function that waits for this engine, and lets this process do something else while it does.
+        """Calls a function that uses this engine in a thread, so that this process can continue with other work.
 
         Yields what waits for the function's result. Where the work is done in this process it is done at once.
         """

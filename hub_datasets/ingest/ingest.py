@@ -51,7 +51,7 @@ DECODERS = (
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A folder of a source that was read.
+    """An ingested folder of a source.
 
     Attributes:
         address: of the stage's folder; image files are named relative to it.
@@ -73,7 +73,7 @@ class Stage:
 
 
 def stage_keys(folders: Iterable[tuple[Source, Folder]], images: ImageSettings, texts: TextSettings) -> list[str]:
-    """Names everything that the stage of each folder depends on, 20 hexadecimal digits each."""
+    """Returns a hash of everything that the stage of each folder depends on, 20 hexadecimal digits each."""
     common = [asdict(images), asdict(texts), code_version()]
     return [digest([source.name, folder.state(), *common])[:20] for source, folder in folders]
 
@@ -88,7 +88,7 @@ def stage(
     root: str,
     scratch: Path,
 ) -> Stage:
-    """Reads a folder of a source into a folder below `root`, or finds it there as it would come out.
+    """Ingests a folder of a source into a stage below `root`, or returns the cached stage if nothing has changed.
 
     Args:
         key: the folder's of `stage_keys`.
@@ -124,7 +124,7 @@ def stage(
 
 
 def is_complete(address: str) -> bool:
-    """True where a stage lies with every file that it was written with, and every file could be read for it."""
+    """Returns whether a stage has every file that it was written with, and every source file could be read for it."""
     sizes = storage.sizes_in(address)
     if sizes.pop(MANIFEST, None) is None:
         return False
@@ -136,7 +136,7 @@ def is_complete(address: str) -> bool:
 
 
 def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path) -> None:
-    """Reads a source to its end and checks everything but the images."""
+    """Reads all records of a source and checks everything except the images."""
     from tqdm import tqdm
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,7 +156,7 @@ def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path
 
 
 def find_flags(record: RawRecord, source: Source) -> list[Flag]:
-    """What a person should look at in a record's texts, and in what else is published of data of one's own."""
+    """Returns the flags for a person to review in a record's texts and, for private data, in its metadata and names."""
     from hub_datasets.texts.identifiers import find_identifiers
 
     said = filter(None, (record.text, record.question, record.answer))
@@ -174,14 +174,14 @@ def find_flags(record: RawRecord, source: Source) -> list[Flag]:
 
 
 def find_in_name(name: str, detail: str) -> list[Flag]:
-    """What a person should look at in the name of a file or folder."""
+    """Returns the flags for a person to review in the name of a file or folder."""
     from hub_datasets.texts.identifiers import find_identifiers
 
     return [Flag(flag.kind, detail) for flag in find_identifiers(re.sub(r"[_.\-]+", " ", name))]
 
 
 def find_tokens(text: str) -> list[Flag]:
-    """Words that Llama's tokenizer takes for control tokens: some trainers stop at them, others obey."""
+    """Returns a flag for words that Llama's tokenizer reads as control tokens, which can end or change a training."""
     place = text.find("<|")
     return [Flag("control_token", f"at character {place + 1}")] if place >= 0 else []
 
@@ -194,7 +194,7 @@ def examine_images(
     path: Path,
     address: str,
 ) -> int:
-    """Examines every image that a usable record names, and writes their bytes below `address`.
+    """Examines every image that a usable record names, and writes their bytes to the folder `address`.
 
     Returns:
         how many of them are there and could not be read.
@@ -220,7 +220,7 @@ def examine_images(
 
 
 def batches(items: Iterable[str], total: int) -> Iterator[list[str]]:
-    """The items, of which there are `total`, in lists that get shorter towards the end."""
+    """Yields the items, of which there are `total`, in lists that get shorter towards the end."""
     items, left = iter(items), total
     while batch := list(islice(items, min(IMAGES_PER_TASK, max(LEAST_PER_TASK, left // 16)))):
         yield batch
@@ -228,7 +228,7 @@ def batches(items: Iterable[str], total: int) -> Iterator[list[str]]:
 
 
 def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
-    """A worker's task: reads and examines some images of a source, and writes what is to be published to one file."""
+    """Reads and examines some images of a source in a worker, and writes the bytes to publish to one file."""
     folder = open_cached(task["folder"], task["reading"])
     before = folder.failures
     settings = ImageSettings(**task["settings"])
@@ -268,25 +268,25 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def open_cached(address: str, reading: str) -> Folder:
-    """The folder, kept open from task to task of one reading: the next one may find another folder there."""
+    """Returns the folder, kept open for all tasks of one pass; the next pass may find other files there."""
     return Folder(address)
 
 
 @cache
 def code_version() -> str:
-    """A hash of this folder's code and of the packages that decode: another version may find other things."""
+    """Returns a hash of this package's code and of the decoders' versions; other versions may give other results."""
     return digest([[installed_version(name) for name in DECODERS], code_of("hub_datasets")])
 
 
 def code_of(room: str) -> str:
-    """A hash of the files of one of the project's folders."""
+    """Returns a hash of the files in one of the project's folders."""
     root = Path(__file__).resolve().parents[2] / room
     files = sorted(path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
     return digest([hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest() for file in files])
 
 
 def installed_version(package: str) -> str:
-    """The version of a package; empty where it is not installed."""
+    """Returns the version of a package; empty if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -298,7 +298,7 @@ def digest(content: Any) -> str:
 
 
 def remove_stale(root: str, stages: Iterable[Stage]) -> None:
-    """Removes the stages below `root` that none of these builds uses any more, of these sources only."""
+    """Removes the stages below `root` that these builds no longer use, for their sources only."""
     keep = {stage.address.rsplit("/", 1)[-1] for stage in stages}
     names = {stage.source.name for stage in stages}
     for name in storage.names_in(root):
@@ -308,5 +308,5 @@ def remove_stale(root: str, stages: Iterable[Stage]) -> None:
 
 
 def bytes_of(stage: Stage, image: dict[str, Any]) -> bytes:
-    """The published bytes of one image of a catalog."""
+    """Returns the published bytes of an image in a catalog."""
     return storage.read_range(storage.join(stage.address, image["file"]), image["offset"], image["length"])

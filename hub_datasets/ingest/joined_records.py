@@ -24,7 +24,7 @@ Found = tuple[str | None, int, int, RawRecord, dict[str, Any]]
 
 
 def rejections(stages: Mapping[int, Stage]) -> Iterator[tuple[int, int, Rejection]]:
-    """Yields (number of the stage, place in it, rejection) of what was rejected while the folders were read."""
+    """Yields (number of the stage, seq, rejection) of the records that were rejected while the folders were read."""
     for number, stage in stages.items():
         catalog = Catalog(stage.catalog)
         for seq, rejection in catalog.rejections():
@@ -33,7 +33,7 @@ def rejections(stages: Mapping[int, Stage]) -> Iterator[tuple[int, int, Rejectio
 
 
 def records_by_picture(stages: Mapping[int, Stage]) -> Iterator[Found]:
-    """Yields the records whose image can be used, sorted by picture, then by stage and by their place in it.
+    """Yields the records with a usable image, sorted by picture, then by stage and seq.
 
     Args:
         stages: those of one source by their numbers, in order.
@@ -52,7 +52,7 @@ def records_by_picture(stages: Mapping[int, Stage]) -> Iterator[Found]:
 
 
 def merge_by_picture(stages: Mapping[int, Stage]) -> Iterator[Found]:
-    """The records of the catalogs as they are, all sorted by picture."""
+    """Yields the unchanged records of all catalogs, sorted by picture."""
     return heapq.merge(*(in_stage(number, stage) for number, stage in stages.items()), key=lambda found: found[0] or "")
 
 

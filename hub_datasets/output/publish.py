@@ -22,7 +22,7 @@ OURS = re.compile(
 
 
 def refuse_restricted_sources(names: Iterable[str]) -> None:
-    """Raises BuildError where there are sources whose licence does not let others publish them."""
+    """Raises BuildError if there are sources whose license does not allow redistribution."""
     if found := ", ".join(names):
         raise BuildError(
             f"--push_to_hub: the license of {found} is not known to allow redistribution; "
@@ -49,7 +49,7 @@ def refuse_address(folder: str | Path) -> None:
 
 
 def push_dataset(folder: str | Path, repo_id: str, private: bool = True, redistribute: bool = False) -> str:
-    """Uploads the build in `folder` to the dataset repository `repo_id`, which is made if it does not exist.
+    """Pushes the build in `folder` to the dataset repository `repo_id`, which is created if it does not exist.
 
     Files of an earlier build that this one does not have are removed in the same commit. What a person changed in the
     card, here or there, stays; where both were changed, what is there stays.

@@ -10,7 +10,7 @@ NAMED = 5  # a rejection names as many other records
 
 
 def drop_repeats(records: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
-    """Yields the records of one image, each statement once; a repeated one becomes a rejection that names the first.
+    """Yields the records of one image without repeated statements, which become rejections that name the first.
 
     The first one gets the groups of its repeats: all of them must stay in one split.
 
@@ -35,7 +35,7 @@ def drop_repeats(records: list[RawRecord], settings: dict[str, str]) -> Iterator
 
 
 def one_label(records: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
-    """Like `drop_repeats`, for sources whose category is a diagnosis: an image can have one only.
+    """Works like `drop_repeats` for sources whose category is a diagnosis: an image can have only one.
 
     Where the categories differ nobody can say which is right: all the records are rejected, each naming the others.
 

@@ -77,7 +77,7 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
 
 
 def read_files(folder: Folder, images: Images) -> Iterator[Iterator[RawRecord | Rejection] | Ignored]:
-    """Yields the records of each file of reports, to be taken before the next one, and the files that are none."""
+    """Yields the records of each file of reports, one file at a time, and an Ignored for other files."""
     for file in folder.files():
         suffix = posixpath.splitext(file.name)[1].lower()
         if is_junk(file.name):
@@ -89,7 +89,7 @@ def read_files(folder: Folder, images: Images) -> Iterator[Iterator[RawRecord | 
 
 
 def read_file(folder: Folder, name: str, images: Images) -> Iterator[RawRecord | Rejection] | Ignored:
-    """What one file holds; Ignored where it is sound and no table of reports, and does not lie at the top.
+    """Returns the content of one file; Ignored if it is valid, not a table of reports and not at the top level.
 
     Raises BuildError where it cannot be read, decoded or parsed, or lies at the top and is no table of reports; of CSV
     that is broken further down when its records are taken.
@@ -117,7 +117,7 @@ def read_file(folder: Folder, name: str, images: Images) -> Iterator[RawRecord |
 
 
 def records_of(folder: Folder, name: str, table: Table, images: Images) -> Iterator[RawRecord | Rejection]:
-    """Yields the records of a table. Raises BuildError where it is broken further down."""
+    """Yields the records of a table. Raises BuildError if it is damaged after its first rows."""
     try:
         for item, row in table.rows:
             yield from make_records(item, row, name, images, table.numbered)
@@ -126,7 +126,7 @@ def records_of(folder: Folder, name: str, table: Table, images: Images) -> Itera
 
 
 def place_study(record: RawRecord, patients: Mapping[str, set[str]]) -> None:
-    """Names the study of a record so that no other patient has it, and the conversation of a study's images.
+    """Sets the study of a record so that no other patient has it, and the conversation of a study's images.
 
     One report about several images is one conversation: the same study, the same language, the same text.
     """

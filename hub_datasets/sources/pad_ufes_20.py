@@ -54,7 +54,7 @@ REQUIRED = ("patient_id", "lesion_id", "age", "region", "diagnostic", "img_id")
 
 
 def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
-    """Yields a record for every row of `metadata.csv`, in whatever folder it lies, and Ignored for what no row names.
+    """Yields a record for every row of `metadata.csv`, in any folder, and Ignored for files that no row names.
 
     Raises BuildError without that file or its columns, and where two of them differ.
     """
@@ -78,7 +78,7 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
 
 
 def make_record(item: str, row: dict[str, str] | None, images: ImageIndex) -> RawRecord | Rejection:
-    """The record of one row, or why it cannot be one."""
+    """Returns the record of one row, or the reason why there is none."""
 
     def malformed(message: str) -> Rejection:
         return Rejection(NAME, item, Reason.MALFORMED_ROW, message)
@@ -113,14 +113,14 @@ def make_record(item: str, row: dict[str, str] | None, images: ImageIndex) -> Ra
 
 
 def settle(records: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
-    """Rejects all rows of one image that do not agree on the diagnosis; of those that do, each statement stays once."""
+    """Rejects all rows of an image that disagree on the diagnosis, and repeated statements."""
     from hub_datasets.sources.conflicts import one_label
 
     return one_label(records, settings)
 
 
 def describe(row: dict[str, str]) -> str:
-    """A description from the filled cells of a row; nothing is said of a cell that is empty or `UNK`.
+    """Describes a lesion from the filled cells of a row; empty and `UNK` cells are not mentioned.
 
     Raises ValueError where the age, a diameter or the skin type is no number or cannot be true.
     """
@@ -147,13 +147,13 @@ def describe(row: dict[str, str]) -> str:
 
 
 def known_diameters(row: dict[str, str]) -> str:
-    """`6 x 5` from the two diameters in millimetres; the few that are recorded as 0.0 were not measured."""
+    """Returns `6 x 5` from the two diameters in millimeters; a few are recorded as 0.0 and were not measured."""
     values = [number(row, column) for column in ("diameter_1", "diameter_2")]
     return " x ".join(f"{value:g}" for value in values if value)
 
 
 def skin_type(row: dict[str, str]) -> int | None:
-    """The Fitzpatrick type, None where it is not known. Raises ValueError for what is no type."""
+    """Returns the Fitzpatrick type; None if it is unknown. Raises ValueError for an invalid type."""
     value = number(row, "fitspatrick")
     if value is not None and value not in SKIN_TYPES:
         raise ValueError(f"fitspatrick {row['fitspatrick'][:50]!r}; expected a whole number from 1 to 6")
@@ -161,7 +161,7 @@ def skin_type(row: dict[str, str]) -> int | None:
 
 
 def number(row: dict[str, str], column: str) -> float | None:
-    """The number in a cell, None where it is not known. Raises ValueError, naming the column, for anything else."""
+    """Returns the number in a cell; None if it is unknown. Raises ValueError, naming the column, for anything else."""
     cell = row.get(column, "")
     if cell in UNKNOWN:
         return None
@@ -171,7 +171,7 @@ def number(row: dict[str, str], column: str) -> float | None:
 
 
 def join_phrases(phrases: list[str]) -> str:
-    """`a, b and c`."""
+    """Joins phrases as `a, b and c`."""
     return " and ".join(filter(None, (", ".join(phrases[:-1]), phrases[-1])))
 
 

@@ -76,7 +76,7 @@ SIGN = re.compile(r" *(?:[?;!]|(?<![0-9])[,:]|[,:](?![0-9])) *")
 
 
 def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
-    """Yields a record for every question of the split files, which may lie in any one folder or zip file.
+    """Yields a record for every question of the split files, which may be in any single folder or zip file.
 
     Raises BuildError where there is none of them, where they lie in several folders or contradict each other, and
     where their rows are not SLAKE's.
@@ -108,7 +108,7 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
 
 
 def find_tables(folder: Folder) -> tuple[dict[str, str], dict[str, str]]:
-    """({name: official split} of the files to read, {name: why} of those that repeat them)."""
+    """Returns {name: official split} of the files to read, and {name: why} of their copies."""
     places: dict[str, dict[str, str]] = defaultdict(dict)
     for base, split in FILES.items():
         for name in find_files(folder, base):
@@ -132,7 +132,7 @@ def find_tables(folder: Folder) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def check_validation(folder: Folder, rows: dict[str, list], repeated: dict[str, str]) -> None:
-    """Takes one of the two names of the validation file where both are there and say the same; BuildError if not."""
+    """Keeps one of two equal validation files with different names. Raises BuildError if they differ."""
     names = [name for name in rows if FILES[name.rpartition("/")[2].lower()] == "validation"]
     for name in names[1:]:
         if rows[name] != rows[names[0]]:
@@ -145,7 +145,7 @@ def check_validation(folder: Folder, rows: dict[str, list], repeated: dict[str, 
 
 
 def check_keys(place: str, rows: list[Any]) -> None:
-    """Raises BuildError where most rows have not SLAKE's keys; a single odd row is rejected by itself."""
+    """Raises BuildError if most rows lack SLAKE's keys; a single such row is only rejected."""
     odd = [row for row in rows if isinstance(row, dict) and not row.keys() >= set(REQUIRED)]
     if len(odd) > max(1, len(rows) / 2):
         found = " ".join(", ".join(odd[0]).encode(errors="backslashreplace").decode().split())[:500]
@@ -157,7 +157,7 @@ def check_keys(place: str, rows: list[Any]) -> None:
 
 
 def check_split(folder: Folder, rows: dict[str, list]) -> None:
-    """Raises BuildError where the questions were dealt out to the files anew: SLAKE's `qid` runs on over its files."""
+    """Raises BuildError if the questions were distributed differently: SLAKE's `qid` increases from file to file."""
     numbered = sorted(
         (row["qid"], name)
         for name, found in rows.items()
@@ -173,7 +173,7 @@ def check_split(folder: Folder, rows: dict[str, list]) -> None:
 
 
 def row_problem(row: object) -> str | None:
-    """What is wrong with a row of a split file, None if nothing is."""
+    """Returns what is wrong with a row of a split file; None if it is valid."""
     if not isinstance(row, dict):
         return f"expected an object with the keys {', '.join(REQUIRED)}, found {type(row).__name__}"
     if missing := [key for key in REQUIRED if key not in row]:
@@ -188,7 +188,7 @@ def row_problem(row: object) -> str | None:
 
 
 def make_record(item: str, row: Any, official_split: str, table: str, images: ImageIndex) -> RawRecord | Rejection:
-    """The record of one question and its answer, or why it cannot be one."""
+    """Returns the record of one question and its answer, or the reason why there is none."""
     if problem := row_problem(row):
         return Rejection(NAME, item, Reason.MALFORMED_ROW, problem)
     item += f" (qid {row['qid']})"
@@ -212,7 +212,7 @@ def make_record(item: str, row: Any, official_split: str, table: str, images: Im
 
 
 def caption(records: list[RawRecord], max_chars: int) -> str:
-    """A caption of one image from its own questions and answers in one language.
+    """Returns a caption of one image from its own questions and answers in one language.
 
     Modality and location come first; then the questions with their answers, as many as fit in `max_chars` characters,
     by their kind and in the order of the source. Left out are questions of general knowledge, which say nothing of the
@@ -237,18 +237,18 @@ def caption(records: list[RawRecord], max_chars: int) -> str:
 
 
 def is_of_the_image(record: RawRecord) -> bool:
-    """False for a question that SLAKE's knowledge graph answers and not the image alone."""
+    """Returns false for a question that SLAKE's knowledge graph answers without the image."""
     return record.metadata.get("base_type") != "kvqa" and record.metadata.get("content_type") != "KG"
 
 
 def in_caption(text: str, language: str) -> str:
-    """A question or an answer with single blanks, and Chinese with the signs of Chinese."""
+    """Returns a question or an answer with single blanks, and Chinese text with Chinese punctuation."""
     text = " ".join(text.split())
     return SIGN.sub(lambda found: found[0].strip().translate(SIGNS_ZH), text) if language == "zh" else text
 
 
 def caption_order(record: RawRecord) -> int:
-    """The place of a question in a caption; a kind that SLAKE does not have stands with the last."""
+    """Returns the position of a question in a caption; kinds that SLAKE does not have come last."""
     kind = record.metadata.get("content_type")
     return CAPTION_ORDER.index(kind) if kind in CAPTION_ORDER else len(CAPTION_ORDER) - 1
 

@@ -16,13 +16,13 @@ OTHER = re.compile(r"[\u0400-\u0fff\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9d\u1100
 
 
 def language_named(value: str) -> str | None:
-    """Return `en` or `zh` for a name of English or Chinese (`en-US`, `zh_Hans`, `EN`, `Chinese`, `中文`), else None."""
+    """Returns `en` or `zh` for a name of English or Chinese (`en-US`, `zh_Hans`, `Chinese`, `中文`), else None."""
     name = value.strip().casefold()
     return CODES.get(name) or CODES.get(re.split(r"[-_]", name, maxsplit=1)[0])
 
 
 def language_by_majority(text: str) -> str | None:
-    """Return `zh` if a text has at least as many Chinese characters as words in Latin letters, else `en`.
+    """Returns `zh` if a text has at least as many Chinese characters as words in Latin letters, else `en`.
 
     Return None if a quarter or more of it is in another script (Japanese, Korean, Russian): such a report is rejected,
     not labeled. Other languages in Latin letters cannot be distinguished from English.

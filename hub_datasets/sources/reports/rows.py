@@ -24,7 +24,7 @@ NUMBERED = re.compile(r"(.+)_[0-9]{1,2}")  # <study>_<number of the image>
 
 
 class Images:
-    """The files of a folder, to be found by what tables call them."""
+    """The files of a folder, found by the names that tables give them."""
 
     def __init__(self, names: Iterable[str]):
         self.names = set(names)
@@ -34,7 +34,7 @@ class Images:
                 self.by_stem[stem_of(name)].append(name)
 
     def find(self, path: str, table: str) -> str:
-        """The file that a path means: below the folder, or below the folder of the table; `\\` may be between parts.
+        r"""Returns the file of a path below the folder, or below the table's folder; the separator may be `\`.
 
         A path that means none is returned as it is: the check of the image says that it is missing, or outside.
         """
@@ -46,7 +46,7 @@ class Images:
         return path
 
     def find_stem(self, stem: str) -> str | Problem:
-        """The image whose name without its suffix is `stem`, wherever it lies.
+        """Returns the image whose name without its suffix is `stem`, in any folder.
 
         Of several kinds a PNG comes before a JPEG and that before DICOM; of two of the same kind none is chosen.
         """
@@ -63,7 +63,7 @@ class Images:
 
 
 def stem_of(path: str) -> str:
-    """The name of an image without its folders and the suffix of its kind, if it has one."""
+    """Returns the name of an image without its folders and its image suffix."""
     stem, suffix = posixpath.splitext(posixpath.basename(path))
     return stem if suffix.lower() in IMAGE_SUFFIXES else posixpath.basename(path)
 
@@ -85,7 +85,7 @@ def make_records(
 
 
 class UnusableRow(Exception):
-    """Carries why a whole row cannot be used."""
+    """Raised for a row of which nothing can be used."""
 
     def __init__(self, message: str | Problem):
         super().__init__(message)
@@ -93,7 +93,7 @@ class UnusableRow(Exception):
 
 
 def records_of_row(item: str, row: Any, table: str, images: Images, numbered: bool) -> Iterator[RawRecord | Rejection]:
-    """Does the work of `make_records`. Raises UnusableRow where a whole row cannot be used."""
+    """Yields what `make_records` yields. Raises UnusableRow if nothing in the row can be used."""
     if isinstance(row, Problem):
         raise UnusableRow(row)
     if missing(row):
@@ -132,7 +132,7 @@ def records_of_row(item: str, row: Any, table: str, images: Images, numbered: bo
 
 
 def find_image(path: str, image_column: str, table: str, images: Images) -> str | Problem:
-    """The file that a path, or an id in the column `image_id`, means."""
+    """Returns the file that a path, or an ID in the column `image_id`, refers to."""
     name = images.find(path, table)
     if name not in images.names and image_column.strip().casefold() == "image_id":
         return images.find_stem(path)
@@ -140,13 +140,13 @@ def find_image(path: str, image_column: str, table: str, images: Images) -> str 
 
 
 def row_key(names: list[str | Problem], paths: list[str], text: str) -> str:
-    """What a row's images have in common, by what it says and not by its place: rows may be added above it."""
+    """Returns a key for the images of a row, from its content and not its position: rows may be inserted above it."""
     said = [*(path if isinstance(name, Problem) else name for name, path in zip(names, paths, strict=True)), text]
     return f"row:{hashlib.blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()}"
 
 
 def named_images(value: Any, name: str, table: str, images: Images) -> list[str]:
-    """The paths in a row's column for the image: one text, several between `;` or `|`, or a list under `images`.
+    """Returns the paths in a row's image column: one text, several separated by `;` or `|`, or a list under `images`.
 
     Raises UnusableRow where it is something else.
     """
@@ -165,7 +165,7 @@ def named_images(value: Any, name: str, table: str, images: Images) -> list[str]
 
 
 def find_language(row: dict[str, Any], text: str) -> str:
-    """Return the language that a row names, or that of its text. Raises UnusableRow for any other language."""
+    """Returns the language that a row names, or that of its text. Raises UnusableRow for any other language."""
     value = row.get(column(row, ("language",)) or "")
     if value is None or (isinstance(value, str) and not value.strip()):
         language = language_by_majority(text)
