@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = argument_parser(__doc__).parse_args(argv)
     try:
         options = read_options(arguments)
-        if arguments.push_to_hub:  # what would be refused after hours is refused now
+        if arguments.push_to_hub:  # refuse now what would be refused after hours of work
             if not arguments.redistribute:
                 refuse_restricted_sources(options.restricted_sources())
             check_push(options.output, arguments.push_to_hub, public=arguments.public)
@@ -68,7 +68,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
     Where the output is already what this build would write, nothing is done.
     """
     from hub_datasets.ingest.executors import LazyEngine
-    from hub_datasets.ingest.ingest import remove_stale, stage, stage_keys
+    from hub_datasets.ingest.ingest import ingest_folder, remove_stale, stage_keys
     from hub_datasets.output.earlier_build import check_output
     from hub_datasets.output.folder import is_current, is_empty, written_folder
     from model_cards.commands.owned_files import some
@@ -90,7 +90,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
         engine = LazyEngine(options.engine, options.num_proc)
         try:
             stages = [
-                stage(source, folder, key, options.images, options.texts, engine, options.cache, scratch)
+                ingest_folder(source, folder, key, options.images, options.texts, engine, options.cache, scratch)
                 for (source, folder), key in zip(options.folders, keys, strict=True)
             ]
             lasting = all(stage.lasting for stage in stages)  # else the next build has to look again

@@ -8,7 +8,7 @@ import json
 from hub_datasets.chat.templates import COUNTS, TEMPLATES
 from hub_datasets.records import RawRecord
 
-# What a source says of a question, by the name of its own field and of the column.
+# A source's attributes of a question, by the names of its field and of the column.
 FIELDS = ("answer_type", "modality", "location", "content_type")
 
 

@@ -126,7 +126,7 @@ TEMPLATES: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
     },
 }  # fmt: skip
 
-# From two on; beyond ten, digits. 两 and not 二, as it is said before a measure word.
+# From two to ten; larger numbers are digits. 两 and not 二, because a measure word follows.
 COUNTS = {
     "en": ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
     "zh": ("两", "三", "四", "五", "六", "七", "八", "九", "十"),

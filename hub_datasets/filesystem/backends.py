@@ -19,12 +19,12 @@ from hub_datasets.filesystem.zip_archive import Unreadable
 from hub_datasets.records import Reason
 
 ZIP = ".zip"
-# What a store says of a file that changes with its content; each store says some of these.
+# Fields of a store that change with the content of a file; each store has some of them.
 VERSION_KEYS = (
     "ETag", "etag", "md5", "md5Hash", "sha256", "blob_id", "oid", "generation", "version_id",
     "LastModified", "last_modified", "mtime", "modified", "updated", "created",
 )  # fmt: skip
-# Some systems lack some of these. A link is not followed without a look, and a pipe is not waited for.
+# Some operating systems lack some of these flags. Links are checked before they are followed, and pipes do not block.
 OPEN_FLAGS = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
 OUTSIDE = "is outside the source folder"
 
@@ -219,7 +219,7 @@ class RemoteStore:
             return
         try:
             found = self._system.find(self.root, detail=True)
-        except Exception as error:  # each store has errors of its own; what they say may hold a key
+        except Exception as error:  # each store has its own error types, and their messages may contain a key
             raise OSError(errno.EIO, f"the store answered with {type(error).__name__}", "") from None
         for path, info in found.items():
             if path.startswith(f"{self.root}/"):

@@ -22,8 +22,8 @@ from hub_datasets.records import Reason
 
 MAX_FILE_BYTES = 256 * 1024 * 1024  # a larger file is not read at all
 MAX_OPEN_ZIPS = 64
-# What no name may hold, on any system: NUL, an address, a root, a drive, a step up (Windows ignores dots and blanks
-# at the end of a name). Both kinds of slash are taken for one.
+# What names must not contain, on any operating system: NUL, an address, a root, a drive, `..` (Windows ignores dots and
+# blanks at the end of a name). A backslash is treated as a slash.
 UNSAFE = re.compile(r"\0|://|\A[/\\]|\A[A-Za-z]:|(?:\A|[/\\])\.\.[. ]*(?:[/\\]|\Z)")
 IN_ZIP = re.compile(r"\.zip(?=/)", re.IGNORECASE | re.ASCII)
 
@@ -234,6 +234,6 @@ class Folder:
             if (archive := self._archives.get(name)) is None:
                 archive = Archive(self._store.open(name), self.named(name), is_unsafe)
                 if len(self._archives) >= MAX_OPEN_ZIPS:
-                    del self._archives[next(iter(self._archives))]  # closed as soon as nobody reads it
+                    del self._archives[next(iter(self._archives))]  # closed when its last reader is done
                 self._archives[name] = archive
         return archive

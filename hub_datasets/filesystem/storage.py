@@ -344,4 +344,4 @@ def take_lock(path: Path) -> IO | None:
             return None
         except FileNotFoundError:
             pass
-        file.close()  # a lock on a file that was removed holds nobody off
+        file.close()  # a lock on a removed file does not exclude other processes

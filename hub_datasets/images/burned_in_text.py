@@ -44,7 +44,7 @@ def find_burned_in_text(image: Picture) -> Flag | None:
     size = tuple(max(1, round(side * scale)) for side in image.size)
     canvas = Image.new("RGB", tuple(max(side, MIN_SIDE) for side in size))  # the engine would blow up a thin image
     canvas.paste(image.convert("RGB").resize(size))
-    lines, _ = text_engine()(np.ascontiguousarray(np.asarray(canvas)[:, :, ::-1]))  # it wants blue first
+    lines, _ = text_engine()(np.ascontiguousarray(np.asarray(canvas)[:, :, ::-1]))  # RapidOCR expects BGR
     boxes = [box for box, text, _ in lines or () if sum(character.isalnum() for character in text) >= LEAST_CHARACTERS]
     if not boxes:
         return None

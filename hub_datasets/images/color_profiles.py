@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # `--help` does without Pillow
     from PIL import Image
 
-CONVERTED, UNUSABLE = "colors converted to sRGB", "unusable ICC profile"  # what a report says besides "ICC profile"
+CONVERTED, UNUSABLE = "colors converted to sRGB", "unusable ICC profile"  # reported besides "ICC profile"
 INVISIBLE = 2  # steps of 255; profiles of sRGB itself, by any program, change no color by more than 1
 GRAY = ("1", "L", "LA")  # modes of Pillow
 SPACE = slice(16, 20)  # bytes of a profile that name the space of the image's values

@@ -23,10 +23,10 @@ PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in coded pixels FF 00 is a byte FF, and FF D0 to D7 are restarts
 STANDALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length: TEM, RST0 to RST7, SOI
-MAX_SCANS = 500  # a whole image is decoded anew for each; programs write about ten
+MAX_SCANS = 500  # each scan decodes the whole image again; programs write about ten
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15: the codes between are DHT, JPG and DAC
 
-COLOR_CHUNKS = {  # name: the most bytes that it can hold; a longer one is no such chunk
+COLOR_CHUNKS = {  # name: its maximum number of bytes; a longer chunk is not valid
     b"cHRM": 32, b"gAMA": 4, b"sRGB": 1, b"sBIT": 4, b"tRNS": 256, b"bKGD": 6, b"pHYs": 9, b"cICP": 4, b"mDCV": 24,
     b"cLLI": 8,
 }  # fmt: skip
@@ -133,7 +133,7 @@ def read_jpeg(data: bytes) -> Coding:
         if 0xE0 <= marker <= 0xEF or marker == 0xFE:
             content = data[position + 2 : end]
             if marker == 0xE1 and content.startswith(b"Exif\0"):
-                exif += content[6:]  # a long one goes on in further segments
+                exif += content[6:]  # long EXIF continues in further segments
             elif marker == 0xE1 and content.startswith(b"http://ns.adobe.com/xap/"):
                 xmp += content
             elif marker == 0xE2 and content.startswith(ICC_START):
@@ -168,7 +168,7 @@ def judge_segment(coding: Coding, marker: int, content: bytes, start: int, end: 
         coding.remove("thumbnail", start, end)
     elif marker == 0xE2 and content.startswith(ICC_START):
         coding.remove("ICC profile", start, end)
-    elif marker == 0xEE and content.startswith(b"Adobe") and len(content) >= 12:  # says how colors are coded
+    elif marker == 0xEE and content.startswith(b"Adobe") and len(content) >= 12:  # how colors are coded
         if len(content) > 12:
             coding.remove("application data", start, end, b"\xff\xee\0\x0e" + content[:12])
     elif marker == 0xE1 and content.startswith(b"Exif\0"):
@@ -196,13 +196,14 @@ def read_png(data: bytes) -> Coding:
         length, name = struct.unpack_from(">I4s", data, position)
         start, end = position, position + 12 + length
         if end > size:
-            if not name.isalpha():  # no cut makes such a name
+            if not name.isalpha():  # truncation does not cause such a name
                 coding.damage = f"{name!r} is not the name of a chunk"
             break
         if name in CRITICAL_CHUNKS or (length <= COLOR_CHUNKS.get(name, -1) and not pixels):
             if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
                 coding.damage = coding.damage or f"the checksum of a chunk {name.decode()} is wrong"
-        elif not name.isalpha() or name[:1].isupper():  # the standard wants unknown capitals refused, not skipped
+        # Decoders must refuse unknown critical chunks, whose names start with a capital letter.
+        elif not name.isalpha() or name[:1].isupper():
             coding.damage = coding.damage or f"it has a chunk {name!r}, which is not a chunk of PNG"
         else:
             content = data[start + 8 : end - 4] if name in REMOVED_CHUNKS else b""

@@ -16,7 +16,7 @@ HEADER_START, FIRST_CHUNK = 16, 33  # bytes
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
 ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 WHOLE = ((0, 0, 1, 1),)  # first row, first column, rows and columns to the next, as in ADAM7
-PIECE = 2**20  # bytes that are decompressed at once
+PIECE = 2**20  # bytes that are decompressed at a time
 
 
 def may_lack_rows(data: bytes, last_row: bytes) -> bool:
@@ -39,7 +39,9 @@ def lacks_rows(data: bytes) -> bool:
     for top, left, down, right in ADAM7 if interlaced else WHOLE:
         columns, rows = -((left - width) // right), -((top - height) // down)  # rounded up
         if columns > 0:
-            missing += rows * (1 + (columns * bits * CHANNELS[color] + 7) // 8)  # each row tells its filter first
+            missing += rows * (
+                1 + (columns * bits * CHANNELS[color] + 7) // 8
+            )  # the first byte of each row is its filter
     decompressor = zlib.decompressobj()
     for coded in pixel_chunks(data):
         while coded and missing > 0 and not decompressor.eof:

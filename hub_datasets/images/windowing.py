@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # `--help` does without numpy
 NUMBER = r"([+-]?\d+(?:\.\d+)?)"
 BOUNDS = re.compile(f"{NUMBER}:{NUMBER}", re.ASCII)
 COLOR_DEPTHS = (8, 12, 16, 32)  # bits for each channel
-ROWS = 64  # are looked up at once
+ROWS = 64  # rows that are mapped at a time
 
 
 def parse_window(text: str) -> tuple[float, float] | None:

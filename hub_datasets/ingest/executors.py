@@ -21,7 +21,7 @@ from hub_datasets.errors import BuildError
 
 ENGINES = ("local", "ray")
 Task = dict[str, Any]
-FEW = 4  # tasks: as many are done before another process has started
+FEW = 4  # tasks, which are done faster than another process starts
 
 
 class Engine(Protocol):
@@ -220,12 +220,12 @@ class LazyEngine:
             return
         from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(1) as thread:  # at its end it waits: nothing is written behind an error
+        with ThreadPoolExecutor(1) as thread:  # it waits at its end, so that nothing is written after an error
             running = thread.submit(function, *arguments)
             try:
                 yield running.result
             except BaseException:
-                self.close()  # what has not begun is left
+                self.close()  # tasks that have not started are dropped
                 raise
 
     def close(self) -> None:

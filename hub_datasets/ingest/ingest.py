@@ -33,7 +33,7 @@ from hub_datasets.sources.base import Source
 from hub_datasets.synthetic.marker import is_synthetic
 from hub_datasets.texts.validation import TextSettings, check_text, check_writable
 
-IMAGES_PER_TASK = 32  # large enough that a task's start is no cost; fewer at the end, so that no worker waits long
+IMAGES_PER_TASK = 32  # enough to hide the start of a task; fewer at the end, so that no worker waits long
 LEAST_PER_TASK = 4
 MANIFEST = "stage.json"
 CATALOG = "catalogue.sqlite"
@@ -78,7 +78,7 @@ def stage_keys(folders: Iterable[tuple[Source, Folder]], images: ImageSettings, 
     return [digest([source.name, folder.state(), *common])[:20] for source, folder in folders]
 
 
-def stage(
+def ingest_folder(
     source: Source,
     folder: Folder,
     key: str,
@@ -105,7 +105,7 @@ def stage(
                 shutil.copyfileobj(there, here)
         return Stage(source, folder, address, key, catalog, reused=True, synthetic=synthetic)
 
-    storage.remove(address)  # what a killed build left
+    storage.remove(address)  # the rest of a build that was killed
     try:
         read_records(source, folder, texts, catalog)
         failures = folder.failures + examine_images(source, folder, images, engine, catalog, address)
@@ -115,7 +115,9 @@ def stage(
             with catalog.open("rb") as here, storage.open_file(storage.join(address, CATALOG), "wb") as there:
                 shutil.copyfileobj(here, there)
         content = {"source": source.name, "key": key, "failures": failures, "files": storage.sizes_in(address)}
-        with storage.open_file(storage.join(address, MANIFEST), "wb") as file:  # last: now the stage is whole
+        with storage.open_file(
+            storage.join(address, MANIFEST), "wb"
+        ) as file:  # last, because it marks the stage as complete
             file.write(json.dumps(content, indent=1).encode())
     except BaseException:
         storage.remove(address)
@@ -161,10 +163,10 @@ def find_flags(record: RawRecord, source: Source) -> list[Flag]:
 
     said = filter(None, (record.text, record.question, record.answer))
     flags = [flag for text in said for flag in (*find_identifiers(text), *find_tokens(text))]
-    if source.redistributable:  # published already, with its fields and names
+    if source.redistributable:  # its fields and names are already public
         return flags
     for column, value in record.metadata.items():
-        if isinstance(value, str):  # the column's name may be what tells: `PatientName`; that of an id tells nothing
+        if isinstance(value, str):  # the column's name may reveal the kind: `PatientName`; that of an ID does not
             name = re.sub("(?<=[a-z])(?=[A-Z])|_", " ", column)
             named = find_identifiers(f"{name}: {value}")
             kinds = [flag.kind for flag in named if flag.kind != "record_number"]

@@ -15,7 +15,7 @@ from hub_datasets.ingest.executors import InProcess, LazyEngine
 from hub_datasets.output.earlier_build import CARD, MANIFEST, SHARD, manifest_of, own_files, read_manifest
 from hub_datasets.schema import CONFIGS, features_of
 
-if TYPE_CHECKING:  # a build that has nothing to do imports no `datasets`
+if TYPE_CHECKING:  # a build that has nothing to do does not import `datasets`
     from datasets import DatasetInfo
 
     from hub_datasets.output.parquet import Shard
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # a build that has nothing to do imports no `datasets`
 KEPT = ".README.md.earlier"  # the card while what is behind an address is replaced
 LAST = (CARD, MANIFEST)
 DATASET_NAME = "med_pairs"
-WORTH_A_TASK = 64_000_000  # bytes: less is written before another process has started
+WORTH_A_TASK = 64_000_000  # bytes; less is written faster than another process starts
 
 
 @dataclass(slots=True)
@@ -157,9 +157,9 @@ def written_folder(output: str, key: str, scratch: Path) -> Iterator[Output]:
     local = scratch / "output"
     local.mkdir()
     earlier_files = set((read_manifest(output) or {"files": {}})["files"])
-    if card is not None:  # a person may have written in it, and this build may fail
+    if card is not None:  # it may contain a person's edits, and this build may fail
         write_file(output, KEPT, card.encode())
-    for name in LAST:  # from now on what lies there is no dataset, until the last file is written
+    for name in LAST:  # until the last file is written, the folder is not a dataset
         storage.remove(storage.join(output, name))
     result = Output(output, local, **earlier)
     yield result

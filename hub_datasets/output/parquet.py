@@ -22,9 +22,9 @@ from hub_datasets.filesystem import storage
 IMAGE_COLUMN = {"pairs": "image", "chat": "images"}
 # The leaf of the Parquet schema that holds the images' bytes: they are compressed already.
 BYTES_LEAF = {"pairs": "image.bytes", "chat": "images.list.element.bytes"}
-ROW_GROUP_BYTES = 32_000_000  # a reader holds a row group at a time; the Hub's viewer wants less than 100 MB
+ROW_GROUP_BYTES = 32_000_000  # a reader holds a row group at a time; the Hub's viewer requires less than 100 MB
 SHARD_BYTES = 256_000_000
-# Where pages are cut: as `datasets` does it, where the content says, so that the Hub stores what did not change once.
+# Pages are cut at content-defined boundaries, as in `datasets`, so that the Hub stores unchanged parts only once.
 CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
 
 # An image while `chat` is written: a place in a list of bytes, and its name.
@@ -104,7 +104,7 @@ def write_shard(shard: Shard) -> dict[str, int]:
                 writer.write_table(table, row_group_size=len(table))
                 memory += table.nbytes + repeated
                 del table  # before the next row group is read
-            # what a reader gets to see: that images were pointed to while they were written is no matter of its
+            # the schema for readers, without the dictionary that was used for writing
             writer.add_key_value_metadata({b"ARROW:schema": base64.b64encode(schema.serialize()), **schema.metadata})
             writer.add_key_value_metadata({"content_defined_chunking": json.dumps(CHUNKING)})
         return {"rows": sum(shard["groups"]), "bytes": file.tell(), "memory": memory}
@@ -174,7 +174,7 @@ class Images:
     def read_into(self, target: memoryview, address: str, offset: int, content: str) -> None:
         """Fills `target` from a file. Raises BuildError if the content differs from what was written."""
         if address not in self._files:
-            if len(self._files) >= 16:  # rows follow the files, by and large
+            if len(self._files) >= 16:  # rows are mostly in the order of the files
                 self._files.pop(next(iter(self._files))).close()
             self._files[address] = storage.open_file(address, "rb")
         file = self._files[address]
@@ -212,8 +212,8 @@ def picture_array(pictures: list[Picture], images: Images, pointing: bool) -> tu
         images.read_into(view[start:end], file, offset, content)
     data = pa.BinaryArray.from_buffers(pa.binary(), len(held), [None, pa.py_buffer(ends), buffer])
     if pointing:
-        # Equal images are one value, whatever files hold them: for a value that comes twice Parquet makes room that it
-        # does not fill, and whatever was in memory there would be published.
+        # Equal images must be one value, even from different files: for a repeated dictionary value, Parquet reserves
+        # space that it does not fill, and whatever was in memory there would be published.
         numbers = {picture[4]: number for number, picture in enumerate(held)}
         indices = array("i", (numbers[content] for *_, content in pictures))
         data = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), data)

@@ -137,7 +137,7 @@ def read_csv_rows(folder: Folder, name: str, required: tuple[str, ...]) -> Itera
         if twice := sorted({column for column in header if header.count(column) > 1}):
             raise BuildError(f"{place}: the column {', '.join(map(repr, twice))} occurs more than once")
         for cells in reader:
-            if cells:  # a blank line between rows is no row
+            if cells:  # blank lines between rows are skipped
                 row = dict(zip(header, cells, strict=True)) if len(cells) == len(header) else None
                 yield reader.line_num, row
     except csv.Error as error:

@@ -144,7 +144,7 @@ def merge(kept: RawRecord, copies: list[RawRecord], grades: list[int]) -> RawRec
     """Returns the kept record with the grades, experts and patients of its copies."""
     metadata = dict(kept.metadata)
     by_expert: dict[str, int] = {}
-    for record in (*copies, kept):  # an expert who contradicts himself is said to have given the grade that is kept
+    for record in (*copies, kept):  # of an expert with contradicting grades, the kept grade is reported
         by_expert |= record.metadata.get("grade_by_expert", {})
     if by_expert:
         metadata["grade_by_expert"] = dict(sorted(by_expert.items()))

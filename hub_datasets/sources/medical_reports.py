@@ -147,5 +147,5 @@ SOURCE = Source(
     homepage="",
     licence="unknown",
     citation="",
-    redistributable=False,  # nobody but their owner can say; OpenI does not allow changed copies (CC BY-NC-ND 4.0)
+    redistributable=False,  # only their owner can decide; OpenI does not allow modified copies (CC BY-NC-ND 4.0)
 )

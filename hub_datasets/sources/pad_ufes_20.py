@@ -97,7 +97,7 @@ def make_record(item: str, row: dict[str, str] | None, images: ImageIndex) -> Ra
         return malformed(f"{' and '.join(map(repr, found))} are different images; keep only the right one")
     patient, lesion = row["patient_id"], row["lesion_id"]
     groups = [f"patient:{patient}"] if patient not in UNKNOWN else []
-    if groups and lesion not in UNKNOWN:  # lesion_id alone is no key: 250 of them occur with two patients
+    if groups and lesion not in UNKNOWN:  # lesion_id alone is not unique: 250 of them occur with two patients
         groups.append(f"lesion:{patient}/{lesion}")
     return RawRecord(
         source=NAME,

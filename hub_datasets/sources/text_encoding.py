@@ -37,7 +37,7 @@ COMMONEST = frozenset(
     "的一是不了在有和见未上下左右中大小高低正常无明显影像胸肺心部双及性者清晰位于可约为示患检查病内结节光骨"
 )
 LEAST_CHINESE, LEAST_EVERYDAY, LEAST_COMMONEST = 0.8, 0.7, 0.05  # shares; Chinese reports have 0.99, 0.99 and 0.3
-SHORT = 8  # characters; the share of so few says nothing
+SHORT = 8  # characters; shares in shorter texts are meaningless
 
 
 def decode_text(data: bytes, name: str) -> str:

@@ -22,7 +22,7 @@ def near_duplicates(hashes: np.ndarray, distance: int = NEAR_DISTANCE) -> np.nda
 
     Two hashes are connected, directly or through others, exactly if a chain of such pairs leads from one to the other.
     Not every pair of a cluster is among the edges: a thousand equal images need 999 of them. A hash without any bit
-    (`duplicates.NO_STRUCTURE`, a plain image) has no edge.
+    (`hashing.NO_STRUCTURE`) has no edge.
 
     Args:
         hashes: [N, 32], uint8, one `perceptual_hash` in each row.
@@ -88,7 +88,7 @@ class Search:
             for end, count in zip(np.cumsum(size)[~small], size[~small], strict=True):
                 group = ordered[end - count : end]
                 if np.ptp(self._roots(group)):
-                    self.find(group)  # it is equal in this band, and its other bits are dealt anew
+                    self.find(group)  # equal in this band; its other bits are divided into new bands
 
     def _bands(self, rows: np.ndarray) -> tuple[np.ndarray, int]:
         """Returns the value of each row in each band [bands, rows], and the most selective of the 4 words."""

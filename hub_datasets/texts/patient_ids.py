@@ -64,7 +64,7 @@ STUDY_COLUMNS = places(
     "report_id report_no report_number 检查ID 检查号 检查编号 检查流水号 检查单号 申请单号 影像号 影像编号 "
     "放射号 报告ID 报告号 报告编号"
 )
-# What is written where nobody is named, by its letters and digits.
+# Placeholders for a missing identifier, by their letters and digits.
 NOBODY = places(
     "na nan nil none null nobody unknown unknownpatient patientunknown unk undefined unspecified unidentified "
     "notavailable notapplicable notknown notprovided notrecorded missing empty blank anon anonym anonyme "

@@ -12,7 +12,7 @@ from hub_datasets.build import build
 from hub_datasets.errors import BuildError
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import InProcess
-from hub_datasets.ingest.ingest import Stage, stage, stage_keys
+from hub_datasets.ingest.ingest import Stage, ingest_folder, stage_keys
 from hub_datasets.options import BuildOptions, argument_parser, read_options
 from hub_datasets.records import Ignored, RawRecord, Rejection
 from hub_datasets.sources import SOURCES
@@ -71,7 +71,7 @@ def staged(options: BuildOptions, work: Path) -> list[Stage]:
     keys = stage_keys(options.folders, options.images, options.texts)
     settings = (options.images, options.texts, InProcess(), options.cache, work)
     folders = zip(options.folders, keys, strict=True)
-    return [stage(source, folder, key, *settings) for (source, folder), key in folders]
+    return [ingest_folder(source, folder, key, *settings) for (source, folder), key in folders]
 
 
 def decided(options: BuildOptions, work: Path, memory: Mapping[str, str] | None = None) -> tuple[Decisions, dict]:

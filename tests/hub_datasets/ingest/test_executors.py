@@ -313,7 +313,7 @@ def test_folders_are_those_of_the_build_wherever_the_workers_are(engine, tmp_pat
     Path("scratch").mkdir()
     source, folder, settings = source_of("medical_reports"), Folder("my reports"), (ImageSettings(), TextSettings())
     (key,) = ingest.stage_keys([(source, folder)], *settings)
-    stage = ingest.stage(source, folder, key, *settings, engine, str(tmp_path / "cache"), Path("scratch"))
+    stage = ingest.ingest_folder(source, folder, key, *settings, engine, str(tmp_path / "cache"), Path("scratch"))
     assert list(Catalog(stage.catalog).rejections()) == []
     found = list(engine.map(executor_tasks.code_of, [{"number": n} for n in range(4)]))
     assert {one["file"] for one in found} == {ingest.__file__}

@@ -18,7 +18,7 @@ from hub_datasets.images.validation import ImageSettings
 from hub_datasets.ingest import ingest
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import InProcess
-from hub_datasets.ingest.ingest import Stage, batches, bytes_of, examine_batch, remove_stale, stage, stage_keys
+from hub_datasets.ingest.ingest import Stage, batches, bytes_of, examine_batch, ingest_folder, remove_stale, stage_keys
 from hub_datasets.records import Ignored, Reason, Rejection
 from hub_datasets.synthetic.marker import write_marker
 from hub_datasets.texts.validation import TextSettings
@@ -38,7 +38,7 @@ def staged(folder, root, scratch, source=None, images=IMAGES, engine=None) -> St
     source, folder = source or source_of("medical_reports"), Folder(folder)
     (key,) = stage_keys([(source, folder)], images, TEXTS)
     Path(scratch).mkdir(exist_ok=True)
-    return stage(source, folder, key, images, TEXTS, engine or InProcess(), str(root), Path(scratch))
+    return ingest_folder(source, folder, key, images, TEXTS, engine or InProcess(), str(root), Path(scratch))
 
 
 class Counting(InProcess):
@@ -98,7 +98,7 @@ def test_what_did_not_change_is_not_read_again(reports, tmp_path):
         raise AssertionError("read again")
 
     source = source_of("medical_reports", read=read)
-    again = stage(source, aside, first.key, IMAGES, TEXTS, InProcess(), str(tmp_path / "cache"), tmp_path / "s")
+    again = ingest_folder(source, aside, first.key, IMAGES, TEXTS, InProcess(), str(tmp_path / "cache"), tmp_path / "s")
     assert again.reused and again.address == first.address and len(images_of(again)) == 6
 
 

@@ -185,9 +185,9 @@ def test_files_of_another_size_and_depth(tmp_path):
     deep = b"<eCitation>" + b"<a>" * 150_000 + b"</a>" * 0
     assert isinstance(parse_xml(deep), Problem)
     nested = b"<a>" * 140_000 + b"</a>" * 140_000
-    assert len(nested) < MAX_BYTES and parse(nested).tag == "a"
+    assert len(nested) < MAX_BYTES and parse_xml(nested).tag == "a"
     large = report(7, FINDINGS="x" * MAX_BYTES)
-    assert "bytes" in parse(large.encode()).message
+    assert "bytes" in parse_xml(large.encode()).message
     write_openi(tmp_path, {7: large, 8: report(8, images=1)}, ["CXR8_IM-0008-1001"])
     rejection, _ = found_in(tmp_path)
     assert rejection.code is Reason.MALFORMED_ROW and "1,048,576" in rejection.message
