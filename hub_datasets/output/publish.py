@@ -21,12 +21,12 @@ OURS = re.compile(
 )
 
 
-def refuse_what_may_not_be_shared(names: Iterable[str]) -> None:
-    """Raises BuildError where there are sources whose licence does not let others publish them."""
+def refuse_restricted_sources(names: Iterable[str]) -> None:
+    """Raises BuildError if there are sources whose license does not allow redistribution."""
     if found := ", ".join(names):
         raise BuildError(
-            f"--push_to_hub: the licence of {found} is not known to allow it; "
-            "leave it out, or add --redistribute if you have the right to publish it"
+            f"--push_to_hub: the license of {found} is not known to allow redistribution; "
+            "leave this source out, or add --redistribute if you have the right to publish it"
         )
 
 
@@ -49,7 +49,7 @@ def refuse_address(folder: str | Path) -> None:
 
 
 def push_dataset(folder: str | Path, repo_id: str, private: bool = True, redistribute: bool = False) -> str:
-    """Uploads the build in `folder` to the dataset repository `repo_id`, which is made if it does not exist.
+    """Pushes the build in `folder` to the dataset repository `repo_id`, which is created if it does not exist.
 
     Files of an earlier build that this one does not have are removed in the same commit. What a person changed in the
     card, here or there, stays; where both were changed, what is there stays.
@@ -66,7 +66,7 @@ def push_dataset(folder: str | Path, repo_id: str, private: bool = True, redistr
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     sources = report["sources"].items()
     if not redistribute:
-        refuse_what_may_not_be_shared(n for n, s in sources if not (s["redistributable"] or s["synthetic"]))
+        refuse_restricted_sources(n for n, s in sources if not (s["redistributable"] or s["synthetic"]))
     from huggingface_hub.utils import filter_repo_objects
 
     from model_cards.card_update import read_card

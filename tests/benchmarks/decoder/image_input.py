@@ -95,8 +95,8 @@ def collections(real_data: Path | None) -> dict[str, list[bytes]]:
     photographs, slices = drawn.values()
     for _ in range(6):
         light = field(rng, 1500, 1200) + 6 * grain(rng, noise, 1500, 1200)
-        colours = [to_bytes(0.7 * light + 0.3 * field(rng, 1500, 1200, 4)) for _ in range(3)]
-        photographs.append(saved(Image.fromarray(np.stack(colours, axis=-1)), "JPEG", quality=90))
+        colors = [to_bytes(0.7 * light + 0.3 * field(rng, 1500, 1200, 4)) for _ in range(3)]
+        photographs.append(saved(Image.fromarray(np.stack(colors, axis=-1)), "JPEG", quality=90))
         slices.append(
             saved(Image.fromarray(to_bytes(field(rng, 512, 512, 24) + 3 * grain(rng, noise, 512, 512))), "PNG")
         )

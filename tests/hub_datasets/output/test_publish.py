@@ -119,14 +119,14 @@ def test_data_that_may_not_be_shared_is_refused(push, hub, repo_name, tmp_path):
     done = push(own | pad, repo_name, check=False)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == (
-        "error: --push_to_hub: the licence of medical_reports is not known to allow it; "
-        "leave it out, or add --redistribute if you have the right to publish it\n"
+        "error: --push_to_hub: the license of medical_reports is not known to allow redistribution; "
+        "leave this source out, or add --redistribute if you have the right to publish it\n"
     )
     assert len(hub.log) == before and {path.name for path in tmp_path.iterdir()} == {"own", "pad"}
     push(pad, repo_name)
     push(own | pad, f"{repo_name}-all", "--redistribute")
     assert "pairs/train-00000-of-00001.parquet" in files_of(repo_name) & files_of(f"{repo_name}-all")
-    with pytest.raises(BuildError, match="the licence of medical_reports is not known"):
+    with pytest.raises(BuildError, match="the license of medical_reports is not known"):
         push_dataset(tmp_path / "out", f"{repo_name}-direct")  # a build that is there already
     assert not HfApi().repo_exists(f"{repo_name}-direct", repo_type="dataset")
 
