@@ -1,4 +1,4 @@
-"""A decoder's checkpoints: resuming that resumes, a best model that is loaded, files that hold what they should."""
+"""Tests the decoder's checkpoints: resuming, loading the best model, and the content of the files."""
 
 from __future__ import annotations
 

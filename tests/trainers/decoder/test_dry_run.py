@@ -1,4 +1,4 @@
-"""A dry run shows what is learned of a batch and what a training takes, reads no weights and leaves nothing behind."""
+"""Tests the decoder's dry run: it shows labels, schedule and memory, reads no weights and writes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training of the decoder starts from: a checkpoint, or a small one of its own."""
+"""Tests how the decoder to start from is loaded: from a checkpoint, or as a small random one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training of the decoder that is killed and resumed ends as an undisturbed one: the same bits, log and answers.
+"""Tests that a killed and resumed decoder run ends like an uninterrupted one: the same bits, log and answers.
 
 On the same machine and with the same number of threads, as the README promises.
 """

@@ -1,4 +1,4 @@
-"""The decoder's Trainer: resuming that resumes, a best model that is loaded, a loss over all tokens, what is logged."""
+"""Tests the decoder's Trainer: resuming, loading the best model, the loss over all tokens, and the logged figures."""
 
 from __future__ import annotations
 

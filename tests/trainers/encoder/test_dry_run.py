@@ -1,4 +1,4 @@
-"""A dry run says what the real run then does, and leaves nothing behind."""
+"""Tests the encoder's dry run: it announces what the real run then does, and writes nothing."""
 
 from __future__ import annotations
 

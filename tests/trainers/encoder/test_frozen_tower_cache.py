@@ -1,4 +1,4 @@
-"""Training on embeddings that a frozen tower made once, against embedding its inputs every time."""
+"""Tests training on stored embeddings of a frozen tower against computing them at every step."""
 
 from __future__ import annotations
 

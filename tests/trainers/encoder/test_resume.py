@@ -1,4 +1,4 @@
-"""A run that is killed, and killed again, and resumed, ends as an undisturbed one does: the same bits, the same log.
+"""Tests that a run that is killed twice and resumed ends like an uninterrupted one: the same bits, the same log.
 
 On the same machine and with the same number of threads, as the README promises.
 """

@@ -1,4 +1,4 @@
-"""The encoder's Trainer: gradients, evaluation, checkpoints and resuming against the plain way of doing it."""
+"""Tests the encoder's Trainer: gradients, evaluation, checkpoints and resuming, against plain computations."""
 
 from __future__ import annotations
 
