@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import PeftModel
@@ -22,9 +22,12 @@ from model_cards.commands.owned_files import files_below, remove_files
 from trainers.base.checkpoint_files import PARTIAL, sync_folder
 from trainers.base.safetensors_headers import check_shapes, shapes_in
 from trainers.decoder.arguments import ADAPTER, BOTH, MERGED
-from trainers.decoder.checkpoints import ADAPTERS, DecoderCheckpoints, shapes_of
+from trainers.decoder.checkpoints import ADAPTERS, shapes_of
 from trainers.decoder.model import base_of, open_checkpoint, weight_dtype
 from trainers.decoder.quantization import is_quantised
+
+if TYPE_CHECKING:
+    from trainers.decoder.trainer import DecoderTrainer
 
 FOLDER = "adapter"  # of the adapters, where the model is written too
 UNFINISHED = f"export{PARTIAL}"
@@ -40,7 +43,7 @@ RELEASED = (
 )
 
 
-def export_decoder(trainer: DecoderCheckpoints, processor: Any, arguments: Any, folder: Path | str) -> torch.nn.Module:
+def export_decoder(trainer: DecoderTrainer, processor: Any, arguments: Any, folder: Path | str) -> torch.nn.Module:
     """Writes what `--export` says, in 16 or 32 bits, with processor, chat template and generation settings.
 
     To be called by all processes, when nothing is trained or evaluated any more: where it can, it merges in place.
@@ -71,7 +74,7 @@ def export_decoder(trainer: DecoderCheckpoints, processor: Any, arguments: Any, 
 
 
 def write_all(
-    trainer: DecoderCheckpoints, processor: Any, arguments: Any, target: Path, state: dict[str, torch.Tensor] | None
+    trainer: DecoderTrainer, processor: Any, arguments: Any, target: Path, state: dict[str, torch.Tensor] | None
 ) -> torch.nn.Module:
     """Writes the files of an export into an empty folder. Returns the model to answer with."""
     model, inner = trainer.accelerator.unwrap_model(trainer.model), trainer.inner_model
@@ -97,7 +100,7 @@ def write_all(
     return answering
 
 
-def gathered_state(trainer: DecoderCheckpoints) -> dict[str, torch.Tensor] | None:
+def gathered_state(trainer: DecoderTrainer) -> dict[str, torch.Tensor] | None:
     """All weights of a model that several processes share, in the first one; None where each process has them all."""
     if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
         return None

@@ -82,7 +82,7 @@ def test_the_command_killed_after_its_first_checkpoint(with_adapters, run):
     left = checkpoints(folder)
     assert left and all(damage(checkpoint) is None for checkpoint in left)
     resumed = run("python", *command, "--resume_from_checkpoint", "auto")
-    assert f"Going on from {left[-1]}\n" in resumed.stdout
+    assert f"Resuming from {left[-1]}\n" in resumed.stdout
     assert_same(outcome(folder), with_adapters.expected)
 
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}

@@ -80,7 +80,7 @@ def test_the_command_killed_while_it_writes_a_checkpoint(stratified, run):
     assert "checkpoint-3" in left and damage(folder / "checkpoint-3") is None
     assert left & {"checkpoint-5", "checkpoint-5.partial"}
     resumed = run("python", *command[1:], "--resume_from_checkpoint", "last")
-    assert f"Going on from {folder}/checkpoint-" in resumed.stdout
+    assert f"Resuming from {folder}/checkpoint-" in resumed.stdout
     assert not list(folder.glob("*.partial"))
     assert_same(outcome(folder), stratified.expected)
     # and now it is finished
