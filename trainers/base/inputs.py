@@ -33,7 +33,7 @@ class Inputs:
 
 
 def open_splits(arguments: DataArguments, training: BaseTrainingArguments, config: str) -> tuple[dict[str, Any], str]:
-    """The splits to train on and to evaluate on, and the commit or the fingerprint of their dataset.
+    """Opens the splits to train on and to evaluate on, and finds the commit or the fingerprint of their dataset.
 
     Without a split to evaluate on, the evaluation is turned off, which is printed.
 
@@ -90,7 +90,7 @@ def published_as(dataset: str, revision: str) -> tuple[str, str]:
 
 
 def starting_commit(model: str) -> str | None:
-    """The commit of a model on the Hub, the same in every process, which is printed; None for a folder.
+    """Prints and returns the commit of a model on the Hub, the same in every process; None for a folder.
 
     Raises:
         InputError: there is no such folder or repository.

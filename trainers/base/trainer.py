@@ -253,7 +253,7 @@ class BaseTrainer(Trainer):
     def _load_best_model(self) -> None:
         best = Path(self.state.best_model_checkpoint)
         if self.args.should_save and (reason := damage(best)) is not None:
-            raise InputError(f"--load_best_model_at_end: {best} is not whole: {reason}")
+            raise InputError(f"--load_best_model_at_end: {best} is incomplete: {reason}")
         if not self.load_weights(best):
             super()._load_best_model()
 

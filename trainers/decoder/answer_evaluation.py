@@ -18,7 +18,7 @@ import torch.distributed as dist
 
 from evaluation.scoring.answers import score_answers
 from evaluation.scoring.decoder import answer_texts
-from trainers.base.distributed import processes, rank
+from trainers.base.distributed import rank, world_size
 from trainers.decoder.data.collator import PromptCollator
 from trainers.images.decoder_tiles import unpack_tiles
 
@@ -106,17 +106,17 @@ class AnswerEvaluation:
     def generate(self, model: Any, accelerator: Any) -> list[str]:
         """The answers to all chosen rows, each process doing its share of the batches."""
         starts = range(0, len(self.chosen), self.batch_size)
-        rounds = -(-len(starts) // processes())
+        rounds = -(-len(starts) // world_size())
         mine: dict[int, str] = {}
         with answering(model), accelerator.autocast():
             for number in range(rounds):
                 # Where weights are split, every process takes part in every round: one without a batch repeats one.
-                start = starts[min(number * processes() + rank(), len(starts) - 1)]
+                start = starts[min(number * world_size() + rank(), len(starts) - 1)]
                 batch = self.chosen[start : start + self.batch_size].tolist()
                 mine |= zip(batch, self.answer(model, batch, accelerator.device), strict=True)
-        if processes() == 1:
+        if world_size() == 1:
             return [mine[row] for row in self.chosen.tolist()]
-        gathered: list[Any] = [None] * processes()
+        gathered: list[Any] = [None] * world_size()
         dist.all_gather_object(gathered, mine)
         merged = {row: text for part in reversed(gathered) for row, text in part.items()}
         return [merged[row] for row in self.chosen.tolist()]

@@ -12,13 +12,13 @@ import torch
 
 from modeling.tokenizer_audit import audit_texts, format_audits
 from trainers.base.training_plan import (
-    Course,
+    Schedule,
     amount,
     common_lines,
     counts_line,
-    course_of,
     memory_table,
     resident_memory,
+    schedule_of,
     section,
     shortened,
 )
@@ -41,7 +41,7 @@ def describe(inputs: Any, arguments: Any, training: Any) -> None:
         training: EncoderTrainingArguments.
     """
     rows, model = inputs.rows[arguments.train_split], inputs.model
-    course = course_of(len(rows), training)
+    course = schedule_of(len(rows), training)
     texts = most_texts(rows, inputs.processor, arguments, training, course)
     section("One batch", batch_lines(rows, inputs.processor, arguments, training))
     section("Texts", text_lines(rows, inputs.processor, model.config.text_config.max_position_embeddings))
@@ -91,7 +91,7 @@ def text_lines(rows: Any, processor: Any, max_length: int) -> list[str]:
     return lines
 
 
-def most_texts(rows: Any, processor: Any, arguments: Any, training: Any, course: Course) -> int:
+def most_texts(rows: Any, processor: Any, arguments: Any, training: Any, course: Schedule) -> int:
     """The most distinct texts that one process encodes beside a micro-batch, over the first contrasts of an epoch."""
     numbers = order(rows, arguments, training)
     own = course.contrast // course.processes  # rows of a contrast that one process has
@@ -109,7 +109,7 @@ def most_texts(rows: Any, processor: Any, arguments: Any, training: Any, course:
 # --- the weights and the course ---
 
 
-def course_lines(course: Course, rows: int, training: Any) -> list[str]:
+def course_lines(course: Schedule, rows: int, training: Any) -> list[str]:
     contrasts = course.update // course.contrast
     compared = f"the loss compares {course.contrast:,} pairs with each other"
     compared += f", {contrasts} times in an update" if contrasts > 1 else ""
@@ -120,7 +120,7 @@ def course_lines(course: Course, rows: int, training: Any) -> list[str]:
 # --- the memory ---
 
 
-def shape_of(course: Course, texts: int, training: Any) -> UpdateShape:
+def shape_of(course: Schedule, texts: int, training: Any) -> UpdateShape:
     """What of a training decides its memory."""
     on_gpu = training.device.type != "cpu"
     waits_here = course.micro_batches + 1  # an update's micro-batches, and one that is fetched ahead
@@ -139,7 +139,7 @@ def shape_of(course: Course, texts: int, training: Any) -> UpdateShape:
     )
 
 
-def memory_lines(model: torch.nn.Module, course: Course, texts: int, training: Any) -> list[str]:
+def memory_lines(model: torch.nn.Module, course: Schedule, texts: int, training: Any) -> list[str]:
     """A table: what memory is for, as the flags are, and with other choices of precision and checkpointing."""
     shape = shape_of(course, texts, training)
     choices = [("as it is", shape)]

@@ -24,7 +24,7 @@ import xxhash
 
 from evaluation.loading import InputError
 from evaluation.scoring.encoder import content_id
-from trainers.base.distributed import gather, gather_counts, processes, rank
+from trainers.base.distributed import gather, gather_counts, rank, world_size
 from trainers.encoder.data.dataset import EncoderRows
 
 VERSION = 1  # of the files; another makes every one anew
@@ -222,7 +222,7 @@ def embedded(trainer: Any, first_rows: np.ndarray, inputs_of: Callable, tower: s
     from tqdm import tqdm
 
     device, size = trainer.args.device, trainer.args.per_device_eval_batch_size
-    parts = np.array_split(first_rows, processes())
+    parts = np.array_split(first_rows, world_size())
     model = trainer.model.eval()
     width = model.config.truncate_dim or model.config.text_config.projection_size
     embeds, ids = [torch.zeros(0, width)], [torch.zeros(0, dtype=torch.int64)]  # a process may have none

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from trainers.base.distributed import gather_counts, processes
+from trainers.base.distributed import gather_counts, world_size
 from trainers.encoder.global_batch import GlobalRows, gather_rows, global_gradients
 
 # What of a batch goes into which tower, or has come out of it before. All else that a batch may hold is not for the
@@ -150,7 +150,7 @@ class Contrast:
         if step == self.last:
             for name in ("logit_scale", "logit_bias"):
                 total = total + (getattr(outputs, name) * self.gradients[name]).sum()
-        return total * processes()
+        return total * world_size()
 
     def _gradient(self, tower: str, step: int) -> torch.Tensor:
         """`[n, D]`, by the first n embeddings of a step; what comes after them does not count."""

@@ -17,7 +17,7 @@ from evaluation.loading import InputError
 from evaluation.scoring.encoder import score_embeddings
 from modeling.siglip_medical.matryoshka_loss import embedding_loss
 from trainers.base.checkpoint_files import CHECKPOINT
-from trainers.base.distributed import check_batches, check_fsdp2, gather_counts, processes, real_rows
+from trainers.base.distributed import check_batches, check_fsdp2, gather_counts, real_rows, world_size
 from trainers.base.trainer import BaseTrainer
 from trainers.encoder.checkpoints import load_with_adapters
 from trainers.encoder.gradient_cache import IDS, TOWERS, Batch, Contrast
@@ -142,7 +142,7 @@ class EncoderTrainer(BaseTrainer):
         loss = torch.zeros((), device=self.args.device)
         if step == 0:
             plan.contrast = self.contrast(model, plan)
-            loss = plan.contrast.compute().float() * plan.share * processes()
+            loss = plan.contrast.compute().float() * plan.share * world_size()
             self.meter.add(plan.contrast.rows)
             plan.contrast.rows = None  # all texts of all processes: the next steps need none of them
         if not plan.contrast.idle(step):

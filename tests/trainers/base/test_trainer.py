@@ -127,7 +127,7 @@ def test_a_checkpoint_cut_off_is_passed_over_and_the_end_is_the_same(name, run, 
     assert_same(resumed, straight)
     printed = capsys.readouterr().out
     for step in (5, 6):
-        assert f"checkpoint-{step} is not whole: {name} has" in printed
+        assert f"checkpoint-{step} is incomplete: {name} has" in printed
     assert all(damage(checkpoint) is None for checkpoint in checkpoints(copy))
 
 
@@ -155,11 +155,14 @@ def test_a_longer_run_goes_on(run, make_trainer):
 # --- another run ---
 
 OTHERS = [
-    ({"seed": 7}, "--seed was 42 and is 7"),
-    ({"per_device_train_batch_size": 2}, "--per_device_train_batch_size was 4 and is 2"),
-    ({"contrastive_batch_size": 4}, "--contrastive_batch_size was None and is 4"),
-    ({"model": "org/two"}, "--model_name_or_path was org/one and is org/two"),
-    ({"rows": range(1, 25)}, "the training rows are others (--dataset, --train_split; 24 rows then, 24 rows now)"),
+    ({"seed": 7}, "--seed was 42 in the checkpoint and is 7 now"),
+    ({"per_device_train_batch_size": 2}, "--per_device_train_batch_size was 4 in the checkpoint and is 2 now"),
+    ({"contrastive_batch_size": 4}, "--contrastive_batch_size was None in the checkpoint and is 4 now"),
+    ({"model": "org/two"}, "--model_name_or_path was org/one in the checkpoint and is org/two now"),
+    (
+        {"rows": range(1, 25)},
+        "the training rows differ (--dataset, --train_split; 24 rows in the checkpoint, 24 rows now)",
+    ),
 ]
 
 

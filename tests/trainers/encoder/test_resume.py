@@ -108,9 +108,9 @@ def test_other_flags_are_refused_by_name(stratified):
     assert run_command(words, stratified.log) == 2
     said = stratified.log.read_text().splitlines()[-1]
     for part in (
-        "--seed was 42 and is 7",
-        "--augment was light and is none",
-        "--learning_rate was 0.001 and is 0.0001",
+        "--seed was 42 in the checkpoint and is 7 now",
+        "--augment was light in the checkpoint and is none now",
+        "--learning_rate was 0.001 in the checkpoint and is 0.0001 now",
     ):
         assert part in said
     assert (stratified.folder / "straight" / "README.md").is_file()
