@@ -1,7 +1,7 @@
 """Fine-tunes Llama 3.2 Vision on image chats: questions and answers, and reports.
 
-    python trainers/run_decoder.py --dataset org/med-pairs --push_to_hub --hub_model_id org/llama-med
-    python trainers/run_decoder.py --config gpu_16gb --dataset org/med-pairs --dry_run
+    medpairs train-decoder --dataset org/med-pairs --push_to_hub --hub_model_id org/llama-med
+    medpairs train-decoder --config gpu_16gb --dataset org/med-pairs --dry_run
 
 Starts from `meta-llama/Llama-3.2-11B-Vision-Instruct` or any Mllama checkpoint (`--model_name_or_path`), or from a
 small random one (`--tiny`). Ends with the best checkpoint in `--output_dir`: a model that opens without peft, the
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from model_cards.commands.console import command
 from trainers.base.parser import parse
 from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
 
@@ -29,13 +30,14 @@ TOLD = ("train_scope", "use_dora", "modules_to_save", "load_in_4bit", "load_in_8
 TOLD_OF_ROWS = ("max_seq_length", "train_on_prompt", "rows_per_image", "isolate_rows")
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 where the input or a flag is wrong."""
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     kinds = (DecoderArguments, DecoderTrainingArguments)
-    arguments, training = parse(kinds, "medpairs-train-decoder", __doc__, argv)
+    arguments, training = parse(kinds, "medpairs train-decoder", __doc__, argv)
     from trainers.base.training_run import run
 
-    return run(dry_run if arguments.dry_run else train, arguments, training)
+    return run(train, dry_run, arguments, training)
 
 
 def load(arguments: DecoderArguments, training: DecoderTrainingArguments) -> Inputs:
@@ -47,15 +49,15 @@ def load(arguments: DecoderArguments, training: DecoderTrainingArguments) -> Inp
     from trainers.decoder.data.dataset import decoder_rows
     from trainers.decoder.data.tokenization import encode_chats
     from trainers.decoder.model import load_decoder
-    from trainers.decoder.tuning import choose_learning, describe_learning
+    from trainers.decoder.tuning import describe_trainable, set_trainable
 
     splits, revision = open_splits(arguments, training, "chat")
     set_seed(training.seed)
     model, processor = load_decoder(arguments, splits[arguments.train_split], training)
     set_seed(training.seed)  # loading draws, and not everywhere as often: adapters start alike however it was done
-    model = choose_learning(model, arguments)
+    model = set_trainable(model, arguments)
     if training.process_index == 0:
-        print("\n".join(describe_learning(model)), flush=True)
+        print("\n".join(describe_trainable(model)), flush=True)
     prepare_mllama(model, arguments.isolate_rows)
     chats = {}
     for name, rows in splits.items():
@@ -78,7 +80,7 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
     from model_cards.results import GENERATION, write_json
     from trainers.base.training_run import checked_name, evaluation_result, finish, summary_of, train_recorded
     from trainers.decoder.export import export_decoder
-    from trainers.decoder.tuning import weights_in
+    from trainers.decoder.tuning import count_weights
     from trainers.images.cache_location import cache_folder
 
     name = checked_name(arguments, training, cache_folder(arguments.image_cache))
@@ -90,7 +92,7 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
 
     summary = summary_of(trainer, inputs, arguments, kind="decoder", dataset_config="chat", **told(arguments))
     # A quantized weight is stored in a fraction of a number, and counts as one.
-    summary["parameters"] = sum(map(weights_in, trainer.accelerator.unwrap_model(trainer.model).parameters()))
+    summary["parameters"] = sum(map(count_weights, trainer.accelerator.unwrap_model(trainer.model).parameters()))
     result = evaluation_result(trainer, name, GENERATION, "chat", arguments, inputs.revision)
     samples = sample_answers(trainer, inputs, arguments, training)
     export_decoder(trainer, inputs.processor, arguments, trainer.folder)
@@ -113,7 +115,7 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
     """Returns the trainer with its order of rows, and the rows that it answers during the training."""
     from trainers.base.callbacks import EpochCallback
     from trainers.decoder.data.collator import DecoderCollator
-    from trainers.decoder.data.image_group_sampler import order_of
+    from trainers.decoder.data.image_group_sampler import train_sampler
     from trainers.decoder.trainer import DecoderTrainer
 
     rows = inputs.rows[arguments.train_split]
@@ -126,7 +128,7 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
         processing_class=inputs.processor,
         answers=answers_of(inputs.rows.get(arguments.eval_split), arguments.eval_samples, inputs, arguments, training),
     )
-    trainer.order = order_of(rows, arguments, training)
+    trainer.order = train_sampler(rows, arguments, training)
     trainer.add_callback(EpochCallback(trainer.order))
     return trainer
 

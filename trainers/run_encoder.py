@@ -1,7 +1,7 @@
 """Fine-tunes a SigLIP encoder on image-text pairs with the sigmoid loss.
 
-    python trainers/run_encoder.py --dataset org/med-pairs --push_to_hub --hub_model_id org/siglip-med
-    python trainers/run_encoder.py --config gpu_16gb --dataset org/med-pairs --dry_run
+    medpairs train-encoder --dataset org/med-pairs --push_to_hub --hub_model_id org/siglip-med
+    medpairs train-encoder --config gpu_16gb --dataset org/med-pairs --dry_run
 
 Starts from `google/siglip-base-patch16-224` or any SigLIP checkpoint (`--model_name_or_path`), or from a small random
 one (`--tiny`). Ends with the best checkpoint by validation loss in `--output_dir`, with its card. `--config` is a YAML
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from model_cards.commands.console import command
 from trainers.base.parser import parse
 from trainers.encoder.arguments import EncoderArguments, EncoderTrainingArguments
 
@@ -38,13 +39,14 @@ TOLD = (  # on the card: what the weights depend on
 )
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 where the input or a flag is wrong."""
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     kinds = (EncoderArguments, EncoderTrainingArguments)
-    arguments, training = parse(kinds, "medpairs-train-encoder", __doc__, argv)
+    arguments, training = parse(kinds, "medpairs train-encoder", __doc__, argv)
     from trainers.base.training_run import run
 
-    return run(dry_run if arguments.dry_run else train, arguments, training)
+    return run(train, dry_run, arguments, training)
 
 
 def load(arguments: EncoderArguments, training: EncoderTrainingArguments) -> Inputs:
@@ -55,12 +57,12 @@ def load(arguments: EncoderArguments, training: EncoderTrainingArguments) -> Inp
     from trainers.encoder.data.dataset import encoder_rows
     from trainers.encoder.data.sentence_sampling import SentenceSampling
     from trainers.encoder.model import load_encoder
-    from trainers.encoder.tuning import choose_learning
+    from trainers.encoder.tuning import set_trainable
 
     splits, revision = open_splits(arguments, training, "pairs")
     set_seed(training.seed)
     model, processor = load_encoder(arguments, splits[arguments.train_split], training.seed)
-    choose_learning(model, arguments)
+    set_trainable(model, arguments)
     text_of = None
     if arguments.sentence_sampling:
         length = model.config.text_config.max_position_embeddings

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from evaluation.loading import InputError
+from model_cards.commands.console import CommandError
 from model_cards.commands.names import is_path
 from model_cards.commands.owned_files import Contents, files_below, held_in, remove_files, some, user_places
 from model_cards.hub.model_repository import MODEL_FILE
@@ -85,12 +87,27 @@ def check_contents(training: BaseTrainingArguments, arguments: Any, image_cache:
             f"--output_dir {folder}: {some(occupied)} is in the way: no training wrote it, or it was edited since; "
             "move it to another place, or name another folder"
         )
-    finished = [name for name in contents.own if FINAL.fullmatch(name)]
+    # A training that was killed before its first checkpoint leaves its recipe, and the card of the one before it.
+    kept = {name for name in contents.own if name == CARD or EARLY.fullmatch(name)}
+    finished = [name for name in contents.own if FINAL.fullmatch(name) and name not in kept]
     if training.resume_from_checkpoint == AUTO and finished and not checkpoints(folder):
         raise InputError(
             f"--resume_from_checkpoint auto: --output_dir {folder} holds {some(finished)} but no checkpoint to resume "
             "from; name another folder, or replace this training with --overwrite instead of this flag"
         )
+
+
+@contextmanager
+def says_how_to_resume(folder: Path) -> Iterator[None]:
+    """Adds to what ends a training, Ctrl-C or a full disk, how the same command resumes it."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        if not isinstance(error, CommandError):
+            saved = checkpoints(folder)
+            resume = f"resume from {saved[-1]} with --resume_from_checkpoint last" if saved else "nothing was saved yet"
+            error.add_note(resume)
+        raise
 
 
 def is_emptied(training: BaseTrainingArguments) -> bool:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evaluation.loading import InputError, check_token
-from model_cards.hub.commit import PushError, check_public, first_line
+from model_cards.hub.commit import PushError, check_public, first_line, refusals
 from model_cards.hub.model_repository import push_model
 from model_cards.hub.weights import folder_weights
 from model_cards.model_card import RESULTS, SUMMARY, find_license, write_model_card
 from model_cards.results import PACKAGES, EvaluationResult, write_json
 from modeling import siglip_medical
-from trainers.base.arguments import BaseTrainingArguments, DataArguments, fail
+from trainers.base.arguments import BaseTrainingArguments, DataArguments
 from trainers.base.inputs import Inputs, published_as
 from trainers.base.output_folder import (
     LAST_WRITTEN,
@@ -27,6 +27,7 @@ from trainers.base.output_folder import (
     check_output_dir,
     contents_of,
     note_complete,
+    says_how_to_resume,
 )
 from trainers.base.recipe_file import write_recipe
 from trainers.base.run_fingerprint import finished
@@ -52,17 +53,24 @@ HYPERPARAMETERS = (
 )
 
 
-def run(command: Callable[[Any, Any], None], arguments: DataArguments, training: BaseTrainingArguments) -> int:
-    """Runs `command(arguments, training)`, a training or a dry run.
+Command = Callable[[Any, Any], None]
+
+
+def run(train: Command, dry_run: Command, arguments: DataArguments, training: BaseTrainingArguments) -> int:
+    """Runs `train(arguments, training)`, or with `--dry_run` the other one.
 
     Returns:
-        the exit status 0. Where the input or a flag is wrong, the process ends with one message and status 2.
+        the exit status 0. What ends a training has a note on how to resume it.
+
+    Raises:
+        InputError: the input or a flag is wrong.
     """
-    try:
-        check_output_dir(training)
-        command(arguments, training)
-    except InputError as error:
-        fail(str(error))
+    check_output_dir(training)
+    if arguments.dry_run:
+        dry_run(arguments, training)
+    else:
+        with says_how_to_resume(Path(training.output_dir)):
+            train(arguments, training)
     return 0
 
 
@@ -134,13 +142,13 @@ def create_repository(args: BaseTrainingArguments) -> None:
         InputError: the Hub refuses.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HTTPError
 
     name = args.hub_model_id or Path(args.output_dir).absolute().name
     try:
-        HfApi(token=args.hub_token).create_repo(name, private=not args.public, exist_ok=True)
-    except (HTTPError, OSError) as error:
-        raise InputError(f"--push_to_hub {name}: {first_line(error)}; log in with `hf auth login`") from None
+        with refusals():
+            HfApi(token=args.hub_token).create_repo(name, private=not args.public, exist_ok=True)
+    except PushError as error:
+        raise InputError(f"--push_to_hub {name}: {error}") from None
 
 
 # --- the training ---

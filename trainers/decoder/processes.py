@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from evaluation.loading import InputError
-from evaluation.scoring.decoder import IGNORED
+from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 from modeling.mllama.patch import find_decoder
 from trainers.base.distributed import check_batches, check_fsdp2, real_rows
 
@@ -25,7 +25,7 @@ def drop_repeated_labels(trainer: DecoderTrainer, batches: list[dict[str, torch.
     """Removes the labels `[B, L]` of rows that only fill the last batches of an epoch, in place."""
     sizes = [len(batch["labels"]) for batch in batches]
     for batch, real in zip(batches, real_rows(trainer, sizes, trainer.rows_in_epoch), strict=True):
-        batch["labels"][real:] = IGNORED
+        batch["labels"][real:] = IGNORE_INDEX
 
 
 def check_processes(trainer: DecoderTrainer) -> None:

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel, TrainerCallback
 
 from evaluation.loading import InputError
-from evaluation.scoring.decoder import IGNORED
+from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 from trainers.base.trainer import BaseTrainer
 from trainers.decoder.answer_evaluation import AnswerEvaluation
 from trainers.decoder.checkpoints import load_checked, save_method, saved_by
@@ -130,7 +130,7 @@ class DecoderTrainer(BaseTrainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             sums = model(**inputs, per_row_loss=True, use_cache=False).loss
-        return None, sums.detach().float(), (inputs["labels"][:, 1:] != IGNORED).sum(dim=1)
+        return None, sums.detach().float(), (inputs["labels"][:, 1:] != IGNORE_INDEX).sum(dim=1)
 
     def score(self, prediction: Any) -> dict[str, float]:
         """Loss and perplexity over the whole split.

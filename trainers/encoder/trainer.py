@@ -23,7 +23,13 @@ from trainers.encoder.checkpoints import load_with_adapters
 from trainers.encoder.gradient_cache import IDS, TOWERS, Batch, Contrast
 from trainers.encoder.metrics import TrainingMeter
 from trainers.encoder.parameter_groups import describe_groups, parameter_groups
-from trainers.encoder.tuning import adapted_layers, learning_towers, merged_state, rest_frozen, save_adapters
+from trainers.encoder.tuning import (
+    adapted_layers,
+    merged_state,
+    save_adapters,
+    set_frozen_parts_to_eval,
+    trainable_towers,
+)
 from trainers.images.encoder_pixels import normalize_pixels
 
 OWN_GROUPS = {"params", "model", "optimizer_dict"}  # what Trainer passes to an optimizer that chooses its parameters
@@ -135,7 +141,7 @@ class EncoderTrainer(BaseTrainer):
             this process's share, multiplied by the number of processes, as Trainer takes their mean.
         """
         model.train()
-        rest_frozen(model)
+        set_frozen_parts_to_eval(model)
         if callable(getattr(self.optimizer, "train", None)):  # of schedule-free optimizers
             self.optimizer.train()
         plan, step = self.todo.popleft() if self.todo else (Plan([inputs], self.real_rows([inputs]), 1.0), 0)
@@ -155,7 +161,7 @@ class EncoderTrainer(BaseTrainer):
             plan.batches,
             lambda inputs: self.embed(model, inputs),
             lambda *embeds, **ids: embedding_loss(config, *embeds, **ids),
-            learning=learning_towers(model),
+            trainable=trainable_towers(model),
             device=self.args.device,
             real=plan.real,
             fixed_shapes=self.args.torch_compile,
@@ -218,10 +224,10 @@ class EncoderTrainer(BaseTrainer):
         return load_with_adapters(self, folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        from trainers.encoder.frozen_tower_cache import check_towers
+        from trainers.encoder.frozen_tower_cache import check_frozen_towers
 
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        check_towers(self.model, self.cached_towers, resume_from_checkpoint)
+        check_frozen_towers(self.model, self.cached_towers, resume_from_checkpoint)
 
     # --- logs ---
 
