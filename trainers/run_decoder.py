@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # `--help` needs none of it
     from trainers.base.inputs import Inputs
 
 # On the card: what the weights depend on.
-TOLD = ("train_scope", "use_dora", "modules_to_save", "load_in_4bit", "load_in_8bit")
-TOLD_OF_ROWS = ("max_seq_length", "train_on_prompt", "rows_per_image", "isolate_rows")
+CARD_FLAGS = ("train_scope", "use_dora", "modules_to_save", "load_in_4bit", "load_in_8bit")
+CARD_FLAGS_OF_ROWS = ("max_seq_length", "train_on_prompt", "rows_per_image", "isolate_rows")
 
 
 @command
@@ -90,7 +90,7 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
     trainer = build_trainer(inputs, arguments, training)
     train_recorded(trainer, arguments)
 
-    summary = summary_of(trainer, inputs, arguments, kind="decoder", dataset_config="chat", **told(arguments))
+    summary = summary_of(trainer, inputs, arguments, kind="decoder", dataset_config="chat", **card_facts(arguments))
     # A quantized weight is stored in a fraction of a number, and counts as one.
     summary["parameters"] = sum(map(count_weights, trainer.accelerator.unwrap_model(trainer.model).parameters()))
     result = evaluation_result(trainer, name, GENERATION, "chat", arguments, inputs.revision)
@@ -102,9 +102,9 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
     finish(trainer, name, summary, result)
 
 
-def told(arguments: DecoderArguments) -> dict[str, Any]:
+def card_facts(arguments: DecoderArguments) -> dict[str, Any]:
     """Returns what the card says of the weights beside the hyperparameters."""
-    names = TOLD_OF_ROWS + (TOLD if arguments.has_adapters else TOLD[:1])
+    names = CARD_FLAGS_OF_ROWS + (CARD_FLAGS if arguments.has_adapters else CARD_FLAGS[:1])
     facts = {"export": arguments.export} | {name: getattr(arguments, name) for name in names}
     if arguments.has_adapters:
         facts["lora"] = f"r {arguments.lora_r}, alpha {arguments.lora_alpha}, dropout {arguments.lora_dropout}"

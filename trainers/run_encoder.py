@@ -24,7 +24,7 @@ from trainers.encoder.arguments import EncoderArguments, EncoderTrainingArgument
 if TYPE_CHECKING:  # `--help` needs none of it
     from trainers.base.inputs import Inputs
 
-TOLD = (  # on the card: what the weights depend on
+CARD_FLAGS = (  # on the card: what the weights depend on
     "contrastive_loss",
     "positives",
     "contrastive_weights",
@@ -98,17 +98,17 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
     if arguments.save_adapter:
         save_adapter(trainer, trainer.folder / "adapter")
     summary = summary_of(
-        trainer, inputs, arguments, kind="encoder", dataset_config="pairs", **told(inputs, arguments, training)
+        trainer, inputs, arguments, kind="encoder", dataset_config="pairs", **card_facts(inputs, arguments, training)
     )
     result = evaluation_result(trainer, name, RETRIEVAL, "pairs", arguments, inputs.revision)
     finish(trainer, name, summary, result)
 
 
-def told(inputs: Inputs, arguments: EncoderArguments, training: EncoderTrainingArguments) -> dict[str, Any]:
+def card_facts(inputs: Inputs, arguments: EncoderArguments, training: EncoderTrainingArguments) -> dict[str, Any]:
     """Returns what the card says of the weights beside the hyperparameters."""
     size = inputs.model.config.vision_config.image_size
     facts = {"contrastive_batch_size": training.pairs_in_contrast, "image_size": size}
-    return facts | {name: getattr(arguments, name) for name in TOLD}
+    return facts | {name: getattr(arguments, name) for name in CARD_FLAGS}
 
 
 def build_trainer(inputs: Inputs, arguments: EncoderArguments, training: EncoderTrainingArguments) -> Any:
