@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainers.base.training_plan import course_of
+from trainers.base.training_plan import schedule_of
 from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
 from trainers.decoder.data.collator import DecoderCollator
 from trainers.decoder.data.label_colors import ANSI, RESET, has_colors, marked_text
@@ -97,7 +97,7 @@ def test_the_memory_adds_up(tiny_decoder, dataset, tmp_path, capsys):
 def test_the_shape_is_that_of_the_batches(tiny_decoder, dataset, tmp_path):
     inputs, arguments, training = inputs_of(dataset, tiny_decoder, tmp_path, rows_per_image=1)
     rows = inputs.rows["train"]
-    shape = shape_of(rows, arguments, training, course_of(len(rows), training))
+    shape = shape_of(rows, arguments, training, schedule_of(len(rows), training))
     collate = DecoderCollator(inputs.processor)
     found = [collate(rows.__getitems__(batch)) for batch in islice(batches(rows, arguments, training), 50)]
     assert (shape.rows, shape.tokens) == (4, int(rows.chats.lengths.max()))
