@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-# The folders that the commands write to. A name below one of them is a path even if it does not exist, so that a missing
-# folder is not mistaken for a repository of another user.
+# The folders that the commands write to. A name below one of them is a path even if it does not exist, so that a
+# missing folder is not mistaken for a repository of another user.
 FOLDERS = ("data", "checkpoints", "outputs", "results")
 
 

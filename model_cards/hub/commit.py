@@ -196,7 +196,7 @@ def refuse_public(info: Any) -> None:
 
 
 def try_commit(head: Head, change: Change, message: str, create_pr: bool, last: bool) -> Any:
-    """Commits the change; returns a `CommitInfo`, or None if the branch has moved. At the last try, that is an error."""
+    """Commits the change; returns a `CommitInfo`, None if the branch has moved, which is an error on the last try."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.errors import HfHubHTTPError
 
