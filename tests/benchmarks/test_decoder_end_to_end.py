@@ -21,15 +21,15 @@ def start(tmp_path_factory):
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("peers")
-    colours = [(60 * image, 255 - 60 * image, 100) for image in range(4)]
-    questions = ("Which colour is it?", "How many lungs are there?", "Is it a CT?", "这是什么?")
+    colors = [(60 * image, 255 - 60 * image, 100) for image in range(4)]
+    questions = ("Which color is it?", "How many lungs are there?", "Is it a CT?", "这是什么?")
     features = datasets.Features(
         images=datasets.List(datasets.Image()),
         messages=datasets.List({"role": datasets.Value("string"), "content": datasets.Value("string")}),
         image_path=datasets.Value("string"),
     )
     rows = {
-        "images": [[Image.new("RGB", (150, 120), colours[row // 4])] for row in range(ROWS)],
+        "images": [[Image.new("RGB", (150, 120), colors[row // 4])] for row in range(ROWS)],
         "messages": [
             [{"role": "user", "content": questions[row % 4]}, {"role": "assistant", "content": f"number {row // 4}"}]
             for row in range(ROWS)

@@ -40,10 +40,10 @@ def start(tmp_path_factory):
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("peers")
-    colours = [(20 * row, 255 - 20 * row, 100) for row in range(11)]
+    colors = [(20 * row, 255 - 20 * row, 100) for row in range(11)]
     rows = {
-        "image": [Image.new("RGB", (40, 30), colour) for colour in colours],
-        "text": [f"Lesion number {row}, with the colour {colour}" for row, colour in enumerate(colours)],
+        "image": [Image.new("RGB", (40, 30), color) for color in colors],
+        "text": [f"Lesion number {row}, with the color {color}" for row, color in enumerate(colors)],
         "image_path": [f"{row}.png" for row in range(11)],
     }
     (folder / "data" / "pairs").mkdir(parents=True)

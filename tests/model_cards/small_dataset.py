@@ -104,10 +104,10 @@ def row(config: str, place: int) -> dict:
     messages = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": text}]
     content = {"image": image, "images": [image], "text": text, "messages": messages, "source_dataset": source}
     content |= {"category": category, "language": language, "answer_type": answer_type, "group_id": f"image:{place}"}
-    return content | {"license": licence(source), "template_id": f"{KINDS[source]}_{language}"}
+    return content | {"license": license_of(source), "template_id": f"{KINDS[source]}_{language}"}
 
 
-def licence(source: str) -> str:
+def license_of(source: str) -> str:
     return "unknown" if source == "medical_reports" else "CC-BY-4.0"
 
 

@@ -157,23 +157,23 @@ def test_the_same_input_gives_the_same_bytes(dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("licences", "expected"),
+    ("licenses", "expected"),
     [
         (["CC-BY-4.0", "CC-BY-4.0", "CC-BY-4.0"], "cc-by-4.0"),
         (["CC-BY-4.0", None, None], "cc-by-4.0"),
         (["CC-BY-4.0", "CC-BY-SA-4.0", None], "other"),
-        (["A licence of its own", None, None], "other"),
+        (["A license of its own", None, None], "other"),
         ([None, None, None], "apache-2.0"),
     ],
 )
-def test_the_licence_is_that_of_the_real_sources(card_of, report, licences, expected):
-    for source, licence in zip(report["sources"].values(), licences, strict=True):
-        source["synthetic"] = licence is None
-        source["licence"] = licence or source["licence"]
+def test_the_license_is_that_of_the_real_sources(card_of, report, licenses, expected):
+    for source, name in zip(report["sources"].values(), licenses, strict=True):
+        source["synthetic"] = name is None
+        source["licence"] = name or source["licence"]
     text = card_of(report)
     fields = front_matter(text)
     assert fields["license"] == expected
-    synthetic = licences.count(None)
+    synthetic = licenses.count(None)
     assert ("> **Synthetic data.**" in text) is (synthetic == 3) is ("synthetic" in fields["tags"])
     assert ("> **Partly synthetic data.**" in text) is (0 < synthetic < 3)
     assert ("found" in fields["annotations_creators"]) is (synthetic < 3)

@@ -56,7 +56,7 @@ def draw(root: Path, counts: dict[str, int], small: bool = False, processes: int
     """Draws so many images of each kind into `root/KIND`, with the tables that their source needs.
 
     Args:
-        small: SMALL x SMALL pixels, grey, for measurements in which only the number counts.
+        small: SMALL x SMALL pixels, gray, for measurements in which only the number counts.
     """
     drawn = [one for kind, count in counts.items() if count for one in LAYOUTS[kind](root / kind, count)]
     parts = [(str(root), drawn[start : start + AT_ONCE], start, small) for start in range(0, len(drawn), AT_ONCE)]
@@ -100,7 +100,7 @@ def to_bytes(values: np.ndarray) -> np.ndarray:
 
 
 def knee_picture(rng: np.random.Generator, noise: np.ndarray) -> Image.Image:
-    """Grey, 300 x 161 for one knee or up to 640 x 161 for both."""
+    """Gray, 300 x 161 for one knee or up to 640 x 161 for both."""
     width = int(rng.integers(300, 330)) if rng.random() < 0.88 else int(rng.integers(560, 641))
     return Image.fromarray(to_bytes(field(rng, width, 161) + 1.7 * grain(rng, noise, width, 161)))
 
@@ -109,21 +109,21 @@ def lesion_picture(rng: np.random.Generator, noise: np.ndarray) -> Image.Image:
     """A photograph of 600 to 1000 pixels, with an alpha channel that hides nothing in two of three."""
     side = int(rng.integers(600, 1001))
     light = field(rng, side, side) + 1.6 * grain(rng, noise, side, side)
-    colours = [0.6 * light + 0.3 * field(rng, side, side, 4) + 0.6 * grain(rng, noise, side, side) for _ in range(3)]
+    colors = [0.6 * light + 0.3 * field(rng, side, side, 4) + 0.6 * grain(rng, noise, side, side) for _ in range(3)]
     if rng.random() < 0.65:
-        colours.append(np.full((side, side), 255, np.float32))
-    return Image.fromarray(np.stack([to_bytes(colour) for colour in colours], axis=-1))
+        colors.append(np.full((side, side), 255, np.float32))
+    return Image.fromarray(np.stack([to_bytes(color) for color in colors], axis=-1))
 
 
 def slice_picture(rng: np.random.Generator, noise: np.ndarray) -> Image.Image:
-    """A slice as SLAKE has it: grey values in RGB, 512 or 1024 pixels."""
+    """A slice as SLAKE has it: gray values in RGB, 512 or 1024 pixels."""
     side = 512 if rng.random() < 0.65 else 1024
     values = to_bytes(field(rng, side, side, 24) + 3 * grain(rng, noise, side, side))
     return Image.fromarray(values).convert("RGB")
 
 
 def chest_picture(rng: np.random.Generator, noise: np.ndarray) -> Image.Image:
-    """A chest film as OpenI has it: grey values in RGB, 512 pixels wide."""
+    """A chest film as OpenI has it: gray values in RGB, 512 pixels wide."""
     height = int(rng.integers(420, 565))
     values = to_bytes(field(rng, 512, height, 16) + 1.4 * grain(rng, noise, 512, height))
     return Image.fromarray(values).convert("RGB")

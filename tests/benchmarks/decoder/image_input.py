@@ -95,8 +95,8 @@ def collections(real_data: Path | None) -> dict[str, list[bytes]]:
     photographs, slices = drawn.values()
     for _ in range(6):
         light = field(rng, 1500, 1200) + 6 * grain(rng, noise, 1500, 1200)
-        colours = [to_bytes(0.7 * light + 0.3 * field(rng, 1500, 1200, 4)) for _ in range(3)]
-        photographs.append(saved(Image.fromarray(np.stack(colours, axis=-1)), "JPEG", quality=90))
+        colors = [to_bytes(0.7 * light + 0.3 * field(rng, 1500, 1200, 4)) for _ in range(3)]
+        photographs.append(saved(Image.fromarray(np.stack(colors, axis=-1)), "JPEG", quality=90))
         slices.append(
             saved(Image.fromarray(to_bytes(field(rng, 512, 512, 24) + 3 * grain(rng, noise, 512, 512))), "PNG")
         )
@@ -206,8 +206,8 @@ def shared_rows(ones: Any, processor: Any, options: argparse.Namespace) -> dict:
     ).tolist()
     found: dict[str, Any] = {"rows": len(ones), "rows_in_a_batch": SHARED}
     epoch(ones, order, processor, SHARED)
-    for name, normalise in (("row_of_13_ms", processor), ("row_of_13_without_normalisation_ms", None)):
-        costs = [seconds(lambda normalise=normalise: epoch(ones, order, normalise, SHARED)) for _ in range(3)]
+    for name, normalize in (("row_of_13_ms", processor), ("row_of_13_without_normalisation_ms", None)):
+        costs = [seconds(lambda normalize=normalize: epoch(ones, order, normalize, SHARED)) for _ in range(3)]
         found[name] = round(1e3 * float(np.median(costs)) / len(order), 4)
     batches = [order[start : start + SHARED] for start in range(0, len(order), SHARED)]
     for workers in options.workers:

@@ -233,7 +233,7 @@ def siglip_model_loss() -> Loss:
 
 
 def open_clip_loss(module: ModuleType, *, in_blocks: bool) -> Loss:
-    """open_clip's `SigLipLoss` after the normalisation and `exp` of its models' forward.
+    """open_clip's `SigLipLoss` after the normalization and `exp` of its models' forward.
 
     In blocks: by its own `chunk_size` where this open_clip has one, which 3.3.0 has not. Otherwise its `_loss` is
     called for one block of images and texts after the other, as it does itself for those of other processes.

@@ -151,7 +151,7 @@ def measure(name: str, files: list[bytes], size: int, kept_mb: float, repeats: i
 
 
 def bytes_only(ones: Any, collator: Any, count: int) -> Callable[[], None]:
-    """What the processor does where a GPU normalises."""
+    """What the processor does where a GPU normalizes."""
 
     def epoch() -> None:
         order = np.random.default_rng(0).permutation(count).tolist()
@@ -162,7 +162,7 @@ def bytes_only(ones: Any, collator: Any, count: int) -> Callable[[], None]:
 
 
 def differences(ones: Any, processor: Any, files: list[bytes], reader: Any, pixels: Any) -> dict:
-    """How far cached pixels, before and after the normalisation, and drafted ones are from the stock processor's."""
+    """How far cached pixels, before and after the normalization, and drafted ones are from the stock processor's."""
     import torch
 
     cached = np.stack([row["pixels"] for row in ones.__getitems__(list(range(len(files))))])

@@ -28,7 +28,7 @@ def model_and_processor(encoder):
 
 @pytest.fixture(scope="module")
 def distinct() -> Dataset:
-    """Nine rows: every image and every text once, of several shapes, colours and languages, one far too long."""
+    """Nine rows: every image and every text once, of several shapes, colors and languages, one far too long."""
     texts = [f"{TEXTS[row % 4]} {row}" for row in range(8)] + [" ".join(TEXTS * 20)]
     return make_rows(texts, [picture(SIZES[row % 4], row, MODES[row % 4]) for row in range(9)])
 
