@@ -1,6 +1,6 @@
 """Ranks models in one table per task and dataset, best first, from the result files in a folder.
 
-    python evaluation/leaderboard.py --results_dir results
+    medpairs leaderboard --results_dir results
 
 Writes `leaderboard.md` and `leaderboard.json` beside the results.
 """
@@ -15,28 +15,28 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from model_cards.commands.console import Parser
+from model_cards.commands.console import CommandError, Parser, command, local_folder
 from model_cards.results import HEADLINE, NAMES, EvaluationResult, load_results, write_json, write_text
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     parser = Parser(
-        prog="medpairs-leaderboard", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="medpairs leaderboard", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--results_dir", type=Path, default=Path("results"), help="(%(default)s)")
+    parser.add_argument("--results_dir", type=local_folder, default=Path("results"), help="(%(default)s)")
     options = parser.parse_args(argv)
     try:
         results = load_results(options.results_dir)
         if not results:
-            raise ValueError("no results; write one with evaluation/run_evaluation.py")
+            raise ValueError("no results; write one with `medpairs evaluate`")
         tables = rank_results(results)
         text = "\n".join(markdown(table) for table in tables)
         write_text(options.results_dir / "leaderboard.md", text)
         write_json(options.results_dir / "leaderboard.json", tables)
     except (ValueError, OSError) as error:
-        print(f"error: --results_dir {options.results_dir}: {error}", file=sys.stderr)
-        return 2
+        raise CommandError(f"--results_dir {options.results_dir}: {error}") from error
     print(text, end="")
     return 0
 

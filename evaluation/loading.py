@@ -8,8 +8,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_cards.commands.console import CommandError
+from model_cards.commands.environment_errors import environment_line, first_line
 from model_cards.commands.names import is_path
-from model_cards.hub.commit import first_line
+from model_cards.hub.commit import PushError, check_writer
 from model_cards.hub.weights import folder_weights, repository_weights
 from model_cards.results import is_commit
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 ENCODER_TYPES = ("siglip",)
 DECODER_TYPES = ("mllama",)
+FOLDER_CACHES = "folders"  # in the cache of `datasets`: its copies of folders of this machine
 
 
 # What the advice of a message names, if a dataset or a model cannot be opened.
@@ -25,7 +28,7 @@ DATASET = "a folder that `medpairs build` wrote, or a dataset repository that yo
 MODEL = "a folder, or a repository on the Hub that you can read"
 
 
-class InputError(Exception):
+class InputError(CommandError):
     """A name, folder or flag that a command cannot use. The message names it and says what to do."""
 
 
@@ -57,7 +60,7 @@ def load_splits(dataset: str, config: str, splits: list[str], revision: str | No
                 f"--dataset {dataset}: no config {config!r}; it has {available}. Build a dataset with this config with "
                 "`medpairs build`."
             ) from None
-        problem = f"{first_line(error)}{advice(DATASET, dataset)}"
+        problem = problem_of(error, DATASET, dataset)
         raise InputError(f"--dataset {dataset}, config {config}: {problem}") from None
     chosen = {split: found[split] for split in splits if split in found}
     if not chosen:
@@ -126,7 +129,7 @@ def cache_of(folder: Path) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     state = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     digest = hashlib.blake2b(json.dumps(state).encode(), digest_size=16).hexdigest()
-    return str(Path(config.HF_DATASETS_CACHE) / "folders" / digest)
+    return str(Path(config.HF_DATASETS_CACHE) / FOLDER_CACHES / digest)
 
 
 def dataset_revision(dataset: str, revision: str | None = None) -> str:
@@ -152,7 +155,7 @@ def dataset_revision(dataset: str, revision: str | None = None) -> str:
     try:
         return HfApi().dataset_info(dataset, revision=revision).sha or ""
     except Exception as error:  # a missing repository, a bad name, no network: each raises its own type
-        raise InputError(f"--dataset {dataset}: {first_line(error)}{advice(DATASET, dataset)}") from None
+        raise InputError(f"--dataset {dataset}: {problem_of(error, DATASET, dataset)}") from None
 
 
 def load_model_and_processor(
@@ -216,7 +219,12 @@ def load_advice(model: str, error: Exception) -> str:
 
     if isinstance(error, GatedRepoError) or isinstance(error.__cause__, GatedRepoError):
         return "the repository is gated; accept its license on the Hub and log in with `hf auth login`"
-    return first_line(error) + advice(MODEL, model)
+    return problem_of(error, MODEL, model)
+
+
+def problem_of(error: Exception, what: str, name: str) -> str:
+    """What went wrong in one line: around the command, or with the name, and then what to give instead."""
+    return environment_line(error) or first_line(error) + advice(what, name)
 
 
 def advice(what: str, name: str) -> str:
@@ -265,19 +273,17 @@ def check_token(token: str | None) -> str:
     Raises:
         InputError: there is no token, the Hub does not know it, or it may only read.
     """
-    from huggingface_hub import HfApi
-
     try:
-        user = HfApi(token=token).whoami(cache=False)
-    except Exception as error:  # no token, a wrong one, no network: each raises its own type
-        raise InputError(f"--push_to_hub: {first_line(error)}; log in with `hf auth login`") from None
-    if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
-        raise InputError("--push_to_hub: the token may only read; log in with one that may write: `hf auth login`")
-    return user["name"]
+        return check_writer(token)
+    except PushError as error:
+        raise InputError(f"--push_to_hub: {error}") from None
 
 
 def weights_of(model: str, revision: str | None = None) -> str:
-    """The digest of a model's weights, in a folder or on the Hub. Raises InputError where the Hub does not tell."""
+    """The digest of a model's weights, in a folder or on the Hub; without a connection, of the copy in the cache.
+
+    Raises InputError where the Hub does not tell, and the cache has no copy.
+    """
     if Path(model).is_dir():
         return folder_weights(Path(model))
     from huggingface_hub import HfApi
@@ -285,4 +291,17 @@ def weights_of(model: str, revision: str | None = None) -> str:
     try:
         return repository_weights(HfApi(), model, revision)
     except Exception as error:  # as above
-        raise InputError(f"--model {model}: {first_line(error)}") from None
+        if digest := cached_weights(model, revision):
+            return digest
+        raise InputError(f"--model {model}: {environment_line(error) or first_line(error)}") from None
+
+
+def cached_weights(model: str, revision: str | None) -> str:
+    """The digest of the weights of a repository in the cache; "" where there are none."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return folder_weights(Path(snapshot_download(model, revision=revision, local_files_only=True)))
+    except LocalEntryNotFoundError:
+        return ""

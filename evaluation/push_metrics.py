@@ -1,6 +1,6 @@
 """Publishes metrics as Spaces, so that `evaluate.load("org/medical_bleu")` finds them.
 
-python evaluation/push_metrics.py --namespace org
+medpairs push-metrics --namespace org
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from model_cards.card_update import merge_card
-from model_cards.commands.console import Parser
-from model_cards.hub.commit import Change, Head, PushError, matching, push
+from model_cards.commands.console import CommandError, Parser, command
+from model_cards.hub.commit import Change, Head, PushError, check_public, check_writer, matching, push
 
 METRICS_FOLDER = Path(__file__).resolve().parent / "metrics"
 CARD = "README.md"
@@ -24,9 +24,12 @@ OWNED = ("sdk", "sdk_version", "python_version", "app_file")  # keys that the ap
 NEEDED = ("tags",)  # `evaluate` finds metrics by their tags
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
+    parser = Parser(
+        prog="medpairs push-metrics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--namespace", required=True, help="user or organization on the Hub")
     parser.add_argument(
         "--metrics", nargs="+", default=metric_names(), choices=metric_names(), help="metrics to push (default: all)"
@@ -39,11 +42,13 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     try:
+        check_writer()
+        for name in options.metrics:  # all of them before the first one is pushed
+            check_public(f"{options.namespace}/{name}", "space", options.public)
         for name in options.metrics:
             print(f"Pushed to {push_metric(name, options.namespace, private=not options.public)}")
     except (PushError, ValueError) as error:  # the Hub refuses, a bad name, no network or token; a card that is no YAML
-        print(f"error: --namespace {options.namespace}: {error}", file=sys.stderr)
-        return 2
+        raise CommandError(f"--namespace {options.namespace}: {error}") from error
     return 0
 
 

@@ -1,6 +1,6 @@
 """Evaluates one encoder or decoder on one split of a dataset, and writes the result to a file.
 
-    python evaluation/run_evaluation.py --model org/siglip-med --dataset org/med-pairs --split test
+    medpairs evaluate --model org/siglip-med --dataset org/med-pairs --split test
 
 An encoder is scored by retrieval: recall at 1, 5 and 10 in both directions, with chance levels. A decoder is scored by
 the BLEU of its answers, their accuracy on open and closed questions, its loss and perplexity. `--push_to_hub` adds the
@@ -34,7 +34,7 @@ from evaluation.loading import (
     print_source,
     weights_of,
 )
-from model_cards.commands.console import Parser
+from model_cards.commands.console import Parser, command, local_folder
 from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit, write_text
 
 # The columns that the evaluation reads from each config.
@@ -44,29 +44,26 @@ COLUMNS = {
 }
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     options = argument_parser().parse_args(argv)
-    try:
-        check_options(options)
-        result, predictions = evaluate_model(options)
-        path = result.save(options.output_dir)
-        write_json_lines(path.with_suffix(".predictions.jsonl"), predictions)
-        shown = ", ".join(f"{NAMES[key]} {value:.4g}" for key, value in result.metrics.items() if key in NAMES)
-        print(f"{result.model} on {result.dataset_split}, {result.samples} rows: {shown}\nWritten to {path}")
-        if options.push_to_hub:
-            from evaluation.publish_results import push_result
+    check_options(options)
+    result, predictions = evaluate_model(options)
+    path = result.save(options.output_dir)
+    write_json_lines(path.with_suffix(".predictions.jsonl"), predictions)
+    shown = ", ".join(f"{NAMES[key]} {value:.4g}" for key, value in result.metrics.items() if key in NAMES)
+    print(f"{result.model} on {result.dataset_split}, {result.samples} rows: {shown}\nWritten to {path}")
+    if options.push_to_hub:
+        from evaluation.publish_results import push_result
 
-            print(f"Pushed to {push_result(result, create_pr=options.create_pr, public=options.public)}")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        print(f"Pushed to {push_result(result, create_pr=options.create_pr, public=options.public)}")
     return 0
 
 
 def argument_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command."""
-    parser = Parser(prog="medpairs-evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="medpairs evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, type=os.path.expanduser, help="folder, or repository on the Hub")
     parser.add_argument("--model_revision", help="commit, branch or tag of the model (default: the main branch)")
     parser.add_argument(
@@ -91,7 +88,9 @@ def argument_parser() -> argparse.ArgumentParser:
         help="maximum length in tokens of a decoder's answer (default: %(default)s)",
     )
     parser.add_argument("--base_model", default="", help="base model, recorded in the result (default: none)")
-    parser.add_argument("--output_dir", type=Path, default=Path("results"), help="(%(default)s)")
+    parser.add_argument(
+        "--output_dir", type=local_folder, default=Path("results"), help="folder for results (default: %(default)s)"
+    )
     parser.add_argument("--push_to_hub", action="store_true", help="add the result to the model's repository and card")
     parser.add_argument("--create_pr", action="store_true", help="push as a pull request, for a model of another owner")
     parser.add_argument("--public", action="store_true", help="allow pushes to a public repository (default: no)")
@@ -115,6 +114,10 @@ def check_options(options: argparse.Namespace) -> None:
             "--limit cannot be combined with --push_to_hub, because only results on all rows are published. Leave out "
             "one of the two flags."
         )
+    if options.push_to_hub:
+        from evaluation.publish_results import check_push, refuse_folder
+
+        refuse_folder(options.model)
     try:
         options.output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -122,8 +125,6 @@ def check_options(options: argparse.Namespace) -> None:
     check_model(options.model)
     check_dataset(options.dataset)
     if options.push_to_hub:
-        from evaluation.publish_results import check_push
-
         check_token(None)
         check_push(options.model, options.public)
 

@@ -1,14 +1,11 @@
-"""The error that ends a build with one message, and how names of files are shown in messages."""
+"""Defines the error that ends a build with one message, and makes text printable as one line of a message."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help` does not need it
-    pass
+from model_cards.commands.console import CommandError
 
 
-class BuildError(Exception):
+class BuildError(CommandError):
     """A build that cannot go on: the message names the folder, file or flag at fault and what to do about it."""
 
 

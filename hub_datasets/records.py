@@ -1,13 +1,10 @@
-"""What passes between the steps of a build: raw records, rejections, and what a person should look at."""
+"""Defines what passes between the steps of a build: raw records, rejections, and flags for a person to review."""
 
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help` does not need it
-    pass
+from typing import Any
 
 
 class Reason(enum.StrEnum):

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from tests.forked import SCRIPTS, run_main
 from tests.hub_server import Fault, User, serve
 
 if late := sorted({"huggingface_hub", "datasets", "transformers", "evaluate"} & set(sys.modules)):
@@ -103,6 +104,31 @@ def repo_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`made_once(name, make)`: a folder that `make(folder)` has filled, once for all processes of pytest-xdist.
+
+    Nothing may be written there afterwards.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each of these processes has a folder of its own in that of all
+        shared = shared.parent
+
+    def folder_of(name: str, make: Callable[[Path], object]) -> Path:
+        from filelock import FileLock
+
+        folder, complete = shared / f"made-{name}", shared / f"made-{name}.complete"
+        with FileLock(shared / f"made-{name}.lock"):
+            if not complete.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+                folder.mkdir()
+                make(folder)
+                complete.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what is, or would be, in the repository, where commands may write."""
     folder = tmp_path_factory.mktemp("clone")
@@ -126,11 +152,16 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess]:
-    """`run(*command, env=None, cwd=None, timeout=300, check=True, fresh_home=False)`: a command in its own process.
+    """`run(*command, env=None, cwd=None, timeout=300, check=True, fresh_home=False, fork=True)`: a command in its own
+    process.
 
     From the repository's root, with the Hub's environment; a leading `python` is this interpreter. `env` adds variables
     (None takes one away). `fresh_home` gives it empty caches, as on another machine. With `check`, a command that fails
     or takes longer than `timeout` seconds is an AssertionError that shows what it printed.
+
+    A script of the project from the root, with the variables and caches of the tests, is started by `tests/forked.py`,
+    without the seconds of its imports; not with `fork=False`, for what differs between two interpreters: the order of
+    sets, the modules that are imported.
     """
 
     def run_command(
@@ -140,8 +171,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.Co
         timeout: float = 300,
         check: bool = True,
         fresh_home: bool = False,
+        fork: bool = True,
     ) -> subprocess.CompletedProcess:
         words = [str(word) for word in command]
+        if fork and words[0] == "python" and words[1] in SCRIPTS and not (env or cwd or fresh_home):
+            return run_main(SCRIPTS[words[1]], *words[2:], timeout=timeout, check=check)
         if words[0] == "python":
             words[0] = sys.executable
         variables = {

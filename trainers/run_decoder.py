@@ -1,7 +1,7 @@
 """Fine-tunes Llama 3.2 Vision on image chats: questions and answers, and reports.
 
-    python trainers/run_decoder.py --dataset org/med-pairs --push_to_hub --hub_model_id org/llama-med
-    python trainers/run_decoder.py --config gpu_16gb --dataset org/med-pairs --dry_run
+    medpairs train-decoder --dataset org/med-pairs --push_to_hub --hub_model_id org/llama-med
+    medpairs train-decoder --config gpu_16gb --dataset org/med-pairs --dry_run
 
 Starts from `meta-llama/Llama-3.2-11B-Vision-Instruct` or any Mllama checkpoint (`--model_name_or_path`), or from a
 small random one (`--tiny`). Ends with the best checkpoint in `--output_dir`: a model that opens without peft, the
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from trainers.base.arguments import fail
+from model_cards.commands.console import command
 from trainers.base.parser import parse
 from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
 
@@ -30,18 +30,19 @@ TOLD = ("train_scope", "use_dora", "modules_to_save", "load_in_4bit", "load_in_8
 TOLD_OF_ROWS = ("max_seq_length", "train_on_prompt", "rows_per_image", "isolate_rows")
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     kinds = (DecoderArguments, DecoderTrainingArguments)
-    arguments, training = parse(kinds, "medpairs-train-decoder", __doc__, argv)
-    from evaluation.loading import InputError
-    from trainers.base.output_folder import check_output_dir
+    arguments, training = parse(kinds, "medpairs train-decoder", __doc__, argv)
+    from trainers.base.output_folder import check_output_dir, says_how_to_resume
 
-    try:
-        check_output_dir(training)
-        (dry_run if arguments.dry_run else train)(arguments, training)
-    except InputError as error:
-        fail(str(error))
+    check_output_dir(training)
+    if arguments.dry_run:
+        dry_run(arguments, training)
+    else:
+        with says_how_to_resume(Path(training.output_dir)):
+            train(arguments, training)
     return 0
 
 
@@ -54,15 +55,15 @@ def load(arguments: DecoderArguments, training: DecoderTrainingArguments) -> Inp
     from trainers.decoder.data.dataset import decoder_rows
     from trainers.decoder.data.tokenization import encode_chats
     from trainers.decoder.model import load_decoder
-    from trainers.decoder.tuning import choose_learning, describe_learning
+    from trainers.decoder.tuning import describe_trainable, set_trainable
 
     splits, revision = open_splits(arguments, training, "chat")
     set_seed(training.seed)
     model, processor = load_decoder(arguments, splits[arguments.train_split], training)
     set_seed(training.seed)  # loading draws, and not everywhere as often: adapters start alike however it was done
-    model = choose_learning(model, arguments)
+    model = set_trainable(model, arguments)
     if training.process_index == 0:
-        print("\n".join(describe_learning(model)), flush=True)
+        print("\n".join(describe_trainable(model)), flush=True)
     prepare_mllama(model, arguments.isolate_rows)
     chats = {}
     for name, rows in splits.items():
@@ -128,7 +129,7 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
     """The trainer with its order of rows, and what it looks at while it trains."""
     from trainers.base.callbacks import EpochCallback
     from trainers.decoder.data.collator import DecoderCollator
-    from trainers.decoder.data.image_group_sampler import order_of
+    from trainers.decoder.data.image_group_sampler import train_sampler
     from trainers.decoder.trainer import DecoderTrainer
 
     rows = inputs.rows[arguments.train_split]
@@ -141,7 +142,7 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
         processing_class=inputs.processor,
         answers=answers_of(inputs.rows.get(arguments.eval_split), arguments.eval_samples, inputs, arguments, training),
     )
-    trainer.order = order_of(rows, arguments, training)
+    trainer.order = train_sampler(rows, arguments, training)
     trainer.add_callback(EpochCallback(trainer.order))
     return trainer
 

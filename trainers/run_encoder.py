@@ -1,7 +1,7 @@
 """Fine-tunes a SigLIP encoder on image-text pairs with the sigmoid loss.
 
-    python trainers/run_encoder.py --dataset org/med-pairs --push_to_hub --hub_model_id org/siglip-med
-    python trainers/run_encoder.py --config gpu_16gb --dataset org/med-pairs --dry_run
+    medpairs train-encoder --dataset org/med-pairs --push_to_hub --hub_model_id org/siglip-med
+    medpairs train-encoder --config gpu_16gb --dataset org/med-pairs --dry_run
 
 Starts from `google/siglip-base-patch16-224` or any SigLIP checkpoint (`--model_name_or_path`), or from a small random
 one (`--tiny`). Ends with the best checkpoint by validation loss in `--output_dir`, with its card. `--config` is a YAML
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from trainers.base.arguments import fail
+from model_cards.commands.console import command
 from trainers.base.parser import parse
 from trainers.encoder.arguments import EncoderArguments, EncoderTrainingArguments
 
@@ -39,18 +39,19 @@ TOLD = (  # on the card: what the weights depend on
 )
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     kinds = (EncoderArguments, EncoderTrainingArguments)
-    arguments, training = parse(kinds, "medpairs-train-encoder", __doc__, argv)
-    from evaluation.loading import InputError
-    from trainers.base.output_folder import check_output_dir
+    arguments, training = parse(kinds, "medpairs train-encoder", __doc__, argv)
+    from trainers.base.output_folder import check_output_dir, says_how_to_resume
 
-    try:
-        check_output_dir(training)
-        (dry_run if arguments.dry_run else train)(arguments, training)
-    except InputError as error:
-        fail(str(error))
+    check_output_dir(training)
+    if arguments.dry_run:
+        dry_run(arguments, training)
+    else:
+        with says_how_to_resume(Path(training.output_dir)):
+            train(arguments, training)
     return 0
 
 
@@ -62,12 +63,12 @@ def load(arguments: EncoderArguments, training: EncoderTrainingArguments) -> Inp
     from trainers.encoder.data.dataset import encoder_rows
     from trainers.encoder.data.sentence_sampling import SentenceSampling
     from trainers.encoder.model import load_encoder
-    from trainers.encoder.tuning import choose_learning
+    from trainers.encoder.tuning import set_trainable
 
     splits, revision = open_splits(arguments, training, "pairs")
     set_seed(training.seed)
     model, processor = load_encoder(arguments, splits[arguments.train_split], training.seed)
-    choose_learning(model, arguments)
+    set_trainable(model, arguments)
     text_of = None
     if arguments.sentence_sampling:
         length = model.config.text_config.max_position_embeddings

@@ -17,10 +17,8 @@ from transformers.models.mllama.processing_mllama import (
     get_cross_attention_token_mask,
 )
 
-from modeling.mllama.chunked_cross_entropy import is_sharded
+from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX, is_sharded
 from modeling.mllama.patch import find_decoder, prepare_mllama
-
-IGNORED = -100  # label of the tokens that the loss skips, as in PyTorch and transformers
 
 
 def to_conversation(row: dict) -> list[dict]:
@@ -171,14 +169,14 @@ def answer_loss(model: Any, processor: Any, rows: Any, batch_size: int, progress
         numbers = range(start, min(start + batch_size, len(rows)))
         conversations = [to_conversation(rows[number]) for number in numbers]
         inputs = encode(processor, conversations, side="right", prompt=False)
-        labels = torch.full_like(inputs["input_ids"], IGNORED)
+        labels = torch.full_like(inputs["input_ids"], IGNORE_INDEX)
         for row, conversation in enumerate(conversations):
             for span in answer_spans(processor, conversation):
                 labels[row, span] = inputs["input_ids"][row, span]
         inputs = {name: tensor.to(model.device) for name, tensor in (inputs | {"labels": labels}).items()}
         with torch.inference_mode():
             total += model(**inputs, per_row_loss=True).loss.double().sum().item()
-        tokens += int((labels[:, 1:] != IGNORED).sum())  # the first token of a row is never predicted
+        tokens += int((labels[:, 1:] != IGNORE_INDEX).sum())  # the first token of a row is never predicted
     return total / tokens
 
 

@@ -1,7 +1,7 @@
-"""Tells what an earlier build wrote to a folder from everything else there, which `--overwrite` does not touch.
+"""Distinguishes the files of an earlier build from other files in a folder, which `--overwrite` does not touch.
 
-A build is recognized by its manifest, or by its report where the manifest is gone: a build behind an address that was
-killed, a dataset that was downloaded from the Hub. The manifest names the files. Without one they are known by name.
+A build is recognized by its manifest. Where there is no manifest (a build to a remote address that was killed, a
+dataset downloaded from the Hub), it is recognized by its report, and its files by their names.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ def is_own(output: str, name: str, manifest: dict[str, Any] | None) -> bool:
         return False
     if name == CARD:  # what a person wrote into it is in the next card, too
         return True
-    if name == MANIFEST:
-        return manifest is not None
+    if name == MANIFEST:  # of a build that its report shows, even where a disk has damaged it: people do not write it
+        return True
     if manifest is None:
         return not name.endswith(".parquet") or SHARD.fullmatch(name) is not None
     if name not in manifest["files"]:

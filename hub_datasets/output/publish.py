@@ -1,4 +1,4 @@
-"""To the Hub: the folder that a build wrote, as it is, in one commit."""
+"""Pushes the output folder of a build to the Hub, unchanged, in one commit."""
 
 from __future__ import annotations
 
@@ -30,6 +30,24 @@ def refuse_what_may_not_be_shared(names: Iterable[str]) -> None:
         )
 
 
+def check_push(folder: str | Path, repo_id: str, public: bool) -> None:
+    """Raises BuildError, before anything is read, for a push that would be refused; changes nothing on the Hub."""
+    from model_cards.hub.commit import PushError, check_public, check_writer
+
+    refuse_address(folder)
+    try:
+        check_writer()
+        check_public(repo_id, "dataset", public)
+    except PushError as error:
+        raise BuildError(f"--push_to_hub {repo_id}: {error}") from None
+
+
+def refuse_address(folder: str | Path) -> None:
+    """Raises BuildError for a build that is not on this machine."""
+    if storage.is_remote(folder):
+        raise BuildError(f"--push_to_hub: {storage.shown(folder)} is not on this machine; push from a folder that is")
+
+
 def push_dataset(folder: str | Path, repo_id: str, private: bool = True, redistribute: bool = False) -> str:
     """Uploads the build in `folder` to the dataset repository `repo_id`, which is made if it does not exist.
 
@@ -43,8 +61,7 @@ def push_dataset(folder: str | Path, repo_id: str, private: bool = True, redistr
         the address of the repository. Raises BuildError where the Hub refuses, or the repository is public and
         `private` is asked for.
     """
-    if storage.is_remote(folder):
-        raise BuildError(f"--push_to_hub: {folder} is not on this machine; push from a folder that is")
+    refuse_address(folder)
     folder = storage.local_path(folder)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     sources = report["sources"].items()

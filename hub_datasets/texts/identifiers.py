@@ -1,8 +1,8 @@
-"""Does a text or an image seem to say who the patient is?
+"""Finds texts that seem to identify a patient: names, numbers, dates, addresses.
 
-What is found is flagged for a person to look at; nothing is changed or rejected. A flag says where it is and never
-repeats it, so that a report does not spread what it warns of. Names are found behind a title or a label only, and no
-search of this kind finds everything.
+Findings are flagged for a person to review; nothing is changed or rejected. A flag gives the position and never the
+text, so that a report does not spread what it warns of. Names are found only after a title or a label, and no search of
+this kind finds everything.
 """
 
 from __future__ import annotations
@@ -12,13 +12,9 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from hub_datasets.records import Flag
 from hub_datasets.texts.person_names import CHINESE_NAME, KNOWN_NAME, NAME, PERSON, PERSON_WORD
-
-if TYPE_CHECKING:
-    pass
 
 # Parts of expressions. Every repetition in them has a bound, so that no text takes long.
 START = r"(?<![\d.])"  # of a number: not within a longer one, nor a part of 1.2.840.10008

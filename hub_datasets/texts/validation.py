@@ -1,17 +1,12 @@
-"""Checks the texts of a record: length, encoding, control characters, and that they can be written."""
+"""Checks the length, encoding and control characters of a record's texts, and that they can be written."""
 
 from __future__ import annotations
 
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from hub_datasets.records import Problem, RawRecord, Reason
-
-if TYPE_CHECKING:  # `--help` does without Pillow
-    pass
-
 
 CONTROL_CHARACTERS = re.compile(  # all but tab and line ends: C0 and C1, those that turn the line around, U+FEFF
     "[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]"

@@ -21,6 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_cards.commands.console import CommandError
+from model_cards.commands.environment_errors import BUSY, environment_line, first_line, hide_queries, response_of
+
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
@@ -28,13 +31,12 @@ if TYPE_CHECKING:
 DECISIONS = 5  # maximum number of times that a push is prepared, if the branch keeps moving
 ATTEMPTS = 6  # maximum number of attempts of one call, if the Hub is overloaded
 LONGEST_WAIT = 300  # seconds, because the Hub counts requests in windows of five minutes
-BUSY = (429, 500, 502, 503, 504)
 OVERTAKEN = (409, 412)
 # The requests that huggingface_hub 2.4 retries itself with `http_backoff`; its other calls fail at the first error.
 REPEATED_BY_CLIENT = re.compile(r"/api/[a-z]+/[^/]+/[^/]+/(preupload|tree)/|\.git/info/lfs/|^/lfs/")
 
 
-class PushError(Exception):
+class PushError(CommandError):
     """A push that failed because of the Hub or of an existing file; the message is one line."""
 
 
@@ -146,6 +148,27 @@ def push(
     raise AssertionError("the last decision returns or raises")
 
 
+def check_writer(token: str | None = None) -> str:
+    """The name of the user that the Hub knows by a token. Changes nothing there.
+
+    Args:
+        token: None for the one that `hf auth login` or HF_TOKEN left.
+
+    Raises PushError where there is no token, the Hub does not know it, or it may only read.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        with refusals():
+            user = patiently(lambda: HfApi(token=token).whoami(cache=False))
+    except PushError as error:
+        advice = "" if environment_line(error) else "; log in with `hf auth login`"
+        raise PushError(f"{error}{advice}") from error
+    if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise PushError("the token may only read; log in with one that may write: `hf auth login`")
+    return user["name"]
+
+
 def check_public(repo_id: str, repo_type: str, public: bool, token: str | None = None) -> None:
     """Raises PushError if a push would be refused because the repository is public; it need not exist."""
     from huggingface_hub import HfApi
@@ -196,7 +219,7 @@ def refuse_public(info: Any) -> None:
 
 
 def try_commit(head: Head, change: Change, message: str, create_pr: bool, last: bool) -> Any:
-    """Commits the change; returns a `CommitInfo`, None if the branch has moved, which is an error on the last try."""
+    """Commits the change; returns a `CommitInfo`, or None if the branch has moved, an error at the last try."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -252,15 +275,6 @@ def is_repeated(request: Any) -> bool:
     return request.method == "PUT" or REPEATED_BY_CLIENT.search(request.url.path) is not None
 
 
-def response_of(error: BaseException | None) -> Any:
-    """The Hub's answer that an error comes from, if it comes from one."""
-    while error is not None:
-        if getattr(error, "response", None) is not None:
-            return error.response
-        error = error.__cause__
-    return None
-
-
 def asked_to_wait(response: Any, otherwise: float) -> float:
     """Returns the seconds that the Hub asks to wait, from `Retry-After` (seconds or a date) or `RateLimit`.
 
@@ -292,28 +306,9 @@ def refusals() -> Iterator[None]:
         yield
     except (HTTPError, OSError, RuntimeError, json.JSONDecodeError) as error:
         # OSError: no token, or offline mode. RuntimeError: the upload of a large file was interrupted.
-        raise PushError(first_line(error)) from error
+        raise PushError(environment_line(error) or first_line(error)) from error
     except ValueError as error:  # front matter that the Hub refuses, or an invalid name
         raise PushError(" ".join(str(error).split())) from error
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line: the Hub's own answer where there was one, else its first line with words.
-
-    Without the query of an address, which may be a signature.
-    """
-    for link in (error, error.__cause__):
-        if answer := getattr(link, "server_message", None):
-            return " ".join(answer.split()).rstrip(".")
-    if isinstance(error, json.JSONDecodeError):
-        return "the Hub's answer is not JSON; check HF_ENDPOINT and https://status.huggingface.co"
-    lines = (line.strip() for line in hide_queries(str(error)).splitlines())
-    return next((line for line in lines if line), type(error).__name__).rstrip(".")
-
-
-def hide_queries(text: str) -> str:
-    """The text without the query of each address in it."""
-    return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]+", r"\1", text)
 
 
 def without_queries(record: logging.LogRecord) -> bool:

@@ -145,7 +145,7 @@ def test_the_command_prints_what_it_writes(board, tmp_path):
 def test_no_results(board, tmp_path, capsys):
     for folder in (tmp_path, tmp_path / "missing"):
         assert main(["--results_dir", str(folder)]) == 2
-        message = f"error: --results_dir {folder}: no results; write one with evaluation/run_evaluation.py\n"
+        message = f"error: --results_dir {folder}: no results; write one with `medpairs evaluate`\n"
         assert capsys.readouterr() == ("", message)
     assert list(tmp_path.iterdir()) == []
 
@@ -155,7 +155,7 @@ def test_a_repeated_folder(board, tmp_path, capsys):
         main(["--results_dir", str(tmp_path), "--results_dir", "other"])
     assert caught.value.code == 2 and list(tmp_path.iterdir()) == []
     expected = (
-        f"medpairs-leaderboard: error: argument --results_dir: given twice, as '{tmp_path}' and 'other'; give it once"
+        f"medpairs leaderboard: error: argument --results_dir: given twice, as '{tmp_path}' and 'other'; give it once"
     )
     assert capsys.readouterr().err.splitlines()[-1] == expected
 

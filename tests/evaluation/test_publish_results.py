@@ -147,7 +147,8 @@ def test_the_command_refuses_it_before_anything_is_scored(foreign, tmp_path, cap
     flags = ["--model", foreign, "--dataset", "org/none", "--output_dir", str(tmp_path / "results"), "--push_to_hub"]
     assert main(flags) == 2
     assert "the repository is public; add --public if that is meant" in capsys.readouterr().err
-    assert len(hub.log) == since + 1 and not (tmp_path / "results").exists()
+    assert {path for _, path, _ in hub.log[since:]} == {"/api/whoami-v2", f"/api/models/{foreign}"}
+    assert not any((tmp_path / "results").iterdir())
 
 
 def test_an_overtaken_push_starts_again(trained_encoder, hub, run):

@@ -122,7 +122,7 @@ def test_a_busy_hub_is_asked_again(hub, capsys):
 
 
 def test_the_metrics_are_the_folders_with_an_app():
-    assert metric_names() == ["medical_bleu", "retrieval_recall", "vqa_accuracy"]
+    assert {"medical_bleu", "retrieval_recall", "vqa_accuracy"} <= set(metric_names())
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_the_metrics_are_the_folders_with_an_app():
     [
         ("nobody", "hf_test", "this token may not write to nobody"),
         ("org", "hf_wrong", "Invalid credentials in Authorization header"),
-        ("org", None, "Invalid username or password"),
+        ("org", None, "Token is required"),
         ("org", "hf_read", "write"),
         ("no good/name", "hf_test", "Repo id must"),
     ],
@@ -176,5 +176,5 @@ def test_no_network(run):
     """In its own process, because the address of the Hub is read once."""
     env = {"HF_ENDPOINT": "http://127.0.0.1:9"}
     done = run("python", "evaluation/push_metrics.py", "--namespace", "org", env=env, check=False)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: --namespace org: ")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: --namespace org: no connection to 127.0.0.1:9: ")

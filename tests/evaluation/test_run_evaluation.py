@@ -199,12 +199,16 @@ def test_without_a_connection_a_model_that_was_downloaded_is_scored(score, train
     from tests.evaluation.small_run import ENCODER
 
     assert score(ENCODER, build, "--split", "test")[0] == 0
+    online, _ = written(tmp_path / "results")
     commit = HfApi().model_info(ENCODER).sha
     command = ["python", "evaluation/run_evaluation.py", "--model", ENCODER, "--dataset", build, "--split", "test"]
     done = run(*command, "--output_dir", tmp_path / "offline", env={"HF_HUB_OFFLINE": "1"})
     assert f"model {ENCODER} at commit {commit[:8]} (Hub)" in done.stdout
+    offline, _ = written(tmp_path / "offline")
+    assert (offline.weights, offline.metrics) == (online.weights, online.metrics) and online.weights
     done = run(*command[:3], "org/none", *command[4:], env={"HF_HUB_OFFLINE": "1"}, check=False)
-    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: org/none: ")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: org/none: the Hub is not asked, because HF_HUB_OFFLINE")
 
 
 def test_a_model_of_another_type(refused, tmp_path, build):
@@ -293,7 +297,7 @@ def test_a_repeated_flag_is_an_error(flag, tmp_path, capsys):
         main(words)
     assert caught.value.code == 2 and not (tmp_path / "out").exists()
     message = capsys.readouterr().err.splitlines()[-1]
-    assert message.startswith(f"medpairs-evaluate: error: argument {flag}: given twice, as ")
+    assert message.startswith(f"medpairs evaluate: error: argument {flag}: given twice, as ")
     assert message.endswith(" and '7'; give it once")
 
 
@@ -303,7 +307,7 @@ def test_a_repeated_flag_is_an_error(flag, tmp_path, capsys):
 def test_help_imports_nothing_heavy(run):
     done = run("python", "-c", HELP)
     assert done.stdout.count("usage: ") == 3 and done.stdout.count("imported: []\n") == 3
-    for words in ("--model", "--results_dir", "--namespace", "medpairs-evaluate"):
+    for words in ("--model", "--results_dir", "--namespace", "medpairs evaluate"):
         assert words in done.stdout
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hub_datasets.generate_sample import generate
 from hub_datasets.sources import SOURCES
+from model_cards import dataset_card
 from tests.hub_datasets.checked import Checked, Folders, check_source, words_of
 from tests.hub_datasets.layouts import write_four_sources
 
@@ -24,6 +28,29 @@ class Build:
     folder: Path
     sources: dict[str, Path]
     printed: subprocess.CompletedProcess
+
+
+@pytest.fixture(scope="session", autouse=True)
+def drawn_once() -> Iterator[None]:
+    """The pictures of a card are drawn once for the same numbers; a build of a few rows does little else.
+
+    That they are the same bytes each time is a test of `model_cards`, and of builds in two processes.
+    """
+    drawn: dict[bytes, bytes] = {}
+
+    def once(draw: Callable[..., bytes]) -> Callable[..., bytes]:
+        def remembered(*arguments: Any) -> bytes:
+            key = hashlib.sha256(pickle.dumps((draw.__name__, arguments))).digest()
+            if key not in drawn:
+                drawn[key] = draw(*arguments)
+            return drawn[key]
+
+        return remembered
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("funnel", "split_shares", "categories", "text_lengths", "contact_sheet"):
+            patch.setattr(dataset_card, name, once(getattr(dataset_card, name)))
+        yield
 
 
 @pytest.fixture(scope="session")

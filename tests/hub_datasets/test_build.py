@@ -192,6 +192,7 @@ def test_both_configs_stream_and_decode(built_sample):
         assert image.convert("RGB").size == image.size
 
 
+@pytest.mark.slow
 def test_a_process_that_leaves_a_stream_half_read_ends_well(built_sample, run):
     """pyarrow's threads outlive the interpreter where nothing stops them: about one process in seven then aborts."""
     code = f"from datasets import load_dataset\nprint(next(iter(load_dataset({str(built_sample.folder)!r}, 'chat',"

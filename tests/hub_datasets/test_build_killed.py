@@ -15,10 +15,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.forked import BUILD, Forked
 from tests.hub_datasets.layouts import picture, report_row, tree, write_files, write_four_sources, write_reports
 
 PROC = Path("/proc")
@@ -47,14 +49,12 @@ class Undisturbed:
     seconds: float
 
 
-def start(sources: dict[str, Path], output: Path, *more: str) -> subprocess.Popen:
-    words = [str(word) for flag, folder in sources.items() for word in (flag, folder)]
-    command = [sys.executable, "hub_datasets/build.py", *words, "--output_dir", str(output), *more]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(command, cwd=ROOT, start_new_session=True, **quiet)
+def start(sources: dict[str, Path], output: Path, *more: str, **settings: Any) -> Forked:
+    words = [word for flag, folder in sources.items() for word in (flag, folder)]
+    return Forked(BUILD, [*words, "--output_dir", output, *more], **settings)
 
 
-def kill(process: subprocess.Popen) -> bool:
+def kill(process: Forked) -> bool:
     """Kills the command, and waits until its workers are gone; True where it had not ended by itself."""
     process.kill()
     process.wait()
@@ -83,7 +83,7 @@ def others_of(session: int) -> Iterator[int]:
             yield int(place.name)
 
 
-def wait_for(process: subprocess.Popen, pattern: str, folder: Path) -> None:
+def wait_for(process: Forked, pattern: str, folder: Path) -> None:
     """Until the build has written something that fits the pattern, or has ended."""
     while process.poll() is None and not any(folder.glob(pattern)):
         time.sleep(0.0005)
@@ -128,7 +128,7 @@ def test_a_build_has_workers_to_lose(undisturbed, tmp_path):
     wait_until_alone(process.pid)
 
 
-@pytest.mark.parametrize("part", range(3))
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in (1, 2))])
 def test_killed_at_every_step(undisturbed, tmp_path, part):
     """One kill after the other on what the one before left behind, and then a build that is let alone."""
     killed = 0
@@ -143,7 +143,8 @@ def test_killed_at_every_step(undisturbed, tmp_path, part):
     check_that_nothing_is_lost(undisturbed, tmp_path / "out")
 
 
-@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in (1, 2, 3, 4))])
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(5))
 def test_killed_at_random_moments(undisturbed, tmp_path, part):
     """Twenty in all, spread over the time that a build takes: the output is not there, or it is whole."""
     rng = random.Random(f"{part} {time.time_ns()}")
@@ -161,6 +162,7 @@ def test_killed_at_random_moments(undisturbed, tmp_path, part):
     check_that_nothing_is_lost(undisturbed, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_an_earlier_build_stays_when_its_successor_is_killed(undisturbed, tmp_path):
     """And what its user has put beside it stays whatever happens."""
     mine = {"thesis.docx": b"years", "pairs/notes.txt": b"of work"}
@@ -205,9 +207,22 @@ def test_killed_while_workers_write_the_shards(tmp_path):
 def test_a_build_that_is_killed_leaves_nothing_in_the_folder_for_temporary_files(undisturbed, tmp_path):
     """Such leftovers would be as large as the dataset, and nobody would look for them there."""
     (tmp_path / "tmp").mkdir()
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
-    words = [str(word) for flag, folder in undisturbed.sources.items() for word in (flag, folder)]
-    command = [sys.executable, "hub_datasets/build.py", *words, "--output_dir", str(tmp_path / "out"), *FLAGS]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
+    process = start(undisturbed.sources, tmp_path / "out", *FLAGS, env={"TMPDIR": str(tmp_path / "tmp")})
     wait_for(process, ".out.cache/scratch/decisions.sqlite", tmp_path)
     assert kill(process) and tree(tmp_path / "tmp") == {}
+
+
+@pytest.mark.parametrize("moment", [".out.cache/scratch", ".out.cache/medical_reports-*/images-000000.bin", WORK])
+def test_ctrl_c_ends_all_of_it_in_one_line(undisturbed, tmp_path, moment):
+    """A terminal sends SIGINT to the command and to its workers."""
+    words = [str(word) for flag, folder in undisturbed.sources.items() for word in (flag, folder)]
+    command = [sys.executable, "medpairs.py", "build", *words, "--output_dir", str(tmp_path / "out"), *FLAGS]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes)
+    wait_for(process, moment, tmp_path)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate()[1]
+    wait_until_alone(process.pid)
+    assert process.returncode == 130, said
+    assert said == "interrupted; the same command reuses every source that was read completely\n"
+    check_that_nothing_is_lost(undisturbed, tmp_path / "out")

@@ -204,6 +204,7 @@ def qids_of(folder: Path) -> dict[str, list[int]]:
     }
 
 
+@pytest.mark.slow
 def test_the_official_splits_of_slake_at_its_full_size(slake_642, tmp_path):
     report = build_here({"--slake_dir": slake_642}, tmp_path / "out", "--split_by", "official")
     assert SLAKE.name in report["sources"]
@@ -229,6 +230,7 @@ def test_the_official_splits_of_slake_at_its_full_size(slake_642, tmp_path):
     assert "298 of its 642 images are in more than one of its split files" in card
 
 
+@pytest.mark.slow
 def test_slake_at_its_full_size_by_groups(slake_642, tmp_path):
     """The default: each image in one split, whatever the official files say; the leak that they have is told."""
     report = build_here(

@@ -22,8 +22,9 @@ from tests.conftest import ROOT
 from tests.hub_datasets.layouts import report_row, write_files, write_reports
 
 FLAGS = (
-    "--knee_dir", "--knee_conflicts", "--pad_ufes_dir", "--slake_dir", "--reports_dir", "--output_dir", "--overwrite",
-    "--num_shards", "--val_fraction", "--test_fraction", "--split_by", "--keep_splits", "--near_distance",
+    *(flag for source in SOURCES for flag in (source.flag, *(f"--{name}" for name in source.choices))),
+    "--output_dir", "--overwrite", "--num_shards", "--val_fraction", "--test_fraction", "--split_by", "--keep_splits",
+    "--near_distance",
     "--min_text_chars", "--max_text_chars", "--max_image_pixels", "--min_image_side", "--window", "--ocr",
     "--chat_turns", "--system_prompt", "--engine", "--num_proc", "--cache_dir", "--push_to_hub", "--public",
     "--redistribute",
@@ -182,13 +183,13 @@ def test_a_flag_that_is_given_twice(capsys, action):
         return
     shown = [repr(str((action.type or str)(value))) for value in values]
     message = f"argument {flag}: given twice, as {shown[0]} and {shown[-1]}; give it once"
-    assert usage_error(capsys, *words) == f"medpairs-build: error: {message}"
+    assert usage_error(capsys, *words) == f"medpairs build: error: {message}"
 
 
 def test_no_source_at_all():
     with pytest.raises(BuildError) as refused:
         read_options(argument_parser().parse_args([]))
-    assert all(source.flag in str(refused.value) for source in SOURCES) and "generate_sample.py" in str(refused.value)
+    assert all(source.flag in str(refused.value) for source in SOURCES) and "medpairs sample" in str(refused.value)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.flag)
@@ -204,13 +205,13 @@ def test_folders_that_are_not_there_or_empty(options, source, tmp_path):
 def test_an_output_that_holds_a_source(options, reports, tmp_path, output):
     """To replace it would be to delete what the build is made from."""
     (tmp_path / "alias").symlink_to(reports, target_is_directory=True)
-    with pytest.raises(BuildError, match=rf"--output_dir .* holds --reports_dir {reports}; name another folder"):
+    with pytest.raises(BuildError, match=rf"--output_dir .* contains --reports_dir {reports}; name another folder"):
         options("--output_dir", tmp_path / output)
 
 
 @pytest.mark.parametrize("output", ["memory://raw", "memory://raw/", "memory://raw/slake"])
 def test_an_output_behind_an_address_that_holds_a_source(options, output):
-    with pytest.raises(BuildError, match=r"--output_dir memory://raw.* holds --slake_dir memory://raw/slake"):
+    with pytest.raises(BuildError, match=r"--output_dir memory://raw.* contains --slake_dir memory://raw/slake"):
         options("--slake_dir", "memory://raw/slake", "--output_dir", output)
     assert options("--slake_dir", "memory://raw/slake", "--output_dir", "memory://raw/slake2").output
 
@@ -219,7 +220,7 @@ def test_an_output_behind_an_address_that_holds_a_source(options, output):
 def test_what_a_build_writes_does_not_lie_in_a_source(options, reports, flag):
     """The next build would read it."""
     for place in (reports, reports / "a/b") if flag == "--cache_dir" else (reports / "a/b",):
-        with pytest.raises(BuildError, match=rf"{flag} {place} lies in --reports_dir {reports}; name another folder"):
+        with pytest.raises(BuildError, match=rf"{flag} {place} is inside --reports_dir {reports}; name another folder"):
             options(flag, place)
 
 

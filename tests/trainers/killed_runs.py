@@ -1,43 +1,30 @@
 """Runs of a command that are killed, and what a run leaves behind that two runs must have in common.
 
-A run is a child of a server that has imported everything once: it is `main` of the command in a process of its own,
-without the seconds that an import takes.
+A run is `main` of the command in a process of its own, see `tests/forked.py`.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
+import itertools
 import json
-import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tests.forked import TRAIN_DECODER, TRAIN_ENCODER, Forked
 from trainers.base.checkpoint_files import checkpoints, damage
 
 # What Python reports of itself as it changes files. Weights are written by other means: a delay falls into those.
 EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 TIMINGS = ("_runtime", "_per_second", "model_preparation_time", "peak_memory")  # not the same in any two runs
-ENCODER, DECODER = "trainers.run_encoder", "trainers.run_decoder"
-PRELOADED = [ENCODER, "trainers.encoder.trainer", "trainers.encoder.data.dataset", "modeling.tiny_checkpoints"]
-PRELOADED += [DECODER, "trainers.decoder.trainer", "trainers.decoder.export", "trainers.decoder.data.dataset"]
-PRELOADED += [
-    "trainers.decoder.data.tokenization",
-    "trainers.decoder.tuning",
-    "transformers.models.mllama.modeling_mllama",
-]
-
-
-def server() -> multiprocessing.context.BaseContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    return context
+ENCODER, DECODER = TRAIN_ENCODER, TRAIN_DECODER
 
 
 def kill_at(number: int, delay: float, folder: Path, counted: Path | None = None) -> None:
@@ -73,16 +60,6 @@ def killed_after(delay: float) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def child(words: Sequence[str], log: Path, prepare: Callable[[], None] | None, command: str) -> None:
-    with log.open("a") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    main = importlib.import_module(command).main
-    if prepare is not None:
-        prepare()
-    sys.exit(main([*words]))
-
-
 def last_given(*words: str | Path) -> list[str | Path]:
     """Command-line words without the flags, and their values, that are given again further back."""
     flags = [place for place, word in enumerate(words) if str(word).startswith("--")]
@@ -98,13 +75,12 @@ def run_command(
     Args:
         log: gets what it prints, after what it holds.
     """
-    process = server().Process(target=child, args=([str(word) for word in words], log, prepare, command))
-    process.start()
-    process.join(240)
-    if process.exitcode is None:
-        process.kill()
-        raise AssertionError(f"no end after 240 s\n{log.read_text()[-4000:]}")
-    return process.exitcode
+    process = Forked(command, words, log, log, prepare=prepare)
+    try:
+        return process.wait(240)
+    except subprocess.TimeoutExpired:
+        process.kill_all()
+        raise AssertionError(f"no end after 240 s\n{log.read_text()[-4000:]}") from None
 
 
 class Runs:
@@ -133,10 +109,12 @@ class Runs:
         """Kills a run at random moments and lets it end. Returns how often it was killed."""
         chance, killed = random.Random(seed), 0
         words = self.to(name, "--resume_from_checkpoint", "auto")
-        for _ in range(kills):
+        # Moments of the undisturbed run, in their order: a resumed run comes at least as far as to the next one.
+        moments = [0, *sorted(chance.sample(range(1, self.events * 3 // 4), kills))]
+        for before, after in itertools.pairwise(moments):
             # of two kills one falls on a file operation, the other somewhere after one
-            moment = (chance.randrange(self.events // 2), chance.choice([0.0, chance.uniform(0, 0.2)]))
-            status = self.run(words, functools.partial(kill_at, *moment, self.folder / name))
+            delay = chance.choice([0.0, chance.uniform(0, 0.2)])
+            status = self.run(words, functools.partial(kill_at, after - before, delay, self.folder / name))
             for checkpoint in checkpoints(self.folder / name):
                 assert damage(checkpoint) is None
             assert status in (0, -signal.SIGKILL), self.log.read_text()[-3000:]

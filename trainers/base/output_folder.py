@@ -1,27 +1,29 @@
-"""Tells what a training wrote to its output folder from everything else there, and deletes nothing else.
+"""Distinguishes what a training wrote to its output folder from everything else there, and deletes nothing else.
 
 A training marks the folder when it begins to write there (`_training_files.json`; names with an underscore are not
-pushed). The marker says how far the training got and which files it wrote, with a fingerprint of the texts: a card that
-a person edited is no longer the training's. Checkpoints have a manifest of their own. Earlier versions left no marker:
-their trainings are recognized by the summary, the recipe or a checkpoint, and the files by their names.
+pushed). The marker records how far the training got and which files it wrote, with a fingerprint of the texts: a card
+that a person edited is no longer the training's. Checkpoints have a manifest of their own. Earlier versions left no
+marker: their trainings are recognized by the summary, the recipe or a checkpoint, and the files by their names.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from evaluation.loading import InputError
+from model_cards.commands.console import CommandError
 from model_cards.commands.names import is_path
 from model_cards.commands.owned_files import Contents, files_below, held_in, remove_files, some, user_places
 from model_cards.hub.model_repository import MODEL_FILE
 from model_cards.model_card import CARD, SUMMARY, read_summary
 from model_cards.results import write_json
-from trainers.base.arguments import CHECKPOINT, MedicalTrainingArguments
-from trainers.base.checkpoint_files import AUTO, checkpoints, digest, manifest_files
+from trainers.base.arguments import BaseTrainingArguments
+from trainers.base.checkpoint_files import AUTO, CHECKPOINT, checkpoints, digest, manifest_files
 from trainers.base.recipe_file import HEAD
 
 MARKER = "_training_files.json"
@@ -44,7 +46,7 @@ TEXTS = (".md", ".json", ".jsonl", ".yaml", ".jinja", ".py", ".txt")  # what peo
 # --- checks before any work ---
 
 
-def check_output_dir(training: MedicalTrainingArguments) -> None:
+def check_output_dir(training: BaseTrainingArguments) -> None:
     """Raises InputError where `--output_dir` is no place for a training, or holds one that no flag gives up."""
     scheme, separator, _ = training.output_dir.partition("://")
     if separator:
@@ -59,7 +61,7 @@ def check_output_dir(training: MedicalTrainingArguments) -> None:
         )
 
 
-def check_contents(training: MedicalTrainingArguments, arguments: Any, image_cache: Path | None) -> None:
+def check_contents(training: BaseTrainingArguments, arguments: Any, image_cache: Path | None) -> None:
     """Raises InputError where a training would delete or replace what no training wrote. Changes nothing.
 
     Args:
@@ -85,7 +87,9 @@ def check_contents(training: MedicalTrainingArguments, arguments: Any, image_cac
             f"--output_dir {folder}: {some(occupied)} is in the way: no training wrote it, or it was edited since; "
             "move it to another place, or name another folder"
         )
-    finished = [name for name in contents.own if FINAL.fullmatch(name)]
+    # A training that was killed before its first checkpoint leaves its recipe, and the card of the one before it.
+    kept = {name for name in contents.own if name == CARD or EARLY.fullmatch(name)}
+    finished = [name for name in contents.own if FINAL.fullmatch(name) and name not in kept]
     if training.resume_from_checkpoint == AUTO and finished and not checkpoints(folder):
         raise InputError(
             f"--resume_from_checkpoint auto: --output_dir {folder} holds {some(finished)} but no checkpoint to resume "
@@ -93,7 +97,20 @@ def check_contents(training: MedicalTrainingArguments, arguments: Any, image_cac
         )
 
 
-def is_emptied(training: MedicalTrainingArguments) -> bool:
+@contextmanager
+def says_how_to_resume(folder: Path) -> Iterator[None]:
+    """Adds to what ends a training, Ctrl-C or a full disk, how the same command resumes it."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        if not isinstance(error, CommandError):
+            saved = checkpoints(folder)
+            resume = f"resume from {saved[-1]} with --resume_from_checkpoint last" if saved else "nothing was saved yet"
+            error.add_note(resume)
+        raise
+
+
+def is_emptied(training: BaseTrainingArguments) -> bool:
     """Whether the flags say that an earlier training is deleted; one that is resumed is not."""
     return training.overwrite and not training.resume_from_checkpoint
 

@@ -29,7 +29,8 @@ from tests.hub_datasets.hand_made import source_of
 from tests.hub_datasets.ingest import executor_tasks
 from tests.hub_datasets.layouts import jpeg, png, report_row, slake_row, tree, write_files, write_reports, write_slake
 
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed")
+no_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed")
+with_ray = (no_ray, pytest.mark.slow)  # it takes seconds to start
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def ray(tmp_path_factory):
     assert not ray.is_initialized()
 
 
-@pytest.fixture(params=["in process", "processes", pytest.param("ray", marks=needs_ray)])
+@pytest.fixture(params=["in process", "processes", pytest.param("ray", marks=with_ray)])
 def engine(request):
     if request.param == "in process":
         return InProcess()
@@ -284,7 +285,8 @@ def test_two_processes_write_the_same_bytes(sources, alone, tmp_path, monkeypatc
     assert [path.name for path in (tmp_path / ".out.cache").iterdir() if path.name.startswith("rows")] == []
 
 
-@needs_ray
+@no_ray
+@pytest.mark.slow
 def test_ray_writes_the_same_bytes(sources, alone, ray, tmp_path):
     """Images are read and Parquet files are written by its workers; a Ray that was there before is left running."""
     build_here(sources, tmp_path / "out", *FLAGS, "--engine", "ray", "--num_proc", "2")
@@ -293,7 +295,7 @@ def test_ray_writes_the_same_bytes(sources, alone, ray, tmp_path):
     assert len(list(ray.map(executor_tasks.square, tasks(3)))) == 3
 
 
-@needs_ray
+@no_ray
 @pytest.mark.slow
 def test_the_command_works_on_the_cluster_that_ray_address_names(sources, alone, ray, tmp_path, build):
     import ray as ray_itself

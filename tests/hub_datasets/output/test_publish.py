@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import posixpath
@@ -17,30 +18,12 @@ import pytest
 from huggingface_hub import DatasetCard, HfApi
 
 from hub_datasets.errors import BuildError
-from hub_datasets.output.publish import push_dataset
+from hub_datasets.output.publish import check_push, push_dataset
 from hub_datasets.synthetic.marker import MARKER, write_marker
 from tests.conftest import ROOT, SERVER
+from tests.forked import BUILD, Forked, run_main
 from tests.hub_datasets.layouts import csv_text, pad_row, png, report_row, tree, write_files, write_pad, write_reports
 
-LOAD = """
-import json, sys
-from datasets import load_dataset
-
-found = {"default": load_dataset(sys.argv[1], split="train").column_names}
-for config in ("pairs", "chat"):
-    plain = load_dataset(sys.argv[1], config)
-    stream = load_dataset(sys.argv[1], config, streaming=True)
-    first = next(iter(stream["train"]))
-    image = first["image"] if config == "pairs" else first["images"][0]
-    found[config] = {
-        "plain": {split: len(part) for split, part in plain.items()},
-        "stream": {split: sum(1 for _ in part) for split, part in stream.items()},
-        "same": all(dict(one, image=0, images=0) == dict(other, image=0, images=0)
-                    for split, part in plain.items() for one, other in zip(part, stream[split])),
-        "size": image.size,
-    }
-print(json.dumps(found))
-"""
 EARLIER = ("repos/create", "preupload/", "objects/batch")  # what is asked of the Hub before a file is sent
 HELD_OUT = ("--val_fraction", "0.3", "--test_fraction", "0.3")
 
@@ -75,26 +58,26 @@ def files_of(repo: str) -> set[str]:
     return set(HfApi().list_repo_files(repo, repo_type="dataset"))
 
 
-def load(run, repo: str) -> dict:
-    """What another process, with empty caches, finds in a repository."""
-    return json.loads(run("python", "-c", LOAD, repo, fresh_home=True).stdout)
+def load(repo: str) -> dict:
+    """What another process finds in a repository; of each name the caches know nothing before."""
+    return json.loads(run_main("tests.hub_datasets.loaded", repo).stdout)
 
 
 def test_a_pushed_dataset_loads_in_a_fresh_process(push, built_small, run, repo_name):
     done = push(built_small.sources, repo_name, "--val_fraction", "0.3", "--redistribute")
     assert done.stdout.rstrip().endswith(f"/datasets/{repo_name}")
     report = json.loads((built_small.folder / "report.json").read_text())
-    found = load(run, repo_name)
+    found = json.loads(run("python", "-m", "tests.hub_datasets.loaded", repo_name, fresh_home=True).stdout)
     assert found["default"][:3] == ["image", "image_path", "text"]
     for config in ("pairs", "chat"):
         assert found[config]["plain"] == found[config]["stream"] == report["splits"][config]
         assert found[config]["same"] and found[config]["size"] == [12, 10]
 
 
-def test_the_card_says_of_the_splits_what_is_loaded(push, reports, run, repo_name):
+def test_the_card_says_of_the_splits_what_is_loaded(push, reports, repo_name):
     push(reports, repo_name, *HELD_OUT, "--num_shards", "3")
     card = DatasetCard.load(repo_name, repo_type="dataset")
-    found = load(run, repo_name)
+    found = load(repo_name)
     infos = {info["config_name"]: info for info in card.data.to_dict()["dataset_info"]}
     for config in ("pairs", "chat"):
         said = {split["name"]: split["num_examples"] for split in infos[config]["splits"]}
@@ -117,9 +100,9 @@ def test_a_repository_that_is_public_is_refused_unless_that_is_meant(push, repor
     HfApi().create_repo(repo_name, repo_type="dataset", private=False)
     done = push(reports, repo_name, check=False)
     assert done.returncode == 2 and done.stderr.splitlines()[-1] == (
-        f"error: --push_to_hub {repo_name}: the repository is public; add --public if that is meant; "
-        f"the build itself is in {tmp_path / 'out'}"
+        f"error: --push_to_hub {repo_name}: the repository is public; add --public if that is meant"
     )
+    assert not (tmp_path / "out").exists()  # it is refused before the build
     assert files_of(repo_name) == {".gitattributes"}
     push(reports, repo_name, "--public")
     assert "README.md" in files_of(repo_name)
@@ -190,7 +173,7 @@ def test_a_second_push_that_changes_nothing_sends_nothing(push, reports, hub, re
     assert HfApi().list_repo_commits(repo_name, repo_type="dataset")[0].commit_id == first[0].commit_id
 
 
-def test_a_smaller_build_takes_the_place_of_a_larger_one(push, reports, run, repo_name):
+def test_a_smaller_build_takes_the_place_of_a_larger_one(push, reports, repo_name):
     """In one commit: shards, the benchmark of a test split, and pictures that are no more."""
     push(reports, repo_name, *HELD_OUT, "--num_shards", "4")
     commits = len(HfApi().list_repo_commits(repo_name, repo_type="dataset"))
@@ -203,7 +186,7 @@ def test_a_smaller_build_takes_the_place_of_a_larger_one(push, reports, run, rep
     }  # fmt: skip
     assert not {"eval.yaml", "assets/contact_sheet.png"} & files and "assets/funnel.png" in files
     assert len(HfApi().list_repo_commits(repo_name, repo_type="dataset")) == commits + 1
-    assert load(run, repo_name)["pairs"]["plain"] == {"train": 40}
+    assert load(repo_name)["pairs"]["plain"] == {"train": 40}
 
 
 def test_what_others_put_into_the_repository_stays(push, reports, repo_name):
@@ -215,7 +198,14 @@ def test_what_others_put_into_the_repository_stays(push, reports, repo_name):
 
 
 @pytest.mark.parametrize(
-    "name", ["assets/logo.png", "pairs/extra.parquet", "chat/notes.md", "pairs/more/train-1.parquet"]
+    "name",
+    [
+        "pairs/extra.parquet",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("assets/logo.png", "chat/notes.md", "pairs/more/train-1.parquet")
+        ),
+    ],
 )
 def test_files_of_people_beside_ours_stay(name, push, reports, repo_name):
     push(reports, repo_name)
@@ -227,7 +217,7 @@ def test_files_of_people_beside_ours_stay(name, push, reports, repo_name):
 PUSH = "import sys; from hub_datasets.output.publish import push_dataset; push_dataset(sys.argv[1], sys.argv[2])"
 
 
-def test_two_processes_that_push_at_once_leave_one_of_their_builds(build, run, hub, repo_name, tmp_path):
+def test_two_processes_that_push_at_once_leave_one_of_their_builds(build, hub, repo_name, tmp_path):
     """Both have seen the same commit before either writes: what the first one writes, the second has to replace."""
     rows = {}
     for count in (20, 30):
@@ -252,7 +242,7 @@ def test_two_processes_that_push_at_once_leave_one_of_their_builds(build, run, h
     count = sum(last["splits"]["pairs"].values())
     parquet = {name for name in files_of(repo_name) if name.endswith(".parquet")}
     assert parquet == {name for name in tree(tmp_path / str(count)) if name.endswith(".parquet")}
-    assert load(run, repo_name)["pairs"]["plain"] == rows[count]
+    assert load(repo_name)["pairs"]["plain"] == rows[count]
 
 
 def test_a_busy_hub_is_asked_again(push, reports, hub, repo_name):
@@ -280,8 +270,8 @@ def card_of(repo: str) -> str:
     return Path(HfApi().hf_hub_download(repo, "README.md", repo_type="dataset")).read_text("utf-8")
 
 
-@pytest.mark.parametrize("place", ["folder", "repository"])
-def test_an_edited_card_survives_a_larger_build(place, push, reports, repo_name, run, tmp_path):
+@pytest.mark.parametrize("place", ["folder", pytest.param("repository", marks=pytest.mark.slow)])
+def test_an_edited_card_survives_a_larger_build(place, push, reports, repo_name, tmp_path):
     path = tmp_path / "out/README.md"
     push(reports, repo_name, *HELD_OUT)
     if place == "folder":
@@ -299,7 +289,7 @@ def test_an_edited_card_survives_a_larger_build(place, push, reports, repo_name,
     report = json.loads((tmp_path / "out/report.json").read_text())
     assert report["fingerprint"] in card and report["fingerprint"] not in before
     assert (place == "folder") is (card == path.read_text("utf-8"))
-    found = load(run, repo_name)  # by the keys that say how many rows there are
+    found = load(repo_name)  # by the keys that say how many rows there are
     assert found["pairs"]["plain"] == report["splits"]["pairs"] and sum(report["splits"]["pairs"].values()) == 50
 
 
@@ -326,7 +316,7 @@ def test_where_both_were_edited_the_one_in_the_repository_stays(push, reports, r
     assert path.read_text("utf-8").endswith("Written by hand.\n")
 
 
-def test_a_card_that_was_never_ours_gets_the_keys_of_the_data(push, reports, repo_name, run):
+def test_a_card_that_was_never_ours_gets_the_keys_of_the_data(push, reports, repo_name):
     HfApi().create_repo(repo_name, repo_type="dataset", private=True)
     mine = "---\nlicense: mit  # mine\nconfigs:\n- config_name: own\n  data_files: own.csv\n---\n# Mine\n"
     HfApi().upload_file(repo_id=repo_name, repo_type="dataset", path_or_fileobj=b"a\n1\n", path_in_repo="own.csv")
@@ -336,7 +326,7 @@ def test_a_card_that_was_never_ours_gets_the_keys_of_the_data(push, reports, rep
     assert said in done.stdout
     card = card_of(repo_name)
     assert card.startswith("---\nlicense: mit  # mine\nconfigs:\n") and card.endswith("---\n# Mine\n")
-    assert sum(load(run, repo_name)["pairs"]["plain"].values()) == 40
+    assert sum(load(repo_name)["pairs"]["plain"].values()) == 40
     names = [config["config_name"] for config in DatasetCard.load(repo_name, repo_type="dataset").data.configs]
     assert names == ["pairs", "chat", "own"]
 
@@ -361,28 +351,26 @@ def test_a_card_that_is_not_yaml_is_named_by_the_build(build, reports, tmp_path)
     assert (tmp_path / "out/README.md").read_text() == "---\na: [\n---\n# Mine\n"
 
 
-def test_a_source_that_grew_is_pushed_again(push, repo_name, run, tmp_path):
+def test_a_source_that_grew_is_pushed_again(push, repo_name, tmp_path):
     rows = [pad_row(n) for n in range(30)]
     pad = {"--pad_ufes_dir": write_pad(tmp_path / "pad", rows)}
     push(pad, repo_name)
     rows.append(pad_row(30))
     write_files(tmp_path / "pad", {"metadata.csv": csv_text(rows), "images/imgs_part_1/PAT_30_30_1.png": png(77)})
     push(pad, repo_name)
-    assert sum(load(run, repo_name)["pairs"]["plain"].values()) == 31
+    assert sum(load(repo_name)["pairs"]["plain"].values()) == 31
 
 
 @pytest.mark.parametrize(
     "moment",
-    ["/lfs/", "/commit/", *(pytest.param(f"/{name}", marks=pytest.mark.slow) for name in EARLIER)],
+    ["/commit/", *(pytest.param(f"/{name}", marks=pytest.mark.slow) for name in ("lfs/", *EARLIER))],
 )
-def test_a_push_that_is_killed_can_be_run_again(push, reports, run, hub, repo_name, tmp_path, moment):
+def test_a_push_that_is_killed_can_be_run_again(push, reports, hub, repo_name, tmp_path, moment):
     """By SIGKILL, as the Hub has answered such a request and is slow with what follows."""
     flags = (*HELD_OUT, "--num_shards", "8")
     words = ["--reports_dir", reports["--reports_dir"], "--output_dir", tmp_path / "out", *flags]
-    command = [sys.executable, "hub_datasets/build.py", *map(str, words), "--push_to_hub", repo_name]
     before = len(hub.log)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, **quiet)
+    process = Forked(BUILD, [*words, "--push_to_hub", repo_name])
     while process.poll() is None and not any(moment in path for _, path, _ in hub.log[before:]):
         time.sleep(0.0005)
     with SERVER.app.store.lock:  # nothing is answered from now on
@@ -401,7 +389,7 @@ def test_a_push_that_is_killed_can_be_run_again(push, reports, run, hub, repo_na
     assert not set(sent) & set(uploads(hub.log[again:]))  # what had arrived is not sent twice
     assert {name for name in files_of(repo_name) if name.endswith(".parquet")} == set(parquet)
     report = json.loads((tmp_path / "out/report.json").read_text())
-    assert load(run, repo_name)["chat"]["plain"] == report["splits"]["chat"]
+    assert load(repo_name)["chat"]["plain"] == report["splits"]["chat"]
     titles = [commit.title for commit in HfApi().list_repo_commits(repo_name, repo_type="dataset")]
     assert titles.count("Build of the dataset") == 1
 
@@ -410,23 +398,45 @@ def test_a_push_that_is_killed_can_be_run_again(push, reports, run, hub, repo_na
 
 
 @pytest.mark.parametrize(
-    ("repo", "environment"),
+    ("environment", "status", "words"),
     [
-        (None, {"HF_TOKEN": "hf_wrong"}),
-        (None, {"HF_TOKEN": "hf_read"}),
-        (None, {"HF_TOKEN": None}),
-        (None, {"HF_ENDPOINT": "http://127.0.0.1:9"}),
-        (None, {"HF_HUB_OFFLINE": "1"}),
+        ({"HF_TOKEN": None}, 2, "; log in with `hf auth login`"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ({"HF_TOKEN": "hf_wrong"}, 2, "; log in with `hf auth login`"),
+                (
+                    {"HF_TOKEN": "hf_read"},
+                    2,
+                    "the token may only read; log in with one that may write: `hf auth login`",
+                ),
+                (
+                    {"HF_ENDPOINT": "http://127.0.0.1:9"},
+                    1,
+                    "no connection to 127.0.0.1:9: [Errno 111] Connection refused; check",
+                ),
+                ({"HF_HUB_OFFLINE": "1"}, 1, "the Hub is not asked, because HF_HUB_OFFLINE"),
+            )
+        ),
     ],
-    ids=["wrong token", "reader's token", "no token", "no Hub", "offline"],
+    ids=["no token", "wrong token", "reader's token", "no Hub", "offline"],
 )
-def test_a_push_that_fails_leaves_the_build(push, reports, repo_name, tmp_path, repo, environment):
-    done = push(reports, repo or repo_name, env=environment, check=False, fresh_home=True)
+def test_a_push_that_cannot_work_is_refused_before_the_build(
+    push, reports, repo_name, tmp_path, environment, status, words
+):
+    done = push(reports, repo_name, env=environment, check=False, fresh_home=True)
+    assert done.returncode == status and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: --push_to_hub {repo_name}: ") and words in done.stderr
+    assert "hf_" not in done.stderr and list(tmp_path.glob("out*")) == list(tmp_path.glob(".out*")) == []
+
+
+def test_a_push_that_fails_leaves_the_build(push, reports, hub, repo_name, tmp_path):
+    hub.fault("POST", "/commit/", 403)
+    done = push(reports, repo_name, check=False)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    errors = [line for line in done.stderr.splitlines() if "error" in line.lower()]
-    assert len(errors) == 1, done.stderr
-    assert errors[0].startswith(f"error: --push_to_hub {repo or repo_name}: ")
-    assert errors[0].endswith(f"; the build itself is in {tmp_path / 'out'}")
+    (error,) = (line for line in done.stderr.splitlines() if "error" in line.lower())
+    assert error.startswith(f"error: --push_to_hub {repo_name}: ")
+    assert error.endswith(f"; the build itself is in {tmp_path / 'out'}")
     assert sum(json.loads((tmp_path / "out/report.json").read_text())["splits"]["chat"].values()) == 40
 
 
@@ -441,5 +451,6 @@ def test_a_name_that_no_repository_has_is_refused_before_anything_is_read(push, 
 
 
 def test_a_build_behind_an_address_is_not_pushed(tmp_path):
-    with pytest.raises(BuildError, match="memory://bucket/out is not on this machine; push from a folder that is"):
-        push_dataset("memory://bucket/out", "org/any")
+    for refuse in (push_dataset, functools.partial(check_push, public=True)):
+        with pytest.raises(BuildError, match="memory://bucket/out is not on this machine; push from a folder that is"):
+            refuse("memory://bucket/out", "org/any")

@@ -130,9 +130,10 @@ def test_leaks_of_random_splits_are_those_of_a_plain_count(tmp_path, seed):
 
 
 def test_nothing_is_written_where_there_is_a_leak(tmp_path, monkeypatch):
-    """The code that assigns splits is broken; what was there before stays."""
+    """The code that assigns splits is broken; the earlier build stays, and the next one may replace it."""
     reports = write_reports(tmp_path / "reports", [report_row(n, patient_id=str(n // 2)) for n in range(12)])
-    write_files(tmp_path / "out", {"report.json": "an earlier build"})
+    build_here({"--reports_dir": reports}, tmp_path / "out", "--num_shards", "2")
+    earlier = tree(tmp_path / "out")
     whole = Decisions.assign_splits
 
     def broken(self, *arguments):
@@ -143,8 +144,22 @@ def test_nothing_is_written_where_there_is_a_leak(tmp_path, monkeypatch):
     monkeypatch.setattr(Decisions, "assign_splits", broken)
     with pytest.raises(BuildError, match=r"1 leaks between splits \(patient 1\); nothing was written"):
         build_here({"--reports_dir": reports}, tmp_path / "out", "--overwrite")
-    assert tree(tmp_path / "out") == {"report.json": b"an earlier build"}
+    assert tree(tmp_path / "out") == earlier
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.cache", "out", "reports"]
+    monkeypatch.undo()
+    build_here({"--reports_dir": reports}, tmp_path / "out", "--overwrite")
+    assert {name for name in earlier if "00001-of" in name} - tree(tmp_path / "out").keys()
+
+
+def test_a_build_that_found_leaks_leaves_no_folder_in_the_way_of_the_next(tmp_path, monkeypatch):
+    reports = write_reports(tmp_path / "reports", [report_row(n, patient_id=str(n // 2)) for n in range(12)])
+    found = {"checked": {"patient": 6}, "leaks": {"patient": 1}, "examples": ["patient 1"]}
+    monkeypatch.setattr(leakage, "find_leaks", lambda decisions: found)
+    with pytest.raises(BuildError, match="nothing was written"):
+        build_here({"--reports_dir": reports}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    monkeypatch.undo()
+    build_here({"--reports_dir": reports}, tmp_path / "out")
 
 
 @pytest.fixture(scope="module")

@@ -117,7 +117,7 @@ MAKERS = [
 ]
 
 
-@pytest.mark.parametrize("small", [1, 50, 1024])
+@pytest.mark.parametrize("small", [50, *(pytest.param(small, marks=pytest.mark.slow) for small in (1, 1024))])
 @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
 def test_parity_with_all_pairs(make, small, monkeypatch):
     """`small` 1 and 50 send these thousands down the ways that otherwise only large sets take."""

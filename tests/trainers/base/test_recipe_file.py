@@ -22,7 +22,7 @@ def recipe(tmp_path):
     return write
 
 
-def flags(*words, prog="medpairs-train-encoder"):
+def flags(*words, prog="medpairs train-encoder"):
     return parse(KINDS, prog, "", [str(word) for word in words])
 
 
@@ -119,7 +119,7 @@ def test_the_decoder_reads_recipes_too(recipe):
 
     path = recipe("lora_r: 4\nlearning_rate: 3e-4\nmodules_to_save: [lm_head]\n")
     kinds = (DecoderArguments, DecoderTrainingArguments)
-    arguments, training = parse(kinds, "medpairs-train-decoder", "", ["--config", str(path), "--lora_alpha", "8"])
+    arguments, training = parse(kinds, "medpairs train-decoder", "", ["--config", str(path), "--lora_alpha", "8"])
     assert (arguments.lora_r, arguments.lora_alpha, arguments.modules_to_save) == (4, 8, ["lm_head"])
     assert training.learning_rate == 3e-4
 

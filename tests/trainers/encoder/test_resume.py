@@ -18,7 +18,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.trainers.killed_runs import Runs, assert_same, kill_at, outcome, run_command
-from trainers.base.checkpoint_files import damage
+from trainers.base.checkpoint_files import damage, partial
 
 COMMON = "--per_device_train_batch_size 5 --gradient_accumulation_steps 3 --learning_rate 1e-3"
 STEPS = "--logging_steps 4 --eval_steps 3 --save_steps 3 --disable_tqdm True --use_cpu True"
@@ -58,19 +58,22 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(stratified):
     assert_same(outcome(stratified.folder / "killed"), stratified.expected)
 
 
+@pytest.mark.slow
 def test_with_dropout_and_several_contrasts_too(with_dropout):
     assert with_dropout.disturbed("killed", kills=2, seed=2) >= 1
     assert_same(outcome(with_dropout.folder / "killed"), with_dropout.expected)
 
 
+@pytest.mark.slow
 def test_the_command_killed_while_it_writes_a_checkpoint(stratified, run):
     """A process as a user starts it, the second checkpoint half written."""
     folder = stratified.folder / "process"
     command = [sys.executable, "trainers/run_encoder.py", *stratified.to("process")]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        unfinished = folder / "checkpoint-5.partial"  # at the end of the first epoch
-        while not (unfinished / "model.safetensors").exists():
+        second = folder / "checkpoint-5"  # at the end of the first epoch
+        # It may be complete before this process, on a busy machine, has looked again.
+        while not (partial(second) / "model.safetensors").exists() and not second.exists():
             assert process.poll() is None, "it ended by itself"
             time.sleep(0.0005)
     finally:

@@ -42,11 +42,16 @@ class SlowRows:
         return encoded_row(row)
 
 
-if __name__ == "__main__":
-    folder, count, milliseconds, reader = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
+def main(words: list[str]) -> int:
+    folder, count, milliseconds, reader = Path(words[0]), int(words[1]), float(words[2]), words[3]
     slow = SlowRows(milliseconds / 1000, before=1 if reader == "encoder" else 2)
     cache = cached_images(folder, READERS[reader], count, slow, workers=2)
     digest = xxhash.xxh3_128()
     for row in range(count):
         digest.update(cache.view(row)[0])
     print(digest.hexdigest())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pickle
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -19,11 +19,12 @@ import torch
 
 from evaluation.loading import InputError
 from evaluation.scoring.encoder import content_id
+from tests.forked import Forked
 from tests.trainers.chat_images import READER as TILES
 from tests.trainers.images.build_cache import READERS, encoded_row
 from tests.trainers.images.encoded_images import KINDS, READER, dataset, encoded, picture, stock
 from trainers.encoder.data.dataset import EncodedImages, EncoderRows
-from trainers.images.cache_builder import cached_images, reserve
+from trainers.images.cache_builder import cached_images, reserve_space
 from trainers.images.cache_reader import MANIFEST, PIXELS, RECORD, TABLE
 
 COUNT = 400
@@ -104,7 +105,14 @@ def test_other_images_have_another_folder(cache, rows):
     assert EncoderRows(rows.select([0, 1]), READER, cache.folder.parent).cached.folder != cache.folder
 
 
-@pytest.mark.parametrize("settings", [{}, {"num_workers": 2}, {"num_workers": 1, "multiprocessing_context": "spawn"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"num_workers": 2},
+        pytest.param({"num_workers": 1, "multiprocessing_context": "spawn"}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_loader_with_workers_reads_the_same(tmp_path, rows, settings):
     ones = EncoderRows(rows, READER, tmp_path)
     loader = torch.utils.data.DataLoader(ones, batch_size=5, collate_fn=list, **settings)
@@ -170,7 +178,7 @@ def test_a_damaged_picture_is_decoded_again_and_put_right(cache, rows, capsys):
     again = reopened(cache)
     capsys.readouterr()
     assert np.array_equal(pixels_of(again), right)
-    assert re.search(r"damaged at the image of --dataset, row 3 ", capsys.readouterr().out)
+    assert re.search(r"damaged at --dataset, row 3 ", capsys.readouterr().out)
     assert np.array_equal(pixels_of(reopened(cache)), right)
     assert capsys.readouterr().out == ""
 
@@ -229,15 +237,16 @@ def test_what_else_lies_in_the_folder_of_a_cache_stays(cache):
 
 
 def test_a_full_disk_is_said_before_any_work(tmp_path):
-    with (tmp_path / "file").open("w+b") as file, pytest.raises(InputError, match=r"need .* MiB, and .* MiB are free"):
-        reserve(file, 2**60, tmp_path)
+    with (
+        (tmp_path / "file").open("w+b") as file,
+        pytest.raises(InputError, match=r"need .* MiB, but only .* MiB are free"),
+    ):
+        reserve_space(file, 2**60, tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_one_message(tmp_path, rows):
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        InputError, match=r"--image_cache .*file/below: Not a directory; name another folder, or `none`"
-    ):
+    with pytest.raises(InputError, match=r"--image_cache .*file/below: Not a directory. Use another folder, or `none`"):
         EncoderRows(rows, READER, tmp_path / "file" / "below")
 
 
@@ -287,10 +296,10 @@ def test_a_view_is_checked_when_a_process_takes_it_first_and_put_right(tmp_path,
     capsys.readouterr()
     for _ in range(2):
         assert all(np.array_equal(cached.view(row)[0], right[row]) for row in range(len(TILED)))
-    assert capsys.readouterr().out.count("damaged at the image of row 2;") == 1
+    assert capsys.readouterr().out.count("damaged at row 2;") == 1
     assert np.shares_memory(cached.view(2)[0], cached.pixels)
     again = pickle.loads(pickle.dumps(cached))  # noqa: S301 (made here)
-    assert again.pixels is None and not len(again.seen)
+    assert again.pixels is None and not len(again.verified)
     assert all(np.array_equal(again.view(row)[0], right[row]) for row in range(len(TILED)))
     assert capsys.readouterr().out == ""
 
@@ -306,7 +315,7 @@ def test_a_view_of_a_damaged_file_that_cannot_be_written_is_right_each_time(tmp_
     monkeypatch.setattr("trainers.images.cache_reader.write_at", refuse)
     for _ in range(2):
         assert np.array_equal(spoilt.view(first)[0], right[first])
-    assert capsys.readouterr().out.count("it is decoded anew") == 2
+    assert capsys.readouterr().out.count("the image is decoded again") == 2
 
 
 def refuse(*_):
@@ -361,15 +370,20 @@ def test_what_decides_the_tiles_decides_the_folder(tmp_path, change):
 
 
 @pytest.fixture(params=READERS)
-def command(request):
-    """The command line that builds the cache of COUNT images, so many milliseconds slower for each."""
+def start(request, tmp_path):
+    """`start(folder, milliseconds)`: (a process that builds the cache of COUNT images, the file that it prints to).
 
-    def words(folder, milliseconds):
-        script = [sys.executable, "-m", "tests.trainers.images.build_cache"]
-        return [*script, str(folder), str(COUNT), str(milliseconds), request.param]
+    So many milliseconds slower for each image.
+    """
+    logs = itertools.count()
 
-    words.reader = READERS[request.param]
-    return words
+    def begin(folder, milliseconds):
+        log = tmp_path / f"log-{next(logs)}"
+        words = [folder, COUNT, milliseconds, request.param]
+        return Forked("tests.trainers.images.build_cache", words, log, log), log
+
+    begin.reader = READERS[request.param]
+    return begin
 
 
 def right_pixels(reader):
@@ -381,9 +395,9 @@ def right_pixels(reader):
     return digest.hexdigest()
 
 
-def test_a_killed_build_is_gone_on_with(tmp_path, command):
+def test_a_killed_build_is_gone_on_with(tmp_path, start):
     folder, done, seconds = tmp_path / "caches", 0, time.monotonic() + 60
-    process = subprocess.Popen(command(folder, 5), stdout=subprocess.DEVNULL)
+    process, _ = start(folder, 5)
     try:
         while done < COUNT // 4:
             assert time.monotonic() < seconds
@@ -392,45 +406,49 @@ def test_a_killed_build_is_gone_on_with(tmp_path, command):
             for table in folder.glob(f"*.building/{TABLE}"):
                 done = int((np.fromfile(table, RECORD)["checksum"] != 0).sum())
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
     assert not list(folder.glob(f"*/{MANIFEST}"))
-    again = subprocess.run(command(folder, 0), capture_output=True, text=True, check=True)
-    decoded = int(re.search(r"decoding (\d+) images", again.stdout)[1])
+    again, log = start(folder, 0)
+    assert again.wait(120) == 0, log.read_text()
+    printed = log.read_text()
+    decoded = int(re.search(r"decoding (\d+) images", printed)[1])
     assert 0 < decoded <= COUNT - done
-    assert again.stdout.splitlines()[-1] == right_pixels(command.reader)
+    assert printed.splitlines()[-1] == right_pixels(start.reader)
     assert [path.name for path in folder.glob("*.building")] == []
 
 
-def test_of_several_processes_one_builds_and_the_others_wait(tmp_path, command):
-    processes = [
-        subprocess.Popen(command(tmp_path, 10), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    printed = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0], printed
-    assert {out.splitlines()[-1] for out, _ in printed} == {right_pixels(command.reader)}
-    assert sum("decoding" in out for out, _ in printed) == 1
-    assert sum("another process is building" in out for out, _ in printed) >= 1
+def test_of_several_processes_one_builds_and_the_others_wait(tmp_path, start):
+    started = [start(tmp_path / "caches", 10) for _ in range(3)]
+    printed = [(process.wait(120), log.read_text()) for process, log in started]
+    assert [status for status, _ in printed] == [0, 0, 0], printed
+    assert {text.splitlines()[-1] for _, text in printed} == {right_pixels(start.reader)}
+    assert sum("decoding" in text for _, text in printed) == 1
+    assert sum("another process is building" in text for _, text in printed) >= 1
 
 
-def test_a_build_whose_first_process_is_killed_is_taken_over_by_the_one_that_waits(tmp_path, command):
-    first = subprocess.Popen(command(tmp_path, 50), stdout=subprocess.DEVNULL)
+def test_a_build_whose_first_process_is_killed_is_taken_over_by_the_one_that_waits(tmp_path, start):
+    folder = tmp_path / "caches"
+    first, _ = start(folder, 50)
     try:
-        seconds = time.monotonic() + 60
-        while not list(tmp_path.glob(f"*.building/{TABLE}")):
-            assert time.monotonic() < seconds
-            time.sleep(0.01)
-        second = subprocess.Popen(command(tmp_path, 0), stdout=subprocess.PIPE, text=True)
-        assert "another process is building" in second.stdout.readline()
+        until(lambda: list(folder.glob(f"*.building/{TABLE}")))
+        second, log = start(folder, 0)
+        until(lambda: log.exists() and "another process is building" in log.read_text())
     finally:
-        first.send_signal(signal.SIGKILL)
+        first.kill()
         first.wait()
-    out, _ = second.communicate(timeout=120)
-    assert second.returncode == 0
-    assert out.splitlines()[-1] == right_pixels(command.reader)
+    assert second.wait(120) == 0, log.read_text()
+    assert log.read_text().splitlines()[-1] == right_pixels(start.reader)
 
 
+def until(happened):
+    seconds = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < seconds
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     """90 more photographs, each of 12 MB as pixels, take no 64 MiB more."""
     code = """
