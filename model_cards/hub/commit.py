@@ -72,7 +72,7 @@ class Head:
         try:
             return Path(file).read_bytes().decode("utf-8")  # not read_text, which changes line endings
         except UnicodeDecodeError:
-            raise PushError(f"{path} in the repository is not UTF-8 text. Correct the file there.") from None
+            raise PushError(f"{path} in the repository is not UTF-8 text; correct it there") from None
 
 
 @dataclass

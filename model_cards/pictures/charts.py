@@ -92,9 +92,8 @@ def categories(counts: Mapping[str, int], labels: Mapping[str, str]) -> bytes:
     axes = bar_axes(figure, TOP, LABEL + 50, 90, [name for name, _, _ in rows])
     largest = max((count for _, count, _ in rows), default=0) or 1
     axes.set_xlim(0, largest)
-    lengths = [
-        max(count, largest / 400) if count else 0 for _, count, _ in rows
-    ]  # a single row stays visible next to a million
+    # A bar has at least 1/400 of the width, so that a single row stays visible next to a million.
+    lengths = [max(count, largest / 400) if count else 0 for _, count, _ in rows]
     bars = axes.barh(range(len(rows)), lengths, height=BAR / LINE, color=[color for _, _, color in rows])
     counted = axes.bar_label(bars, [f"{count:,}" for _, count, _ in rows], padding=8)
     style(counted, TEXT, MUTED, va="center_baseline")
