@@ -8,7 +8,7 @@ import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-# Texts that try to end a cell, a line of code, the front matter or a template, or to bring markup of their own.
+# Texts that try to end a cell, inline code, the front matter or a template, or to add markup.
 HOSTILE = [
     "a | b",
     "| --- |",

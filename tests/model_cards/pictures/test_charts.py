@@ -42,7 +42,7 @@ print(hashlib.sha256(b"".join(pictures)).hexdigest())
 
 
 def pixels(png: bytes) -> np.ndarray:
-    """[height, width, 3] of a picture."""
+    """Returns the pixels of a picture, [height, width, 3]."""
     with Image.open(io.BytesIO(png)) as image:
         return np.asarray(image.convert("RGB")).astype(int)
 
@@ -52,12 +52,12 @@ def rgb(color: str) -> np.ndarray:
 
 
 def near(picture: np.ndarray, color: str) -> np.ndarray:
-    """Where a picture has a color, to the few steps that a palette may be off."""
+    """Returns where a picture has a color, within the error of a palette, [height, width] bool."""
     return np.abs(picture - rgb(color)).max(axis=2) <= 8
 
 
 def contrast(one: str, other: str) -> float:
-    """Of two colors, as WCAG 2 measures it: from 1 to 21."""
+    """Computes the contrast of two colors by WCAG 2, from 1 to 21."""
 
     def luminance(color: str) -> float:
         parts = rgb(color) / 255
@@ -73,7 +73,7 @@ def source(accepted: int, **rejected: int) -> dict:
 
 
 def bar_length(picture: np.ndarray, color: str, bar: int = 0) -> int:
-    """Pixels from the first to the last of a color along one bar of a plot."""
+    """Returns the number of pixels from the first to the last one of a color in a bar of a plot."""
     line = near(picture, color)[round((charts.TOP + charts.LINE * bar + 2) * charts.SCALE)]
     return int(np.ptp(np.flatnonzero(line))) + 1 if line.any() else 0
 
@@ -89,7 +89,7 @@ def sample(image: Image.Image, category: str = "Lung", name: str = "slake", kind
 
 
 def test_pictures_are_the_same_in_every_process(tmp_path):
-    """Sets and hashes differ between processes, and a user may have settings of matplotlib; the pictures must not."""
+    """Pictures must depend neither on the order of sets and hashes nor on a user's settings of matplotlib."""
     settings = (
         "axes.grid: True",
         "text.usetex: True",
@@ -238,7 +238,7 @@ def test_pictures_can_be_drawn_in_threads():
 
 
 def test_chinese_is_drawn_and_not_as_boxes():
-    """Two labels of as many characters differ, and have as much ink as strokes need; boxes would be the same."""
+    """Two labels with equally many characters have different pixels and enough ink; empty boxes would be equal."""
     drawn = {}
     for name in ("肺部肺部", "腹部膝盖", "Lung"):
         picture = pixels(categories({name: 10}, labels([name])))
@@ -322,7 +322,7 @@ def test_every_source_and_category_gets_its_turn():
 
 @pytest.mark.parametrize("name", ["skin.png", "xray.jpg"])
 def test_the_bytes_of_a_sheet_are_those_of_its_images(name):
-    """Another image is another sheet, the same images the same sheet."""
+    """The same images give the same sheet, another image gives another sheet."""
     one, other = (Image.new("RGB", (300, 200), color) for color in ("#A08070", "#A08075"))
     sheets = [contact_sheet([sample(image, category=name)], {name: name}) for image in (one, one, other)]
     digests = [hashlib.sha256(sheet).hexdigest() for sheet in sheets]

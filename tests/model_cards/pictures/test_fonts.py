@@ -21,7 +21,7 @@ DEJAVU = findfont("DejaVu Sans")
 
 @pytest.fixture
 def without_chinese(monkeypatch):
-    """As on a machine where no font has Chinese."""
+    """Simulates a machine on which no font has Chinese characters."""
     monkeypatch.setattr(fonts, "font_files", lambda: (DEJAVU,))
 
 
@@ -32,7 +32,7 @@ def test_latin_and_chinese_have_their_fonts():
 
 
 def test_every_character_of_ordinary_chinese_can_be_drawn():
-    """All that GB 2312 has, 6,763 characters, and the punctuation of both scripts."""
+    """Checks all 6,763 Chinese characters of GB 2312, and the punctuation of both scripts."""
     codes = (bytes((row, cell)) for row in range(0xB0, 0xF8) for cell in range(0xA1, 0xFF))
     characters = "".join(code.decode("gb2312", "ignore") for code in codes)
     assert len(characters) == 6763 and unicodedata.name(characters[0]).startswith("CJK UNIFIED")
