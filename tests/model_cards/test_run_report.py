@@ -44,7 +44,7 @@ SUMMARY = {
 
 
 class Page(HTMLParser):
-    """The elements of a page, its tables and captions as text, and an error where tags do not match.
+    """Parses a page into its elements and the texts of its tables and captions; unmatched tags are an error.
 
     The tables of a run's page are: sources, splits, rejections, found, said, leaderboard.
     """

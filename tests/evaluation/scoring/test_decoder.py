@@ -60,7 +60,7 @@ def test_a_conversation_has_its_images_before_the_first_question(rows):
 
 
 def by_hand(model, processor, row) -> tuple[float, int]:
-    """Sums -log p over the tokens of the answer and its end of turn, token by token; returns the sum and their number."""
+    """Sums -log p over the tokens of the answer and its end of turn, token by token; also returns their number."""
     question, answer = (turn["content"] for turn in row["messages"])
     marks = "<|image|>" * len(row["images"])
     prompt = "<|begin_of_text|>" + HEAD.format("user", f"{marks}{question}<|eot_id|>") + HEAD.format("assistant", "")
