@@ -21,7 +21,7 @@ from model_cards.results import HEADLINE, NAMES, EvaluationResult, load_results,
 
 @command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
+    """Runs the command; returns its exit status, see `model_cards/commands/console.py`."""
     parser = Parser(
         prog="medpairs leaderboard", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

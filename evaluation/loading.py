@@ -223,7 +223,7 @@ def load_advice(model: str, error: Exception) -> str:
 
 
 def problem_of(error: Exception, what: str, name: str) -> str:
-    """What went wrong in one line: around the command, or with the name, and then what to give instead."""
+    """Describes an error in one line: a problem of the environment, or of the name and what to give instead."""
     return environment_line(error) or first_line(error) + advice(what, name)
 
 
@@ -265,13 +265,13 @@ def model_revision(model: str, revision: str | None = None, flag: str = "--model
 
 
 def check_token(token: str | None) -> str:
-    """The name of the user that the Hub knows by a token. Changes nothing there.
+    """Returns the name of the user of a token, after checking that the token allows writing.
 
     Args:
-        token: None for the one that `hf auth login` or HF_TOKEN left.
+        token: the token (default: that of `hf auth login` or HF_TOKEN).
 
     Raises:
-        InputError: there is no token, the Hub does not know it, or it may only read.
+        InputError: there is no token, the Hub does not know it, or it has read access only.
     """
     try:
         return check_writer(token)
@@ -280,9 +280,10 @@ def check_token(token: str | None) -> str:
 
 
 def weights_of(model: str, revision: str | None = None) -> str:
-    """The digest of a model's weights, in a folder or on the Hub; without a connection, of the copy in the cache.
+    """Returns the digest of a model's weights, in a folder or on the Hub; without a connection, of the cached copy.
 
-    Raises InputError where the Hub does not tell, and the cache has no copy.
+    Raises:
+        InputError: the Hub does not answer, and there is no copy in the cache.
     """
     if Path(model).is_dir():
         return folder_weights(Path(model))
@@ -297,7 +298,7 @@ def weights_of(model: str, revision: str | None = None) -> str:
 
 
 def cached_weights(model: str, revision: str | None) -> str:
-    """The digest of the weights of a repository in the cache; "" where there are none."""
+    """Returns the digest of the cached weights of a repository; "" if they are not in the cache."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

@@ -26,7 +26,7 @@ NEEDED = ("tags",)  # `evaluate` finds metrics by their tags
 
 @command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
+    """Runs the command; returns its exit status, see `model_cards/commands/console.py`."""
     parser = Parser(
         prog="medpairs push-metrics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
             check_public(f"{options.namespace}/{name}", "space", options.public)
         for name in options.metrics:
             print(f"Pushed to {push_metric(name, options.namespace, private=not options.public)}")
-    except (PushError, ValueError) as error:  # the Hub refuses, a bad name, no network or token; a card that is no YAML
+    except (PushError, ValueError) as error:  # ValueError: a card that is not valid YAML
         raise CommandError(f"--namespace {options.namespace}: {error}") from error
     return 0
 

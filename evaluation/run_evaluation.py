@@ -46,7 +46,7 @@ COLUMNS = {
 
 @command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
+    """Runs the command; returns its exit status, see `model_cards/commands/console.py`."""
     options = argument_parser().parse_args(argv)
     check_options(options)
     result, predictions = evaluate_model(options)

@@ -72,7 +72,7 @@ class Head:
         try:
             return Path(file).read_bytes().decode("utf-8")  # not read_text, which changes line endings
         except UnicodeDecodeError:
-            raise PushError(f"{path} in the repository is not UTF-8 text. Correct the file there.") from None
+            raise PushError(f"{path} in the repository is not UTF-8 text; correct it there") from None
 
 
 @dataclass
@@ -149,12 +149,13 @@ def push(
 
 
 def check_writer(token: str | None = None) -> str:
-    """The name of the user that the Hub knows by a token. Changes nothing there.
+    """Returns the name of the user of a token, after checking that the token allows writing.
 
     Args:
-        token: None for the one that `hf auth login` or HF_TOKEN left.
+        token: the token (default: that of `hf auth login` or HF_TOKEN).
 
-    Raises PushError where there is no token, the Hub does not know it, or it may only read.
+    Raises:
+        PushError: there is no token, the Hub does not know it, or it has read access only.
     """
     from huggingface_hub import HfApi
 

@@ -44,7 +44,7 @@ def test_more_memory_never_fits_less():
 
 
 def test_the_published_number_is_near():
-    """Of a system that takes less, for it keeps what checkpoints hold in the host's memory."""
+    """That system uses less memory, because it offloads activation checkpoints to the host."""
     published = RECORD["published"]
     assert published["our_loaded_gib"] == pytest.approx(published["loaded_gib"], rel=0.2)
     assert published["our_peak_gib"] == pytest.approx(published["peak_gib"], rel=0.2)

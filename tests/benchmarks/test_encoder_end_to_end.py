@@ -35,7 +35,7 @@ def test_a_small_run(run, tmp_path):
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """A checkpoint and eleven pairs, all that the peers read."""
+    """A checkpoint and eleven pairs, the complete input of the baselines."""
     import datasets
     from PIL import Image
 
@@ -84,7 +84,7 @@ def test_the_start_is_stock(start):
 
 
 def test_the_stock_loss_compares_a_micro_batch_only(start, tmp_path, monkeypatch):
-    """What `run_clip` trains on: SiglipModel's loss of 4 pairs, its mean over the accumulation."""
+    """`run_clip` trains on SiglipModel's loss of 4 pairs, averaged over the accumulation."""
     from transformers import SiglipModel
 
     seen = []

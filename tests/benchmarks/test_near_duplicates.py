@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.benchmarks.dataset.near_duplicates import RESULT, all_pairs, clusters, expected_pairs, labels, patient
 
-# Pairs that the sample has on purpose: brighter copies of knees, films that were exported again.
+# Near-duplicates that the sample contains on purpose: brighter copies of knees, and films that were exported twice.
 PLANTED = {"synthetic knee_xray": 2, "synthetic medical_reports": 2}
 
 

@@ -29,7 +29,7 @@ for block in re.findall(r"```python\n(.*?)```", Path("org", name, "README.md").r
         runner.run(test, clear_globs=False)
     namespace = test.globs
 
-# On the Hub the files of a Space lie in a folder that is called `app`, whatever the metric's name.
+# On the Hub, the files of every Space are in a folder called `app`.
 Path("org", name).rename("app")
 fields = dict.fromkeys(("Textbox", "Number", "JSON", "Interface"), SimpleNamespace)
 sys.modules["gradio"] = SimpleNamespace(**fields, Error=RuntimeError)

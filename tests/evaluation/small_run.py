@@ -35,7 +35,7 @@ def write_build(root: Path) -> Path:
 
 
 def rows_of(build: Path, split: str) -> int:
-    """How many rows `pairs` has in a split, by the build's own report."""
+    """Returns the number of rows of `pairs` in a split, from the report of the build."""
     return json.loads((build / "report.json").read_text("utf-8"))["splits"]["pairs"][split]
 
 

@@ -31,7 +31,7 @@ def models(table: dict) -> list[str]:
 
 @pytest.fixture
 def board(tmp_path, capsys):
-    """A function: board(*results) is the exit status, what was printed, and what was complained about."""
+    """Provides a function: board(*results) returns the exit status, the output and the errors."""
 
     def run(*results: EvaluationResult) -> tuple[int, str, str]:
         for result in results:
@@ -58,7 +58,7 @@ def test_the_next_metric_decides_between_equals():
 
 
 def test_what_was_not_measured_comes_last_with_a_dash():
-    """A training writes the loss alone; it is compared by that, below those with a score."""
+    """A result of a training contains only the loss; it is ranked by the loss, below the results with a score."""
     results = [generation("x", None, 0.1), generation("y", None, 0.05), generation("scored", 0.0, 9.0)]
     (table,) = rank_results(results)
     assert models(table) == ["scored", "y", "x"]
@@ -139,7 +139,7 @@ def test_the_command_prints_what_it_writes(board, tmp_path):
     assert json.loads((tmp_path / "leaderboard.json").read_text()) == rank_results(results)
     first, second = tables(printed)
     assert first[1] == ["1", "org/a", "38.48", "0.5"] and second[1] == ["1", "c", "0.4", "0.05"]
-    assert board() == (0, printed, "")  # its own files are no results
+    assert board() == (0, printed, "")  # its own files are not read as results
 
 
 def test_no_results(board, tmp_path, capsys):

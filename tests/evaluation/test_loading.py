@@ -62,7 +62,7 @@ def test_a_dataset_that_cannot_be_read(build, tmp_path, dataset, config, split, 
 
 
 def test_a_folder_comes_before_a_repository_of_its_name(build, tmp_path, monkeypatch, dataset_on_hub):
-    """`org/small-pairs` is on the Hub; where a folder has the name, everything is about the folder."""
+    """`org/small-pairs` is on the Hub; if a folder has the same name, the folder is used."""
     monkeypatch.chdir(tmp_path)
     assert len(load_splits(dataset_on_hub, "pairs", ["test"])["test"]) == rows_of(build, "test")
     commit = HfApi().dataset_info(dataset_on_hub).sha
@@ -74,7 +74,7 @@ def test_a_folder_comes_before_a_repository_of_its_name(build, tmp_path, monkeyp
 
 
 def test_a_folder_is_read_as_it_is_now(tmp_path):
-    """`datasets` tells folders apart by their last name and their card alone."""
+    """`datasets` distinguishes folders only by their last name and their card."""
     card = "---\nconfigs:\n- config_name: pairs\n  data_files:\n  - split: test\n    path: pairs/*.parquet\n---\n"
     for parent, text in (("one", "first"), ("two", "other"), ("one", "later"), ("one", "later")):
         folder = tmp_path / parent / "data"
@@ -125,7 +125,7 @@ def test_no_revision_of_what_is_not_there(revision_of, name):
 
 @pytest.fixture
 def changed(encoder, tmp_path):
-    """A function: changed(f) is a copy of the encoder's folder after `f(folder)`."""
+    """Provides a function: changed(f) returns a copy of the encoder's folder after `f(folder)`."""
 
     def change(how):
         folder = tmp_path / "model"

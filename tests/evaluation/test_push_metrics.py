@@ -37,7 +37,7 @@ def test_the_metrics_open_in_a_fresh_process(run, tmp_path, capsys, hub):
         assert files - {".gitattributes"} == here - {"__init__.py"}
         info = api.space_info(f"tester/{name}")
         assert info.private and info.sdk == "gradio"
-    assert main(["--namespace", "tester"]) == 0  # a second time changes nothing and is no error
+    assert main(["--namespace", "tester"]) == 0  # a second push changes nothing and succeeds
 
 
 def test_some_and_public(monkeypatch, capsys, hub):
@@ -52,7 +52,7 @@ NAME = "vqa_accuracy"
 
 
 def space(namespace: str, files: dict[str, bytes], private: bool = True) -> str:
-    """A Space with these files, in a namespace of the test's own."""
+    """Creates a Space with these files in its own namespace."""
     api, name = HfApi(), f"{namespace}/{NAME}"
     api.delete_repo(name, repo_type="space", missing_ok=True)
     api.create_repo(name, repo_type="space", space_sdk="gradio", private=private)
@@ -80,7 +80,7 @@ def test_a_space_that_is_public_is_refused_unless_that_is_meant(capsys):
 
 
 def test_a_space_that_a_person_edited(capsys):
-    """Files of theirs stay, those of another metric of ours go, and of the README our block is renewed."""
+    """The person's files stay, files of another metric of ours are removed, and our block in the README is updated."""
     name = space("org", {})
     assert push_to("org") == 0
     own = read(name)

@@ -48,7 +48,7 @@ def score(tmp_path, capsys) -> Callable[..., tuple[int, str, str]]:
 
 @pytest.fixture
 def refused(score, tmp_path):
-    """A function: refused(model, dataset, *flags) asserts exit status 2 and one message, which it returns."""
+    """Provides a function: refused(model, dataset, *flags) asserts exit status 2 and returns the one message."""
 
     def run(*arguments) -> str:
         status, printed, complained = score(*arguments)
@@ -63,7 +63,7 @@ def refused(score, tmp_path):
 
 
 def written(folder: Path):
-    """The one result of a folder, and its predictions; there is no other file."""
+    """Returns the only result in a folder and its predictions, and asserts that there is no other file."""
     (path,) = (path for path in folder.iterdir() if path.suffix == ".json")
     predictions = path.with_suffix(".predictions.jsonl")
     assert sorted(folder.iterdir()) == sorted([path, predictions])
@@ -143,7 +143,7 @@ def test_a_trial_on_the_first_rows_leaves_the_whole_result(score, encoder, build
 
 
 def test_the_hub(score, trained_encoder, dataset_on_hub, repo_name, build, tmp_path):
-    """What is recorded is the commit that was scored, for a tag too, and whatever the branch holds by now."""
+    """The recorded commit is the evaluated one, also for a tag, and even if the branch has moved since then."""
     from tests.evaluation.small_run import ENCODER
 
     api = HfApi()
@@ -195,7 +195,7 @@ def test_a_push_that_cannot_work_is_refused_before_the_scoring(
 
 @pytest.mark.slow
 def test_without_a_connection_a_model_that_was_downloaded_is_scored(score, trained_encoder, build, run, tmp_path):
-    """The commit is that of the copy in the cache."""
+    """The recorded commit is that of the copy in the cache."""
     from tests.evaluation.small_run import ENCODER
 
     assert score(ENCODER, build, "--split", "test")[0] == 0

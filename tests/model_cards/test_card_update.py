@@ -20,7 +20,7 @@ from tests.model_cards.markdown import HOSTILE, headings, tables
 
 
 def card(results: str = "0.1", license_key: str = "apache-2.0", **keys: object) -> str:
-    """As our commands write one, small."""
+    """Returns a small card as our commands write it."""
     front = yaml.safe_dump({"license": license_key, "tags": ["medical"]} | keys, sort_keys=False)
     about, numbers = block("about", "What it is."), block("results", f"## Results\n\n{results}")
     return f"---\n{front}---\n\n# Title\n\n{about}\n> A warning.\n\n{numbers}\n## Limits\n\n- Some.\n"
@@ -105,7 +105,7 @@ def test_what_nobody_has_touched_follows_the_new_data():
 
 
 def test_a_card_that_nobody_touched_becomes_the_fresh_one_to_the_byte():
-    """Which a person may have edited, where it comes from a folder."""
+    """The blocks of a card in a folder may have been edited by a person."""
     base = card("0.1", size="small", index=[1])
     fresh = card("0.9", size="large", index=[2]).replace("license: apache-2.0", "license: mit  # mine") + "\n## Mine\n"
     assert merge_card(base, fresh, base=card("?", size="small"), owned=["index"]) == (fresh, [])
@@ -162,7 +162,7 @@ def test_a_card_that_was_never_ours_gets_keys_alone():
     ],
 )
 def test_front_matter_alone_gets_our_text(body):
-    """As the Hub leaves it where somebody chose a license on its page."""
+    """The Hub writes such a card if a user chooses a license on the page of the repository."""
     text, notes = merge_card(f"---\nlicense: mit\nemoji: x\n---\n{body}", card("0.9", index=[1]), owned=["index"])
     assert front_matter(text) == {"license": "mit", "emoji": "x", "index": [1], "tags": ["medical"]} and notes == []
     assert split_card(text)[1] == split_card(card("0.9"))[1]

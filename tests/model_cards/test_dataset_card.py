@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def table(text: str, *header: str) -> list[list[str]]:
-    """The rows of the one table whose header begins with these cells, without the header."""
+    """Returns the rows, without the header, of the only table whose header starts with these cells."""
     (found,) = [lines for lines in tables(text) if tuple(lines[0][: len(header)]) == header]
     return found[1:]
 
@@ -59,7 +59,7 @@ def test_the_numbers_are_those_of_the_rows(request, made_by):
 
 
 def leaves(content, path=()):
-    """The path of every number in the report."""
+    """Yields the path of every number in the report."""
     if isinstance(content, dict | list):
         for key, value in content.items() if isinstance(content, dict) else enumerate(content):
             yield from leaves(value, (*path, key))
@@ -75,7 +75,7 @@ def test_the_report_has_numbers():
 
 
 def test_every_number_of_the_report_is_on_the_card(card_of, report):
-    """Each one is changed to a number of its own, all of them at once; those of the histograms are only drawn."""
+    """Every number is replaced by a different one, all at once; those of the histograms appear only in pictures."""
     shown = {}
     for place, path in enumerate(NUMBERS):
         if "histogram" in path or path[0] == "settings":
@@ -111,7 +111,7 @@ def test_the_yaml_is_what_load_dataset_reads(dataset, report):
 
 
 def test_another_fingerprint_is_another_yaml(card_of, report):
-    """`load_dataset` would take its cache of the folder otherwise."""
+    """Otherwise, `load_dataset` would use its cache of the earlier build."""
     before = front_matter(card_of(report))["configs"]
     report["fingerprint"] = "f" * 16
     assert front_matter(card_of(report))["configs"] != before
@@ -157,39 +157,39 @@ def test_the_same_input_gives_the_same_bytes(dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("licences", "expected"),
+    ("licenses", "expected"),
     [
         (["CC-BY-4.0", "CC-BY-4.0", "CC-BY-4.0"], "cc-by-4.0"),
         (["CC-BY-4.0", None, None], "cc-by-4.0"),
         (["CC-BY-4.0", "CC-BY-SA-4.0", None], "other"),
-        (["A licence of its own", None, None], "other"),
+        (["A license of its own", None, None], "other"),
         ([None, None, None], "apache-2.0"),
     ],
 )
-def test_the_licence_is_that_of_the_real_sources(card_of, report, licences, expected):
-    for source, licence in zip(report["sources"].values(), licences, strict=True):
-        source["synthetic"] = licence is None
-        source["licence"] = licence or source["licence"]
+def test_the_license_is_that_of_the_real_sources(card_of, report, licenses, expected):
+    for source, name in zip(report["sources"].values(), licenses, strict=True):
+        source["synthetic"] = name is None
+        source["licence"] = name or source["licence"]
     text = card_of(report)
     fields = front_matter(text)
     assert fields["license"] == expected
-    synthetic = licences.count(None)
+    synthetic = licenses.count(None)
     assert ("> **Synthetic data.**" in text) is (synthetic == 3) is ("synthetic" in fields["tags"])
     assert ("> **Partly synthetic data.**" in text) is (0 < synthetic < 3)
     assert ("found" in fields["annotations_creators"]) is (synthetic < 3)
     assert ("extended|other" in fields["source_datasets"]) is (synthetic < 3)
 
 
-def test_what_may_not_be_passed_on_is_named(card_of, report):
+def test_sources_that_do_not_permit_publication_are_named(card_of, report):
     assert "Redistribution not permitted." not in card_of(report)
     report["sources"]["slake"] |= {"redistributable": False, "synthetic": False}
     text = card_of(report)
     assert "> **Redistribution not permitted.** The license of `slake` does not permit publication." in text
-    report["sources"]["slake"]["synthetic"] = True  # synthetic files in its layout are nobody's
+    report["sources"]["slake"]["synthetic"] = True  # synthetic files in its layout have no owner
     assert "Redistribution not permitted." not in card_of(report)
 
 
-def test_a_leak_is_told(card_of, report):
+def test_leakage_is_reported(card_of, report):
     text = card_of(report)
     assert "No leakage was found: none of the checked values" in text and "overestimate" not in text
     report["leakage"] |= {
@@ -257,8 +257,8 @@ def test_size_category():
     ]  # fmt: skip
 
 
-def test_what_is_said_of_near_duplicates_is_what_was_measured(card_of, report):
-    """Each phrase of the limits, and the shares of altered copies that were found in every collection."""
+def test_the_limits_of_near_duplicates_are_the_measured_ones(card_of, report):
+    """Compares each phrase of the limits with the shares of altered copies that were found in every collection."""
     limits = " ".join(card_of(report).partition("## Limits")[2].split())
     measured = json.loads((ROOT / "tests/benchmarks/results/near_duplicates.json").read_text(encoding="utf-8"))
     assert f"{measured['distance']} bits find all or nearly all" in limits

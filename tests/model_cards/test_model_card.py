@@ -73,7 +73,7 @@ SAMPLE = {"image_path": "slake/1.jpg", "question": "What organ?", "reference": "
 
 @pytest.fixture
 def card_of(tmp_path):
-    """A function: card_of(kind, ...) is the card that is made from these files."""
+    """Provides a function: card_of(kind, ...) returns the card that is written from these files."""
 
     def write(kind, summary=None, results=None, samples=(), repo_id="org/med") -> str:
         (tmp_path / SUMMARY).write_text(json.dumps(SUMMARIES[kind] | (summary or {})))
@@ -204,7 +204,7 @@ def test_a_license_is_known_or_left_out(base, license_key, name):
 
 
 def test_the_license_is_that_of_the_starting_checkpoint(repo_name, tmp_path):
-    """Of its own card: on the Hub, or in its folder."""
+    """The license is read from the card of the base model, on the Hub or in its folder."""
     own = {"license": "other", "license_name": "hai-def", "license_link": "https://example.org/terms"}
     card = f"---\n{yaml.safe_dump(own)}tags: [x]\n---\n# Base\n"
     assert find_license(str(tmp_path)) == find_license("") == find_license(repo_name) == {}
@@ -219,7 +219,7 @@ def test_the_license_is_that_of_the_starting_checkpoint(repo_name, tmp_path):
     assert find_license(str(tmp_path)) == {}
 
 
-# ---- a card that is there --------------------------------------------------------------------------------------------
+# ---- an existing card ------------------------------------------------------------------------------------------------
 
 
 def test_a_card_written_again_keeps_what_a_person_wrote(card_of, tmp_path):
@@ -313,7 +313,7 @@ def test_nothing_measured_is_said(card_of):
     assert len(tables(text)) == 1
 
 
-# ---- what is not ours ------------------------------------------------------------------------------------------------
+# ---- invalid files ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -372,14 +372,14 @@ def test_a_long_curve_is_thinned_out_and_keeps_its_ends():
 
 
 def test_the_evaluation_of_the_best_checkpoint_is_not_that_of_the_last_update():
-    """It is logged under the number of the last update, and after that one's own."""
+    """It is logged with the number of the last update, after the evaluation of that update."""
     last = [{"loss": 2.7, "step": 360, "epoch": 40.0}, {"eval_loss": 5.91, "step": 360, "epoch": 40.0}]
     entries = curve([{"loss": 9.0, "step": 9, "epoch": 1.0}, *last, {"eval_loss": 5.46, "step": 360, "epoch": 40.0}])
     assert entries[-1] == {"step": 360, "epoch": 40.0, "loss": 2.7, "eval_loss": 5.91}
     assert len(entries) == 2
 
 
-def test_a_loss_that_is_no_number_is_a_dash(card_of):
+def test_a_loss_that_is_not_finite_is_a_dash(card_of):
     history = [{"loss": None, "step": 1, "epoch": 0.5}, {"loss": math.nan, "step": 2, "epoch": 1.0}]
     rows = tables(card_of("encoder", {"history": history}))[-1]
     assert rows[1:] == [["1", "0.50", "–", "–"], ["2", "1.00", "–", "–"]]

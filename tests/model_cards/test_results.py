@@ -69,7 +69,7 @@ def test_a_new_measurement_takes_the_old_ones_place(tmp_path):
 
 
 def test_the_same_weights_have_one_file_at_every_commit(tmp_path):
-    """Pushing a result makes a commit, and changes no weight."""
+    """A push of a result creates a commit without changing the weights."""
     results = [replace(RESULT, weights="w" * 64, model_revision=revision * 40) for revision in "ab"]
     for result in results:
         result.save(tmp_path)
@@ -119,7 +119,7 @@ def test_slug():
     assert slug("../..") == slug("") == slug("模型") == "unnamed"
 
 
-# ---- what is no record -----------------------------------------------------------------------------------------------
+# ---- invalid records -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_json_has_null_for_what_is_not_finite(tmp_path):
     content = {"history": [{"loss": math.nan, "step": 1}, (math.inf, -math.inf, 1.5)], "text": "NaN", "肝": True}
     write_json(tmp_path / "x.json", content)
     text = (tmp_path / "x.json").read_text(encoding="utf-8")
-    strict = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    strict = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert strict == {"history": [{"loss": None, "step": 1}, [None, None, 1.5]], "text": "NaN", "肝": True}
     assert "肝" in text and text.endswith("}\n")
 
@@ -235,7 +235,7 @@ def test_readers_see_whole_files_while_many_write(tmp_path):
 # ---- for the Hub -----------------------------------------------------------------------------------------------------
 
 
-def test_a_commit_is_no_fingerprint():
+def test_a_commit_is_not_a_fingerprint():
     assert is_commit(COMMIT)
     assert not any(map(is_commit, (FINGERPRINT, "", "main", COMMIT.upper(), COMMIT + "0", COMMIT + "\n")))
     assert dataset_name("org/med-pairs", COMMIT) == "org/med-pairs"

@@ -44,7 +44,7 @@ SUMMARY = {
 
 
 class Page(HTMLParser):
-    """The elements of a page, its tables and captions as text, and an error where tags do not match.
+    """Parses a page into its elements and the texts of its tables and captions; unmatched tags are an error.
 
     The tables of a run's page are: sources, splits, rejections, found, said, leaderboard.
     """
@@ -209,7 +209,7 @@ def test_rejections_are_those_of_the_build(page, build):
     assert [row[2] for row in shown] == [row["code"] for row in others[:SHOWN_REJECTIONS]]
 
 
-def test_what_the_build_saw_to_is_said(page, build):
+def test_the_checks_of_the_build_are_listed(page, build):
     report = json.loads((build / "report.json").read_text())
     text = one_line(page.text)
     checked = report["leakage"]["checked"]
@@ -279,7 +279,7 @@ def test_a_curve():
 
 
 @pytest.mark.parametrize("lost", [None, math.nan, math.inf])
-def test_a_curve_passes_over_what_is_no_number(lost, build, write_page):
+def test_a_curve_ignores_losses_that_are_not_finite(lost, build, write_page):
     history = [*HISTORY, {"loss": lost, "step": 30, "epoch": 1.5}]
     assert curve_svg(history) == curve_svg(HISTORY)
     nothing = [{"loss": lost, "step": 1, "epoch": 1.0}, {"train_runtime": 3.0, "step": 1}]

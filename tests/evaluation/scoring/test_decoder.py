@@ -15,7 +15,7 @@ from modeling.mllama.patch import prepare_mllama
 from tests.evaluation.small_run import picture
 
 HEAD = "<|start_header_id|>{}<|end_header_id|>\n\n{}"
-# One tile, two beside or above each other, four; English and Chinese; answers of one token and of many.
+# Images of one tile, of two side by side, of two stacked ones and of four; English and Chinese; short and long answers.
 ROWS = [
     ((64, 64), "L", "Describe this medical image:", "Knee X-ray, Kellgren-Lawrence grade 2: mild osteoarthritis."),
     ((200, 40), "RGB", "图片中包含肝脏吗?", "包含"),
@@ -60,7 +60,7 @@ def test_a_conversation_has_its_images_before_the_first_question(rows):
 
 
 def by_hand(model, processor, row) -> tuple[float, int]:
-    """Sum of -log p over the tokens of the answer and its end of turn, and their number; one token at a time."""
+    """Sums -log p over the tokens of the answer and its end of turn, token by token; also returns their number."""
     question, answer = (turn["content"] for turn in row["messages"])
     marks = "<|image|>" * len(row["images"])
     prompt = "<|begin_of_text|>" + HEAD.format("user", f"{marks}{question}<|eot_id|>") + HEAD.format("assistant", "")
@@ -119,7 +119,7 @@ def test_all_answers_count_each_given_what_was_said_before(model_and_processor, 
 
 
 def stock(processor, conversation):
-    """One conversation as the processor gives it in its one step."""
+    """Returns one conversation as the processor encodes it in a single step."""
     return processor.apply_chat_template(conversation, tokenize=True, return_dict=True, return_tensors="pt")
 
 

@@ -28,7 +28,7 @@ def model_and_processor(encoder):
 
 @pytest.fixture(scope="module")
 def distinct() -> Dataset:
-    """Nine rows: every image and every text once, of several shapes, colours and languages, one far too long."""
+    """Nine rows with different images and texts, of several shapes, colors and languages; one text is too long."""
     texts = [f"{TEXTS[row % 4]} {row}" for row in range(8)] + [" ".join(TEXTS * 20)]
     return make_rows(texts, [picture(SIZES[row % 4], row, MODES[row % 4]) for row in range(9)])
 
@@ -134,7 +134,7 @@ def test_nearest_texts_against_a_double_loop():
     assert {near["right"] for row in found for near in row["nearest"]} == {True, False}
 
 
-def test_embeddings_that_are_no_numbers_are_refused():
+def test_embeddings_with_nan_are_refused():
     embeds = {"image_embeds": np.full((2, 3), np.nan, np.float32), "text_embeds": np.ones((2, 3), np.float32)}
     with pytest.raises(ValueError, match=r"image_embeds has NaN or infinity in 2 row\(s\), first in row 0"):
         score_embeddings(embeds | {"image_ids": np.arange(2), "text_ids": np.arange(2)}, 1.0, 0.0)
