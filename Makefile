@@ -36,14 +36,16 @@ hub: $(VENV)/.product
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+# What a contributor runs while thinking: some minutes on two cores. A file is a worker's, as its fixtures are made once.
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(TESTS)
 
-# What takes long, the README's commands among it; CI runs it, too.
+# The rest: every case of what `make test` has one of, kills, several processes, measured memory, the README's commands.
 test-slow: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist load -m slow $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow $(TESTS)
 
 # The models and trainers once more as on an older x86 processor, and with MKL as it is: the last bits are others there.
+# Without the slow ones: those are more cases of the same arithmetic, or processes, and would take four times as long.
 ELSEWHERE = OMP_NUM_THREADS=1 MKL_CBWR= $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" \
 	$(or $(TESTS),tests/modeling tests/trainers)
 

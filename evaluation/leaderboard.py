@@ -1,4 +1,4 @@
-"""Compares models: one table for each task and dataset, best first, from the result files of a folder.
+"""Ranks models in one table per task and dataset, best first, from the result files in a folder.
 
     medpairs leaderboard --results_dir results
 
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         results = load_results(options.results_dir)
         if not results:
             raise ValueError("no results; write one with `medpairs evaluate`")
-        tables = rank(results)
+        tables = rank_results(results)
         text = "\n".join(markdown(table) for table in tables)
         write_text(options.results_dir / "leaderboard.md", text)
         write_json(options.results_dir / "leaderboard.json", tables)
@@ -41,15 +41,15 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def rank(results: list[EvaluationResult]) -> list[dict]:
-    """One table for each task, dataset, revision and split: scores are compared only on the very same rows.
+def rank_results(results: list[EvaluationResult]) -> list[dict]:
+    """Makes one table per task, dataset, revision and split, because scores are comparable only on the same rows.
 
-    Of several results of one model on the same rows, the newest counts.
+    If a model has several results on the same rows, the newest one is used.
 
     Returns:
         tables with `task`, `dataset`, `revision`, `split`, `samples`, `metrics` (columns) and `rows` (`model`, then
-        a value for each metric, None where it was not measured). The task's first metric decides the order, the next
-        ones decide between equals, and what was not measured comes last.
+        a value for each metric, None if it was not measured). Rows are sorted by the first metric of the task, equal
+        ones by the next metrics; models without a value come last.
     """
     groups: dict[tuple, dict[str, EvaluationResult]] = defaultdict(dict)
     for result in sorted(results, key=lambda result: result.date):
@@ -57,7 +57,7 @@ def rank(results: list[EvaluationResult]) -> list[dict]:
         groups[result.task, *rows, str(result.settings.get("limit"))][result.model] = result
     tables = []
     for _, members in sorted(groups.items(), key=lambda item: str(item[0])):
-        best, *_ = ranked = sorted(members.values(), key=order)
+        best, *_ = ranked = sorted(members.values(), key=sort_key)
         chance = [f"chance_{name}" for name in HEADLINE[best.task] if f"chance_{name}" in NAMES]
         shown = [name for name in [*HEADLINE[best.task], *chance] if any(name in member.metrics for member in ranked)]
         table = {"task": best.task, "dataset": best.dataset, "revision": best.dataset_revision}
@@ -67,17 +67,18 @@ def rank(results: list[EvaluationResult]) -> list[dict]:
     return tables
 
 
-def order(result: EvaluationResult) -> tuple:
-    """A key that sorts the best result first."""
+def sort_key(result: EvaluationResult) -> tuple:
+    """Returns a key that sorts the best result first."""
     key: list = []
     for name, larger_is_better in HEADLINE[result.task].items():
         value = result.metrics.get(name)
+        # False sorts before True, so missing values come last; a negated value sorts in descending order.
         key += [value is None, 0 if value is None else -value if larger_is_better else value]
     return *key, result.model
 
 
 def markdown(table: dict) -> str:
-    """A table as Markdown, aligned so that it also reads well on a terminal."""
+    """Returns a table as Markdown, with aligned columns so that it can also be read in a terminal."""
     from model_cards.rendering import number, table_cell
 
     header = ["#", "model", *(NAMES[name] for name in table["metrics"])]

@@ -1,19 +1,17 @@
-"""Builds the dataset: raw source folders in, `pairs` and `chat` as Parquet out, with a report of all that was read.
+"""Builds the configs `pairs` and `chat` from raw source folders, as Parquet files with a report of all that was read.
 
     medpairs build --slake_dir data/Datasets/SLAKE --pad_ufes_dir data/Datasets/PAD-UFES-20 --output_dir data/processed
 
-Any subset of the sources will do, and the flag of a source may be repeated for several folders of it. The result is a
-folder that `load_dataset(OUT, "pairs")` and `load_dataset(OUT, "chat")` read, with `chat_instructions.jsonl`,
-`report.json`, `rejections.jsonl`, `review.jsonl` and a card. What was read of the sources is kept beside it, in a
-hidden folder, for the next build.
+At least one source is required. The flag of a source can be repeated for several folders of that source. The result is
+a folder that `load_dataset(OUT, "pairs")` and `load_dataset(OUT, "chat")` read, with `chat_instructions.jsonl`,
+`report.json`, `rejections.jsonl`, `review.jsonl` and a card. A hidden folder beside it caches what was read, so that
+the next build reads only sources that have changed.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-
-from hub_datasets.chat import llama_factory
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -23,9 +21,10 @@ import sqlite3
 from contextlib import ExitStack
 from typing import Any
 
+from hub_datasets.chat import llama_factory
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
-from hub_datasets.options import BuildOptions, argument_parser, read_options
+from hub_datasets.options import BuildOptions, addresses_of, argument_parser, read_options
 from hub_datasets.output.publish import check_push, push_dataset, refuse_what_may_not_be_shared
 from model_cards.commands.console import command
 
@@ -42,12 +41,17 @@ def main(argv: list[str] | None = None) -> int:
             check_push(options.output, arguments.push_to_hub, public=arguments.public)
         report = build(options)
         print(report_lines(report))
-        print(f"Written to {options.output}: load_dataset({options.output!r}, 'pairs')")
+        output = storage.shown(options.output)
+        print(f"Written to {output}: load_dataset({output!r}, 'pairs')")
         if arguments.push_to_hub:
             visibility = {"private": not arguments.public, "redistribute": arguments.redistribute}
             print(f"Pushed to {push_dataset(options.output, arguments.push_to_hub, **visibility)}")
+    except OSError as error:
+        if any(map(storage.has_secrets, addresses_of(arguments))):  # the error may repeat them
+            raise BuildError(f"the build failed: {error.strerror or type(error).__name__}") from None
+        raise
     except KeyboardInterrupt as error:
-        error.add_note("the same command uses every source again that was read to its end")
+        error.add_note("the same command reuses every source that was read completely")
         raise
     return 0
 
@@ -69,18 +73,17 @@ def build(options: BuildOptions) -> dict[str, Any]:
     from hub_datasets.output.folder import is_current, is_empty, written_folder
     from model_cards.commands.owned_files import some
 
+    place, cache = storage.shown(options.output), storage.shown(options.cache)
     with ExitStack() as held:
         for folder, message in options.locks().items():
-            held.enter_context(storage.only_one(folder, message))
+            held.enter_context(storage.file_lock(folder, message))
         scratch = held.enter_context(storage.scratch_folder(options.cache))
         keys = stage_keys(options.folders, options.images, options.texts)
         build_key = options.key(keys)
         if is_current(options.output, build_key):
             return json.loads(storage.read(storage.join(options.output, "report.json")))
         if not (options.overwrite or is_empty(options.output)):
-            raise BuildError(
-                f"--output_dir {options.output} exists and is not empty; name another folder or add --overwrite"
-            )
+            raise BuildError(f"--output_dir {place} exists and is not empty; name another folder or add --overwrite")
         kept = []
         if not is_empty(options.output):
             kept = check_output(options.output, options.cache)
@@ -94,16 +97,17 @@ def build(options: BuildOptions) -> dict[str, Any]:
             with written_folder(options.output, build_key if lasting else "", scratch) as output:
                 report = write_dataset(stages, options, engine, output, scratch)
             if kept:
-                print(f"--overwrite: kept in {options.output}, because no build wrote it: {some(kept)}")
+                print(f"--overwrite: kept in {place}, because no build wrote it: {some(kept)}")
             remove_stale(options.cache, stages)
         except sqlite3.OperationalError as error:
-            raise BuildError(f"{options.cache}: cannot be read or written: {error}; is the disk full?") from None
+            raise BuildError(f"{cache}: cannot be read or written: {error}; is the disk full?") from None
         except sqlite3.DatabaseError as error:
-            raise BuildError(f"{options.cache}: damaged ({error}); remove this folder and run again") from None
+            raise BuildError(f"{cache}: damaged ({error}); remove this folder and run again") from None
         except OSError as error:
             if error.filename:
                 raise
-            raise BuildError(f"{options.output} or {options.cache} cannot be written: {error}") from None
+            reason = storage.explain(error, options.output, options.cache)
+            raise BuildError(f"{place} or {cache} cannot be written: {reason}") from None
         finally:
             engine.close()
     return report

@@ -1,4 +1,4 @@
-"""The error that ends a build with one message, and how names of files are shown in messages."""
+"""Defines the error that ends a build with one message, and makes text printable as one line of a message."""
 
 from __future__ import annotations
 

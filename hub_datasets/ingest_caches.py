@@ -38,7 +38,7 @@ def held(folder: Path) -> Iterator[None]:
     """Holds the lock that a build has on its cache. Raises OSError where a build has it."""
     with ExitStack() as stack:
         try:
-            stack.enter_context(storage.only_one(str(folder), "a build is using it"))
+            stack.enter_context(storage.file_lock(str(folder), "a build is using it"))
         except BuildError as error:
             raise OSError(str(error)) from None
         yield

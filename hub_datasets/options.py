@@ -1,4 +1,4 @@
-"""What can be asked of a build? The flags of the command, checked, with one message for each mistake."""
+"""Defines the flags of `medpairs build` and checks them, with one message for each mistake."""
 
 from __future__ import annotations
 
@@ -101,7 +101,8 @@ class BuildOptions:
         from hub_datasets.ingest.ingest import code_of, digest, installed_version
 
         sources = [
-            [source.name, folder.address, key] for (source, folder), key in zip(self.folders, stage_keys, strict=True)
+            [source.name, storage.shown(folder.address), key]  # as `chat_instructions.jsonl` names the folder
+            for (source, folder), key in zip(self.folders, stage_keys, strict=True)
         ]
         kept = self.keep_splits
         if kept and kept != self.output:  # splits of another build, which may have been built anew since
@@ -113,9 +114,10 @@ class BuildOptions:
         """The folders that only one build at a time may use, and what another one is told."""
         wait = "wait for it, or name another"
         beside = cache_of(self.output)
-        locks = {beside: f"another build is writing {self.output}; {wait} --output_dir"}
+        locks = {beside: f"another build is writing {storage.shown(self.output)}; {wait} --output_dir"}
         if place_of(self.cache) != beside:
-            locks[self.cache] = f"another build keeps what it reads in {self.cache}; {wait} --cache_dir"
+            shown = storage.shown(self.cache)
+            locks[self.cache] = f"another build keeps what it reads in {shown}; {wait} --cache_dir"
         return locks
 
     def memory_header(self) -> str:
@@ -131,7 +133,8 @@ class BuildOptions:
         address = storage.join(self.keep_splits or self.output, MEMORY)
         if not storage.exists(address):
             if self.keep_splits:
-                raise BuildError(f"--keep_splits {self.keep_splits}: no {MEMORY} there; name the folder of a build")
+                shown = storage.shown(self.keep_splits)
+                raise BuildError(f"--keep_splits {shown}: no {MEMORY} there; name the folder of a build")
             return {}
         header, _, lines = storage.read(address).partition(b"\n")
         if not self.keep_splits and header.decode("ascii", "replace") + "\n" != self.memory_header():
@@ -139,7 +142,8 @@ class BuildOptions:
         try:
             return read_memory(lines, MEMORY)
         except ValueError as error:
-            raise BuildError(f"{address}: {error}; name another build, or remove the file") from None
+            shown = storage.shown(address)
+            raise BuildError(f"{shown}: {error}; name another build, or remove the file") from None
 
 
 def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
@@ -293,15 +297,15 @@ def check_places(arguments: argparse.Namespace, folders: Sequence[tuple[Source, 
         address = getattr(arguments, flag)
         if not address:
             continue
+        place = f"--{flag} {storage.shown(address)}"
         if storage.is_remote(address):
             storage.filesystem_of(address)
             for source, folder in folders:
                 if f"{folder.address}/".startswith(f"{address.rstrip('/')}/") and flag == "output_dir":
-                    shown = storage.shown(folder.address)
-                    raise BuildError(f"--{flag} {storage.shown(address)} holds {source.flag} {shown}; name another")
+                    raise BuildError(f"{place} contains {source.flag} {folder.named()}; name another address")
             if flag == "output_dir" and address.startswith("hf://") and not arguments.cache_dir:
                 raise BuildError(
-                    f"--output_dir {address}: name a --cache_dir, or what was read would be published there"
+                    f"{place} requires --cache_dir; otherwise the cache would be published with the dataset"
                 )
             continue
         path = storage.local_path(address)
@@ -310,13 +314,20 @@ def check_places(arguments: argparse.Namespace, folders: Sequence[tuple[Source, 
                 continue
             read, written = storage.local_path(folder.address).resolve(), path.resolve()
             if read.is_relative_to(written) and flag == "output_dir":
-                raise BuildError(f"--{flag} {address} holds {source.flag} {folder.address}; name another folder")
+                raise BuildError(f"{place} contains {source.flag} {folder.named()}; name another folder")
             if written.is_relative_to(read):
-                raise BuildError(f"--{flag} {address} lies in {source.flag} {folder.address}; name another folder")
+                raise BuildError(f"{place} is inside {source.flag} {folder.named()}; name another folder")
         if path.exists() and not path.is_dir():
-            raise BuildError(f"--{flag} {address} is a file; name a folder")
-        if path.resolve().is_mount():  # `.` is taken for one
-            raise BuildError(f"--{flag} {address} is a mount point, which cannot be replaced; name a folder in it")
+            raise BuildError(f"{place} is a file; name a folder")
+        if path.resolve().is_mount():  # is_mount() is true for `.`, so the path is resolved first
+            raise BuildError(f"{place} is a mount point, which cannot be replaced; name a folder inside it")
+
+
+def addresses_of(arguments: argparse.Namespace) -> list[str]:
+    """Every folder and address among the flags."""
+    flags = [getattr(arguments, flag) for flag in ("output_dir", "cache_dir", "keep_splits")]
+    given = (getattr(arguments, source.flag.removeprefix("--")) or () for source in SOURCES)
+    return [*filter(None, flags), *(address for folders in given for address in folders)]
 
 
 def cache_of(output: str) -> str:

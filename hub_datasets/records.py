@@ -1,4 +1,4 @@
-"""What passes between the steps of a build: raw records, rejections, and what a person should look at."""
+"""Defines what passes between the steps of a build: raw records, rejections, and flags for a person to review."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The columns of the two configs `pairs` and `chat`, their languages and their splits.
+"""Defines the columns of the configs `pairs` and `chat`, the languages and the splits.
 
-Column names are defined here and nowhere else in this folder.
+No other module of this package defines column names.
 """
 
 from __future__ import annotations

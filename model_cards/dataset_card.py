@@ -1,6 +1,6 @@
-"""The dataset card: what was read, what was accepted, what was not and why, from the build's report.
+"""Writes the dataset card from the build's report: what was read, accepted and rejected, and why.
 
-Every number on it comes from the report; `hub_leaderboard.py` writes what makes the dataset a benchmark.
+Every number on the card comes from the report. `hub_leaderboard.py` writes the file that makes the dataset a benchmark.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ TAGS = {
     "report": ("medical-reports",),
 }
 KEYS = {
-    "image": "the same pixels",
-    "near_duplicate": "images that look alike, by their perceptual hash",
-    "patient": "the same patient",
-    "study": "the same study or report",
-    "image_number": "the same image, by the source's own number",
-    "conversation": "the same conversation",
-    "lesion": "the same lesion",
+    "image": "image with identical pixels",
+    "near_duplicate": "similar image, by perceptual hash",
+    "patient": "patient",
+    "study": "study or report",
+    "image_number": "image number of the source",
+    "conversation": "conversation",
+    "lesion": "lesion",
 }
 VALUES_SHOWN = 40  # of a column, in the card's tables
 TEXT_SHOWN = 200  # characters of a text beside the contact sheet, and of an example
@@ -309,7 +309,7 @@ def rebuild_command(report: Mapping) -> str:
             continue
         values = [] if value is True else value if isinstance(value, list | tuple) else [value]
         words.append(" ".join([f"--{flag}", *(shlex.quote(str(item)) for item in values)]))
-    return " \\\n    ".join(["python hub_datasets/build.py", *words, "--output_dir <folder>"])
+    return " \\\n    ".join(["medpairs build", *words, "--output_dir <folder>"])
 
 
 def fenced(text: str) -> str:

@@ -1,8 +1,8 @@
-"""The model card: how the model came about and what was measured, from the files beside its weights.
+"""Writes the model card from the files beside the weights: how the model was trained and what was measured.
 
-A card that is written for the first time is complete. From then on our commands renew their blocks and their entries of
-`model-index`; what a person wrote stays (see `card_update.py`). Keys that follow from the weights (`base_model`,
-`library_name`, `license`, ...) are renewed with them where nobody has changed them.
+The first version of a card is complete. Later, the commands update only their blocks and their entries of
+`model-index`; text written by people stays (see `card_update.py`). Keys that depend on the weights (`base_model`,
+`library_name`, `license`, ...) are updated with them unless a person has changed them.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ PIPELINES = {"encoder": "zero-shot-image-classification", "decoder": "image-text
 TITLES = {
     "encoder": "SigLIP fine-tuned on medical image-text pairs",
     "decoder": "Llama 3.2 Vision fine-tuned on medical chats",
+}
+TINY_TITLES = {
+    "encoder": "Tiny SigLIP trained on medical image-text pairs",
+    "decoder": "Tiny Llama 3.2 Vision trained on medical chats",
 }
 # The licenses of the checkpoints that a training usually starts from, for when their own card is out of reach.
 APACHE, LLAMA = {"license": "apache-2.0"}, {"license": "other", "license_name": "llama3.2"}
@@ -165,7 +169,7 @@ def model_card(repo_id: str, summary: dict, results: Sequence[EvaluationResult],
         ModelCard,
         data,
         "model_card.md",
-        title=TITLES[kind],
+        title=(TITLES if base else TINY_TITLES)[kind],
         repo_id=repo_id,
         summary=summary,
         dataset=dataset,

@@ -104,6 +104,31 @@ def repo_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`made_once(name, make)`: a folder that `make(folder)` has filled, once for all processes of pytest-xdist.
+
+    Nothing may be written there afterwards.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each of these processes has a folder of its own in that of all
+        shared = shared.parent
+
+    def folder_of(name: str, make: Callable[[Path], object]) -> Path:
+        from filelock import FileLock
+
+        folder, complete = shared / f"made-{name}", shared / f"made-{name}.complete"
+        with FileLock(shared / f"made-{name}.lock"):
+            if not complete.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+                folder.mkdir()
+                make(folder)
+                complete.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what is, or would be, in the repository, where commands may write."""
     folder = tmp_path_factory.mktemp("clone")

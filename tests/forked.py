@@ -102,6 +102,7 @@ def child(
     os.chdir(cwd)
     for name, value in (env or {}).items():
         os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
+    sys.argv[:] = [f"{module.replace('.', '/')}.py", *words]
     main = importlib.import_module(module).main
     if prepare is not None:
         prepare()

@@ -55,15 +55,15 @@ def load(arguments: DecoderArguments, training: DecoderTrainingArguments) -> Inp
     from trainers.decoder.data.dataset import decoder_rows
     from trainers.decoder.data.tokenization import encode_chats
     from trainers.decoder.model import load_decoder
-    from trainers.decoder.tuning import choose_learning, describe_learning
+    from trainers.decoder.tuning import describe_trainable, set_trainable
 
     splits, revision = open_splits(arguments, training, "chat")
     set_seed(training.seed)
     model, processor = load_decoder(arguments, splits[arguments.train_split], training)
     set_seed(training.seed)  # loading draws, and not everywhere as often: adapters start alike however it was done
-    model = choose_learning(model, arguments)
+    model = set_trainable(model, arguments)
     if training.process_index == 0:
-        print("\n".join(describe_learning(model)), flush=True)
+        print("\n".join(describe_trainable(model)), flush=True)
     prepare_mllama(model, arguments.isolate_rows)
     chats = {}
     for name, rows in splits.items():
@@ -129,7 +129,7 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
     """The trainer with its order of rows, and what it looks at while it trains."""
     from trainers.base.callbacks import EpochCallback
     from trainers.decoder.data.collator import DecoderCollator
-    from trainers.decoder.data.image_group_sampler import order_of
+    from trainers.decoder.data.image_group_sampler import train_sampler
     from trainers.decoder.trainer import DecoderTrainer
 
     rows = inputs.rows[arguments.train_split]
@@ -142,7 +142,7 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
         processing_class=inputs.processor,
         answers=answers_of(inputs.rows.get(arguments.eval_split), arguments.eval_samples, inputs, arguments, training),
     )
-    trainer.order = order_of(rows, arguments, training)
+    trainer.order = train_sampler(rows, arguments, training)
     trainer.add_callback(EpochCallback(trainer.order))
     return trainer
 

@@ -63,12 +63,12 @@ def load(arguments: EncoderArguments, training: EncoderTrainingArguments) -> Inp
     from trainers.encoder.data.dataset import encoder_rows
     from trainers.encoder.data.sentence_sampling import SentenceSampling
     from trainers.encoder.model import load_encoder
-    from trainers.encoder.tuning import choose_learning
+    from trainers.encoder.tuning import set_trainable
 
     splits, revision = open_splits(arguments, training, "pairs")
     set_seed(training.seed)
     model, processor = load_encoder(arguments, splits[arguments.train_split], training.seed)
-    choose_learning(model, arguments)
+    set_trainable(model, arguments)
     text_of = None
     if arguments.sentence_sampling:
         length = model.config.text_config.max_position_embeddings

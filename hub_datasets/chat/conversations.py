@@ -1,4 +1,4 @@
-"""How does a record read as a conversation, and how does a conversation read in other trainers?"""
+"""Turns records into conversations: a question about an image, and its text or answer as the reply."""
 
 from __future__ import annotations
 

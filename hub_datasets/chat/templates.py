@@ -1,6 +1,6 @@
-"""What is asked of an image that has a text and no question of its own?
+"""Provides the questions for images whose records have a text but no question of their own.
 
-Nothing in a question says what the answer is: no organ, no side, no diagnosis, not even that something is wrong.
+No question gives its answer away: it names no organ, side or diagnosis and does not suggest that there is a finding.
 """
 
 # kind: language: (question about one image, question about several images of one examination). `{count}` becomes the

@@ -1,25 +1,24 @@
-"""Where the files of a folder lie, and how they are listed and read there: this machine, or a store of fsspec.
+"""Lists and reads the files of a folder on this machine or in a store that fsspec can open.
 
-Both kinds answer the same calls with names below their root, which `folder.py` has already checked as text.
+Both backends have the same methods, which take names below their root. `source_folder.py` has already refused names
+that could lead out of the folder.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from hub_datasets.errors import BuildError, one_line
+from hub_datasets.errors import BuildError
+from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.zip_archive import Unreadable
 from hub_datasets.records import Reason
 
 ZIP = ".zip"
-LOCAL = re.compile(r"(?:file|local)://")
-REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?:::|://)")
 # What a store says of a file that changes with its content; each store says some of these.
 VERSION_KEYS = (
     "ETag", "etag", "md5", "md5Hash", "sha256", "blob_id", "oid", "generation", "version_id",
@@ -30,11 +29,9 @@ OPEN_FLAGS = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_BINARY", "O_
 OUTSIDE = "does not lie inside the source's folder"
 
 
-def open_store(address: str, named: str) -> LocalStore | RemoteStore:
-    """The store of an address. Raises BuildError, with `named` for the address, where fsspec knows none."""
-    if match := LOCAL.match(address):
-        return LocalStore(address[match.end() :])
-    return RemoteStore(address, named) if REMOTE.match(address) else LocalStore(address)
+def open_store(address: str) -> LocalStore | RemoteStore:
+    """The store of an address. Raises BuildError where fsspec cannot open it."""
+    return RemoteStore(address) if storage.is_remote(address) else LocalStore(str(storage.local_path(address)))
 
 
 class LocalStore:
@@ -183,10 +180,11 @@ def leads_to_folder(link: os.DirEntry) -> bool:
 class RemoteStore:
     """Files below an address that fsspec knows. Another process opens the address by itself."""
 
-    def __init__(self, address: str, named: str):
-        self._address, self._named = address, named
+    def __init__(self, address: str):
+        self._address = address
         self._connect()
-        self.is_zip = address.lower().endswith(ZIP) and self._info("") is not None
+        name = storage.without_query(address)  # the signature of a signed address follows the name of the file
+        self.is_zip = name.lower().endswith(ZIP) and self._info("") is not None
 
     def _connect(self) -> None:
         from fsspec.core import url_to_fs
@@ -194,15 +192,16 @@ class RemoteStore:
         self._zips: dict[str, tuple] = {}
         try:
             self._system, root = url_to_fs(self._address)
-        except Exception as error:  # an unknown scheme, a package that is not installed, a name that cannot be
-            raise BuildError(f"{self._named}: cannot be opened: {one_line(error)}") from None
+        except Exception as error:  # an unknown scheme, a package that is not installed, an invalid name
+            reason = storage.explain(error, self._address)
+            raise BuildError(f"{storage.shown(self._address)}: cannot be opened: {reason}") from None
         self.root = root.rstrip("/")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"address": self._address, "named": self._named, "is_zip": self.is_zip}
+        return {"address": self._address, "is_zip": self.is_zip}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._address, self._named, self.is_zip = state["address"], state["named"], state["is_zip"]
+        self._address, self.is_zip = state["address"], state["is_zip"]
         self._connect()
 
     def holds(self, other: LocalStore | RemoteStore) -> bool:

@@ -1,7 +1,7 @@
-"""A source's folder, wherever it lies: on this machine, behind an fsspec address, with zip files left unpacked.
+"""Reads the files of a source folder on this machine or at an fsspec address, including those in zip files.
 
-Names are paths below the folder with `/` between their parts. A zip file is a folder of its own name:
-`images/imgs_part_1.zip/imgs_part_1/PAT_1.png`. Nothing outside the folder can be read through it.
+Names are paths relative to the folder, with `/` as separator. A zip file is treated as a folder with the zip file's
+name: `images/imgs_part_1.zip/imgs_part_1/PAT_1.png`. Files outside the folder cannot be read.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hub_datasets.errors import BuildError, printable
+from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.backends import OUTSIDE, ZIP, open_store
 from hub_datasets.filesystem.zip_archive import Archive, Unreadable
 from hub_datasets.records import Reason
@@ -24,7 +25,6 @@ MAX_OPEN_ZIPS = 64
 # What no name may hold, on any system: NUL, an address, a root, a drive, a step up (Windows ignores dots and blanks
 # at the end of a name). Both kinds of slash are taken for one.
 UNSAFE = re.compile(r"\0|://|\A[/\\]|\A[A-Za-z]:|(?:\A|[/\\])\.\.[. ]*(?:[/\\]|\Z)")
-PASSWORD = re.compile(r"(?<=://)[^/@]*@")
 IN_ZIP = re.compile(r"\.zip(?=/)", re.IGNORECASE | re.ASCII)
 
 
@@ -80,7 +80,7 @@ class Folder:
         """Raises BuildError where an address names a store that is not known or not installed."""
         self.address = os.fspath(address)
         self.label = ""
-        self._store = open_store(self.address, self.named())
+        self._store = open_store(self.address)
         self._reset({})
 
     def _reset(self, zips: dict[str, tuple]) -> None:
@@ -108,9 +108,8 @@ class Folder:
         return f"Folder({self.named()!r})"
 
     def named(self, name: str = "") -> str:
-        """How a message to the user names the folder, or a file of it: one line, without a password."""
-        place = PASSWORD.sub("", self.address) + (f"/{name}" if name else "")
-        return printable(place)
+        """Return how messages name the folder, or a file in it: on one line and without secrets."""
+        return storage.shown(self.address) + (f"/{printable(name)}" if name else "")
 
     def labeled(self, name: str) -> str:
         """The name of an item or an image, after the folder's label if it has one."""

@@ -1,6 +1,6 @@
-"""A zip file as a folder that nobody has to unpack: what lies in it, and what of it can be read without harm.
+"""Lists and reads the members of a zip file without unpacking it, and refuses members that could do harm.
 
-Nothing of a zip file is trusted: not its names, not the sizes that it declares, not that it stays as it was.
+Nothing in a zip file is trusted: neither its names, nor the sizes that it declares, nor that it does not change.
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
-"""What picture does a DICOM file show, and whose is it?
+"""Converts a DICOM file to 8-bit pixels, and derives keys for its patient and study.
 
-Of everything else in the file nothing is published: the result is pixels alone. Patient and study come as keys that
-say which images belong together, the same as in tables (`patient_ids.py`). They are hashes without a secret: whoever
-knows an identifier, or tries all short numbers, can tell that a key is its. Needs the extra `dicom` (pydicom).
+Nothing else in the file is published. The keys tell which images belong together and are the same as those of tables
+(`patient_ids.py`). They are hashes without a secret: anyone who knows an identifier, or tries all short numbers, can
+compute its key. Requires the extra `dicom` (pydicom).
 
-Gray values are rescaled as the file says (Modality LUT), then shown through the window that the file was saved with
-(PS3.3, C.11.2): the first of its lookup tables (VOI LUT), or of its centers and widths, both as pydicom applies them. A
-file without one is shown from its smallest to its largest value, pixels of padding left out. A window that was chosen
-for the whole set takes precedence wherever there are more than 8 bits. MONOCHROME1, in which large values are dark, is
-inverted.
+Gray values are rescaled by the Modality LUT and mapped through the window that is stored in the file (PS3.3, C.11.2):
+the first of its lookup tables (VOI LUT), or the first pair of center and width, both as pydicom applies them. Without a
+stored window, the window spans the smallest to the largest value, padding pixels excluded. A `--window` takes
+precedence for images of more than 8 bits. MONOCHROME1, in which large values are dark, is inverted.
 """
 
 from __future__ import annotations

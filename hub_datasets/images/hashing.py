@@ -1,7 +1,7 @@
-"""Which images are the same picture, and which records say the same of the same image?
+"""Computes two hashes of a decoded image: one for exact duplicates and one for near-duplicates.
 
-Two hashes of an image that is already decoded: `pixel_hash` is equal for equal pixels only, `perceptual_hash` is close
-for pictures that look the same. `near_duplicates.py` finds the close ones among many.
+`pixel_hash` is equal only for equal pixels. `perceptual_hash` differs in few bits for pictures that look the same;
+`near_duplicates.py` finds such pairs among many images.
 """
 
 from __future__ import annotations

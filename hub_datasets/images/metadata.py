@@ -1,12 +1,12 @@
-"""What does an image file say besides its pixels, and what is left of the file without it?
+"""Removes metadata from JPEG and PNG files without decoding them, so that their pixels do not change.
 
-JPEG and PNG files are cut at the borders of their segments and chunks; nothing is decoded, so the pixels stay as they
-are, bit for bit. Kept is what a decoder needs: pixels, tables, colour (gamma, palette, transparency), the significant
-bits and the pixel density. Everything else goes, known or not: a place where nothing personal is known to stand today
-is no reason to publish it. An ICC profile goes, too, and is handed on, so that the pixels can be converted to sRGB.
+Files are split at the borders of their segments (JPEG) and chunks (PNG). Only what a decoder needs is kept: pixels,
+tables, color (gamma, palette, transparency), significant bits and pixel density. Everything else is removed, including
+unknown segments and chunks: that no personal data is known to occur in one today is not a reason to publish it. The ICC
+profile is removed as well and returned, so that the pixels can be converted to sRGB.
 
-JPEG has no checksums: damage inside its coded pixels cannot be seen here, nor by any decoder. PNG has one in every
-chunk, and those of the chunks that are kept are checked.
+JPEG has no checksums, so neither this module nor a decoder can detect damage inside its coded pixels. PNG has a
+checksum in every chunk; those of the kept chunks are verified.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Tells whether rows of a PNG are missing where Pillow does not.
+"""Detects missing rows of a PNG that Pillow does not report.
 
-Pillow decodes a PNG whose coded pixels end with a whole row before the last, in a file that is otherwise whole, without
-an error, and shows the missing rows black: of files that are cut at any byte of their rows, one in 26.
+Where the coded pixels end exactly at a row boundary and the file is otherwise complete, Pillow decodes the file without
+an error and leaves the missing rows black. This happens for 1 in 26 files that are truncated at a random byte of their
+coded pixels.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Is this image, is this text fit to become a row? Each answer is the thing itself or the reason why not.
+"""Checks an image file and returns the bytes to publish, or the reason why the image is rejected.
 
-An image is published as it is coded, without its metadata. It is coded anew, as PNG, where that is not possible: values
-of 16 bits of gray (`windowing`), DICOM (`dicom`), pixels that EXIF wants turned, and CMYK, which becomes the RGB that
-every reader makes of it. So are images whose ICC profile describes other colors than sRGB (`color_profiles`). Of a JPEG
-with several pictures, such as a phone's picture and its depth map, the first is taken; a PNG with several is an
-animation, and refused.
+The coded pixels are published unchanged, without metadata, wherever possible. Images are re-encoded as PNG if they are
+16-bit gray (`windowing`), DICOM (`dicom`), rotated by EXIF, CMYK (converted to RGB), or have an ICC profile other than
+sRGB (`color_profiles`). If a JPEG contains several pictures, for example a phone's photograph and its depth map, the
+first is used. A PNG with several pictures is an animation and is rejected.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""How do values of more than 8 bits become the 8 bits of a published image?
+"""Maps pixel values of more than 8 bits to the 8 bits of a published image.
 
-A linear window: the values from LOW to HIGH become 0 to 255, rounded to the nearest. Where nobody chose one, it is
+The window is linear: the values from LOW to HIGH become 0 to 255, rounded to the nearest integer. The default window is
 
-- in grey, the image's own smallest and largest value, as radiology tools do without a window: nothing is cut, but one
-  bright spot, a metal marker, darkens the rest, and two images have two windows;
-- in colour, 0 to the largest value of 8, 12 or 16 bits, the fewest that hold the image: each image stretched to its own
-  extremes would change the colours, which mean something.
+- for gray images, the image's own smallest to largest value, as radiology software does without a window: no value is
+  clipped, but one bright spot, for example a metal marker, darkens the rest, and each image has its own window;
+- for color images, 0 to the largest value of 8, 12 or 16 bits, the smallest bit depth that holds the image: stretching
+  each image to its own extremes would change its colors, which have a clinical meaning.
 
-Fixed bounds, the same for a whole set, come from the option `--window LOW:HIGH`. Values outside of a window become 0 or
-255, and the description of the window says how many there are.
+The option `--window LOW:HIGH` sets fixed bounds for the whole dataset. Values outside the window become 0 or 255, and
+the description of the window gives their number.
 """
 
 from __future__ import annotations

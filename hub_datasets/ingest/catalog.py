@@ -1,7 +1,7 @@
-"""What was read from one source: every record and every image, on disk, so that memory stays flat as data grows.
+"""Stores the records and images of one source on disk, so that memory use does not grow with the data.
 
-A catalogue is an SQLite file with texts and numbers. The bytes of the images lie beside it, one after the other in a
-few large files: the columns `file`, `offset` and `length` say where.
+A catalog is an SQLite file with texts and numbers. The bytes of the images are concatenated in a few large files beside
+it; the columns `file`, `offset` and `length` locate them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Where is the work done? In this process, in several, or on a Ray cluster: the results and their order are the same.
+"""Maps a function over tasks in this process, in several processes or on a Ray cluster, in the order of the tasks.
 
-An engine maps a function over tasks. The function is importable; tasks and results are dictionaries that can be
-written as JSON, so that they pass between processes and machines without pickled objects of ours.
+The function must be importable. Tasks and results are dictionaries that can be written as JSON, so that no pickled
+objects of this project pass between processes and machines.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""One pass over one folder of a source: every record checked, every image read once, decoded once, hashed and cleaned.
+"""Ingests a folder of a source in one pass: checks each record, and reads, decodes, hashes and cleans each image once.
 
-The result, a stage, is a folder with a catalogue and the images' bytes. It is kept beside the output, and used again
-as long as the files of the source's folder, the settings and this code are the same: then nothing of them is read but
-the list of their names. Several folders of one source have a stage each.
+The result, a stage, is a folder with a catalog and the images' bytes. It is cached beside the output and reused while
+the files of the source folder, the settings and this code are unchanged; in that case the files are listed but not
+read. Each folder of a source has its own stage.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def stage(
         read_records(source, folder, texts, catalogue)
         failures = folder.failures + examine_images(source, folder, images, engine, catalogue, address)
         if stage_keys([(source, folder)], images, texts) != [key]:
-            raise BuildError(f"{source.flag} {folder.address}: files changed while they were read; run again")
+            raise BuildError(f"{source.flag} {folder.named()}: files changed while they were read; run again")
         if remote:
             with catalogue.open("rb") as here, storage.open_file(storage.join(address, CATALOGUE), "wb") as there:
                 shutil.copyfileobj(here, there)

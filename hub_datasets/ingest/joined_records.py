@@ -1,10 +1,9 @@
-"""The records of one source out of the stages of all its folders, as if the folders were one.
+"""Joins the records of all folders of a source, as if they were in one folder.
 
-With several folders, items and images begin with the label of their folder: the same path in two folders is two
-images. The same group in two folders is one, so that no patient is in two splits: a patient, study or lesion ID is
-the same patient, study or lesion in all folders. A study ID that occurs with several patients over all folders is a
-separate study of each of them. A conversation never spans folders: two reports with the same text and number may
-belong to two patients.
+With several folders, the names of items and images start with the label of their folder, because the same path in two
+folders is two images. A patient, study or lesion ID means the same patient, study or lesion in all folders, so that no
+patient is in two splits. A study ID that occurs with several patients is a separate study for each of them. A
+conversation never spans folders: two reports with the same text and number may belong to two patients.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The folders that each source is read from: all are there, none is given twice, and several of them have labels."""
+"""Checks the folders that each source is read from, and gives the folders of a source with several a label each.
+
+Each folder must exist, must not be empty, and must neither be given twice nor be inside another folder of its
+source.
+"""
 
 from __future__ import annotations
 
@@ -36,19 +40,19 @@ def check_is_there(flag: str, address: str) -> None:
     """Raises BuildError where a path of this machine is neither a folder with something in it nor a zip file."""
     if storage.is_remote(address):
         return
-    path = storage.local_path(address)
+    path, place = storage.local_path(address), f"{flag} {storage.shown(address)}"
     if not path.exists():
-        raise BuildError(f"{flag} {address}: no such folder")
+        raise BuildError(f"{place}: no such folder")
     if not (path.is_dir() or path.suffix.lower() == ".zip"):
-        raise BuildError(f"{flag} {address}: neither a folder nor a zip file")
+        raise BuildError(f"{place}: neither a folder nor a zip file")
     if path.is_dir() and not any(path.iterdir()):
-        raise BuildError(f"{flag} {address}: the folder is empty")
+        raise BuildError(f"{place}: the folder is empty")
 
 
 def refuse_overlaps(flag: str, folders: Sequence[Folder]) -> None:
     """Raises BuildError where two folders of one source are the same, or one is inside the other."""
     for one, other in combinations(folders, 2):
-        shown = [f"{flag} {printable(storage.shown(folder.address))}" for folder in (one, other)]
+        shown = [f"{flag} {folder.named()}" for folder in (one, other)]
         if one.holds(other) and other.holds(one):
             same = "is given twice" if shown[0] == shown[1] else f"and {shown[1]} are the same folder"
             raise BuildError(f"{shown[0]} {same}; give it once")
@@ -70,7 +74,7 @@ def labels(addresses: Sequence[str], flag: str) -> list[str]:
         for names in (single, joined):
             if all(names) and len(set(names)) == len(names):
                 return names
-    shown = " and ".join(printable(storage.shown(address)) for address in addresses)
+    shown = " and ".join(map(storage.shown, addresses))
     raise BuildError(f"{flag} {shown}: these folders have the same name; rename one, or read it by another address")
 
 

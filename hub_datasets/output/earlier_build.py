@@ -1,7 +1,7 @@
-"""Tells what an earlier build wrote to a folder from everything else there, which `--overwrite` does not touch.
+"""Distinguishes the files of an earlier build from other files in a folder, which `--overwrite` does not touch.
 
-A build is recognized by its manifest, or by its report where the manifest is gone: a build behind an address that was
-killed, a dataset that was downloaded from the Hub. The manifest names the files. Without one they are known by name.
+A build is recognized by its manifest. Where there is no manifest (a build to a remote address that was killed, a
+dataset downloaded from the Hub), it is recognized by its report, and its files by their names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The folder that a build writes: all at once on this machine, its last file last behind an address."""
+"""Writes the output folder of a build, atomically on this machine, and with the manifest last at a remote address."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Where do the rows of a split lie on disk? As Parquet shards, each a task that any process or machine can do alone.
+"""Writes the rows of a split as Parquet shards, each an independent task for any process or machine.
 
-Where a shard begins and ends depends on the rows alone, so the files are the same whoever writes them, in any order.
+Where a shard begins and ends depends only on the rows, so the files do not depend on who writes them or in which order.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class Images:
         file = self._files[address]
         file.seek(offset)
         if file.readinto(target) != len(target) or xxhash.xxh3_128_hexdigest(target) != content:
-            raise BuildError(f"{address} is damaged; remove the folder that it lies in, and run again")
+            raise BuildError(f"{storage.shown(address)} is damaged; remove the folder that contains it, and run again")
 
 
 def make_table(

@@ -1,4 +1,4 @@
-"""To the Hub: the folder that a build wrote, as it is, in one commit."""
+"""Pushes the output folder of a build to the Hub, unchanged, in one commit."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What was read, and what became of it: `report.json`, `rejections.jsonl` and `review.jsonl`.
+"""Reports what was read and what became of it, in `report.json`, `rejections.jsonl` and `review.jsonl`.
 
-Every number that the dataset card shows comes from the report.
+Every number in the dataset card comes from the report.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Accepted records become the rows of the two configs: lines of JSON that say where the bytes of their images are."""
+"""Writes accepted records as rows of both configs: lines of JSON with the location of the bytes of their images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several sources need to read their files: text with a clear error, JSON, CSV lines, junk files."""
+"""Reads the text, JSON and CSV files of sources with a clear error for each fault, and recognizes junk files."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Knee radiographs with a Kellgren-Lawrence grade, in two public layouts.
+"""Reads knee radiographs with a Kellgren-Lawrence grade, in two public layouts.
 
 - Mendeley "Digital Knee X-ray Images" (Gornale and Patravali, 2020, doi:10.17632/t9ndx37v5h.1):
-  `MedicalExpert-{I,II}/{0Normal,1Doubtful,2Mild,3Moderate,4Severe}/NormalG0 (1).png`. Both experts' folders hold the
-  same 1,633 images in 3,300 files, and 11 of them carry another grade with the second expert.
+  `MedicalExpert-{I,II}/{0Normal,1Doubtful,2Mild,3Moderate,4Severe}/NormalG0 (1).png`. Both experts' folders contain
+  the same 1,633 images in 3,300 files, and the experts disagree on the grade of 11 images.
 - OAI kneeKL224 (Chen, 2018, doi:10.17632/56rmx5bjcr.1): `{train,val,test,auto_test}/{0..4}/9001695L.png`, where the
   first seven digits are the patient and the letter is the side (`9001695_1.png` in `auto_test`).
 """

@@ -1,15 +1,15 @@
-"""Medical reports: a folder of one's own, or a public set of chest X-rays with reports.
+"""Reads medical reports with images: your own folder, or a public dataset of chest X-rays.
 
-Read are, wherever they lie below the folder:
+These files are read from the folder and all its subfolders:
 
-- CSV, TSV, JSON and JSONL tables with a column for the image, one for the text and, if you like, `language`,
-  `patient_id`, `study_id` or one of the other names that are usual for the two (`patient_ids.py`); what else they have
-  is kept as metadata (`reports/tables.py`, `reports/rows.py`);
-- `{"annotations": [{"image_id": "162_1", "caption": ...}]}`, as XrayGLM has OpenI in English and Chinese;
+- CSV, TSV, JSON and JSONL tables with a column for the image, a column for the text and, optionally, `language`,
+  `patient_id`, `study_id` or another of the usual names of the two IDs (`patient_ids.py`); other columns are kept as
+  metadata (`reports/tables.py`, `reports/rows.py`);
+- `{"annotations": [{"image_id": "162_1", "caption": ...}]}`, the form of OpenI in XrayGLM, in English and Chinese;
 - the XML reports of OpenI (`reports/openi.py`).
 
-A patient's and a study's images stay in one split. Images of one study with the same text in one language are one
-conversation; where each image has words of its own, as in the Chinese of XrayGLM, each is a conversation of its own.
+All images of a patient or study stay in one split. Images of one study with the same text in one language are one
+conversation. Images with different texts, for example in the Chinese part of XrayGLM, are separate conversations.
 """
 
 from __future__ import annotations

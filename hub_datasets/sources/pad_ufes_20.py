@@ -1,9 +1,9 @@
-"""PAD-UFES-20: photographs of skin lesions with patient data (Pacheco et al., 2020, doi:10.17632/zr7vgbcyr2.1).
+"""Reads PAD-UFES-20: photographs of skin lesions with patient data (Pacheco et al., 2020, doi:10.17632/zr7vgbcyr2.1).
 
-`metadata.csv` has one row for each image; the images lie in `images/imgs_part_{1,2,3}/`, and are found by their names
-wherever they were unpacked to, or in their zip files. A name in two places is no question where both hold the same
-bytes; where they differ nobody can say which one the row means, and the row is rejected. A cell may be empty (not
-asked), `UNK` (asked, not known), `True` or `False`: the metadata keeps the three apart, the text uses what is known.
+`metadata.csv` has one row per image. The images are in `images/imgs_part_{1,2,3}/`; they are found by name in any
+subfolder and in the original zip files. If several files have the name, they must have the same bytes; otherwise the
+row is ambiguous and is rejected. A cell may be empty (not asked), `UNK` (asked, not known), `True` or `False`: the
+metadata keeps these values apart, the text contains only what is known.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""SLAKE: questions and answers in English and Chinese on CT, MRI and X-ray images (Liu et al., 2021).
+"""Reads SLAKE: questions and answers in English and Chinese on CT, MRI and X-ray images (Liu et al., 2021).
 
-`train.json`, `validate.json` (`validation.json` in the Hub's copy) and `test.json` hold one row for each question;
-the image of a row is `imgs/xmlabN/source.jpg`. The official files were split by language: one image is often in two
-of them, so rows are grouped by image here, and the official file is kept beside them.
+`train.json`, `validate.json` (`validation.json` in the copy on the Hub) and `test.json` have one row per question. The
+image of a row is `imgs/xmlabN/source.jpg`. The official files were split by language, so that an image is often in two
+of them. Rows are therefore grouped by image, and their official file is kept as metadata.
 
-Other sets were made of SLAKE and have files of the same names: CSLAKE and CEDO have other keys, SLAKE-CP deals the
-same rows out to the files anew. None of them is taken for SLAKE.
+Other datasets are derived from SLAKE and have files of the same names: CSLAKE and CEDO have other keys, and SLAKE-CP
+distributes the same rows differently over the files. They are not accepted as SLAKE.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Which text do the bytes of a table stand for?
+"""Decodes the bytes of a table: UTF-8, UTF-16, UTF-32 or GB18030.
 
-A byte order mark decides (UTF-8, UTF-16, UTF-32); without one a file is UTF-8, or else GB18030, which GBK and GB2312
-are parts of and which Chinese spreadsheet programs save. Nearly any bytes are GB18030, so its text is taken only where
-it reads like Chinese. No other encoding is guessed, and text that was garbled before it was saved is not mended.
+A byte order mark decides the encoding. Without one, a file is decoded as UTF-8 or, if that fails, as GB18030, a
+superset of GBK and GB2312 that Chinese spreadsheet programs write. Nearly any bytes are valid GB18030, so the result is
+accepted only if it reads like Chinese. No other encoding is guessed, and text that was garbled before it was saved is
+not repaired.
 """
 
 from __future__ import annotations

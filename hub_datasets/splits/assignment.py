@@ -1,7 +1,7 @@
-"""Which records become rows, and in which split? Decided over the catalogues of all sources, on disk.
+"""Decides which records become rows and assigns their splits, over the catalogs of all sources, on disk.
 
-What several records say of one picture is settled first. Then everything that shares a patient, a study, a picture or
-a near-duplicate of it becomes one group, and each group gets its split.
+Duplicate and conflicting records of a picture are resolved first. Then all records that share a patient, a study, a
+picture or a near-duplicate form a group, and each group is assigned to a split.
 """
 
 from __future__ import annotations

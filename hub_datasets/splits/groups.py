@@ -1,9 +1,10 @@
-"""Which rows must stay together, and which split does a group belong to?
+"""Groups rows that must stay together, and assigns a split to each group.
 
-A group is a connected component: records that share a patient, a study or an image, directly or through others. Its
-split is a hash of the group's name, so it depends neither on the order of the rows nor on the other groups. Two things
-come before the hash. What an earlier build had decided stays: a key (a patient, an image) keeps its split when rows
-are added. And a split that a source and language would miss, though they have groups enough, gets one of them.
+A group is a connected component: records that share a patient, a study or an image, directly or through other records.
+Its split is derived from a hash of its name, so it depends neither on the order of the rows nor on other groups. Two
+rules take precedence over the hash. A key (a patient, an image) keeps the split of an earlier build when rows are
+added. And where a source and language would have no rows in a split although they have enough groups, the split gets
+one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Is anything in two splits that must be in one? Asked of the rows as they are about to be written."""
+"""Finds patients, studies and images that are in more than one split, in the rows that are about to be written."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which of many images look the same? Finds perceptual hashes that differ in few bits without trying all pairs.
+"""Finds pairs of perceptual hashes that differ in few bits, without comparing all pairs.
 
-If two hashes differ in at most d bits and the bits are dealt into d + 1 bands or more, at least one band is equal in
+If two hashes differ in at most d bits and the bits are divided into at least d + 1 bands, at least one band is equal in
 both (the pigeonhole principle). So only hashes that share a band are compared, and no pair is missed.
 """
 

@@ -1,8 +1,8 @@
-"""Does a text or an image seem to say who the patient is?
+"""Finds texts that seem to identify a patient: names, numbers, dates, addresses.
 
-What is found is flagged for a person to look at; nothing is changed or rejected. A flag says where it is and never
-repeats it, so that a report does not spread what it warns of. Names are found behind a title or a label only, and no
-search of this kind finds everything.
+Findings are flagged for a person to review; nothing is changed or rejected. A flag gives the position and never the
+text, so that a report does not spread what it warns of. Names are found only after a title or a label, and no search of
+this kind finds everything.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Whose image is it: by which key do a DICOM file and the rows of tables name one patient, or one study?
+"""Derives the keys of patients and studies from columns of tables and from DICOM files.
 
-Columns are known by the names below, compared by their letters and digits alone: case, blanks, underscores, hyphens
-and full-width forms do not count (`PatientID`, `patient-id`, `Patient Id`). Of several columns, the first of the list
-that names somebody is taken.
+Columns are recognized by the names below, compared only by their letters and digits: case, blanks, underscores, hyphens
+and full-width forms are ignored (`PatientID`, `patient-id`, `Patient Id`). If a row has several of these columns, the
+first in the list with a usable value is used.
 
 - patient: patient_id, patient, patient_no, patient_number, patient_nr, patient_key, patient_code, patient_uid,
   patient_identifier, pat_id, pt_id, pid, mrn, medical_record_number, medical_record_no, medical_record_id,
@@ -15,13 +15,14 @@ that names somebody is taken.
   report_id, report_no, report_number;
   检查ID, 检查号, 检查编号, 检查流水号, 检查单号, 申请单号, 影像号, 影像编号, 放射号, 报告ID, 报告号, 报告编号
 
-Two spellings of one identifier make one key: NFKC, blanks around it removed, case folded, and of a whole number the
-zeros before it and a `.0` behind it, which spreadsheets take and add. Where two patients are taken for one in that
-way, they merely stay in one split; where one is taken for two, a test image has a sister that was trained on. What
-stands for nobody (`N/A`, `anonymous`, `匿名`, `XXXX`) is no key: all whom somebody made anonymous would be one patient.
+Different spellings of one identifier give the same key: it is normalized (NFKC), stripped and case-folded, and whole
+numbers lose leading zeros, which spreadsheets drop, and a trailing `.0`, which they add. Merging two patients by
+mistake only keeps them in one split; splitting one patient in two would put images of a training patient into the test
+set. Placeholders (`N/A`, `anonymous`, `匿名`, `XXXX`) have no key: otherwise all anonymized patients would be one.
 
-The key is a hash without a secret. It keeps an identifier from being read at a glance and does not hide it: one of few
-digits is found again by hashing them all. Give patients new identifiers before you publish what must not be traced.
+The key is a hash without a secret. It keeps an identifier from being read at a glance but does not hide it: an
+identifier of few digits is recovered by hashing all of them. Give patients new identifiers before you publish data that
+must not be traceable.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks the texts of a record: length, encoding, control characters, and that they can be written."""
+"""Checks the length, encoding and control characters of a record's texts, and that they can be written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command does the same: how flags are read, how errors are told, and with which status it exits.
+"""What every command does the same: how flags are read, how errors are shown, and with which status it exits.
 
 A command's `main` is decorated with `command`. Exit status 0: done. 1: something around the command failed, for example
 a disk, the network or the Hub, and the same command may succeed later. 2: a flag or an input is wrong. 130: it was

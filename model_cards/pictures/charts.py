@@ -1,7 +1,7 @@
-"""Draws the charts of a dataset card: what was read and became of it, where it went, what it is.
+"""Draws the charts of a dataset card: accepted and rejected records, splits, categories and text lengths.
 
-The same input gives the same bytes. Charts have a light background of their own, so they are readable in dark mode,
-too; they are drawn at twice their size for sharp text. Figures are made without pyplot and keep nothing between calls,
+The same input gives the same bytes. Charts have a light background of their own, so that they are also readable in dark
+mode, and are drawn at twice their size for sharp text. Figures are made without pyplot and keep no state between calls,
 so that they can be drawn in a thread.
 """
 
@@ -54,7 +54,7 @@ def funnel(sources: Mapping[str, Mapping]) -> bytes:
         counts["other reasons"] = sum(source["rejected"].get(code, 0) for code in ranked[len(REASONS) :])
         rows.append((name, counts, f"{source['accepted']:,} of {source['read']:,}"))
     colors = {"accepted": ACCEPTED, **dict(zip(shown, REASONS, strict=False)), "other reasons": OTHER}
-    return stacked_bars("What became of the records", "share of all records read", [("", rows)], colors)
+    return stacked_bars("Accepted and rejected records", "share of all records read", [("", rows)], colors)
 
 
 def split_shares(rows_by: Mapping[str, Mapping]) -> bytes:
@@ -66,7 +66,7 @@ def split_shares(rows_by: Mapping[str, Mapping]) -> bytes:
     names = split_order({split for _, rows in sections for _, counts, _ in rows for split in counts})
     others = iter([*REASONS[1:2], *REASONS[3:], *[OTHER] * len(names)])
     colors = {name: SPLITS.get(name) or next(others) for name in names}
-    return stacked_bars("Where the rows of each source went", "share of its rows", sections, colors)
+    return stacked_bars("Splits of each source", "share of the source's rows", sections, colors)
 
 
 def split_order(names: Iterable[str]) -> list[str]:
@@ -87,7 +87,7 @@ def categories(counts: Mapping[str, int], labels: Mapping[str, str]) -> bytes:
     rows = [(labels[name], counts[name], ACCEPTED) for name in shown]
     if rest := ranked[len(shown) :]:
         rows.append((f"{len(rest):,} others", sum(counts[name] for name in rest), OTHER))
-    figure = new_figure("Rows of each category", "rows of pairs", TOP + LINE * len(rows))
+    figure = new_figure("Rows per category", "rows of the config pairs", TOP + LINE * len(rows))
     axes = bar_axes(figure, TOP, LABEL + 50, 90, [name for name, _, _ in rows])
     largest = max((count for _, count, _ in rows), default=0) or 1
     axes.set_xlim(0, largest)
@@ -101,9 +101,7 @@ def categories(counts: Mapping[str, int], labels: Mapping[str, str]) -> bytes:
 def text_lengths(texts: Mapping[str, Mapping[str, Mapping]]) -> bytes:
     """A histogram for each config and language of `{config: {language: {"histogram": [[low, high, n], ...]}}}`."""
     panels = [(config, language, texts[config][language]) for config in texts for language in texts[config]]
-    figure = new_figure(
-        "Lengths of the texts", "number of texts by characters", TOP - 16 + PANEL_HEIGHT * -(-len(panels) // 2)
-    )
+    figure = new_figure("Text lengths", "texts by number of characters", TOP - 16 + PANEL_HEIGHT * -(-len(panels) // 2))
     for place, (config, language, measured) in enumerate(panels):
         left, top = MARGIN + (place % 2) * (PANEL_WIDTH + PANEL_GAP), TOP + PANEL_HEIGHT * (place // 2)
         right, half = left + PANEL_WIDTH, PANEL_WIDTH / 2

@@ -1,4 +1,4 @@
-"""The contact sheet of a dataset card: a few of its images in a grid, each with its number, source and category."""
+"""Draws the contact sheet of a dataset card: a grid of sample images with their numbers, sources and categories."""
 
 from __future__ import annotations
 

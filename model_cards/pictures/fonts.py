@@ -1,7 +1,7 @@
-"""Finds a font for each text of a picture, and names the texts that no font here can draw by numbers.
+"""Finds a font for each text of a picture, and replaces texts that no installed font can draw by numbers.
 
-DejaVu Sans, which comes with matplotlib, has no Chinese. Such texts are drawn in Noto Sans SC from the extra `zh`, or
-else in a font of the operating system. matplotlib would draw a character that no font has as an empty box.
+DejaVu Sans, which comes with matplotlib, has no Chinese characters. Chinese texts are drawn in Noto Sans SC from the
+extra `zh`, or in a font of the operating system. matplotlib would draw a missing character as an empty box.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The benchmark of the decoder's training runs, its peers learn and are what they are named, its ratios are right."""
+"""Checks the decoder training benchmark: it runs, its baselines learn, and its ratios are correct."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record of what fits which GPU says what the estimate says, and the README's table what the record says."""
+"""Checks that the GPU record equals the estimate, and that the table in the README equals the record."""
 
 from __future__ import annotations
 

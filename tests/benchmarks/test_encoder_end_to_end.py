@@ -1,4 +1,4 @@
-"""The benchmark of a whole training runs, its peers are what they are named, its ratios are right."""
+"""Checks the encoder training benchmark: it runs, its baselines train as published, and its ratios are correct."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark of near duplicates runs, and what it reports of a small sample is what the hash promises."""
+"""Checks the near-duplicate benchmark on a small sample, and that its record meets the targets of the project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small build and tiny models to measure, and checks that hold for every metric folder: each travels alone."""
+"""Provides a small build, tiny models, and checks for every metric folder, which must work without the project."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Small things that tests measure: a build of the synthetic sample, tiny checkpoints, pictures.
+"""Makes small inputs for tests: a build of the synthetic sample, tiny checkpoints, pictures.
 
-Plain functions: the conftest of each folder that needs them makes fixtures of them.
+These are plain functions; the `conftest.py` of each folder that needs them turns them into fixtures.
 """
 
 from __future__ import annotations

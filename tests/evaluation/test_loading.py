@@ -1,3 +1,5 @@
+"""Checks that datasets and models are loaded, or refused with a message that names the fix."""
+
 from __future__ import annotations
 
 import json
@@ -175,12 +177,12 @@ def without_tokenizer(folder) -> None:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        (without_weight, "1 missing keys in the checkpoint, such as logit_scale"),
-        (with_another_weight, "1 unexpected keys in the checkpoint, such as intruder"),
+        (without_weight, "1 missing keys in the checkpoint, for example logit_scale"),
+        (with_another_weight, "1 unexpected keys in the checkpoint, for example intruder"),
         (with_another_shape, "logit_bias|mismatch"),
         (only_pickle, "no file named model.safetensors"),
         (truncated, "safetensors|header|incomplete"),
-        (without_tokenizer, "its processor cannot be opened: "),
+        (without_tokenizer, "the processor cannot be loaded: "),
     ],
 )
 def test_a_model_that_is_not_whole(changed, how, words):
@@ -248,7 +250,7 @@ def test_a_gated_repository_says_how_to_get_in(encoder, repo_name, monkeypatch):
     api.update_repo_settings(repo_name, gated="manual")
     monkeypatch.setenv("HF_TOKEN", "hf_other")
     for opened in (lambda: model_type(repo_name), lambda: load_model_and_processor(repo_name, AutoModel)):
-        with pytest.raises(InputError, match=f"{repo_name}: the repository is gated; accept its licence on the Hub"):
+        with pytest.raises(InputError, match=f"{repo_name}: the repository is gated; accept its license on the Hub"):
             opened()
 
 

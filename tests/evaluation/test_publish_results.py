@@ -1,3 +1,5 @@
+"""Pushes results to a local Hub server and checks the repository, the card and the leaderboard files."""
+
 from __future__ import annotations
 
 import json
@@ -201,7 +203,7 @@ def test_a_refusal_is_one_line(monkeypatch, model, token, words):
 
 
 def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(InputError, match="is a folder; push the model first"):
+    with pytest.raises(InputError, match=r"is a local folder\. Push the model first"):
         push_result(replace(RESULT, model=str(tmp_path)))
 
 

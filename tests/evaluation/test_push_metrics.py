@@ -1,3 +1,5 @@
+"""Pushes metrics to a local Hub server and checks the Spaces."""
+
 from __future__ import annotations
 
 import json
@@ -105,7 +107,7 @@ def test_a_readme_that_was_never_ours_keeps_its_text(capsys):
     assert text.startswith("---\ntitle: Mine\nsdk: gradio\n") and text.endswith("---\n# Mine\n")
     assert "tags:\n- evaluate\n- metric\n" in text and "emoji" not in text
     written = "app_file, python_version, sdk, sdk_version, tags"
-    said = f"README.md has no blocks of medpairs and keeps its text; written: {written}"
+    said = f"README.md contains no medpairs blocks and keeps its text; updated keys: {written}"
     assert said in capsys.readouterr().out
 
 

@@ -1,3 +1,5 @@
+"""Runs the evaluation command on tiny models and checks its files, flags and errors."""
+
 from __future__ import annotations
 
 import json
@@ -211,7 +213,7 @@ def test_without_a_connection_a_model_that_was_downloaded_is_scored(score, train
 
 def test_a_model_of_another_type(refused, tmp_path, build):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    message = f"--model {tmp_path}: a model of type 'bert' cannot be scored; known are siglip, mllama"
+    message = f"--model {tmp_path}: a model of type 'bert' cannot be evaluated. The supported types are siglip, mllama."
     assert refused(tmp_path, build) == message
 
 
@@ -238,8 +240,11 @@ CHAT = {"images": [], "messages": TURNS, "image_path": "a", "source_dataset": "o
     ("change", "words"),
     [
         ({"language": "fr"}, "config chat: sample 1: the language 'fr' is unknown"),
-        ({"messages": [*TURNS, TURNS[0]]}, "config chat: row 1 does not end with a turn of the user and one of"),
-        ({"messages": [TURNS[1]]}, "config chat: row 1 does not end"),
+        (
+            {"messages": [*TURNS, TURNS[0]]},
+            "config chat: row 1: the conversation does not end with a user",
+        ),
+        ({"messages": [TURNS[1]]}, "config chat: row 1: the conversation does not end"),
         ({"messages": [TURNS[0], {"role": "assistant", "content": " "}]}, "sample 1: a reference is ' '"),
     ],
 )
@@ -259,7 +264,7 @@ def test_a_dataset_of_another_shape(refused, encoder, tmp_path):
     (tmp_path / "pairs").mkdir()
     (tmp_path / "README.md").write_text(CONFIG.format("pairs"))
     Dataset.from_dict({"image": ["a"], "caption": ["b"]}).to_parquet(tmp_path / "pairs" / "validation.parquet")
-    assert refused(encoder, tmp_path) == f"--dataset {tmp_path}, config pairs: no column text, image_path"
+    assert refused(encoder, tmp_path) == f"--dataset {tmp_path}, config pairs: missing columns: text, image_path"
     empty = Dataset.from_dict({"image": ["a"], "text": ["b"], "image_path": ["c"]}).select([])
     empty.to_parquet(tmp_path / "pairs" / "validation.parquet")
     assert '"validation" corresponds to no data' in refused(encoder, tmp_path)
@@ -267,11 +272,12 @@ def test_a_dataset_of_another_shape(refused, encoder, tmp_path):
 
 def test_flags_are_checked_before_anything_is_loaded(score, refused, encoder, tmp_path, capsys):
     nowhere = tmp_path / "none"
-    message = f"--push_to_hub: {encoder} is a folder; push the model first, then score its repository"
-    assert refused(encoder, nowhere, "--push_to_hub") == message
-    assert refused("org/x", nowhere, "--push_to_hub", "--limit", "3").startswith("--limit: a result on the first rows")
+    message = f"--push_to_hub requires a model on the Hub, but {encoder} is a local folder. Push the model first, "
+    assert refused(encoder, nowhere, "--push_to_hub") == message + "then evaluate its repository."
+    message = refused("org/x", nowhere, "--push_to_hub", "--limit", "3")
+    assert message.startswith("--limit cannot be combined with --push_to_hub, ")
     for flag in ("--create_pr", "--public"):
-        assert refused("org/x", nowhere, flag).startswith(f"{flag}: ")
+        assert refused("org/x", nowhere, flag) == f"{flag} requires --push_to_hub"
     (tmp_path / "file").write_text("x")
     message = refused("org/x", nowhere, "--output_dir", str(tmp_path / "file"))
     assert message == f"--output_dir {tmp_path}/file: File exists"
@@ -280,7 +286,7 @@ def test_flags_are_checked_before_anything_is_loaded(score, refused, encoder, tm
             with pytest.raises(SystemExit) as caught:
                 score("org/x", nowhere, flag, value)
             assert caught.value.code == 2
-            assert f"argument {flag}: {value} is not a number from 1 on" in capsys.readouterr().err
+            assert f"argument {flag}: {value} is not a positive integer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["--model", "--dataset", "--split", "--limit", "--output_dir", "--base_model"])

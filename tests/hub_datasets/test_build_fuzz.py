@@ -23,6 +23,7 @@ from hub_datasets.errors import BuildError
 from hub_datasets.output import report as reports
 from hub_datasets.output import rows as rows_of
 from hub_datasets.sources import SOURCES
+from tests.cases import few
 from tests.hub_datasets.checked import build_here, decided, options_for
 from tests.hub_datasets.image_files import deep_png, packaged_dicom
 from tests.hub_datasets.layouts import (
@@ -134,13 +135,7 @@ def test_the_mutations_are_the_same_on_every_run():
     assert mutated(data, random.Random("same")) == mutated(data, random.Random("same")) != data
 
 
-def the_first_of(cases: Mapping) -> list:
-    """The cases of a test, of which all but the first are slow ones."""
-    first, *others = ([*case] if isinstance(case, tuple) else [case] for case in cases)
-    return [pytest.param(*first), *(pytest.param(*other, marks=pytest.mark.slow) for other in others)]
-
-
-@pytest.mark.parametrize(("name", "file"), the_first_of(TABLES))
+@pytest.mark.parametrize(("name", "file"), few(TABLES))
 def test_damaged_tables(tmp_path, name, file):
     write_four_sources(tmp_path)
     rows = [report_row(n, text=f'Text "{n}", with\nlines 肺') for n in range(8)]
@@ -157,7 +152,7 @@ def test_damaged_tables(tmp_path, name, file):
     assert outcomes["rejected"] > 5 and outcomes["refused"] + outcomes["accepted"] > 5, outcomes
 
 
-@pytest.mark.parametrize("name", the_first_of(ZIPS))
+@pytest.mark.parametrize("name", few(ZIPS))
 def test_damaged_zip_files(tmp_path, name):
     """Their directories, their members' names and sizes, what is packed in them."""
     whole = write_reports(tmp_path / "whole", [report_row(n) for n in range(4)])
@@ -178,7 +173,7 @@ def test_damaged_zip_files(tmp_path, name):
     assert {path.name for path in tmp_path.iterdir()} <= {"in", "work", "whole", "whole-slake"}  # nothing unpacked
 
 
-@pytest.mark.parametrize("kind", the_first_of(images()))
+@pytest.mark.parametrize("kind", few(images()))
 def test_damaged_images(tmp_path, kind):
     original, rng = images()[kind], random.Random(kind)
     suffix = "dcm" if kind == "dicom" else "jpg" if kind.startswith("jpeg") else "png"

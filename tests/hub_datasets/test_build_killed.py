@@ -224,5 +224,5 @@ def test_ctrl_c_ends_all_of_it_in_one_line(undisturbed, tmp_path, moment):
     said = process.communicate()[1]
     wait_until_alone(process.pid)
     assert process.returncode == 130, said
-    assert said == "interrupted; the same command uses every source again that was read to its end\n"
+    assert said == "interrupted; the same command reuses every source that was read completely\n"
     check_that_nothing_is_lost(undisturbed, tmp_path / "out")

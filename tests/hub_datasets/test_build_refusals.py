@@ -192,7 +192,7 @@ def test_an_output_folder_that_holds_a_source(refused, raw, tmp_path, output):
     """To replace it would be to delete what the build is made from."""
     (raw / "alias").symlink_to(raw / "slake", target_is_directory=True)
     message = refused({"--slake_dir": raw / "slake"}, "--overwrite", output=tmp_path / output)
-    assert f"--output_dir {tmp_path / output} holds --slake_dir" in message
+    assert f"--output_dir {tmp_path / output} contains --slake_dir" in message
 
 
 def test_another_build_that_is_not_replaced(refused, build, raw, tmp_path):

@@ -311,12 +311,12 @@ def test_a_folder_of_ones_own_beside_a_synthetic_one(batches, tmp_path, capsys):
     source = json.loads((tmp_path / "out/report.json").read_text())["sources"]["medical_reports"]
     assert source["synthetic"] is False and source["folders"]["february"]["synthetic"] is True
     card = (tmp_path / "out/README.md").read_text("utf-8")
-    assert "**Partly synthetic data.** The images and texts of `medical_reports/february` were drawn" in card
-    assert "**Not to be passed on.** The licence of `medical_reports`" in card and "machine-generated" in card
+    assert "**Partly synthetic data.** The images and texts of `medical_reports/february` were generated" in card
+    assert "**Redistribution not permitted.** The license of `medical_reports`" in card and "machine-generated" in card
     write_marker(own)
     assert main([*map(str, words), "--overwrite"]) == 0
     card = (tmp_path / "out/README.md").read_text("utf-8")
-    assert "**Synthetic data.**" in card and "**Not to be passed on.**" not in card
+    assert "**Synthetic data.**" in card and "**Redistribution not permitted.**" not in card
 
 
 def test_a_build_of_which_a_part_may_not_be_shared_is_not_pushed_later(batches, tmp_path, repo_name):

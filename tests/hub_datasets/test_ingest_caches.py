@@ -33,7 +33,7 @@ def test_scratch_alone_is_not_known_as_a_build_s(tmp_path):
 
 def test_a_cache_in_use_cannot_be_held(tmp_path):
     with (
-        storage.only_one(str(tmp_path), "taken"),
+        storage.file_lock(str(tmp_path), "taken"),
         pytest.raises(OSError, match=r"^a build is using it$"),
         held(tmp_path),
     ):

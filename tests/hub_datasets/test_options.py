@@ -205,13 +205,13 @@ def test_folders_that_are_not_there_or_empty(options, source, tmp_path):
 def test_an_output_that_holds_a_source(options, reports, tmp_path, output):
     """To replace it would be to delete what the build is made from."""
     (tmp_path / "alias").symlink_to(reports, target_is_directory=True)
-    with pytest.raises(BuildError, match=rf"--output_dir .* holds --reports_dir {reports}; name another folder"):
+    with pytest.raises(BuildError, match=rf"--output_dir .* contains --reports_dir {reports}; name another folder"):
         options("--output_dir", tmp_path / output)
 
 
 @pytest.mark.parametrize("output", ["memory://raw", "memory://raw/", "memory://raw/slake"])
 def test_an_output_behind_an_address_that_holds_a_source(options, output):
-    with pytest.raises(BuildError, match=r"--output_dir memory://raw.* holds --slake_dir memory://raw/slake"):
+    with pytest.raises(BuildError, match=r"--output_dir memory://raw.* contains --slake_dir memory://raw/slake"):
         options("--slake_dir", "memory://raw/slake", "--output_dir", output)
     assert options("--slake_dir", "memory://raw/slake", "--output_dir", "memory://raw/slake2").output
 
@@ -220,7 +220,7 @@ def test_an_output_behind_an_address_that_holds_a_source(options, output):
 def test_what_a_build_writes_does_not_lie_in_a_source(options, reports, flag):
     """The next build would read it."""
     for place in (reports, reports / "a/b") if flag == "--cache_dir" else (reports / "a/b",):
-        with pytest.raises(BuildError, match=rf"{flag} {place} lies in --reports_dir {reports}; name another folder"):
+        with pytest.raises(BuildError, match=rf"{flag} {place} is inside --reports_dir {reports}; name another folder"):
             options(flag, place)
 
 

@@ -1,4 +1,4 @@
-"""Reads a card as the Hub does: its YAML by a YAML parser, its text by a Markdown parser with tables."""
+"""Reads a card like the Hub: the front matter with a YAML parser, the text with a Markdown parser that knows tables."""
 
 from __future__ import annotations
 

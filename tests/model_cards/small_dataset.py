@@ -1,4 +1,4 @@
-"""A dataset as a build writes it, of a few rows, with a report of the shape that the card reads."""
+"""Writes a dataset of a few rows as a build does, with a report that has all parts the card reads."""
 
 from __future__ import annotations
 

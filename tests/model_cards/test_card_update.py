@@ -1,4 +1,4 @@
-"""What a person wrote into a card survives, to the byte; our blocks and keys are renewed."""
+"""Checks that text written by people stays byte for byte, and that our blocks and keys are updated."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_only_blocks_and_owned_keys_change():
     old = EDITED[EDITED.index("model-index") : EDITED.index("# before language")]
     expected = expected.replace(old, "model-index:\n- name: x\n  results:\n  - value: 0.9\n")
     assert text == expected
-    assert notes == ["README.md: not updated, since their markers were removed or changed: about, new"]
+    assert notes == ["README.md: blocks not updated, because their markers were removed or changed: about, new"]
     assert merge_card(text, fresh, owned=["model-index"])[0] == text  # and again
 
 
@@ -123,7 +123,7 @@ def test_a_block_that_was_removed_is_not_put_back():
     without = card().replace(block("results", "## Results\n\n0.1"), "")
     text, notes = merge_card(without, card("0.9"), base=card())
     assert text == without
-    assert notes == ["README.md: not updated, since their markers were removed or changed: results"]
+    assert notes == ["README.md: blocks not updated, because their markers were removed or changed: results"]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_card_that_was_never_ours_gets_keys_alone():
     text, notes = merge_card(mine, fresh, owned=["index"], needed=["pipeline_tag", "library_name"])
     assert split_card(text)[1] == split_card(mine)[1]
     assert front_matter(text) == {"license": "mit", "pipeline_tag": "other", "index": [1], "library_name": "peft"}
-    assert notes == ["README.md has no blocks of medpairs and keeps its text; written: index, library_name"]
+    assert notes == ["README.md contains no medpairs blocks and keeps its text; updated keys: index, library_name"]
     assert merge_card("# Mine\n", fresh, owned=["index"])[0] == "---\nindex:\n- 1\n---\n\n# Mine\n"
 
 

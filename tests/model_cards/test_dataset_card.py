@@ -1,3 +1,5 @@
+"""Checks that the dataset card shows the numbers of the report, with front matter that `load_dataset` reads."""
+
 from __future__ import annotations
 
 import json
@@ -127,7 +129,7 @@ def test_without_samples_there_is_no_contact_sheet(card_of, report, tmp_path):
 
 
 def test_chinese_names_are_in_the_pictures(card_of, report):
-    assert "by a number" not in card_of(report, small_dataset.samples())
+    assert "show numbers instead" not in card_of(report, small_dataset.samples())
 
 
 def test_what_pictures_call_by_number_is_explained(card_of, report, monkeypatch):
@@ -135,7 +137,7 @@ def test_what_pictures_call_by_number_is_explained(card_of, report, monkeypatch)
         "model_cards.pictures.fonts.font_files", lambda: font_files()[:1]
     )  # as where no font has Chinese
     text = card_of(report, small_dataset.samples())
-    assert "`#1` is `肺部`." in text
+    assert "show numbers instead" in text and "`#1` is `肺部`." in text
     sources = list(small_dataset.KINDS)
     of_samples = [[sample.source, sample.category, sample.language, sample.text] for sample in small_dataset.samples()]
     lines = [line[1:] for line in table(text, "#", "source")]
@@ -179,17 +181,17 @@ def test_the_licence_is_that_of_the_real_sources(card_of, report, licences, expe
 
 
 def test_what_may_not_be_passed_on_is_named(card_of, report):
-    assert "Not to be passed on." not in card_of(report)
+    assert "Redistribution not permitted." not in card_of(report)
     report["sources"]["slake"] |= {"redistributable": False, "synthetic": False}
     text = card_of(report)
-    assert "> **Not to be passed on.** The licence of `slake` gives no right to publish it" in text
+    assert "> **Redistribution not permitted.** The license of `slake` does not permit publication." in text
     report["sources"]["slake"]["synthetic"] = True  # synthetic files in its layout are nobody's
-    assert "Not to be passed on." not in card_of(report)
+    assert "Redistribution not permitted." not in card_of(report)
 
 
 def test_a_leak_is_told(card_of, report):
     text = card_of(report)
-    assert "No: nothing that was checked lies in more than one split." in text and "**Yes:" not in text
+    assert "No leakage was found: none of the checked values" in text and "overestimate" not in text
     report["leakage"] |= {
         "split_by": "official",
         "leaks": {"image": 298, "near_duplicate": 2, "patient": 0, "study": 0},
@@ -204,13 +206,14 @@ def test_a_leak_is_told(card_of, report):
         },
     }
     text = card_of(report)
-    assert "**Yes: 300 of the things checked lie in more than one split.**" in text
-    assert "`slake`: 298 of its 642 images are in more than one of its own split files;" in text
-    assert "1,517 of its 2,094 test rows are about an image that its training file has, too." in text
-    assert "xmlab1/source.jpg: train, test" in text and "The splits leak, as said above." in text
-    assert "a whole group goes to one" not in text and "sources published are taken as they are." in text
+    assert "**300 of the checked values occur in more than one split.**" in text and "overestimate" in text
+    assert "`slake`: 298 of its 642 images are in more than one of its split files;" in text
+    assert "1,517 of its 2,094 test rows are about an image that is also in its training file." in text
+    assert "xmlab1/source.jpg: train, test" in text and "The splits overlap, see the section about leakage." in text
+    assert "All rows of a group\nare in the same split." not in text and "by the sources are used unchanged." in text
     report["leakage"]["split_by"] = "group"
-    assert "sources published are not used here." in card_of(report)
+    text = card_of(report)
+    assert "All rows of a group\nare in the same split." in text and "by the sources are not used here." in text
 
 
 def test_a_report_with_nothing_to_tell(card_of, report):
@@ -228,8 +231,8 @@ def test_a_report_with_nothing_to_tell(card_of, report):
     assert table(text, "", "train")[0][:2] == ["rows of pairs", "4"]
     assert table(text, "source_dataset", "pairs train", "chat train") == [["one", "4", "4"]]
     assert table(text, "source", "read")[0][4] == "none"
-    assert "No source has the same pixels twice." in text and "There was none to remove." in text
-    assert "images were not searched for writing burned into them" in text
+    assert "No source contains two images with identical pixels." in text and "No metadata was found." in text
+    assert "images were not searched for burned-in text" in text
 
 
 def test_many_values_of_a_column_are_counted_not_dropped(card_of, report):
@@ -238,7 +241,7 @@ def test_many_values_of_a_column_are_counted_not_dropped(card_of, report):
     text = card_of(report)
     lines = table(text, "category")
     assert [line[0] for line in lines] == [f"class {number:03}" for number in range(40)]
-    assert f"and 10 more values with {sum(1000 - number for number in range(40, 50)):,} rows" in text
+    assert f"10 more values, with {sum(1000 - number for number in range(40, 50)):,} rows in both configs" in text
 
 
 @pytest.mark.parametrize("missing", list(small_dataset.make_report()))
@@ -264,8 +267,8 @@ def test_what_is_said_of_near_duplicates_is_what_was_measured(card_of, report):
         for alteration, copies in collection["altered"].items():
             found.setdefault(alteration, []).append(copies["found"])
     for phrase, alterations, least, most in (
-        ("coded again as JPEG", "JPEG of quality 50", 0.9, 1),
-        ("coded again as JPEG", "JPEG of quality 95", 0.9, 1),
+        ("re-encoded as JPEG", "JPEG of quality 50", 0.9, 1),
+        ("re-encoded as JPEG", "JPEG of quality 95", 0.9, 1),
         ("resized with smoothing", "resized to 50%", 0.9, 1),
         ("resized with smoothing", "resized to 200%", 0.9, 1),
         ("a tenth brighter", "brightness 1.1", 0.9, 1),
@@ -274,7 +277,7 @@ def test_what_is_said_of_near_duplicates_is_what_was_measured(card_of, report):
         ("only some of those cropped by one percent", "cropped by 1% at each side", 0.2, 1),
         ("hardly any of those cropped by two", "cropped by 2% at each side", 0, 0.15),
         ("none that were mirrored", "mirrored (another image)", 0, 0),
-        ("or turned by 90 degrees", "turned by 90 degrees (another image)", 0, 0),
+        ("or rotated by 90 degrees", "turned by 90 degrees (another image)", 0, 0),
     ):
         assert phrase in limits
         assert least <= min(found[alterations]) and max(found[alterations]) <= most, alterations

@@ -1,3 +1,5 @@
+"""Checks that the model card shows the numbers of its files, also for hostile or damaged ones."""
+
 from __future__ import annotations
 
 import ast
@@ -101,8 +103,8 @@ def test_an_encoders_numbers_are_those_of_its_files(card_of):
         ["positives", "group"],
     ]
     assert losses[1:] == [["20", "0.22", "6.616", "5.432"], ["40", "0.44", "1.556", "–"]]
-    assert "540 updates on 1,440 rows, 662,400 of 1,929,929 parameters trained, on cpu." in text
-    assert "split `test`, 145 rows (`a4badc659361c5df`)" in text and "Made with torch 2.13.0." in text
+    assert "540 updates on 1,440 rows; 662,400 of 1,929,929 parameters were trainable. Device: cpu." in text
+    assert "split `test`, 145 rows (revision `a4badc659361c5df`)" in text and "Software versions: torch 2.13.0." in text
     (entry,) = front_matter(text)["model-index"]
     assert entry["name"] == "org/med"
     (measured,) = entry["results"]
@@ -306,7 +308,7 @@ def test_data_cannot_leave_its_place(card_of, hostile):
 
 def test_nothing_measured_is_said(card_of):
     text = card_of("encoder", results=[])
-    assert "Nothing was measured yet." in text and "model-index" not in front_matter(text)
+    assert "There are no results yet." in text and "model-index" not in front_matter(text)
     text = card_of("encoder", {"history": []}, results=[])
     assert len(tables(text)) == 1
 

@@ -1,3 +1,5 @@
+"""Checks templates, escaping and the format of numbers."""
+
 from __future__ import annotations
 
 import pytest
@@ -69,7 +71,7 @@ def test_a_missing_value_is_an_error(template, text):
 
 
 def test_a_placeholder_is_an_error(template):
-    with pytest.raises(ValueError, match=r"card\.md: the card still has a placeholder"):
+    with pytest.raises(ValueError, match=r"card\.md: the card contains the placeholder"):
         render_card(ModelCard, ModelCardData(), template("[More Information Needed]"))
     card = render_card(ModelCard, ModelCardData(), template("{{ given | cell }}"), given="[More Information Needed]")
     assert "More Information Needed" in card.text  # in data it is only a text

@@ -1,3 +1,5 @@
+"""Checks the record of a result: its file, its name, and what is read back."""
+
 from __future__ import annotations
 
 import json
@@ -124,12 +126,12 @@ def test_slug():
     ("change", "words"),
     [
         ({"model": 7}, "model is 7"),
-        ({"metrics": [1]}, r"metrics is \[1\], not of type dict"),
-        ({"metrics": {"loss": "low"}}, "the metric loss is 'low', not a number"),
+        ({"metrics": [1]}, r"metrics is \[1\], which is not of type dict"),
+        ({"metrics": {"loss": "low"}}, "the metric loss is 'low', which is not a number"),
         ({"metrics": {"loss": True}}, "the metric loss is True"),
-        ({"samples": "145"}, "samples is '145', not of type int"),
+        ({"samples": "145"}, "samples is '145', which is not of type int"),
         ({"samples": True}, "samples is True"),
-        ({"task": "segmentation"}, "task is 'segmentation', not one of retrieval, report_generation"),
+        ({"task": "segmentation"}, "task is 'segmentation', which is not one of retrieval, report_generation"),
         ({"settings": None}, "settings is None"),
         ({"dataset_revision": None}, "dataset_revision is None"),
     ],

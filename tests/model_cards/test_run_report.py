@@ -1,3 +1,5 @@
+"""Checks the page about a run: its numbers, pictures and links."""
+
 from __future__ import annotations
 
 import base64
@@ -194,14 +196,14 @@ def test_tables_have_the_numbers_of_the_files(page, build):
     assert page.tables[1][1:] == [[config, *map(str, counts.values())] for config, counts in report["splits"].items()]
     assert page.tables[5] == [["model", "BLEU", "loss"], *([text, "38.48", "–"] for text in TEXTS)]
     assert "1,540 updates on" in page.text and "662,400 of 1,929,929 parameters" in one_line(page.text)
-    assert "at the end 2" in one_line(page.text) and "at the end 6" in one_line(page.text)
+    assert "final value 2" in one_line(page.text) and "final value 6" in one_line(page.text)
 
 
 def test_rejections_are_those_of_the_build(page, build):
     rejections = [json.loads(line) for line in (build / "rejections.jsonl").read_text("utf-8").splitlines()]
     others = [row for row in rejections if row["code"] != "duplicate_image"]
     assert f"{len(rejections)} rows and files were rejected" in page.text
-    assert f"{len(rejections) - len(others)} of them are further copies" in page.text
+    assert f"{len(rejections) - len(others)} of them are duplicates" in page.text
     shown = page.tables[2][1:]
     assert len(shown) == min(len(others), SHOWN_REJECTIONS)
     assert [row[2] for row in shown] == [row["code"] for row in others[:SHOWN_REJECTIONS]]
@@ -218,7 +220,7 @@ def test_what_the_build_saw_to_is_said(page, build):
     several = report["leakage"]["official"]["slake"]
     assert f"share {several['images_in_several_files']} of its {several['images']} images" in text
     assert f"GPS {report['images']['stripped']['GPS']}" in text
-    assert f"16 bits to 8: {report['images']['windowed']}." in text
+    assert f"16 to 8 bits: {report['images']['windowed']}." in text
     for kind, count in report["review"]["flags"].items():
         assert f"{kind.replace('_', ' ')} {count}" in text
 

@@ -8,19 +8,20 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def dataset(tmp_path_factory) -> Path:
+def dataset(made_once) -> Path:
     """A build with the configs `pairs` and `chat` and the splits train, validation and test."""
+    return made_once("sources", build_sample) / "data"
+
+
+def build_sample(root: Path) -> None:
     from hub_datasets.build import main
     from hub_datasets.generate_sample import generate
 
-    root = tmp_path_factory.mktemp("sources")
     folders = generate(root / "raw", scale=0.15)
     flags = {"knee_xray": "knee", "pad_ufes_20": "pad_ufes", "slake": "slake", "medical_reports": "reports"}
     sources = [word for name, folder in folders.items() for word in (f"--{flags[name]}_dir", str(folder))]
-    output = root / "data"
     splits = ["--val_fraction", "0.2", "--test_fraction", "0.1"]
-    assert main([*sources, "--output_dir", str(output), *splits]) == 0
-    return output
+    assert main([*sources, "--output_dir", str(root / "data"), *splits]) == 0
 
 
 @pytest.fixture(scope="session")
@@ -55,16 +56,18 @@ def few_chats(chat, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def speaking_decoder(few_chats, tmp_path_factory) -> Path:
+def speaking_decoder(few_chats, made_once) -> Path:
     """A tiny decoder that has learned to answer: with random weights every answer is empty, and no score ever moves."""
     from tests.trainers.killed_runs import DECODER, run_command
 
-    folder = tmp_path_factory.mktemp("speaking")
     words = "--tiny --use_cpu --train_scope full --learning_rate 5e-3 --max_steps 30 --per_device_train_batch_size 8"
     words += " --gradient_accumulation_steps 1 --eval_strategy no --eval_samples 0 --num_samples 0 --report_to none"
-    words = [*words.split(), "--dataset", few_chats, "--output_dir", folder / "out"]
-    assert run_command(words, folder / "log", command=DECODER) == 0, (folder / "log").read_text()[-3000:]
-    return folder / "out"
+
+    def train(folder: Path) -> None:
+        flags = [*words.split(), "--dataset", few_chats, "--output_dir", folder / "out"]
+        assert run_command(flags, folder / "log", command=DECODER) == 0, (folder / "log").read_text()[-3000:]
+
+    return made_once("speaking", train) / "out"
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +105,7 @@ def make_decoder_trainer(tiny_decoder, chat, tmp_path):
     from trainers.decoder.data.tokenization import encode_chats
     from trainers.decoder.model import load_decoder
     from trainers.decoder.trainer import DecoderTrainer
-    from trainers.decoder.tuning import choose_learning
+    from trainers.decoder.tuning import set_trainable
 
     def make(folder: str, **flags):
         own = {name: flags.pop(name) for name in list(flags) if name in DecoderArguments.__dataclass_fields__}
@@ -113,7 +116,7 @@ def make_decoder_trainer(tiny_decoder, chat, tmp_path):
         training = DecoderTrainingArguments(output_dir=str(tmp_path / folder), **settings | flags)
         torch.manual_seed(0)  # of the adapters
         model, processor = load_decoder(arguments, chat["train"], training)
-        model = choose_learning(model, arguments)
+        model = set_trainable(model, arguments)
         prepare_mllama(model, arguments.isolate_rows)
         splits = {"train": 16, "validation": 8}
         splits = {name: chat[name].shuffle(seed=0).select(range(count)) for name, count in splits.items()}

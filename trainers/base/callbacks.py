@@ -1,4 +1,4 @@
-"""Callbacks that both trainers use: the epoch of the rows, and time without pauses."""
+"""Passes the epoch on to the rows, and measures the time of updates without evaluations and checkpoints."""
 
 from __future__ import annotations
 

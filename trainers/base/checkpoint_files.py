@@ -1,10 +1,11 @@
-"""Which checkpoint in a folder is whole? The one whose manifest names its files, and whose files are what it says.
+"""Writes checkpoints so that a killed process never leaves a damaged one, and finds the complete ones in a folder.
 
-A checkpoint is written to `checkpoint-N.partial`. When everything lies on the disk, a manifest with the size and hash
-of every file is written, and the folder is renamed to `checkpoint-N`; only then older ones go, renamed before they are
-deleted. So whatever moment a process is killed at, what has the name of a checkpoint is whole, and there is one as
-soon as there ever was one. The hashes are for what comes later: a copy that broke off, a disk that fails. The names are
-for what other programs and people put there: a folder with a file that its manifest does not name is never deleted.
+A checkpoint is written to `checkpoint-N.partial`. When everything is on the disk, a manifest with the size and hash of
+every file is written, and the folder is renamed to `checkpoint-N`; older ones are removed only after that, renamed
+before they are deleted. So a folder with the name of a checkpoint is complete whenever the process is killed, and once
+there was a checkpoint there always is one. The hashes detect later damage: an interrupted copy, a failing disk. The
+file names protect what other programs and people put there: a folder with a file that its manifest does not list is
+never deleted.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import shutil
 from pathlib import Path
 
 import xxhash
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from evaluation.loading import InputError
 from model_cards.commands.owned_files import files_below
 
-CHECKPOINT, PARTIAL = "checkpoint-", ".partial"
+CHECKPOINT, PARTIAL = f"{PREFIX_CHECKPOINT_DIR}-", ".partial"
 MANIFEST = "manifest.json"
 LAST, AUTO = ("True", "true", "last"), "auto"  # words for --resume_from_checkpoint
 BLOCK = 1 << 22

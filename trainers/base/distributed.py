@@ -1,4 +1,4 @@
-"""What do both trainers check and count when several processes train one model?"""
+"""Checks, counts and gathers what both trainers need when several processes train one model."""
 
 from __future__ import annotations
 

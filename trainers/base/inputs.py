@@ -1,4 +1,4 @@
-"""What does a training start from? The rows that its flags name, at one revision of the dataset, and a model."""
+"""Opens what a training starts from: the rows that its flags name, at one revision of the dataset, and a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluation.loading import InputError, dataset_revision, load_splits, model_revision, print_source
 from model_cards.results import is_commit
-from trainers.base.arguments import DataArguments, MedicalTrainingArguments
+from trainers.base.arguments import BaseTrainingArguments, DataArguments
 from trainers.base.distributed import from_first, rank
 from trainers.base.trainer import without_evaluation
 
@@ -30,9 +30,7 @@ class Inputs:
     rows: dict[str, Any]
 
 
-def open_splits(
-    arguments: DataArguments, training: MedicalTrainingArguments, config: str
-) -> tuple[dict[str, Any], str]:
+def open_splits(arguments: DataArguments, training: BaseTrainingArguments, config: str) -> tuple[dict[str, Any], str]:
     """The splits to train on and to evaluate on, and the commit or the fingerprint of their dataset.
 
     Without a split to evaluate on the evaluation is turned off, which is said.

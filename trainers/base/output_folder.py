@@ -1,9 +1,9 @@
-"""Tells what a training wrote to its output folder from everything else there, and deletes nothing else.
+"""Distinguishes what a training wrote to its output folder from everything else there, and deletes nothing else.
 
 A training marks the folder when it begins to write there (`_training_files.json`; names with an underscore are not
-pushed). The marker says how far the training got and which files it wrote, with a fingerprint of the texts: a card that
-a person edited is no longer the training's. Checkpoints have a manifest of their own. Earlier versions left no marker:
-their trainings are recognized by the summary, the recipe or a checkpoint, and the files by their names.
+pushed). The marker records how far the training got and which files it wrote, with a fingerprint of the texts: a card
+that a person edited is no longer the training's. Checkpoints have a manifest of their own. Earlier versions left no
+marker: their trainings are recognized by the summary, the recipe or a checkpoint, and the files by their names.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from model_cards.commands.owned_files import Contents, files_below, held_in, rem
 from model_cards.hub.model_repository import MODEL_FILE
 from model_cards.model_card import CARD, SUMMARY, read_summary
 from model_cards.results import write_json
-from trainers.base.arguments import CHECKPOINT, MedicalTrainingArguments
-from trainers.base.checkpoint_files import AUTO, checkpoints, digest, manifest_files
+from trainers.base.arguments import BaseTrainingArguments
+from trainers.base.checkpoint_files import AUTO, CHECKPOINT, checkpoints, digest, manifest_files
 from trainers.base.recipe_file import HEAD
 
 MARKER = "_training_files.json"
@@ -46,7 +46,7 @@ TEXTS = (".md", ".json", ".jsonl", ".yaml", ".jinja", ".py", ".txt")  # what peo
 # --- checks before any work ---
 
 
-def check_output_dir(training: MedicalTrainingArguments) -> None:
+def check_output_dir(training: BaseTrainingArguments) -> None:
     """Raises InputError where `--output_dir` is no place for a training, or holds one that no flag gives up."""
     scheme, separator, _ = training.output_dir.partition("://")
     if separator:
@@ -61,7 +61,7 @@ def check_output_dir(training: MedicalTrainingArguments) -> None:
         )
 
 
-def check_contents(training: MedicalTrainingArguments, arguments: Any, image_cache: Path | None) -> None:
+def check_contents(training: BaseTrainingArguments, arguments: Any, image_cache: Path | None) -> None:
     """Raises InputError where a training would delete or replace what no training wrote. Changes nothing.
 
     Args:
@@ -110,7 +110,7 @@ def says_how_to_resume(folder: Path) -> Iterator[None]:
         raise
 
 
-def is_emptied(training: MedicalTrainingArguments) -> bool:
+def is_emptied(training: BaseTrainingArguments) -> bool:
     """Whether the flags say that an earlier training is deleted; one that is resumed is not."""
     return training.overwrite and not training.resume_from_checkpoint
 

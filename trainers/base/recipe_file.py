@@ -1,9 +1,8 @@
-"""What does a recipe say? A YAML file of flags, read strictly, and the same written for a run that is over.
+"""Reads recipes, YAML files of flags, strictly, and writes one for a finished run.
 
-What a command line would refuse a recipe refuses, too, and names the file, the key and what is expected: a key that is
-no flag, a key that is there twice (YAML keeps the last one without a word), a value of another type. Where YAML 1.1
-reads something else than is meant, the message says so: `no` is false to it; `1e-4`, which is a text to it, is taken
-for the number that it is.
+What the command line refuses a recipe refuses as well, naming the file, the key and what is expected: an unknown key, a
+duplicate key (YAML silently keeps the last one), a value of another type. Where YAML 1.1 reads something else than is
+meant, the message says so: an unquoted `no` is false; `1e-4`, which YAML takes for a text, is read as the number.
 """
 
 from __future__ import annotations
@@ -191,7 +190,7 @@ def write_recipe(path: Path, arguments: Any, training: Any) -> None:
 
     Args:
         arguments: the dataclass beside the training's.
-        training: a MedicalTrainingArguments; its attribute `flags_given` is what `command_line.parse` has found.
+        training: a BaseTrainingArguments; its attribute `flags_given` is what `command_line.parse` has found.
     """
     own = {item.name: getattr(arguments, item.name) for item in fields(arguments)}
     kinds = [kind for kind in type(training).__mro__ if kind.__module__.startswith("trainers.")]

@@ -1,9 +1,9 @@
-"""A Trainer that goes on after a kill as if nothing had been: same losses, same evaluations, same weights, same log.
+"""Resumes an interrupted training exactly: same losses, same evaluations, same weights, same log.
 
-The stock Trainer restores weights, optimizer, schedule, random numbers and the place in the data. What it forgets, and
-what is kept here: the sum of the losses since the last line of the log, what the trainer has measured since then, how
-often early stopping has waited, that a run was already at its end, and where its best checkpoint lies now. What it
-only warns of is an error here: a weight that is missing or unexpected.
+The stock Trainer restores weights, optimizer, schedule, random state and the position in the data. This module keeps
+what it forgets: the sum of the losses since the last line of the log, what the trainer has measured since then, how
+long early stopping has waited, that a run had already ended, and where its best checkpoint is now. A missing or
+unexpected weight, of which the stock Trainer only warns, is an error here.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
 
 from evaluation.loading import InputError
 from trainers.base.checkpoint_files import (
+    CHECKPOINT,
     checkpoints,
     chosen_checkpoint,
     damage,
@@ -151,7 +152,7 @@ class ResumableTrainer(Trainer):
         self.state.best_model_checkpoint = None
         if not self.state.best_global_step or not self.args.load_best_model_at_end:
             return
-        best = self.resumed.with_name(f"checkpoint-{self.state.best_global_step}")
+        best = self.resumed.with_name(f"{CHECKPOINT}{self.state.best_global_step}")
         reason = "it is not there" if not best.is_dir() else damage(best)
         if reason is None:
             self.state.best_model_checkpoint = str(best)
@@ -211,7 +212,7 @@ class ResumableTrainer(Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """As Trainer's, but the checkpoint gets its name when it is whole, and older ones go after that."""
-        folder = self.folder / f"checkpoint-{self.state.global_step}"
+        folder = self.folder / f"{CHECKPOINT}{self.state.global_step}"
         unfinished = partial(folder)
         self.store_flos()
         if self.args.should_save:
@@ -225,7 +226,7 @@ class ResumableTrainer(Trainer):
         unfinished.mkdir(parents=True, exist_ok=True)  # process 0 may be behind
         (unfinished / self.progress_file).write_text(json.dumps(self.progress()), encoding="utf-8")
         if self.state.best_global_step:
-            best = folder.with_name(f"checkpoint-{self.state.best_global_step}")
+            best = folder.with_name(f"{CHECKPOINT}{self.state.best_global_step}")
             if best == folder or best.is_dir():
                 self.state.best_model_checkpoint = str(best)
         self.accelerator.wait_for_everyone()

@@ -1,8 +1,8 @@
-"""Is this the run that a checkpoint belongs to? It is if whatever decides the numbers is as it was.
+"""Refuses to resume from a checkpoint of a different run (other data, seed, batch size or model).
 
-Every checkpoint holds a record of the flags, of the rows and of the number of processes. A resumed run with another
-batch size or other rows would go on without a word, and its result would be that of neither run. Flags that change
-where a run writes, how long it takes or how much it says are free, and so is its length.
+Every checkpoint holds a record of the flags, of the rows and of the world size. A run resumed with another batch size
+or other rows would continue silently, and its result would be that of neither run. Flags that change where a run
+writes, how long it takes or how much it prints may change, and so may its length.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which tensors does a folder of safetensors hold? Told from the headers of its files, without reading a weight."""
+"""Reads the names and shapes of the tensors in a folder of safetensors from the headers, without loading a weight."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What both trainers share: what a checkpoint holds, when to evaluate, and how a training ends.
+"""Trains, evaluates and saves for both families: what a checkpoint holds, when to evaluate, how a training ends.
 
-A training ends in one folder that is complete: weights as safetensors, processor, configuration, the training's
-summary, the results measured on the evaluation split, and a card made from those two. Pushing uploads that folder.
+A training ends in one complete folder: weights as safetensors, processor, configuration, the training's summary, the
+results measured on the evaluation split, and a card made from those two. Pushing uploads that folder.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from model_cards.hub.weights import folder_weights
 from model_cards.model_card import RESULTS, SUMMARY, find_license, read_summary, write_model_card
 from model_cards.results import PACKAGES, EvaluationResult, write_json
 from modeling import siglip_medical
-from trainers.base.arguments import DataArguments, MedicalTrainingArguments
+from trainers.base.arguments import BaseTrainingArguments, DataArguments
 from trainers.base.output_folder import (
     LAST_WRITTEN,
     begin,
@@ -105,13 +105,13 @@ class UnfinishedCallback(TrainerCallback):
             note_recipe(Path(args.output_dir))
 
 
-class MedicalTrainer(ResumableTrainer):
+class BaseTrainer(ResumableTrainer):
     """Trainer whose checkpoints carry `training_args.json`, the processor, and no pickled arguments.
 
     A loss or a gradient that is no number ends the training with an InputError before it reaches a weight.
     """
 
-    args: MedicalTrainingArguments
+    args: BaseTrainingArguments
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -208,7 +208,7 @@ class MedicalTrainer(ResumableTrainer):
         }
 
 
-def nothing_to_do(training: MedicalTrainingArguments, arguments: DataArguments) -> bool:
+def nothing_to_do(training: BaseTrainingArguments, arguments: DataArguments) -> bool:
     """Whether this run is asked to go on and has come to its end in `--output_dir`; says so. Loads nothing."""
     if not training.resume_from_checkpoint or training.push_to_hub or training.overwrite:
         return False
@@ -227,14 +227,14 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in (*PACKAGES, "accelerate", "peft")}
 
 
-def without_evaluation(args: MedicalTrainingArguments, split: str) -> None:
+def without_evaluation(args: BaseTrainingArguments, split: str) -> None:
     """Turns the evaluation during training off, because its split does not exist, and says so."""
     print(f"There is no split {split!r}: nothing is evaluated while training, and the last checkpoint is kept")
     args.eval_strategy, args.load_best_model_at_end = "no", False
 
 
 def evaluation_result(
-    trainer: MedicalTrainer, name: str, task: str, config: str, data: DataArguments, revision: str
+    trainer: BaseTrainer, name: str, task: str, config: str, data: DataArguments, revision: str
 ) -> EvaluationResult | None:
     """Evaluates the final model on the evaluation split, if there is one."""
     if trainer.eval_dataset is None:
@@ -255,7 +255,7 @@ def evaluation_result(
     )
 
 
-def finish(trainer: MedicalTrainer, name: str, summary: dict, result: EvaluationResult | None) -> None:
+def finish(trainer: BaseTrainer, name: str, summary: dict, result: EvaluationResult | None) -> None:
     """Writes result, card and summary beside the weights, and pushes the folder if it was asked for.
 
     Of several processes only the first does anything. The summary is written last: it says that all is there.
@@ -279,7 +279,7 @@ def finish(trainer: MedicalTrainer, name: str, summary: dict, result: Evaluation
         print(f"Pushed to {push_folder(folder, name, private=not args.public, token=args.hub_token)}")
 
 
-def repository_name(args: MedicalTrainingArguments) -> str:
+def repository_name(args: BaseTrainingArguments) -> str:
     """The name of the model; where it is pushed, that of its repository. Changes nothing on the Hub.
 
     Raises:
@@ -301,7 +301,7 @@ def repository_name(args: MedicalTrainingArguments) -> str:
     return name if "/" in name else f"{user}/{name}"
 
 
-def create_repository(args: MedicalTrainingArguments) -> None:
+def create_repository(args: BaseTrainingArguments) -> None:
     """Makes the repository to push to, private unless `--public` is given, where it does not exist.
 
     Raises:
@@ -317,7 +317,7 @@ def create_repository(args: MedicalTrainingArguments) -> None:
         raise InputError(f"--push_to_hub {name}: {error}") from None
 
 
-def check_repository(args: MedicalTrainingArguments, name: str) -> None:
+def check_repository(args: BaseTrainingArguments, name: str) -> None:
     """Raises InputError, before the training, for a repository that a push would be refused at: see `push_folder`."""
     if args.push_to_hub:
         try:

@@ -1,4 +1,4 @@
-"""How will a training run? Its updates, evaluations and checkpoints, and the lines in which a dry run says so."""
+"""Computes when a training updates, evaluates and saves, and writes the lines in which a dry run shows it."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""What does a checkpoint of a decoder hold, and does a run that goes on from it really have those weights?
+"""Saves and loads the checkpoints of a decoder, and verifies that a resumed run really has their weights.
 
-It holds what learns, and all that answering needs beside the weights. Where everything learns that is the model, as a
-folder that opens by itself. Where adapters learn, it is peft's own two files. Where a part of the model learns, as the
-head does, it is `learned.safetensors` with that part alone: 2 GB each time instead of 21, and on purpose not named
-`model.safetensors`, for a folder that opened with all other weights at random would be worse than one that does not
-open. The frozen weights come from `--model_name_or_path`, as they do for adapters.
+A checkpoint holds the trainable weights, and all that generation needs beside them. Where all weights are trainable,
+that is the model, as a folder that opens by itself. With adapters it is peft's own two files. Where a part of the model
+is trainable, for example the head, it is `learned.safetensors` with that part alone: 2 GB each time instead of 21. The
+name is not `model.safetensors` on purpose: a folder that opened with all other weights at random would be worse than
+one that does not open. The frozen weights come from `--model_name_or_path`, as they do for adapters.
 
-Whatever is loaded, names and shapes are compared first: a weight that is missing or unexpected is an error.
+Names and shapes are compared before anything is loaded: a missing or unexpected weight is an error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, TrainerCallback
 
 from evaluation.loading import InputError
 from trainers.base.safetensors_headers import Shapes, check_shapes, shapes_in
-from trainers.base.trainer import MedicalTrainer
+from trainers.base.trainer import BaseTrainer
 
 LEARNED = "learned"  # .safetensors
 ADAPTERS = "adapter_model"
@@ -39,8 +39,8 @@ class NoInputGradients(TrainerCallback):
         getattr(model, "module", model).disable_input_require_grads()
 
 
-class DecoderCheckpoints(MedicalTrainer):
-    """MedicalTrainer for an Mllama, or a PeftModel around one."""
+class DecoderCheckpoints(BaseTrainer):
+    """BaseTrainer for an Mllama, or a PeftModel around one."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -1,9 +1,9 @@
-"""How do several processes train one decoder, with the losses that one process would have?
+"""Trains one decoder on several processes with the losses of one process.
 
-Trainer adds the losses of all labels of an update up, over all processes, and divides by their number: so far one
-process and several agree. But rows that accelerate repeats, so that every process has a batch at the end of an epoch,
-would be trained on twice: here they lose their labels, and with them all weight. A process whose batch has no image
-still calls every layer (`modeling/mllama/image_states.py`), which DDP, FSDP2 and ZeRO-3 wait for.
+Trainer sums the losses of all labels of an update over all processes and divides by their number, so one process and
+several agree. But rows that accelerate repeats, so that every process has a batch at the end of an epoch, would be
+trained on twice: here their labels are removed, and with them their weight. A process whose batch has no image still
+calls every layer (`modeling/mllama/image_states.py`), which DDP, FSDP2 and ZeRO-3 wait for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from evaluation.loading import InputError
-from evaluation.scoring.decoder import IGNORED
+from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 from modeling.mllama.patch import find_decoder
 from trainers.base.distributed import check_batches, check_fsdp2, one_device_per_process, real_rows, rows_in_epoch
 from trainers.decoder.checkpoints import DecoderCheckpoints
@@ -41,7 +41,7 @@ class DecoderProcesses(DecoderCheckpoints):
         """As Trainer's, after the rows that are only there to fill the last batches have lost their labels."""
         sizes = [len(batch["labels"]) for batch in batch_samples]
         for batch, real in zip(batch_samples, real_rows(self, sizes, self.rows_in_epoch), strict=True):
-            batch["labels"][real:] = IGNORED
+            batch["labels"][real:] = IGNORE_INDEX
         return super()._get_num_items_in_batch(batch_samples, device)
 
 

@@ -1,4 +1,4 @@
-"""Trainer for the decoder: bytes become pixels on the device, the loss is over a split's tokens, answers are scored."""
+"""Trains the decoder: bytes become pixels on the device, the loss is a mean over tokens, answers are scored."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from evaluation.loading import InputError
-from evaluation.scoring.decoder import IGNORED
+from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 from trainers.base.callbacks import PauseMeter
 from trainers.decoder.answer_evaluation import AnswerEvaluation
 from trainers.decoder.metrics import TokenMeter
 from trainers.decoder.processes import DecoderProcesses
 from trainers.decoder.sample_tables import SampleTables
-from trainers.decoder.tuning import weights_in
+from trainers.decoder.tuning import count_weights
 from trainers.images.decoder_tiles import unpack_tiles
 
 LARGEST_LOSS = 700.0  # in nats a token; beyond it the perplexity is no float
@@ -90,9 +90,9 @@ class DecoderTrainer(DecoderProcesses):
         return super().training_step(model, inputs, num_items_in_batch)
 
     def summary(self, **facts: Any) -> dict:
-        """As MedicalTrainer's; a weight of 4 bits counts as one."""
+        """As BaseTrainer's; a weight of 4 bits counts as one."""
         parameters = self.accelerator.unwrap_model(self.model).parameters()
-        return super().summary(**facts) | {"parameters": sum(map(weights_in, parameters))}
+        return super().summary(**facts) | {"parameters": sum(map(count_weights, parameters))}
 
     # --- what a resumed run goes on with ---
 
@@ -111,7 +111,7 @@ class DecoderTrainer(DecoderProcesses):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             sums = model(**inputs, per_row_loss=True, use_cache=False).loss
-        return None, sums.detach().float(), (inputs["labels"][:, 1:] != IGNORED).sum(dim=1)
+        return None, sums.detach().float(), (inputs["labels"][:, 1:] != IGNORE_INDEX).sum(dim=1)
 
     def score(self, prediction: Any) -> dict[str, float]:
         """Loss and perplexity over the whole split.

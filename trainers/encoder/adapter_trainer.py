@@ -1,7 +1,7 @@
-"""What becomes different in a Trainer when the weights have groups, and not all of them learn?
+"""Adapts Trainer to weights in groups of which some are frozen: optimizer, checkpoints with adapters, cached towers.
 
 The optimizer gets the groups of `parameter_groups.py`; checkpoints of a model with adapters are written and read as
-`tuning.py` says; and embeddings that a frozen tower has made are those of the weights that it has now.
+`tuning.py` defines; and cached embeddings of a frozen tower are verified to be those of its present weights.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 import torch
 
 from evaluation.loading import InputError
-from trainers.base.arguments import CHECKPOINT
-from trainers.base.trainer import MedicalTrainer
+from trainers.base.checkpoint_files import CHECKPOINT
+from trainers.base.trainer import BaseTrainer
 from trainers.encoder.parameter_groups import describe_groups, parameter_groups
 from trainers.encoder.tuning import ADAPTERS, adapted_layers, export_adapter, load_adapters, merged_state, save_adapters
 
 OWN_GROUPS = {"params", "model", "optimizer_dict"}  # what an optimizer that chooses its parameters is given by Trainer
 
 
-class TunedTrainer(MedicalTrainer):
-    """MedicalTrainer for a SiglipMedicalModel of which `choose_learning` has decided what learns.
+class TunedTrainer(BaseTrainer):
+    """BaseTrainer for a SiglipMedicalModel of which `set_trainable` has decided what learns.
 
     Attributes:
         cached_towers: for each tower whose embeddings were made before the training, the digest of its weights.
@@ -85,11 +85,11 @@ class TunedTrainer(MedicalTrainer):
             export_adapter(self.model, folder, state)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
-        from trainers.encoder.frozen_tower_cache import check_towers
+        from trainers.encoder.frozen_tower_cache import check_frozen_towers
 
         if not self._load_adapters(resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
-        check_towers(self.model, self.cached_towers, resume_from_checkpoint)
+        check_frozen_towers(self.model, self.cached_towers, resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
         self.check_best()

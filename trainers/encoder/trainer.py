@@ -1,4 +1,4 @@
-"""Trainer for the encoder: one loss over a whole update and all processes, an evaluation over all pairs at once."""
+"""Trains the encoder with one loss over a whole update and all processes, and evaluates on all pairs at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from trainers.base.distributed import (
 from trainers.encoder.adapter_trainer import TunedTrainer
 from trainers.encoder.gradient_cache import IDS, TOWERS, Batch, Contrast
 from trainers.encoder.metrics import TrainingMeter
-from trainers.encoder.tuning import learning_towers, rest_frozen
+from trainers.encoder.tuning import set_frozen_parts_to_eval, trainable_towers
 from trainers.images.encoder_pixels import normalize_pixels
 
 LOGGED = ("recall_at_1", "recall_at_5", "recall_at_10", "num_images", "num_texts", "loss")
@@ -114,7 +114,7 @@ class EncoderTrainer(TunedTrainer):
             this process's share, multiplied by the number of processes, as Trainer takes their mean.
         """
         model.train()
-        rest_frozen(model)
+        set_frozen_parts_to_eval(model)
         if callable(getattr(self.optimizer, "train", None)):  # of schedule-free optimizers
             self.optimizer.train()
         plan, step = self.todo.popleft() if self.todo else (Plan([inputs], self.real_rows([inputs]), 1.0), 0)
@@ -134,7 +134,7 @@ class EncoderTrainer(TunedTrainer):
             plan.batches,
             lambda inputs: self.embed(model, inputs),
             lambda *embeds, **ids: embedding_loss(config, *embeds, **ids),
-            learning=learning_towers(model),
+            trainable=trainable_towers(model),
             device=self.args.device,
             real=plan.real,
             fixed_shapes=self.args.torch_compile,

@@ -1,4 +1,4 @@
-"""Which language is a report in: by its name, or by its text where none is given?"""
+"""Determines the language of a report from its name or, where no name is given, from the text."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The Indiana University chest X-rays (OpenI): what does the XML of one report say, and of which images?
+"""Reads the XML reports of the Indiana University chest X-rays (OpenI), and finds their images.
 
-`NLMCXR_reports.tgz` unpacks to `ecgen-radiology/<n>.xml`, one report each; the images have the names of the ids in
-`<parentImage>`. Words that were taken out for privacy read `XXXX`: they stay as they are, and are counted.
+`NLMCXR_reports.tgz` unpacks to `ecgen-radiology/<n>.xml`, with one report per file. The images are named after the IDs
+in `<parentImage>`. Words that were removed for privacy read `XXXX`; they are kept and counted.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which records does one row of a table become: which images, which language, which patient and study?"""
+"""Converts one row of a table to records: finds its images, language, patient and study."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which rows does a table of reports hold: CSV, TSV, JSON, JSONL, or `{"annotations": [...]}` as XrayGLM has it?
+"""Reads the rows of a table of reports: CSV, TSV, JSON, JSONL, or the `{"annotations": [...]}` of XrayGLM.
 
-A table must have a column for the image and one for the text; the names that are known for them are below, and of
-several the first that a row has is taken. Names are compared without regard to case and blanks around them.
+A table must have a column for the image and a column for the text. The recognized names are listed below; the first of
+them that a row has is used. Names are compared without case and surrounding blanks.
 """
 
 from __future__ import annotations

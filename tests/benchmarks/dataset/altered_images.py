@@ -1,4 +1,4 @@
-"""The ways in which copies of an image differ: what `near_duplicates.py` measures the perceptual hash on."""
+"""Defines the alterations of image copies on which `near_duplicates.py` measures the perceptual hash."""
 
 from __future__ import annotations
 

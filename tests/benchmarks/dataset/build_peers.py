@@ -1,10 +1,10 @@
-"""What is a build compared with? Two commands over the same image files, to be timed with their start.
+"""Runs the two baselines of the build on the same image files; their time includes the start of the process.
 
     python tests/benchmarks/dataset/build_peers.py decode FOLDER --num_proc 2
     python tests/benchmarks/dataset/build_peers.py imagefolder FOLDER --num_proc 2 --output OUT
 
-`decode` only reads and decodes: less cannot be done by anything that looks at every image. `imagefolder` is what one
-writes with `datasets` alone: load the folder, check each image and text, write Parquet.
+`decode` only reads and decodes, which is the minimum for any program that inspects every image. `imagefolder` is a
+build with `datasets` alone: load the folder, check each image and text, write Parquet.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What does a benchmark of the build read? Drawn folders of four sources, as large and as hard to decode as real ones.
+"""Generates the synthetic folders of four sources that the build benchmark reads.
 
-A picture is a few soft shapes under fine noise: the noise is chosen so that a file has about as many bytes for each
-pixel as the real files of its source have (0.4 in a knee, 1 to 1.6 in a lesion, 0.2 in a slice, 0.6 in a chest).
+Each picture is a few soft shapes under fine noise. The noise is chosen so that the files are as slow to decode as real
+ones: they have about as many bytes per pixel as the real files of their source (0.4 for a knee, 1 to 1.6 for a lesion,
+0.2 for a slice, 0.6 for a chest).
 """
 
 from __future__ import annotations

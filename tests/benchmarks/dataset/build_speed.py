@@ -1,10 +1,11 @@
-"""How fast is the build, and how much memory does it take? Measured as commands, their start included.
+"""Measures time and memory of the build command, including its start, compared with two baselines.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/dataset/build_speed.py --images 2500
 
-The build reads drawn folders of four sources (`build_sources.py`); `build_peers.py` holds what it is compared with: a
-loop that only reads and decodes the same files, and `datasets`' imagefolder. Numbers are medians; on a machine that
-does other work, the seconds of the processors say more than those of the clock. A table is printed, a JSON written.
+The build reads synthetic folders of four sources (`build_sources.py`). The baselines (`build_peers.py`) are a loop that
+only reads and decodes the same files, and `imagefolder` of `datasets`. Numbers are medians. On a machine that also does
+other work, CPU seconds are more reliable than wall time. The script prints a table and writes
+`tests/benchmarks/results/build_dataset.json`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""How fast are near duplicates found among many images, which altered copies are found, and are others kept apart?
+"""Measures the near-duplicate search: its speed, the altered copies that it finds, and false matches.
 
     python tests/benchmarks/dataset/near_duplicates.py --real_data ../shared/real_data
 
 prints three tables and writes them to `tests/benchmarks/results/near_duplicates.json`: the search among synthetic
-hashes beside a comparison of all pairs, the cost of the hashes, and the distances between images. `--real_data` is a
-folder with `slake/imgs/*/source.jpg`, `knee/**/<patient><L or R>.png` and `pad_ufes/images/**/*.png`; without it only
-the project's own synthetic sample is measured.
+hashes compared with a comparison of all pairs, the time to compute the hashes, and the distances between images.
+`--real_data` is a folder with `slake/imgs/*/source.jpg`, `knee/**/<patient><L or R>.png` and
+`pad_ufes/images/**/*.png`; without it, only the project's synthetic sample is measured.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
-"""How many samples a second does the decoder's training take in, beside what others would use, and does it learn?
+"""Measures samples per second and held-out loss of the decoder's training, compared with TRL and the stock Trainer.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/decoder/end_to_end.py --real_data DIR
 
-draws the project's sample and builds it, the questions of its SLAKE part and all of it; with `--real_data` also the
-SLAKE folder given. On each, TRL's SFTTrainer, the stock Trainer and `run_decoder.py` fit adapters to the same random
-Mllama (`peers.py` says which, and how), one after the other, a process each, as many repeats as asked for in
-turns, each with a seed of its own. All see as many rows in as many updates, less than an epoch. The speed is that from
-the end of the first update to the end of the last; what stands before it, such as reading and caching images, is in
-`begin_seconds`. All models are scored on the same held-out rows by the same code, the stock forward: rows of one image
-in one batch must not cost quality. TRL is given its best settings, and loader processes where that is faster; what it
-does unless told otherwise is a row of its own. A table of medians is printed, a JSON written.
+generates the project's sample and builds two datasets from it: the questions of its SLAKE part, and all of it; with
+`--real_data` also one from a real SLAKE folder. On each, TRL's SFTTrainer, the stock Trainer and `run_decoder.py` train
+adapters of the same random Mllama (see `peers.py`), one after the other, each in its own process. Repeats alternate
+between the programs, and each has its own seed. All see the same number of rows in the same number of updates, less
+than an epoch. The speed is measured from the end of the first update to the end of the last; the time before it, for
+example for reading and caching images, is in `begin_seconds`. All models are scored on the same held-out rows by the
+same code, the stock forward pass, because batches with several rows of one image must not reduce quality. TRL gets its
+best settings, and loader processes if they are faster; its defaults are reported in a row of their own. The script
+prints a table of medians and writes `tests/benchmarks/results/decoder_end_to_end.json`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Which training of Llama 3.2 11B fits which GPU? Estimated, not measured: one update without content.
+"""Estimates which training of Llama 3.2 11B fits on which GPU, from one update on tensors without data.
 
     python tests/benchmarks/decoder/gpu_table.py
 
-takes the released configuration, rows of 512 tokens of which 64 are learned, and an image of four tiles in every row,
-each its own: the most that can be. Prints, and writes to `tests/benchmarks/results/decoder_memory.json`, the peak
-of each kind of training with one row at a time, and the largest batch that fits into nine tenths of a GPU's memory.
-Tests hold the estimate to within 20 percent of what real runs take (tests/trainers/decoder/test_memory.py).
+uses the released configuration, rows of 512 tokens of which 64 have labels, and the worst case for images: a different
+image of four tiles in each row. It prints, and writes to `tests/benchmarks/results/decoder_memory.json`, the peak of
+each kind of training with one row per batch, and the largest batch that fits in nine tenths of a GPU's memory. Nothing
+is measured here; tests check that the estimate is within 20 percent of real runs
+(tests/trainers/decoder/test_memory.py).
 """
 
 from __future__ import annotations

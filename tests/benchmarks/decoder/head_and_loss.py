@@ -1,13 +1,13 @@
-"""How much memory and time do the decoder's head and loss take beside the stock model's, forward and backward?
+"""Measures memory and time of the decoder's head and loss, forward and backward, compared with the stock model.
 
     OMP_NUM_THREADS=2 python tests/benchmarks/decoder/head_and_loss.py
 
-measures, from the last hidden states to their gradients, and the head's where it learns, in a process each:
-transformers' own path (all logits, then its loss), the same on supervised positions alone, and
-`modeling/mllama/chunked_cross_entropy.py`; checks that all give the same loss and gradients; prints a table and writes
-`tests/benchmarks/results/decoder_head.json`. The vocabulary is Llama 3.2's. Short answers are rows of 64 tokens
-with 1 to 6 supervised, as SLAKE's; reports are rows of 512 tokens, all supervised. Memory is the peak above the inputs
-and the head, of the GPU where there is one, otherwise of the process, which needs Linux's /proc.
+measures from the last hidden states to their gradients, and to those of the head if it is trainable, each path in its
+own process: the path of transformers (all logits, then the loss), the same at labeled positions only, and
+`modeling/mllama/chunked_cross_entropy.py`. It checks that all give the same loss and gradients, prints a table and
+writes `tests/benchmarks/results/decoder_head.json`. The vocabulary is that of Llama 3.2. Short answers are rows of 64
+tokens with 1 to 6 labels, as in SLAKE; reports are rows of 512 tokens with a label at each. Memory is the peak above
+the inputs and the head: that of the GPU if there is one, otherwise that of the process, which requires Linux's /proc.
 """
 
 from __future__ import annotations

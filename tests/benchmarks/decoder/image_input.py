@@ -1,14 +1,14 @@
-"""What does an image cost the decoder's training after the first epoch, beside the stock image processor each time?
+"""Measures the CPU time per image of the decoder's input after the first epoch, compared with the stock processor.
 
     python tests/benchmarks/decoder/image_input.py --real_data ../shared/real_data
 
-prints a table for each collection, at tiles of 560 and up to 4 of them, and writes it to
-`tests/benchmarks/results/decoder_input.json`. The stock way is MllamaImageProcessorPil from the bytes of the file.
-Ours is all that stands between the image cache and the model: reading, putting the batch together, and the floats,
-which are made on the processor here too; what is left where a GPU makes them is a line of its own. Both end with the
-same float tensor, on one thread; seconds are the processor's. Then the rows of a data set that asks 13 questions about
-each image pass through a DataLoader with 0 to 4 workers, by the clock. `--real_data` is a folder with
-`pad_ufes/images/**/*.png` and `slake/imgs/*/source.jpg`, which are measured beside the drawn images.
+prints a table per collection, for up to four tiles of 560 pixels, and writes
+`tests/benchmarks/results/decoder_input.json`. The stock path is MllamaImageProcessorPil from the bytes of the file.
+Ours is everything between the image cache and the model: reading, collating, and the conversion to floats, which runs
+on the CPU here; the time without the conversion, as with a GPU, has its own line. Both end with the same float tensor,
+on one thread; times are CPU seconds. In addition, the wall time of a DataLoader with 0 to 4 workers is measured on a
+dataset with 13 questions per image. `--real_data` is a folder with `pad_ufes/images/**/*.png` and
+`slake/imgs/*/source.jpg`, which are measured in addition to the synthetic images.
 """
 
 from __future__ import annotations

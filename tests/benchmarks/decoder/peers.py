@@ -1,15 +1,15 @@
-"""What is the decoder's training compared with? Trainings as others write them, and ours, each a process of its own.
+"""Runs the decoder's training and its baselines, each in its own process.
 
     python tests/benchmarks/decoder/peers.py trl --dataset DATA --start START --output_dir OUT --max_steps 12
 
-`trl` is TRL's SFTTrainer as well as it can be set: no gradient checkpointing, the assistant's words alone in the loss,
-with a template whose marks it knows how to read. `trl_defaults` is the same with what SFTConfig says unless told
-otherwise, float32 aside: checkpointing, and the whole text in the loss, where Mllama's image token adds a term to every
-row that means nothing. `hf` is the stock Trainer with a collator of a few lines, `ours` is `run_decoder.py`. All fit
-adapters of the same weights, rank, scale and start, with the same optimizer, in float32 on the processor, and leave
-what they measured in `measured.json` and a merged model. `start` writes the random model that all begin with, `score`
-prints the loss of models on held-out rows. LLaMA-Factory and axolotl pin other versions of transformers and train with
-the Trainer that `hf` and `trl` have; Unsloth needs a GPU.
+`trl` is TRL's SFTTrainer with its best settings: no gradient checkpointing, and only the assistant's tokens in the
+loss, with a template whose generation marks it can read. `trl_defaults` uses the defaults of SFTConfig except for
+float32: checkpointing, and all text in the loss, in which Mllama's image token adds a meaningless term to each row.
+`hf` is the stock Trainer with a collator of a few lines; `ours` is `run_decoder.py`. All train adapters on the same
+modules with the same rank, scale, initial weights and optimizer, in float32 on the CPU, and write their measurements to
+`measured.json` and a merged model. `start` writes the random model that all runs start from; `score` prints the loss of
+models on held-out rows. LLaMA-Factory and axolotl pin other versions of transformers and use the same Trainer as `hf`
+and `trl`; Unsloth requires a GPU.
 """
 
 from __future__ import annotations

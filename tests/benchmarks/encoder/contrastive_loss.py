@@ -1,13 +1,13 @@
-"""Measures memory and time of the contrastive loss beside its peers, forward and backward.
+"""Measures memory and time of the contrastive loss, forward and backward, compared with three baselines.
 
     OMP_NUM_THREADS=2 python tests/benchmarks/encoder/contrastive_loss.py
 
-measures, from the towers' embeddings to all four gradients, in a process each: `SiglipModel`'s own loss, open_clip's
-(at once, and in blocks), and `modeling/siglip_medical/contrastive_loss.py`; checks that all give the same loss and
-gradients; prints a table and writes `tests/benchmarks/results/contrastive_loss.json`. open_clip is left out where it
-is not installed: `pip install --no-deps open_clip_torch` (the package itself requires torchvision; only its `loss.py`
-is read), or `--open_clip_loss` with that file. Memory is the peak above the inputs: of the GPU where there is one,
-otherwise of the process, which needs Linux's /proc.
+measures from the embeddings to all four gradients, each loss in its own process: the loss of `SiglipModel`, that of
+open_clip (at once, and in blocks), and `modeling/siglip_medical/contrastive_loss.py`. It checks that all give the same
+loss and gradients, prints a table and writes `tests/benchmarks/results/contrastive_loss.json`. open_clip is skipped if
+it is not installed: `pip install --no-deps open_clip_torch` (the package itself requires torchvision, but only its
+`loss.py` is read), or `--open_clip_loss` with the path of that file. Memory is the peak above the inputs: that of the
+GPU if there is one, otherwise that of the process, which requires Linux's /proc.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
-"""How fast, and how well, does the encoder train from start to end, beside what others would write?
+"""Measures speed and recall of complete encoder trainings, compared with two baselines.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/encoder/end_to_end.py --real_data DIR
 
-draws the project's sample, builds it, and trains the same small checkpoint on it as commands, one after the other:
-`run_encoder.py` with its defaults, with plain accumulation, with the specification's loss, and with an update that is
-one batch; beside SiglipModel in the stock Trainer as transformers' `run_clip.py` has it, and the accumulation loop of
-the specification (`peers.py`). Data, start, optimizer, seed and updates of 64 pairs are the same. Nobody
-evaluates while training; all checkpoints, one an epoch, are scored afterwards by the same code. With `--real_data` the
-speed is measured on the photographs of that folder, too. A ratio table is printed, a JSON written.
+generates the project's sample, builds it, and trains the same small checkpoint on it with one command after the other:
+`run_encoder.py` with its defaults, with plain accumulation, with the specification's loss, and with an update in one
+batch. The baselines (`peers.py`) are SiglipModel in the stock Trainer, as in transformers' `run_clip.py`, and the
+accumulation loop of the specification. Data, initial weights, optimizer, seed and the 64 pairs per update are the same.
+No run evaluates during training; all checkpoints, one per epoch, are scored afterwards by the same code. With
+`--real_data`, the speed is also measured on the photographs in that folder. The script prints a table of ratios and
+writes `tests/benchmarks/results/encoder_end_to_end.json`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What do exact gradients over a whole update cost, beside plain accumulation and one forward pass over all pairs?
+"""Measures time and memory of exact gradients over an update, compared with accumulation and with one large batch.
 
     python tests/benchmarks/encoder/gradient_cache.py
 
-trains a small SigLIP on random pairs on one processor core in four ways: SiglipModel with its own loss in a plain
-Trainer, and the encoder's trainer with plain accumulation, with GradCache, and with the whole update as one batch. Once
-all texts are different, once there are five captions. Prints time and memory of an update and how far its gradient is
-from that of the whole batch, and writes them to `tests/benchmarks/results/gradient_cache.json`.
+trains a small SigLIP on random pairs on one CPU core in four ways: SiglipModel with its own loss in the stock Trainer,
+and the encoder's trainer with plain accumulation, with GradCache, and with the update as one batch; first with texts
+that all differ, then with five captions. It prints the time and memory of an update and the relative difference of its
+gradient from that of the complete batch, and writes them to `tests/benchmarks/results/gradient_cache.json`.
 """
 
 from __future__ import annotations

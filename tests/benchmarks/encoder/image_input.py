@@ -1,14 +1,13 @@
-"""What does an image cost the encoder's training after the first epoch, beside the stock image processor each time?
+"""Measures the CPU time per image of the encoder's input after the first epoch, compared with the stock processor.
 
     python tests/benchmarks/encoder/image_input.py --real_data ../shared/real_data
 
-prints a table for each collection and size, and writes it to `tests/benchmarks/results/encoder_input.json`. The
-stock way is that of transformers' `run_clip.py`, from the bytes of the file: decode, convert to RGB, image processor.
-Ours is all that stands between the image cache and the model: reading, putting the batch together, tokens, ids, and the
-normalisation, which is on the processor here too. Both end with the same float tensor, on one thread; seconds are the
-processor's. Real files are few, so each is taken as often as needed to fill a cache larger than the processor's own.
-`--real_data` is a folder with `pad_ufes/images/**/*.png` and `slake/imgs/*/source.jpg`; without it the drawn
-photographs and slices of the benchmark of the build are measured instead.
+prints a table per collection and size, and writes `tests/benchmarks/results/encoder_input.json`. The stock path is that
+of transformers' `run_clip.py`, from the bytes of the file: decode, convert to RGB, image processor. Ours is everything
+between the image cache and the model: reading, collating, tokens, ids, and the normalization, which runs on the CPU
+here. Both end with the same float tensor, on one thread; times are CPU seconds. Real files are few, so each is repeated
+until the cache is larger than the CPU's own cache. `--real_data` is a folder with `pad_ufes/images/**/*.png` and
+`slake/imgs/*/source.jpg`; without it, the synthetic photographs and slices of the build benchmark are measured.
 """
 
 from __future__ import annotations

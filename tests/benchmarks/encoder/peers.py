@@ -1,11 +1,11 @@
-"""What is the encoder's training compared with? Two trainings as others write them, each a process of its own.
+"""Runs the two baselines of the encoder's training, each in its own process.
 
     python tests/benchmarks/encoder/peers.py run_clip --dataset DATA --start START --output_dir OUT
     python tests/benchmarks/encoder/peers.py loop --dataset DATA --start START --output_dir OUT
 
 `run_clip` does what transformers' `examples/pytorch/contrastive-image-text/run_clip.py` does, with SiglipModel; `loop`
-is the specification's accumulation loop with its loss. Both write `checkpoint-N` after each epoch, N a number that
-grows. `start` writes the small random checkpoint that all begin with, `score` prints the recalls of checkpoints.
+is the specification's accumulation loop with its loss. Both write `checkpoint-N` after each epoch, with increasing N.
+`start` writes the small random checkpoint that all runs start from; `score` prints the recalls of checkpoints.
 """
 
 from __future__ import annotations

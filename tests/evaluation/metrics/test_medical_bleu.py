@@ -226,6 +226,7 @@ def test_compute_refuses_invalid_samples_and_stays_usable(metric, arguments, mes
     assert (scores["num_samples"], scores["bleu_1"]) == pytest.approx((2, 50))
 
 
+@pytest.mark.slow
 def test_the_folder_is_a_complete_space(check_space):
     scores = check_space("medical_bleu")
     assert scores["num_samples_en"] == scores["num_samples_zh"] == 1

@@ -249,6 +249,7 @@ def test_compute_equals_vqa_scores():
     assert metric.compute(predictions=["a"], references=["a"])["num_samples"] == 1  # no refused samples remain
 
 
+@pytest.mark.slow
 def test_the_folder_is_a_complete_space(check_space):
     scores = check_space("vqa_accuracy")
     assert scores["accuracy"] == pytest.approx(2 / 3) and scores["accuracy_closed"] == 0.5

@@ -1,3 +1,5 @@
+"""Checks generated answers and their loss against single rows and the stock model."""
+
 from __future__ import annotations
 
 import copy
@@ -7,7 +9,7 @@ import torch
 
 from evaluation.metrics.medical_bleu.bilingual import bleu_scores
 from evaluation.metrics.vqa_accuracy.short_answers import vqa_scores
-from evaluation.scoring.answers import exact_match, plain, score_answers
+from evaluation.scoring.answers import exact_match, score_answers, simplify
 from evaluation.scoring.decoder import answer_loss, answer_spans, encode, generate_answers, to_conversation
 from modeling.mllama.patch import prepare_mllama
 from tests.evaluation.small_run import picture
@@ -218,7 +220,7 @@ def test_an_answer_has_no_prompt_and_no_special_tokens(model_and_processor, rows
     ],
 )
 def test_exact_match(prediction, reference, equal):
-    assert (plain(prediction) == plain(reference)) is equal
+    assert (simplify(prediction) == simplify(reference)) is equal
     assert exact_match([prediction, "right"], [reference, "Right."]) == (1.0 if equal else 0.5)
 
 

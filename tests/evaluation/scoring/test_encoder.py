@@ -1,3 +1,5 @@
+"""Checks embeddings, retrieval scores, loss and nearest texts of an encoder."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
 
-from evaluation.scoring.encoder import NEIGHBOURS, content_id, embed_pairs, nearest_texts, score_embeddings
+from evaluation.scoring.encoder import NEIGHBORS, content_id, embed_pairs, nearest_texts, score_embeddings
 from tests.evaluation.small_run import TEXTS, picture
 
 SIZES = [(64, 64), (200, 40), (30, 90), (128, 128)]
@@ -125,7 +127,7 @@ def test_nearest_texts_against_a_double_loop():
             for text in set(text_ids)
         }  # fmt: skip
         own = {texts[index] for index in range(40) if image_ids[index] == image}
-        best = sorted(cosine, key=cosine.get, reverse=True)[:NEIGHBOURS]
+        best = sorted(cosine, key=cosine.get, reverse=True)[:NEIGHBORS]
         assert [near["text"] for near in row["nearest"]] == best
         assert [near["right"] for near in row["nearest"]] == [text in own for text in best]
         assert row["text"] in own

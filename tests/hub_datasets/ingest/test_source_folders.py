@@ -87,12 +87,12 @@ def test_nothing_is_written_into_any_of_the_folders(places, flag, name):
     both = ("--reports_dir", places / "a", "--reports_dir", places / "b")
     output = places / name / "out" if flag == "--output_dir" else places / "out"
     words = () if flag == "--output_dir" else ("--cache_dir", places / name / "cache")
-    with pytest.raises(BuildError, match=rf"{flag} .* lies in --reports_dir {places / name}; name another folder"):
+    with pytest.raises(BuildError, match=rf"{flag} .* is inside --reports_dir {places / name}; name another folder"):
         options(*both, *words, output=str(output))
 
 
 def test_a_result_that_would_replace_one_of_the_folders(places):
-    with pytest.raises(BuildError, match=rf"--output_dir {places}/b holds --reports_dir {places}/b; name another"):
+    with pytest.raises(BuildError, match=rf"--output_dir {places}/b contains --reports_dir {places}/b; name another"):
         options("--reports_dir", places / "a", "--reports_dir", places / "b", output=str(places / "b"))
 
 

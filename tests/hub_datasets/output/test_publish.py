@@ -322,7 +322,7 @@ def test_a_card_that_was_never_ours_gets_the_keys_of_the_data(push, reports, rep
     HfApi().upload_file(repo_id=repo_name, repo_type="dataset", path_or_fileobj=b"a\n1\n", path_in_repo="own.csv")
     upload_card(repo_name, mine)
     done = push(reports, repo_name)
-    said = "README.md has no blocks of medpairs and keeps its text; written: configs, dataset_info\n"
+    said = "README.md contains no medpairs blocks and keeps its text; updated keys: configs, dataset_info\n"
     assert said in done.stdout
     card = card_of(repo_name)
     assert card.startswith("---\nlicense: mit  # mine\nconfigs:\n") and card.endswith("---\n# Mine\n")

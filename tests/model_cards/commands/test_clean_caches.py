@@ -67,7 +67,7 @@ def test_it_shows_and_asks_and_deletes_only_caches(clean, used):
 def test_a_cache_that_a_build_uses_stays(clean, used):
     from hub_datasets.filesystem import storage
 
-    with storage.only_one(str(used / "data/.processed.cache"), "taken"):
+    with storage.file_lock(str(used / "data/.processed.cache"), "taken"):
         before = tree(used / "data")
         done = clean("--yes", check=False)
         assert done.returncode == 1 and tree(used / "data") == before

@@ -1,4 +1,4 @@
-"""Pushes against the Hub on loopback: one commit on a given parent, and what the Hub answers when it is not well."""
+"""Tests pushes to a local Hub server: one commit on a given parent, retries, and errors of the Hub."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_who_may_see_it(private, public, repo_name, capsys):
         check_public(repo_name, "model", public)
         push(repo_name, "model", write({"ours/a": "1"}), "First", public=public)
         assert HfApi().model_info(repo_name).private is private  # an existing one stays as it is
-        assert ("is private and stays so" in capsys.readouterr().out) is (private and public)
+        assert ("is private and stays private" in capsys.readouterr().out) is (private and public)
         return
     for refused in (
         lambda: check_public(repo_name, "model", public),
@@ -156,7 +156,7 @@ def test_an_overtaken_push_decides_again(repo_name, capsys):
     push(repo_name, "model", decide, "First")
     assert [sorted(set(head.files) - {".gitattributes"}) for head in seen] == [[], ["ours/1"], ["ours/1", "ours/2"]]
     assert files_of(repo_name) == {"ours/a"}  # what the others left of ours was seen, and removed
-    assert capsys.readouterr().out.count(f"{repo_name} has a new commit by somebody else: deciding again") == 2
+    assert capsys.readouterr().out.count(f"{repo_name} has a new commit by another user: preparing") == 2
 
 
 def test_a_branch_that_never_rests_ends_the_push(repo_name):
@@ -325,5 +325,5 @@ def test_a_page_of_a_gateway_is_not_taken_for_an_answer(repo_name, hub, capsys):
     """The check of front matter reads the answer's JSON before its status."""
     hub.fault("POST", "/validate-yaml", 502, body="<html>Bad gateway</html>")
     push(repo_name, "model", write({"README.md": "# Mine\n"}), "First")
-    assert "The Hub answers what is not JSON: trying again in 1 s" in capsys.readouterr().out
+    assert "The Hub answers with invalid JSON: trying again in 1 s" in capsys.readouterr().out
     assert files_of(repo_name) == {"README.md"}

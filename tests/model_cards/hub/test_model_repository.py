@@ -1,4 +1,4 @@
-"""What is in a model's repository after a push of weights or of a result, after whatever was there before."""
+"""Checks the files of a model repository after pushes of weights and results, whatever it contained before."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_new_weights_take_the_old_scores_away(trained, repo_name, capsys):
     capsys.readouterr()
     push(second, repo_name)
     removed = "retrieval on org/med-pairs (test), retrieval on org/med-pairs (validation)"
-    assert capsys.readouterr().out == f"Removed, because measured on other weights: {removed}\n"
+    assert capsys.readouterr().out == f"Removed results of other weights: {removed}\n"
     card = text_of(repo_name)
     assert "0.91" not in card
     assert [table[1] for table in tables(card) if table[0][0] == "metric"] == [["R@1", "0.2", "–"]]
@@ -260,7 +260,7 @@ def test_files_that_only_look_like_results_are_said_and_left(trained, repo_name,
     upload(repo_name, ".eval_results/theirs.yaml", "[]\n")
     push_result(result_of(folder, repo_name), public=False)
     push(trained("encoder", 2), repo_name)
-    assert capsys.readouterr().out.count(f"Not a result file, left as it is: {name}") == 2
+    assert capsys.readouterr().out.count(f"Not a result file, left unchanged: {name}") == 2
     assert {name, ".eval_results/theirs.yaml"} <= files_of(repo_name)
 
 
@@ -335,7 +335,7 @@ def test_a_removed_block_stays_away(trained, repo_name, capsys):
     upload(repo_name, "README.md", text[:start] + text[end:])
     push_result(result_of(folder, repo_name), public=False)
     push(trained("encoder", 2), repo_name)
-    said = "README.md: not updated, since their markers were removed or changed: results"
+    said = "README.md: blocks not updated, because their markers were removed or changed: results"
     assert capsys.readouterr().out.count(said) == 2
     card = text_of(repo_name)
     assert "## Results" not in card and "102 updates" in card
@@ -350,7 +350,7 @@ def test_a_card_that_was_never_ours_keeps_its_text(trained, repo_name, capsys):
     HfApi().create_repo(repo_name, private=True)
     upload(repo_name, "README.md", MINE)
     push(folder, repo_name)
-    said = "README.md has no blocks of medpairs and keeps its text; written: base_model, base_model_relation, "
+    said = "README.md contains no medpairs blocks and keeps its text; updated keys: base_model, base_model_relation, "
     assert said in capsys.readouterr().out
     card = text_of(repo_name)
     assert card.endswith("---\n# Mine\n\nWritten by hand.\n") and card.startswith("---\nlicense: mit  # mine\n")

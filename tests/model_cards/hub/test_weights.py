@@ -1,3 +1,5 @@
+"""Checks that a folder and its repository have the same digest of the weights."""
+
 from __future__ import annotations
 
 import hashlib

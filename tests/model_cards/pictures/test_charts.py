@@ -1,3 +1,5 @@
+"""Checks the charts of the dataset card by their pixels and texts."""
+
 from __future__ import annotations
 
 import hashlib
@@ -24,15 +26,15 @@ PLOT_BYTES = 60_000
 LONG = "a category whose name is far longer than any column of a picture can be, " * 3
 SEVERAL = """
 import hashlib
-from model_cards import contact_sheet, figures, fonts
+from model_cards.pictures import charts, contact_sheet, fonts
 from tests.model_cards import small_dataset
 report, samples = small_dataset.make_report(), small_dataset.samples()
 labels = fonts.labels(report["rows_by"]["pairs"]["category"])
 pictures = [
-    figures.funnel(report["sources"]),
-    figures.split_shares(report["rows_by"]),
-    figures.categories({name: len(name) for name in labels}, labels),
-    figures.text_lengths(report["texts"]),
+    charts.funnel(report["sources"]),
+    charts.split_shares(report["rows_by"]),
+    charts.categories({name: len(name) for name in labels}, labels),
+    charts.text_lengths(report["texts"]),
     contact_sheet.contact_sheet(samples, labels),
 ]
 print(hashlib.sha256(b"".join(pictures)).hexdigest())

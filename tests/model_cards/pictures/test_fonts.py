@@ -1,4 +1,4 @@
-"""Each text of a picture is drawn in a font that has its characters, or by a number, and never as empty boxes."""
+"""Checks that each text is drawn in a font with its characters or replaced by a number, never by empty boxes."""
 
 from __future__ import annotations
 

@@ -197,6 +197,7 @@ def test_checkpoints_and_results_of_others_do_not_keep_a_training_from_being_res
     check(out, resume_from_checkpoint="last")
 
 
+@pytest.mark.slow
 def test_what_a_person_wrote_into_the_card_is_in_the_next_one(command, out):
     """The numbers between our markers are those of the new training."""
     card = out / "README.md"
@@ -286,6 +287,7 @@ def test_a_marker_alone_is_an_empty_folder(name, tmp_path):
 # --- links, mount points and folders that nothing may empty ---
 
 
+@pytest.mark.slow
 def test_a_link_stays_a_link(command, out, tmp_path):
     put(out, "thesis.docx")
     (tmp_path / "link").symlink_to(out, target_is_directory=True)
@@ -307,6 +309,7 @@ print(sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path
 """
 
 
+@pytest.mark.slow
 def test_what_else_is_on_a_mounted_disk_stays(trained, run, tmp_path):
     """The output folder is a mount point, and holds another one; in a namespace of its own."""
     disk = tmp_path / "disk"
@@ -351,6 +354,7 @@ def test_an_address_is_no_output_folder(address, tmp_path, monkeypatch):
 # --- checkpoints ---
 
 
+@pytest.mark.slow
 def test_checkpoints_with_files_of_others_are_not_rotated(command, out):
     """Nor counted, nor deleted at the end of a training that keeps only its best one."""
     others = ["checkpoint-0/pytorch_model.bin", "checkpoint-7-best/a.bin", "checkpoint-7.old/b"]
@@ -365,6 +369,7 @@ def test_checkpoints_with_files_of_others_are_not_rotated(command, out):
     assert len(own) == 1 and damage(own[0]) is None
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_somebody_else_makes_room_under_another_name(command, out):
     put(out, "checkpoint-3/pytorch_model.bin")
     (out / "checkpoint-4").symlink_to(out / "checkpoint-3")

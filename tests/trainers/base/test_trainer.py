@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from evaluation.loading import InputError
+from tests.cases import few
 from tests.trainers.killed_runs import bits, without_timings
 from trainers.base.checkpoint_files import MANIFEST, checkpoints, damage, digest, files_of
 from trainers.base.output_folder import MARKER
@@ -81,6 +82,7 @@ def assert_same(trainer, expected) -> None:
 # --- exact ---
 
 
+@pytest.mark.slow
 def test_with_a_process_that_loads_the_rows(make_trainer):
     """Rows that were fetched ahead, and the random numbers that it takes to start a process."""
     flags = {"dataloader_num_workers": 1, "rows": range(22)}
@@ -90,7 +92,7 @@ def test_with_a_process_that_loads_the_rows(make_trainer):
     assert_same(resumed, straight)
 
 
-@pytest.mark.parametrize("step", [3, 4])
+@pytest.mark.parametrize("step", few([3, 4]))
 def test_early_stopping_has_waited_as_long_as_it_had(step, make_trainer):
     """A rate of zero: no recall is better than the first. Also after the checkpoint at which it stopped."""
     flags = {"patience": 3, "learning_rate": 0.0, "metric_for_best_model": "recall_at_5"}
@@ -226,7 +228,9 @@ def test_a_pickle_in_a_whole_checkpoint_is_not_run(name, run, make_trainer, tmp_
 # --- the best ---
 
 
-@pytest.mark.parametrize(("metric", "greater"), [("recall_at_5", True), ("eval_recall_at_1", True), ("loss", False)])
+@pytest.mark.parametrize(
+    ("metric", "greater"), few([("recall_at_5", True), ("eval_recall_at_1", True), ("loss", False)])
+)
 def test_the_best_by_a_metric_is_loaded_and_kept_with_the_last(metric, greater, make_trainer, tmp_path):
     trainer = make_trainer(metric_for_best_model=metric, save_total_limit=2, num_train_epochs=3, save_steps=4)
     trainer.train()
@@ -278,6 +282,7 @@ def test_an_adapter_that_lacks_a_weight_is_an_error(make_trainer, tmp_path):
 # --- what a checkpoint carries ---
 
 
+@pytest.mark.slow
 def test_every_checkpoint_opens_in_a_fresh_process_with_the_same_embeddings(make_trainer, tmp_path, request):
     from PIL import Image
 

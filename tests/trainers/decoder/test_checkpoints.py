@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from evaluation.loading import InputError
+from tests.cases import few
 
 SCOPES = {
     "full": {"train_scope": "full"},
@@ -43,7 +44,7 @@ def reseal(folder) -> None:
     seal(folder)
 
 
-@pytest.mark.parametrize("case", SCOPES)
+@pytest.mark.parametrize("case", few(SCOPES, "full", "lora"))
 def test_a_resumed_run_has_the_losses_of_an_undisturbed_one(make_decoder_trainer, case):
     """Stock Trainer loads nothing into a fully trained Mllama, and only warns: its losses start again."""
     flags = {"max_steps": 6, "save_steps": 2, "eval_steps": 2, "save_total_limit": 5} | SCOPES[case]
@@ -60,7 +61,7 @@ def test_a_resumed_run_has_the_losses_of_an_undisturbed_one(make_decoder_trainer
         assert torch.equal(weight, ends[name]), name
 
 
-@pytest.mark.parametrize("case", ["full", "lm_head", "lora", "DoRA", "modules_to_save", "4 bits"])
+@pytest.mark.parametrize("case", few(["full", "lm_head", "lora", "DoRA", "modules_to_save", "4 bits"], "full", "lora"))
 def test_the_best_model_is_really_loaded(make_decoder_trainer, case):
     """What has learned is spoilt before the last evaluation; the checkpoint after that is the worse one."""
     from transformers import TrainerCallback

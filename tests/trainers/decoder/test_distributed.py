@@ -13,6 +13,8 @@ import torch
 
 from tests.trainers.decoder.distributed_run import ROWS, SCOPES, everything
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = {"ddp": "MULTI_CPU", "fsdp2_decoder": "FSDP", "deepspeed_zero3": "DEEPSPEED"}
 RUNS = [f"{scope}{kind}" for scope in SCOPES for kind in ("", " resumed", " best")]

@@ -10,7 +10,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.benchmarks.decoder.gpu_table import llama_config
-from tests.trainers.decoder.measured_run import configuration, quantised
+from tests.trainers.decoder.measured_run import configuration, quantized
 from tests.trainers.encoder.measured_run import in_memory
 from trainers.decoder.arguments import DecoderArguments
 from trainers.decoder.memory import (
@@ -42,19 +42,20 @@ def estimate(update: DecoderUpdate = UPDATE, dtype: torch.dtype = torch.float32,
 # --- beside real runs ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "checkpointing"),
     [
         ({"train_scope": "full"}, True),
         ({"train_scope": "lora"}, False),
-        pytest.param({"train_scope": "full"}, False, marks=pytest.mark.slow),
-        pytest.param({"train_scope": "lora"}, True, marks=pytest.mark.slow),
-        pytest.param({"train_scope": "lora", "load_in_4bit": True}, False, marks=pytest.mark.slow),
-        pytest.param({"train_scope": "lora", "load_in_8bit": True}, False, marks=pytest.mark.slow),
-        pytest.param({"train_scope": "lora_all", "load_in_4bit": True}, True, marks=pytest.mark.slow),
-        pytest.param({"train_scope": "lora_all"}, False, marks=pytest.mark.slow),
-        pytest.param({"train_scope": "adapter"}, False, marks=pytest.mark.slow),
-        pytest.param({"train_scope": "lm_head"}, False, marks=pytest.mark.slow),
+        ({"train_scope": "full"}, False),
+        ({"train_scope": "lora"}, True),
+        ({"train_scope": "lora", "load_in_4bit": True}, False),
+        ({"train_scope": "lora", "load_in_8bit": True}, False),
+        ({"train_scope": "lora_all", "load_in_4bit": True}, True),
+        ({"train_scope": "lora_all"}, False),
+        ({"train_scope": "adapter"}, False),
+        ({"train_scope": "lm_head"}, False),
     ],
     ids=lambda value: " ".join(map(str, value.values())) if isinstance(value, dict) else f"checkpointing {value}",
 )
@@ -93,7 +94,7 @@ def test_a_gpu_takes_what_was_estimated(flags, checkpointing):
 @pytest.mark.parametrize("bits", ["load_in_4bit", "load_in_8bit"])
 def test_layers_of_few_bits_hold_as_many_bytes_as_real_ones(bits):
     pytest.importorskip("bitsandbytes")
-    real = quantised(torch.nn.Linear(512, 1024, bias=False), bits)
+    real = quantized(torch.nn.Linear(512, 1024, bias=False), bits)
     if bits == "load_in_4bit":
         state = real.weight.quant_state
         tensors = [real.weight.data, state.absmax, state.state2.absmax]

@@ -18,6 +18,8 @@ from tests.conftest import ROOT
 from tests.trainers.killed_runs import DECODER, Runs, assert_same, outcome
 from trainers.base.checkpoint_files import checkpoints, damage
 
+pytestmark = pytest.mark.slow
+
 # An epoch is 8 updates, the last one of a half batch less; no checkpoint but the last one of an epoch falls on its end.
 COMMON = "--per_device_train_batch_size 4 --per_device_eval_batch_size 16 --gradient_accumulation_steps 2"
 COMMON += " --num_train_epochs 2 --logging_steps 4 --eval_steps 3 --save_steps 3 --use_cpu True"

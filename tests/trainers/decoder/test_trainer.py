@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from evaluation.loading import InputError
-from evaluation.scoring.decoder import IGNORED, answer_loss
+from evaluation.scoring.decoder import answer_loss
+from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
+from tests.cases import few
 from tests.trainers import small_decoder
 from trainers.decoder.answer_evaluation import AnswerEvaluation
 from trainers.decoder.arguments import DecoderTrainingArguments
@@ -48,7 +50,7 @@ def course(trainer) -> list[dict]:
 # ---- resuming --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scope", ["full", "lora"])
+@pytest.mark.parametrize("scope", few(["full", "lora"]))
 def test_a_resumed_run_has_the_log_of_an_undisturbed_one(make_trainer, scope):
     """Stock Trainer loads nothing into a fully trained Mllama, and only warns: its losses start again."""
     flags = {"max_steps": 6, "save_steps": 2, "eval_steps": 2, "save_total_limit": 5, "answers": ANSWERS}
@@ -97,7 +99,7 @@ def test_the_evaluation_s_loss_is_over_all_tokens_as_run_evaluation_has_it(make_
     assert found["eval_perplexity"] == pytest.approx(math.exp(found["eval_loss"]))
     alone = [answer_loss(trainer.model, trainer.processing_class, rows.rows.select([row]), 1) for row in range(10)]
     assert sum(alone) / 10 != pytest.approx(expected, rel=1e-3)  # answers are of different lengths
-    words = [(rows.chats.labels(row)[1:] != IGNORED).sum() for row in range(10)]
+    words = [(rows.chats.labels(row)[1:] != IGNORE_INDEX).sum() for row in range(10)]
     assert np.dot(alone, words) / sum(words) == pytest.approx(expected, rel=1e-5)
 
 
@@ -217,7 +219,7 @@ def test_a_line_about_the_training_has_speed_and_memory(make_trainer):
     trainer.callback_handler.train_dataloader.set_epoch(0)
     chosen = next(iter(sampler))
     tokens = sum(len(rows.chats.input_ids(row)) for row in chosen)
-    words = sum(int((rows.chats.labels(row) != IGNORED).sum()) for row in chosen)
+    words = sum(int((rows.chats.labels(row) != IGNORE_INDEX).sum()) for row in chosen)
     line = lines[0]
     assert line["tokens_per_second"] / line["samples_per_second"] == pytest.approx(tokens / 2, rel=1e-2)
     assert line["supervised_tokens_per_second"] / line["samples_per_second"] == pytest.approx(words / 2, rel=1e-2)

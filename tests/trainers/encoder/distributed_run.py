@@ -125,7 +125,7 @@ def sharded_gradients(rank: int, processes: int) -> dict[str, torch.Tensor]:
         batches,
         lambda inputs: model(**inputs, return_logits=False),
         lambda *embeds, **ids: embedding_loss(model.config, *embeds, **ids),
-        learning={"image", "text"},
+        trainable={"image", "text"},
         device=torch.device("cpu"),
     )
     contrast.compute()

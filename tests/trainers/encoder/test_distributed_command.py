@@ -15,6 +15,7 @@ from trainers.run_encoder import main
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_same_encoder_as_one(dataset, tmp_path):
     flags = ["--tiny", "--dataset", dataset, "--use_cpu", "--max_steps", 3, "--per_device_train_batch_size", 4]
     flags += [

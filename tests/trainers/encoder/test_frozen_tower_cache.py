@@ -12,11 +12,12 @@ import torch
 
 from evaluation.loading import InputError
 from modeling.siglip_medical.matryoshka_loss import embedding_loss
+from tests.cases import few
 from tests.trainers.small_pairs import gradients, relative_error, small_model, small_pairs, split, stack
 from trainers.encoder.arguments import EncoderArguments, EncoderTrainingArguments
-from trainers.encoder.frozen_tower_cache import opened
+from trainers.encoder.frozen_tower_cache import read_embeddings
 from trainers.encoder.gradient_cache import Contrast
-from trainers.encoder.tuning import choose_learning
+from trainers.encoder.tuning import set_trainable
 
 FROZEN = {"vision": {"image"}, "text": {"text"}, "both": {"image", "text"}}
 
@@ -38,7 +39,7 @@ def make_trainer(tiny_encoder, pairs, tmp_path):
         settings |= {"logging_steps": 1, "disable_tqdm": True, "use_cpu": True, "warmup_steps": 0, "max_steps": 6}
         processor = SiglipMedicalProcessor.from_pretrained(tiny_encoder)
         model = SiglipMedicalModel.from_pretrained(base)
-        choose_learning(model, arguments)
+        set_trainable(model, arguments)
         splits = {
             "train": pairs["train"].shuffle(seed=0).select(range(rows)),
             "validation": pairs["validation"].shuffle(seed=0).select(range(13)),
@@ -73,7 +74,7 @@ def rows_through(module) -> list[int]:
 def test_the_gradient_is_that_of_the_full_batch(freeze, sizes):
     """In float64, with embeddings in the place of the frozen tower's inputs."""
     model, rows = small_model(), small_pairs(12)
-    choose_learning(model, EncoderArguments(tiny=True, freeze=freeze))
+    set_trainable(model, EncoderArguments(tiny=True, freeze=freeze))
     model(**stack(rows), return_loss=True).loss.backward()
     expected = gradients(model)
     given = model(**stack(rows), return_logits=False)
@@ -97,7 +98,7 @@ def test_the_gradient_is_that_of_the_full_batch(freeze, sizes):
         split(rows, sizes),
         embed,
         lambda *embeds, **ids: embedding_loss(model.config, *embeds, **ids),
-        learning={"image", "text"} - FROZEN[freeze],
+        trainable={"image", "text"} - FROZEN[freeze],
         device=torch.device("cpu"),
     )
     contrast.compute()
@@ -109,7 +110,7 @@ def test_the_gradient_is_that_of_the_full_batch(freeze, sizes):
     assert freeze == "vision" or set(passes["text"]) <= {1}
 
 
-@pytest.mark.parametrize("freeze", FROZEN)
+@pytest.mark.parametrize("freeze", few(FROZEN))
 def test_the_losses_are_those_without_the_cache(freeze, make_trainer):
     flags = {"freeze": freeze, "eval_steps": 3, "save_steps": 3}
     plain = make_trainer("plain", cache_frozen_tower=False, **flags)
@@ -159,7 +160,7 @@ def test_a_damaged_file_is_made_anew(damage, make_trainer):
     else:
         file.with_suffix(".sum").unlink()
     make_trainer("second", freeze="vision")
-    assert opened(file, len(right)) is not None  # it is whole again
+    assert read_embeddings(file, len(right)) is not None  # it is whole again
     np.testing.assert_allclose(np.load(file), right, atol=1e-6)
 
 
@@ -191,7 +192,7 @@ def test_a_checkpoint_with_another_frozen_tower_is_refused(make_trainer, tmp_pat
         first.model.vision_model.head.probe += 1
     first.model.save_pretrained(tmp_path / "base")
     other = make_trainer("other", freeze="vision", base=tmp_path / "base")
-    with pytest.raises(InputError, match="its frozen vision tower is another"):
+    with pytest.raises(InputError, match="its frozen vision tower differs"):
         other.train(resume_from_checkpoint=str(checkpoint))
 
 
@@ -226,7 +227,7 @@ def test_a_damaged_best_checkpoint_with_adapters_is_not_loaded(make_trainer):
         trainer._load_best_model()
 
 
-@pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])
+@pytest.mark.parametrize("name", few(["gradient_checkpointing", "activation_checkpointing"]))
 def test_activation_checkpointing_that_would_lose_gradients_is_refused(name, make_trainer):
     flags = {name: True, f"{name}_kwargs": {"use_reentrant": True}}
     with pytest.raises(InputError, match="use_reentrant"):
@@ -238,7 +239,8 @@ def test_activation_checkpointing_that_would_lose_gradients_is_refused(name, mak
     assert losses(trainer) == pytest.approx(losses(plain), rel=2e-5)
 
 
-@pytest.mark.parametrize("freeze", ["text", pytest.param("both", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("freeze", ["text", "both"])
 def test_two_processes_share_the_work(freeze, run, dataset, tmp_path):
     """Each makes a part of the embeddings; the losses are those of one process without the cache."""
     words = [

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from modeling.siglip_medical.configuration_siglip_medical import SiglipMedicalConfig
 from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
-from trainers.encoder.memory import UpdateShape, empty, estimate_evaluation, estimate_memory
+from trainers.encoder.memory import UpdateShape, drop_model_contents, estimate_evaluation, estimate_memory
 from trainers.memory.tracker import (
     COPIES,
     GRADIENTS,
@@ -69,7 +69,7 @@ def test_activations_are_what_autograd_really_keeps():
     real = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     ledger, fake = Ledger(), bare()
     with FakeTensorMode(allow_non_fake_inputs=True):
-        empty(fake)
+        drop_model_contents(fake)
         given = {name: torch.empty(values.shape, dtype=values.dtype) for name, values in inputs.items()}
         with ledger, tagged_modules(fake, ledger):
             for tensor in (*fake.parameters(), *fake.buffers(), *given.values()):
@@ -224,24 +224,18 @@ def estimated_and_measured(run, tmp_path, *words, env=None) -> tuple[float, dict
     return estimate, json.loads(file.read_text())
 
 
-SLOW = pytest.mark.slow
 SMALL_PIECES = {"MALLOC_MMAP_THRESHOLD_": "131072"}
 """glibc keeps freed pieces of up to 32 MiB for reuse, at this size as much again; so it gives them back."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
         ["--per_device_train_batch_size", "16", "--gradient_accumulation_steps", "2"],
-        pytest.param(["--per_device_train_batch_size", "32", "--gradient_accumulation_steps", "1"], marks=SLOW),
-        pytest.param(
-            ["--per_device_train_batch_size", "32", "--gradient_accumulation_steps", "2", "--activation_checkpointing"],
-            marks=SLOW,
-        ),
-        pytest.param(
-            ["--per_device_train_batch_size", "32", "--gradient_accumulation_steps", "1", "--freeze", "text"],
-            marks=SLOW,
-        ),
+        ["--per_device_train_batch_size", "32", "--gradient_accumulation_steps", "1"],
+        ["--per_device_train_batch_size", "32", "--gradient_accumulation_steps", "2", "--activation_checkpointing"],
+        ["--per_device_train_batch_size", "32", "--gradient_accumulation_steps", "1", "--freeze", "text"],
     ],
     ids=["two micro-batches", "one", "checkpointing", "frozen text"],
 )

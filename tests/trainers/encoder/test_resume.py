@@ -58,11 +58,13 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(stratified):
     assert_same(outcome(stratified.folder / "killed"), stratified.expected)
 
 
+@pytest.mark.slow
 def test_with_dropout_and_several_contrasts_too(with_dropout):
     assert with_dropout.disturbed("killed", kills=2, seed=2) >= 1
     assert_same(outcome(with_dropout.folder / "killed"), with_dropout.expected)
 
 
+@pytest.mark.slow
 def test_the_command_killed_while_it_writes_a_checkpoint(stratified, run):
     """A process as a user starts it, the second checkpoint half written."""
     folder = stratified.folder / "process"

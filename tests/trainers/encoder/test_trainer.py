@@ -107,7 +107,7 @@ def test_other_ways_of_computing_give_the_same_updates(tmp_path, way):
         assert other == pytest.approx(plain, rel=1e-2 if "bf16" in way else 1e-4)
 
 
-def test_pixels_may_be_normalised_on_the_device(make_trainer):
+def test_pixels_may_be_normalized_on_the_device(make_trainer):
     plain, as_bytes = (make_trainer(f"bytes{uint8}", uint8=uint8, max_steps=3) for uint8 in (False, True))
     batch = next(iter(as_bytes.get_train_dataloader()))
     assert batch["pixel_values"].dtype == torch.uint8

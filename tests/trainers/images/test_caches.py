@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from tests.hub_datasets.layouts import tree, write_files
-from trainers.encoder.frozen_tower_cache import keep
+from trainers.encoder.frozen_tower_cache import write_embeddings
 from trainers.images.cache_builder import cached_images
 from trainers.images.caches import pixel_caches
 
@@ -35,7 +35,7 @@ def encoded(row: int) -> tuple[bytes, str]:
 
 def test_all_that_trainings_write_is_found_and_nothing_else(tmp_path):
     cache = cached_images(tmp_path / "pixels", Small(), 3, encoded, workers=1)
-    assert keep(cache.folder / f"vision-{'a' * 32}.npy", np.zeros((3, 2), np.float32), np.arange(3))
+    assert write_embeddings(cache.folder / f"image-{'a' * 32}.npy", np.zeros((3, 2), np.float32), np.arange(3))
     written = set(tree(tmp_path / "pixels"))
     assert len(written) == 7  # pixels, table, manifest, lock, embeddings, their numbers and checksum
     write_files(cache.folder, {"notes.txt": "mine", "deeper/pixels.u8": "mine"})
