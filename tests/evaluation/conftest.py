@@ -60,7 +60,7 @@ def check_space(tmp_path_factory, hub, run):
     page answers to its own example."""
 
     def check(name: str) -> dict:
-        folder = REPOSITORY / "evaluation" / name
+        folder = REPOSITORY / "evaluation/metrics" / name
         check_front_matter(folder)
         check_imports(folder)
         check_from_hub(folder, tmp_path_factory.mktemp(name), hub, run)
