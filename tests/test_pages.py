@@ -198,6 +198,17 @@ def test_its_links_lead_to_files_and_headings_that_exist(page):
 
 
 @pytest.mark.parametrize("page", ALL, ids=name_of)
+def test_the_flags_that_its_sentences_name_exist(page):
+    """docs/flags.md has all of them, see test_flags_page.py."""
+    known = set(re.findall(r"--[\w-]+", (DOCS / "flags.md").read_text(encoding="utf-8")))
+    sentences = FENCE.sub("", page.read_text(encoding="utf-8"))
+    named = {
+        flag for code in re.findall(r"`([^`\n]+)`", sentences) for flag in re.findall(r"(?<![\w-])--[a-z][\w-]+", code)
+    }
+    assert named - known - {"--version", "--help", "--eyes_dir", "--install"} == set()
+
+
+@pytest.mark.parametrize("page", ALL, ids=name_of)
 def test_the_files_of_the_project_that_it_names_exist(page):
     text = page.read_text(encoding="utf-8")
     added = re.findall(r"The (?:file is|metric,|page,) `([\w/]+)", text)  # by the examples of CONTRIBUTING.md
