@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import TRAIN_ENCODER, run_main
 from tests.trainers.killed_runs import last_given, run_command
 
 QUICK = ("--tiny", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "1", "--disable_tqdm", "True")
@@ -228,10 +229,9 @@ def test_a_mistake_leaves_no_repository(words, said, dataset, captions, hub, rep
     assert not list((tmp_path / "out").rglob("*.safetensors"))
 
 
-def test_without_a_token_nothing_is_trained(dataset, repo_name, run, tmp_path):
+def test_without_a_token_nothing_is_trained(dataset, repo_name, tmp_path):
     words = ("--dataset", dataset, *QUICK, "--output_dir", tmp_path / "out", "--push_to_hub")
-    command = ("python", "trainers/run_encoder.py", *words, "--hub_model_id", repo_name)
-    process = run(*command, env={"HF_TOKEN": None}, fresh_home=True, check=False)
+    process = run_main(TRAIN_ENCODER, *words, "--hub_model_id", repo_name, env={"HF_TOKEN": None}, check=False)
     assert process.returncode == 2 and "log in with `hf auth login`" in process.stderr.splitlines()[-1]
     assert not exists(repo_name) and not (tmp_path / "out").exists()
 

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
+<<<<<<< HEAD
 from trainers.base.training_plan import schedule_of
+=======
+from tests.cases import few
+from trainers.base.training_plan import course_of
+>>>>>>> wip/green
 from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
 from trainers.decoder.data.collator import DecoderCollator
 from trainers.decoder.data.label_colors import ANSI, RESET, has_colors, marked_text
@@ -109,14 +114,17 @@ def test_the_shape_is_that_of_the_batches(tiny_decoder, dataset, tmp_path):
 
 @pytest.mark.parametrize(
     "flags",
-    [
-        {"train_scope": "full", "activation_checkpointing": True},
+    few(
+        [
+            {"train_scope": "full", "activation_checkpointing": True},
+            {"train_scope": "lora", "load_in_4bit": True},
+            {"train_scope": "lora_all", "use_dora": True},
+            {"train_scope": "lm_head", "train_on_prompt": True, "optim": "adafactor"},
+            {"use_dora": True, "load_in_8bit": True},
+            {"tiny": True, "modules_to_save": ["lm_head", "embed_tokens"], "isolate_rows": False},
+        ],
         {"train_scope": "lora", "load_in_4bit": True},
-        {"train_scope": "lora_all", "use_dora": True},
-        {"train_scope": "lm_head", "train_on_prompt": True, "optim": "adafactor"},
-        {"use_dora": True, "load_in_8bit": True},
-        {"tiny": True, "modules_to_save": ["lm_head", "embed_tokens"], "isolate_rows": False},
-    ],
+    ),
     ids=lambda flags: " ".join(map(str, flags.values())),
 )
 def test_it_goes_through_with_any_choice_of_weights(flags, tiny_decoder, dataset, tmp_path, capsys):

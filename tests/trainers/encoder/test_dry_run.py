@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from tests.cases import few
 from trainers.encoder.arguments import EncoderTrainingArguments
 from trainers.encoder.dry_run import schedule_of
 
@@ -18,15 +19,15 @@ def number(text: str, pattern: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def said(run, dataset, tmp_path_factory):
+def said(run, dataset, tmp_path_factory, hub):
     """What the command prints, with an output folder, a cache and a working folder that stay as they were."""
     folder = tmp_path_factory.mktemp("dry")
-    before = set(folder.rglob("*"))
-    hub = {"HF_HUB_OFFLINE": "1"}  # nor is anything asked of the Hub, though it is to be pushed
+    before, since = set(folder.rglob("*")), len(hub.log)
     words = ("--output_dir", folder / "out", "--push_to_hub", "--image_cache", folder / "pixels", "--eval_steps", "3")
     words += ("--save_steps", "6")
-    process = run("python", "trainers/run_encoder.py", "--dataset", dataset, *QUICK, *words, "--dry_run", env=hub)
+    process = run("python", "trainers/run_encoder.py", "--dataset", dataset, *QUICK, *words, "--dry_run")
     assert set(folder.rglob("*")) == before
+    assert hub.log[since:] == []  # though it is to be pushed
     return process.stdout
 
 
@@ -107,13 +108,15 @@ def test_plain_accumulation_is_told_from_one_contrast():
 
 @pytest.mark.parametrize(
     "words",
-    [
-        ["--lora_towers", "both", "--lora_r", "4"],
-        ["--freeze", "both"],
-        ["--freeze", "vision", "--unfreeze_last_layers", "1", "--activation_checkpointing"],
-        ["--text_attention_mask", "--matryoshka_dims", "128", "64", "--image_size", "72", "--augment", "light"],
-        ["--batch_sampler", "stratified", "--sentence_sampling", "2", "--optim", "adafactor"],
-    ],
+    few(
+        [
+            ["--lora_towers", "both", "--lora_r", "4"],
+            ["--freeze", "both"],
+            ["--freeze", "vision", "--unfreeze_last_layers", "1", "--activation_checkpointing"],
+            ["--text_attention_mask", "--matryoshka_dims", "128", "64", "--image_size", "72", "--augment", "light"],
+            ["--batch_sampler", "stratified", "--sentence_sampling", "2", "--optim", "adafactor"],
+        ]
+    ),
     ids=lambda words: words[0].removeprefix("--"),
 )
 def test_it_goes_through_with_any_choice_of_weights(words, tiny_encoder, dataset, tmp_path, capsys):
