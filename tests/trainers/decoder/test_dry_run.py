@@ -9,12 +9,8 @@ from pathlib import Path
 
 import pytest
 
-<<<<<<< HEAD
-from trainers.base.training_plan import schedule_of
-=======
 from tests.cases import few
-from trainers.base.training_plan import course_of
->>>>>>> wip/green
+from trainers.base.training_plan import schedule_of
 from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
 from trainers.decoder.data.collator import DecoderCollator
 from trainers.decoder.data.label_colors import ANSI, RESET, has_colors, marked_text
