@@ -1,27 +1,40 @@
-# Every target sets up what it needs: a virtual environment in .venv with the tested versions of constraints.txt.
+# Every target sets up what it needs: a virtual environment in .venv with the tested versions of constraints.txt. The demo
+# and the Hub need the product alone, the tests every extra and the tools.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ROOMS := hub_datasets modeling trainers evaluation model_cards tests
 # More than two threads a process only gets in the way of the other processes on a small machine.
 export OMP_NUM_THREADS ?= 2
+# Threads that wait by spinning take the processor from the others: on a busy machine a training took four times as long.
+export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: install demo hub test test-slow test-avx2 test-sse lint format clean
+.PHONY: install demo hub docs test test-slow test-avx2 test-sse lint format clean
+
+PIP_INSTALL = $(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.product: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP_INSTALL) '.[demo]'
 	touch $@
 
-demo: install
-	$(BIN)/python demo.py
+$(VENV)/.installed: $(VENV)/.product
+	$(PIP_INSTALL) '.[dev]'
+	touch $@
+
+demo: $(VENV)/.product
+	$(BIN)/python medpairs.py demo
 
 # A Hub on this machine with small stand-ins for the models that the README names.
-hub: install
-	$(BIN)/python -m tests.stocked_hub
+hub: $(VENV)/.product
+	$(BIN)/python medpairs.py hub
+
+# The pages of docs/ as a site in outputs/site; a link that leads nowhere is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # What a contributor runs while thinking: some minutes on two cores. A file is a worker's, as its fixtures are made once.
 test: install
@@ -32,7 +45,7 @@ test-slow: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow $(TESTS)
 
 # The models and trainers once more as on an older x86 processor, and with MKL as it is: the last bits are others there.
-# Without the slow ones: those are more cases of the same arithmetic, or processes, and would take four times as long.
+# Without the slow ones, which are more cases of the same arithmetic, kills and processes.
 ELSEWHERE = OMP_NUM_THREADS=1 MKL_CBWR= $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" \
 	$(or $(TESTS),tests/modeling tests/trainers)
 

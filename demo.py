@@ -3,25 +3,28 @@
     make demo
 
 Each step is a command or a few lines that you could type yourself; they are printed before they run. The Hub is a
-server on this machine: no account, no network, no GPU. Everything is written to `outputs/demo`. A new run deletes the
-files of the one before; a folder that holds anything else is renamed, and nothing in it is lost.
+server on this machine: no account, no network, no GPU. The encoder and the decoder are trained and evaluated at the
+same time where there are two processor cores. Everything is written to `outputs/demo`. A new run deletes the files of
+the one before; a folder that holds anything else is renamed, and nothing in it is lost. Ctrl-C or SIGTERM ends the demo
+with every process that it started.
 """
 
 from __future__ import annotations
 
-import contextlib
+import argparse
 import itertools
 import json
 import os
 import platform
-import shlex
-import shutil
-import subprocess
+import signal
 import sys
-import textwrap
 import time
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import demo_processes
+from demo_processes import hub, processor_seconds, run, run_beside, run_code
+from model_cards.commands.console import Parser, command
 
 OUT = Path("outputs/demo")
 WRITTEN = ".demo_files.json"  # names and sizes of the files of a run that came to its end
@@ -33,56 +36,82 @@ DECODER_RECIPE = "--config demo"
 started = time.monotonic()
 
 
-def main() -> None:
+@command
+def main(argv: list[str] | None = None) -> int:
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
+    parser = Parser(prog="medpairs demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, interrupt)  # `kill` and schedulers; Ctrl-C does so by itself
+    try:
+        walk()
+    except KeyboardInterrupt as error:
+        error.add_note(f"everything that the demo started has ended; what it wrote is in {OUT}")
+        raise
+    finally:
+        demo_processes.children.end()
+    return 0
+
+
+def interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def walk() -> None:
+    """The steps."""
     clear(OUT)
     OUT.mkdir(parents=True, exist_ok=True)
 
     title("Sources: four folders in the layouts of the real ones, drawn by the project")
-    run(f"python hub_datasets/generate_sample.py --output_dir {RAW}")
+    run(f"medpairs sample --output_dir {RAW}")
 
-    with hub() as environment:
+    with hub(OUT / "hub", TOKEN) as environment:
         title("Dataset: read, validate, split, convert, publish")
         run(
-            f"python hub_datasets/build.py --knee_dir {RAW}/knee --pad_ufes_dir {RAW}/pad_ufes --slake_dir {RAW}/slake"
+            f"medpairs build --knee_dir {RAW}/knee --pad_ufes_dir {RAW}/pad_ufes --slake_dir {RAW}/slake"
             f" --reports_dir {RAW}/reports --output_dir {DATA} --val_fraction 0.08 --test_fraction 0.2"
             f" --push_to_hub {DATASET}",
             environment,
         )
         run_code(LOAD_DATASET, environment)
 
-        title("Encoder: SigLIP with the sigmoid loss, from random weights")
-        encoder = f"python trainers/run_encoder.py --dataset {DATASET} {ENCODER_RECIPE}"
-        run(f"{encoder} --num_train_epochs 0 --output_dir {OUT}/siglip-untrained", environment)
-        run(f"{encoder} --output_dir {OUT}/siglip-med"
-            f" --push_to_hub --hub_model_id {ENCODER}", environment)  # fmt: skip
-
-        title("Decoder: Llama 3.2 Vision, from random weights")
-        decoder = f"python trainers/run_decoder.py --dataset {DATASET} {DECODER_RECIPE}"
-        run(f"{decoder} --num_train_epochs 0 --num_samples 0 --output_dir {OUT}/llama-untrained", environment)
-        run(f"{decoder} --output_dir {OUT}/llama-med"
-            f" --push_to_hub --hub_model_id {DECODER}", environment)  # fmt: skip
+        title("Decoder and encoder: Llama 3.2 Vision and SigLIP from random weights, and their scores on held-out rows")
+        run_beside(
+            {
+                "decoder": commands_of("decoder", DECODER_RECIPE, "llama", DECODER, " --num_samples 0"),
+                "encoder": commands_of("encoder", ENCODER_RECIPE, "siglip", ENCODER),
+            },
+            environment,
+        )
 
         title("What was pushed opens in a fresh process with an empty cache")
         run_code(LOAD_MODELS, environment)
-
-        title("Evaluation on the held-out test set, beside the untrained models")
-        for model in (ENCODER, DECODER, OUT / "siglip-untrained", OUT / "llama-untrained"):
-            push = "--push_to_hub" if model in (ENCODER, DECODER) else ""
-            run(f"python evaluation/run_evaluation.py --model {model} --dataset {DATASET} --split test --batch_size 32"
-                f" --max_new_tokens 64 --output_dir {RESULTS} {push}", environment)  # fmt: skip
-        run("python evaluation/push_metrics.py --namespace demo", environment)
+        run("medpairs push-metrics --namespace demo", environment)
         run_code(LOAD_METRIC, environment)
 
         title("Leaderboard")
-        run(f"python evaluation/leaderboard.py --results_dir {RESULTS}")
+        run(f"medpairs leaderboard --results_dir {RESULTS}")
         cards = json.loads(run_code(READ_CARDS, environment, quiet=True))
 
     title("One page with all of it")
     write_page(cards)
     write_record()
     (OUT / WRITTEN).write_text(json.dumps(sizes(OUT)), encoding="utf-8")
-    print(f"{PAGE.resolve()}\nDone in {time.monotonic() - started:.0f} s.")
+    print(
+        f"{PAGE.resolve()}\nDone in {time.monotonic() - started:.0f} s ({processor_seconds():.0f} s of processor time)."
+    )
     print(f"Browse what was pushed: {Path(sys.executable)} -m tests.hub_server --root {OUT}/hub --open_pages")
+
+
+def commands_of(family: str, recipe: str, name: str, repository: str, untrained: str = "") -> list[str]:
+    """A training and its evaluation, then the same for the model that it starts from."""
+    train = f"medpairs train-{family} --dataset {DATASET} {recipe} --output_dir {OUT}/{name}"
+    score = f"medpairs evaluate --dataset {DATASET} --split test --batch_size 32 --max_new_tokens 64"
+    return [
+        f"{train}-med --push_to_hub --hub_model_id {repository}",
+        f"{score} --output_dir {RESULTS} --model {repository} --push_to_hub",
+        f"{train}-untrained --num_train_epochs 0{untrained}",
+        f"{score} --output_dir {RESULTS} --model {OUT}/{name}-untrained",
+    ]
 
 
 def clear(folder: Path) -> None:
@@ -148,62 +177,6 @@ print(json.dumps({{name: open(hf_hub_download(name, "README.md", repo_type=kind)
 """
 
 
-@contextlib.contextmanager
-def hub() -> Iterator[dict[str, str]]:
-    """Starts the Hub of the tests on this machine; gives the environment in which all libraries use it."""
-    command = [sys.executable, "-m", "tests.hub_server", "--root", str(OUT / "hub"), "--token", TOKEN]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        line = server.stdout.readline().strip()
-        if not line.startswith("Hub on "):
-            sys.exit("The Hub did not start.")
-        print(f"\n{line}")
-        yield {
-            "HF_ENDPOINT": line.removeprefix("Hub on "),
-            "HF_TOKEN": TOKEN,
-            "HF_HOME": str((OUT / "hf_home").resolve()),
-            "HF_HUB_DISABLE_XET": "1",  # the server stores files by LFS
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        }
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-
-
-def run(command: str, environment: dict[str, str] | None = None) -> None:
-    """Prints a command and runs it; a failure ends the demo."""
-    print(f"\n$ {command.strip()}", flush=True)
-    begin = time.monotonic()
-    words = [sys.executable if word == "python" else word for word in shlex.split(command)]
-    status = subprocess.run(words, env=child_environment(environment)).returncode
-    if status:
-        sys.exit(f"The demo stops here: exit status {status}.")
-    print(f"({time.monotonic() - begin:.0f} s)", flush=True)
-
-
-def run_code(code: str, environment: dict[str, str], quiet: bool = False) -> str:
-    """Runs a few lines in a fresh process with an empty cache; returns what they print."""
-    code = code.strip()
-    if not quiet:
-        print("\n" + textwrap.indent(code, ">>> "), flush=True)
-    home = {"HF_HOME": str((OUT / "hf_home_fresh").resolve())}
-    shutil.rmtree(home["HF_HOME"], ignore_errors=True)
-    command = [sys.executable, "-c", code]
-    result = subprocess.run(command, env=child_environment(environment | home), stdout=subprocess.PIPE, text=True)
-    if result.returncode:
-        sys.exit("The demo stops here.")
-    if not quiet:
-        print(result.stdout, end="", flush=True)
-    return result.stdout
-
-
-def child_environment(extra: dict[str, str] | None) -> dict[str, str]:
-    """This process's environment, without the account and caches of whoever runs the demo."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-    return kept | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "0"} | (extra or {})
-
-
 def write_page(cards: dict[str, str]) -> None:
     """Writes the page from the files of this run."""
     from model_cards.run_report import write_run_page
@@ -225,6 +198,7 @@ def write_record() -> None:
     first = load_results(RESULTS)[0]
     machine = {"processors": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"}
     facts = {"date": first.date[:10], "seconds": round(time.monotonic() - started), "versions": first.versions}
+    facts["processor_seconds"] = round(processor_seconds())
     tables = json.loads((RESULTS / "leaderboard.json").read_text(encoding="utf-8"))
     write_json(RESULTS / "demo.json", machine | facts | {"tables": tables})
 
@@ -234,4 +208,4 @@ def title(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,1 +1,1 @@
-"""Score, compare, time, review: from models and a dataset to results and a leaderboard."""
+"""Evaluates models on datasets: scoring, metrics, results and leaderboards."""

@@ -1,6 +1,6 @@
-"""Compares models: one table for each task and dataset, best first, from the result files of a folder.
+"""Ranks models in one table per task and dataset, best first, from the result files in a folder.
 
-    python evaluation/leaderboard.py --results_dir results
+    medpairs leaderboard --results_dir results
 
 Writes `leaderboard.md` and `leaderboard.json` beside the results.
 """
@@ -15,41 +15,41 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from model_cards.commands.console import Parser
+from model_cards.commands.console import CommandError, Parser, command, local_folder
 from model_cards.results import HEADLINE, NAMES, EvaluationResult, load_results, write_json, write_text
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
+    """Runs the command; returns its exit status, see `model_cards/commands/console.py`."""
     parser = Parser(
-        prog="medpairs-leaderboard", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="medpairs leaderboard", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--results_dir", type=Path, default=Path("results"), help="(%(default)s)")
+    parser.add_argument("--results_dir", type=local_folder, default=Path("results"), help="(%(default)s)")
     options = parser.parse_args(argv)
     try:
         results = load_results(options.results_dir)
         if not results:
-            raise ValueError("no results; write one with evaluation/run_evaluation.py")
-        tables = rank(results)
+            raise ValueError("no results; write one with `medpairs evaluate`")
+        tables = rank_results(results)
         text = "\n".join(markdown(table) for table in tables)
         write_text(options.results_dir / "leaderboard.md", text)
         write_json(options.results_dir / "leaderboard.json", tables)
     except (ValueError, OSError) as error:
-        print(f"error: --results_dir {options.results_dir}: {error}", file=sys.stderr)
-        return 2
+        raise CommandError(f"--results_dir {options.results_dir}: {error}") from error
     print(text, end="")
     return 0
 
 
-def rank(results: list[EvaluationResult]) -> list[dict]:
-    """One table for each task, dataset, revision and split: scores are compared only on the very same rows.
+def rank_results(results: list[EvaluationResult]) -> list[dict]:
+    """Makes one table per task, dataset, revision and split, because scores are comparable only on the same rows.
 
-    Of several results of one model on the same rows, the newest counts.
+    If a model has several results on the same rows, the newest one is used.
 
     Returns:
         tables with `task`, `dataset`, `revision`, `split`, `samples`, `metrics` (columns) and `rows` (`model`, then
-        a value for each metric, None where it was not measured). The task's first metric decides the order, the next
-        ones decide between equals, and what was not measured comes last.
+        a value for each metric, None if it was not measured). Rows are sorted by the first metric of the task, equal
+        ones by the next metrics; models without a value come last.
     """
     groups: dict[tuple, dict[str, EvaluationResult]] = defaultdict(dict)
     for result in sorted(results, key=lambda result: result.date):
@@ -57,7 +57,7 @@ def rank(results: list[EvaluationResult]) -> list[dict]:
         groups[result.task, *rows, str(result.settings.get("limit"))][result.model] = result
     tables = []
     for _, members in sorted(groups.items(), key=lambda item: str(item[0])):
-        best, *_ = ranked = sorted(members.values(), key=order)
+        best, *_ = ranked = sorted(members.values(), key=sort_key)
         chance = [f"chance_{name}" for name in HEADLINE[best.task] if f"chance_{name}" in NAMES]
         shown = [name for name in [*HEADLINE[best.task], *chance] if any(name in member.metrics for member in ranked)]
         table = {"task": best.task, "dataset": best.dataset, "revision": best.dataset_revision}
@@ -67,17 +67,18 @@ def rank(results: list[EvaluationResult]) -> list[dict]:
     return tables
 
 
-def order(result: EvaluationResult) -> tuple:
-    """A key that sorts the best result first."""
+def sort_key(result: EvaluationResult) -> tuple:
+    """Returns a key that sorts the best result first."""
     key: list = []
     for name, larger_is_better in HEADLINE[result.task].items():
         value = result.metrics.get(name)
+        # False sorts before True, so missing values come last; a negated value sorts in descending order.
         key += [value is None, 0 if value is None else -value if larger_is_better else value]
     return *key, result.model
 
 
 def markdown(table: dict) -> str:
-    """A table as Markdown, aligned so that it also reads well on a terminal."""
+    """Returns a table as Markdown, with aligned columns so that it can also be read in a terminal."""
     from model_cards.rendering import number, table_cell
 
     header = ["#", "model", *(NAMES[name] for name in table["metrics"])]

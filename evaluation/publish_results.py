@@ -1,4 +1,4 @@
-"""A result to the Hub: into the model's repository, its card and the leaderboard of the dataset."""
+"""Publishes a result on the Hub: in the model's repository, on its card and on the dataset's leaderboard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from model_cards.results import EvaluationResult
 
 
 def check_push(model: str, public: bool) -> None:
-    """Raises InputError, before anything is scored, for a model whose result could not be pushed."""
+    """Checks, before anything is scored, that the result of a model can be pushed; otherwise raises InputError."""
     refuse_folder(model)
     try:
         check_public(model, "model", public)
@@ -20,23 +20,31 @@ def check_push(model: str, public: bool) -> None:
 
 
 def push_result(result: EvaluationResult, create_pr: bool = False, public: bool = False) -> str:
-    """Adds a result to the model's repository in one commit; see `model_repository.py` for what it changes there.
+    """Adds a result to the model's repository in one commit; `model_repository.py` describes the changes.
 
     Args:
-        public: write to a repository that is public; without it such a one is refused.
+        result: the result to publish; its model is a repository on the Hub.
+        create_pr: open a pull request instead of committing to the main branch.
+        public: allow a public repository; otherwise it is refused.
 
     Returns:
-        the address of the commit or pull request. Raises InputError where the Hub refuses, or the model is a folder.
+        the URL of the commit or pull request.
+
+    Raises:
+        InputError: the Hub refuses the push, or the model is a local folder.
     """
     refuse_folder(result.model)
     try:
         pushed = commit_result(result, public=public, create_pr=create_pr)
-    except (PushError, ValueError) as error:  # ValueError: a file in the repository is not this project's
+    except (PushError, ValueError) as error:  # ValueError: a file in the repository was not written by this project
         raise InputError(f"--push_to_hub {result.model}: {error}") from None
     return pushed.pull_request or pushed.commit
 
 
 def refuse_folder(model: str) -> None:
-    """Raises InputError for a model on this machine: a result goes where its weights are."""
+    """Raises InputError for a model in a local folder, because a result is pushed to the repository of its weights."""
     if Path(model).exists():
-        raise InputError(f"--push_to_hub: {model} is a folder; push the model first, then score its repository")
+        raise InputError(
+            f"--push_to_hub requires a model on the Hub, but {model} is a local folder. Push the model first, then "
+            "evaluate its repository."
+        )

@@ -1,6 +1,6 @@
 """Publishes metrics as Spaces, so that `evaluate.load("org/medical_bleu")` finds them.
 
-python evaluation/push_metrics.py --namespace org
+medpairs push-metrics --namespace org
 """
 
 from __future__ import annotations
@@ -14,47 +14,65 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from model_cards.card_update import merge_card
-from model_cards.commands.console import Parser
-from model_cards.hub.commit import Change, Head, PushError, matching, push
+from model_cards.commands.console import CommandError, Parser, command
+from model_cards.hub.commit import Change, Head, PushError, check_public, check_writer, matching, push
 
 METRICS_FOLDER = Path(__file__).resolve().parent / "metrics"
 CARD = "README.md"
 NOT_PUSHED = {"__init__.py", "__pycache__"}
-OWNED = ("sdk", "sdk_version", "python_version", "app_file")  # what the app depends on
-NEEDED = ("tags",)  # by which `evaluate` finds it
+OWNED = ("sdk", "sdk_version", "python_version", "app_file")  # keys that the app depends on
+NEEDED = ("tags",)  # `evaluate` finds metrics by their tags
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--namespace", required=True, help="user or organisation on the Hub")
-    parser.add_argument("--metrics", nargs="+", default=metric_names(), choices=metric_names(), help="(all)")
+    """Runs the command; returns its exit status, see `model_cards/commands/console.py`."""
+    parser = Parser(
+        prog="medpairs push-metrics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--namespace", required=True, help="user or organization on the Hub")
     parser.add_argument(
-        "--public", action="store_true", help="make new Spaces public, and push to Spaces that are; refused otherwise"
+        "--metrics", nargs="+", default=metric_names(), choices=metric_names(), help="metrics to push (default: all)"
+    )
+    parser.add_argument(
+        "--public",
+        action="store_true",
+        help="create public Spaces and allow pushes to public Spaces (default: no)",
     )
     options = parser.parse_args(argv)
 
     try:
+        check_writer()
+        for name in options.metrics:  # all of them before the first one is pushed
+            check_public(f"{options.namespace}/{name}", "space", options.public)
         for name in options.metrics:
             print(f"Pushed to {push_metric(name, options.namespace, private=not options.public)}")
-    except (PushError, ValueError) as error:  # the Hub refuses, a bad name, no network or token; a card that is no YAML
-        print(f"error: --namespace {options.namespace}: {error}", file=sys.stderr)
-        return 2
+    except (PushError, ValueError) as error:  # ValueError: a card that is not valid YAML
+        raise CommandError(f"--namespace {options.namespace}: {error}") from error
     return 0
 
 
 def metric_names() -> list[str]:
-    """The folders here that are metrics: those with an app."""
+    """Returns the names of the metric folders, which are those with an app."""
     return sorted(path.parent.name for path in METRICS_FOLDER.glob("*/app.py"))
 
 
 def push_metric(name: str, namespace: str, private: bool) -> str:
-    """Uploads one metric folder to the Space `namespace/name` in one commit; returns its address.
+    """Uploads one metric folder to the Space `namespace/name` in one commit.
 
-    Of the README there, our block and the keys that the app depends on are renewed, see `card_update.py`. Files that no
-    metric has are left alone.
+    In an existing README, only our block and the keys that the app depends on are updated, see `card_update.py`. Files
+    that belong to no metric stay in the Space.
 
-    Raises PushError where the Hub refuses, or the Space is public and `private` is asked for.
+    Args:
+        name: the metric, a folder of `evaluation/metrics`.
+        namespace: user or organization on the Hub.
+        private: refuse a public Space, and create a new one as private.
+
+    Returns:
+        the URL of the Space.
+
+    Raises:
+        PushError: the Hub refuses the push, or the Space is public although `private` is set.
     """
     folder = METRICS_FOLDER / name
     files: dict[str, Path | bytes] = {
@@ -65,7 +83,7 @@ def push_metric(name: str, namespace: str, private: bool) -> str:
     ours = re.compile("|".join(map(re.escape, sorted(known - NOT_PUSHED - {CARD}))))
 
     def decide(head: Head) -> Change:
-        current = None if head.created else head.text(CARD)  # a new Space has one of the Hub's own
+        current = None if head.created else head.text(CARD)  # the README of a new Space was written by the Hub
         text, notes = merge_card(current, fresh, owned=OWNED, needed=NEEDED)
         return Change(files | {CARD: text.encode()}, matching(head.files, ours, files), notes)
 

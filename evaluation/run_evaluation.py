@@ -1,10 +1,10 @@
-"""Measures one model, encoder or decoder, on one split of a dataset, and writes the result as a file.
+"""Evaluates one encoder or decoder on one split of a dataset, and writes the result to a file.
 
-    python evaluation/run_evaluation.py --model org/siglip-med --dataset org/med-pairs --split test
+    medpairs evaluate --model org/siglip-med --dataset org/med-pairs --split test
 
-An encoder is scored as retrieval (recall at 1, 5 and 10 in both directions, with chance levels), a decoder by the
-BLEU of its answers, their accuracy on open and closed questions, its loss and perplexity. With `--push_to_hub` the
-result goes to the model's repository and its card.
+An encoder is scored by retrieval: recall at 1, 5 and 10 in both directions, with chance levels. A decoder is scored by
+the BLEU of its answers, their accuracy on open and closed questions, its loss and perplexity. `--push_to_hub` adds the
+result to the model's repository and its card.
 """
 
 from __future__ import annotations
@@ -34,76 +34,86 @@ from evaluation.loading import (
     print_source,
     weights_of,
 )
-from model_cards.commands.console import Parser
+from model_cards.commands.console import Parser, command, local_folder
 from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit, write_text
 
-# What a scoring reads of the rows of a config.
+# The columns that the evaluation reads from each config.
 COLUMNS = {
     "pairs": ("image", "text", "image_path"),
     "chat": ("images", "messages", "image_path", "source_dataset", "language"),
 }
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
+    """Runs the command; returns its exit status, see `model_cards/commands/console.py`."""
     options = argument_parser().parse_args(argv)
-    try:
-        check_options(options)
-        result, predictions = evaluate_model(options)
-        path = result.save(options.output_dir)
-        write_lines(path.with_suffix(".predictions.jsonl"), predictions)
-        shown = ", ".join(f"{NAMES[key]} {value:.4g}" for key, value in result.metrics.items() if key in NAMES)
-        print(f"{result.model} on {result.dataset_split}, {result.samples} rows: {shown}\nWritten to {path}")
-        if options.push_to_hub:
-            from evaluation.publish_results import push_result
+    check_options(options)
+    result, predictions = evaluate_model(options)
+    path = result.save(options.output_dir)
+    write_json_lines(path.with_suffix(".predictions.jsonl"), predictions)
+    shown = ", ".join(f"{NAMES[key]} {value:.4g}" for key, value in result.metrics.items() if key in NAMES)
+    print(f"{result.model} on {result.dataset_split}, {result.samples} rows: {shown}\nWritten to {path}")
+    if options.push_to_hub:
+        from evaluation.publish_results import push_result
 
-            print(f"Pushed to {push_result(result, create_pr=options.create_pr, public=options.public)}")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        print(f"Pushed to {push_result(result, create_pr=options.create_pr, public=options.public)}")
     return 0
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """The command's flags."""
-    parser = Parser(prog="medpairs-evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, type=os.path.expanduser, help="repository on the Hub, or a folder")
-    parser.add_argument("--model_revision", help="commit, branch or tag of the model")
+    """Returns the parser of the command."""
+    parser = Parser(prog="medpairs evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, type=os.path.expanduser, help="folder, or repository on the Hub")
+    parser.add_argument("--model_revision", help="commit, branch or tag of the model (default: the main branch)")
     parser.add_argument(
         "--dataset",
         default="data/processed",
         type=os.path.expanduser,
-        help="repository or folder of a build (%(default)s)",
+        help="folder of a build, or repository on the Hub (default: %(default)s)",
     )
-    parser.add_argument("--dataset_revision", help="commit, branch or tag of the dataset")
-    parser.add_argument("--split", default="validation", help="(%(default)s)")
-    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N rows, to try things out")
-    parser.add_argument("--batch_size", type=positive, metavar="N", default=16, help="(%(default)s)")
+    parser.add_argument("--dataset_revision", help="commit, branch or tag of the dataset (default: the main branch)")
+    parser.add_argument("--split", default="validation", help="split to evaluate on (default: %(default)s)")
     parser.add_argument(
-        "--max_new_tokens", type=positive, metavar="N", default=128, help="longest answer of a decoder (%(default)s)"
+        "--limit", type=positive_integer, metavar="N", help="number of rows, from the first one (default: all rows)"
     )
-    parser.add_argument("--base_model", default="", help="named in the result beside the model")
-    parser.add_argument("--output_dir", type=Path, default=Path("results"), help="(%(default)s)")
+    parser.add_argument(
+        "--batch_size", type=positive_integer, metavar="N", default=16, help="rows per batch (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max_new_tokens",
+        type=positive_integer,
+        metavar="N",
+        default=128,
+        help="maximum length in tokens of a decoder's answer (default: %(default)s)",
+    )
+    parser.add_argument("--base_model", default="", help="base model, recorded in the result (default: none)")
+    parser.add_argument(
+        "--output_dir", type=local_folder, default=Path("results"), help="folder for results (default: %(default)s)"
+    )
     parser.add_argument("--push_to_hub", action="store_true", help="add the result to the model's repository and card")
-    parser.add_argument("--create_pr", action="store_true", help="as a pull request, for a model of somebody else")
-    parser.add_argument("--public", action="store_true", help="push to a repository that is public; refused otherwise")
+    parser.add_argument("--create_pr", action="store_true", help="push as a pull request, for a model of another owner")
+    parser.add_argument("--public", action="store_true", help="allow pushes to a public repository (default: no)")
     return parser
 
 
-def positive(text: str) -> int:
-    """A flag's value that is at least 1."""
+def positive_integer(text: str) -> int:
+    """Converts the value of a flag to an integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text} is not a positive integer")
     return int(text)
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Raises InputError, before anything is scored, for what would be lost or refused afterwards."""
+    """Raises InputError, before anything is scored, if the result could not be saved or pushed afterwards."""
     for flag in ("create_pr", "public"):
         if getattr(options, flag) and not options.push_to_hub:
-            raise InputError(f"--{flag}: it says how to push; add --push_to_hub")
+            raise InputError(f"--{flag} requires --push_to_hub")
     if options.push_to_hub and options.limit is not None:
-        raise InputError("--limit: a result on the first rows alone is not published; leave out --push_to_hub")
+        raise InputError(
+            "--limit cannot be combined with --push_to_hub, because only results on all rows are published. Leave out "
+            "one of the two flags."
+        )
     if options.push_to_hub:
         from evaluation.publish_results import check_push, refuse_folder
 
@@ -120,8 +130,16 @@ def check_options(options: argparse.Namespace) -> None:
 
 
 def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[dict]]:
-    """Loads, scores and returns the result with what it was made of: a prediction for each image or question."""
-    # Asked for once and then named at every loading, so that what is recorded is what was scored.
+    """Loads and scores a model.
+
+    Returns:
+        the result, and one prediction per image (encoder) or per conversation (decoder).
+
+    Raises:
+        InputError: the model or dataset cannot be loaded, or a model of this type cannot be evaluated.
+    """
+    # The branch is resolved to a commit once and the commit is used for every download, so that the recorded revision
+    # is the evaluated one even if somebody pushes in between.
     options.model_revision = model_revision(options.model, options.model_revision) or None
     print_source("model", options.model, options.model_revision or "")
     kind = model_type(options.model, options.model_revision)
@@ -131,7 +149,9 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[
         task, config, score = GENERATION, "chat", score_decoder
     else:
         known = ", ".join(ENCODER_TYPES + DECODER_TYPES)
-        raise InputError(f"--model {options.model}: a model of type {kind!r} cannot be scored; known are {known}")
+        raise InputError(
+            f"--model {options.model}: a model of type {kind!r} cannot be evaluated. The supported types are {known}."
+        )
     revision = dataset_revision(options.dataset, options.dataset_revision)
     print_source("dataset", options.dataset, revision)
     rows = load_rows(options, config, revision)
@@ -156,16 +176,16 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[
 
 
 def load_rows(options: argparse.Namespace, config: str, revision: str) -> Any:
-    """The rows to score. Raises InputError where they lack a column."""
+    """Returns the rows to score. Raises InputError if a column is missing."""
     commit = revision if is_commit(revision) else None
     rows = load_splits(options.dataset, config, [options.split], commit)[options.split]
     if missing := [column for column in COLUMNS[config] if column not in rows.column_names]:
-        raise InputError(f"--dataset {options.dataset}, config {config}: no column {', '.join(missing)}")
+        raise InputError(f"--dataset {options.dataset}, config {config}: missing columns: {', '.join(missing)}")
     return rows if options.limit is None else rows.select(range(min(options.limit, len(rows))))
 
 
 def score_encoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, list[dict]]:
-    """Retrieval over the split: metrics, no signatures, and the nearest texts of every image."""
+    """Scores retrieval on the split; returns the metrics, no signatures, and the nearest texts of each image."""
     from tqdm import tqdm
     from transformers import AutoModel
 
@@ -175,13 +195,13 @@ def score_encoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, l
     embeds = embed_pairs(to_device(model), processor, rows, options.batch_size, progress=tqdm)
     try:
         metrics = score_embeddings(embeds, model.logit_scale.item(), model.logit_bias.item())
-    except ValueError as error:  # an embedding is not finite
+    except ValueError as error:  # an embedding contains NaN or infinity
         raise InputError(f"--model {options.model}: {error}") from None
     return metrics, {}, list(nearest_texts(embeds, list(rows["text"]), list(rows["image_path"])))
 
 
 def score_decoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, list[dict]]:
-    """Answers over the split: metrics, what to quote with them, and each question with both answers."""
+    """Scores answers on the split; returns the metrics, their signatures, and each question with both answers."""
     import math
 
     from tqdm import tqdm
@@ -192,7 +212,7 @@ def score_decoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, l
 
     turns, languages = list(rows["messages"]), list(rows["language"])
     kinds = list(rows["answer_type"]) if "answer_type" in rows.column_names else [""] * len(rows)
-    try:  # what cannot be scored is found before hours of generating
+    try:  # scores the references against themselves, to find invalid rows before hours of generation
         check_turns(turns)
         references = [messages[-1]["content"] for messages in turns]
         score_answers(references, references, languages, kinds)
@@ -203,7 +223,7 @@ def score_decoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, l
     generated = generate_answers(model, processor, rows, options.batch_size, options.max_new_tokens, progress=tqdm)
     metrics, signatures = score_answers(generated, references, languages, kinds)
     metrics["loss"] = answer_loss(model, processor, rows, options.batch_size, progress=tqdm)
-    metrics["perplexity"] = math.exp(min(metrics["loss"], 700.0))
+    metrics["perplexity"] = math.exp(min(metrics["loss"], 700.0))  # exp of more than 709 overflows a float
     columns = zip(rows["image_path"], rows["source_dataset"], languages, kinds, turns, generated, strict=True)
     predictions = [
         {
@@ -224,18 +244,18 @@ def check_turns(turns: list[list[dict]]) -> None:
     """Raises ValueError unless every conversation ends with a question and its answer."""
     for row, messages in enumerate(turns):
         if [turn["role"] for turn in messages[-2:]] != ["user", "assistant"]:
-            raise ValueError(f"row {row} does not end with a turn of the user and one of the assistant")
+            raise ValueError(f"row {row}: the conversation does not end with a user turn and an assistant turn")
 
 
 def to_device(model):
-    """The model on the GPU where there is one."""
+    """Moves the model to the GPU if there is one, and returns it."""
     import torch
 
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def write_lines(path: Path, rows: list[dict]) -> None:
-    """Writes one JSON a line."""
+def write_json_lines(path: Path, rows: list[dict]) -> None:
+    """Writes one JSON object per line."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 

@@ -1,1 +1,1 @@
-"""Read, validate, de-duplicate, split, convert and publish: from raw source folders to `org/med-pairs`."""
+"""Reads, validates, de-duplicates, splits, converts and publishes raw source folders as `org/med-pairs`."""

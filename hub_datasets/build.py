@@ -1,12 +1,11 @@
-"""Builds the dataset: raw source folders in, `pairs` and `chat` as Parquet out, with a report of all that was read.
+"""Builds the configs `pairs` and `chat` from raw source folders, as Parquet files with a report of all that was read.
 
-    python hub_datasets/build.py --slake_dir data/Datasets/SLAKE --pad_ufes_dir data/Datasets/PAD-UFES-20 \\
-        --output_dir data/processed
+    medpairs build --slake_dir data/Datasets/SLAKE --pad_ufes_dir data/Datasets/PAD-UFES-20 --output_dir data/processed
 
-Any subset of the sources will do, and the flag of a source may be repeated for several folders of it. The result is a
-folder that `load_dataset(OUT, "pairs")` and `load_dataset(OUT, "chat")` read, with `chat_instructions.jsonl`,
-`report.json`, `rejections.jsonl`, `review.jsonl` and a card. What was read of the sources is kept beside it, in a
-hidden folder, for the next build.
+At least one source is required. The flag of a source can be repeated for several folders of that source. The result is
+a folder that `load_dataset(OUT, "pairs")` and `load_dataset(OUT, "chat")` read, with `chat_instructions.jsonl`,
+`report.json`, `rejections.jsonl`, `review.jsonl` and a card. A hidden folder beside it caches what was read, so that
+the next build reads only sources that have changed.
 """
 
 from __future__ import annotations
@@ -25,29 +24,35 @@ from typing import Any
 from hub_datasets.chat import llama_factory
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
-from hub_datasets.options import BuildOptions, argument_parser, read_options
-from hub_datasets.output.publish import push_dataset, refuse_what_may_not_be_shared
+from hub_datasets.options import BuildOptions, addresses_of, argument_parser, read_options
+from hub_datasets.output.publish import check_push, push_dataset, refuse_restricted_sources
+from model_cards.commands.console import command
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     arguments = argument_parser(__doc__).parse_args(argv)
     try:
         options = read_options(arguments)
-        if arguments.push_to_hub and not arguments.redistribute:
-            refuse_what_may_not_be_shared(options.not_to_be_shared())
+        if arguments.push_to_hub:  # refuse now what would be refused after hours of work
+            if not arguments.redistribute:
+                refuse_restricted_sources(options.restricted_sources())
+            check_push(options.output, arguments.push_to_hub, public=arguments.public)
         report = build(options)
         print(report_lines(report))
-        print(f"Written to {options.output}: load_dataset({options.output!r}, 'pairs')")
+        output = storage.shown(options.output)
+        print(f"Written to {output}: load_dataset({output!r}, 'pairs')")
         if arguments.push_to_hub:
             visibility = {"private": not arguments.public, "redistribute": arguments.redistribute}
             print(f"Pushed to {push_dataset(options.output, arguments.push_to_hub, **visibility)}")
-    except (BuildError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on with what was read whole", file=sys.stderr)
-        return 130
+    except OSError as error:
+        if any(map(storage.has_secrets, addresses_of(arguments))):  # the error may repeat them
+            raise BuildError(f"the build failed: {error.strerror or type(error).__name__}") from None
+        raise
+    except KeyboardInterrupt as error:
+        error.add_note("the same command reuses every source that was read completely")
+        raise
     return 0
 
 
@@ -58,58 +63,58 @@ def report_lines(report: dict[str, Any]) -> str:
 
 
 def build(options: BuildOptions) -> dict[str, Any]:
-    """Reads, checks, groups, splits and writes; returns the report.
+    """Builds a dataset from its sources and returns the report.
 
     Where the output is already what this build would write, nothing is done.
     """
-    from hub_datasets.ingest.executors import WhenNeeded
-    from hub_datasets.ingest.ingest import remove_stale, stage, stage_keys
+    from hub_datasets.ingest.executors import LazyEngine
+    from hub_datasets.ingest.ingest import ingest_folder, remove_stale, stage_keys
     from hub_datasets.output.earlier_build import check_output
     from hub_datasets.output.folder import is_current, is_empty, written_folder
     from model_cards.commands.owned_files import some
 
+    place, cache = storage.shown(options.output), storage.shown(options.cache)
     with ExitStack() as held:
         for folder, message in options.locks().items():
-            held.enter_context(storage.only_one(folder, message))
+            held.enter_context(storage.file_lock(folder, message))
         scratch = held.enter_context(storage.scratch_folder(options.cache))
         keys = stage_keys(options.folders, options.images, options.texts)
         build_key = options.key(keys)
         if is_current(options.output, build_key):
             return json.loads(storage.read(storage.join(options.output, "report.json")))
         if not (options.overwrite or is_empty(options.output)):
-            raise BuildError(
-                f"--output_dir {options.output} exists and is not empty; name another folder or add --overwrite"
-            )
+            raise BuildError(f"--output_dir {place} exists and is not empty; name another folder or add --overwrite")
         kept = []
         if not is_empty(options.output):
             kept = check_output(options.output, options.cache)
-        engine = WhenNeeded(options.engine, options.num_proc)
+        engine = LazyEngine(options.engine, options.num_proc)
         try:
             stages = [
-                stage(source, folder, key, options.images, options.texts, engine, options.cache, scratch)
+                ingest_folder(source, folder, key, options.images, options.texts, engine, options.cache, scratch)
                 for (source, folder), key in zip(options.folders, keys, strict=True)
             ]
             lasting = all(stage.lasting for stage in stages)  # else the next build has to look again
             with written_folder(options.output, build_key if lasting else "", scratch) as output:
                 report = write_dataset(stages, options, engine, output, scratch)
             if kept:
-                print(f"--overwrite: kept in {options.output}, because no build wrote it: {some(kept)}")
+                print(f"--overwrite: kept in {place}, because no build wrote it: {some(kept)}")
             remove_stale(options.cache, stages)
         except sqlite3.OperationalError as error:
-            raise BuildError(f"{options.cache}: cannot be read or written: {error}; is the disk full?") from None
+            raise BuildError(f"{cache}: cannot be read or written: {error}; is the disk full?") from None
         except sqlite3.DatabaseError as error:
-            raise BuildError(f"{options.cache}: damaged ({error}); remove this folder and run again") from None
+            raise BuildError(f"{cache}: damaged ({error}); remove this folder and run again") from None
         except OSError as error:
             if error.filename:
                 raise
-            raise BuildError(f"{options.output} or {options.cache} cannot be written: {error}") from None
+            reason = storage.describe_error(error, options.output, options.cache)
+            raise BuildError(f"{place} or {cache} cannot be written: {reason}") from None
         finally:
             engine.close()
     return report
 
 
 def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path) -> dict[str, Any]:
-    """Decides what becomes of everything that was read, and writes it; returns the report."""
+    """Resolves duplicates, assigns splits and writes the dataset; returns the report."""
     from hub_datasets.output import report, rows
     from hub_datasets.splits import leakage
     from hub_datasets.splits.assignment import Decisions
@@ -126,10 +131,13 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     statistics = report.RowStatistics()
     written = rows.write_rows(decisions, scratch, options.texts, options.system_prompt, statistics)
     if not written.files["pairs"]:
-        raise BuildError("no text of a pair lies between --min_text_chars and --max_text_chars")
+        raise BuildError(
+            f"no text of a pair is longer than --min_text_chars {options.texts.min_chars} and shorter than "
+            f"--max_text_chars {options.texts.max_chars} characters; change these bounds"
+        )
     with (
         rows.shared(written, options.cache),
-        engine.meanwhile(output.write_shards, written.files, engine, options.num_shards) as finished,
+        engine.in_background(output.write_shards, written.files, engine, options.num_shards) as finished,
     ):
         content = write_reports(stages, options, decisions, output.local, scratch, statistics, written)
         content |= {"coverage": assigned["coverage"], "moved": len(assigned["moved"])}
@@ -137,7 +145,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         content["leakage"] = {
             "split_by": options.split_by,
             **leaks,
-            "examples": leaks["examples"] if all(map(report.may_be_named, stages)) else [],
+            "examples": leaks["examples"] if all(map(report.is_shareable, stages)) else [],
             "official": leakage.official_leaks(decisions),
         }
         samples = rows.samples(decisions)
@@ -152,7 +160,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
 def write_reports(
     stages: list, options: BuildOptions, decisions: Any, local: Path, scratch: Path, statistics: Any, written: Any
 ) -> dict[str, Any]:
-    """Writes what goes beside the Parquet files; returns what the report says of sources and rows."""
+    """Writes the files beside the Parquet files; returns the parts of the report about sources and rows."""
     from hub_datasets.output import report, rows
 
     addresses = [stage.folder.address for stage in stages]

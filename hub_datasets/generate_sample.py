@@ -28,7 +28,7 @@ if __package__ in (None, ""):  # as a script, import the project from its root i
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem.storage import hidden_beside
 from hub_datasets.synthetic.marker import write_marker
-from model_cards.commands.console import Parser
+from model_cards.commands.console import Parser, command, local_folder
 
 FOLDERS = {"knee_xray": "knee", "pad_ufes_20": "pad_ufes", "slake": "slake", "medical_reports": "reports"}
 README = """# Synthetic sample
@@ -53,11 +53,12 @@ LAYOUTS = {
 }
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns the exit status: 0, or 2 for an invalid flag or a folder that cannot be written."""
-    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
+    parser = Parser(prog="medpairs sample", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--output_dir", type=Path, required=True, metavar="DIR", help="new or empty folder for the sample"
+        "--output_dir", type=local_folder, required=True, metavar="DIR", help="new or empty folder for the sample"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the sample, at least 0 (default: %(default)s)")
     parser.add_argument(
@@ -67,11 +68,7 @@ def main(argv: list[str] | None = None) -> int:
         help="number of images as a multiple of about 620, above 0 and at most 100 (default: %(default)s)",
     )
     options = parser.parse_args(argv)
-    try:
-        generate(options.output_dir, options.seed, options.scale, log=print)
-    except BuildError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    generate(options.output_dir, options.seed, options.scale, log=print)
     print(f"Wrote a synthetic sample to {options.output_dir}, for trials and tests only")
     return 0
 

@@ -1,6 +1,6 @@
-"""The columns of the two configs `pairs` and `chat`, their languages and their splits.
+"""Defines the columns of the configs `pairs` and `chat`, the languages and the splits.
 
-Column names are defined here and nowhere else in this folder.
+No other module of this package defines column names.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def chat_features() -> datasets.Features:
 
     `messages` holds plain strings: `Json()` content would turn the answer "42" into a number, and mixed lists of
     parts would not load in every trainer. `marked_messages` are the same with `<image>` for each image in the first
-    question: TRL puts the images there by itself, LLaMA-Factory wants them marked.
+    question: TRL places the images there itself, LLaMA-Factory requires the marks.
     """
     from datasets import Features, Image, List, Value
 

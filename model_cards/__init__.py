@@ -1,1 +1,1 @@
-"""Say it: cards and results with measured numbers."""
+"""Writes result files, cards and pages with measured numbers."""

@@ -1,13 +1,13 @@
-"""Writes a card again without losing what a person wrote into it.
+"""Updates a card without losing what a person wrote in it.
 
-Ours are the blocks between two markers, each on a line of its own, and some keys of the front matter:
+The commands own the blocks between two markers, each marker on its own line, and some keys of the front matter:
 
     <!-- medpairs:results -->
-    what our commands measured, written again by each of them
+    what the commands measured; each of them rewrites it
     <!-- /medpairs:results -->
 
-Everything else belongs to whoever edits the card, and keeps its bytes: text outside the blocks, other keys, their
-order, their comments. A block whose markers were taken out is not put back.
+Everything else belongs to the people who edit the card and stays byte for byte: text outside the blocks, and other keys
+with their order and comments. A block whose markers were removed is not added again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 MARKER = re.compile(r"^<!-- (/?)medpairs:([a-z_]+) -->[ \t]*\r?$", re.MULTILINE)
 FRONT_MATTER = re.compile(r"\A(\ufeff?\s*---[ \t]*\r?\n)(.*?)^(---[ \t]*(?:\r?\n|\Z))", re.DOTALL | re.MULTILINE)
-# What the Hub itself writes into the README of a new Space, and nobody misses.
+# The text that the Hub writes to the README of a new Space; it counts as an empty card.
 PLACEHOLDER = re.compile(r"Check out the configuration reference at https://huggingface\.co/docs/hub/spaces-config\S*")
 MISSING = object()
 
@@ -34,23 +34,25 @@ def merge_card(
     needed: Collection[str] = (),
     blocks: Mapping[str, str] | None = None,
 ) -> tuple[str, list[str]]:
-    """The card to write where there is one already.
+    """Merges a new card into an existing one.
 
-    - None, or an empty one: the fresh card. Front matter alone: the fresh text below it, with the keys that it lacks.
-    - A card with our blocks: their new content. Text outside of them, and keys that are not owned, are taken from the
-      fresh card where nobody has touched them since `base`; where somebody has, or that is not known, they stay.
-    - A card without any of our blocks was never ours, or is not any more: owned keys, and needed ones that it lacks.
+    - No card, or an empty one: the fresh card. A card with front matter alone: the missing keys and the fresh text are
+      added.
+    - A card with our blocks: the content of the blocks is replaced. Text outside of them and keys that are not owned
+      are replaced only if nobody has changed them since `base`; if somebody has, or `base` is unknown, they stay.
+    - A card without any of our blocks was not written by us, or was taken over by its user: only the owned keys, and
+      those needed keys that are missing, are written.
 
     Args:
-        current: the card that is there.
+        current: the existing card.
         fresh: the card as our command would write it for the first time.
-        base: the card as our command wrote it the last time, in so far as it is known; the blocks do not matter.
-        owned: keys of the front matter that always are as in the fresh card.
-        needed: keys without which what the repository holds cannot be opened.
-        blocks: the content of the blocks by name; those of the fresh card unless given.
+        base: the card as our command wrote it the last time, if known; its blocks do not matter.
+        owned: keys of the front matter that are always taken from the fresh card.
+        needed: keys without which the content of the repository cannot be loaded.
+        blocks: the content of the blocks by name (default: those of the fresh card).
 
     Returns:
-        the text, and lines that say what was left out.
+        the text of the merged card, and notes about parts that were not updated.
 
     Raises:
         ValueError: the front matter of the current card is not YAML with keys.
@@ -66,23 +68,24 @@ def merge_card(
     if not MARKER.search(body):
         values |= {key: fresh_keys[key] for key in needed if key in fresh_keys and key not in keys}
         said = ", ".join(sorted(key for key, value in values.items() if keys.get(key) != value)) or "nothing"
-        note = f"README.md has no blocks of medpairs and keeps its text; written: {said}"
+        note = f"README.md contains no medpairs blocks and keeps its text; updated keys: {said}"
         return set_front_matter(current, values), [note]
     if base is not None:
         base_keys = front_matter(base)
-        untouched = {key for key in {*keys, *base_keys, *fresh_keys} - {*owned} if same(keys, base_keys, key)}
+        untouched = {key for key in {*keys, *base_keys, *fresh_keys} - {*owned} if has_same_value(keys, base_keys, key)}
         values |= {key: fresh_keys.get(key) for key in {**keys, **fresh_keys} if key in untouched}
         if outside(body) == outside(split_card(base)[1]):
             body = fresh_body
             if {*keys, *base_keys} <= {*untouched, *owned} and is_written_by_us(current, keys):
-                current = fresh  # with the order and the comments that a person may have given that one
+                current = fresh  # including the order and the comments of its keys
     body, left_out = replace_blocks(body, contents(fresh_body) if blocks is None else blocks)
-    notes = [f"README.md: not updated, since their markers were removed or changed: {', '.join(left_out)}"]
+    missing = ", ".join(left_out)
+    notes = [f"README.md: blocks not updated, because their markers were removed or changed: {missing}"]
     return set_front_matter(with_body(current, body), values), notes if left_out else []
 
 
 def read_card(path: Path) -> str | None:
-    """The text of a card with its ends of lines; None where there is none. Raises ValueError where it is not UTF-8."""
+    """Returns the text of a card with its line endings, None if there is none. Raises ValueError if it is not UTF-8."""
     if not path.is_file():
         return None
     try:
@@ -92,19 +95,19 @@ def read_card(path: Path) -> str | None:
 
 
 def is_blank(body: str) -> bool:
-    """True where nobody has written anything below the front matter."""
+    """Returns whether there is no text below the front matter, except for the placeholder of the Hub."""
     return not PLACEHOLDER.sub("", body).strip()
 
 
 def is_written_by_us(card: str, keys: Mapping[str, Any]) -> bool:
-    """True where the front matter is formatted as our commands do it: nobody has added a comment."""
+    """Returns whether the front matter is formatted like that of our commands, without comments of a person."""
     from huggingface_hub.utils import yaml_dump
 
     return (split_card(card)[0] or "").strip() == yaml_dump(dict(keys), sort_keys=False).strip()
 
 
-def same(keys: Mapping[str, Any], others: Mapping[str, Any], key: str) -> bool:
-    """True where a key has the same value in both, or is in neither."""
+def has_same_value(keys: Mapping[str, Any], others: Mapping[str, Any], key: str) -> bool:
+    """Returns whether a key has the same value in both, or is missing in both."""
     return keys.get(key, MISSING) == others.get(key, MISSING)
 
 
@@ -112,14 +115,14 @@ def same(keys: Mapping[str, Any], others: Mapping[str, Any], key: str) -> bool:
 
 
 def block(name: str, content: str) -> str:
-    """Text between our markers. A line of it that would be a marker itself is moved by a space."""
+    """Puts text between our markers. A line of the text that looks like a marker is indented, so that it is none."""
     content = re.sub(r"(?m)^(?=<!-- /?medpairs:)", " ", content.replace("\r\n", "\n").strip("\n"))
-    content = f"\n{content}\n\n" if content else ""  # a table ends at an empty line
+    content = f"\n{content}\n\n" if content else ""  # without an empty line, the marker would be part of a table
     return f"<!-- medpairs:{name} -->\n{content}<!-- /medpairs:{name} -->\n"
 
 
-def spans(body: str) -> dict[str, tuple[int, int]]:
-    """Where the content of each block is; of blocks that have one marker too few, or one too many, it is not known."""
+def find_blocks(body: str) -> dict[str, tuple[int, int]]:
+    """Returns the start and end of the content of each block, without blocks that do not have exactly two markers."""
     marks = [(mark[2], bool(mark[1]), mark.start(), mark.end()) for mark in MARKER.finditer(body)]
     names = [name for name, *_ in marks]
     found = {}
@@ -130,13 +133,14 @@ def spans(body: str) -> dict[str, tuple[int, int]]:
 
 
 def contents(body: str) -> dict[str, str]:
-    """The content of each block by its name."""
-    return {name: body[start:end] for name, (start, end) in spans(body).items()}
+    """Returns the content of each block by name."""
+    return {name: body[start:end] for name, (start, end) in find_blocks(body).items()}
 
 
 def replace_blocks(body: str, blocks: Mapping[str, str]) -> tuple[str, list[str]]:
-    """The text with the new content of its blocks, and the names of those that it does not have."""
-    there = spans(body)
+    """Returns the text with new contents of its blocks, and the names of the blocks that it does not contain."""
+    there = find_blocks(body)
+    # From the last block to the first one, so that the positions of the remaining blocks stay valid.
     for name, (start, end) in sorted(there.items(), key=lambda item: -item[1][0]):
         if name in blocks:
             content = blocks[name].replace("\r\n", "\n").replace("\n", end_of_line(body))
@@ -145,12 +149,12 @@ def replace_blocks(body: str, blocks: Mapping[str, str]) -> tuple[str, list[str]
 
 
 def outside(body: str) -> str:
-    """The text without the content of its blocks, with equal ends of lines."""
-    return replace_blocks(body, dict.fromkeys(spans(body), ""))[0].replace("\r\n", "\n").strip()
+    """Returns the text without the content of its blocks, with uniform line endings."""
+    return replace_blocks(body, dict.fromkeys(find_blocks(body), ""))[0].replace("\r\n", "\n").strip()
 
 
 def end_of_line(text: str) -> str:
-    """The end of most lines of a text."""
+    """Returns the line ending of most lines of a text."""
     return "\r\n" if 2 * text.count("\r\n") > text.count("\n") else "\n"
 
 
@@ -158,19 +162,19 @@ def end_of_line(text: str) -> str:
 
 
 def split_card(text: str) -> tuple[str | None, str]:
-    """The YAML of a card, None where it has none, and the text below."""
+    """Splits a card into its YAML, None if it has none, and the text below."""
     found = FRONT_MATTER.match(text)
     return (found[2], text[found.end() :]) if found else (None, text)
 
 
 def with_body(text: str, body: str) -> str:
-    """A card with another text below its front matter."""
+    """Replaces the text below the front matter of a card."""
     found = FRONT_MATTER.match(text)
     return text[: found.end() if found else 0] + body
 
 
 def front_matter(text: str) -> dict[str, Any]:
-    """The keys and values of a card. Raises ValueError where its front matter is not YAML with keys."""
+    """Parses the front matter of a card. Raises ValueError if it is not YAML with keys."""
     import yaml
 
     try:
@@ -184,10 +188,10 @@ def front_matter(text: str) -> dict[str, Any]:
 
 
 def set_front_matter(text: str, values: Mapping[str, Any]) -> str:
-    """A card with these values at the top level of its front matter, those that are None removed.
+    """Sets values at the top level of a card's front matter; None removes a key.
 
-    Only the lines of keys that change are written again; YAML that cannot be changed by lines is written anew as a
-    whole, without its comments.
+    Only the lines of changed keys are rewritten. If that does not give the expected values, the complete YAML is
+    rewritten, which loses its comments.
     """
     from huggingface_hub.utils import yaml_dump
 
@@ -209,7 +213,7 @@ def set_front_matter(text: str, values: Mapping[str, Any]) -> str:
 
 
 def set_key(lines: str, key: str, new: str) -> str:
-    """YAML with other lines for a key at its top level; at the end where it has none."""
+    """Replaces the lines of a key at the top level of YAML, or appends them if the key is missing."""
     import yaml
 
     node = yaml.compose(lines, Loader=yaml.SafeLoader)
@@ -222,7 +226,7 @@ def set_key(lines: str, key: str, new: str) -> str:
 
 
 def last_index(node: Any) -> int:
-    """Where a value ends. PyYAML lets a block end at the next token, and with it the comments between the two."""
+    """Returns the end of a value; PyYAML would also count the comments up to the next token."""
     if isinstance(node.value, str) or node.flow_style or not node.value:
         return node.end_mark.index
     last = node.value[-1]
@@ -230,7 +234,7 @@ def last_index(node: Any) -> int:
 
 
 def reads_as(lines: str, wanted: Mapping[str, Any]) -> bool:
-    """True where YAML has these values and no others."""
+    """Returns whether YAML has exactly these values."""
     import yaml
 
     try:

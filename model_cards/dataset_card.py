@@ -1,6 +1,6 @@
-"""The dataset card: what was read, what was accepted, what was not and why, from the build's report.
+"""Writes the dataset card from the build's report: what was read, accepted and rejected, and why.
 
-Every number on it comes from the report; `hub_leaderboard.py` writes what makes the dataset a benchmark.
+Every number on the card comes from the report. `hub_leaderboard.py` writes the file that makes the dataset a benchmark.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from model_cards.results import write_text
 
 __all__ = ["Sample", "write_dataset_card", "write_pictures"]
 
-OWNED = ("configs", "dataset_info")  # keys that say which files there are and how many rows they have
+OWNED = ("configs", "dataset_info")  # keys that describe the files and their number of rows
 TITLE = "Medical image-text pairs and chats"
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-# The licences that the Hub has a word for, among those that data comes with; any other is `other`.
-HUB_LICENCES = {
+# The identifiers of common data licenses on the Hub; any other license is `other`.
+HUB_LICENSES = {
     "apache-2.0", "mit", "cc", "cc0-1.0", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-3.0",
     "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "pddl",
     "odc-by", "odbl", "unknown",
@@ -38,16 +38,16 @@ TAGS = {
     "report": ("medical-reports",),
 }
 KEYS = {
-    "image": "the same pixels",
-    "near_duplicate": "images that look alike, by their perceptual hash",
-    "patient": "the same patient",
-    "study": "the same study or report",
-    "image_number": "the same image, by the source's own number",
-    "conversation": "the same conversation",
-    "lesion": "the same lesion",
+    "image": "image with identical pixels",
+    "near_duplicate": "similar image, by perceptual hash",
+    "patient": "patient",
+    "study": "study or report",
+    "image_number": "image number of the source",
+    "conversation": "conversation",
+    "lesion": "lesion",
 }
-VALUES_SHOWN = 40  # of a column, in the card's tables
-TEXT_SHOWN = 200  # characters of a text beside the contact sheet, and of an example
+VALUES_SHOWN = 40  # values of a column in a table of the card
+TEXT_SHOWN = 200  # characters of a text below the contact sheet, and of an example
 
 
 def write_dataset_card(
@@ -58,28 +58,28 @@ def write_dataset_card(
     current: str | None = None,
     earlier: str | None = None,
 ) -> list[str]:
-    """Writes `README.md`, and `eval.yaml` where there is a test split; `write_pictures` writes what it shows.
+    """Writes `README.md`, and `eval.yaml` if there is a test split. `write_pictures` writes the pictures of the card.
 
-    The card's YAML is what `load_dataset` and the Hub's viewer read. The same input gives the same bytes.
+    `load_dataset` and the viewer of the Hub read the YAML of the card. The same input gives the same bytes.
 
     Args:
-        folder: holds `{config}/{split}-*.parquet`.
-        report: the build's `report.json`.
-        infos: `datasets.DatasetInfo` by config; they get the size of their files as what is to be downloaded.
-        samples: rows of the dataset with their images; some are shown, without any there is no contact sheet.
-        current: the card of the build that this one replaces; what a person wrote into it stays, see `card_update.py`.
-        earlier: the text of that build's report.
+        folder: contains `{config}/{split}-*.parquet`.
+        report: the `report.json` of the build.
+        infos: `datasets.DatasetInfo` by config; their `download_size` is set to the size of the files.
+        samples: rows of the dataset with their images, some of which are shown; without any, there is no contact sheet.
+        current: the card of the build that is replaced; text written by people stays, see `card_update.py`.
+        earlier: the text of the report of that build.
 
     Returns:
-        lines that say what of the card could not be renewed.
+        notes about parts of the card that were not updated.
 
     Raises:
-        ValueError: the report lacks a part, or has one of another kind; the present card's front matter is not YAML.
+        ValueError: a part of the report is missing or invalid, or the front matter of the existing card is not YAML.
     """
     from datasets.info import DatasetInfosDict
 
     for config, info in infos.items():
-        if size := sum(path.stat().st_size for path in (folder / config).glob("*.parquet")):  # else they lie elsewhere
+        if size := sum(path.stat().st_size for path in (folder / config).glob("*.parquet")):  # 0: stored elsewhere
             info.download_size = size
     shown = choose(samples)
     try:
@@ -97,11 +97,13 @@ def write_dataset_card(
 def merge_dataset_card(
     current: str | None, fresh: str, earlier: str | None, blocks: Mapping[str, str] | None = None
 ) -> tuple[str, list[str]]:
-    """A build's card in the place of one that is there: see `merge_card`. Configs that a person added are kept.
+    """Merges the card of a build into an existing one, see `merge_card`. Configs that a person added are kept.
 
     Args:
-        earlier: the text of the report of the build that the present card is of.
-        blocks: as in `merge_card`.
+        current: the existing card, or None.
+        fresh: the card of the build.
+        earlier: the text of the report from which the existing card was written.
+        blocks: see `merge_card`.
     """
     if current is not None:
         keys, fresh_keys = front_matter(current), front_matter(fresh)
@@ -176,7 +178,7 @@ def write_pictures(folder: Path, report: Mapping, samples: Sequence[Sample]) -> 
 
 
 def draw(report: Mapping, shown: Sequence[Sample]) -> dict[str, bytes]:
-    """The pictures by file name."""
+    """Draws the pictures; returns PNGs by file name."""
     by_category = report["rows_by"]["pairs"]["category"]
     names = picture_labels(report, shown)
     pictures = {
@@ -189,32 +191,32 @@ def draw(report: Mapping, shown: Sequence[Sample]) -> dict[str, bytes]:
 
 
 def picture_labels(report: Mapping, shown: Sequence[Sample]) -> dict[str, str]:
-    """What each category is called in pictures."""
+    """Returns the label of each category in pictures."""
     return labels({*report["rows_by"]["pairs"]["category"], *(sample.category for sample in shown)})
 
 
 def numbered(names: Mapping[str, str]) -> dict[str, str]:
-    """The labels of `picture_labels` that are numbers."""
+    """Returns those labels of `picture_labels` that are numbers."""
     return {value: label for value, label in names.items() if value != label and value.strip()}
 
 
 def card_data(report: Mapping, configs: Sequence[str]) -> Any:
-    """The card's YAML, a `DatasetCardData`, without the description of the columns."""
+    """Returns the YAML of the card, a `DatasetCardData`, without the description of the columns."""
     from huggingface_hub import DatasetCardData
 
     sources = report["sources"].values()
     synthetic = synthetic_parts(report)
     real = [source for source in sources if not source["synthetic"]]
-    licences = sorted({source["licence"].lower() for source in real})
-    licence = "apache-2.0" if not real else licences[0] if len(licences) == 1 else "other"
-    # A source with no publication is data of one's own; any other is someone else's dataset in a new form.
+    licenses = sorted({source["licence"].lower() for source in real})
+    license_id = "apache-2.0" if not real else licenses[0] if len(licenses) == 1 else "other"
+    # A source without a publication is original data of the user; any other one is derived from a published dataset.
     published = any(source["homepage"] or source["citation"] for source in real)
     own = bool(synthetic) or any(not (source["homepage"] or source["citation"]) for source in real)
     kinds = {tag: None for source in sources for tag in TAGS.get(source["kind"], ())}
     return DatasetCardData(
         pretty_name=TITLE,
         language=sorted(report["rows_by"]["pairs"]["language"]),
-        license=licence if licence in HUB_LICENCES else "other",
+        license=license_id if license_id in HUB_LICENSES else "other",
         size_categories=[size_category(sum(report["splits"]["chat"].values()))],
         task_categories=["image-text-to-text", "visual-question-answering", "zero-shot-image-classification"],
         annotations_creators=["found"] * bool(real) + ["machine-generated"] * bool(synthetic),
@@ -225,7 +227,7 @@ def card_data(report: Mapping, configs: Sequence[str]) -> Any:
 
 
 def synthetic_parts(report: Mapping) -> list[str]:
-    """The synthetic sources, and where only some folders of a source are synthetic, those as `source/folder`."""
+    """Returns the synthetic sources; if only some folders of a source are synthetic, these as `source/folder`."""
     names = []
     for name, source in report["sources"].items():
         folders = {"": source} if source["synthetic"] else source.get("folders", {})
@@ -234,10 +236,10 @@ def synthetic_parts(report: Mapping) -> list[str]:
 
 
 def config_yaml(config: str, report: Mapping, default: bool) -> dict:
-    """The part of the card's YAML that says which files make up a config.
+    """Returns the part of the card's YAML that lists the files of a config.
 
-    `load_dataset` finds the cache of a folder by the folder's last name and this YAML alone, not by the files: without
-    the fingerprint it would hand out the rows of an earlier build, or of another folder of the same name.
+    `load_dataset` identifies the cache of a folder by its last name and this YAML alone, not by the files. Without the
+    fingerprint, it would return the rows of an earlier build, or of another folder with the same name.
     """
     files = [{"split": split, "path": f"{config}/{split}-*.parquet"} for split in report["splits"][config]]
     content = {"config_name": config, "data_files": files, "description": f"fingerprint {report['fingerprint']}"}
@@ -245,12 +247,12 @@ def config_yaml(config: str, report: Mapping, default: bool) -> dict:
 
 
 def size_category(rows: int) -> str:
-    """The Hub's word for a number of rows."""
+    """Returns the size category of the Hub for a number of rows."""
     return next((word for limit, word in SIZES if rows < limit), "n>1M")
 
 
 def render(data: Any, report: Mapping, shown: Sequence[Sample]) -> Any:
-    """The card, a `DatasetCard`: its YAML and its text."""
+    """Renders the card, a `DatasetCard`, from its YAML and the report."""
     from huggingface_hub import DatasetCard
 
     sources = report["sources"].items()
@@ -277,10 +279,11 @@ def render(data: Any, report: Mapping, shown: Sequence[Sample]) -> Any:
 
 
 def largest_values(report: Mapping, column: str) -> tuple[list[tuple[str, dict[str, Mapping]]], int, int]:
-    """The values of a column, those with the most rows first.
+    """Returns the values of a column, those with the most rows first.
 
     Returns:
-        the first 40 with their rows by config and split, how many more values there are, and how many rows they have.
+        the first 40 values with their rows by config and split, the number of other values, and the number of rows of
+        these.
     """
     tables = {config: columns[column] for config, columns in report["rows_by"].items() if column in columns}
     rows = {
@@ -295,13 +298,13 @@ def largest_values(report: Mapping, column: str) -> tuple[list[tuple[str, dict[s
 
 
 def rebuild_command(report: Mapping) -> str:
-    """The command that writes this dataset again: folders as placeholders, and every setting that is no default.
+    """Returns the command that builds this dataset again, with placeholders for folders and all non-default settings.
 
-    The report may have `defaults`, the value of each flag that was not given; without it all settings are written out.
+    If the report has no `defaults` (the default value of each flag), all settings are included.
     """
     defaults = report.get("defaults", {})
     words = []
-    for source in report["sources"].values():  # of several folders the names are a part of the rows
+    for source in report["sources"].values():  # with several folders, their names are part of the rows
         names = [f"/{shlex.quote(label)}" for label in source.get("folders", ())] or [""]
         words += [f"{source['flag']} <folder>{name}" for name in names]
     for flag, value in report["settings"].items():
@@ -309,27 +312,27 @@ def rebuild_command(report: Mapping) -> str:
             continue
         values = [] if value is True else value if isinstance(value, list | tuple) else [value]
         words.append(" ".join([f"--{flag}", *(shlex.quote(str(item)) for item in values)]))
-    return " \\\n    ".join(["python hub_datasets/build.py", *words, "--output_dir <folder>"])
+    return " \\\n    ".join(["medpairs build", *words, "--output_dir <folder>"])
 
 
 def fenced(text: str) -> str:
-    """A block of code whose fence is longer than any run of backticks in it."""
+    """Returns a code block whose fence is longer than any run of backticks in the text."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return f"{fence}bash\n{text}\n{fence}"
 
 
 def address(url: str) -> str:
-    """A web address as a link, anything else as code."""
+    """Returns a URL as a link, and any other text as inline code."""
     plain = re.fullmatch(r"https?://[A-Za-z0-9.-]+(?::\d+)?(?:/[A-Za-z0-9._~/%?=&+,;:@-]*)?", url)
     return f"<{url}>" if plain else code(url)
 
 
 def clipped(text: str, most: int = TEXT_SHOWN) -> str:
-    """The text in one line, cut where it is long."""
+    """Returns the text in one line, truncated to `most` characters."""
     line = " ".join(str(text).split())
     return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 
 def megabytes(size: int) -> str:
-    """`12.35 MB`: 10^6 bytes."""
+    """Formats a number of bytes as `12.35 MB` (10^6 bytes)."""
     return f"{size / 1e6:,.2f} MB"

@@ -1,4 +1,4 @@
-"""What makes a dataset with a test split a benchmark on the Hub: `eval.yaml`, the tasks of its leaderboard."""
+"""Writes `eval.yaml`, which makes a dataset with a test split a benchmark on the Hub, with one task per metric."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 from model_cards.results import GENERATION, HEADLINE, RETRIEVAL, EvaluationResult, eval_results_yaml, write_text
 
 SPLIT = "test"
-CONFIGS = {RETRIEVAL: "pairs", GENERATION: "chat"}  # what each task is measured on
-# The Hub takes only frameworks of its own list, and this project's `medpairs-evaluate` is not among them. mteb, which
-# measures retrieval between images and texts, is the nearest; the description says what the numbers come from.
+CONFIGS = {RETRIEVAL: "pairs", GENERATION: "chat"}  # the config that each task is evaluated on
+# The Hub accepts only the evaluation frameworks on its list, which does not include medpairs. mteb, which evaluates
+# retrieval between images and texts, is the closest one; the description names the actual program.
 FRAMEWORK = "mteb"
 NOTE = """\
-# The Hub takes only evaluation frameworks of its own list: mteb is the nearest to what measures these tasks, which is
-# medpairs-evaluate. A result counts where its task_id is one of these ids.
+# The Hub accepts only the evaluation frameworks on its list. mteb is the closest one; the results are measured by
+# medpairs evaluate. The leaderboard shows results whose task_id is one of the ids below.
 """
 
 
 def write_benchmark(path: Path, title: str, report: Mapping[str, Any]) -> None:
-    """Writes `eval.yaml` where a config of the report has a test split; otherwise removes one that is there."""
+    """Writes `eval.yaml` if a config of the report has a test split; otherwise removes an existing one."""
     import yaml
 
     tasks = [
@@ -36,8 +36,8 @@ def write_benchmark(path: Path, title: str, report: Mapping[str, Any]) -> None:
     rows = " and ".join(f"{report['splits'][config][SPLIT]:,} rows of {config}" for config in configs)
     content = {
         "name": title,
-        "description": f"Held-out {rows}. Measured by medpairs-evaluate: recalls in [0, 1], BLEU in [0, 100], exact "
-        "match in [0, 1]; more is better.",
+        "description": f"Held-out {rows}. Measured by medpairs evaluate: recall in [0, 1], BLEU in [0, 100], accuracy "
+        "and exact match in [0, 1]; higher is better.",
         "evaluation_framework": FRAMEWORK,
         "tasks": tasks,
     }
@@ -45,9 +45,9 @@ def write_benchmark(path: Path, title: str, report: Mapping[str, Any]) -> None:
 
 
 def task_ids(task: str, config: str) -> list[str]:
-    """The ids under which results of a task are published, as `eval_results_yaml` writes them.
+    """Returns the ids under which `eval_results_yaml` publishes the results of a task.
 
-    Without the loss: the Hub ranks the highest value first, and less of it is better.
+    The loss is not included, because the Hub ranks the highest value first, and a lower loss is better.
     """
     import yaml
 

@@ -1,8 +1,8 @@
-"""The model card: how the model came about and what was measured, from the files beside its weights.
+"""Writes the model card from the files beside the weights: how the model was trained and what was measured.
 
-A card that is written for the first time is complete. From then on our commands renew their blocks and their entries of
-`model-index`; what a person wrote stays (see `card_update.py`). Keys that follow from the weights (`base_model`,
-`library_name`, `license`, ...) are renewed with them where nobody has changed them.
+The first version of a card is complete. Later, the commands update only their blocks and their entries of
+`model-index`; text written by people stays (see `card_update.py`). Keys that depend on the weights (`base_model`,
+`library_name`, `license`, ...) are updated with them unless a person has changed them.
 """
 
 from __future__ import annotations
@@ -30,14 +30,18 @@ from model_cards.results import (
 
 SUMMARY, SAMPLES, RESULTS, CARD = "training_summary.json", "samples.jsonl", "results", "README.md"
 OWNED = ("model-index",)
-# Without these the Hub does not know how to open the weights, or what they belong to.
+# Without these keys, the Hub does not know how to load the weights, or which model they are based on.
 NEEDED = ("library_name", "pipeline_tag", "base_model", "base_model_relation")
 PIPELINES = {"encoder": "zero-shot-image-classification", "decoder": "image-text-to-text"}
 TITLES = {
     "encoder": "SigLIP fine-tuned on medical image-text pairs",
     "decoder": "Llama 3.2 Vision fine-tuned on medical chats",
 }
-# The licenses of the checkpoints that a training usually starts from, for when their own card is out of reach.
+TINY_TITLES = {
+    "encoder": "Tiny SigLIP trained on medical image-text pairs",
+    "decoder": "Tiny Llama 3.2 Vision trained on medical chats",
+}
+# The licenses of common base models, which are used if the card of the base model cannot be read.
 APACHE, LLAMA = {"license": "apache-2.0"}, {"license": "other", "license_name": "llama3.2"}
 HAI_DEF = {
     "license": "other",
@@ -48,24 +52,24 @@ LICENSES = {
     r"google/siglip2?-.*": APACHE,
     r"google/medsiglip-.*": HAI_DEF,
     r"microsoft/BiomedCLIP-.*": {"license": "mit"},
-    r".*llama.*": LLAMA,  # Llama's own terms pass to everything that is made from it
+    r".*llama.*": LLAMA,  # the license of Llama also applies to models that are derived from it
 }
 
 
 def write_model_card(folder: Path, repo_id: str, summary: dict | None = None, earlier: dict | None = None) -> list[str]:
-    """Writes `README.md` from the files in `folder`, into the card that is there; every number comes from the files.
+    """Writes or updates `README.md` from the files in `folder`, which contain all its numbers.
 
     Args:
-        folder: holds `training_summary.json`, `results/*.json` and, for a decoder, `samples.jsonl`.
-        repo_id: what the card calls the model, in its code too.
-        summary: the training summary, where it is not yet in the folder.
-        earlier: the summary of the training that the present card is of, if it is known.
+        folder: contains `training_summary.json`, `results/*.json` and, for a decoder, `samples.jsonl`.
+        repo_id: the name of the model on the card.
+        summary: the training summary, if it is not yet in the folder.
+        earlier: the training summary from which the existing card was written, if known.
 
     Returns:
-        lines that say what of the card could not be renewed.
+        notes about parts of the card that were not updated.
 
     Raises:
-        ValueError: a file is not what a training or evaluation of this project writes.
+        ValueError: a file was not written by a training or evaluation of this project.
     """
     summary = read_summary(folder / SUMMARY) if summary is None else summary
     results = results_of(load_results(folder / RESULTS), summary.get("weights", ""))
@@ -83,12 +87,15 @@ def merge_model_card(
     base: dict | None = None,
     blocks: Mapping[str, str] | None = None,
 ) -> tuple[str, list[str]]:
-    """The card after a training, where there is one already: see `merge_card`.
+    """Merges the card of a new training into the existing one, see `merge_card`.
 
     Args:
-        results: those that the fresh card shows; foreign entries of `model-index` are kept beside them.
-        base: the training summary that the present card was made from, if it is known.
-        blocks: as in `merge_card`.
+        current: the existing card, or None.
+        fresh: the card of the new training.
+        results: the results on the fresh card; entries of `model-index` by others are kept.
+        repo_id: the name of the model.
+        base: the training summary from which the existing card was written, if known.
+        blocks: see `merge_card`.
     """
     if current is not None:
         fresh = set_front_matter(fresh, {"model-index": merged_index(current, results, repo_id)})
@@ -99,10 +106,10 @@ def merge_model_card(
 def renewed_results(
     current: str | None, summary: dict | None, results: Sequence[EvaluationResult], samples: list[dict], repo_id: str
 ) -> tuple[str | None, list[str]]:
-    """The card after an evaluation: its block of results and its `model-index` are renewed, and nothing else.
+    """Updates the block of results and the `model-index` of a card after an evaluation.
 
-    Of a model without a training summary, which this project has not trained, the card that is there gets its
-    `model-index`; where there is none, none is written.
+    If there is no training summary, because the model was not trained by this project, only the `model-index` of an
+    existing card is updated, and no new card is written.
     """
     if summary is None:
         if current is None:
@@ -117,7 +124,7 @@ def renewed_results(
 
 
 def base_card(repo_id: str, summary: dict) -> str | None:
-    """The card of an earlier training without its numbers; None where its summary is not like ours."""
+    """Returns the card of an earlier training without results; None if its summary is not valid."""
     try:
         return model_card(repo_id, checked(summary, SUMMARY), [], [])
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -125,29 +132,29 @@ def base_card(repo_id: str, summary: dict) -> str | None:
 
 
 def results_of(results: Iterable[EvaluationResult], weights: str) -> list[EvaluationResult]:
-    """The results that were measured on these weights. One that does not say on which is taken for one of them."""
+    """Returns the results of these weights, including results that do not name any weights."""
     return [result for result in results if not weights or result.weights in ("", weights)]
 
 
 def model_card(repo_id: str, summary: dict, results: Sequence[EvaluationResult], samples: list[dict]) -> str:
-    """The complete card of a model, as it is written for the first time.
+    """Returns the complete card of a model, as it is written for the first time.
 
-    Raises ValueError where the summary lacks something.
+    Raises ValueError if the summary is incomplete.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
     kind, base = summary["kind"], summary["base_model"]
     base_on_hub = bool(base) and not is_path(base)  # the Hub refuses a card whose base model is a folder
     if base and not base_on_hub:
-        summary = summary | {"base_model": Path(base).name}  # a card has no paths of the machine it was made on
+        summary = summary | {"base_model": Path(base).name}  # a card must not contain local paths
     dataset = dataset_name(summary["dataset"], summary["dataset_revision"])
-    alone = summary.get("export") == "adapter"  # over the base, which is another repository
+    adapter_only = summary.get("export") == "adapter"  # the base model stays in its own repository
     data = ModelCardData(
         model_name=repo_id,
-        library_name="peft" if alone else "transformers",
+        library_name="peft" if adapter_only else "transformers",
         pipeline_tag=PIPELINES[kind],
         base_model=base if base_on_hub else None,
-        base_model_relation=("adapter" if alone else "finetune") if base_on_hub else None,
+        base_model_relation=("adapter" if adapter_only else "finetune") if base_on_hub else None,
         datasets=[dataset] if is_commit(summary["dataset_revision"]) else None,
         **license_keys(summary),
         tags=["medical", "medpairs", *([] if base else ["tiny-random-start"])],
@@ -165,7 +172,7 @@ def model_card(repo_id: str, summary: dict, results: Sequence[EvaluationResult],
         ModelCard,
         data,
         "model_card.md",
-        title=TITLES[kind],
+        title=(TITLES if base else TINY_TITLES)[kind],
         repo_id=repo_id,
         summary=summary,
         dataset=dataset,
@@ -178,9 +185,9 @@ def model_card(repo_id: str, summary: dict, results: Sequence[EvaluationResult],
 
 
 def merged_index(current: str, results: Sequence[EvaluationResult], repo_id: str) -> list | None:
-    """The `model-index` of a card with these results in the place of ours; None for an empty one.
+    """Replaces our entries in the `model-index` of a card by these results; returns None for an empty one.
 
-    Ours are the entries of our tasks, which our commands call by names of their own; others are kept.
+    Our entries are those with the task names of this project; all others are kept.
     """
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
@@ -194,13 +201,13 @@ def merged_index(current: str, results: Sequence[EvaluationResult], repo_id: str
 
 
 def is_ours(entry: Any) -> bool:
-    """True for an entry of `model-index` as `model_index` makes them."""
+    """Returns whether an entry of `model-index` was written by `results.model_index`."""
     task = entry.get("task") if isinstance(entry, dict) else None
     return isinstance(task, dict) and (task.get("name"), task.get("type")) in TASKS.values()
 
 
 def read_summary(path: Path) -> dict:
-    """What a training wrote of itself. Raises ValueError, naming the file, for anything else."""
+    """Reads a training summary. Raises ValueError, naming the file, if it is not one."""
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -209,7 +216,7 @@ def read_summary(path: Path) -> dict:
 
 
 def checked(summary: Any, name: str) -> dict:
-    """The summary of a training. Raises ValueError, naming the file, for anything else."""
+    """Returns a valid training summary. Raises ValueError, naming the file, if it is not one."""
     try:
         known = summary["kind"] in PIPELINES
         texts = [summary[key] for key in ("base_model", "dataset", "dataset_revision")]
@@ -222,14 +229,14 @@ def checked(summary: Any, name: str) -> dict:
 
 
 def license_keys(summary: Mapping[str, Any]) -> dict[str, str]:
-    """The keys of a card about the license: that of the model's own start, where the training found it."""
+    """Returns the license keys of a card: those that the training found on the base model, or the known ones."""
     return summary.get("base_license") or known_license(summary["base_model"])
 
 
 def known_license(base_model: str) -> dict[str, str]:
-    """The license of a model by where it started; no keys where that is not known, for a card must not make one up.
+    """Returns the license keys for a base model, or no keys if its license is unknown.
 
-    A start from random weights is under this project's own license.
+    A model with random initial weights has the license of this project.
     """
     if not base_model:
         return APACHE
@@ -238,7 +245,7 @@ def known_license(base_model: str) -> dict[str, str]:
 
 
 def find_license(base_model: str, token: str | None = None) -> dict[str, str]:
-    """What the card of a checkpoint, on the Hub or in a folder, says of its license; no keys where it says nothing."""
+    """Returns the license keys on the card of a checkpoint, on the Hub or in a folder; no keys if it has none."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HTTPError
 
@@ -248,14 +255,14 @@ def find_license(base_model: str, token: str | None = None) -> dict[str, str]:
         in_folder = Path(base_model).is_dir()
         path = Path(base_model, CARD) if in_folder else Path(hf_hub_download(base_model, CARD, token=token))
         keys = front_matter(read_card(path) or "")
-    except (HTTPError, OSError, ValueError):  # out of reach, no card, or one that is not YAML
+    except (HTTPError, OSError, ValueError):  # not reachable, no card, or invalid YAML
         return {}
     names = ("license", "license_name", "license_link")
     return {name: keys[name] for name in names if isinstance(keys.get(name), str)} if "license" in keys else {}
 
 
 def curve(history: list[dict], rows: int = 12) -> list[dict]:
-    """At most `rows` updates of the log, evenly spread, with the losses of training and evaluation."""
+    """Returns at most `rows` updates of the log, evenly spread, with the losses of training and evaluation."""
     entries = losses_by_update(history)
     if len(entries) <= rows:
         return entries
@@ -263,27 +270,27 @@ def curve(history: list[dict], rows: int = 12) -> list[dict]:
 
 
 def losses_by_update(history: list[dict]) -> list[dict]:
-    """The updates at which a loss was logged, in order: `step`, `epoch`, and `loss` or `eval_loss` or both.
+    """Returns the updates at which a loss was logged, in order: `step`, `epoch`, and `loss` or `eval_loss` or both.
 
-    The first evaluation after an update is the one of that update. The log may hold another after the last: that of
-    the best checkpoint, which is from an earlier update.
+    The first evaluation after an update belongs to it. The log can contain another evaluation after the last update:
+    that of the best checkpoint, which belongs to an earlier update and is ignored.
     """
     by_step: dict[int, dict] = {}
     for entry in history:
         losses = {name: entry[name] for name in ("loss", "eval_loss") if name in entry}
         if losses:
             step = by_step.setdefault(entry["step"], {"step": entry["step"], "epoch": entry["epoch"]})
-            by_step[entry["step"]] = losses | step
+            by_step[entry["step"]] = losses | step  # the first value of each loss is kept
     return [by_step[step] for step in sorted(by_step)]
 
 
 def read_samples(path: Path) -> list[dict]:
-    """What a decoder answered at the end of its training, if it is there. Raises ValueError where it is not JSON."""
+    """Reads a decoder's answers from the end of its training, if there are any. Raises ValueError if not JSON."""
     return parse_samples(path.read_text(encoding="utf-8"), str(path)) if path.exists() else []
 
 
 def parse_samples(text: str, name: str) -> list[dict]:
-    """The sample answers in a file's text. Raises ValueError, naming the file, where it is not JSON, one a line."""
+    """Parses the text of a file of sample answers. Raises ValueError, naming the file, if it is not JSON lines."""
     try:
         return [json.loads(line) for line in text.split("\n") if line]
     except ValueError as error:

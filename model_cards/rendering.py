@@ -1,4 +1,4 @@
-"""How a card is made: a template of this folder, filled with measured values, checked before it is used."""
+"""Renders cards: fills a template with measured values, escapes them, and checks the result."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def environment(html: bool = False) -> Any:
-    """Jinja with the templates of this folder: a name that is not given is an error, never an empty place.
+    """Returns a Jinja environment for the templates of this folder, in which a missing value is an error.
 
-    `{% call block("results") %}...{% endcall %}` puts a part of a card between our markers: see `card_update.py`.
+    `{% call block("results") %}...{% endcall %}` puts a part of a card between our markers, see `card_update.py`.
+
+    Args:
+        html: escape values for HTML instead of Markdown.
     """
     import jinja2
 
     env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=html,  # noqa: S701 (Markdown is escaped by the filter `cell`)
+        autoescape=html,  # noqa: S701 (the filter `cell` escapes Markdown)
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -32,9 +35,16 @@ def environment(html: bool = False) -> Any:
 
 
 def render_card(card_type: type, card_data: Any, template: str, **values: Any) -> Any:
-    """A card of `huggingface_hub`: its YAML from `card_data`, its text from a template.
+    """Renders a card of `huggingface_hub`.
 
-    Raises ValueError where a value is missing or of another kind, or a placeholder was left in the text.
+    Args:
+        card_type: `ModelCard` or `DatasetCard`.
+        card_data: the front matter.
+        template: name of the template of the text.
+        values: the values of the template.
+
+    Raises:
+        ValueError: a value is missing or has a wrong type, or the text contains a placeholder.
     """
     import jinja2
 
@@ -44,26 +54,27 @@ def render_card(card_type: type, card_data: Any, template: str, **values: Any) -
         raise ValueError(f"{template}: {error}") from None
     card = card_type(f"---\n{card_data.to_yaml()}\n---\n\n{text}")
     if "[More Information Needed]" in card.text:
-        raise ValueError(f"{template}: the card still has a placeholder")
+        raise ValueError(f"{template}: the card contains the placeholder [More Information Needed]")
     return card
 
 
 def table_cell(value: Any) -> str:
-    """Text that comes from data, as one cell of a Markdown table: it can neither end the cell nor bring markup."""
+    """Escapes a text from the data for a cell of a Markdown table; it can neither end the cell nor add markup."""
     text = re.sub(r"\s+", " ", str(value)).strip()
     return re.sub(r"([\\|`*_~&$\[\]<>#])", r"\\\1", text)
 
 
 def code(value: Any, in_table: bool = False) -> str:
-    """A name that comes from data, as code in a line of Markdown; in a cell of a table a bar needs a backslash."""
+    """Formats a name from the data as inline code in Markdown; in a table cell, bars are escaped."""
     text = re.sub(r"\s+", " ", str(value)).strip()
+    # Inline code with backticks in it requires a longer run of backticks around it.
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     text = f" {text} " if "`" in text else text
     return fence + (text.replace("|", r"\|") if in_table else text) + fence
 
 
 def number(value: float | int | None) -> str:
-    """`1,234` for counts, four significant digits for measurements, a dash for nothing and what is not finite."""
+    """Formats counts as `1,234` and measurements with four significant digits; a dash for None, NaN and infinity."""
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"

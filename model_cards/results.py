@@ -1,4 +1,4 @@
-"""The one record of a measured result; every card, leaderboard and page that shows a number reads it from here."""
+"""Defines the record of a measured result, from which every card, leaderboard and page takes its numbers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 RETRIEVAL, GENERATION = "retrieval", "report_generation"
-# What `model-index` calls a task: its name, and the Hub's word for its kind.
+# The name and the type of each task in `model-index`; the types are those of the Hub.
 TASKS = {
     RETRIEVAL: ("retrieval", "zero-shot-image-classification"),
     GENERATION: ("report generation", "image-text-to-text"),
 }
-# The metrics of a task that a table shows, the first of which it sorts by; True where more is better.
+# The metrics of a task in tables, which are sorted by the first one. True: larger is better.
 HEADLINE: dict[str, dict[str, bool]] = {
     RETRIEVAL: {"recall_at_5": True, "recall_at_1": True, "recall_at_10": True, "loss": False},
     GENERATION: {
@@ -46,30 +46,33 @@ NAMES = {
     "exact_match": "exact match",
     "loss": "loss",
 }
-# Settings that change how long an evaluation takes, or nothing; not what it measures.
+# Settings that do not change the result of a task; results that differ only in these replace each other.
 FREE_SETTINGS = {RETRIEVAL: ("batch_size", "max_new_tokens"), GENERATION: ("batch_size",)}
 PACKAGES = ("torch", "transformers", "datasets", "evaluate", "sacrebleu")
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """One model measured on one split.
+    """The result of one model on one split.
 
     Attributes:
-        model: the repository or folder, as it was named to the command.
+        model: the repository or folder, as given to the command.
         task: `retrieval` or `report_generation`.
-        dataset, dataset_config, dataset_split: what it was measured on.
-        dataset_revision: the commit on the Hub, or the fingerprint in `report.json` of a local build.
-        samples: rows scored.
-        metrics: by name; recalls lie in [0, 1], BLEU in [0, 100], the loss is a mean in nats. What is not finite was
-            not measured and is left out.
+        dataset, dataset_config, dataset_split: the rows that the model was evaluated on.
+        dataset_revision: the commit on the Hub, or the fingerprint in the `report.json` of a local build.
+        samples: number of scored rows.
+        metrics: values by name; recalls are in [0, 1], BLEU is in [0, 100], the loss is a mean in nats. Values that are
+            not finite are removed.
         model_revision: the commit of the model on the Hub, "" for a folder.
-        weights: the digest of the weights (see `weights.py`), "" where it is not known.
-        base_model: the checkpoint this one started from, "" where it is not known.
-        settings: what else decides the numbers (resolution, length of an answer); the batch size does not.
+        weights: the digest of the weights (see `hub/weights.py`), "" if unknown.
+        base_model: the checkpoint that the training started from, "" if unknown.
+        settings: the settings of the evaluation, for example the maximum length of an answer.
+        signatures: signatures to report with the metrics, for example that of sacrebleu per language.
+        date: the time of the evaluation in UTC, in ISO 8601 format.
+        versions: the installed version of each package in PACKAGES.
 
     Raises:
-        TypeError: a field has another type, or the task is not known.
+        TypeError: a field has a wrong type, or the task is unknown.
     """
 
     model: str
@@ -92,28 +95,29 @@ class EvaluationResult:
         for name, hint in get_type_hints(type(self)).items():
             value, kind = getattr(self, name), get_origin(hint) or hint
             if not isinstance(value, kind) or isinstance(value, bool):
-                raise TypeError(f"{name} is {value!r}, not of type {kind.__name__}")
+                raise TypeError(f"{name} is {value!r}, which is not of type {kind.__name__}")
         if self.task not in HEADLINE:
-            raise TypeError(f"task is {self.task!r}, not one of {', '.join(HEADLINE)}")
+            raise TypeError(f"task is {self.task!r}, which is not one of {', '.join(HEADLINE)}")
         measured = {name: value for name, value in self.metrics.items() if value is not None}
         for name, value in measured.items():
             if not isinstance(value, Real) or isinstance(value, bool):
-                raise TypeError(f"the metric {name} is {value!r}, not a number")
+                raise TypeError(f"the metric {name} is {value!r}, which is not a number")
         finite = {name: value for name, value in measured.items() if math.isfinite(value)}
-        object.__setattr__(self, "metrics", finite)
+        object.__setattr__(self, "metrics", finite)  # the only way to set a field of a frozen dataclass
 
     @property
     def file_name(self) -> str:
-        """The same for every measurement of the same weights on the same rows, so that a new one replaces the old one.
+        """The name of the file, which is equal for all results of the same weights on the same rows.
 
-        Its last part tells apart what reads the same in a file name (`a/b-c` and `a-b/c`), checkpoints, revisions of
-        the dataset, lengths of an answer, and a trial on the first rows from the measurement on all of them.
+        A new result therefore replaces the old one.
+        The digest at the end distinguishes names with the same slug (`a/b-c` and `a-b/c`), checkpoints, revisions of
+        the dataset, and settings, for example an evaluation of the first rows from one of all rows.
         """
         free = FREE_SETTINGS[self.task]
         settings = {name: value for name, value in self.settings.items() if name not in free and value is not None}
         measured = [self.weights or self.model_revision, self.dataset_revision, settings]
-        whole = json.dumps([self.model, *rows_of(self), *measured], sort_keys=True, default=str)
-        digest = hashlib.blake2b(whole.encode(), digest_size=4).hexdigest()
+        identity = json.dumps([self.model, *rows_of(self), *measured], sort_keys=True, default=str)
+        digest = hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()
         model, dataset = (slug(name)[-60:].strip("-.") for name in (self.model, self.dataset))
         return f"{model}--{self.task}--{dataset}--{slug(self.dataset_split)}--{digest}.json"
 
@@ -130,9 +134,10 @@ class EvaluationResult:
 
 
 def load_result(path: Path) -> EvaluationResult:
-    """Reads a record; fields that it does not know are passed over. Raises ValueError, naming the file, for the rest.
+    """Reads a record and ignores unknown fields. A missing date or missing versions stay empty.
 
-    A date or versions that the file does not have stay empty: they are not those of the reader.
+    Raises:
+        ValueError: the file is not a record; the message names the file.
     """
     try:
         return parse_result(path.read_text(encoding="utf-8"))
@@ -141,27 +146,30 @@ def load_result(path: Path) -> EvaluationResult:
 
 
 def parse_result(text: str) -> EvaluationResult:
-    """The record that a file's text is. Raises ValueError or TypeError where it is none."""
+    """Parses the text of a record. Raises ValueError or TypeError if it is not a record."""
+    # Without these two, the dataclass would fill in the time and the versions of the reader.
     content = {"date": "", "versions": {}} | json.loads(text)
     known = {item.name for item in fields(EvaluationResult)}
     return EvaluationResult(**{key: value for key, value in content.items() if key in known})
 
 
 def load_results(folder: Path) -> list[EvaluationResult]:
-    """All records directly in a folder, in the order of their names; hidden files are none."""
+    """Reads all records of a folder in the order of their names, without hidden files and subfolders."""
     paths = sorted(path for path in folder.glob("*--*.json") if not path.name.startswith("."))
     return [load_result(path) for path in paths]
 
 
 def is_commit(revision: str) -> bool:
-    """True for a commit on the Hub, false for the fingerprint of a local build: a dataset with one is on the Hub."""
+    """Returns whether a revision is a commit on the Hub, and not the fingerprint of a local build."""
+    # A Git commit has 40 hexadecimal digits, a fingerprint has 16.
     return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
 
 def model_index(results: Iterable[EvaluationResult]) -> list:
-    """The results as `EvalResult`s, for the `model-index` of a card. A local folder is called by its last part.
+    """Converts results to `EvalResult`s for the `model-index` of a card; a local folder is named by its last part.
 
-    It has one place for a number: of several results on the same rows, with other settings, it gets the newest.
+    `model-index` has one place per number, so of several results on the same rows with different settings, only the
+    newest one is included.
     """
     from huggingface_hub import EvalResult
 
@@ -185,7 +193,7 @@ def model_index(results: Iterable[EvaluationResult]) -> list:
 
 
 def newest(results: Iterable[EvaluationResult], key: Callable[[EvaluationResult], Hashable]) -> list[EvaluationResult]:
-    """Of results with the same key the one with the latest date; in the order in which each key came first."""
+    """Returns the newest result per key, in the order of the first result of each key."""
     found: dict[Hashable, EvaluationResult] = {}
     for result in results:
         if key(result) not in found or found[key(result)].date <= result.date:
@@ -194,24 +202,24 @@ def newest(results: Iterable[EvaluationResult], key: Callable[[EvaluationResult]
 
 
 def rows_of(result: EvaluationResult) -> tuple[str, ...]:
-    """What a result was measured on, but for the revision."""
+    """Returns the task and the rows of a result, without the revision of the dataset."""
     return (result.task, result.dataset, result.dataset_config, result.dataset_split)
 
 
 def dataset_name(dataset: str, revision: str) -> str:
-    """The dataset's repository, or the last part of a folder: a card has no paths of the machine it was made on."""
+    """Returns the repository of a dataset, or the last part of a folder, because cards must not contain local paths."""
     return dataset if is_commit(revision) else slug(Path(dataset).name)
 
 
 def eval_results_name(result: EvaluationResult) -> str:
-    """The name of the file in `.eval_results`, one for each task on each split of a dataset."""
+    """Returns the name of the file in `.eval_results`; there is one file per task and split of a dataset."""
     return f"{slug(result.dataset)}--{result.task}--{slug(result.dataset_split)}.yaml"
 
 
 def eval_results_yaml(result: EvaluationResult) -> str:
-    """The text of `.eval_results/<name>.yaml`, which the Hub reads for the leaderboard of a benchmark dataset.
+    """Returns the text of `.eval_results/<name>.yaml`, which the Hub reads for the leaderboard of a benchmark dataset.
 
-    The dataset is one on the Hub: a leaderboard knows it by its repository.
+    The dataset must be on the Hub, because the leaderboard identifies it by its repository.
     """
     import yaml
 
@@ -230,22 +238,22 @@ def eval_results_yaml(result: EvaluationResult) -> str:
 
 
 def slug(text: str) -> str:
-    """The text as part of a file name: `org/siglip-med` becomes `org-siglip-med`."""
+    """Converts a text to a part of a file name: `org/siglip-med` becomes `org-siglip-med`."""
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.") or "unnamed"
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON as `write_text` does."""
+    """Writes JSON atomically, see `write_text`."""
     write_text(path, json_text(content))
 
 
 def json_text(content: Any) -> str:
-    """The content as JSON, which has no NaN and no infinity: such a number becomes null."""
+    """Converts the content to JSON. NaN and infinity become null, because JSON has neither."""
     return json.dumps(without_nan(content), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
 def without_nan(content: Any) -> Any:
-    """The content with None for every number that is not finite."""
+    """Returns the content with None instead of each number that is not finite."""
     if isinstance(content, dict):
         return {key: without_nan(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
@@ -254,14 +262,14 @@ def without_nan(content: Any) -> Any:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes under a temporary name and renames it: a reader sees the old file or the whole new one.
+    """Writes a file under a temporary name and renames it, so that readers see the old or the new file, never a part.
 
-    Several processes or threads may write the same file at a time; the last one stays.
+    Several processes or threads can write the same file at the same time; the last one wins.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
-        temporary.write_text(text, encoding="utf-8", newline="")  # ends of lines as they are
+        temporary.write_text(text, encoding="utf-8", newline="")  # newline="" keeps the line endings
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
-"""One page that shows a whole run: data, rejections, learning curves, what the models find and say, the leaderboard.
+"""Writes one page about a complete run: data, rejections, loss curves, predictions of the models and leaderboard.
 
-Everything on it is read from the files that the commands wrote; the page needs no other file and no network.
+Everything on it comes from files that the commands wrote. The page works without other files and without a network.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from model_cards.results import NAMES, slug, write_text
 
 SPLITS = ("train", "validation", "test")
 THUMBNAIL = 160  # pixels of the longer side
-PER_SOURCE = 12
-SHOWN_ROWS = 12
+PER_SOURCE = 12  # images per source
+SHOWN_ROWS = 12  # predictions per model
 SHOWN_REJECTIONS = 40
 
 
@@ -33,14 +33,15 @@ def write_run_page(
     predictions: dict[str, Path],
     cards: dict[str, str],
 ) -> None:
-    """Writes `page`, and every card as a page of its own under `cards/` beside it.
+    """Writes `page`, and one page per card in the folder `cards` next to it.
 
     Args:
-        data_dir: a build, with `report.json`, `rejections.jsonl` and its Parquet.
-        model_dirs: folders with a `training_summary.json`, by the name to show.
-        results_dir: holds `leaderboard.json`.
-        predictions: files that `run_evaluation.py` wrote, by the name to show.
-        cards: the text of each card by the repository it was read back from.
+        page: the HTML file to write.
+        data_dir: the folder of a build, with `report.json`, `rejections.jsonl` and its Parquet files.
+        model_dirs: folders with a `training_summary.json`, by displayed name.
+        results_dir: a folder with `leaderboard.json`.
+        predictions: prediction files of `run_evaluation.py`, by displayed name.
+        cards: the text of each card, by repository.
     """
     images = Thumbnails(data_dir)
     env = environment(html=True)
@@ -68,18 +69,18 @@ def write_run_page(
 
 
 class Thumbnails:
-    """Small copies of the images of a build, as data for `<img src>`."""
+    """Makes small copies of the images of a build, as data URLs for `<img src>`."""
 
     def __init__(self, data_dir: Path) -> None:
         from datasets import load_dataset
 
-        # By its files: of a folder, `datasets` may give what the folder held when it was read before.
+        # Loads the files and not the folder, for which `datasets` could return cached rows of an earlier build.
         files = [str(path) for split in SPLITS for path in sorted((data_dir / "pairs").glob(f"{split}-*.parquet"))]
         self.rows = load_dataset("parquet", data_files=files, split="train")
         self.index = {path: row for row, path in enumerate(self.rows["image_path"])}
 
     def contact_sheets(self) -> dict[str, list[dict]]:
-        """For each source, rows spread over the build: `src`, `text` and `category`."""
+        """Returns evenly spread rows of each source, each with `src`, `text` and `category`."""
         by_source: dict[str, list[int]] = defaultdict(list)
         for row, source in enumerate(self.rows["source_dataset"]):
             by_source[source].append(row)
@@ -89,7 +90,7 @@ class Thumbnails:
         }
 
     def illustrated(self, predictions: Iterable[dict]) -> list[dict]:
-        """Predictions with the `src` of their image."""
+        """Adds the `src` of their image to predictions; those whose image is not in the build are omitted."""
         return [
             prediction | {"src": thumbnail(self.rows[self.index[prediction["image_path"]]]["image"])}
             for prediction in predictions
@@ -102,7 +103,7 @@ class Thumbnails:
 
 
 def thumbnail(image: Any) -> str:
-    """A `data:` address with a small JPEG."""
+    """Returns a data URL with a small JPEG."""
     small = image.convert("RGB")
     small.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()
@@ -111,7 +112,7 @@ def thumbnail(image: Any) -> str:
 
 
 def split_predictions(files: dict[str, Path]) -> tuple[dict[str, list[dict]], dict[str, list[dict]]]:
-    """Predictions of encoders (retrieved texts) and of decoders (generated answers)."""
+    """Splits predictions into those of encoders (retrieved texts) and of decoders (generated answers)."""
     found, said = {}, {}
     for name, file in files.items():
         rows = read_lines(file)
@@ -120,14 +121,23 @@ def split_predictions(files: dict[str, Path]) -> tuple[dict[str, list[dict]], di
 
 
 def spread(rows: list, count: int = SHOWN_ROWS) -> list:
-    """At most `count` of the rows, evenly spread."""
+    """Returns at most `count` of the rows, evenly spread."""
     if len(rows) <= count:
         return list(rows)
     return [rows[index * len(rows) // count] for index in range(count)]
 
 
 def curve_svg(history: list[dict], width: int = 640, height: int = 220) -> dict:
-    """The losses of a training as the parts of an SVG: polylines of training and evaluation, and the axes' ends."""
+    """Returns the parts of an SVG of the losses of a training.
+
+    Args:
+        history: the log of the training.
+        width, height: size of the plot in SVG units.
+
+    Returns:
+        `lines`: the points of each polyline, `ends`: the final losses, `top`: the largest loss, `last`: the last
+        update, and the size. Without any finite loss, there are no lines.
+    """
     series = {
         name: [(entry["step"], entry[name]) for entry in losses_by_update(history) if is_measured(entry.get(name))]
         for name in ("loss", "eval_loss")
@@ -147,16 +157,16 @@ def curve_svg(history: list[dict], width: int = 640, height: int = 220) -> dict:
 
 
 def is_measured(value: float | None) -> bool:
-    """False for what a log does not have, or has as no number: a training can diverge."""
+    """Returns whether a loss was logged and is finite; it can be NaN after a divergence."""
     return value is not None and math.isfinite(value)
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file."""
+    """Reads a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_lines(path: Path) -> list[dict]:
-    """The content of a file with one JSON a line."""
+    """Reads a file with one JSON object per line."""
     with path.open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]

@@ -21,9 +21,9 @@ MAY_IMPORT = {
 # The rooms of a folder from the top floor down: a room imports those of the floors below and itself, nothing beside it.
 FLOORS: dict[str, list[set[str]]] = {
     "hub_datasets": [
-        {"build", "med_pairs", "generate_sample"},
+        {"build", "med_pairs", "generate_sample", "ingest_caches"},
         {"output", "options"},
-        {"splits"},
+        {"splits", "flags"},
         {"ingest"},
         {"images", "sources", "synthetic"},
         {"texts", "chat", "filesystem"},
@@ -32,7 +32,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "trainers": [{"run_encoder", "run_decoder"}, {"encoder", "decoder"}, {"images"}, {"base"}, {"memory"}],
     "evaluation": [
         {"run_evaluation", "publish_results", "push_metrics", "leaderboard"},
-        {"scoring"},
+        {"scoring", "folder_caches"},
         {"metrics", "loading"},
     ],
     "modeling": [{"tiny_checkpoints", "tokenizer_audit"}, {"siglip_medical", "mllama"}],

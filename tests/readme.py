@@ -1,34 +1,34 @@
-"""The parts of the README that are made from a result file, and its blocks of code.
+"""The parts of the README and of docs/ that are made from result files, and the picture of a build.
 
     python -m tests.readme
+    python -m tests.readme data/processed
 
-writes the table of the last recorded demo into the README.
+The first writes the recorded numbers between their marks into every page; the second also makes the pages' picture from
+the contact sheet of a build of the synthetic sample.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
 from pathlib import Path
 
+from tests.pages import DOCS, ROOT, pages
+
 OPEN = "open_clip"
 ENCODER_RECORDS = ("contrastive_loss", "gradient_cache", "encoder_input", "encoder_end_to_end")
 DECODER_RECORDS = ("decoder_end_to_end", "decoder_head", "decoder_input")
 TRL_BEST = ("TRL", "TRL, 2 loader processes")
-ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
 RESULTS = ROOT / "tests" / "benchmarks" / "results"
 RECORD = RESULTS / "demo.json"
-
-
-def blocks(language: str) -> list[str]:
-    """The code blocks of the README in one language, in their order."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+PICTURE = DOCS / "images" / "contact_sheet.jpg"
+WIDTH = 960  # of the picture, in pixels
 
 
 def with_record(text: str) -> str:
-    """The README's text with the numbers of the record between its marks."""
+    """A page's text with the numbers of the records between its marks."""
     from evaluation.leaderboard import markdown
 
     record = json.loads(RECORD.read_text(encoding="utf-8"))
@@ -39,7 +39,7 @@ def with_record(text: str) -> str:
     marks |= {"decoder_memory:table": f"\n{decoder_memory_table()}\n", "decoder_memory:shape": decoder_memory_shape()}
     marks |= {"encoder:machine": encoder_machine(), "encoder:table": f"\n{encoder_table()}\n"}
     marks |= {"decoder:machine": decoder_machine(), "decoder:table": f"\n{decoder_table()}\n"}
-    marks["decoder:share"] = decoder_share()
+    marks |= {"decoder:share": decoder_share(), "summary:table": f"\n{summary_table()}\n"}
     for mark, content in marks.items():
         pattern = rf"(<!-- {mark} -->).*?(<!-- /{mark} -->)"
         text = re.sub(pattern, lambda match, content=content: match[1] + content + match[2], text, flags=re.DOTALL)
@@ -49,6 +49,55 @@ def with_record(text: str) -> str:
 def record(name: str) -> dict:
     """What a benchmark has written."""
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def summary_table() -> str:
+    """The README's few lines of what was measured beside others: also where the others are better."""
+    losses = {row["loss"]: row for row in record("contrastive_loss")["losses"] if row["pairs"] == 16_384}
+    caches = {row["way"]: row for row in record("gradient_cache")["runs"] if row["texts"] == "all different"}
+    photographs = record("encoder_end_to_end")["photographs"]["ways"]
+    recalls = record("encoder_end_to_end")["sample"]["ways"]
+    parts = record("decoder_end_to_end")["parts"]
+
+    def best_trl(ways: dict) -> dict:
+        return max((ways[name] for name in ways if name in TRL_BEST), key=lambda way: way["samples_per_second"])
+
+    slake, everything = (parts[name]["ways"] for name in ("real slake", "all"))
+    rows = [
+        (
+            "encoder: memory of the loss of 16,384 pairs",
+            *(f"{losses[name]['peak_mib']:,} MiB" for name in ("ours", "open_clip")),
+            OPEN,
+        ),
+        (
+            "encoder: relative error of the gradient of 64 pairs, 8 at a time",
+            f"{caches['GradCache']['gradient_error']:.0e}",
+            f"{caches['plain accumulation']['gradient_error']:.2g}",
+            "accumulation",
+        ),
+        (
+            "encoder: training on photographs, pairs per second",
+            *(f"{photographs[way]['steady_samples_per_second']:.0f}" for way in ("ours", "run_clip")),
+            "`run_clip.py`",
+        ),
+        (
+            "encoder: best R@5 from random weights, equally many epochs (higher is better)",
+            *(f"{recalls[way]['best_recall_at_5']:.3f}" for way in ("ours", "loop")),
+            "softmax loop",
+        ),
+        (
+            "decoder: training on real SLAKE questions, rows per second",
+            *(f"{way['samples_per_second']:.1f}" for way in (slake["ours"], best_trl(slake))),
+            "TRL",
+        ),
+        (
+            "decoder: loss on held-out rows after as many rows of the sample (lower is better)",
+            *(f"{way['held_out_loss']:.2f}" for way in (everything["ours"], best_trl(everything))),
+            "TRL",
+        ),
+    ]
+    lines = ["| measured | medpairs | compared with | which is |", "|---|--:|--:|---|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def encoder_machine() -> str:
@@ -166,8 +215,25 @@ def decoder_memory_table() -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    README.write_text(with_record(README.read_text(encoding="utf-8")), encoding="utf-8")
+def small_picture(build: Path) -> bytes:
+    """The contact sheet of a build as the pages show it: a JPEG of WIDTH pixels."""
+    from PIL import Image
+
+    with Image.open(build / "assets" / "contact_sheet.png") as sheet:
+        small = sheet.convert("RGB").resize(
+            (WIDTH, round(sheet.height * WIDTH / sheet.width)), Image.Resampling.LANCZOS
+        )
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=80, optimize=True)
+    return file.getvalue()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command. A word is the folder of a build, whose contact sheet becomes the picture."""
+    for page in pages():
+        page.write_text(with_record(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for folder in sys.argv[1:] if argv is None else argv:
+        PICTURE.write_bytes(small_picture(Path(folder)))
     return 0
 
 

@@ -22,11 +22,11 @@ TOKEN = "hf_local"
 ENCODER, DECODER = "google/siglip-base-patch16-224", "meta-llama/Llama-3.2-11B-Vision-Instruct"
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stocked_hub", description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path("outputs/hub"), help="folder that keeps the repositories")
     parser.add_argument("--port", type=int, default=8765)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
 
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""The source that CONTRIBUTING.md adds works as it stands there: its code is taken from the page, word for word."""
+"""The source and the metric that CONTRIBUTING.md adds work as they stand there: the code is taken from the page."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from tests.hub_datasets.layouts import png, read_lines, write_files
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-(CODE,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+CODE, METRIC_CODE, METRIC_PAGE = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+(METRIC_README,) = re.findall(r"^```text\n(---\n.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 (NAME,) = re.findall(r"The file is `hub_datasets/sources/(\w+)\.py`", PAGE)
 (LINE,) = re.findall(r"The line is `([\w.]+,)`", PAGE)
+METRIC = Path(re.findall(r"The metric, `([\w/]+)\.py`", PAGE)[0])  # its file without the suffix
+REQUIREMENTS = re.findall(r"/requirements\.txt +(\S+)$", PAGE, re.MULTILINE)[0]
 TABLE = re.search(r"^    (image,.*)\n", PAGE, re.MULTILINE)[1]
 
 
@@ -27,10 +30,24 @@ def project(tmp_path_factory) -> Path:
         shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / f"hub_datasets/sources/{NAME}.py").write_text(CODE, encoding="utf-8")
     init = folder / "hub_datasets/sources/__init__.py"
+    if LINE in init.read_text("utf-8"):  # somebody has added it for good
+        return folder
     text, imports = re.subn(r"(?m)^(from hub_datasets\.sources import) ", rf"\1 {NAME}, ", init.read_text("utf-8"))
     text, lines = re.subn(r"(?m)^SOURCES\b.*\(\n", rf"\g<0>    {LINE}\n", text)
     assert imports == lines == 1, "sources/__init__.py is no longer as the page describes it"
     init.write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def metric(project) -> Path:
+    """The folder of the metric, in a copy of what pushes it."""
+    shutil.copytree(ROOT / "evaluation", project / "evaluation", ignore=shutil.ignore_patterns("__pycache__"))
+    folder = project / METRIC.parent
+    folder.mkdir(exist_ok=True)
+    files = {f"{METRIC.name}.py": METRIC_CODE, "app.py": METRIC_PAGE, "README.md": METRIC_README}
+    files |= {"__init__.py": '"""The length of reports. This folder is a complete Space."""\n'}
+    write_files(folder, files | {"requirements.txt": f"{REQUIREMENTS}\n"})
     return folder
 
 
@@ -47,10 +64,10 @@ def test_the_page_is_short():
     assert len(CODE.splitlines()) < 60 and NAME in LINE
 
 
-def test_the_linter_has_no_objection(project, run):
+def test_the_linter_has_no_objection(project, metric, run):
+    files = (project / f"hub_datasets/sources/{NAME}.py", *metric.glob("*.py"))
     for command in ("check", "format --check"):
-        words = (*command.split(), "--config", ROOT / "pyproject.toml", project / f"hub_datasets/sources/{NAME}.py")
-        run("python", "-m", "ruff", *words)
+        run("python", "-m", "ruff", *command.split(), "--config", ROOT / "pyproject.toml", *files)
 
 
 def test_the_source_builds_a_dataset_that_loads(build, tmp_path):
@@ -91,3 +108,24 @@ def test_its_mistakes_are_told_like_those_of_the_others(build, tmp_path, table, 
 
 def test_help_names_its_flag(build):
     assert "--eyes_dir" in build("--help").stdout
+
+
+def test_the_metric_is_pushed_and_opens(project, metric, run):
+    environment = {"PYTHONPATH": str(project)}
+    words = ("--namespace", "org", "--metrics", METRIC.name)
+    pushed = run("python", "evaluation/push_metrics.py", *words, cwd=project, env=environment)
+    assert pushed.stdout.strip().endswith(f"/spaces/org/{METRIC.name}")
+    code = f"""
+import evaluate
+metric = evaluate.load("org/{METRIC.name}")
+print(metric.compute(predictions=["short", "as long"], references=["twice longer", "as long"]))
+"""
+    scores = run("python", "-c", code, cwd=project, env=environment, fresh_home=True).stdout
+    assert "length_ratio" in scores and "0.708" in scores
+
+
+def test_the_page_of_the_metric_names_what_exists(metric):
+    assert f"{METRIC.name}.py" in METRIC_PAGE and "<!-- medpairs:metric -->" in METRIC_README
+    assert {path.name for path in metric.iterdir()} == {
+        path.name for path in (ROOT / METRIC.parent.parent / "vqa_accuracy").iterdir() if path.name != "__pycache__"
+    } - {"vqa_accuracy.py", "short_answers.py"} | {f"{METRIC.name}.py"}

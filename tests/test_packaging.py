@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tests.readme import README, ROOT
+from tests.pages import DOCS, ROOT
 
 FOLDERS = ("hub_datasets", "modeling", "trainers", "evaluation", "model_cards")
-COMMANDS = ("build", "train-encoder", "train-decoder", "evaluate", "leaderboard")
+COMMANDS = ("build", "train-encoder", "train-decoder", "evaluate", "leaderboard")  # with a script of their own, too
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def installed(run, wheel, tmp_path_factory) -> Path:
 def test_it_holds_the_five_folders_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     folders = {name.split("/")[0] for name in names if ".dist-info" not in name}
-    assert folders == set(FOLDERS)
+    assert folders == {*FOLDERS, "medpairs.py"}
 
 
 def test_every_file_that_the_code_reads_is_in_it(wheel):
@@ -55,20 +56,32 @@ def test_every_module_is_in_it(wheel):
     assert {"hub_datasets/sources/slake.py", "hub_datasets/synthetic/layouts/slake.py"} < modules <= names
 
 
-def test_the_extras_are_those_that_the_readme_names(wheel):
+def test_the_extras_are_those_that_the_page_names(wheel):
     (name,) = (name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA"))
     metadata = zipfile.ZipFile(wheel).read(name).decode()
-    install = README.read_text(encoding="utf-8").partition("## Install")[2].partition("## ")[0]
+    install = (DOCS / "install.md").read_text(encoding="utf-8").partition("## Extras")[2].partition("\n## ")[0]
     extras = set(re.findall(r"^Provides-Extra: (\w+)$", metadata, re.MULTILINE)) - {"dev"}
     named = set(re.findall(r"^\| `(\w+)` \|", install, re.MULTILINE))
-    assert extras == named == {"dicom", "ocr", "quantization", "ray", "zh"}
+    assert extras == named and extras >= {"completion", "demo", "dicom", "docs", "ocr", "quantization", "ray", "zh"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_console_commands_answer(command, installed, run, tmp_path):
     script = installed / "bin" / f"medpairs-{command}"
     process = run(sys.executable, script, "--help", cwd=tmp_path, env={"PYTHONPATH": str(installed)})
-    assert f"medpairs-{command}" in process.stdout
+    assert process.stdout.startswith(f"usage: medpairs {command} ")
+
+
+def test_the_console_command_answers(installed, run, tmp_path):
+    environment = {"PYTHONPATH": str(installed)}
+    script = installed / "bin" / "medpairs"
+    said = run(sys.executable, script, "--version", cwd=tmp_path, env=environment).stdout
+    assert said == f"medpairs {tomllib.loads((ROOT / 'pyproject.toml').read_text('utf-8'))['project']['version']}\n"
+    report = run(sys.executable, script, "env", cwd=tmp_path, env=environment).stdout
+    assert f"medpairs: {said.split()[1]}, in {installed}" in report and re.search(r"^  torch \d", report, re.M)
+    for name in ("demo", "hub"):
+        done = run(sys.executable, script, name, cwd=tmp_path, env=environment, check=False)
+        assert done.returncode == 2 and "in a clone of the repository only" in done.stderr
 
 
 def test_an_installed_build_works_outside_the_repository(installed, run, tmp_path):
@@ -85,5 +98,5 @@ def test_an_installed_build_works_outside_the_repository(installed, run, tmp_pat
         env=environment,
     )
     words = ("--slake_dir", "raw/slake", "--output_dir", "data", "--val_fraction", "0.3")
-    run(sys.executable, installed / "bin" / "medpairs-build", *words, cwd=tmp_path, env=environment)
+    run(sys.executable, installed / "bin" / "medpairs", "build", *words, cwd=tmp_path, env=environment)
     assert "slake" in (tmp_path / "data" / "README.md").read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
 """Fine-tunes Llama 3.2 Vision on image chats: questions and answers, and reports.
 
-    python trainers/run_decoder.py --dataset org/med-pairs --push_to_hub --hub_model_id org/llama-med
-    python trainers/run_decoder.py --config gpu_16gb --dataset org/med-pairs --dry_run
+    medpairs train-decoder --dataset org/med-pairs --push_to_hub --hub_model_id org/llama-med
+    medpairs train-decoder --config gpu_16gb --dataset org/med-pairs --dry_run
 
 Starts from `meta-llama/Llama-3.2-11B-Vision-Instruct` or any Mllama checkpoint (`--model_name_or_path`), or from a
 small random one (`--tiny`). Ends with the best checkpoint in `--output_dir`: a model that opens without peft, the
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from trainers.base.arguments import fail
+from model_cards.commands.console import command
 from trainers.base.parser import parse
 from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
 
@@ -26,27 +26,22 @@ if TYPE_CHECKING:  # `--help` needs none of it
     from trainers.base.inputs import Inputs
 
 # On the card: what the weights depend on.
-TOLD = ("train_scope", "use_dora", "modules_to_save", "load_in_4bit", "load_in_8bit")
-TOLD_OF_ROWS = ("max_seq_length", "train_on_prompt", "rows_per_image", "isolate_rows")
+CARD_FLAGS = ("train_scope", "use_dora", "modules_to_save", "load_in_4bit", "load_in_8bit")
+CARD_FLAGS_OF_ROWS = ("max_seq_length", "train_on_prompt", "rows_per_image", "isolate_rows")
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     kinds = (DecoderArguments, DecoderTrainingArguments)
-    arguments, training = parse(kinds, "medpairs-train-decoder", __doc__, argv)
-    from evaluation.loading import InputError
-    from trainers.base.output_folder import check_output_dir
+    arguments, training = parse(kinds, "medpairs train-decoder", __doc__, argv)
+    from trainers.base.training_run import run
 
-    try:
-        check_output_dir(training)
-        (dry_run if arguments.dry_run else train)(arguments, training)
-    except InputError as error:
-        fail(str(error))
-    return 0
+    return run(train, dry_run, arguments, training)
 
 
 def load(arguments: DecoderArguments, training: DecoderTrainingArguments) -> Inputs:
-    """Opens data and model. Raises InputError where one of them, or a flag about them, is not right."""
+    """Opens data and model. Raises InputError where one of them, or a flag about them, is wrong."""
     from transformers import set_seed
 
     from modeling.mllama.patch import prepare_mllama
@@ -54,15 +49,15 @@ def load(arguments: DecoderArguments, training: DecoderTrainingArguments) -> Inp
     from trainers.decoder.data.dataset import decoder_rows
     from trainers.decoder.data.tokenization import encode_chats
     from trainers.decoder.model import load_decoder
-    from trainers.decoder.tuning import choose_learning, describe_learning
+    from trainers.decoder.tuning import describe_trainable, set_trainable
 
     splits, revision = open_splits(arguments, training, "chat")
     set_seed(training.seed)
     model, processor = load_decoder(arguments, splits[arguments.train_split], training)
     set_seed(training.seed)  # loading draws, and not everywhere as often: adapters start alike however it was done
-    model = choose_learning(model, arguments)
+    model = set_trainable(model, arguments)
     if training.process_index == 0:
-        print("\n".join(describe_learning(model)), flush=True)
+        print("\n".join(describe_trainable(model)), flush=True)
     prepare_mllama(model, arguments.isolate_rows)
     chats = {}
     for name, rows in splits.items():
@@ -74,7 +69,7 @@ def load(arguments: DecoderArguments, training: DecoderTrainingArguments) -> Inp
 
 
 def dry_run(arguments: DecoderArguments, training: DecoderTrainingArguments) -> None:
-    """Shows what a training would do, and writes nothing."""
+    """Prints what a training would do, and writes nothing."""
     from trainers.decoder.dry_run import describe, load_bare
 
     describe(load_bare(arguments, training), arguments, training)
@@ -83,52 +78,44 @@ def dry_run(arguments: DecoderArguments, training: DecoderTrainingArguments) -> 
 def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> None:
     """Loads data and model, trains, and leaves a complete model folder."""
     from model_cards.results import GENERATION, write_json
-    from trainers.base.output_folder import check_contents
-    from trainers.base.recipe_file import write_recipe
-    from trainers.base.trainer import check_repository, evaluation_result, finish, nothing_to_do, repository_name
+    from trainers.base.training_run import checked_name, evaluation_result, finish, summary_of, train_recorded
     from trainers.decoder.export import export_decoder
+    from trainers.decoder.tuning import count_weights
     from trainers.images.cache_location import cache_folder
 
-    if nothing_to_do(training, arguments):
+    name = checked_name(arguments, training, cache_folder(arguments.image_cache))
+    if name is None:
         return
-    check_contents(training, arguments, cache_folder(arguments.image_cache))
-    name = repository_name(training)
-    check_repository(training, name)
     inputs = load(arguments, training)
     trainer = build_trainer(inputs, arguments, training)
-    trainer.record(arguments)
-    folder = Path(training.output_dir)
-    trainer.beginning.write_recipe = lambda: write_recipe(folder / "recipe.yaml", arguments, training)
-    trainer.train_from_flags()
+    train_recorded(trainer, arguments)
 
-    told = TOLD_OF_ROWS + (TOLD if arguments.has_adapters else TOLD[:1])
-    chosen = {name: getattr(arguments, name) for name in told}
-    if arguments.has_adapters:
-        chosen["lora"] = f"r {arguments.lora_r}, alpha {arguments.lora_alpha}, dropout {arguments.lora_dropout}"
-    summary = trainer.summary(
-        kind="decoder",
-        base_model="" if arguments.tiny else arguments.model_name_or_path,
-        dataset=arguments.dataset,
-        dataset_config="chat",
-        dataset_revision=inputs.revision,
-        rows={split: len(rows) for split, rows in inputs.splits.items()},
-        export=arguments.export,
-        **chosen,
-    )
+    summary = summary_of(trainer, inputs, arguments, kind="decoder", dataset_config="chat", **card_facts(arguments))
+    # A quantized weight is stored in a fraction of a number, and counts as one.
+    summary["parameters"] = sum(map(count_weights, trainer.accelerator.unwrap_model(trainer.model).parameters()))
     result = evaluation_result(trainer, name, GENERATION, "chat", arguments, inputs.revision)
     samples = sample_answers(trainer, inputs, arguments, training)
-    export_decoder(trainer, inputs.processor, arguments, folder)
+    export_decoder(trainer, inputs.processor, arguments, trainer.folder)
     if trainer.is_world_process_zero():
-        write_samples(folder / "samples.jsonl", samples)
-        write_json(folder / "training_args.json", training.to_dict())  # in which tokens are hidden
+        write_samples(trainer.folder / "samples.jsonl", samples)
+        write_json(trainer.folder / "training_args.json", training.to_dict())  # in which tokens are hidden
     finish(trainer, name, summary, result)
 
 
+def card_facts(arguments: DecoderArguments) -> dict[str, Any]:
+    """Returns what the card says of the weights beside the hyperparameters."""
+    names = CARD_FLAGS_OF_ROWS + (CARD_FLAGS if arguments.has_adapters else CARD_FLAGS[:1])
+    facts = {"export": arguments.export} | {name: getattr(arguments, name) for name in names}
+    if arguments.has_adapters:
+        facts["lora"] = f"r {arguments.lora_r}, alpha {arguments.lora_alpha}, dropout {arguments.lora_dropout}"
+    return facts
+
+
 def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: DecoderTrainingArguments) -> Any:
-    """The trainer with its order of rows, and what it looks at while it trains."""
+    """Returns the trainer with its order of rows, and the rows that it answers during the training."""
     from trainers.base.callbacks import EpochCallback
     from trainers.decoder.data.collator import DecoderCollator
-    from trainers.decoder.data.image_group_sampler import order_of
+    from trainers.decoder.data.image_group_sampler import train_sampler
     from trainers.decoder.trainer import DecoderTrainer
 
     rows = inputs.rows[arguments.train_split]
@@ -141,7 +128,7 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
         processing_class=inputs.processor,
         answers=answers_of(inputs.rows.get(arguments.eval_split), arguments.eval_samples, inputs, arguments, training),
     )
-    trainer.order = order_of(rows, arguments, training)
+    trainer.order = train_sampler(rows, arguments, training)
     trainer.add_callback(EpochCallback(trainer.order))
     return trainer
 
@@ -149,7 +136,7 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
 def answers_of(
     rows: Any, samples: int, inputs: Inputs, arguments: DecoderArguments, training: DecoderTrainingArguments
 ) -> Any:
-    """The rows that are answered; None for none."""
+    """Returns the rows that are answered; None for none."""
     from trainers.decoder.answer_evaluation import AnswerEvaluation
 
     if rows is None or not samples:
@@ -161,7 +148,7 @@ def answers_of(
 def sample_answers(
     trainer: Any, inputs: Inputs, arguments: DecoderArguments, training: DecoderTrainingArguments
 ) -> list[dict]:
-    """Answers of the final model, printed: to rows that were not trained on, where there are some.
+    """Prints and returns answers of the final model to rows that were not trained on, where there are some.
 
     To be called by all processes, after the final evaluation, which has answered them already if it answers any.
     """
@@ -183,7 +170,7 @@ def sample_answers(
 
 
 def write_samples(path: Path, samples: list[dict]) -> None:
-    """Writes one JSON a line."""
+    """Writes one JSON object per line."""
     import json
 
     path.write_text("".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples), encoding="utf-8")

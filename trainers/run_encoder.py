@@ -1,7 +1,7 @@
 """Fine-tunes a SigLIP encoder on image-text pairs with the sigmoid loss.
 
-    python trainers/run_encoder.py --dataset org/med-pairs --push_to_hub --hub_model_id org/siglip-med
-    python trainers/run_encoder.py --config gpu_16gb --dataset org/med-pairs --dry_run
+    medpairs train-encoder --dataset org/med-pairs --push_to_hub --hub_model_id org/siglip-med
+    medpairs train-encoder --config gpu_16gb --dataset org/med-pairs --dry_run
 
 Starts from `google/siglip-base-patch16-224` or any SigLIP checkpoint (`--model_name_or_path`), or from a small random
 one (`--tiny`). Ends with the best checkpoint by validation loss in `--output_dir`, with its card. `--config` is a YAML
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from trainers.base.arguments import fail
+from model_cards.commands.console import command
 from trainers.base.parser import parse
 from trainers.encoder.arguments import EncoderArguments, EncoderTrainingArguments
 
 if TYPE_CHECKING:  # `--help` needs none of it
     from trainers.base.inputs import Inputs
 
-TOLD = (  # on the card: what the weights depend on
+CARD_FLAGS = (  # on the card: what the weights depend on
     "contrastive_loss",
     "positives",
     "contrastive_weights",
@@ -39,35 +39,30 @@ TOLD = (  # on the card: what the weights depend on
 )
 
 
+@command
 def main(argv: list[str] | None = None) -> int:
-    """The command. Returns the exit status: 0, or 2 where the input or a flag is at fault."""
+    """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     kinds = (EncoderArguments, EncoderTrainingArguments)
-    arguments, training = parse(kinds, "medpairs-train-encoder", __doc__, argv)
-    from evaluation.loading import InputError
-    from trainers.base.output_folder import check_output_dir
+    arguments, training = parse(kinds, "medpairs train-encoder", __doc__, argv)
+    from trainers.base.training_run import run
 
-    try:
-        check_output_dir(training)
-        (dry_run if arguments.dry_run else train)(arguments, training)
-    except InputError as error:
-        fail(str(error))
-    return 0
+    return run(train, dry_run, arguments, training)
 
 
 def load(arguments: EncoderArguments, training: EncoderTrainingArguments) -> Inputs:
-    """Opens data and model. Raises InputError where one of them, or a flag about them, is not right."""
+    """Opens data and model. Raises InputError where one of them, or a flag about them, is wrong."""
     from transformers import set_seed
 
     from trainers.base.inputs import Inputs, open_splits
     from trainers.encoder.data.dataset import encoder_rows
     from trainers.encoder.data.sentence_sampling import SentenceSampling
     from trainers.encoder.model import load_encoder
-    from trainers.encoder.tuning import choose_learning
+    from trainers.encoder.tuning import set_trainable
 
     splits, revision = open_splits(arguments, training, "pairs")
     set_seed(training.seed)
     model, processor = load_encoder(arguments, splits[arguments.train_split], training.seed)
-    choose_learning(model, arguments)
+    set_trainable(model, arguments)
     text_of = None
     if arguments.sentence_sampling:
         length = model.config.text_config.max_position_embeddings
@@ -77,7 +72,7 @@ def load(arguments: EncoderArguments, training: EncoderTrainingArguments) -> Inp
 
 
 def dry_run(arguments: EncoderArguments, training: EncoderTrainingArguments) -> None:
-    """Shows what a training would do, and writes nothing."""
+    """Prints what a training would do, and writes nothing."""
     from trainers.encoder.dry_run import describe
 
     arguments.image_cache = "none"
@@ -88,43 +83,36 @@ def dry_run(arguments: EncoderArguments, training: EncoderTrainingArguments) -> 
 def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> None:
     """Loads data and model, trains, and leaves a complete model folder."""
     from model_cards.results import RETRIEVAL
-    from trainers.base.output_folder import check_contents
-    from trainers.base.recipe_file import write_recipe
-    from trainers.base.trainer import check_repository, evaluation_result, finish, nothing_to_do, repository_name
+    from trainers.base.training_run import checked_name, evaluation_result, finish, summary_of, train_recorded
+    from trainers.encoder.checkpoints import save_adapter
     from trainers.images.cache_location import cache_folder
 
-    if nothing_to_do(training, arguments):
+    name = checked_name(arguments, training, cache_folder(arguments.image_cache))
+    if name is None:
         return
-    check_contents(training, arguments, cache_folder(arguments.image_cache))
-    name = repository_name(training)
-    check_repository(training, name)
     inputs = load(arguments, training)
     trainer = build_trainer(inputs, arguments, training)
-    trainer.record(arguments)
-    recipe = Path(training.output_dir) / "recipe.yaml"
-    trainer.beginning.write_recipe = lambda: write_recipe(recipe, arguments, training)
-    trainer.train_from_flags()
+    train_recorded(trainer, arguments)
+
     trainer.save_model(_internal_call=True)
     if arguments.save_adapter:
-        trainer.save_adapter(Path(training.output_dir) / "adapter")
-
-    summary = trainer.summary(
-        kind="encoder",
-        base_model="" if arguments.tiny else arguments.model_name_or_path,
-        dataset=arguments.dataset,
-        dataset_config="pairs",
-        dataset_revision=inputs.revision,
-        rows={split: len(rows) for split, rows in inputs.splits.items()},
-        contrastive_batch_size=training.pairs_in_contrast,
-        image_size=inputs.model.config.vision_config.image_size,
-        **{name: getattr(arguments, name) for name in TOLD},
+        save_adapter(trainer, trainer.folder / "adapter")
+    summary = summary_of(
+        trainer, inputs, arguments, kind="encoder", dataset_config="pairs", **card_facts(inputs, arguments, training)
     )
     result = evaluation_result(trainer, name, RETRIEVAL, "pairs", arguments, inputs.revision)
     finish(trainer, name, summary, result)
 
 
+def card_facts(inputs: Inputs, arguments: EncoderArguments, training: EncoderTrainingArguments) -> dict[str, Any]:
+    """Returns what the card says of the weights beside the hyperparameters."""
+    size = inputs.model.config.vision_config.image_size
+    facts = {"contrastive_batch_size": training.pairs_in_contrast, "image_size": size}
+    return facts | {name: getattr(arguments, name) for name in CARD_FLAGS}
+
+
 def build_trainer(inputs: Inputs, arguments: EncoderArguments, training: EncoderTrainingArguments) -> Any:
-    """The trainer with its order of rows."""
+    """Returns the trainer with its order of rows."""
     from trainers.base.callbacks import EpochCallback
     from trainers.encoder.data.collator import EncoderCollator
     from trainers.encoder.data.stratified_sampler import train_sampler

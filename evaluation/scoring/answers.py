@@ -1,7 +1,6 @@
-"""How good are generated answers? BLEU, exact match, and for questions with a known kind of answer their accuracy.
+"""Scores generated answers: BLEU, exact match, and accuracy for questions whose answer type is known.
 
-The one place that training, `run_evaluation.py` and whoever else scores answers share, so that a number means the same
-wherever it stands.
+Training and `run_evaluation.py` both use this module, so that a metric of one name has one meaning everywhere.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ def score_answers(
     answer_types: Sequence[str | None] | None = None,
     rule: str = "exact",
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """All scores of answers, and what to quote with them.
+    """Computes all scores of answers, and the signatures to report with them.
 
     Args:
         predictions, references: [N] texts.
-        languages: [N] of "en" and "zh"; looked at unless given.
-        answer_types: [N] of "OPEN", "CLOSED" and others. Rows of neither, such as reports, are no part of the
-            accuracies; without any of the two there are none.
-        rule: of the accuracies, see `vqa_accuracy`.
+        languages: [N] of "en" or "zh" (default: detected from the references).
+        answer_types: [N] of "OPEN", "CLOSED" or any other text. Accuracies count only open and closed answers, not for
+            example reports; if there are none, no accuracy is returned.
+        rule: the rule of the accuracies, see `vqa_accuracy`.
 
     Returns:
-        scores: what `medical_bleu` gives, `exact_match`, and `accuracy`, `accuracy_open`, `accuracy_closed_zh`, ...
-            with the number of their answers, `num_samples_open`, ...
-        signatures: sacrebleu's for each language, and `accuracy`: the rule, such as `rule:exact`.
+        scores: those of `medical_bleu`, `exact_match`, and `accuracy`, `accuracy_open`, `accuracy_closed_zh`, ... with
+            the number of their answers, `num_samples_open`, ...
+        signatures: that of sacrebleu per language, and `accuracy` with the rule, for example `rule:exact`.
 
     Raises:
-        ValueError: as `medical_bleu` and `vqa_accuracy` do.
+        ValueError: the inputs are invalid for `medical_bleu` or `vqa_accuracy`.
     """
     scores = bleu_scores(predictions, references, languages)
     signatures = dict(scores.pop("signature"))
@@ -46,17 +45,22 @@ def score_answers(
         columns = (predictions, references, kinds, languages)
         found = vqa_scores(*(column and [column[row] for row in asked] for column in columns), rule=rule)
         signatures["accuracy"] = f"rule:{found.pop('rule')}"
-        scores |= {name: value for name, value in found.items() if name not in scores}  # counts of the BLEU stay
+        # Both metrics count samples per language; the counts of BLEU, over all answers, are kept.
+        scores |= {name: value for name, value in found.items() if name not in scores}
     return scores, signatures
 
 
 def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """Share of answers equal to their reference, case, white space and punctuation aside."""
+    """Returns the share of answers equal to their reference, ignoring case, white space and punctuation."""
     pairs = zip(predictions, references, strict=True)
-    return sum(plain(prediction) == plain(reference) for prediction, reference in pairs) / len(references)
+    return sum(simplify(prediction) == simplify(reference) for prediction, reference in pairs) / len(references)
 
 
-def plain(text: str) -> str:
-    """Lower case, no punctuation of any script, single spaces. Symbols stay: "> 5 mm" is not "< 5 mm"."""
+def simplify(text: str) -> str:
+    """Returns a text in lower case, without punctuation of any script and with single spaces.
+
+    Symbols are kept, because "> 5 mm" must not equal "< 5 mm".
+    """
+    # All Unicode categories of punctuation begin with P (Po, Pd, Ps, ...), those of symbols with S.
     kept = "".join(" " if unicodedata.category(char)[0] == "P" else char for char in text.lower())
     return " ".join(kept.split())

@@ -1,4 +1,4 @@
-"""How well does an encoder match images and texts? Embeds a split once and scores retrieval in both directions."""
+"""Scores an encoder by retrieval: embeds a split once, then ranks texts for images and images for texts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import torch
 from evaluation.metrics.retrieval_recall.ranking import retrieval_scores
 from modeling.siglip_medical.contrastive_loss import contrastive_loss
 
-NEIGHBOURS = 5
+NEIGHBORS = 5  # texts that are listed per image
+EMBEDS = ("image_embeds", "text_embeds")
 
 
 def content_id(content: str | bytes) -> int:
-    """A 63-bit integer that is the same for the same text or the same pixels, in every process."""
+    """Returns a 63-bit hash of a text or of pixels, which is the same in every process."""
     data = content.encode() if isinstance(content, str) else content
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) >> 1
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest()) >> 1  # 63 bits fit into int64
 
 
 def embed_pairs(
@@ -26,17 +27,24 @@ def embed_pairs(
 ) -> dict[str, np.ndarray]:
     """Embeds every image and text of `rows` (columns `image` and `text`).
 
+    Args:
+        model: a SigLIP or one with the same interface.
+        processor: its processor.
+        rows: [N] rows of the config `pairs`.
+        batch_size: rows per batch.
+        progress: a function that wraps the loop over the batches, for example `tqdm`.
+
     Returns:
-        `image_embeds` and `text_embeds`, `[N, D]` float32 as the towers give them; `image_ids` and `text_ids`, `[N]`
-        int64, equal where the images or texts are.
+        `image_embeds` and `text_embeds`, `[N, D]` float32, not normalized; `image_ids` and `text_ids`, `[N]` int64,
+        which are equal for equal images or texts.
     """
     model.eval()
-    masked = bool(getattr(model.config, "text_attention_mask", False))  # SigLIP itself attends to its padding
+    masked = bool(getattr(model.config, "text_attention_mask", False))  # SigLIP itself attends to padding
     parts: dict[str, list] = {"image_embeds": [], "text_embeds": [], "image_ids": [], "text_ids": []}
     for start in progress(range(0, len(rows), batch_size)):
         batch = rows[start : start + batch_size]
         images = [image.convert("RGB") for image in batch["image"]]
-        # SigLIP was trained with every text padded to the maximal length; a stock processor has to be told
+        # SigLIP was trained with all texts padded to the maximum length; the stock processor does not do so by default.
         length = model.config.text_config.max_position_embeddings
         padded = {"padding": "max_length", "truncation": True, "max_length": length}
         padded["return_attention_mask"] = masked
@@ -53,11 +61,15 @@ def embed_pairs(
 
 
 def score_embeddings(embeds: dict[str, np.ndarray], logit_scale: float, logit_bias: float) -> dict[str, float]:
-    """Recalls with their chance levels, and the sigmoid loss over all the rows as one batch.
+    """Computes recalls with their chance levels, and the sigmoid loss of all rows as one batch.
 
     Args:
-        embeds: what `embed_pairs` returns.
-        logit_scale: logarithm of the temperature.
+        embeds: the result of `embed_pairs`.
+        logit_scale: logarithm of the factor by which cosine similarities are multiplied.
+        logit_bias: value added to the logits.
+
+    Raises:
+        ValueError: an embedding contains NaN or infinity.
     """
     scores = retrieval_scores(
         embeds["image_embeds"], embeds["text_embeds"], embeds["text_ids"], embeds["image_ids"], ks=(1, 5, 10)
@@ -75,13 +87,14 @@ def score_embeddings(embeds: dict[str, np.ndarray], logit_scale: float, logit_bi
 
 
 def nearest_texts(embeds: dict[str, np.ndarray], texts: Sequence[str], images: Sequence[str]) -> Iterator[dict]:
-    """Yields for every distinct image its nearest distinct texts, best first, and whether each is one of its own.
+    """Yields, for each distinct image, the nearest distinct texts, best first, and whether they belong to the image.
 
     Args:
-        texts, images: the text and the path of each row.
+        embeds: the result of `embed_pairs`.
+        texts, images: [N] the text and the image path of each row.
     """
     unique = [np.unique(embeds[name], return_index=True)[1] for name in ("image_ids", "text_ids")]
-    image_rows, text_rows = (np.sort(rows) for rows in unique)
+    image_rows, text_rows = (np.sort(rows) for rows in unique)  # the first row of each image and of each text
     unit = {name: embeds[name] / np.linalg.norm(embeds[name], axis=1, keepdims=True).clip(1e-12) for name in EMBEDS}
     own_texts: dict[int, set[int]] = {}
     for image_id, text_id in zip(embeds["image_ids"], embeds["text_ids"], strict=True):
@@ -89,13 +102,10 @@ def nearest_texts(embeds: dict[str, np.ndarray], texts: Sequence[str], images: S
     gallery = unit["text_embeds"][text_rows]  # [T, D]
     for row in image_rows:
         similarity = gallery @ unit["image_embeds"][row]  # [T]
-        best = text_rows[np.argsort(-similarity, kind="stable")[:NEIGHBOURS]]
+        best = text_rows[np.argsort(-similarity, kind="stable")[:NEIGHBORS]]
         own = own_texts[embeds["image_ids"][row]]
         yield {
             "image_path": images[row],
             "text": texts[row],
             "nearest": [{"text": texts[other], "right": bool(embeds["text_ids"][other] in own)} for other in best],
         }
-
-
-EMBEDS = ("image_embeds", "text_embeds")

@@ -1,8 +1,12 @@
-"""Files on this machine or behind an fsspec address (`s3://`, `hf://`, `file://`), and folders that appear at once."""
+"""Reads, writes and removes files on this machine or at an fsspec address (`s3://`, `hf://`), and replaces folders.
+
+A folder on this machine is replaced atomically, so that a build that is killed leaves the previous one in place.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -11,45 +15,92 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from hub_datasets.errors import BuildError
+from hub_datasets.errors import BuildError, one_line, printable
 from model_cards.commands.owned_files import remove_files
+
+LOCAL = re.compile(r"(?:file|local)://")
+REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?:::|://)")
+QUERY = re.compile(r"[?#].*", re.DOTALL)
+HOST = re.compile(r"(?:[^:]*|\[[^\]]*\])(?::\d*)?")  # a name or an IPv6 address, and a port
 
 
 def is_remote(address: str | os.PathLike) -> bool:
-    """True for an address that is no path of this machine."""
-    return "://" in str(address) and not str(address).startswith("file://")
+    """Returns whether an address is in a store that fsspec opens, and not a path of this machine."""
+    text = str(address)
+    return REMOTE.match(text) is not None and LOCAL.match(text) is None
 
 
 def shown(address: str | os.PathLike) -> str:
-    """The address as it may be printed and written: without a key, a password or a token."""
+    """Returns an address as messages, reports, cards and logs show it: on one line and without secrets.
+
+    User name and password, query and fragment of a remote address are left out: a signed address has its signature
+    there. Every text that a user sees or that is written to a file takes an address from this function alone.
+    """
     text = str(address)
-    if not is_remote(text):
-        return text
-    scheme, _, rest = text.partition("://")
-    rest = rest.partition("?")[0]
-    return f"{scheme}://{rest if scheme == 'hf' else rest.rpartition('@')[2]}"
+    if is_remote(text):
+        text = "::".join(map(without_secrets, text.split("::")))
+    return printable(text)
+
+
+def without_secrets(address: str) -> str:
+    """Returns one link of a chain of addresses without user information, query and fragment."""
+    scheme, separator, rest = QUERY.sub("", address).partition("://")
+    if not separator:
+        return scheme
+    authority, slash, path = rest.partition("/")
+    host = authority.rpartition("@")[2]
+    # A password may contain `/`, `?` or `#` by mistake: then what stands in the host's place is a part of it.
+    return f"{scheme}://{host}{slash}{path}" if HOST.fullmatch(host) else f"{scheme}://..."
+
+
+def has_secrets(address: str | os.PathLike) -> bool:
+    """Returns whether `shown` leaves out a part of an address."""
+    return shown(address) != printable(str(address))
+
+
+def describe_error(error: Exception, *addresses: str | os.PathLike) -> str:
+    """Returns the message of an error on one line; only its type if an address has secrets, which it might repeat."""
+    return type(error).__name__ if any(map(has_secrets, addresses)) else one_line(error)
+
+
+@contextmanager
+def store_errors(address: str | os.PathLike) -> Iterator[None]:
+    """Turns the errors of a store whose address has secrets into BuildErrors that do not show them."""
+    try:
+        yield
+    except BuildError:
+        raise
+    except Exception as error:  # each store has its own types
+        if not has_secrets(address):
+            raise
+        raise BuildError(f"{shown(address)}: the store answered with {type(error).__name__}") from None
+
+
+def without_query(address: str) -> str:
+    """Returns an address without query and fragment, so that it ends in the file's suffix."""
+    return QUERY.sub("", address)
 
 
 def local_path(address: str | os.PathLike) -> Path:
-    """The path of an address on this machine, `file://` taken off."""
-    return Path(str(address).removeprefix("file://"))
+    """Returns the path of an address on this machine, without `file://`."""
+    return Path(LOCAL.sub("", str(address), count=1))
 
 
 @lru_cache(maxsize=4096)  # asked for every row, about few files
 def absolute(address: str | os.PathLike) -> str:
-    """The address for a process that runs elsewhere: a path of this machine from its root."""
+    """Returns the address as another process can use it: a local path is made absolute."""
     return str(address) if is_remote(address) else str(local_path(address).absolute())
 
 
 def join(address: str | os.PathLike, *names: str) -> str:
-    """The address of something below another."""
+    """Returns the address of a file or folder below an address."""
     if is_remote(address):
         return "/".join([str(address).rstrip("/"), *names])
     return str(local_path(address).joinpath(*names))
 
 
 def open_file(address: str, mode: str) -> IO[bytes]:
-    """Opens a file to read (`rb`) or to write (`wb`), and makes its folder when it is written."""
+    """Opens a file to read (`rb`) or write (`wb`); the folder of a written file is created."""
     if not is_remote(address):
         path = local_path(address)
         if mode == "wb":
@@ -57,77 +108,83 @@ def open_file(address: str, mode: str) -> IO[bytes]:
         return path.open(mode)
     import fsspec
 
-    return fsspec.open(address, mode).open()
+    with store_errors(address):
+        return fsspec.open(address, mode).open()
 
 
 def read_range(address: str, offset: int, length: int) -> bytes:
-    """A part of a file."""
+    """Returns a part of a file."""
     if not is_remote(address):
         with local_path(address).open("rb") as file:
             file.seek(offset)
             return file.read(length)
     filesystem, path = filesystem_of(address)
-    return filesystem.cat_file(path, start=offset, end=offset + length)
+    with store_errors(address):
+        return filesystem.cat_file(path, start=offset, end=offset + length)
 
 
 def filesystem_of(address: str) -> tuple:
-    """(the fsspec file system of an address, the path in it). Raises BuildError where there is none."""
+    """Returns (fsspec file system, path in it) of an address. Raises BuildError if fsspec cannot open it."""
     import fsspec
 
     try:
         return fsspec.core.url_to_fs(str(address))
     except (ImportError, ValueError) as error:
-        raise BuildError(f"{address}: cannot be opened: {error}") from None
+        raise BuildError(f"{shown(address)}: cannot be opened: {describe_error(error, address)}") from None
 
 
 def read(address: str) -> bytes:
-    """A whole file."""
-    with open_file(address, "rb") as file:
+    """Returns the content of a file."""
+    with store_errors(address), open_file(address, "rb") as file:
         return file.read()
 
 
 def size(address: str) -> int | None:
-    """The bytes of a file; None where there is none."""
+    """Returns the size of a file in bytes; None if it does not exist."""
     if not is_remote(address):
         path = local_path(address)
         return path.stat().st_size if path.is_file() else None
     filesystem, path = filesystem_of(address)
-    return filesystem.size(path) if filesystem.isfile(path) else None
+    with store_errors(address):
+        return filesystem.size(path) if filesystem.isfile(path) else None
 
 
 def exists(address: str) -> bool:
     if not is_remote(address):
         return local_path(address).exists()
     filesystem, path = filesystem_of(address)
-    return filesystem.exists(path)
+    with store_errors(address):
+        return filesystem.exists(path)
 
 
 def names_in(address: str) -> list[str]:
-    """The names of the files and folders directly below an address, sorted; none where it is not there."""
+    """Returns the sorted names of the files and folders directly below an address; empty if it does not exist."""
     if not is_remote(address):
         path = local_path(address)
         return sorted(child.name for child in path.iterdir()) if path.is_dir() else []
     filesystem, path = filesystem_of(address)
-    if not filesystem.exists(path):
-        return []
-    return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in filesystem.ls(path, detail=False))
+    with store_errors(address):
+        if not filesystem.exists(path):
+            return []
+        return sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in filesystem.ls(path, detail=False))
 
 
 def sizes_in(address: str) -> dict[str, int]:
-    """The bytes of each file directly below an address, by name; none where it is not there."""
+    """Returns the size in bytes of each file directly below an address, by name; empty if it does not exist."""
     if not is_remote(address):
         path = local_path(address)
         files = (child for child in path.iterdir() if child.is_file()) if path.is_dir() else ()
         return {file.name: file.stat().st_size for file in sorted(files)}
     filesystem, path = filesystem_of(address)
-    if not filesystem.exists(path):
-        return {}
-    found = (entry for entry in filesystem.ls(path, detail=True) if entry["type"] == "file")
-    return {entry["name"].rsplit("/", 1)[-1]: entry["size"] for entry in found}
+    with store_errors(address):
+        if not filesystem.exists(path):
+            return {}
+        found = (entry for entry in filesystem.ls(path, detail=True) if entry["type"] == "file")
+        return {entry["name"].rsplit("/", 1)[-1]: entry["size"] for entry in found}
 
 
 def remove(address: str) -> None:
-    """Removes a file or a folder with all that is in it; nothing happens where there is none."""
+    """Removes a file, or a folder with its content; does nothing if it does not exist."""
     if not is_remote(address):
         path = local_path(address)
         if path.is_dir() and not path.is_symlink():
@@ -136,23 +193,25 @@ def remove(address: str) -> None:
             path.unlink(missing_ok=True)
         return
     filesystem, path = filesystem_of(address)
-    if filesystem.exists(path):
-        filesystem.rm(path, recursive=True)
-        filesystem.invalidate_cache()
+    with store_errors(address):
+        if filesystem.exists(path):
+            filesystem.rm(path, recursive=True)
+            filesystem.invalidate_cache()
 
 
 def upload(folder: Path, address: str, last: tuple[str, ...] = ()) -> None:
-    """Copies a folder's files below a remote address; those named in `last` after all others, in that order."""
+    """Uploads a folder's files to a remote address; those named in `last` after all others, in that order."""
     filesystem, root = filesystem_of(address)
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    for name in sorted(names, key=lambda name: last.index(name) if name in last else -1):
-        filesystem.makedirs(f"{root}/{name}".rsplit("/", 1)[0], exist_ok=True)
-        filesystem.put_file(str(folder / name), f"{root}/{name}")
+    with store_errors(address):
+        for name in sorted(names, key=lambda name: last.index(name) if name in last else -1):
+            filesystem.makedirs(f"{root}/{name}".rsplit("/", 1)[0], exist_ok=True)
+            filesystem.put_file(str(folder / name), f"{root}/{name}")
 
 
 @contextmanager
 def replaced_folder(target: Path, own_files: Callable[[Path], Sequence[str]]) -> Iterator[Path]:
-    """Gives a hidden folder beside `target` to write to, and puts it in the place of `target` when all went well.
+    """Gives a hidden folder beside `target` to write to, and moves it to `target` if no error occurs.
 
     A build that is killed leaves `target` as it was; what it leaves behind is removed by the next one.
 
@@ -182,12 +241,12 @@ def replaced_folder(target: Path, own_files: Callable[[Path], Sequence[str]]) ->
 
 
 def hidden_beside(target: Path, purpose: str) -> Path:
-    """A hidden folder beside another: a name that nobody but these commands gives, for they delete what is there."""
+    """Returns a hidden folder beside another, with a name that only these commands use, because they delete it."""
     return target.with_name(f".{target.name}.medpairs-{purpose}")
 
 
 def discard(old: Path, target: Path, own_files: Callable[[Path], Sequence[str]]) -> None:
-    """Deletes a folder that `target` has taken the place of, after moving there what is not to be deleted.
+    """Deletes a folder that was replaced by `target`, after moving the files that must be kept to `target`.
 
     Where it is killed, the same call again does the rest. What has a name that is taken in `target` stays in `old`.
     """
@@ -213,14 +272,14 @@ def discard(old: Path, target: Path, own_files: Callable[[Path], Sequence[str]])
         if not folder.is_symlink() and not any(folder.iterdir()):
             folder.rmdir()
     if any(old.iterdir()):
-        print(f"{target}: what the new build has under the same names is kept in {old}", flush=True)
+        print(f"{target}: files whose names the new build uses are kept in {old}", flush=True)
     else:
         old.rmdir()
 
 
 @contextmanager
 def scratch_folder(cache: str) -> Iterator[Path]:
-    """Gives an empty folder of this machine, and removes it afterwards; what a killed build left is removed first.
+    """Gives an empty folder on this machine and removes it afterwards; that of a killed build is removed first.
 
     It lies in the cache, where there is room for what is built; `/tmp` may be memory.
     """
@@ -238,20 +297,30 @@ def scratch_folder(cache: str) -> Iterator[Path]:
 
 
 @contextmanager
-def only_one(folder: str, message: str) -> Iterator[None]:
-    """Holds a lock in a folder of this machine; behind an address there is none.
+def file_lock(folder: str, message: str) -> Iterator[None]:
+    """Holds a lock in a folder of this machine; a remote address has no lock.
 
-    Raises BuildError with the message where another process has it. It is free again when that process ends, however
-    it does. Folders that were made for the lock alone, and hold nothing else in the end, are removed.
+    The lock is released when its process ends, in whatever way. Folders that were made for the lock alone, and hold
+    nothing else in the end, are removed.
+
+    Raises:
+        BuildError: with the message, if another process holds the lock.
     """
     if is_remote(folder):
         yield
         return
+    from filelock import FileLock, Timeout
+
     path = local_path(folder) / "lock"
     made = [place for place in path.parents if not place.exists()]
-    file = take_lock(path)
-    if file is None:
-        raise BuildError(message)
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+        if not path.exists():  # its holder removed it between our opening and locking it: nobody else sees our lock
+            lock.release()
+            lock.acquire()
+    except Timeout:
+        raise BuildError(message) from None
     try:
         yield
     finally:
@@ -260,29 +329,4 @@ def only_one(folder: str, message: str) -> Iterator[None]:
                 path.unlink()
                 for place in made:
                     place.rmdir()
-        file.close()
-
-
-def take_lock(path: Path) -> IO | None:
-    """The file, open and locked; None where another process has the lock."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: two builds at once are not told apart
-        fcntl = None
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            file = path.open("w")
-        except FileNotFoundError:  # the folder was removed just now by the one who had the lock
-            continue
-        try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        except BlockingIOError:
-            file.close()
-            return None
-        except FileNotFoundError:
-            pass
-        file.close()  # a lock on a file that was removed holds nobody off
+        lock.release()

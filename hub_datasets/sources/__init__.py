@@ -1,6 +1,6 @@
-"""The sources: one file each, which reads the source's own layout and yields raw records.
+"""Lists the sources. Each has a module, which reads the source's own layout and yields raw records.
 
-Adding a source is adding a file with a `SOURCE` and its line below.
+To add a source, add a module with a `SOURCE`, and a line below.
 """
 
 from __future__ import annotations

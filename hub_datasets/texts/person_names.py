@@ -1,6 +1,6 @@
-"""How is a person's name written in English and Chinese texts? Parts of the expressions of `privacy`.
+"""Provides regular expressions for names of persons in English and Chinese texts, for `identifiers.py`.
 
-Every repetition in them has a bound, so that no text takes long.
+Every repetition in them is bounded, so that no text takes long to search.
 """
 
 NO_NAME = r"(?!X{2,}|(?i:n/?a|none|unknown|anonym\w{0,9}|redacted|removed|withheld|patient|not)\b)"

@@ -1,1 +1,1 @@
-"""What every command shares: its parser, names of folders and repositories, and the files that it wrote."""
+"""Shared by all commands: the parser, names of folders and repositories, and the files that a command wrote."""

@@ -1,6 +1,6 @@
-"""Tells the files that a command wrote to a folder from everything else there, and deletes nothing else.
+"""Distinguishes the files that a command wrote in a folder from all others, so that only those are deleted.
 
-Commands that replace an earlier result use it: what they find in a folder and did not write belongs to its user.
+Commands that replace an earlier result use it: files that they did not write belong to the user.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Contents:
-    """What lies in a folder, by names relative to it.
+    """The files in a folder, by names relative to it.
 
     Attributes:
         own: files that the command wrote; they may be deleted.
-        occupied: names that the command writes to, where something lies that it did not write, or that was changed.
-        other: everything else. It stays.
+        occupied: names that the command would write, but that belong to files it did not write or that were changed.
+        other: all other files; they stay.
     """
 
     own: list[str] = field(default_factory=list)
@@ -27,9 +27,9 @@ class Contents:
 
 
 def files_below(folder: Path) -> list[str]:
-    """The names of all files below a folder, sorted.
+    """Returns the names of all files below a folder, sorted.
 
-    Links, mount points and folders that may not be read are not entered: they are named like files.
+    Links, mount points and folders without read permission are not entered; they are listed like files.
     """
     found: list[str] = []
 
@@ -50,9 +50,9 @@ def files_below(folder: Path) -> list[str]:
 
 
 def remove_files(folder: Path, names: Iterable[str]) -> None:
-    """Deletes files of a folder, in this order, and then the folders below it that they leave empty.
+    """Deletes files of a folder, in the given order, and then the subfolders that became empty.
 
-    The folder itself stays, whatever it is: a link, a mount point.
+    The folder itself stays, even if it is a link or a mount point.
     """
     parents: set[Path] = set()
     for name in names:
@@ -65,10 +65,11 @@ def remove_files(folder: Path, names: Iterable[str]) -> None:
 
 
 def held_in(folder: Path, places: Mapping[str, str | Path]) -> str | None:
-    """The name of the first place that is the folder or lies below it, through links too; None where there is none.
+    """Returns the name of the first place that is the folder or is inside it, following links; None if there is none.
 
     Args:
-        places: paths, by what a message calls them.
+        folder: the folder.
+        places: paths, by their names for messages.
     """
     root = folder.resolve()
     for name, place in places.items():
@@ -79,12 +80,12 @@ def held_in(folder: Path, places: Mapping[str, str | Path]) -> str | None:
 
 
 def user_places() -> dict[str, Path]:
-    """The folders that no command may empty, by name; see `held_in`."""
+    """Returns the folders that no command may empty, by name; see `held_in`."""
     return {"the working directory": Path.cwd(), "your home folder": Path.home()}
 
 
 def some(names: Iterable[str], shown: int = 3) -> str:
-    """The first few names, and how many more there are."""
+    """Lists the first few names and the number of the remaining ones."""
     listed = list(names)
     more = f" and {len(listed) - shown} more" if len(listed) > shown else ""
     return ", ".join(listed[:shown]) + more

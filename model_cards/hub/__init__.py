@@ -1,1 +1,1 @@
-"""Writes to the Hub: one commit on a given parent, a model repository, and the names of its weights."""
+"""Writes to the Hub: one commit on a given parent, model repositories, and digests of their weights."""

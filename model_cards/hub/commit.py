@@ -1,11 +1,11 @@
-"""The one way to the Hub: a push is one commit on a given parent, and is decided again where somebody else was faster.
+"""Pushes to the Hub in one commit on a known parent, and starts again if another commit came first.
 
-1. Open the repository, or create it, private unless told otherwise; read the list of files of its newest commit.
-2. Ask the caller what to do about those files (`Change`): what to write, and which files of an earlier push to remove.
-3. Commit both at once, on that parent. If the branch has moved (HTTP 412), start again at 1.
+1. Open the repository, or create it (private by default); read the file list of its newest commit.
+2. Ask the caller for the `Change`: which files to write, and which files of an earlier push to remove.
+3. Commit both at once on that parent. If the branch has moved (HTTP 412), start again at 1.
 
-So a repository always holds what one push left, never a mixture of two. The calls that `huggingface_hub` makes without
-retrying are repeated while the Hub is overloaded (429, 5xx), after the time that it asks for.
+A repository therefore always contains the result of one push, never a mixture of two. Calls that `huggingface_hub` does
+not retry itself are retried while the Hub is overloaded (429, 5xx), after the time that it asks for.
 """
 
 from __future__ import annotations
@@ -21,21 +21,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model_cards.commands.console import CommandError
+from model_cards.commands.environment_errors import BUSY, environment_line, first_line, hide_queries, response_of
+
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
-DECISIONS = 5  # at most, of one push whose branch keeps moving
-ATTEMPTS = 6  # at most, of one call that the Hub is too busy to answer
-LONGEST_WAIT = 300  # seconds; the Hub counts requests in windows of five minutes
-BUSY = (429, 500, 502, 503, 504)
+DECISIONS = 5  # maximum number of times that a push is prepared, if the branch keeps moving
+ATTEMPTS = 6  # maximum number of attempts of one call, if the Hub is overloaded
+LONGEST_WAIT = 300  # seconds, because the Hub counts requests in windows of five minutes
 OVERTAKEN = (409, 412)
-# What huggingface_hub 2.4 repeats by itself, by `http_backoff`; its other calls end at the first refusal.
+# The requests that huggingface_hub 2.4 retries itself with `http_backoff`; its other calls fail at the first error.
 REPEATED_BY_CLIENT = re.compile(r"/api/[a-z]+/[^/]+/[^/]+/(preupload|tree)/|\.git/info/lfs/|^/lfs/")
 
 
-class PushError(Exception):
-    """A push that the Hub, or a file that is there, does not allow: one line that says what is wrong."""
+class PushError(CommandError):
+    """A push that failed because of the Hub or of an existing file; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,13 @@ class Head:
     """The newest commit of a repository.
 
     Attributes:
+        api: the client.
         repo_id: `namespace/name`.
-        commit: its id.
-        files: what the Hub says of each file (size, Git and LFS hashes), by path.
-        private: only its owners can read it.
-        created: this push made the repository: whatever it holds is the Hub's own.
+        repo_type: `model`, `dataset` or `space`.
+        commit: the id of the commit.
+        files: the metadata of each file (size, Git and LFS hashes), by path.
+        private: whether only its owners can read the repository.
+        created: whether this push created the repository; its files were then written by the Hub.
     """
 
     api: HfApi
@@ -59,29 +63,26 @@ class Head:
     created: bool
 
     def text(self, path: str) -> str | None:
-        """The content of a text file; None where there is no such file.
-
-        Raises PushError where it is not UTF-8.
-        """
+        """Returns the content of a text file, None if it does not exist. Raises PushError if it is not UTF-8."""
         if path not in self.files:
             return None
         where = {"repo_type": self.repo_type, "revision": self.commit}
         with refusals():
             file = patiently(lambda: self.api.hf_hub_download(self.repo_id, path, **where))
         try:
-            return Path(file).read_bytes().decode("utf-8")  # not read_text, which changes the ends of lines
+            return Path(file).read_bytes().decode("utf-8")  # not read_text, which changes line endings
         except UnicodeDecodeError:
             raise PushError(f"{path} in the repository is not UTF-8 text; correct it there") from None
 
 
 @dataclass
 class Change:
-    """What a commit does.
+    """The content of a commit.
 
     Attributes:
-        files: what to write, by path in the repository: a file of this machine, or the content itself.
+        files: what to write, by path in the repository: the path of a local file, or the content itself.
         removed: paths to remove.
-        notes: lines to print when it is done.
+        notes: lines to print after the commit.
     """
 
     files: dict[str, Path | bytes] = field(default_factory=dict)
@@ -91,7 +92,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Pushed:
-    """Where a push went: the addresses of the repository, of its commit, and of the pull request if there is one."""
+    """The result of a push: the URLs of the repository, of the commit, and of the pull request if there is one."""
 
     repository: str
     commit: str
@@ -110,19 +111,22 @@ def push(
     create_pr: bool = False,
     space_sdk: str | None = None,
 ) -> Pushed:
-    """Makes one commit of what `decide` says about the newest commit.
+    """Commits the change that `decide` returns for the newest commit.
 
     Args:
         repo_id: `namespace/name`, or a name alone for the namespace of the token's owner.
         repo_type: `model`, `dataset` or `space`.
-        decide: called with the newest commit, and again with a newer one where somebody else has committed meanwhile.
-        message: of the commit.
-        public: make a new repository public, and write to one that is; without it such a repository is refused.
-        create: make the repository where there is none.
+        decide: called with the newest commit, and again with a newer one if another commit came first.
+        message: the message of the commit.
+        public: create a public repository, and allow a push to a public one; otherwise a public one is refused.
+        token: the token to use (default: that of `hf auth login` or HF_TOKEN).
+        create: create the repository if it does not exist.
         create_pr: open a pull request with the commit.
+        space_sdk: the SDK of a new Space.
 
     Raises:
-        PushError: the Hub refuses or does not answer, or the repository is public. Errors of `decide` pass through.
+        PushError: the Hub refuses the push or does not answer, or the repository is public. Errors of `decide` are
+            passed on.
     """
     from huggingface_hub import HfApi
 
@@ -136,16 +140,38 @@ def push(
             commit = try_commit(head, change, message, create_pr, last=decision == DECISIONS)
         if commit is not None:
             if public and head.private:
-                change.notes.append(f"{head.repo_id} is private and stays so; its settings on the Hub can change that")
+                change.notes.append(f"{head.repo_id} is private and stays private. Make it public in its settings.")
             print("".join(f"{note}\n" for note in change.notes), end="", flush=True)
             folder = "" if repo_type == "model" else f"{repo_type}s/"
             return Pushed(f"{api.endpoint}/{folder}{head.repo_id}", commit.commit_url, commit.pr_url)
-        print(f"{head.repo_id} has a new commit by somebody else: deciding again what to push", flush=True)
+        print(f"{head.repo_id} has a new commit by another user: preparing the push again", flush=True)
     raise AssertionError("the last decision returns or raises")
 
 
+def check_writer(token: str | None = None) -> str:
+    """Returns the name of the user of a token, after checking that the token allows writing.
+
+    Args:
+        token: the token (default: that of `hf auth login` or HF_TOKEN).
+
+    Raises:
+        PushError: there is no token, the Hub does not know it, or it has read access only.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        with refusals():
+            user = patiently(lambda: HfApi(token=token).whoami(cache=False))
+    except PushError as error:
+        advice = "" if environment_line(error) else "; log in with `hf auth login`"
+        raise PushError(f"{error}{advice}") from error
+    if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
+        raise PushError("the token may only read; log in with one that may write: `hf auth login`")
+    return user["name"]
+
+
 def check_public(repo_id: str, repo_type: str, public: bool, token: str | None = None) -> None:
-    """Raises PushError where a push would be refused because the repository is public; one that is missing is fine."""
+    """Raises PushError if a push would be refused because the repository is public; it need not exist."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError
 
@@ -162,12 +188,12 @@ def check_public(repo_id: str, repo_type: str, public: bool, token: str | None =
 
 
 def full_name(api: HfApi, repo_id: str) -> str:
-    """`namespace/name`: on the Hub, a name alone may be that of somebody else's model."""
+    """Returns `namespace/name`, because a name alone could refer to a model of another owner."""
     return repo_id if "/" in repo_id else f"{patiently(api.whoami)['name']}/{repo_id}"
 
 
 def open_head(api: HfApi, repo_id: str, repo_type: str, public: bool, create: bool, space_sdk: str | None) -> Head:
-    """The newest commit of a repository, which is made where it is missing."""
+    """Returns the newest commit of a repository, and creates the repository if it is missing and `create` is set."""
     from huggingface_hub.errors import RepositoryNotFoundError
     from huggingface_hub.hf_api import RepoFile
 
@@ -194,7 +220,7 @@ def refuse_public(info: Any) -> None:
 
 
 def try_commit(head: Head, change: Change, message: str, create_pr: bool, last: bool) -> Any:
-    """The commit, a `CommitInfo`; None where the branch has moved, which is an error at the last try."""
+    """Commits the change; returns a `CommitInfo`, or None if the branch has moved, an error at the last try."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -202,12 +228,12 @@ def try_commit(head: Head, change: Change, message: str, create_pr: bool, last: 
     operations += [CommitOperationAdd(path, content) for path, content in sorted(change.files.items())]
 
     def commit() -> Any:
-        # A second try after a lost answer cannot commit twice: the parent is no longer the newest commit then.
+        # A retry after a lost answer cannot commit twice, because the parent is then no longer the newest commit.
         where = {"repo_type": head.repo_type, "parent_commit": head.commit, "create_pr": create_pr}
         return head.api.create_commit(head.repo_id, operations, commit_message=message, **where)
 
     try:
-        # A pull request has no such guard: it is tried again only after answers that say that nothing was done.
+        # For a pull request this does not hold, so it is retried only after answers that mean that nothing was done.
         return patiently(commit, (429, 503) if create_pr else BUSY)
     except HfHubHTTPError as error:
         if last or error.response.status_code not in OVERTAKEN:
@@ -216,7 +242,7 @@ def try_commit(head: Head, change: Change, message: str, create_pr: bool, last: 
 
 
 def matching(names: Iterable[str], pattern: re.Pattern[str], but: Collection[str] = ()) -> list[str]:
-    """The names that a pattern matches as a whole, without those of `but`."""
+    """Returns the names that a pattern matches completely, except those in `but`."""
     return sorted(name for name in names if pattern.fullmatch(name) and name not in but)
 
 
@@ -224,12 +250,12 @@ def matching(names: Iterable[str], pattern: re.Pattern[str], but: Collection[str
 
 
 def patiently(call: Callable[[], Any], statuses: Collection[int] = BUSY) -> Any:
-    """Calls, and calls again where the Hub is busy, after the time that it asks for or 1, 2, 4, ... seconds."""
+    """Calls a function, and retries while the Hub is overloaded, after the time that it asks for or 1, 2, 4, ... s."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return call()
         except Exception as error:
-            wait, status = 2.0 ** (attempt - 1), "what is not JSON"  # as gateways do while the Hub is down
+            wait, status = 2.0 ** (attempt - 1), "with invalid JSON"  # from gateways while the Hub is down
             if not isinstance(error, json.JSONDecodeError):
                 response = response_of(error)
                 if response is None or response.status_code not in statuses or is_repeated(response.request):
@@ -246,21 +272,17 @@ def patiently(call: Callable[[], Any], statuses: Collection[int] = BUSY) -> Any:
 
 
 def is_repeated(request: Any) -> bool:
-    """True for a request that `huggingface_hub` has repeated already."""
+    """Returns whether `huggingface_hub` has already retried a request."""
     return request.method == "PUT" or REPEATED_BY_CLIENT.search(request.url.path) is not None
 
 
-def response_of(error: BaseException | None) -> Any:
-    """The Hub's answer that an error comes from, if it comes from one."""
-    while error is not None:
-        if getattr(error, "response", None) is not None:
-            return error.response
-        error = error.__cause__
-    return None
-
-
 def asked_to_wait(response: Any, otherwise: float) -> float:
-    """The seconds that the Hub asks to wait, in `Retry-After` (seconds, or a date) or in `RateLimit`."""
+    """Returns the seconds that the Hub asks to wait, from `Retry-After` (seconds or a date) or `RateLimit`.
+
+    Args:
+        response: the answer of the Hub.
+        otherwise: the result if the answer names no time.
+    """
     from huggingface_hub.utils import parse_ratelimit_headers
 
     asked = response.headers.get("retry-after", "").strip()
@@ -273,43 +295,24 @@ def asked_to_wait(response: Any, otherwise: float) -> float:
         return float(limit.reset_in_seconds) if limit and limit.remaining == 0 else otherwise
 
 
-# --- what is said ---
+# --- messages ---
 
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Turns the errors of the Hub and the network into a PushError of one line."""
+    """Converts errors of the Hub and the network to a PushError of one line."""
     from huggingface_hub.errors import HTTPError
 
     try:
         yield
     except (HTTPError, OSError, RuntimeError, json.JSONDecodeError) as error:
-        # OSError: no token, or told to stay offline. RuntimeError: an upload of a large file broke off.
-        raise PushError(first_line(error)) from error
-    except ValueError as error:  # front matter that the Hub refuses, a name that none can have
+        # OSError: no token, or offline mode. RuntimeError: the upload of a large file was interrupted.
+        raise PushError(environment_line(error) or first_line(error)) from error
+    except ValueError as error:  # front matter that the Hub refuses, or an invalid name
         raise PushError(" ".join(str(error).split())) from error
 
 
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line: the Hub's own answer where there was one, else its first line with words.
-
-    Without the query of an address, which may be a signature.
-    """
-    for link in (error, error.__cause__):
-        if answer := getattr(link, "server_message", None):
-            return " ".join(answer.split()).rstrip(".")
-    if isinstance(error, json.JSONDecodeError):
-        return "the Hub's answer is not JSON; check HF_ENDPOINT and https://status.huggingface.co"
-    lines = (line.strip() for line in hide_queries(str(error)).splitlines())
-    return next((line for line in lines if line), type(error).__name__).rstrip(".")
-
-
-def hide_queries(text: str) -> str:
-    """The text without the query of each address in it."""
-    return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\"]+", r"\1", text)
-
-
 def without_queries(record: logging.LogRecord) -> bool:
-    """A filter of the log of `huggingface_hub`, which prints the addresses of uploads with their signatures."""
+    """A filter for the log of `huggingface_hub`, which would print the URLs of uploads with their signatures."""
     record.msg, record.args = hide_queries(record.getMessage()), ()
     return True

@@ -1,7 +1,8 @@
-"""What a push leaves in a model's repository: new weights with all that is of them, or one result more.
+"""Pushes a trained model to its repository with all files that belong to its weights, or adds one result to it.
 
-A result belongs to the weights that it was measured on. New weights therefore take the results of others away, from
-`results/`, from the leaderboard's `.eval_results/` and from the card; and a result of other weights is refused.
+A result belongs to the weights that it was measured on. Pushing new weights therefore removes the results of the old
+ones from `results/`, from the leaderboard's `.eval_results/` and from the card, and a result of other weights is
+refused.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from model_cards.results import (
 )
 
 LEADERBOARD = ".eval_results"
-# What our trainings write, whatever was trained and however it was exported. Every other file is somebody else's.
+# All files that our training commands can write, for every kind of model and export. Other files belong to the user.
 MODEL_FILE = (
     r"(adapter/)?("
     r"(adapter_)?model(-\d{5}-of-\d{5})?\.safetensors|(adapter_)?model\.safetensors\.index\.json"
@@ -56,9 +57,12 @@ NOT_PUSHED = ["checkpoint-*", "runs/*", "samples/*", "_*", "training_args.bin", 
 
 @dataclass(frozen=True)
 class FoundResults:
-    """The results in a repository by their path: those of the weights in question, and the others.
+    """The results in a repository, by path.
 
-    `unreadable` are files that have the name of a result and are none.
+    Attributes:
+        kept: results of the weights in question.
+        others: results of other weights.
+        unreadable: files that are named like results and are none.
     """
 
     kept: dict[str, EvaluationResult]
@@ -75,18 +79,22 @@ def push_model(
     token: str | None = None,
     code: Iterable[str] = (),
 ) -> Pushed:
-    """Uploads a finished model folder in one commit, which removes what an earlier push left of another form.
+    """Uploads a finished model folder in one commit, which also removes files of an earlier push that are obsolete.
 
-    Checkpoints, logs and results of other weights stay here. Files that our trainings do not write stay there.
+    Checkpoints, logs and results of other weights are not uploaded. Files in the repository that our training commands
+    do not write are not changed.
 
     Args:
-        folder: with `training_summary.json`.
-        names: of the files that the training wrote, relative to the folder; all files there unless given.
-        code: names of the Python files that travel with some of our models.
+        folder: a folder with `training_summary.json`.
+        repo_id: the repository.
+        names: the files that the training wrote, relative to the folder (default: all files in the folder).
+        public: see `push`.
+        token: see `push`.
+        code: names of the Python files that are uploaded with some of our models.
 
     Raises:
         PushError: see `push`.
-        ValueError: a file of the folder, or the card in the repository, is damaged.
+        ValueError: a file in the folder, or the card in the repository, is damaged.
     """
     from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects
 
@@ -124,12 +132,17 @@ def push_model(
 
 
 def push_result(result: EvaluationResult, *, public: bool, create_pr: bool = False) -> Pushed:
-    """Adds a result to the repository of its model in one commit, and renews the card's numbers.
+    """Adds a result to the repository of its model in one commit, and updates the numbers on the card.
 
-    A dataset that is not on the Hub has no leaderboard there.
+    The leaderboard is updated only if the dataset is on the Hub.
+
+    Args:
+        result: the result; its model is a repository.
+        public: see `push`.
+        create_pr: open a pull request.
 
     Raises:
-        PushError: see `push`; or the repository has other weights by now than those that were measured.
+        PushError: see `push`; or the repository now contains other weights than those that were evaluated.
         ValueError: the training summary or the card in the repository is damaged.
     """
 
@@ -137,8 +150,8 @@ def push_result(result: EvaluationResult, *, public: bool, create_pr: bool = Fal
         weights = weights_at(head, head.commit)
         if result.weights and weights and result.weights != weights:
             raise PushError(
-                f"the result was measured on other weights than the repository has now (commit {head.commit[:8]}); "
-                "evaluate them and push that result"
+                f"the result was measured on other weights than the repository has now (commit {head.commit[:8]}). "
+                "Evaluate the current weights and push the new result."
             )
         found = find_results(head, weights, weights)
         after = results_after(found, [result])
@@ -162,7 +175,7 @@ def push_result(result: EvaluationResult, *, public: bool, create_pr: bool = Fal
 
 
 def weights_at(head: Head, revision: str) -> str:
-    """The digest of the weights at a commit of the repository; "" where there are none, or no such commit."""
+    """Returns the digest of the weights at a commit of the repository; "" if there are none, or no such commit."""
     from huggingface_hub.errors import RevisionNotFoundError
 
     try:
@@ -175,12 +188,13 @@ def weights_at(head: Head, revision: str) -> str:
 
 
 def find_results(head: Head, weights: str, before: str) -> FoundResults:
-    """Reads the results in the repository, and tells those that were measured on the given weights from the others.
+    """Reads the results in the repository, and separates those of the given weights from the others.
 
     Args:
-        weights: digest of the weights that the repository is to have.
-        before: digest of those that it has. A result that says neither on which it was measured nor at which commit
-            is taken for one of these.
+        head: the newest commit.
+        weights: digest of the weights after the push.
+        before: digest of the weights before the push. A result that names neither weights nor a commit is assumed to
+            belong to them.
     """
     found = FoundResults({}, {}, [])
     at_commit = {head.commit: before}
@@ -200,36 +214,37 @@ def find_results(head: Head, weights: str, before: str) -> FoundResults:
 
 
 def removal_notes(found: FoundResults) -> list[str]:
-    """What is printed of results that are taken away, or cannot be read."""
-    notes = [f"Not a result file, left as it is: {path}" for path in found.unreadable]
+    """Returns the messages about results that are removed or cannot be read."""
+    notes = [f"Not a result file, left unchanged: {path}" for path in found.unreadable]
     names = {f"{result.task} on {result.dataset} ({result.dataset_split})" for result in found.others.values()}
-    return notes + ([f"Removed, because measured on other weights: {', '.join(sorted(names))}"] if names else [])
+    return notes + ([f"Removed results of other weights: {', '.join(sorted(names))}"] if names else [])
 
 
 def results_after(found: FoundResults, new: Sequence[EvaluationResult]) -> dict[str, EvaluationResult]:
-    """The results in the repository after a push, by path: the new ones, and what is kept beside them."""
+    """Returns the results in the repository after a push, by path: the new ones, and the kept ones."""
     again = {identity(result) for result in new}
     kept = {path: result for path, result in found.kept.items() if identity(result) not in again}
     return kept | {path_of(result): result for result in new}
 
 
 def identity(result: EvaluationResult) -> str:
-    """What was measured, of the same weights, one of two results of which may not say on which it was."""
+    """Returns a key that is equal for two results of the same measurement on the same weights."""
+    # Without the weights and the commit, because older results do not name them.
     return replace(result, weights="", model_revision="").file_name
 
 
 def path_of(result: EvaluationResult) -> str:
-    """Where a result is in the repository of its model."""
+    """Returns the path of a result in the repository of its model."""
     return f"{RESULTS}/{result.file_name}"
 
 
 def leaderboard_files(results: Iterable[EvaluationResult]) -> list[str]:
-    """The paths of what the leaderboards of datasets read of these results; a folder has no leaderboard."""
+    """Returns the paths of the leaderboard files of these results, without results on local datasets."""
     return sorted({f"{LEADERBOARD}/{eval_results_name(r)}" for r in results if is_commit(r.dataset_revision)})
 
 
 def renew_leaderboard(change: Change, head: Head, results: Sequence[EvaluationResult], paths: Collection[str]) -> None:
-    """Writes the newest result to each of these paths in `.eval_results`, and removes those that have none."""
+    """Adds to the change: writes the newest result to each path in `.eval_results`, and removes paths without one."""
     published = [result for result in results if is_commit(result.dataset_revision)]
     shown = {f"{LEADERBOARD}/{eval_results_name(result)}": result for result in newest(published, eval_results_name)}
     change.files |= {path: eval_results_yaml(shown[path]).encode() for path in paths if path in shown}
@@ -237,7 +252,7 @@ def renew_leaderboard(change: Change, head: Head, results: Sequence[EvaluationRe
 
 
 def read_json(head: Head, path: str) -> object:
-    """The content of a JSON file of the repository; None where there is none, or it is not JSON."""
+    """Returns the content of a JSON file in the repository; None if it does not exist or is not JSON."""
     try:
         return json.loads(head.text(path) or "null")
     except ValueError:

@@ -1,6 +1,6 @@
-"""Names the weights in a folder or repository by one digest, so that a result can say what it was measured on.
+"""Computes one digest of the weights in a folder or repository, so that a result can name what it was measured on.
 
-The commit of a repository cannot: every push, of a result too, makes a new one.
+The commit of a repository cannot serve for this: every push makes a new one, also the push of a result.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 
 
 def weight_names(names: Iterable[str]) -> list[str]:
-    """The files that `from_pretrained` takes the weights from, of the files at the root of a folder or repository.
+    """Returns the files from which `from_pretrained` loads the weights.
 
-    In the order in which transformers looks for them: adapters, then one file, then shards.
+    They are selected in the order in which transformers looks for them: adapters, then a single file, then shards.
+
+    Args:
+        names: the files at the root of a folder or repository.
     """
     names = set(names)
     if ADAPTER_CONFIG in names:
@@ -32,27 +35,27 @@ def weight_names(names: Iterable[str]) -> list[str]:
 
 
 def weights_digest(hashes: Mapping[str, str]) -> str:
-    """The digest of weights by the SHA-256 of each of their files; "" where there are none."""
+    """Computes the digest of weights from the SHA-256 of each file, by name; "" if there are no files."""
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(hashes.items()))
     return hashlib.sha256(lines.encode()).hexdigest() if lines else ""
 
 
 def folder_weights(folder: Path) -> str:
-    """The digest of the weights in a folder; reads all of their bytes."""
+    """Computes the digest of the weights in a folder, which reads all their bytes."""
     names = weight_names(path.name for path in folder.iterdir())
     return weights_digest({name: file_sha256(folder / name) for name in names})
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, by which the Hub names large files too."""
+    """Computes the SHA-256 of a file, which is also the hash of large files on the Hub."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def repository_weights(api: HfApi, repo_id: str, revision: str | None = None) -> str:
-    """The digest of the weights in a model repository; the Hub knows the hashes, so that nothing large is downloaded.
+    """Computes the digest of the weights in a model repository from the hashes on the Hub, without large downloads.
 
-    Raises the errors of `huggingface_hub` where the Hub does not answer, or has no such revision.
+    Raises the errors of `huggingface_hub` if the Hub does not answer or has no such revision.
     """
     from huggingface_hub.hf_api import RepoFile
 
@@ -61,6 +64,6 @@ def repository_weights(api: HfApi, repo_id: str, revision: str | None = None) ->
     hashes = {}
     for name in weight_names(files):
         lfs = files[name].lfs
-        # without LFS the Hub names a file by git's hash, which is another one; such a file is small
+        # A file without LFS has only Git's hash, which is a different one. Such files are small and are downloaded.
         hashes[name] = lfs.sha256 if lfs else file_sha256(Path(api.hf_hub_download(repo_id, name, revision=revision)))
     return weights_digest(hashes)

@@ -1,7 +1,7 @@
-"""Draws the charts of a dataset card: what was read and became of it, where it went, what it is.
+"""Draws the charts of a dataset card: accepted and rejected records, splits, categories and text lengths.
 
-The same input gives the same bytes. Charts have a light background of their own, so they are readable in dark mode,
-too; they are drawn at twice their size for sharp text. Figures are made without pyplot and keep nothing between calls,
+The same input gives the same bytes. Charts have a light background of their own, so that they are also readable in dark
+mode, and are drawn at twice their size for sharp text. Figures are made without pyplot and keep no state between calls,
 so that they can be drawn in a thread.
 """
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:  # matplotlib is imported where something is drawn
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SCALE = DPI // 72  # pixels of the file per unit of the layout, which is a point of matplotlib
-WIDTH, MARGIN, LABEL, NUMBERS = 800, 24, 150, 150  # units: the page, its border, the columns of names and of numbers
-LINE, BAR, HEADING = 28, 18, 26  # units: from one bar to the next, a bar's height, a heading with its space
-TOP = 58  # units: the title with its space
+SCALE = DPI // 72  # pixels of the file per unit of the layout; a unit is a point of matplotlib
+WIDTH, MARGIN, LABEL, NUMBERS = 800, 24, 150, 150  # units: page width, margin, columns of names and of numbers
+LINE, BAR, HEADING = 28, 18, 26  # units: distance between two bars, height of a bar, height of a heading
+TOP = 58  # units: height of the title
 LEGEND_COLUMNS, LEGEND_LINE = 3, 22
-PANEL_GAP, PANEL, PANEL_HEIGHT = 32, 108, 184  # units: between two histograms, the height of one, with its texts
+PANEL_GAP, PANEL, PANEL_HEIGHT = 32, 108, 184  # units: gap between histograms, height without and with texts
 PANEL_WIDTH = (WIDTH - 2 * MARGIN - PANEL_GAP) / 2
 TEXT, SMALL, TITLE = 11, 9, 16  # points
 PAPER, BORDER, GRID, INK, MUTED = "#FCFCFB", "#D5D9DE", "#E3E6EA", "#1F2933", "#56616D"
-# White text is readable on each of them (a contrast of 4.5 and more), and so is each on the paper.
+# White text on each of these colors, and each color on the paper, has a contrast of at least 4.5 (WCAG 2).
 ACCEPTED, OTHER = "#2C6AA0", "#69737E"
 REASONS = ("#B4540A", "#8A3F7F", "#13795B", "#B3304F", "#7A6A00", "#4B4FA8")
 SPLITS = {"train": "#2C6AA0", "validation": "#B4540A", "test": "#13795B"}
 CATEGORIES_SHOWN = 15
-BARS_WIDTH = WIDTH - 2 * MARGIN - LABEL - NUMBERS  # units: of bars that are divided
-HAIRLINE, THINNEST = 0.75, 2.25  # units between two segments of a bar, and the least width of one with its hairline
+BARS_WIDTH = WIDTH - 2 * MARGIN - LABEL - NUMBERS  # units: width of a stacked bar
+HAIRLINE, THINNEST = 0.75, 2.25  # units: gap between two segments of a bar, minimum width of a segment with its gap
 
 
 def funnel(sources: Mapping[str, Mapping]) -> bytes:
-    """A bar for each source of the report: the share of its records that was accepted, and of each reason that not.
+    """Draws one bar per source: the share of its accepted records, and of each reason for rejection.
 
-    The six reasons with the most records have a color each; what is left is `other reasons`.
+    The six reasons with the most records have their own colors; the rest is shown as `other reasons`.
     """
     totals: Counter[str] = Counter()
     for source in sources.values():
@@ -54,11 +54,11 @@ def funnel(sources: Mapping[str, Mapping]) -> bytes:
         counts["other reasons"] = sum(source["rejected"].get(code, 0) for code in ranked[len(REASONS) :])
         rows.append((name, counts, f"{source['accepted']:,} of {source['read']:,}"))
     colors = {"accepted": ACCEPTED, **dict(zip(shown, REASONS, strict=False)), "other reasons": OTHER}
-    return stacked_bars("What became of the records", "share of all records read", [("", rows)], colors)
+    return stacked_bars("Accepted and rejected records", "share of all records read", [("", rows)], colors)
 
 
 def split_shares(rows_by: Mapping[str, Mapping]) -> bytes:
-    """For each config a bar for each source: the share of its rows in each split."""
+    """Draws one bar per config and source: the share of the source's rows in each split."""
     sections = []
     for config, columns in rows_by.items():
         by_source = columns["source_dataset"].items()
@@ -66,32 +66,34 @@ def split_shares(rows_by: Mapping[str, Mapping]) -> bytes:
     names = split_order({split for _, rows in sections for _, counts, _ in rows for split in counts})
     others = iter([*REASONS[1:2], *REASONS[3:], *[OTHER] * len(names)])
     colors = {name: SPLITS.get(name) or next(others) for name in names}
-    return stacked_bars("Where the rows of each source went", "share of its rows", sections, colors)
+    return stacked_bars("Splits of each source", "share of the source's rows", sections, colors)
 
 
 def split_order(names: Iterable[str]) -> list[str]:
-    """Train, validation, test, then any other by name."""
+    """Sorts splits: train, validation, test, then any others by name."""
     names = set(names)
     return [name for name in SPLITS if name in names] + sorted(names - set(SPLITS))
 
 
 def categories(counts: Mapping[str, int], labels: Mapping[str, str]) -> bytes:
-    """A bar for each of the 15 largest categories and one for all others, in rows of `pairs`.
+    """Draws one bar for each of the 15 largest categories and one for all others.
 
     Args:
-        labels: what each category is called in pictures, from `fonts.labels`.
+        counts: rows of the config `pairs`, by category.
+        labels: the label of each category in pictures, from `fonts.labels`.
     """
     ranked = sorted(counts, key=lambda name: (-counts[name], name))
-    # Never an "other" of one: it would take the place of the category itself.
+    # With 16 categories, all are shown, because a bar "1 others" would take as much space as the category itself.
     shown = ranked if len(ranked) <= CATEGORIES_SHOWN + 1 else ranked[:CATEGORIES_SHOWN]
     rows = [(labels[name], counts[name], ACCEPTED) for name in shown]
     if rest := ranked[len(shown) :]:
         rows.append((f"{len(rest):,} others", sum(counts[name] for name in rest), OTHER))
-    figure = new_figure("Rows of each category", "rows of pairs", TOP + LINE * len(rows))
+    figure = new_figure("Rows per category", "rows of the config pairs", TOP + LINE * len(rows))
     axes = bar_axes(figure, TOP, LABEL + 50, 90, [name for name, _, _ in rows])
     largest = max((count for _, count, _ in rows), default=0) or 1
     axes.set_xlim(0, largest)
-    lengths = [max(count, largest / 400) if count else 0 for _, count, _ in rows]  # one can be seen beside a million
+    # A bar has at least 1/400 of the width, so that a single row stays visible next to a million.
+    lengths = [max(count, largest / 400) if count else 0 for _, count, _ in rows]
     bars = axes.barh(range(len(rows)), lengths, height=BAR / LINE, color=[color for _, _, color in rows])
     counted = axes.bar_label(bars, [f"{count:,}" for _, count, _ in rows], padding=8)
     style(counted, TEXT, MUTED, va="center_baseline")
@@ -99,11 +101,13 @@ def categories(counts: Mapping[str, int], labels: Mapping[str, str]) -> bytes:
 
 
 def text_lengths(texts: Mapping[str, Mapping[str, Mapping]]) -> bytes:
-    """A histogram for each config and language of `{config: {language: {"histogram": [[low, high, n], ...]}}}`."""
+    """Draws one histogram per config and language.
+
+    Args:
+        texts: `{config: {language: {"histogram": [[low, high, count], ...], "median": ...}}}`.
+    """
     panels = [(config, language, texts[config][language]) for config in texts for language in texts[config]]
-    figure = new_figure(
-        "Lengths of the texts", "number of texts by characters", TOP - 16 + PANEL_HEIGHT * -(-len(panels) // 2)
-    )
+    figure = new_figure("Text lengths", "texts by number of characters", TOP - 16 + PANEL_HEIGHT * -(-len(panels) // 2))
     for place, (config, language, measured) in enumerate(panels):
         left, top = MARGIN + (place % 2) * (PANEL_WIDTH + PANEL_GAP), TOP + PANEL_HEIGHT * (place // 2)
         right, half = left + PANEL_WIDTH, PANEL_WIDTH / 2
@@ -114,7 +118,7 @@ def text_lengths(texts: Mapping[str, Mapping[str, Mapping]]) -> bytes:
 
 
 def histogram(axes: Axes, bins: Sequence[Sequence[float]]) -> None:
-    """Columns of equal width, one a bin; the bounds of the bins below, as many as there is room for."""
+    """Draws one column per bin, all of equal width, with as many bounds of bins below as fit."""
     counts = [count for _, _, count in bins]
     largest = max(counts, default=0)
     axes.set(xlim=(0, max(len(bins), 1)), ylim=(0, largest or 1))
@@ -124,7 +128,7 @@ def histogram(axes: Axes, bins: Sequence[Sequence[float]]) -> None:
     axes.bar(range(len(bins)), heights, width=1 - len(bins) / PANEL_WIDTH, align="edge", color=ACCEPTED)
     axes.spines["bottom"].set(visible=True, color=MUTED, linewidth=1)
     edges = [low for low, _, _ in bins] + [bins[-1][1]] if bins else []
-    every = max(-(-len(edges) // 7), 1)  # seven numbers of five digits fit below a panel
+    every = max(-(-len(edges) // 7), 1)  # rounded up; seven numbers of five digits fit below a panel
     places = range(0, len(edges), every)
     axes.set_xticks(places, [f"{edges[place]:,.0f}" for place in places])
     style(axes.get_xticklabels(), SMALL, MUTED)
@@ -135,10 +139,12 @@ def histogram(axes: Axes, bins: Sequence[Sequence[float]]) -> None:
 def stacked_bars(
     title: str, subtitle: str, sections: Sequence[tuple[str, Sequence[tuple]]], colors: Mapping[str, str]
 ) -> bytes:
-    """Bars of one length, each divided by the shares of its segments; a legend of the segments that occur below.
+    """Draws stacked bars of equal length, divided by the shares of their segments, with a legend below.
 
     Args:
-        sections: (heading, rows); a row is (name, {segment: count}, what to write at its end).
+        title, subtitle: texts at the top.
+        sections: (heading, rows); a row is (name, {segment: count}, text at its end).
+        colors: the color of each segment, in the order of the segments.
     """
     from matplotlib.patches import Patch
 
@@ -170,7 +176,7 @@ def stacked_bars(
 
 
 def divided_bars(axes: Axes, bars: Sequence[Mapping[str, int]], colors: Mapping[str, str]) -> None:
-    """Bars from 0 to 1, with a hairline between segments; a share is written where there is room for it."""
+    """Draws bars from 0 to 1 with gaps between segments; a share is written in its segment if it fits."""
     lines, hairline = range(len(bars)), HAIRLINE / BARS_WIDTH
     axes.barh(lines, 1, height=BAR / LINE, color=GRID)
     ends, parts = [0.0] * len(bars), [segment_widths(counts, colors) for counts in bars]
@@ -184,7 +190,7 @@ def divided_bars(axes: Axes, bars: Sequence[Mapping[str, int]], colors: Mapping[
 
 
 def segment_widths(counts: Mapping[str, int], names: Iterable[str]) -> list[float]:
-    """The share of each segment of a bar; segments too thin to be seen get what they need from the largest."""
+    """Returns the share of each segment of a bar; thin segments are widened at the expense of the largest one."""
     whole = sum(counts.values()) or 1
     widths = [max(counts.get(name, 0) / whole, THINNEST / BARS_WIDTH if counts.get(name) else 0) for name in names]
     if (excess := sum(widths) - 1) > 0:
@@ -193,36 +199,36 @@ def segment_widths(counts: Mapping[str, int], names: Iterable[str]) -> list[floa
 
 
 def new_figure(title: str, subtitle: str, height: float, width: float = WIDTH) -> Figure:
-    """A page of paper with a border, `height` without its lower margin, in units; the title is at its upper left."""
+    """Makes a page with a border, a title at the upper left and a subtitle; `height`, in units, excludes the margin."""
     from matplotlib.figure import Figure
 
     figure = Figure((width / 72, round(height + MARGIN) / 72), dpi=DPI, facecolor=PAPER)
-    figure.patch.set(edgecolor=BORDER, linewidth=2)  # the outer half lies outside
+    figure.patch.set(edgecolor=BORDER, linewidth=2)  # the outer half is outside of the picture
     write(figure, MARGIN, 26, title, size=TITLE, width=width - 2 * MARGIN - 250)
     write(figure, width - MARGIN, 26, subtitle, color=MUTED, align="right", width=240)
     return figure
 
 
 def at(figure: Figure, x: float, y: float) -> tuple[float, float]:
-    """A place in units from the upper left corner, as matplotlib names it: in shares from the lower left."""
+    """Converts units from the upper left corner to the coordinates of matplotlib, shares from the lower left."""
     width, height = figure.get_size_inches() * 72
     return x / width, 1 - y / height
 
 
 def new_axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes without lines, ticks and background."""
+    """Makes axes without lines, ticks and background; the arguments are in units."""
     x, y = at(figure, left, top + height)
     right, above = at(figure, left + width, top)
     axes = figure.add_axes((x, y, right - x, above - y), facecolor="none")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, pad=6)
-    axes.grid(False)  # which the user's own settings may have on
+    axes.grid(False)  # the user's matplotlib settings may switch it on
     axes.set(xticks=[], yticks=[])
     return axes
 
 
 def bar_axes(figure: Figure, top: float, left: float, right: float, names: Sequence[str]) -> Axes:
-    """Axes for one horizontal bar per name, from above, between a column for the names and one on the right."""
+    """Makes axes for one horizontal bar per name, from top to bottom, with a column for names and one on the right."""
     height = LINE * len(names)
     wide = WIDTH - 2 * MARGIN - left - right
     axes = new_axes(figure, MARGIN + left, top + (BAR - LINE) / 2, wide, max(height, 1))
@@ -237,18 +243,18 @@ def write(
     figure: Figure, x: float, y: float, text: str, size: float = TEXT, color: str = INK, align: str = "left",
     width: float = WIDTH,
 ) -> None:  # fmt: skip
-    """Writes one line at the height `y`, cut to `width`; `x` is where it begins, or ends with align="right"."""
+    """Writes one line at height `y`, truncated to `width`; `x` is its left end, or its right end if align="right"."""
     style([figure.text(*at(figure, x, y), fitted(text, size, width), ha=align, va="center_baseline")], size, color)
 
 
 def style(texts: Iterable, size: float, color: str, **more: str) -> None:
-    """Gives texts of matplotlib a font that can draw them, and turns formulas between dollar signs off."""
+    """Gives matplotlib texts a font that can draw them, and disables formulas between dollar signs."""
     for text in texts:
         text.set(fontproperties=font(text.get_text(), size), color=color, parse_math=False, usetex=False, **more)
 
 
 def canvas(figure: Figure) -> Image.Image:
-    """The pixels of a figure."""
+    """Draws a figure; returns its pixels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     drawn = FigureCanvasAgg(figure)
@@ -258,12 +264,12 @@ def canvas(figure: Figure) -> Image.Image:
 
 
 def rendered(figure: Figure) -> bytes:
-    """A figure as a PNG of a few dozen kilobytes."""
+    """Draws a figure; returns a PNG of a few dozen kilobytes."""
     return png(canvas(figure).quantize(64, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE))
 
 
 def png(image: Image.Image) -> bytes:
-    """The bytes of an image with a palette."""
+    """Encodes an image with a palette as PNG."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The contact sheet of a dataset card: a few of its images in a grid, each with its number, source and category."""
+"""Draws the contact sheet of a dataset card: a grid of sample images with their numbers, sources and categories."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from PIL import Image, ImageChops
 
 from model_cards.pictures.charts import MARGIN, MUTED, SCALE, SMALL, WIDTH, canvas, new_figure, png, write
 
-COLUMNS, GAP, CAPTION = 6, 10, 36  # images in a line; units between two images, and below each one for its caption
+COLUMNS, GAP, CAPTION = 6, 10, 36  # images per line; units between two images; units below an image for its caption
 MOST = 24  # images on a sheet
 MAX_BYTES = 600_000
-MAX_ENLARGED = 2.0  # pixels of the sheet for one of the image: a tiny image stays small and sharp
-MAT = "#EBEDEF"
-GREY = 12  # steps of 255 by which the channels of a grey pixel may differ
+MAX_ENLARGED = 2.0  # maximum magnification, so that a tiny image stays small and sharp
+MAT = "#EBEDEF"  # background of the images
+GRAY = 12  # maximum difference, of 255, between the channels of a gray pixel
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,9 @@ class Sample:
     """One image of the dataset, for the card to show.
 
     Attributes:
-        data: a JPEG or PNG, as it is published.
+        data: the published JPEG or PNG file.
         source, category, language: the columns of its row.
-        text: what its row says about it.
+        text: the text of its row.
     """
 
     data: bytes
@@ -37,7 +37,7 @@ class Sample:
 
 
 def choose(samples: Sequence[Sample], most: int = MOST) -> list[Sample]:
-    """At most `most` of the samples, in the order of their sources: every source and category gets its turn."""
+    """Returns at most `most` samples, taken from all sources and categories in turn, in the order of the sources."""
     queues: dict[str, dict[str, list[Sample]]] = defaultdict(lambda: defaultdict(list))
     for sample in samples:
         queues[sample.source][sample.category].append(sample)
@@ -48,23 +48,24 @@ def choose(samples: Sequence[Sample], most: int = MOST) -> list[Sample]:
 
 
 def by_turns(queues: list[list]) -> list:
-    """The first of each queue, then the second of each, and so on."""
+    """Returns the first item of each queue, then the second of each, and so on."""
     longest = max((len(queue) for queue in queues), default=0)
     return [queue[place] for place in range(longest) for queue in queues if place < len(queue)]
 
 
 def contact_sheet(samples: Sequence[Sample], labels: Mapping[str, str]) -> bytes:
-    """A PNG with the samples in their order, numbered from 1, below 600 kB: with fewer colours where it must be.
+    """Returns a PNG with the samples in their order, numbered from 1, with as many colors as fit below 600 kB.
 
     Args:
-        labels: what each category is called in pictures, from `fonts.labels`.
+        samples: at least one sample.
+        labels: the label of each category in pictures, from `fonts.labels`.
 
     Raises:
         ValueError: there is no sample.
     """
     if not samples:
-        raise ValueError("a contact sheet shows at least one sample")
-    lines = -(-len(samples) // COLUMNS)
+        raise ValueError("a contact sheet requires at least one sample")
+    lines = -(-len(samples) // COLUMNS)  # rounded up
     side = (WIDTH - 2 * MARGIN - (COLUMNS - 1) * GAP) // COLUMNS
     columns = min(COLUMNS, len(samples))
     wide = max(2 * MARGIN + columns * side + (columns - 1) * GAP, 2 * MARGIN + 2 * side)
@@ -87,33 +88,33 @@ def contact_sheet(samples: Sequence[Sample], labels: Mapping[str, str]) -> bytes
 
 
 def palette(pictures: Sequence[Image.Image], size: int) -> Image.Image:
-    """An image whose palette has `size` colours: greys for radiographs, and colours of the pictures that have some.
+    """Returns an image whose palette has `size` colors: grays for radiographs, and colors of the color pictures.
 
-    A palette made of all pixels would tint the greys, or lose the few reddish pixels of a lesion among many grey ones.
+    A palette of all pixels would tint the grays, or lose the few reddish pixels of a lesion among many gray ones.
     """
-    coloured = [picture for picture in pictures if is_coloured(picture)]
-    greys = max(size // 4, 2) if coloured else size
-    entries = [(255 * place // (greys - 1),) * 3 for place in range(greys)]
-    if coloured:
-        strip = Image.new("RGB", (64 * len(coloured), 64))
-        for place, picture in enumerate(coloured):
+    colored = [picture for picture in pictures if is_colored(picture)]
+    grays = max(size // 4, 2) if colored else size
+    entries = [(255 * place // (grays - 1),) * 3 for place in range(grays)]
+    if colored:
+        strip = Image.new("RGB", (64 * len(colored), 64))  # one square of 64 pixels per picture, so all weigh the same
+        for place, picture in enumerate(colored):
             strip.paste(picture.resize((64, 64), Image.Resampling.NEAREST), (64 * place, 0))
-        chosen = strip.quantize(size - greys, method=Image.Quantize.MAXCOVERAGE).getpalette() or []
-        entries += zip(chosen[0::3], chosen[1::3], chosen[2::3], strict=True)
+        chosen = strip.quantize(size - grays, method=Image.Quantize.MAXCOVERAGE).getpalette() or []
+        entries += zip(chosen[0::3], chosen[1::3], chosen[2::3], strict=True)  # a palette is a flat list of R, G, B
     few = Image.new("P", (1, 1))
     few.putpalette([part for entry in entries[:size] for part in entry])
     return few
 
 
-def is_coloured(picture: Image.Image) -> bool:
-    """Whether the channels of an RGB image differ, by more than the coding of a grey image lets them."""
+def is_colored(picture: Image.Image) -> bool:
+    """Returns whether the channels of an RGB image differ by more than those of an encoded gray image."""
     red, green, blue = picture.split()
     apart = (ImageChops.difference(red, green), ImageChops.difference(green, blue))
-    return max(channel.getextrema()[1] for channel in apart) > GREY
+    return max(channel.getextrema()[1] for channel in apart) > GRAY
 
 
 def thumbnail(data: bytes, side: int) -> Image.Image:
-    """The image within a square of `side` pixels, whole and undistorted, on the mat where it is transparent."""
+    """Scales an image to fit a square of `side` pixels, without cropping or distortion, and replaces transparency."""
     with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
         image.draft(None, (side, side))  # a large JPEG is decoded at a fraction of its size
         picture = image.convert("RGBA") if image.has_transparency_data else image.convert("RGB")

@@ -1,7 +1,7 @@
-"""Finds a font for each text of a picture, and names the texts that no font here can draw by numbers.
+"""Finds a font for each text of a picture, and replaces texts that no installed font can draw by numbers.
 
-DejaVu Sans, which comes with matplotlib, has no Chinese. Such texts are drawn in Noto Sans SC from the extra `zh`, or
-else in a font of the operating system. matplotlib would draw a character that no font has as an empty box.
+DejaVu Sans, which comes with matplotlib, has no Chinese characters. Chinese texts are drawn in Noto Sans SC from the
+extra `zh`, or in a font of the operating system. matplotlib would draw a missing character as an empty box.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # matplotlib is imported where something is drawn
     from matplotlib.font_manager import FontProperties
 
 DPI = 144  # two pixels of a picture per point
-# Families with Chinese, of Linux, macOS and Windows.
+# Font families with Chinese characters on Linux, macOS and Windows.
 CHINESE = (
     "Noto Sans SC", "Noto Sans CJK SC", "Source Han Sans SC", "Source Han Sans CN", "Noto Sans CJK JP",
     "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback", "PingFang SC", "Hiragino Sans GB", "STHeiti",
@@ -25,14 +25,14 @@ CHINESE = (
 
 @cache
 def font_files() -> tuple[str, ...]:
-    """The files of the fonts to draw with; each text is drawn in the first one that has all its characters."""
+    """Returns the font files; each text is drawn in the first font that has all its characters."""
     from matplotlib.font_manager import findfont
 
     return (findfont("DejaVu Sans"), *chinese_font())
 
 
 def chinese_font() -> list[str]:
-    """The file of a font with Chinese; empty without any."""
+    """Returns the file of a font with Chinese characters, or an empty list."""
     from matplotlib.font_manager import findfont
 
     try:
@@ -50,29 +50,31 @@ def chinese_font() -> list[str]:
 
 
 def file_for(text: str) -> str:
-    """The first font that has all characters of a text; empty without any."""
+    """Returns the first font that has all characters of a text, or an empty string."""
     from matplotlib.font_manager import get_font
 
-    signs = set(map(ord, text))
-    return next((file for file in font_files() if all(map(get_font(file).get_char_index, signs))), "")
+    characters = set(map(ord, text))
+    # get_char_index returns 0 for a character that the font does not have.
+    return next((file for file in font_files() if all(map(get_font(file).get_char_index, characters))), "")
 
 
 def font(text: str, size: float) -> FontProperties:
-    """What matplotlib needs to draw the text in `size` points."""
+    """Returns the font in which matplotlib draws the text with `size` points."""
     from matplotlib.font_manager import FontProperties
 
     return FontProperties(fname=file_for(text) or font_files()[0], size=size)
 
 
 def is_drawable(text: str) -> bool:
-    """Whether a text is one line, and one font here has all its characters."""
+    """Returns whether a text is a single line and one of the fonts has all its characters."""
     return text.isprintable() and bool(file_for(text))
 
 
 def labels(values: Iterable[str]) -> dict[str, str]:
-    """What each value is called in pictures: itself where it can be drawn, otherwise `#1`, `#2`, ...
+    """Returns the label of each value in pictures: the value itself if it can be drawn, otherwise `#1`, `#2`, ...
 
-    The numbers follow the order of the values' text; the card says which is which. An empty value is `(none)`.
+    The numbers follow the alphabetical order of the values; the card lists them. The label of an empty value is
+    `(none)`.
     """
     ordered = sorted(set(values))
     taken = {value for value in ordered if value.strip() and is_drawable(value)}
@@ -81,20 +83,20 @@ def labels(values: Iterable[str]) -> dict[str, str]:
 
 
 def fitted(text: str, size: float, width: float) -> str:
-    """The text as it is drawn in `size` points, cut where it is wider than `width` points.
+    """Returns the text for drawing with `size` points, truncated to a width of `width` points.
 
-    Where no font can draw it, everything but printable ASCII becomes `?`.
+    If no font can draw it, all characters except printable ASCII become `?`.
     """
     if not is_drawable(text):
         text = "".join(sign if sign.isascii() and sign.isprintable() else "?" for sign in text)
-    if measured(text, size) <= width:
+    if text_width(text, size) <= width:
         return text
-    kept = bisect_right(range(len(text)), width, key=lambda kept: measured(text[:kept] + "…", size))
+    kept = bisect_right(range(len(text)), width, key=lambda kept: text_width(text[:kept] + "…", size))
     return text[: max(kept - 1, 0)].rstrip() + "…"
 
 
-def measured(text: str, size: float) -> float:
-    """How many points a text is wide."""
+def text_width(text: str, size: float) -> float:
+    """Returns the width of a text in points."""
     from matplotlib.backends.backend_agg import RendererAgg
 
     width, _, _ = RendererAgg(1, 1, DPI).get_text_width_height_descent(text, font(text, size), ismath=False)

@@ -266,7 +266,7 @@ def exponentiate_(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     Returns:
         the log-sum-exp of the logits `[c, 1]`, and the sums of the exponentials `[c, 1]`.
     """
-    largest = logits.amax(1, keepdim=True)
+    largest = logits.amax(1, keepdim=True)  # subtracted, because exp of a large logit would overflow
     total = logits.sub_(largest).exp_().sum(1, keepdim=True)
     return largest + total.log(), total
 

@@ -1,1 +1,1 @@
-"""Benchmarks: ours beside the best alternative, in one run; results/ holds what they wrote."""
+"""Benchmarks of this project and of its best alternatives, measured in the same run; `results/` holds the records."""

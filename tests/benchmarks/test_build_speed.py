@@ -1,4 +1,4 @@
-"""The benchmark of the build measures what it says: its sources are accepted whole, its peers do the same work."""
+"""Checks the build benchmark: all its sources are accepted, and its baselines read the same files."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""The benchmark of the loss runs, its peers are what they are named, and the record says little memory."""
+"""Checks the loss benchmark: it runs, its baselines compute the published losses, and its record meets the targets."""
 
 from __future__ import annotations
 

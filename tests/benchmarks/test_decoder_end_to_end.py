@@ -1,4 +1,4 @@
-"""The benchmark of the decoder's training runs, its peers learn and are what they are named, its ratios are right."""
+"""Checks the decoder training benchmark: it runs, its baselines learn, and its ratios are correct."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ ROWS = 16
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """Questions about four images, and the checkpoint that all begin with."""
+    """Questions about four images, and the initial checkpoint of all runs."""
     import datasets
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("peers")
-    colours = [(60 * image, 255 - 60 * image, 100) for image in range(4)]
-    questions = ("Which colour is it?", "How many lungs are there?", "Is it a CT?", "这是什么?")
+    colors = [(60 * image, 255 - 60 * image, 100) for image in range(4)]
+    questions = ("Which color is it?", "How many lungs are there?", "Is it a CT?", "这是什么?")
     features = datasets.Features(
         images=datasets.List(datasets.Image()),
         messages=datasets.List({"role": datasets.Value("string"), "content": datasets.Value("string")}),
         image_path=datasets.Value("string"),
     )
     rows = {
-        "images": [[Image.new("RGB", (150, 120), colours[row // 4])] for row in range(ROWS)],
+        "images": [[Image.new("RGB", (150, 120), colors[row // 4])] for row in range(ROWS)],
         "messages": [
             [{"role": "user", "content": questions[row % 4]}, {"role": "assistant", "content": f"number {row // 4}"}]
             for row in range(ROWS)
@@ -51,7 +51,7 @@ def flags(folder) -> list[str]:
 
 @pytest.fixture(scope="module")
 def shape(start):
-    """Writes the checkpoint; what was said of it."""
+    """Writes the checkpoint; returns its description."""
     said = benchmark.command(benchmark.PEER, "start", *flags(start), "--per_device_train_batch_size", "4")
     return json.loads(said.splitlines()[-1])
 
@@ -69,7 +69,7 @@ def test_the_model_has_the_proportions_of_the_released_one(start, shape):
 
 @pytest.fixture(scope="module")
 def trained(start, shape):
-    """What each training measured, each in a process of its own, as in the benchmark, and the folder of its model."""
+    """The measurements and the model folder of each training, each in its own process as in the benchmark."""
     sizes = ["--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "2", "--max_steps", "6"]
     found = {}
     for what in TRAININGS:
@@ -145,7 +145,7 @@ def test_ours_is_compared_with_the_faster_of_trl():
 
 
 def test_shared_settings_are_flags_of_ours(tmp_path):
-    """Whatever the peers are given reaches `run_decoder.py` under the same name."""
+    """Every setting of the baselines is passed to `run_decoder.py` with the same name."""
     from trainers.base.parser import parse
     from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
 
@@ -163,7 +163,7 @@ def test_shared_settings_are_flags_of_ours(tmp_path):
 
 
 def test_ours_fits_the_weights_that_the_peers_fit():
-    """One regular expression, in two places, since evaluation may not import the trainers."""
+    """The regular expression exists in two places, because the evaluation may not import the trainers."""
     from pathlib import Path
 
     import trainers.decoder.tuning as tuning

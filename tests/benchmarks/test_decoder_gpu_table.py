@@ -1,4 +1,4 @@
-"""The record of what fits which GPU says what the estimate says, and the README's table what the record says."""
+"""Checks that the GPU record equals the estimate, and that the table in the README equals the record."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_more_memory_never_fits_less():
 
 
 def test_the_published_number_is_near():
-    """Of a system that takes less, for it keeps what checkpoints hold in the host's memory."""
+    """That system uses less memory, because it offloads activation checkpoints to the host."""
     published = RECORD["published"]
     assert published["our_loaded_gib"] == pytest.approx(published["loaded_gib"], rel=0.2)
     assert published["our_peak_gib"] == pytest.approx(published["peak_gib"], rel=0.2)

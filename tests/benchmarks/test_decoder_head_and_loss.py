@@ -1,4 +1,4 @@
-"""The benchmark of the decoder's head, on a small vocabulary: the paths agree, and ours takes the least memory."""
+"""Runs the head benchmark on a small vocabulary: all paths agree, and ours uses the least memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.benchmarks.decoder import head_and_loss
 
 @pytest.mark.slow
 def test_paths_agree_and_ours_is_the_smallest(tmp_path, capsys):
-    """At 20,000 words the whole logits of a batch are some 80 MiB, far above what a process's peak wavers by."""
+    """With 20,000 words, all logits of a batch are about 80 MiB, far more than the noise of a process's peak."""
     output = tmp_path / "decoder_head.json"
     assert head_and_loss.main(["--words", "20000", "--width", "32", "--repeats", "1", "--output", str(output)]) == 0
     result = json.loads(output.read_text(encoding="utf-8"))

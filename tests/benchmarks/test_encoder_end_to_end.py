@@ -1,4 +1,4 @@
-"""The benchmark of a whole training runs, its peers are what they are named, its ratios are right."""
+"""Checks the encoder training benchmark: it runs, its baselines train as published, and its ratios are correct."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def test_a_small_run(run, tmp_path):
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """A checkpoint and eleven pairs, all that the peers read."""
+    """A checkpoint and eleven pairs, the complete input of the baselines."""
     import datasets
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("peers")
-    colours = [(20 * row, 255 - 20 * row, 100) for row in range(11)]
+    colors = [(20 * row, 255 - 20 * row, 100) for row in range(11)]
     rows = {
-        "image": [Image.new("RGB", (40, 30), colour) for colour in colours],
-        "text": [f"Lesion number {row}, with the colour {colour}" for row, colour in enumerate(colours)],
+        "image": [Image.new("RGB", (40, 30), color) for color in colors],
+        "text": [f"Lesion number {row}, with the color {color}" for row, color in enumerate(colors)],
         "image_path": [f"{row}.png" for row in range(11)],
     }
     (folder / "data" / "pairs").mkdir(parents=True)
@@ -84,7 +84,7 @@ def test_the_start_is_stock(start):
 
 
 def test_the_stock_loss_compares_a_micro_batch_only(start, tmp_path, monkeypatch):
-    """What `run_clip` trains on: SiglipModel's loss of 4 pairs, its mean over the accumulation."""
+    """`run_clip` trains on SiglipModel's loss of 4 pairs, averaged over the accumulation."""
     from transformers import SiglipModel
 
     seen = []

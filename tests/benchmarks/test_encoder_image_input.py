@@ -1,4 +1,4 @@
-"""The benchmark of the input path measures what it says: exact pixels, rows that differ, ratios of its own costs."""
+"""Checks the encoder input benchmark: exact pixels, rows that differ, and ratios that follow from its times."""
 
 import json
 

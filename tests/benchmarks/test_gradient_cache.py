@@ -1,4 +1,4 @@
-"""The benchmark of exact gradients measures what it says, and its record meets what the project promises."""
+"""Checks the benchmark of exact gradients, and that its record meets the targets of the project."""
 
 from __future__ import annotations
 

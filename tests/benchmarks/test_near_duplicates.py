@@ -1,4 +1,4 @@
-"""The benchmark of near duplicates runs, and what it reports of a small sample is what the hash promises."""
+"""Checks the near-duplicate benchmark on a small sample, and that its record meets the targets of the project."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.benchmarks.dataset.near_duplicates import RESULT, all_pairs, clusters, expected_pairs, labels, patient
 
-# Pairs that the sample has on purpose: brighter copies of knees, films that were exported again.
+# Near-duplicates that the sample contains on purpose: brighter copies of knees, and films that were exported twice.
 PLANTED = {"synthetic knee_xray": 2, "synthetic medical_reports": 2}
 
 

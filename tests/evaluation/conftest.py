@@ -1,4 +1,4 @@
-"""A small build and tiny models to measure, and checks that hold for every metric folder: each travels alone."""
+"""Provides a small build, tiny models, and checks for every metric folder, which must work without the project."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def dataset_on_hub(build, hub) -> str:
 
 @pytest.fixture(scope="session")
 def trained_encoder(dataset_on_hub, run, tmp_path_factory) -> tuple[Path, str]:
-    """The folder of an encoder that was trained and pushed to `small_run.ENCODER`, and what the training printed."""
+    """The folder of an encoder that was trained and pushed to `small_run.ENCODER`, and the output of the training."""
     folder = tmp_path_factory.mktemp("trained") / "encoder"
     return folder, small_run.train_encoder(run, folder)
 
@@ -60,7 +60,7 @@ def check_space(tmp_path_factory, hub, run):
     page answers to its own example."""
 
     def check(name: str) -> dict:
-        folder = REPOSITORY / "evaluation" / name
+        folder = REPOSITORY / "evaluation/metrics" / name
         check_front_matter(folder)
         check_imports(folder)
         check_from_hub(folder, tmp_path_factory.mktemp(name), hub, run)
@@ -85,7 +85,7 @@ def check_front_matter(folder: Path) -> None:
 
 
 def check_imports(folder: Path) -> None:
-    """One import a line, from the standard library, from beside the file, or from what requirements.txt names."""
+    """Checks that a file imports only the standard library, files of its folder, and packages in requirements.txt."""
     required = {line.split(">")[0].split("=")[0] for line in (folder / "requirements.txt").read_text().split()}
     used = set()
     for path in folder.glob("*.py"):
@@ -101,7 +101,7 @@ def check_imports(folder: Path) -> None:
 
 
 def check_alone(folder: Path, elsewhere: Path, run) -> dict:
-    """Loads a copy from outside of the repository in a fresh process, runs its README's examples and its page."""
+    """Loads a copy outside of the repository in a new process, and runs the examples of its README and its page."""
     shutil.copytree(folder, elsewhere / "org" / folder.name, ignore=shutil.ignore_patterns("__pycache__"))
     script = shutil.copy(Path(__file__).with_name("run_alone.py"), elsewhere)
     offline = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": None}

@@ -1,7 +1,7 @@
-"""Runs a copy of a metric folder as a stranger would: `python -I run_alone.py NAME`, in a folder that has `org/NAME`.
+"""Runs a copy of a metric folder without the project: `python -I run_alone.py NAME`, in a folder with `org/NAME`.
 
-Prints one line of JSON: what became of the examples of its README, the result of its page's own example, and every
-attempt to reach a network. Gradio is not installed here; the page gets stand-ins that only keep what they are given.
+It prints one line of JSON: the results of the examples in the README, the result of the example on the page, and every
+attempt to connect to a network. Gradio is not installed; the page gets replacements that only store their arguments.
 """
 
 import doctest
@@ -29,7 +29,7 @@ for block in re.findall(r"```python\n(.*?)```", Path("org", name, "README.md").r
         runner.run(test, clear_globs=False)
     namespace = test.globs
 
-# On the Hub the files of a Space lie in a folder that is called `app`, whatever the metric's name.
+# On the Hub, the files of every Space are in a folder called `app`.
 Path("org", name).rename("app")
 fields = dict.fromkeys(("Textbox", "Number", "JSON", "Interface"), SimpleNamespace)
 sys.modules["gradio"] = SimpleNamespace(**fields, Error=RuntimeError)

@@ -1,6 +1,6 @@
-"""Small things that tests measure: a build of the synthetic sample, tiny checkpoints, pictures.
+"""Makes small inputs for tests: a build of the synthetic sample, tiny checkpoints, pictures.
 
-Plain functions: the conftest of each folder that needs them makes fixtures of them.
+These are plain functions; the `conftest.py` of each folder that needs them turns them into fixtures.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def write_build(root: Path) -> Path:
 
 
 def rows_of(build: Path, split: str) -> int:
-    """How many rows `pairs` has in a split, by the build's own report."""
+    """Returns the number of rows of `pairs` in a split, from the report of the build."""
     return json.loads((build / "report.json").read_text("utf-8"))["splits"]["pairs"][split]
 
 

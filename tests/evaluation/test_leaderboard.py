@@ -1,3 +1,5 @@
+"""Checks the order, the columns and the text of the leaderboard."""
+
 from __future__ import annotations
 
 import json
@@ -5,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from evaluation.leaderboard import main, markdown, rank
+from evaluation.leaderboard import main, markdown, rank_results
 from model_cards.results import GENERATION, RETRIEVAL, EvaluationResult, write_json
 from tests.model_cards.markdown import HOSTILE, one_line, tables
 
@@ -29,7 +31,7 @@ def models(table: dict) -> list[str]:
 
 @pytest.fixture
 def board(tmp_path, capsys):
-    """A function: board(*results) is the exit status, what was printed, and what was complained about."""
+    """Provides a function: board(*results) returns the exit status, the output and the errors."""
 
     def run(*results: EvaluationResult) -> tuple[int, str, str]:
         for result in results:
@@ -41,9 +43,9 @@ def board(tmp_path, capsys):
 
 
 def test_the_best_comes_first():
-    (table,) = rank([generation("b", 10.0), generation("c", 30.0), generation("a", 20.0)])
+    (table,) = rank_results([generation("b", 10.0), generation("c", 30.0), generation("a", 20.0)])
     assert models(table) == ["c", "a", "b"]
-    (table,) = rank([retrieval("low", 0.1, loss=1.0), retrieval("high", 0.9, loss=9.0)])
+    (table,) = rank_results([retrieval("low", 0.1, loss=1.0), retrieval("high", 0.9, loss=9.0)])
     assert models(table) == ["high", "low"]
     assert table["metrics"] == ["recall_at_5", "loss", "chance_recall_at_5"]
     assert table["rows"][0] == {"model": "high", "recall_at_5": 0.9, "loss": 9.0, "chance_recall_at_5": 0.05}
@@ -52,13 +54,13 @@ def test_the_best_comes_first():
 def test_the_next_metric_decides_between_equals():
     results = [generation("b", 10.0, 2.0), generation("a", 10.0, 2.0), generation("c", 10.0, 1.0)]
     for order in (results, results[::-1]):
-        assert models(rank(order)[0]) == ["c", "a", "b"]
+        assert models(rank_results(order)[0]) == ["c", "a", "b"]
 
 
 def test_what_was_not_measured_comes_last_with_a_dash():
-    """A training writes the loss alone; it is compared by that, below those with a score."""
+    """A result of a training contains only the loss; it is ranked by the loss, below the results with a score."""
     results = [generation("x", None, 0.1), generation("y", None, 0.05), generation("scored", 0.0, 9.0)]
-    (table,) = rank(results)
+    (table,) = rank_results(results)
     assert models(table) == ["scored", "y", "x"]
     assert table["metrics"] == ["bleu", "loss"]
     (lines,) = tables(markdown(table))
@@ -68,12 +70,12 @@ def test_what_was_not_measured_comes_last_with_a_dash():
         ["2", "y", "–", "0.05"],
         ["3", "x", "–", "0.1"],
     ]
-    (table,) = rank(results[:2])
+    (table,) = rank_results(results[:2])
     assert table["metrics"] == ["loss"] and models(table) == ["y", "x"]
 
 
 def test_a_column_that_only_the_last_has_is_shown():
-    (table,) = rank([generation("a", 10.0), generation("b", 5.0, metrics={"exact_match": 0.5})])
+    (table,) = rank_results([generation("a", 10.0), generation("b", 5.0, metrics={"exact_match": 0.5})])
     assert table["metrics"] == ["bleu", "exact_match"]
     assert [row["exact_match"] for row in table["rows"]] == [None, 0.5]
 
@@ -94,30 +96,30 @@ def test_a_column_that_only_the_last_has_is_shown():
 )
 def test_scores_on_other_rows_are_not_compared(change):
     same = [generation("a", 1.0), generation("b", 2.0, settings={"limit": None, "batch_size": 3})]
-    assert len(rank(same)) == 1
-    found = rank([*same, replace(generation("c", 3.0), **change)])
+    assert len(rank_results(same)) == 1
+    found = rank_results([*same, replace(generation("c", 3.0), **change)])
     assert sorted(map(models, found)) == [["b", "a"], ["c"]]
 
 
 def test_of_two_results_of_a_model_the_newest_counts():
     old, new = generation("a", 90.0, date="2026-01-01T00:00:00Z"), generation("a", 1.0, date="2026-02-01T00:00:00Z")
     for results in ([old, new], [new, old]):
-        (table,) = rank(results)
+        (table,) = rank_results(results)
         assert [row["bleu"] for row in table["rows"]] == [1.0]
 
 
 def test_titles_tell_tables_apart():
-    found = rank([generation("a", 1.0), replace(generation("a", 1.0), dataset_revision=OTHER_COMMIT)])
+    found = rank_results([generation("a", 1.0), replace(generation("a", 1.0), dataset_revision=OTHER_COMMIT)])
     assert [markdown(table).splitlines()[0] for table in found] == [
         f"**report generation on org/med-pairs (test, 418 rows, revision {letter * 8})**" for letter in "ab"
     ]
-    (table,) = rank([replace(generation("a", 1.0), dataset_revision="", samples=12345)])
+    (table,) = rank_results([replace(generation("a", 1.0), dataset_revision="", samples=12345)])
     assert markdown(table).startswith("**report generation on org/med-pairs (test, 12,345 rows)**\n\n|")
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_names_stay_in_their_cells(hostile):
-    (table,) = rank(
+    (table,) = rank_results(
         [replace(generation(hostile, 1.0), dataset=hostile), replace(generation("b", 0.5), dataset=hostile)]
     )
     text = markdown(table)
@@ -134,16 +136,16 @@ def test_the_command_prints_what_it_writes(board, tmp_path):
     status, printed, complained = board(*results)
     assert (status, complained) == (0, "")
     assert printed == (tmp_path / "leaderboard.md").read_text(encoding="utf-8")
-    assert json.loads((tmp_path / "leaderboard.json").read_text()) == rank(results)
+    assert json.loads((tmp_path / "leaderboard.json").read_text()) == rank_results(results)
     first, second = tables(printed)
     assert first[1] == ["1", "org/a", "38.48", "0.5"] and second[1] == ["1", "c", "0.4", "0.05"]
-    assert board() == (0, printed, "")  # its own files are no results
+    assert board() == (0, printed, "")  # its own files are not read as results
 
 
 def test_no_results(board, tmp_path, capsys):
     for folder in (tmp_path, tmp_path / "missing"):
         assert main(["--results_dir", str(folder)]) == 2
-        message = f"error: --results_dir {folder}: no results; write one with evaluation/run_evaluation.py\n"
+        message = f"error: --results_dir {folder}: no results; write one with `medpairs evaluate`\n"
         assert capsys.readouterr() == ("", message)
     assert list(tmp_path.iterdir()) == []
 
@@ -153,7 +155,7 @@ def test_a_repeated_folder(board, tmp_path, capsys):
         main(["--results_dir", str(tmp_path), "--results_dir", "other"])
     assert caught.value.code == 2 and list(tmp_path.iterdir()) == []
     expected = (
-        f"medpairs-leaderboard: error: argument --results_dir: given twice, as '{tmp_path}' and 'other'; give it once"
+        f"medpairs leaderboard: error: argument --results_dir: given twice, as '{tmp_path}' and 'other'; give it once"
     )
     assert capsys.readouterr().err.splitlines()[-1] == expected
 

@@ -1,3 +1,5 @@
+"""Checks that datasets and models are loaded, or refused with a message that names the fix."""
+
 from __future__ import annotations
 
 import json
@@ -60,7 +62,7 @@ def test_a_dataset_that_cannot_be_read(build, tmp_path, dataset, config, split, 
 
 
 def test_a_folder_comes_before_a_repository_of_its_name(build, tmp_path, monkeypatch, dataset_on_hub):
-    """`org/small-pairs` is on the Hub; where a folder has the name, everything is about the folder."""
+    """`org/small-pairs` is on the Hub; if a folder has the same name, the folder is used."""
     monkeypatch.chdir(tmp_path)
     assert len(load_splits(dataset_on_hub, "pairs", ["test"])["test"]) == rows_of(build, "test")
     commit = HfApi().dataset_info(dataset_on_hub).sha
@@ -72,7 +74,7 @@ def test_a_folder_comes_before_a_repository_of_its_name(build, tmp_path, monkeyp
 
 
 def test_a_folder_is_read_as_it_is_now(tmp_path):
-    """`datasets` tells folders apart by their last name and their card alone."""
+    """`datasets` distinguishes folders only by their last name and their card."""
     card = "---\nconfigs:\n- config_name: pairs\n  data_files:\n  - split: test\n    path: pairs/*.parquet\n---\n"
     for parent, text in (("one", "first"), ("two", "other"), ("one", "later"), ("one", "later")):
         folder = tmp_path / parent / "data"
@@ -123,7 +125,7 @@ def test_no_revision_of_what_is_not_there(revision_of, name):
 
 @pytest.fixture
 def changed(encoder, tmp_path):
-    """A function: changed(f) is a copy of the encoder's folder after `f(folder)`."""
+    """Provides a function: changed(f) returns a copy of the encoder's folder after `f(folder)`."""
 
     def change(how):
         folder = tmp_path / "model"
@@ -175,12 +177,12 @@ def without_tokenizer(folder) -> None:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        (without_weight, "1 missing keys in the checkpoint, such as logit_scale"),
-        (with_another_weight, "1 unexpected keys in the checkpoint, such as intruder"),
+        (without_weight, "1 missing keys in the checkpoint, for example logit_scale"),
+        (with_another_weight, "1 unexpected keys in the checkpoint, for example intruder"),
         (with_another_shape, "logit_bias|mismatch"),
         (only_pickle, "no file named model.safetensors"),
         (truncated, "safetensors|header|incomplete"),
-        (without_tokenizer, "its processor cannot be opened: "),
+        (without_tokenizer, "the processor cannot be loaded: "),
     ],
 )
 def test_a_model_that_is_not_whole(changed, how, words):
@@ -248,7 +250,7 @@ def test_a_gated_repository_says_how_to_get_in(encoder, repo_name, monkeypatch):
     api.update_repo_settings(repo_name, gated="manual")
     monkeypatch.setenv("HF_TOKEN", "hf_other")
     for opened in (lambda: model_type(repo_name), lambda: load_model_and_processor(repo_name, AutoModel)):
-        with pytest.raises(InputError, match=f"{repo_name}: the repository is gated; accept its licence on the Hub"):
+        with pytest.raises(InputError, match=f"{repo_name}: the repository is gated; accept its license on the Hub"):
             opened()
 
 

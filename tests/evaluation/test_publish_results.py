@@ -1,3 +1,5 @@
+"""Pushes results to a local Hub server and checks the repository, the card and the leaderboard files."""
+
 from __future__ import annotations
 
 import json
@@ -115,7 +117,7 @@ def test_a_local_dataset_has_no_leaderboard_on_the_hub(foreign):
     assert files_of(foreign, ".eval_results") == []
 
 
-def test_a_pull_request_for_the_model_of_somebody_else(foreign, monkeypatch, hub):
+def test_a_pull_request_for_a_model_of_another_owner(foreign, monkeypatch, hub):
     result = replace(RESULT, model=foreign)
     HfApi().update_repo_settings(foreign, private=False)
     monkeypatch.setenv("HF_TOKEN", "hf_other")
@@ -201,12 +203,12 @@ def test_a_refusal_is_one_line(monkeypatch, model, token, words):
 
 
 def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(InputError, match="is a folder; push the model first"):
+    with pytest.raises(InputError, match=r"is a local folder\. Push the model first"):
         push_result(replace(RESULT, model=str(tmp_path)))
 
 
 def test_no_token_is_written_or_printed(trained_encoder, trained_decoder, tmp_path):
-    """Both trainings had it in HF_TOKEN and in --hub_token, and pushed."""
+    """Both trainings got the token in HF_TOKEN and in --hub_token, and pushed."""
     for (folder, printed), name in ((trained_encoder, ENCODER), (trained_decoder, DECODER)):
         push_result(replace(RESULT, model=name))
         assert "Pushed to" in printed and TOKEN not in printed

@@ -1,3 +1,5 @@
+"""Pushes metrics to a local Hub server and checks the Spaces."""
+
 from __future__ import annotations
 
 import json
@@ -35,7 +37,7 @@ def test_the_metrics_open_in_a_fresh_process(run, tmp_path, capsys, hub):
         assert files - {".gitattributes"} == here - {"__init__.py"}
         info = api.space_info(f"tester/{name}")
         assert info.private and info.sdk == "gradio"
-    assert main(["--namespace", "tester"]) == 0  # a second time changes nothing and is no error
+    assert main(["--namespace", "tester"]) == 0  # a second push changes nothing and succeeds
 
 
 def test_some_and_public(monkeypatch, capsys, hub):
@@ -50,7 +52,7 @@ NAME = "vqa_accuracy"
 
 
 def space(namespace: str, files: dict[str, bytes], private: bool = True) -> str:
-    """A Space with these files, in a namespace of the test's own."""
+    """Creates a Space with these files in its own namespace."""
     api, name = HfApi(), f"{namespace}/{NAME}"
     api.delete_repo(name, repo_type="space", missing_ok=True)
     api.create_repo(name, repo_type="space", space_sdk="gradio", private=private)
@@ -78,7 +80,7 @@ def test_a_space_that_is_public_is_refused_unless_that_is_meant(capsys):
 
 
 def test_a_space_that_a_person_edited(capsys):
-    """Files of theirs stay, those of another metric of ours go, and of the README our block is renewed."""
+    """The person's files stay, files of another metric of ours are removed, and our block in the README is updated."""
     name = space("org", {})
     assert push_to("org") == 0
     own = read(name)
@@ -105,7 +107,7 @@ def test_a_readme_that_was_never_ours_keeps_its_text(capsys):
     assert text.startswith("---\ntitle: Mine\nsdk: gradio\n") and text.endswith("---\n# Mine\n")
     assert "tags:\n- evaluate\n- metric\n" in text and "emoji" not in text
     written = "app_file, python_version, sdk, sdk_version, tags"
-    said = f"README.md has no blocks of medpairs and keeps its text; written: {written}"
+    said = f"README.md contains no medpairs blocks and keeps its text; updated keys: {written}"
     assert said in capsys.readouterr().out
 
 
@@ -120,7 +122,7 @@ def test_a_busy_hub_is_asked_again(hub, capsys):
 
 
 def test_the_metrics_are_the_folders_with_an_app():
-    assert metric_names() == ["medical_bleu", "retrieval_recall", "vqa_accuracy"]
+    assert {"medical_bleu", "retrieval_recall", "vqa_accuracy"} <= set(metric_names())
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_the_metrics_are_the_folders_with_an_app():
     [
         ("nobody", "hf_test", "this token may not write to nobody"),
         ("org", "hf_wrong", "Invalid credentials in Authorization header"),
-        ("org", None, "Invalid username or password"),
+        ("org", None, "Token is required"),
         ("org", "hf_read", "write"),
         ("no good/name", "hf_test", "Repo id must"),
     ],
@@ -174,5 +176,5 @@ def test_no_network(run):
     """In its own process, because the address of the Hub is read once."""
     env = {"HF_ENDPOINT": "http://127.0.0.1:9"}
     done = run("python", "evaluation/push_metrics.py", "--namespace", "org", env=env, check=False)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: --namespace org: ")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: --namespace org: no connection to 127.0.0.1:9: ")

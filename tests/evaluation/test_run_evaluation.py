@@ -1,3 +1,5 @@
+"""Runs the evaluation command on tiny models and checks its files, flags and errors."""
+
 from __future__ import annotations
 
 import json
@@ -46,7 +48,7 @@ def score(tmp_path, capsys) -> Callable[..., tuple[int, str, str]]:
 
 @pytest.fixture
 def refused(score, tmp_path):
-    """A function: refused(model, dataset, *flags) asserts exit status 2 and one message, which it returns."""
+    """Provides a function: refused(model, dataset, *flags) asserts exit status 2 and returns the one message."""
 
     def run(*arguments) -> str:
         status, printed, complained = score(*arguments)
@@ -61,7 +63,7 @@ def refused(score, tmp_path):
 
 
 def written(folder: Path):
-    """The one result of a folder, and its predictions; there is no other file."""
+    """Returns the only result in a folder and its predictions, and asserts that there is no other file."""
     (path,) = (path for path in folder.iterdir() if path.suffix == ".json")
     predictions = path.with_suffix(".predictions.jsonl")
     assert sorted(folder.iterdir()) == sorted([path, predictions])
@@ -141,7 +143,7 @@ def test_a_trial_on_the_first_rows_leaves_the_whole_result(score, encoder, build
 
 
 def test_the_hub(score, trained_encoder, dataset_on_hub, repo_name, build, tmp_path):
-    """What is recorded is the commit that was scored, for a tag too, and whatever the branch holds by now."""
+    """The recorded commit is the evaluated one, also for a tag, and even if the branch has moved since then."""
     from tests.evaluation.small_run import ENCODER
 
     api = HfApi()
@@ -193,7 +195,7 @@ def test_a_push_that_cannot_work_is_refused_before_the_scoring(
 
 @pytest.mark.slow
 def test_without_a_connection_a_model_that_was_downloaded_is_scored(score, trained_encoder, build, run, tmp_path):
-    """The commit is that of the copy in the cache."""
+    """The recorded commit is that of the copy in the cache."""
     from tests.evaluation.small_run import ENCODER
 
     assert score(ENCODER, build, "--split", "test")[0] == 0
@@ -205,12 +207,13 @@ def test_without_a_connection_a_model_that_was_downloaded_is_scored(score, train
     offline, _ = written(tmp_path / "offline")
     assert (offline.weights, offline.metrics) == (online.weights, online.metrics) and online.weights
     done = run(*command[:3], "org/none", *command[4:], env={"HF_HUB_OFFLINE": "1"}, check=False)
-    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: org/none: ")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: org/none: the Hub is not asked, because HF_HUB_OFFLINE")
 
 
 def test_a_model_of_another_type(refused, tmp_path, build):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    message = f"--model {tmp_path}: a model of type 'bert' cannot be scored; known are siglip, mllama"
+    message = f"--model {tmp_path}: a model of type 'bert' cannot be evaluated. The supported types are siglip, mllama."
     assert refused(tmp_path, build) == message
 
 
@@ -237,8 +240,11 @@ CHAT = {"images": [], "messages": TURNS, "image_path": "a", "source_dataset": "o
     ("change", "words"),
     [
         ({"language": "fr"}, "config chat: sample 1: the language 'fr' is unknown"),
-        ({"messages": [*TURNS, TURNS[0]]}, "config chat: row 1 does not end with a turn of the user and one of"),
-        ({"messages": [TURNS[1]]}, "config chat: row 1 does not end"),
+        (
+            {"messages": [*TURNS, TURNS[0]]},
+            "config chat: row 1: the conversation does not end with a user",
+        ),
+        ({"messages": [TURNS[1]]}, "config chat: row 1: the conversation does not end"),
         ({"messages": [TURNS[0], {"role": "assistant", "content": " "}]}, "sample 1: a reference is ' '"),
     ],
 )
@@ -258,7 +264,7 @@ def test_a_dataset_of_another_shape(refused, encoder, tmp_path):
     (tmp_path / "pairs").mkdir()
     (tmp_path / "README.md").write_text(CONFIG.format("pairs"))
     Dataset.from_dict({"image": ["a"], "caption": ["b"]}).to_parquet(tmp_path / "pairs" / "validation.parquet")
-    assert refused(encoder, tmp_path) == f"--dataset {tmp_path}, config pairs: no column text, image_path"
+    assert refused(encoder, tmp_path) == f"--dataset {tmp_path}, config pairs: missing columns: text, image_path"
     empty = Dataset.from_dict({"image": ["a"], "text": ["b"], "image_path": ["c"]}).select([])
     empty.to_parquet(tmp_path / "pairs" / "validation.parquet")
     assert '"validation" corresponds to no data' in refused(encoder, tmp_path)
@@ -266,11 +272,12 @@ def test_a_dataset_of_another_shape(refused, encoder, tmp_path):
 
 def test_flags_are_checked_before_anything_is_loaded(score, refused, encoder, tmp_path, capsys):
     nowhere = tmp_path / "none"
-    message = f"--push_to_hub: {encoder} is a folder; push the model first, then score its repository"
-    assert refused(encoder, nowhere, "--push_to_hub") == message
-    assert refused("org/x", nowhere, "--push_to_hub", "--limit", "3").startswith("--limit: a result on the first rows")
+    message = f"--push_to_hub requires a model on the Hub, but {encoder} is a local folder. Push the model first, "
+    assert refused(encoder, nowhere, "--push_to_hub") == message + "then evaluate its repository."
+    message = refused("org/x", nowhere, "--push_to_hub", "--limit", "3")
+    assert message.startswith("--limit cannot be combined with --push_to_hub, ")
     for flag in ("--create_pr", "--public"):
-        assert refused("org/x", nowhere, flag).startswith(f"{flag}: ")
+        assert refused("org/x", nowhere, flag) == f"{flag} requires --push_to_hub"
     (tmp_path / "file").write_text("x")
     message = refused("org/x", nowhere, "--output_dir", str(tmp_path / "file"))
     assert message == f"--output_dir {tmp_path}/file: File exists"
@@ -279,7 +286,7 @@ def test_flags_are_checked_before_anything_is_loaded(score, refused, encoder, tm
             with pytest.raises(SystemExit) as caught:
                 score("org/x", nowhere, flag, value)
             assert caught.value.code == 2
-            assert f"argument {flag}: {value} is not a number from 1 on" in capsys.readouterr().err
+            assert f"argument {flag}: {value} is not a positive integer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["--model", "--dataset", "--split", "--limit", "--output_dir", "--base_model"])
@@ -290,7 +297,7 @@ def test_a_repeated_flag_is_an_error(flag, tmp_path, capsys):
         main(words)
     assert caught.value.code == 2 and not (tmp_path / "out").exists()
     message = capsys.readouterr().err.splitlines()[-1]
-    assert message.startswith(f"medpairs-evaluate: error: argument {flag}: given twice, as ")
+    assert message.startswith(f"medpairs evaluate: error: argument {flag}: given twice, as ")
     assert message.endswith(" and '7'; give it once")
 
 
@@ -300,7 +307,7 @@ def test_a_repeated_flag_is_an_error(flag, tmp_path, capsys):
 def test_help_imports_nothing_heavy(run):
     done = run("python", "-c", HELP)
     assert done.stdout.count("usage: ") == 3 and done.stdout.count("imported: []\n") == 3
-    for words in ("--model", "--results_dir", "--namespace", "medpairs-evaluate"):
+    for words in ("--model", "--results_dir", "--namespace", "medpairs evaluate"):
         assert words in done.stdout
 
 

@@ -5,9 +5,12 @@ SIGKILL goes to the command alone, as the kernel's does when memory runs out: it
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.forked import BUILD, Forked
 from tests.hub_datasets.layouts import picture, report_row, tree, write_files, write_four_sources, write_reports
 
@@ -142,7 +146,7 @@ def test_killed_at_every_step(undisturbed, tmp_path, part):
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(5))
 def test_killed_at_random_moments(undisturbed, tmp_path, part):
-    """Twenty in all, spread over the time that a build takes: the output is not there, or it is whole."""
+    """Twenty in all, spread over the time that a build takes: the output does not exist, or it is whole."""
     rng = random.Random(f"{part} {time.time_ns()}")
     for turn in range(4):
         delay = undisturbed.seconds * (turn * 5 + part + rng.random()) / 20
@@ -206,3 +210,19 @@ def test_a_build_that_is_killed_leaves_nothing_in_the_folder_for_temporary_files
     process = start(undisturbed.sources, tmp_path / "out", *FLAGS, env={"TMPDIR": str(tmp_path / "tmp")})
     wait_for(process, ".out.cache/scratch/decisions.sqlite", tmp_path)
     assert kill(process) and tree(tmp_path / "tmp") == {}
+
+
+@pytest.mark.parametrize("moment", [".out.cache/scratch", ".out.cache/medical_reports-*/images-000000.bin", WORK])
+def test_ctrl_c_ends_all_of_it_in_one_line(undisturbed, tmp_path, moment):
+    """A terminal sends SIGINT to the command and to its workers."""
+    words = [str(word) for flag, folder in undisturbed.sources.items() for word in (flag, folder)]
+    command = [sys.executable, "medpairs.py", "build", *words, "--output_dir", str(tmp_path / "out"), *FLAGS]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes)
+    wait_for(process, moment, tmp_path)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate()[1]
+    wait_until_alone(process.pid)
+    assert process.returncode == 130, said
+    assert said == "interrupted; the same command reuses every source that was read completely\n"
+    check_that_nothing_is_lost(undisturbed, tmp_path / "out")

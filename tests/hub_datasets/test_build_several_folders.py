@@ -303,7 +303,7 @@ def test_a_folder_of_ones_own_beside_a_synthetic_one(batches, tmp_path, capsys):
     write_marker(drawn)
     words = ["--reports_dir", own, "--reports_dir", drawn, "--output_dir", tmp_path / "out", *FLAGS]
     assert main([*map(str, words), "--push_to_hub", "org/never"]) == 2
-    assert "the licence of medical_reports (january) is not known to allow it" in capsys.readouterr().err
+    assert "the license of medical_reports (january) is not known to allow it" in capsys.readouterr().err
     assert main([*map(str, words)]) == 0
     rows = load_dataset(str(tmp_path / "out"), "pairs")
     licences = {(row["image_path"].split("/")[1], row["license"]) for part in rows.values() for row in part}
@@ -311,12 +311,12 @@ def test_a_folder_of_ones_own_beside_a_synthetic_one(batches, tmp_path, capsys):
     source = json.loads((tmp_path / "out/report.json").read_text())["sources"]["medical_reports"]
     assert source["synthetic"] is False and source["folders"]["february"]["synthetic"] is True
     card = (tmp_path / "out/README.md").read_text("utf-8")
-    assert "**Partly synthetic data.** The images and texts of `medical_reports/february` were drawn" in card
-    assert "**Not to be passed on.** The licence of `medical_reports`" in card and "machine-generated" in card
+    assert "**Partly synthetic data.** The images and texts of `medical_reports/february` were generated" in card
+    assert "**Redistribution not permitted.** The license of `medical_reports`" in card and "machine-generated" in card
     write_marker(own)
     assert main([*map(str, words), "--overwrite"]) == 0
     card = (tmp_path / "out/README.md").read_text("utf-8")
-    assert "**Synthetic data.**" in card and "**Not to be passed on.**" not in card
+    assert "**Synthetic data.**" in card and "**Redistribution not permitted.**" not in card
 
 
 def test_a_build_of_which_a_part_may_not_be_shared_is_not_pushed_later(batches, tmp_path, repo_name):
@@ -326,7 +326,7 @@ def test_a_build_of_which_a_part_may_not_be_shared_is_not_pushed_later(batches, 
     own, drawn = batches["--reports_dir"]
     write_marker(drawn)
     build_here({"--reports_dir": [own, drawn]}, tmp_path / "out", *FLAGS)
-    with pytest.raises(BuildError, match="the licence of medical_reports is not known to allow it"):
+    with pytest.raises(BuildError, match="the license of medical_reports is not known to allow it"):
         push_dataset(tmp_path / "out", repo_name)
     write_marker(own)
     build_here({"--reports_dir": [own, drawn]}, tmp_path / "out", *FLAGS, "--overwrite")

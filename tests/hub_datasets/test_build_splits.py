@@ -30,7 +30,7 @@ from tests.hub_datasets.sources.test_slake import full_size
 
 
 def film(number: int) -> Image.Image:
-    """Cloudy greys with enough in them to be told from any other film."""
+    """Cloudy grays with enough in them to be told from any other film."""
     return noise(number, "L", (24, 20)).resize((96, 80), Image.Resampling.BICUBIC)
 
 
@@ -227,7 +227,7 @@ def test_the_official_splits_of_slake_at_its_full_size(slake_642, tmp_path):
     assert leak["test_rows_seen_in_train"] == in_both > 1_000
     assert report["leakage"]["split_by"] == "official" and report["leakage"]["leaks"]["image"] >= 298
     card = (tmp_path / "out/README.md").read_text("utf-8")
-    assert "298 of its 642 images are in more than one of its own split files" in card
+    assert "298 of its 642 images are in more than one of its split files" in card
 
 
 @pytest.mark.slow

@@ -22,8 +22,9 @@ from tests.conftest import ROOT
 from tests.hub_datasets.layouts import report_row, write_files, write_reports
 
 FLAGS = (
-    "--knee_dir", "--knee_conflicts", "--pad_ufes_dir", "--slake_dir", "--reports_dir", "--output_dir", "--overwrite",
-    "--num_shards", "--val_fraction", "--test_fraction", "--split_by", "--keep_splits", "--near_distance",
+    *(flag for source in SOURCES for flag in (source.flag, *(f"--{name}" for name in source.choices))),
+    "--output_dir", "--overwrite", "--num_shards", "--val_fraction", "--test_fraction", "--split_by", "--keep_splits",
+    "--near_distance",
     "--min_text_chars", "--max_text_chars", "--max_image_pixels", "--min_image_side", "--window", "--ocr",
     "--chat_turns", "--system_prompt", "--engine", "--num_proc", "--cache_dir", "--push_to_hub", "--public",
     "--redistribute",
@@ -126,19 +127,19 @@ def test_the_key_names_what_was_read_and_from_where(options, reports, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--val_fraction", "nan"], "--val_fraction and --test_fraction are at least 0 and together less than 1"),
-        (["--val_fraction", "-0.1"], "--val_fraction and --test_fraction are at least 0 and together less than 1"),
-        (["--test_fraction", "-0.1"], "--val_fraction and --test_fraction are at least 0 and together less than 1"),
-        (["--test_fraction", "inf"], "--val_fraction and --test_fraction are at least 0 and together less than 1"),
-        (["--test_fraction", "0.95"], "--val_fraction and --test_fraction are at least 0 and together less than 1"),
-        (["--min_text_chars", "-1"], "--min_text_chars is at least 0, and --max_text_chars leaves room for a text"),
-        (["--max_text_chars", "6"], "--min_text_chars is at least 0, and --max_text_chars leaves room for a text"),
-        (["--near_distance", "-1"], "--near_distance is at least 0 and less than 128"),
-        (["--near_distance", "128"], "--near_distance is at least 0 and less than 128"),
-        (["--num_proc", "-1"], "--num_proc is at least 0"),
-        (["--num_shards", "0"], "--num_shards is at least 1"),
-        (["--max_image_pixels", "0"], "--max_image_pixels is at least 1"),
-        (["--min_image_side", "0"], "--min_image_side is at least 1"),
+        (["--val_fraction", "nan"], "--val_fraction is nan and --test_fraction is 0; both must be at least 0"),
+        (["--val_fraction", "-0.1"], "--val_fraction is -0.1 and --test_fraction is 0; both must be at least 0"),
+        (["--test_fraction", "-0.1"], "--val_fraction is 0.05 and --test_fraction is -0.1; both must be at least 0"),
+        (["--test_fraction", "inf"], "--val_fraction is 0.05 and --test_fraction is inf; both must be at least 0"),
+        (["--test_fraction", "0.95"], "--val_fraction is 0.05 and --test_fraction is 0.95; both must be at least 0"),
+        (["--min_text_chars", "-1"], "--min_text_chars is -1 and --max_text_chars is 1000; use at least 0, and"),
+        (["--max_text_chars", "6"], "--min_text_chars is 5 and --max_text_chars is 6; use at least 0, and"),
+        (["--near_distance", "-1"], "--near_distance is -1; use 0 to 127"),
+        (["--near_distance", "128"], "--near_distance is 128; use 0 to 127"),
+        (["--num_proc", "-1"], "--num_proc is -1; use at least 0"),
+        (["--num_shards", "0"], "--num_shards is 0; use at least 1"),
+        (["--max_image_pixels", "0"], "--max_image_pixels is 0; use at least 1"),
+        (["--min_image_side", "0"], "--min_image_side is 0; use at least 1"),
         (["--window", "400:100"], "--window '400:100' is neither auto nor LOW:HIGH"),
         (["--window", "wide"], "--window 'wide' is neither auto nor LOW:HIGH"),
     ],
@@ -182,13 +183,13 @@ def test_a_flag_that_is_given_twice(capsys, action):
         return
     shown = [repr(str((action.type or str)(value))) for value in values]
     message = f"argument {flag}: given twice, as {shown[0]} and {shown[-1]}; give it once"
-    assert usage_error(capsys, *words) == f"medpairs-build: error: {message}"
+    assert usage_error(capsys, *words) == f"medpairs build: error: {message}"
 
 
 def test_no_source_at_all():
     with pytest.raises(BuildError) as refused:
         read_options(argument_parser().parse_args([]))
-    assert all(source.flag in str(refused.value) for source in SOURCES) and "generate_sample.py" in str(refused.value)
+    assert all(source.flag in str(refused.value) for source in SOURCES) and "medpairs sample" in str(refused.value)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.flag)
@@ -204,13 +205,13 @@ def test_folders_that_are_not_there_or_empty(options, source, tmp_path):
 def test_an_output_that_holds_a_source(options, reports, tmp_path, output):
     """To replace it would be to delete what the build is made from."""
     (tmp_path / "alias").symlink_to(reports, target_is_directory=True)
-    with pytest.raises(BuildError, match=rf"--output_dir .* holds --reports_dir {reports}; name another folder"):
+    with pytest.raises(BuildError, match=rf"--output_dir .* contains --reports_dir {reports}; name another folder"):
         options("--output_dir", tmp_path / output)
 
 
 @pytest.mark.parametrize("output", ["memory://raw", "memory://raw/", "memory://raw/slake"])
 def test_an_output_behind_an_address_that_holds_a_source(options, output):
-    with pytest.raises(BuildError, match=r"--output_dir memory://raw.* holds --slake_dir memory://raw/slake"):
+    with pytest.raises(BuildError, match=r"--output_dir memory://raw.* contains --slake_dir memory://raw/slake"):
         options("--slake_dir", "memory://raw/slake", "--output_dir", output)
     assert options("--slake_dir", "memory://raw/slake", "--output_dir", "memory://raw/slake2").output
 
@@ -219,7 +220,7 @@ def test_an_output_behind_an_address_that_holds_a_source(options, output):
 def test_what_a_build_writes_does_not_lie_in_a_source(options, reports, flag):
     """The next build would read it."""
     for place in (reports, reports / "a/b") if flag == "--cache_dir" else (reports / "a/b",):
-        with pytest.raises(BuildError, match=rf"{flag} {place} lies in --reports_dir {reports}; name another folder"):
+        with pytest.raises(BuildError, match=rf"{flag} {place} is inside --reports_dir {reports}; name another folder"):
             options(flag, place)
 
 
@@ -248,9 +249,9 @@ def test_where_what_was_read_is_kept(options, tmp_path, monkeypatch):
 
 
 def test_sources_that_may_not_be_shared(options, reports):
-    assert options().not_to_be_shared() == ["medical_reports"]
+    assert options().restricted_sources() == ["medical_reports"]
     write_marker(reports)
-    assert options().not_to_be_shared() == []
+    assert options().restricted_sources() == []
 
 
 # --- Splits of an earlier build
@@ -308,7 +309,9 @@ def test_the_key_names_the_splits_that_are_kept(options, reports, tmp_path):
 def test_help_names_every_flag():
     command = [sys.executable, "hub_datasets/build.py", "--help"]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert all(f"  {flag}" in shown for flag in FLAGS) and "(0.05)" in shown
+    assert all(f"  {flag}" in shown for flag in FLAGS)
+    assert "(default: 0.05)" in " ".join(shown.split())
+    assert f"differ (default: {near_duplicates.NEAR_DISTANCE})" in " ".join(shown.split())
     flags = {option for action in argument_parser()._actions for option in action.option_strings}
     assert flags == {*FLAGS, "-h", "--help"}
 

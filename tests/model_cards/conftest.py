@@ -1,4 +1,4 @@
-"""A small build, once for the tests of this folder, and a dataset of a few rows whose report is known."""
+"""Provides a small build, and a dataset of a few rows with a known report, to the tests of this folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a card as the Hub does: its YAML by a YAML parser, its text by a Markdown parser with tables."""
+"""Reads a card like the Hub: the front matter with a YAML parser, the text with a Markdown parser that knows tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-# Texts that try to end a cell, a line of code, the front matter or a template, or to bring markup of their own.
+# Texts that try to end a cell, inline code, the front matter or a template, or to add markup.
 HOSTILE = [
     "a | b",
     "| --- |",
@@ -31,20 +31,20 @@ HOSTILE = [
 
 
 def front_matter(card: str) -> dict:
-    """The card's YAML, which ends at the first line that is `---`."""
+    """Parses the YAML of a card, which ends at the first line `---`."""
     assert card.startswith("---\n")
     return yaml.safe_load(card[4:].split("\n---\n", 1)[0])
 
 
 def parse(text: str) -> list[Token]:
-    """The blocks of a Markdown text, without front matter. The Hub allows some HTML, so HTML is a token here."""
+    """Parses a Markdown text without its front matter into tokens; HTML is a token too, because the Hub allows some."""
     if text.startswith("---\n"):
         text = text[4:].split("\n---\n", 1)[1]
     return MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
 
 
 def shown(token: Token) -> str:
-    """What a reader sees of an inline token; markup other than code and emphasis of ours is an error."""
+    """Returns the visible text of an inline token; markup other than code and our emphasis is an error."""
     parts = []
     for child in token.children or []:
         assert child.type in ("text", "code_inline", "softbreak", "strong_open", "strong_close"), child
@@ -53,7 +53,7 @@ def shown(token: Token) -> str:
 
 
 def tables(text: str) -> list[list[list[str]]]:
-    """The tables of a text: lists of rows of cells as a reader sees them, header first."""
+    """Returns the tables of a text as lists of rows of visible cells, header first."""
     found: list[Any] = []
     for place, token in enumerate(tokens := parse(text)):
         if token.type == "table_open":

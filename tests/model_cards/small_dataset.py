@@ -1,4 +1,4 @@
-"""A dataset as a build writes it, of a few rows, with a report of the shape that the card reads."""
+"""Writes a dataset of a few rows as a build does, with a report that has all parts the card reads."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ KINDS = {"knee_xray": "radiograph", "slake": "question_answering", "medical_repo
 
 
 def picture(number: int, size: tuple[int, int] = (48, 40)) -> bytes:
-    """A PNG whose pixels follow from the number."""
+    """Returns a PNG whose pixels depend on the number."""
     image = Image.new("RGB", size, (40 * number % 256, 90, 160))
     ImageDraw.Draw(image).ellipse((4 + number, 4, 24 + number, 30), fill=(230, 220, 60))
     buffer = io.BytesIO()
@@ -54,7 +54,7 @@ def samples() -> list[Sample]:
 
 
 def write_dataset(folder: Path) -> None:
-    """Writes the rows, the report and the card of them."""
+    """Writes the rows, the report and the card."""
     infos = write_parquet(folder)
     (folder / "report.json").write_text(json.dumps(make_report()), encoding="utf-8")
     write_pictures(folder, make_report(), samples())
@@ -104,15 +104,15 @@ def row(config: str, place: int) -> dict:
     messages = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": text}]
     content = {"image": image, "images": [image], "text": text, "messages": messages, "source_dataset": source}
     content |= {"category": category, "language": language, "answer_type": answer_type, "group_id": f"image:{place}"}
-    return content | {"license": licence(source), "template_id": f"{KINDS[source]}_{language}"}
+    return content | {"license": license_of(source), "template_id": f"{KINDS[source]}_{language}"}
 
 
-def licence(source: str) -> str:
+def license_of(source: str) -> str:
     return "unknown" if source == "medical_reports" else "CC-BY-4.0"
 
 
 def make_report() -> dict:
-    """The report of ROWS, with numbers of its own where the rows do not say."""
+    """Returns the report of ROWS, with distinct numbers for everything that does not follow from the rows."""
     return copy.deepcopy(
         {
             "sources": {name: source_report(name, place) for place, name in enumerate(KINDS)},
@@ -155,7 +155,7 @@ def make_report() -> dict:
 
 
 def source_report(name: str, place: int) -> dict:
-    """A source whose numbers add up: of what was read, four were rejected for two reasons."""
+    """Returns the report of a source with consistent numbers, with records rejected for two reasons."""
     accepted = sum(row[0] == name for row in ROWS)
     base = OWN if name == "medical_reports" else PUBLISHED
     return base | {

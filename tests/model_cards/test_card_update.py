@@ -1,4 +1,4 @@
-"""What a person wrote into a card survives, to the byte; our blocks and keys are renewed."""
+"""Checks that text written by people stays byte for byte, and that our blocks and keys are updated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.model_cards.markdown import HOSTILE, headings, tables
 
 
 def card(results: str = "0.1", license_key: str = "apache-2.0", **keys: object) -> str:
-    """As our commands write one, small."""
+    """Returns a small card as our commands write it."""
     front = yaml.safe_dump({"license": license_key, "tags": ["medical"]} | keys, sort_keys=False)
     about, numbers = block("about", "What it is."), block("results", f"## Results\n\n{results}")
     return f"---\n{front}---\n\n# Title\n\n{about}\n> A warning.\n\n{numbers}\n## Limits\n\n- Some.\n"
@@ -72,7 +72,7 @@ def test_only_blocks_and_owned_keys_change():
     old = EDITED[EDITED.index("model-index") : EDITED.index("# before language")]
     expected = expected.replace(old, "model-index:\n- name: x\n  results:\n  - value: 0.9\n")
     assert text == expected
-    assert notes == ["README.md: not updated, since their markers were removed or changed: about, new"]
+    assert notes == ["README.md: blocks not updated, because their markers were removed or changed: about, new"]
     assert merge_card(text, fresh, owned=["model-index"])[0] == text  # and again
 
 
@@ -105,7 +105,7 @@ def test_what_nobody_has_touched_follows_the_new_data():
 
 
 def test_a_card_that_nobody_touched_becomes_the_fresh_one_to_the_byte():
-    """Which a person may have edited, where it comes from a folder."""
+    """The blocks of a card in a folder may have been edited by a person."""
     base = card("0.1", size="small", index=[1])
     fresh = card("0.9", size="large", index=[2]).replace("license: apache-2.0", "license: mit  # mine") + "\n## Mine\n"
     assert merge_card(base, fresh, base=card("?", size="small"), owned=["index"]) == (fresh, [])
@@ -123,7 +123,7 @@ def test_a_block_that_was_removed_is_not_put_back():
     without = card().replace(block("results", "## Results\n\n0.1"), "")
     text, notes = merge_card(without, card("0.9"), base=card())
     assert text == without
-    assert notes == ["README.md: not updated, since their markers were removed or changed: results"]
+    assert notes == ["README.md: blocks not updated, because their markers were removed or changed: results"]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_card_that_was_never_ours_gets_keys_alone():
     text, notes = merge_card(mine, fresh, owned=["index"], needed=["pipeline_tag", "library_name"])
     assert split_card(text)[1] == split_card(mine)[1]
     assert front_matter(text) == {"license": "mit", "pipeline_tag": "other", "index": [1], "library_name": "peft"}
-    assert notes == ["README.md has no blocks of medpairs and keeps its text; written: index, library_name"]
+    assert notes == ["README.md contains no medpairs blocks and keeps its text; updated keys: index, library_name"]
     assert merge_card("# Mine\n", fresh, owned=["index"])[0] == "---\nindex:\n- 1\n---\n\n# Mine\n"
 
 
@@ -162,7 +162,7 @@ def test_a_card_that_was_never_ours_gets_keys_alone():
     ],
 )
 def test_front_matter_alone_gets_our_text(body):
-    """As the Hub leaves it where somebody chose a license on its page."""
+    """The Hub writes such a card if a user chooses a license on the page of the repository."""
     text, notes = merge_card(f"---\nlicense: mit\nemoji: x\n---\n{body}", card("0.9", index=[1]), owned=["index"])
     assert front_matter(text) == {"license": "mit", "emoji": "x", "index": [1], "tags": ["medical"]} and notes == []
     assert split_card(text)[1] == split_card(card("0.9"))[1]

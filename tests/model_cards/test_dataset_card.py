@@ -1,3 +1,5 @@
+"""Checks that the dataset card shows the numbers of the report, with front matter that `load_dataset` reads."""
+
 from __future__ import annotations
 
 import json
@@ -18,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def table(text: str, *header: str) -> list[list[str]]:
-    """The rows of the one table whose header begins with these cells, without the header."""
+    """Returns the rows, without the header, of the only table whose header starts with these cells."""
     (found,) = [lines for lines in tables(text) if tuple(lines[0][: len(header)]) == header]
     return found[1:]
 
@@ -57,7 +59,7 @@ def test_the_numbers_are_those_of_the_rows(request, made_by):
 
 
 def leaves(content, path=()):
-    """The path of every number in the report."""
+    """Yields the path of every number in the report."""
     if isinstance(content, dict | list):
         for key, value in content.items() if isinstance(content, dict) else enumerate(content):
             yield from leaves(value, (*path, key))
@@ -73,7 +75,7 @@ def test_the_report_has_numbers():
 
 
 def test_every_number_of_the_report_is_on_the_card(card_of, report):
-    """Each one is changed to a number of its own, all of them at once; those of the histograms are only drawn."""
+    """Every number is replaced by a different one, all at once; those of the histograms appear only in pictures."""
     shown = {}
     for place, path in enumerate(NUMBERS):
         if "histogram" in path or path[0] == "settings":
@@ -109,7 +111,7 @@ def test_the_yaml_is_what_load_dataset_reads(dataset, report):
 
 
 def test_another_fingerprint_is_another_yaml(card_of, report):
-    """`load_dataset` would take its cache of the folder otherwise."""
+    """Otherwise, `load_dataset` would use its cache of the earlier build."""
     before = front_matter(card_of(report))["configs"]
     report["fingerprint"] = "f" * 16
     assert front_matter(card_of(report))["configs"] != before
@@ -127,7 +129,7 @@ def test_without_samples_there_is_no_contact_sheet(card_of, report, tmp_path):
 
 
 def test_chinese_names_are_in_the_pictures(card_of, report):
-    assert "by a number" not in card_of(report, small_dataset.samples())
+    assert "show numbers instead" not in card_of(report, small_dataset.samples())
 
 
 def test_what_pictures_call_by_number_is_explained(card_of, report, monkeypatch):
@@ -135,7 +137,7 @@ def test_what_pictures_call_by_number_is_explained(card_of, report, monkeypatch)
         "model_cards.pictures.fonts.font_files", lambda: font_files()[:1]
     )  # as where no font has Chinese
     text = card_of(report, small_dataset.samples())
-    assert "`#1` is `肺部`." in text
+    assert "show numbers instead" in text and "`#1` is `肺部`." in text
     sources = list(small_dataset.KINDS)
     of_samples = [[sample.source, sample.category, sample.language, sample.text] for sample in small_dataset.samples()]
     lines = [line[1:] for line in table(text, "#", "source")]
@@ -155,41 +157,41 @@ def test_the_same_input_gives_the_same_bytes(dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("licences", "expected"),
+    ("licenses", "expected"),
     [
         (["CC-BY-4.0", "CC-BY-4.0", "CC-BY-4.0"], "cc-by-4.0"),
         (["CC-BY-4.0", None, None], "cc-by-4.0"),
         (["CC-BY-4.0", "CC-BY-SA-4.0", None], "other"),
-        (["A licence of its own", None, None], "other"),
+        (["A license of its own", None, None], "other"),
         ([None, None, None], "apache-2.0"),
     ],
 )
-def test_the_licence_is_that_of_the_real_sources(card_of, report, licences, expected):
-    for source, licence in zip(report["sources"].values(), licences, strict=True):
-        source["synthetic"] = licence is None
-        source["licence"] = licence or source["licence"]
+def test_the_license_is_that_of_the_real_sources(card_of, report, licenses, expected):
+    for source, name in zip(report["sources"].values(), licenses, strict=True):
+        source["synthetic"] = name is None
+        source["licence"] = name or source["licence"]
     text = card_of(report)
     fields = front_matter(text)
     assert fields["license"] == expected
-    synthetic = licences.count(None)
+    synthetic = licenses.count(None)
     assert ("> **Synthetic data.**" in text) is (synthetic == 3) is ("synthetic" in fields["tags"])
     assert ("> **Partly synthetic data.**" in text) is (0 < synthetic < 3)
     assert ("found" in fields["annotations_creators"]) is (synthetic < 3)
     assert ("extended|other" in fields["source_datasets"]) is (synthetic < 3)
 
 
-def test_what_may_not_be_passed_on_is_named(card_of, report):
-    assert "Not to be passed on." not in card_of(report)
+def test_sources_that_do_not_permit_publication_are_named(card_of, report):
+    assert "Redistribution not permitted." not in card_of(report)
     report["sources"]["slake"] |= {"redistributable": False, "synthetic": False}
     text = card_of(report)
-    assert "> **Not to be passed on.** The licence of `slake` gives no right to publish it" in text
-    report["sources"]["slake"]["synthetic"] = True  # synthetic files in its layout are nobody's
-    assert "Not to be passed on." not in card_of(report)
+    assert "> **Redistribution not permitted.** The license of `slake` does not permit publication." in text
+    report["sources"]["slake"]["synthetic"] = True  # synthetic files in its layout have no owner
+    assert "Redistribution not permitted." not in card_of(report)
 
 
-def test_a_leak_is_told(card_of, report):
+def test_leakage_is_reported(card_of, report):
     text = card_of(report)
-    assert "No: nothing that was checked lies in more than one split." in text and "**Yes:" not in text
+    assert "No leakage was found: none of the checked values" in text and "overestimate" not in text
     report["leakage"] |= {
         "split_by": "official",
         "leaks": {"image": 298, "near_duplicate": 2, "patient": 0, "study": 0},
@@ -204,13 +206,14 @@ def test_a_leak_is_told(card_of, report):
         },
     }
     text = card_of(report)
-    assert "**Yes: 300 of the things checked lie in more than one split.**" in text
-    assert "`slake`: 298 of its 642 images are in more than one of its own split files;" in text
-    assert "1,517 of its 2,094 test rows are about an image that its training file has, too." in text
-    assert "xmlab1/source.jpg: train, test" in text and "The splits leak, as said above." in text
-    assert "a whole group goes to one" not in text and "sources published are taken as they are." in text
+    assert "**300 of the checked values occur in more than one split.**" in text and "overestimate" in text
+    assert "`slake`: 298 of its 642 images are in more than one of its split files;" in text
+    assert "1,517 of its 2,094 test rows are about an image that is also in its training file." in text
+    assert "xmlab1/source.jpg: train, test" in text and "The splits overlap, see the section about leakage." in text
+    assert "All rows of a group\nare in the same split." not in text and "by the sources are used unchanged." in text
     report["leakage"]["split_by"] = "group"
-    assert "sources published are not used here." in card_of(report)
+    text = card_of(report)
+    assert "All rows of a group\nare in the same split." in text and "by the sources are not used here." in text
 
 
 def test_a_report_with_nothing_to_tell(card_of, report):
@@ -228,8 +231,8 @@ def test_a_report_with_nothing_to_tell(card_of, report):
     assert table(text, "", "train")[0][:2] == ["rows of pairs", "4"]
     assert table(text, "source_dataset", "pairs train", "chat train") == [["one", "4", "4"]]
     assert table(text, "source", "read")[0][4] == "none"
-    assert "No source has the same pixels twice." in text and "There was none to remove." in text
-    assert "images were not searched for writing burned into them" in text
+    assert "No source contains two images with identical pixels." in text and "No metadata was found." in text
+    assert "images were not searched for burned-in text" in text
 
 
 def test_many_values_of_a_column_are_counted_not_dropped(card_of, report):
@@ -238,7 +241,7 @@ def test_many_values_of_a_column_are_counted_not_dropped(card_of, report):
     text = card_of(report)
     lines = table(text, "category")
     assert [line[0] for line in lines] == [f"class {number:03}" for number in range(40)]
-    assert f"and 10 more values with {sum(1000 - number for number in range(40, 50)):,} rows" in text
+    assert f"10 more values, with {sum(1000 - number for number in range(40, 50)):,} rows in both configs" in text
 
 
 @pytest.mark.parametrize("missing", list(small_dataset.make_report()))
@@ -254,8 +257,8 @@ def test_size_category():
     ]  # fmt: skip
 
 
-def test_what_is_said_of_near_duplicates_is_what_was_measured(card_of, report):
-    """Each phrase of the limits, and the shares of altered copies that were found in every collection."""
+def test_the_limits_of_near_duplicates_are_the_measured_ones(card_of, report):
+    """Compares each phrase of the limits with the shares of altered copies that were found in every collection."""
     limits = " ".join(card_of(report).partition("## Limits")[2].split())
     measured = json.loads((ROOT / "tests/benchmarks/results/near_duplicates.json").read_text(encoding="utf-8"))
     assert f"{measured['distance']} bits find all or nearly all" in limits
@@ -264,8 +267,8 @@ def test_what_is_said_of_near_duplicates_is_what_was_measured(card_of, report):
         for alteration, copies in collection["altered"].items():
             found.setdefault(alteration, []).append(copies["found"])
     for phrase, alterations, least, most in (
-        ("coded again as JPEG", "JPEG of quality 50", 0.9, 1),
-        ("coded again as JPEG", "JPEG of quality 95", 0.9, 1),
+        ("re-encoded as JPEG", "JPEG of quality 50", 0.9, 1),
+        ("re-encoded as JPEG", "JPEG of quality 95", 0.9, 1),
         ("resized with smoothing", "resized to 50%", 0.9, 1),
         ("resized with smoothing", "resized to 200%", 0.9, 1),
         ("a tenth brighter", "brightness 1.1", 0.9, 1),
@@ -274,7 +277,7 @@ def test_what_is_said_of_near_duplicates_is_what_was_measured(card_of, report):
         ("only some of those cropped by one percent", "cropped by 1% at each side", 0.2, 1),
         ("hardly any of those cropped by two", "cropped by 2% at each side", 0, 0.15),
         ("none that were mirrored", "mirrored (another image)", 0, 0),
-        ("or turned by 90 degrees", "turned by 90 degrees (another image)", 0, 0),
+        ("or rotated by 90 degrees", "turned by 90 degrees (another image)", 0, 0),
     ):
         assert phrase in limits
         assert least <= min(found[alterations]) and max(found[alterations]) <= most, alterations

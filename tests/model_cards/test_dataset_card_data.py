@@ -1,4 +1,4 @@
-"""What comes from data stays in its place on the card, and the command that it shows is one of the build."""
+"""Checks that texts from the data cannot change the card's markup, and that the card shows a valid build command."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_settings_are_in_the_command(card_of, report):
     report["settings"] |= {"val_fraction": 0.25, "near_distance": 77, "seen": [3, 4]}
-    (command,) = [block for block in code_blocks(card_of(report)) if "build.py" in block]
+    (command,) = [block for block in code_blocks(card_of(report)) if "medpairs build" in block]
     assert "--val_fraction 0.25" in command and "--near_distance 77" in command and "--seen 3 4" in command
-    assert "25 % of the groups for validation" in card_of(report)
+    assert "25% of the groups for validation" in card_of(report)
 
 
 def test_the_command_leaves_out_what_is_a_default(card_of, report):
     report["defaults"] = {"val_fraction": 0.05, "test_fraction": 0.1, "window": "auto", "ocr": False}
-    (command,) = [block for block in code_blocks(card_of(report)) if "build.py" in block]
+    (command,) = [block for block in code_blocks(card_of(report)) if "medpairs build" in block]
     flags = [word for word in command.split() if word.startswith("--")]
     assert flags == ["--knee_dir", "--slake_dir", "--reports_dir", "--val_fraction", "--ocr", "--output_dir"]
 
@@ -34,7 +34,7 @@ def test_a_setting_is_one_word_of_the_command(card_of, report, value):
     plain = headings(card_of(report))
     report["settings"]["system_prompt"] = value
     text = card_of(report)
-    (command,) = [block for block in code_blocks(text) if "build.py" in block]
+    (command,) = [block for block in code_blocks(text) if "medpairs build" in block]
     words = shlex.split(command.replace("\\\n", "").replace("<folder>", "folder"))
     assert words[words.index("--system_prompt") + 1] == value
     assert headings(text) == plain

@@ -1,3 +1,5 @@
+"""Checks `eval.yaml`, which makes a dataset with a test split a benchmark."""
+
 from __future__ import annotations
 
 import yaml

@@ -1,3 +1,5 @@
+"""Checks that the model card shows the numbers of its files, also for hostile or damaged ones."""
+
 from __future__ import annotations
 
 import ast
@@ -71,7 +73,7 @@ SAMPLE = {"image_path": "slake/1.jpg", "question": "What organ?", "reference": "
 
 @pytest.fixture
 def card_of(tmp_path):
-    """A function: card_of(kind, ...) is the card that is made from these files."""
+    """Provides a function: card_of(kind, ...) returns the card that is written from these files."""
 
     def write(kind, summary=None, results=None, samples=(), repo_id="org/med") -> str:
         (tmp_path / SUMMARY).write_text(json.dumps(SUMMARIES[kind] | (summary or {})))
@@ -101,8 +103,8 @@ def test_an_encoders_numbers_are_those_of_its_files(card_of):
         ["positives", "group"],
     ]
     assert losses[1:] == [["20", "0.22", "6.616", "5.432"], ["40", "0.44", "1.556", "–"]]
-    assert "540 updates on 1,440 rows, 662,400 of 1,929,929 parameters trained, on cpu." in text
-    assert "split `test`, 145 rows (`a4badc659361c5df`)" in text and "Made with torch 2.13.0." in text
+    assert "540 updates on 1,440 rows; 662,400 of 1,929,929 parameters were trainable. Device: cpu." in text
+    assert "split `test`, 145 rows (revision `a4badc659361c5df`)" in text and "Software versions: torch 2.13.0." in text
     (entry,) = front_matter(text)["model-index"]
     assert entry["name"] == "org/med"
     (measured,) = entry["results"]
@@ -202,7 +204,7 @@ def test_a_license_is_known_or_left_out(base, license_key, name):
 
 
 def test_the_license_is_that_of_the_starting_checkpoint(repo_name, tmp_path):
-    """Of its own card: on the Hub, or in its folder."""
+    """The license is read from the card of the base model, on the Hub or in its folder."""
     own = {"license": "other", "license_name": "hai-def", "license_link": "https://example.org/terms"}
     card = f"---\n{yaml.safe_dump(own)}tags: [x]\n---\n# Base\n"
     assert find_license(str(tmp_path)) == find_license("") == find_license(repo_name) == {}
@@ -217,7 +219,7 @@ def test_the_license_is_that_of_the_starting_checkpoint(repo_name, tmp_path):
     assert find_license(str(tmp_path)) == {}
 
 
-# ---- a card that is there --------------------------------------------------------------------------------------------
+# ---- an existing card ------------------------------------------------------------------------------------------------
 
 
 def test_a_card_written_again_keeps_what_a_person_wrote(card_of, tmp_path):
@@ -306,12 +308,12 @@ def test_data_cannot_leave_its_place(card_of, hostile):
 
 def test_nothing_measured_is_said(card_of):
     text = card_of("encoder", results=[])
-    assert "Nothing was measured yet." in text and "model-index" not in front_matter(text)
+    assert "There are no results yet." in text and "model-index" not in front_matter(text)
     text = card_of("encoder", {"history": []}, results=[])
     assert len(tables(text)) == 1
 
 
-# ---- what is not ours ------------------------------------------------------------------------------------------------
+# ---- invalid files ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -370,14 +372,14 @@ def test_a_long_curve_is_thinned_out_and_keeps_its_ends():
 
 
 def test_the_evaluation_of_the_best_checkpoint_is_not_that_of_the_last_update():
-    """It is logged under the number of the last update, and after that one's own."""
+    """It is logged with the number of the last update, after the evaluation of that update."""
     last = [{"loss": 2.7, "step": 360, "epoch": 40.0}, {"eval_loss": 5.91, "step": 360, "epoch": 40.0}]
     entries = curve([{"loss": 9.0, "step": 9, "epoch": 1.0}, *last, {"eval_loss": 5.46, "step": 360, "epoch": 40.0}])
     assert entries[-1] == {"step": 360, "epoch": 40.0, "loss": 2.7, "eval_loss": 5.91}
     assert len(entries) == 2
 
 
-def test_a_loss_that_is_no_number_is_a_dash(card_of):
+def test_a_loss_that_is_not_finite_is_a_dash(card_of):
     history = [{"loss": None, "step": 1, "epoch": 0.5}, {"loss": math.nan, "step": 2, "epoch": 1.0}]
     rows = tables(card_of("encoder", {"history": history}))[-1]
     assert rows[1:] == [["1", "0.50", "–", "–"], ["2", "1.00", "–", "–"]]

@@ -1,3 +1,5 @@
+"""Checks templates, escaping and the format of numbers."""
+
 from __future__ import annotations
 
 import pytest
@@ -10,7 +12,7 @@ from tests.model_cards.markdown import HOSTILE, front_matter, headings, one_line
 
 @pytest.fixture
 def template(tmp_path, monkeypatch):
-    """A function: template(text) is the name of a template with that text."""
+    """Provides a function: template(text) returns the name of a template with this text."""
     monkeypatch.setattr(rendering, "TEMPLATES", tmp_path)
 
     def write(text: str) -> str:
@@ -54,7 +56,7 @@ def test_number(value, text):
 
 
 @pytest.mark.parametrize("value", ["12", [1], {}])
-def test_a_text_is_no_number(value):
+def test_a_text_is_not_formatted_as_a_number(value):
     with pytest.raises((TypeError, ValueError)):
         number(value)
 
@@ -69,7 +71,7 @@ def test_a_missing_value_is_an_error(template, text):
 
 
 def test_a_placeholder_is_an_error(template):
-    with pytest.raises(ValueError, match=r"card\.md: the card still has a placeholder"):
+    with pytest.raises(ValueError, match=r"card\.md: the card contains the placeholder"):
         render_card(ModelCard, ModelCardData(), template("[More Information Needed]"))
     card = render_card(ModelCard, ModelCardData(), template("{{ given | cell }}"), given="[More Information Needed]")
     assert "More Information Needed" in card.text  # in data it is only a text
@@ -89,7 +91,7 @@ def test_front_matter_is_read_as_it_was_given(template, text):
 
 
 def test_every_template_only_takes_what_exists():
-    """Syntax and filters of every template, and no value that is printed without a default being asked for."""
+    """Checks the syntax and the filters of every template."""
     names = sorted(path.name for path in TEMPLATES.iterdir())
     assert names == ["card_page.html", "dataset_card.md", "model_card.md", "run_page.html"]
     for name in names:

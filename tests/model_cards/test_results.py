@@ -1,3 +1,5 @@
+"""Checks the record of a result: its file, its name, and what is read back."""
+
 from __future__ import annotations
 
 import json
@@ -67,7 +69,7 @@ def test_a_new_measurement_takes_the_old_ones_place(tmp_path):
 
 
 def test_the_same_weights_have_one_file_at_every_commit(tmp_path):
-    """Pushing a result makes a commit, and changes no weight."""
+    """A push of a result creates a commit without changing the weights."""
     results = [replace(RESULT, weights="w" * 64, model_revision=revision * 40) for revision in "ab"]
     for result in results:
         result.save(tmp_path)
@@ -117,19 +119,19 @@ def test_slug():
     assert slug("../..") == slug("") == slug("模型") == "unnamed"
 
 
-# ---- what is no record -----------------------------------------------------------------------------------------------
+# ---- invalid records -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"model": 7}, "model is 7"),
-        ({"metrics": [1]}, r"metrics is \[1\], not of type dict"),
-        ({"metrics": {"loss": "low"}}, "the metric loss is 'low', not a number"),
+        ({"metrics": [1]}, r"metrics is \[1\], which is not of type dict"),
+        ({"metrics": {"loss": "low"}}, "the metric loss is 'low', which is not a number"),
         ({"metrics": {"loss": True}}, "the metric loss is True"),
-        ({"samples": "145"}, "samples is '145', not of type int"),
+        ({"samples": "145"}, "samples is '145', which is not of type int"),
         ({"samples": True}, "samples is True"),
-        ({"task": "segmentation"}, "task is 'segmentation', not one of retrieval, report_generation"),
+        ({"task": "segmentation"}, "task is 'segmentation', which is not one of retrieval, report_generation"),
         ({"settings": None}, "settings is None"),
         ({"dataset_revision": None}, "dataset_revision is None"),
     ],
@@ -186,7 +188,7 @@ def test_json_has_null_for_what_is_not_finite(tmp_path):
     content = {"history": [{"loss": math.nan, "step": 1}, (math.inf, -math.inf, 1.5)], "text": "NaN", "肝": True}
     write_json(tmp_path / "x.json", content)
     text = (tmp_path / "x.json").read_text(encoding="utf-8")
-    strict = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    strict = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert strict == {"history": [{"loss": None, "step": 1}, [None, None, 1.5]], "text": "NaN", "肝": True}
     assert "肝" in text and text.endswith("}\n")
 
@@ -233,7 +235,7 @@ def test_readers_see_whole_files_while_many_write(tmp_path):
 # ---- for the Hub -----------------------------------------------------------------------------------------------------
 
 
-def test_a_commit_is_no_fingerprint():
+def test_a_commit_is_not_a_fingerprint():
     assert is_commit(COMMIT)
     assert not any(map(is_commit, (FINGERPRINT, "", "main", COMMIT.upper(), COMMIT + "0", COMMIT + "\n")))
     assert dataset_name("org/med-pairs", COMMIT) == "org/med-pairs"

@@ -1,3 +1,5 @@
+"""Checks the page about a run: its numbers, pictures and links."""
+
 from __future__ import annotations
 
 import base64
@@ -42,7 +44,7 @@ SUMMARY = {
 
 
 class Page(HTMLParser):
-    """The elements of a page, its tables and captions as text, and an error where tags do not match.
+    """Parses a page into its elements and the texts of its tables and captions; unmatched tags are an error.
 
     The tables of a run's page are: sources, splits, rejections, found, said, leaderboard.
     """
@@ -194,20 +196,20 @@ def test_tables_have_the_numbers_of_the_files(page, build):
     assert page.tables[1][1:] == [[config, *map(str, counts.values())] for config, counts in report["splits"].items()]
     assert page.tables[5] == [["model", "BLEU", "loss"], *([text, "38.48", "–"] for text in TEXTS)]
     assert "1,540 updates on" in page.text and "662,400 of 1,929,929 parameters" in one_line(page.text)
-    assert "at the end 2" in one_line(page.text) and "at the end 6" in one_line(page.text)
+    assert "final value 2" in one_line(page.text) and "final value 6" in one_line(page.text)
 
 
 def test_rejections_are_those_of_the_build(page, build):
     rejections = [json.loads(line) for line in (build / "rejections.jsonl").read_text("utf-8").splitlines()]
     others = [row for row in rejections if row["code"] != "duplicate_image"]
     assert f"{len(rejections)} rows and files were rejected" in page.text
-    assert f"{len(rejections) - len(others)} of them are further copies" in page.text
+    assert f"{len(rejections) - len(others)} of them are duplicates" in page.text
     shown = page.tables[2][1:]
     assert len(shown) == min(len(others), SHOWN_REJECTIONS)
     assert [row[2] for row in shown] == [row["code"] for row in others[:SHOWN_REJECTIONS]]
 
 
-def test_what_the_build_saw_to_is_said(page, build):
+def test_the_checks_of_the_build_are_listed(page, build):
     report = json.loads((build / "report.json").read_text())
     text = one_line(page.text)
     checked = report["leakage"]["checked"]
@@ -218,7 +220,7 @@ def test_what_the_build_saw_to_is_said(page, build):
     several = report["leakage"]["official"]["slake"]
     assert f"share {several['images_in_several_files']} of its {several['images']} images" in text
     assert f"GPS {report['images']['stripped']['GPS']}" in text
-    assert f"16 bits to 8: {report['images']['windowed']}." in text
+    assert f"16 to 8 bits: {report['images']['windowed']}." in text
     for kind, count in report["review"]["flags"].items():
         assert f"{kind.replace('_', ' ')} {count}" in text
 
@@ -277,7 +279,7 @@ def test_a_curve():
 
 
 @pytest.mark.parametrize("lost", [None, math.nan, math.inf])
-def test_a_curve_passes_over_what_is_no_number(lost, build, write_page):
+def test_a_curve_ignores_losses_that_are_not_finite(lost, build, write_page):
     history = [*HISTORY, {"loss": lost, "step": 30, "epoch": 1.5}]
     assert curve_svg(history) == curve_svg(HISTORY)
     nothing = [{"loss": lost, "step": 1, "epoch": 1.0}, {"train_runtime": 3.0, "step": 1}]

@@ -51,9 +51,9 @@ def test_every_weight_of_the_decoder_gets_a_gradient(tiny_decoder):
     """With closed gates, 113 of 156 weights would get no gradient."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from evaluation.scoring.decoder import encode, prepared, to_conversation
+    from evaluation.scoring.decoder import encode, prepare_for_scoring, to_conversation
 
-    model = prepared(AutoModelForImageTextToText.from_pretrained(tiny_decoder))
+    model = prepare_for_scoring(AutoModelForImageTextToText.from_pretrained(tiny_decoder))
     processor = AutoProcessor.from_pretrained(tiny_decoder)
     messages = [{"role": "user", "content": "organ?"}, {"role": "assistant", "content": "liver"}]
     row = {"images": [Image.new("RGB", (200, 90), "red")], "messages": messages}
@@ -73,9 +73,9 @@ def test_every_weight_of_the_decoder_gets_a_gradient(tiny_decoder):
 def test_the_answer_of_the_decoder_depends_on_the_image(tiny_decoder):
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from evaluation.scoring.decoder import encode, prepared, to_conversation
+    from evaluation.scoring.decoder import encode, prepare_for_scoring, to_conversation
 
-    model = prepared(AutoModelForImageTextToText.from_pretrained(tiny_decoder))
+    model = prepare_for_scoring(AutoModelForImageTextToText.from_pretrained(tiny_decoder))
     processor = AutoProcessor.from_pretrained(tiny_decoder)
     rows = [
         {"images": [Image.new("RGB", (90, 90), color)], "messages": [{"role": "user", "content": "organ?"}]}

@@ -75,7 +75,7 @@ def stock_of(processor, data: bytes) -> dict[str, np.ndarray]:
     return {name: value[0] for name, value in stock(processor, chat_dataset([[data]])[0]).items()}
 
 
-def grey_values(width: int, height: int, mode: str) -> bytes:
+def gray_values(width: int, height: int, mode: str) -> bytes:
     """A file of 12 bits a pixel, as X-ray detectors make them: a PNG file of mode I;16, a TIFF file of the others."""
     ramp = np.linspace(0, 4095, width * height).reshape(height, width)
     file = io.BytesIO()

@@ -105,7 +105,7 @@ def make_decoder_trainer(tiny_decoder, chat, tmp_path):
     from trainers.decoder.data.tokenization import encode_chats
     from trainers.decoder.model import load_decoder
     from trainers.decoder.trainer import DecoderTrainer
-    from trainers.decoder.tuning import choose_learning
+    from trainers.decoder.tuning import set_trainable
 
     def make(folder: str, **flags):
         own = {name: flags.pop(name) for name in list(flags) if name in DecoderArguments.__dataclass_fields__}
@@ -116,7 +116,7 @@ def make_decoder_trainer(tiny_decoder, chat, tmp_path):
         training = DecoderTrainingArguments(output_dir=str(tmp_path / folder), **settings | flags)
         torch.manual_seed(0)  # of the adapters
         model, processor = load_decoder(arguments, chat["train"], training)
-        model = choose_learning(model, arguments)
+        model = set_trainable(model, arguments)
         prepare_mllama(model, arguments.isolate_rows)
         splits = {"train": 16, "validation": 8}
         splits = {name: chat[name].shuffle(seed=0).select(range(count)) for name, count in splits.items()}

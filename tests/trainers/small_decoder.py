@@ -30,11 +30,11 @@ def open_decoder(folder: Path, scope: str = "full") -> tuple[Any, Any]:
     """The model, prepared, with adapters where the scope says so, and its processor."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from trainers.decoder.tuning import choose_learning
+    from trainers.decoder.tuning import set_trainable
 
     torch.manual_seed(0)  # of the adapters
     model = AutoModelForImageTextToText.from_pretrained(folder)
-    model = choose_learning(model, DecoderArguments(train_scope=scope, lora_r=4, lora_dropout=0.0))
+    model = set_trainable(model, DecoderArguments(train_scope=scope, lora_r=4, lora_dropout=0.0))
     prepare_mllama(model)
     return model, AutoProcessor.from_pretrained(folder)
 

@@ -29,7 +29,7 @@ GIB = 2**30
 
 def parsed(recipe: str):
     family = recipe.split("_")[0]
-    return parse(ENCODER if family == "encoder" else DECODER, f"medpairs-train-{family}", "", ["--config", recipe])
+    return parse(ENCODER if family == "encoder" else DECODER, f"medpairs train-{family}", "", ["--config", recipe])
 
 
 def head(recipe: str) -> str:
@@ -45,10 +45,11 @@ def test_the_recipes_that_are_promised_are_there():
 def test_the_first_line_is_the_command_that_launches_it(recipe):
     family = recipe.split("_")[0]
     words = shlex.split(head(recipe).splitlines()[0])
-    script = words.index(f"trainers/run_{family}.py")
+    alone = words[:2] == ["medpairs", f"train-{family}"]
+    script = 1 if alone else words.index(f"trainers/run_{family}.py")
     assert words[script + 1 : script + 3] == ["--config", recipe.removeprefix(f"{family}_")]
     # every flag is one
-    parse(ENCODER if family == "encoder" else DECODER, f"medpairs-train-{family}", "", words[script + 1 :])
+    parse(ENCODER if family == "encoder" else DECODER, f"medpairs train-{family}", "", words[script + 1 :])
     for word in words[: script + 1]:
         assert not word.endswith((".yaml", ".py")) or (ROOT / word).is_file()
 
@@ -102,7 +103,7 @@ def test_a_dry_run_of_a_decoder_goes_through(recipe, tiny_decoder, dataset, tmp_
     words = ["--config", recipe, "--dataset", str(dataset), "--output_dir", str(tmp_path / "out")]
     if recipe in DECODERS:
         words += ["--model_name_or_path", str(tiny_decoder)]
-    arguments, training = parse(DECODER, "medpairs-train-decoder", "", words)
+    arguments, training = parse(DECODER, "medpairs train-decoder", "", words)
     describe(load_bare(arguments, training), arguments, training)
     assert f"micro-batch {training.per_device_train_batch_size} x accumulation" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()

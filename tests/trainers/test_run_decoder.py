@@ -305,7 +305,7 @@ def test_what_was_pushed_last_is_what_opens(last, pushed_adapters, pushed, run, 
     """A model over adapters, and adapters over a model: `from_pretrained` would open the adapters either way."""
     from huggingface_hub import HfApi
 
-    from trainers.base.trainer import push_folder
+    from trainers.base.training_run import push_folder
 
     folders = {"merged": pushed[0], "adapters": pushed_adapters[0]}
     for name in ("adapters", "merged") if last == "merged" else ("merged", "adapters"):
@@ -358,7 +358,7 @@ def test_both_are_the_same_model(tiny_decoder, few_chats, tmp_path):
     words = QUICK.replace("--tiny ", "") + " --learning_rate 1e-2 --export both"
     status, printed = command(tmp_path, words, "--model_name_or_path", tiny_decoder, "--dataset", few_chats)
     assert status == 0, printed[-3000:]
-    assert f"The adapters open over {tiny_decoder}, a folder that others may not have" in printed
+    assert f"The adapters require the base model {tiny_decoder}, a folder that other users may not have" in printed
     folder = tmp_path / "out"
     assert (folder / "model.safetensors").is_file() and (folder / "adapter" / "adapter_model.safetensors").is_file()
     card = (folder / "README.md").read_text()
@@ -418,9 +418,9 @@ def test_an_earlier_training_is_replaced_and_everything_else_stays(few_chats, tm
 def test_a_dry_run_writes_nothing(few_chats, tmp_path):
     status, printed = command(tmp_path, QUICK + " --dry_run", "--dataset", few_chats)
     assert status == 0 and not (tmp_path / "out").exists()
-    for title in ("One batch", "Rows", "What learns", "Course", "Memory of one process, in MiB"):
+    for title in ("One batch", "Rows", "Trainable weights", "Schedule", "Memory of one process, in MiB"):
         assert f"\n{title}\n" in printed
-    assert "60 rows of " in printed and "[[" in printed and "as it is" in printed
+    assert "60 rows of " in printed and "[[" in printed and "as given" in printed
     assert printed.splitlines()[-1] == "Dry run: nothing was trained, and nothing written."
 
 
@@ -433,7 +433,7 @@ def test_a_dry_run_of_a_shipped_recipe(recipe, few_chats, tmp_path):
     assert status == 0, printed[-3000:]
     assert not (tmp_path / "out").exists()
     shown = {
-        "demo": r"embeddings .* weights learn \(100\.00%\)",
+        "demo": r"embeddings .* weights are trainable \(100\.00%\)",
         "gpu_16gb": r"(16|32) bits, checkpointing",
         "8_gpus": r"lora, checkpointing",
     }
@@ -464,7 +464,10 @@ def pairs_alone(pairs, tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        ("--load_in_4bit --train_scope full", ("--load_in_4bit --train_scope full: ", "give lora")),
+        (
+            "--load_in_4bit --train_scope full",
+            ("--load_in_4bit cannot be combined with --train_scope full: ", "give lora"),
+        ),
         ("--max_seq_length 10", ("--max_seq_length 10: 60 rows (row 0, ", "would do")),
         ("--modules_to_save lm_hat", ("--modules_to_save lm_hat: there is no such module", "lm_head")),
         ("--export adapter", ("--export adapter", "--tiny")),

@@ -1,6 +1,6 @@
-"""The flags of the two training commands, with their defaults: the specification's where it names one.
+"""Defines the flags that both training commands share, with the specification's defaults where it names one.
 
-Those that say what is fitted, and to what, are in `encoder/arguments.py` and `decoder/arguments.py`.
+The flags of one family are in `encoder/arguments.py` and `decoder/arguments.py`.
 """
 
 from __future__ import annotations
@@ -13,46 +13,69 @@ from typing import Any, NoReturn
 
 from transformers import TrainingArguments
 
-CHECKPOINT = "checkpoint-"
+# The groups of `--help`, in the order of use.
+DATA, IMAGES, TEXTS, MODEL, TUNING = "Data", "Images", "Texts", "Starting model", "Trainable weights"
+LOSS, TRAINING, EVALUATION = "Loss", "Optimization", "Evaluation"
+OUTPUT, HUB, RUN = "Output and checkpoints", "Hub", "Run"
+GROUPS = (DATA, IMAGES, TEXTS, MODEL, TUNING, LOSS, TRAINING, EVALUATION, OUTPUT, HUB, RUN)
 
 
-def flag(default: Any, text: str, **more: Any) -> Any:
-    """A flag with its default and what `--help` says of it."""
-    return field(default=default, metadata={"help": text, **more})
+def flag(group: str, default: Any, text: str, **more: Any) -> Any:
+    """Returns a dataclass field that is a flag.
+
+    Args:
+        group: one of GROUPS, the heading in `--help`.
+        text: what `--help` prints; the default is added unless the text names it itself as `(default: ...)`.
+        more: further arguments of `ArgumentParser.add_argument`.
+    """
+    return field(default=default, metadata={"help": text, "group": group, **more})
 
 
 @dataclass
-class MedicalTrainingArguments(TrainingArguments):
+class BaseTrainingArguments(TrainingArguments):
     """TrainingArguments with what both trainers change of them."""
 
+    bf16: bool | None = flag(
+        TRAINING,
+        None,
+        "computation in bfloat16 (default: True where there is a GPU that supports it)",
+        nargs="?",
+        const=True,
+    )
+    lr_scheduler_type: str = flag(TRAINING, "cosine", "learning rate schedule")
+    remove_unused_columns: bool = flag(DATA, False, "removal of columns that the model does not take")
+    eval_strategy: str = flag(
+        EVALUATION, "steps", "times of evaluation: `steps`, every eval_steps updates and after each epoch, or `no`"
+    )
+    eval_steps: float | None = flag(EVALUATION, 500, "interval of evaluations, in updates; below 1, share of the run")
+    patience: int | None = flag(
+        EVALUATION, None, "number of evaluations without improvement before the training stops (default: never stops)"
+    )
+    metric_for_best_model: str | None = flag(
+        EVALUATION,
+        "loss",
+        "metric that selects the best checkpoint: `loss`, of which less is better, or for example `recall_at_5`",
+    )
+    load_best_model_at_end: bool = flag(EVALUATION, True, "final model from the best checkpoint instead of the last")
     overwrite: bool = flag(
-        False, "Delete what an earlier training wrote to the output folder; other files there are kept."
+        OUTPUT, False, "deletion of what an earlier training wrote to the output folder; other files are kept"
+    )
+    logging_steps: float = flag(
+        OUTPUT, 0.02, "interval of log lines, in updates; below 1, share of the run: 0.02 is about 50 lines per run"
+    )
+    save_steps: float = flag(OUTPUT, 1000, "interval of checkpoints, in updates; one more after each epoch")
+    save_total_limit: int | None = flag(OUTPUT, 2, "number of checkpoints kept: with 2, the best one and the last one")
+    resume_from_checkpoint: str | None = flag(
+        OUTPUT,
+        None,
+        "checkpoint to resume from, with the results of an uninterrupted run: `last` (or True), the last complete one "
+        "in output_dir; `auto`, the same, or a new run where there is none; or a path (default: a new run)",
     )
     allow_changed_flags: bool = flag(
-        False, "Resume with other data, seed, batch size or model than before; the result is that of neither run."
+        OUTPUT, False, "resuming with other data, seed, batch size or model; the result is then that of neither run"
     )
-    public: bool = flag(False, "Make a new repository on the Hub public, and push to one that is; refused otherwise.")
-    bf16: bool | None = flag(
-        None, "Compute in bfloat16. Unless given, where there is a GPU that has it.", nargs="?", const=True
-    )
-    patience: int | None = flag(None, "Stop after this many evaluations without a better one.")
-    hub_strategy: str = flag("end", "Only `end`: one complete commit with the card, when the training is over.")
-    remove_unused_columns: bool = flag(False, "The collators choose the columns.")
-    lr_scheduler_type: str = flag("cosine", "Learning rate schedule.")
-    logging_steps: float = flag(100, "Log every this many updates.")
-    eval_strategy: str = flag("steps", "`steps` evaluates every eval_steps updates and at the end of every epoch.")
-    eval_steps: float | None = flag(500, "Evaluate every this many updates.")
-    save_steps: float = flag(1000, "Save a checkpoint every this many updates, and at the end of every epoch.")
-    save_total_limit: int | None = flag(2, "Keep the best and the last checkpoint.")
-    load_best_model_at_end: bool = flag(True, "End with the best checkpoint, not with the last.")
-    metric_for_best_model: str | None = flag(
-        "loss", "Which evaluation is the best: `loss`, where less is better, or such as `recall_at_5`."
-    )
-    resume_from_checkpoint: str | None = flag(
-        None,
-        "`last` (or True): go on from the last whole checkpoint in output_dir, exactly as if nothing had been; `auto`: "
-        "that, or begin where there is none; or the path of a checkpoint.",
-    )
+    public: bool = flag(HUB, False, "new repositories are public, and pushes to public ones are allowed")
+    hub_strategy: str = flag(HUB, "end", "time of the push: only `end`, one commit after the training")
 
     def __post_init__(self) -> None:
         if "no" in (self.eval_strategy, self.save_strategy):
@@ -73,38 +96,39 @@ class MedicalTrainingArguments(TrainingArguments):
 
 @dataclass
 class DataArguments:
-    """Where the rows come from."""
+    """Where the rows come from, and how image files become pixels."""
 
-    dataset: str = flag("data/processed", "Repository on the Hub, or a folder that `medpairs build` wrote.")
-    dataset_revision: str | None = flag(None, "Commit, branch or tag of the dataset.")
-    train_split: str = flag("train", "Split to train on.")
-    eval_split: str = flag("validation", "Split to evaluate on while training.")
-    tiny: bool = flag(False, "Start from a small model with random weights instead, for tests and trials.")
+    dataset: str = flag(DATA, "data/processed", "repository on the Hub, or folder that `medpairs build` wrote")
+    dataset_revision: str | None = flag(DATA, None, "commit, branch or tag of the dataset (default: the latest commit)")
+    train_split: str = flag(DATA, "train", "split to train on")
+    eval_split: str = flag(DATA, "validation", "split to evaluate on during the training")
+    tiny: bool = flag(MODEL, False, "small model with random weights as the starting model, for tests and trials")
+    image_cache: str | None = flag(
+        IMAGES,
+        None,
+        "folder for decoded images at the model's size; `none` decodes them each time (default: medpairs-pixels in the "
+        "cache of datasets)",
+    )
+    image_workers: int | None = flag(
+        IMAGES, None, "number of threads that fill the image cache (default: one per processor core)"
+    )
+    draft_decode: bool = flag(
+        IMAGES,
+        False,
+        "JPEG decoding at reduced size: faster for large photographs, with other pixels than the stock processor's",
+    )
 
     def __post_init__(self) -> None:
         for name in ("dataset", "model_name_or_path"):  # a recipe has no shell that does it
             if hasattr(self, name):
                 setattr(self, name, os.path.expanduser(getattr(self, name)))  # noqa: PTH111 (a repository's name, too)
-
-
-@dataclass
-class ImageArguments(DataArguments):
-    """How image files become pixels."""
-
-    image_cache: str | None = flag(
-        None,
-        "Folder where images are kept as pixels at the model's size, decoded once; `none` decodes them every time. "
-        "Unless given, medpairs-pixels in the cache of datasets.",
-    )
-    image_workers: int | None = flag(None, "Threads that fill the image cache; one for each processor core.")
-    draft_decode: bool = flag(
-        False, "Decode JPEG files at the size needed: faster for large photographs, not the stock processor's pixels."
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
         if self.image_workers is not None and self.image_workers < 1:
-            raise ValueError(f"--image_workers {self.image_workers}: at least 1")
+            raise ValueError(f"--image_workers {self.image_workers}: must be at least 1")
+
+    def check_adapters(self) -> None:
+        """Raises ValueError for impossible settings of low-rank adapters, whose flags both families have."""
+        if self.lora_r < 1 or self.lora_alpha <= 0 or not 0 <= self.lora_dropout < 1:
+            raise ValueError("--lora_r and --lora_alpha must be at least 1, and --lora_dropout from 0 to below 1")
 
 
 def fail(message: str) -> NoReturn:

@@ -1,32 +1,34 @@
-"""Tells what a training wrote to its output folder from everything else there, and deletes nothing else.
+"""Distinguishes what a training wrote to its output folder from everything else there, and deletes nothing else.
 
 A training marks the folder when it begins to write there (`_training_files.json`; names with an underscore are not
-pushed). The marker says how far the training got and which files it wrote, with a fingerprint of the texts: a card that
-a person edited is no longer the training's. Checkpoints have a manifest of their own. Earlier versions left no marker:
-their trainings are recognized by the summary, the recipe or a checkpoint, and the files by their names.
+pushed). The marker records how far the training got and which files it wrote, with a fingerprint of the texts: a card
+that a person edited is no longer the training's. Checkpoints have a manifest of their own. Earlier versions left no
+marker: their trainings are recognized by the summary, the recipe or a checkpoint, and the files by their names.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from evaluation.loading import InputError
+from model_cards.commands.console import CommandError
 from model_cards.commands.names import is_path
 from model_cards.commands.owned_files import Contents, files_below, held_in, remove_files, some, user_places
 from model_cards.hub.model_repository import MODEL_FILE
 from model_cards.model_card import CARD, SUMMARY, read_summary
 from model_cards.results import write_json
-from trainers.base.arguments import CHECKPOINT, MedicalTrainingArguments
-from trainers.base.checkpoint_files import AUTO, checkpoints, digest, manifest_files
+from trainers.base.arguments import BaseTrainingArguments
+from trainers.base.checkpoint_files import AUTO, CHECKPOINT, checkpoints, digest, manifest_files
 from trainers.base.recipe_file import HEAD
 
 MARKER = "_training_files.json"
 TRAINING, WRITING, COMPLETE = "training", "writing", "complete"  # how far a training got
-LAST_WRITTEN = (SUMMARY,)  # of a training that is complete
+LAST_WRITTEN = (SUMMARY,)  # by a complete training
 RECIPE = "recipe.yaml"
 
 # Names that trainings write: while they train, and when they write the model.
@@ -44,8 +46,8 @@ TEXTS = (".md", ".json", ".jsonl", ".yaml", ".jinja", ".py", ".txt")  # what peo
 # --- checks before any work ---
 
 
-def check_output_dir(training: MedicalTrainingArguments) -> None:
-    """Raises InputError where `--output_dir` is no place for a training, or holds one that no flag gives up."""
+def check_output_dir(training: BaseTrainingArguments) -> None:
+    """Raises InputError where `--output_dir` cannot take a training, or holds one that no flag gives up."""
     scheme, separator, _ = training.output_dir.partition("://")
     if separator:
         raise InputError(f"--output_dir {scheme}://...: a training writes to a folder of this machine; name one")
@@ -59,7 +61,7 @@ def check_output_dir(training: MedicalTrainingArguments) -> None:
         )
 
 
-def check_contents(training: MedicalTrainingArguments, arguments: Any, image_cache: Path | None) -> None:
+def check_contents(training: BaseTrainingArguments, arguments: Any, image_cache: Path | None) -> None:
     """Raises InputError where a training would delete or replace what no training wrote. Changes nothing.
 
     Args:
@@ -95,13 +97,26 @@ def check_contents(training: MedicalTrainingArguments, arguments: Any, image_cac
         )
 
 
-def is_emptied(training: MedicalTrainingArguments) -> bool:
+@contextmanager
+def says_how_to_resume(folder: Path) -> Iterator[None]:
+    """Adds to what ends a training, Ctrl-C or a full disk, how the same command resumes it."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        if not isinstance(error, CommandError):
+            saved = checkpoints(folder)
+            resume = f"resume from {saved[-1]} with --resume_from_checkpoint last" if saved else "nothing was saved yet"
+            error.add_note(resume)
+        raise
+
+
+def is_emptied(training: BaseTrainingArguments) -> bool:
     """Whether the flags say that an earlier training is deleted; one that is resumed is not."""
     return training.overwrite and not training.resume_from_checkpoint
 
 
 def names_in(folder: Path) -> list[str]:
-    """The names directly in a folder. A marker alone is nothing: a training that was refused or killed may leave it."""
+    """Returns the names in a folder. A marker alone does not count: a refused or killed training may leave it."""
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     return [name for name in names if name != MARKER and not is_unfinished_marker(name)]
 
@@ -112,7 +127,7 @@ def is_unfinished_marker(name: str) -> bool:
 
 
 def places_of(arguments: Any, image_cache: Path | None) -> dict[str, str | Path]:
-    """What a training reads, and the folders that nothing may empty, by what a message calls them."""
+    """Returns what a training reads, and the folders that nothing may empty, by what a message calls them."""
     names = {"--dataset": arguments.dataset}
     if not arguments.tiny:
         names["--model_name_or_path"] = arguments.model_name_or_path
@@ -122,7 +137,7 @@ def places_of(arguments: Any, image_cache: Path | None) -> dict[str, str | Path]
     return user_places() | places
 
 
-# --- whose files they are ---
+# --- who wrote which file ---
 
 
 def has_training(folder: Path) -> bool:
@@ -142,7 +157,7 @@ def has_training(folder: Path) -> bool:
 
 
 def contents_of(folder: Path) -> Contents:
-    """What lies in an output folder, by whose it is."""
+    """Returns what is in an output folder, by who wrote it."""
     marker = read_marker(folder)
     if marker is None:  # an earlier version left none
         marker = {"stage": WRITING if has_training(folder) else "", "files": {}}
@@ -180,7 +195,7 @@ def is_own(folder: Path, name: str, marker: dict[str, Any]) -> bool:
 
 
 def read_marker(folder: Path) -> dict[str, Any] | None:
-    """The marker of a folder: `stage`, and `files` with the fingerprints of texts; None where there is none."""
+    """Returns the marker of a folder: `stage`, and `files` with the fingerprints of texts; None where there is none."""
     try:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         known = marker["stage"] in (TRAINING, WRITING, COMPLETE) and isinstance(marker["files"], dict)
@@ -201,7 +216,7 @@ def begin(folder: Path, overwrite: bool) -> None:
         remove_files(folder, own)
         if kept := contents.occupied + contents.other:
             print(f"--overwrite: kept in {folder}, because no training wrote it: {some(kept)}", flush=True)
-    # Not those that a resumed training writes anew before it writes the model.
+    # Not those that a resumed training writes again before it writes the model.
     lasting = [name for name in contents.own if not EARLY.fullmatch(name) and name not in (CARD, *LAST_WRITTEN)]
     write_marker(folder, TRAINING, () if overwrite else lasting)
 
@@ -214,12 +229,12 @@ def note_recipe(folder: Path) -> None:
 
 
 def note_writing(folder: Path) -> None:
-    """Says in the marker that the model is being written: from now on all names that trainings use are its own."""
+    """Notes in the marker that the model is being written: from now on all names that trainings use are its own."""
     write_marker(folder, WRITING, ())
 
 
 def note_complete(folder: Path) -> None:
-    """Says in the marker that a training is complete, and which files are its own."""
+    """Notes in the marker that a training is complete, and which files are its own."""
     write_marker(folder, COMPLETE, contents_of(folder).own)
 
 
@@ -234,5 +249,5 @@ def write_marker(folder: Path, stage: str, names: Iterable[str]) -> None:
 
 
 def fingerprint(path: Path) -> str:
-    """Changes with the content of a file."""
+    """Returns a text that changes with the content of a file."""
     return f"{path.stat().st_size} bytes, xxh3_128 {digest(path)}"

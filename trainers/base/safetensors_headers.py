@@ -1,4 +1,4 @@
-"""Which tensors does a folder of safetensors hold? Told from the headers of its files, without reading a weight."""
+"""Reads the names and shapes of the tensors in a folder of safetensors from the headers, without loading a weight."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def shapes_in(folder: Path, stem: str = "model") -> Shapes:
-    """The name and shape of each tensor in `<stem>.safetensors`, or in the shards `<stem>-00001-of-*.safetensors`.
+    """Returns name and shape of each tensor in `<stem>.safetensors`, or in the shards `<stem>-00001-of-*.safetensors`.
 
     Raises:
-        InputError: there is no such file, or one of them is no safetensors file.
+        InputError: there is no such file, or one of them is not a safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 

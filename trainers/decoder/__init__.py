@@ -1,1 +1,1 @@
-"""Fits a vision-language model on chats about images."""
+"""Fine-tunes a vision-language model on chats about images."""

@@ -1,8 +1,8 @@
-"""How does the decoder answer while it trains? The same few rows of the evaluation at each time, generated and scored.
+"""Generates and scores the decoder's answers to a fixed sample of evaluation rows during training.
 
-A loss says how surprised a model is by the right answers, not what it would answer. Which rows are answered follows
-from the rows and the seed alone, so that two evaluations differ by the model only: of this run, of one that was
-resumed, and of another on the same data.
+A loss measures how likely the reference answers are, not what the model would answer. The sample depends on the rows
+and the seed only, so that two evaluations differ by the model alone: within a run, after resuming it, and between runs
+on the same data.
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ import torch.distributed as dist
 
 from evaluation.scoring.answers import score_answers
 from evaluation.scoring.decoder import answer_texts
-from trainers.base.distributed import processes, rank
+from trainers.base.distributed import rank, world_size
 from trainers.decoder.data.collator import PromptCollator
 from trainers.images.decoder_tiles import unpack_tiles
 
 STRATA = ("source_dataset", "language", "answer_type")
-NO_SCORES = ("brevity_penalty", "length_ratio")  # of the BLEU; there is no better or worse of them
+# Intermediate values of BLEU, which are not scores.
+NOT_SCORES = ("brevity_penalty", "length_ratio")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One row as it was answered.
+    """The answer to one row.
 
     Attributes:
         row: its number in the evaluation rows.
         question, reference: its last two turns.
         generated: the model's answer.
-        language, answer_type, source_dataset: as the dataset names them, "" where it does not.
+        language, answer_type, source_dataset: the values of these columns, "" if missing.
     """
 
     row: int
@@ -47,21 +48,21 @@ class Answer:
 
 
 class AnswerEvaluation:
-    """Generates and scores the answers to a fixed choice of rows.
+    """Generates and scores the answers to a fixed sample of rows.
 
     Args:
-        rows: DecoderRows of the evaluation.
+        rows: DecoderRows of the evaluation split.
         processor: an MllamaProcessor.
-        samples: how many rows are answered, spread over sources, languages and kinds of questions as all rows are.
-        shown: how many of these are shown.
-        max_new_tokens: longest answer in tokens.
-        batch_size: rows that are answered together.
-        seed: of the choice.
+        samples: number of rows to answer, in proportion to sources, languages and answer types of all rows.
+        shown: number of these rows to show.
+        max_new_tokens: largest number of tokens of an answer.
+        batch_size: number of rows to answer together.
+        seed: seed of the sample.
 
     Attributes:
-        chosen: `[samples]` int64, the rows in the order in which they are answered: those of one image together.
-        shown: `[shown]` int64, rows of these; the first ones are as different as can be.
-        answers: what the last call gave for `shown`.
+        chosen: `[samples]` int64, the rows in the order in which they are answered: rows of one image together.
+        shown: `[shown]` int64, the rows to show, from different strata first.
+        answers: the answers to `shown` of the last call.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class AnswerEvaluation:
         table = rows.rows
         drawn = draw_rows(strata(table), samples, seed)
         self.shown = drawn[:shown]
+        # Sorted by image, then by row: the last key of lexsort is the first criterion.
         self.chosen = drawn[np.lexsort((drawn, rows.image_groups()[drawn]))]
         known = {name: chosen_values(table, name, self.chosen) for name in STRATA}
         self.known = [dict(zip(STRATA, values, strict=True)) for values in zip(*known.values(), strict=True)]
@@ -80,49 +82,51 @@ class AnswerEvaluation:
         self.answers: list[Answer] = []
 
     def __call__(self, model: Any, accelerator: Any) -> dict[str, float]:
-        """The scores of the model's answers, the same on all processes; `answers` are those to show.
+        """Answers the chosen rows, sets `answers` and returns the scores, the same in all processes.
 
-        The model is left in its mode and the random numbers as they were: the losses that follow do not depend on it.
-        To be called by all processes.
+        To be called by all processes. It restores the modes of all modules and the random number generators, so that
+        the losses of the following updates do not depend on it.
 
         Returns:
-            `bleu`, `bleu_1`, `exact_match`, `accuracy`, `accuracy_open`, `accuracy_closed`, and the same by language.
+            `bleu`, `bleu_1`, `exact_match`, `accuracy`, `accuracy_open`, `accuracy_closed`, and the same per language.
         """
         if not len(self.chosen):
             return {}
         texts = self.generate(accelerator.unwrap_model(model, keep_torch_compile=False), accelerator)
         scores = self.scores(texts)
         columns = zip(self.chosen.tolist(), self.questions, self.references, texts, self.known, strict=True)
-        found = {row: Answer(row, *said, **known) for row, *said, known in columns}
+        found = {row: Answer(row, *texts, **known) for row, *texts, known in columns}
         self.answers = [found[row] for row in self.shown.tolist()]
         return scores
 
     def scores(self, texts: list[str]) -> dict[str, float]:
-        """The scores of answers to all chosen rows, in their order: what a call returns. Raises as `score_answers`."""
+        """Returns the scores of answers to all chosen rows, in their order. Raises as `score_answers`."""
         languages, kinds = ([known[name] for known in self.known] for name in ("language", "answer_type"))
         scores, _ = score_answers(texts, self.references, languages if all(languages) else None, kinds)
-        return {name: value for name, value in scores.items() if not name.startswith(("num_", *NO_SCORES))}
+        return {name: value for name, value in scores.items() if not name.startswith(("num_", *NOT_SCORES))}
 
     def generate(self, model: Any, accelerator: Any) -> list[str]:
-        """The answers to all chosen rows, each process doing its share of the batches."""
+        """Returns the answers to all chosen rows; the batches are distributed over the processes."""
         starts = range(0, len(self.chosen), self.batch_size)
-        rounds = -(-len(starts) // processes())
+        # -(-a // b) rounds up.
+        rounds = -(-len(starts) // world_size())
         mine: dict[int, str] = {}
-        with answering(model), accelerator.autocast():
+        with evaluation_mode(model), accelerator.autocast():
             for number in range(rounds):
-                # Where weights are split, every process takes part in every round: one without a batch repeats one.
-                start = starts[min(number * processes() + rank(), len(starts) - 1)]
+                # Sharded weights need every process in every round: one without a batch repeats the last one.
+                start = starts[min(number * world_size() + rank(), len(starts) - 1)]
                 batch = self.chosen[start : start + self.batch_size].tolist()
                 mine |= zip(batch, self.answer(model, batch, accelerator.device), strict=True)
-        if processes() == 1:
+        if world_size() == 1:
             return [mine[row] for row in self.chosen.tolist()]
-        gathered: list[Any] = [None] * processes()
+        gathered: list[Any] = [None] * world_size()
         dist.all_gather_object(gathered, mine)
+        # Reversed, so that the first process wins for a repeated batch.
         merged = {row: text for part in reversed(gathered) for row, text in part.items()}
         return [merged[row] for row in self.chosen.tolist()]
 
     def answer(self, model: Any, batch: list[int], device: torch.device) -> list[str]:
-        """The answers to some rows, by their numbers."""
+        """Returns the answers to the rows of one batch, given by their numbers."""
         inputs = self.collator(self.rows.__getitems__(batch))
         inputs = {name: tensor.to(device) for name, tensor in inputs.items()}
         inputs = unpack_tiles(inputs, self.processor.image_processor)
@@ -130,10 +134,11 @@ class AnswerEvaluation:
 
 
 @contextmanager
-def answering(model: torch.nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, with which activation checkpointing is off; afterwards each module is in its own.
+def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Sets the model to evaluation mode, which also disables activation checkpointing, and restores each module's mode.
 
-    Greedy answers draw no random numbers. That nothing else does is made sure of: dropout would go another way.
+    Greedy decoding draws no random numbers. The generators are restored in case anything else does: otherwise the
+    dropout of the following updates would change.
     """
     modes = [(module, module.training) for module in model.modules()]
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
@@ -147,36 +152,37 @@ def answering(model: torch.nn.Module) -> Iterator[None]:
 
 
 def last_turn(rows: Any, row: int) -> tuple[str, str]:
-    """The question that a row's prompt ends with, and its answer: the last that `--max_seq_length` leaves of it."""
+    """Returns the last question of a row that `--max_seq_length` leaves, and its answer."""
     messages = rows.rows.select_columns(["messages"])[row]["messages"]
-    answered = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
-    place = answered[-1 - int(rows.chats.dropped_turns[row])]
-    return messages[place - 1]["content"], messages[place]["content"].strip()
+    answers = [position for position, message in enumerate(messages) if message["role"] == "assistant"]
+    # The last answer, or as many before it as turns were dropped.
+    position = answers[-1 - int(rows.chats.dropped_turns[row])]
+    return messages[position - 1]["content"], messages[position]["content"].strip()
 
 
 def strata(table: Any) -> np.ndarray:
-    """`[rows]` int64, equal where rows share source, language and kind of question."""
+    """Returns `[rows]` int64, equal for rows that share source, language and answer type."""
     columns = [table[name][:] for name in STRATA if name in table.column_names]
     keys = list(zip(*columns, strict=True)) if columns else [()] * len(table)
-    names = {key: place for place, key in enumerate(sorted(set(keys), key=repr))}
-    return np.array([names[key] for key in keys], dtype=np.int64)
+    numbers = {key: number for number, key in enumerate(sorted(set(keys), key=repr))}
+    return np.array([numbers[key] for key in keys], dtype=np.int64)
 
 
 def chosen_values(table: Any, name: str, rows: np.ndarray) -> list[str]:
-    """A column's values of some rows, "" where there is none."""
+    """Returns a column's values of some rows, "" if missing."""
     if name not in table.column_names:
         return [""] * len(rows)
     return [value or "" for value in table.select_columns([name])[rows.tolist()][name]]
 
 
 def draw_rows(groups: Sequence[int] | np.ndarray, samples: int, seed: int) -> np.ndarray:
-    """At most `samples` rows, from every group its share and, where there are enough, at least one.
+    """Draws at most `samples` rows, in proportion to the groups and, if there are enough, at least one of each.
 
     Args:
-        groups: `[rows]` int64, from 0 on without a gap.
+        groups: `[rows]` int64, from 0 without gaps.
 
     Returns:
-        their numbers, int64, so ordered that every stretch of them is spread over the groups as well as can be.
+        `[samples]` int64, row numbers, ordered so that the first n rows cover as many groups as possible, for any n.
     """
     groups = np.asarray(groups, dtype=np.int64)
     samples = min(samples, len(groups))
@@ -185,19 +191,30 @@ def draw_rows(groups: Sequence[int] | np.ndarray, samples: int, seed: int) -> np
     random = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, len(groups)])))
     sizes = np.bincount(groups)
     counts = shares(sizes, samples)
-    places, rows = [], []
+    positions, rows = [], []
     for group in np.flatnonzero(counts):
         members = random.permutation(np.flatnonzero(groups == group))[: counts[group]]
         rows.append(members)
-        places.append(np.arange(counts[group]) * len(sizes) + group)  # one of each group, then the second of each
-    return np.concatenate(rows)[np.argsort(np.concatenate(places), kind="stable")]
+        # Round robin: the first row of each group, then the second of each.
+        positions.append(np.arange(counts[group]) * len(sizes) + group)
+    return np.concatenate(rows)[np.argsort(np.concatenate(positions), kind="stable")]
 
 
 def shares(sizes: np.ndarray, samples: int) -> np.ndarray:
-    """How many of `samples` fall to groups of these sizes: in proportion, by largest remainders, none left empty."""
+    """Distributes `samples` over groups in proportion to their sizes, by the largest-remainder method.
+
+    Groups that would get none take one from the largest while it has more than one.
+
+    Args:
+        sizes: `[groups]`.
+
+    Returns:
+        `[groups]` int64, whose sum is `samples`.
+    """
     exact = sizes * samples / sizes.sum()
     counts = np.floor(exact).astype(np.int64)
-    order = np.argsort(counts - exact, kind="stable")  # the largest remainder first
+    # The largest remainder first.
+    order = np.argsort(counts - exact, kind="stable")
     counts[order[: samples - counts.sum()]] += 1
     for group in np.flatnonzero((counts == 0) & (sizes > 0)):
         if counts.max() < 2:

@@ -1,10 +1,23 @@
-"""The flags of the decoder's training, with their defaults: the specification's where it names one."""
+"""Defines the flags of the decoder's training, with the specification's defaults where it names one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trainers.base.arguments import ImageArguments, MedicalTrainingArguments, flag
+from trainers.base.arguments import (
+    DATA,
+    EVALUATION,
+    IMAGES,
+    MODEL,
+    OUTPUT,
+    RUN,
+    TEXTS,
+    TRAINING,
+    TUNING,
+    BaseTrainingArguments,
+    DataArguments,
+    flag,
+)
 
 LM_HEAD, ADAPTER, LORA, LORA_ALL, FULL = "lm_head", "adapter", "lora", "lora_all", "full"
 SCOPES = (LM_HEAD, ADAPTER, LORA, LORA_ALL, FULL)
@@ -13,27 +26,30 @@ LIGER_HEADS = ("fused_linear_cross_entropy", "cross_entropy")
 
 
 @dataclass
-class DecoderTrainingArguments(MedicalTrainingArguments):
-    """TrainingArguments with the specification's defaults for the decoder."""
+class DecoderTrainingArguments(BaseTrainingArguments):
+    """Defaults of the specification for the decoder."""
 
-    output_dir: str | None = flag("checkpoints/decoder_finetuned", "Where checkpoints and the model are written.")
-    per_device_train_batch_size: int = flag(1, "Rows in a batch.")
-    per_device_eval_batch_size: int = flag(1, "Rows in a batch of the evaluation.")
-    gradient_accumulation_steps: int = flag(4, "Batches whose gradients are added up before an update.")
-    learning_rate: float = flag(2e-4, "Peak learning rate of AdamW.")
-    weight_decay: float = flag(0.01, "Weight decay of AdamW.")
-    num_train_epochs: float = flag(1, "Epochs; 0 saves the starting model without training it.")
-    logging_nan_inf_filter: bool = flag(False, "Hide a loss that is no number from the log; looking costs time.")
+    per_device_train_batch_size: int = flag(TRAINING, 1, "number of rows per micro-batch and device")
+    per_device_eval_batch_size: int = flag(EVALUATION, 1, "number of rows per batch of the evaluation and device")
+    gradient_accumulation_steps: int = flag(TRAINING, 4, "number of micro-batches per update")
+    num_train_epochs: float = flag(TRAINING, 1, "number of epochs; 0 saves the starting model without training it")
+    learning_rate: float = flag(TRAINING, 2e-4, "peak learning rate of AdamW")
+    weight_decay: float = flag(TRAINING, 0.01, "weight decay of AdamW")
     use_liger_kernel: bool | None = flag(
+        TRAINING,
         None,
-        "Compute norms, rotations and feed-forward layers with Liger's kernels. Unless given, where there is a GPU and "
-        "liger-kernel is installed.",
+        "Liger's kernels for norms, rotary embeddings and feed-forward layers (default: True where there is a GPU and "
+        "liger-kernel is installed)",
         nargs="?",
         const=True,
     )
+    output_dir: str | None = flag(OUTPUT, "checkpoints/decoder_finetuned", "folder for checkpoints and the model")
+    logging_nan_inf_filter: bool = flag(
+        OUTPUT, False, "omission of NaN and infinite losses from the log; the check takes time"
+    )
 
     def __post_init__(self) -> None:
-        # Trainer takes every metric for one of which more is better whose name does not end with "loss"
+        # Trainer takes every metric whose name does not end with "loss" for one of which more is better.
         if self.greater_is_better is None and (self.metric_for_best_model or "").endswith("perplexity"):
             self.greater_is_better = False
         super().__post_init__()
@@ -41,13 +57,13 @@ class DecoderTrainingArguments(MedicalTrainingArguments):
         settings = dict(self.activation_checkpointing_kwargs or {})
         if settings.setdefault("use_reentrant", False):
             raise ValueError(
-                "--activation_checkpointing_kwargs: with use_reentrant the backward pass fails, for the layers share "
-                "the image's states; leave it out"
+                "--activation_checkpointing_kwargs: with use_reentrant the backward pass fails, because the layers "
+                "share the image's states; leave it out"
             )
         self.activation_checkpointing_kwargs = self.gradient_checkpointing_kwargs = settings
 
     def decide_liger(self) -> None:
-        """Whether Liger's kernels compute; never its head, for it would take the place of the model's whole forward."""
+        """Decides whether Liger's kernels compute; never its head, which would replace the model's whole forward."""
         import torch
         from transformers.utils import is_liger_kernel_available
 
@@ -65,109 +81,105 @@ class DecoderTrainingArguments(MedicalTrainingArguments):
 
 
 @dataclass
-class DecoderInputArguments(ImageArguments):
-    """How conversations become batches."""
+class DecoderArguments(DataArguments):
+    """What is trained, on what, and which answers are shown."""
 
-    max_seq_length: int = flag(512, "Longest row in tokens; longer answers are cut at their end.")
-    train_on_prompt: bool = flag(
-        False, "Train on questions and headers too, not on the answers alone; never on the image token nor on padding."
-    )
     rows_per_image: int | None = flag(
+        DATA,
         None,
-        "Rows of one image that are put into a batch together, so that the vision tower runs once for them; 1 draws "
-        "rows independently. Unless given, as many as the batch holds.",
+        "number of rows of one image that share a batch, for which the vision tower runs once; 1 draws rows "
+        "independently (default: as many as the batch holds)",
     )
     group_by_length: bool = flag(
+        DATA,
         False,
-        "Put rows of similar length into a batch, so that less of it is padding; updates are then less alike, and "
-        "learn a little less each.",
+        "batches of rows of similar length: less padding, but less varied updates, each of which trains a little less",
     )
     isolate_rows: bool = flag(
+        IMAGES,
         True,
-        "Keep tokens that must not see an image from seeing one; False computes as the stock model does, in which rows "
-        "without an image depend on the other rows of their batch.",
+        "attention to an image only from tokens that may see it; False computes as the stock model does, in which rows "
+        "without an image depend on the other rows of their batch",
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.max_seq_length < 1:
-            raise ValueError(f"--max_seq_length {self.max_seq_length}: at least 1")
-        if self.rows_per_image is not None and self.rows_per_image < 1:
-            raise ValueError(f"--rows_per_image {self.rows_per_image}: at least 1")
-
-
-@dataclass
-class DecoderTuningArguments(DecoderInputArguments):
-    """Which weights learn, and how the others are kept."""
-
+    max_seq_length: int = flag(TEXTS, 512, "maximum length of a row in tokens; longer answers are truncated")
+    train_on_prompt: bool = flag(
+        TEXTS, False, "training on questions and headers as well as answers; never on the image token or on padding"
+    )
+    model_name_or_path: str = flag(MODEL, "meta-llama/Llama-3.2-11B-Vision-Instruct", "checkpoint to start from")
     train_scope: str = flag(
+        TUNING,
         LORA,
-        "Which weights learn: `lm_head`; `adapter`, the cross-attention's adapters and the projector; `lora`, adapters "
-        "of the text decoder, cross-attention included; `lora_all`, those of the vision tower and the projector too; "
-        "`full`, all weights.",
+        "trainable weights: `lm_head`; `adapter`, low-rank adapters of the cross-attention, and the projector; `lora`, "
+        "adapters of the text decoder, cross-attention included; `lora_all`, those of the vision tower and the "
+        "projector as well; `full`, all weights",
         choices=list(SCOPES),
     )
-    lora_r: int = flag(16, "Rank of the adapters.")
-    lora_alpha: int = flag(32, "Scale of the adapters, in units of their rank.")
-    lora_dropout: float = flag(0.05, "Dropout of the adapters.")
-    use_dora: bool = flag(False, "Adapters that learn a weight's length and direction apart (DoRA).")
-    modules_to_save: list[str] | None = flag(None, "Modules trained whole beside the adapters, such as lm_head.")  # noqa: RUF009
+    lora_r: int = flag(TUNING, 16, "rank of the adapters")
+    lora_alpha: int = flag(TUNING, 32, "scale of the adapters, in units of their rank")
+    lora_dropout: float = flag(TUNING, 0.05, "dropout of the adapters")
+    use_dora: bool = flag(TUNING, False, "adapters that train a weight's length and direction separately (DoRA)")
+    modules_to_save: list[str] | None = flag(  # noqa: RUF009
+        TUNING, None, "modules trained in full beside the adapters, for example lm_head (default: none)"
+    )
     load_in_4bit: bool = flag(
-        False, "Keep the text decoder's frozen weights in 4 bits (QLoRA, NF4); pip install medpairs[quantization]."
+        TUNING, False, "frozen weights of the text decoder in 4 bits (QLoRA, NF4); pip install medpairs[quantization]"
     )
     load_in_8bit: bool = flag(
-        False, "Keep the text decoder's frozen weights in 8 bits; pip install medpairs[quantization]."
+        TUNING, False, "frozen weights of the text decoder in 8 bits; pip install medpairs[quantization]"
     )
     export: str = flag(
+        OUTPUT,
         MERGED,
-        "What is written, and pushed: `merged`, a model that opens without peft; `adapter`, the adapters alone; "
-        "`both`, the model, and the adapters in `adapter/`.",
+        "form of the final model: `merged`, a model that opens without peft; `adapter`, the adapters alone; `both`, "
+        "the model, and the adapters in `adapter/`",
         choices=[MERGED, ADAPTER, BOTH],
+    )
+    eval_samples: int = flag(
+        EVALUATION,
+        32,
+        "number of rows of the evaluation split, always the same, that are answered and scored at every evaluation: "
+        "BLEU, accuracy on open and closed questions, by language; 0 measures the loss alone",
+    )
+    num_samples: int = flag(
+        EVALUATION, 8, "number of answers shown at every evaluation, and at the end in samples.jsonl"
+    )
+    max_new_tokens: int = flag(EVALUATION, 128, "maximum length of a generated answer in tokens")
+    dry_run: bool = flag(
+        RUN,
+        False,
+        "preview of a batch, its labels, the trainable weights, the schedule and the memory; nothing is trained or "
+        "written",
     )
 
     @property
     def has_adapters(self) -> bool:
-        """Whether weights learn by low-rank adapters."""
+        """Whether low-rank adapters are trained."""
         return self.train_scope in (ADAPTER, LORA, LORA_ALL)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.lora_r < 1 or self.lora_alpha <= 0 or not 0 <= self.lora_dropout < 1:
-            raise ValueError("--lora_r and --lora_alpha are at least 1, --lora_dropout is from 0 to below 1")
+        for name in ("max_seq_length", "rows_per_image", "max_new_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name} {value}: must be at least 1")
+        for name in ("eval_samples", "num_samples"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"--{name} {getattr(self, name)}: must be 0 or more")
+        self.check_tuning()
+
+    def check_tuning(self) -> None:
+        """Raises ValueError where flags about trainable weights contradict each other."""
+        self.check_adapters()
         if self.load_in_4bit and self.load_in_8bit:
-            raise ValueError("--load_in_4bit --load_in_8bit: give one of them")
-        quantised = "--load_in_4bit" if self.load_in_4bit else "--load_in_8bit" if self.load_in_8bit else ""
-        if quantised and not self.has_adapters:
+            raise ValueError("--load_in_4bit cannot be combined with --load_in_8bit; give one of them")
+        quantized = "--load_in_4bit" if self.load_in_4bit else "--load_in_8bit" if self.load_in_8bit else ""
+        if quantized and not self.has_adapters:
             raise ValueError(
-                f"{quantised} --train_scope {self.train_scope}: weights of few bits do not learn; give lora"
+                f"{quantized} cannot be combined with --train_scope {self.train_scope}: quantized weights are not "
+                "trainable; give lora"
             )
         only_adapters = {"--use_dora": self.use_dora, "--modules_to_save": self.modules_to_save}
         only_adapters[f"--export {self.export}"] = self.export != MERGED
         for name, given in only_adapters.items():
             if given and not self.has_adapters:
                 raise ValueError(f"{name} --train_scope {self.train_scope}: there are no adapters; give lora")
-
-
-@dataclass
-class DecoderArguments(DecoderTuningArguments):
-    """What is fitted, to what, and what is seen of it."""
-
-    model_name_or_path: str = flag("meta-llama/Llama-3.2-11B-Vision-Instruct", "Checkpoint to start from.")
-    eval_samples: int = flag(
-        32,
-        "Rows of the evaluation split, the same each time, that are answered and scored at every evaluation: BLEU, "
-        "accuracy on open and closed questions, by language. 0 measures the loss alone.",
-    )
-    num_samples: int = flag(8, "Answers that are shown: with every evaluation, and at the end in samples.jsonl.")
-    max_new_tokens: int = flag(128, "Longest generated answer in tokens.")
-    dry_run: bool = flag(
-        False, "Show batch, labels, what learns, the course of the training and its memory; train and write nothing."
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("eval_samples", "num_samples"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--{name} {getattr(self, name)}: 0 or more")
-        if self.max_new_tokens < 1:
-            raise ValueError(f"--max_new_tokens {self.max_new_tokens}: at least 1")

@@ -1,7 +1,7 @@
-"""What would a training of the decoder do? Its batch, labels, weights, course and memory, shown and nothing trained.
+"""Shows what a training run of the decoder would do: batch, labels, parameters, schedule and memory; trains nothing.
 
-No weights are read: the configuration and the processor are enough, so that `--dry_run` of Llama 3.2 11B runs on a
-laptop. Nothing is written but what reading the dataset keeps in the cache of `datasets`.
+It reads no weights: configuration and processor are enough, so that `--dry_run` of Llama 3.2 11B runs on a laptop. It
+writes nothing except the tokens that `datasets` caches.
 """
 
 from __future__ import annotations
@@ -19,26 +19,36 @@ import torch
 
 from evaluation.loading import DECODER_TYPES, InputError, load_advice
 from trainers.base.inputs import starting_commit
-from trainers.base.training_plan import Course, amount, common_lines, course_of, memory_table, resident_memory, section
+from trainers.base.training_plan import (
+    Schedule,
+    amount,
+    common_lines,
+    memory_table,
+    resident_memory,
+    schedule_of,
+    section,
+)
 from trainers.decoder.arguments import FULL, LM_HEAD, LORA, DecoderArguments, DecoderTrainingArguments
 from trainers.decoder.data.collator import DecoderCollator
-from trainers.decoder.data.image_group_sampler import order_of
+from trainers.decoder.data.image_group_sampler import train_sampler
 from trainers.decoder.data.label_colors import has_colors, legend, marked_text
 from trainers.decoder.memory import KINDS, TITLES, DecoderUpdate, bare_decoder, estimate_decoder
 from trainers.decoder.model import weight_dtype
-from trainers.decoder.tuning import describe_learning
+from trainers.decoder.tuning import describe_trainable
 from trainers.memory.tracker import MemoryEstimate
 
 ROWS_SHOWN = 3
-BATCHES_LOOKED_AT = 50  # to see how many images and labels one has
+# Batches to read, to find the largest numbers of images and labels in one.
+BATCHES_READ = 50
 
 
 @dataclass
 class BareInputs:
-    """What a dry run starts from.
+    """The inputs of a dry run.
 
     Attributes:
-        rows: DecoderRows by split.
+        rows: DecoderRows by name of the split.
+        processor: an MllamaProcessor.
         config: an MllamaConfig.
     """
 
@@ -48,7 +58,11 @@ class BareInputs:
 
 
 def load_bare(arguments: DecoderArguments, training: DecoderTrainingArguments) -> BareInputs:
-    """Opens data, processor and configuration. Raises InputError where one of them, or a flag, is not right."""
+    """Opens data, processor and configuration.
+
+    Raises:
+        InputError: one of them cannot be opened, or a flag does not fit.
+    """
     from trainers.base.inputs import open_splits
     from trainers.decoder.data.dataset import decoder_rows
     from trainers.decoder.data.tokenization import encode_chats
@@ -64,10 +78,13 @@ def load_bare(arguments: DecoderArguments, training: DecoderTrainingArguments) -
 
 
 def bare_checkpoint(arguments: DecoderArguments, rows: Any, training: DecoderTrainingArguments) -> tuple[Any, Any]:
-    """The configuration and the processor that `load_decoder` would start from.
+    """Opens the configuration and the processor of the model that `load_decoder` would load.
+
+    Args:
+        rows: the training split; `--tiny` builds a tokenizer from its texts.
 
     Raises:
-        InputError: they cannot be opened, or are of another kind of model.
+        InputError: they cannot be opened, or belong to another type of model.
     """
     from transformers import AutoConfig, AutoProcessor
 
@@ -86,7 +103,7 @@ def bare_checkpoint(arguments: DecoderArguments, rows: Any, training: DecoderTra
         try:
             config = AutoConfig.from_pretrained(name, revision=commit, trust_remote_code=False)
             processor = AutoProcessor.from_pretrained(name, revision=commit, trust_remote_code=False)
-        except Exception as error:  # gated, missing, no network, broken files: each raises its own type
+        except Exception as error:  # gated, missing, no network, damaged files: each raises its own type
             raise InputError(f"--model_name_or_path {name}: {load_advice(name, error)}") from None
     if config.model_type not in DECODER_TYPES:
         kinds = " or ".join(DECODER_TYPES)
@@ -96,19 +113,19 @@ def bare_checkpoint(arguments: DecoderArguments, rows: Any, training: DecoderTra
 
 
 def describe(inputs: BareInputs, arguments: DecoderArguments, training: DecoderTrainingArguments) -> None:
-    """Prints all of it.
+    """Prints all sections of the dry run.
 
     Args:
         inputs: from `load_bare`.
     """
     rows = inputs.rows[arguments.train_split]
-    course = course_of(len(rows), training)
+    course = schedule_of(len(rows), training)
     shape = shape_of(rows, arguments, training, course)
     model = bare_decoder(inputs.config, replace(arguments, load_in_4bit=False, load_in_8bit=False), torch.float32)
     section("One batch", batch_lines(rows, inputs.processor, arguments, training))
     section("Rows", row_lines(rows, arguments, training))
-    section("What learns", describe_learning(model))
-    section("Course", common_lines(course, len(rows), training, "rows"))
+    section("Trainable weights", describe_trainable(model))
+    section("Schedule", common_lines(course, len(rows), training, "rows"))
     section("Memory of one process, in MiB", memory_lines(inputs.config, shape, arguments, training))
     print("\nDry run: nothing was trained, and nothing written.")
 
@@ -117,39 +134,39 @@ def describe(inputs: BareInputs, arguments: DecoderArguments, training: DecoderT
 
 
 def batches(rows: Any, arguments: DecoderArguments, training: DecoderTrainingArguments) -> Iterator[list[int]]:
-    """The numbers of the rows of each batch of the first epoch, of all processes together."""
+    """Yields the row numbers of each batch of the first epoch, over all processes."""
     size = training.per_device_train_batch_size
-    numbers = iter(order_of(rows, arguments, training))
+    numbers = iter(train_sampler(rows, arguments, training))
     while chosen := list(islice(numbers, size)):
         yield chosen
 
 
 def distinct_images(rows: Any, chosen: list[int]) -> dict[int, int]:
-    """The images of a batch: their keys, and for each the number of one of its places in the dataset."""
+    """Returns the distinct images of a batch: for each key the number of one of its occurrences in the dataset."""
     numbers = [number for row in chosen for number in range(rows.starts[row], rows.starts[row + 1])]
     return {int(rows.keys[number]): number for number in numbers}
 
 
 def batch_lines(rows: Any, processor: Any, arguments: DecoderArguments, training: DecoderTrainingArguments) -> list:
-    """Its tensors, and its first rows with what is learned of them."""
+    """Returns lines with the tensors of the first batch, and its first rows with their labels."""
     chosen = next(batches(rows, arguments, training))
     batch = DecoderCollator(processor)(rows.__getitems__(chosen))
     lines = []
     for name, values in batch.items():
-        told = f"{values.min()} to {values.max()}"
-        lines.append(f"{name:<21} {str(values.dtype).removeprefix('torch.'):<6} {list(values.shape)}, {told}")
+        summary = f"{values.min()} to {values.max()}"
+        lines.append(f"{name:<21} {str(values.dtype).removeprefix('torch.'):<6} {list(values.shape)}, {summary}")
     color = has_colors()
     lines.append(legend(color))
     columns = (batch[name].tolist() for name in ("input_ids", "labels", "attention_mask"))
     for row, ids, labels, mask in islice(zip(chosen, *columns, strict=True), ROWS_SHOWN):
-        learned = sum(label >= 0 for label in labels)
-        lines.append(f"row {row}: {sum(mask)} tokens, {learned} of them learned")
+        supervised = sum(label >= 0 for label in labels)
+        lines.append(f"row {row}: {sum(mask)} tokens, {supervised} labels")
         lines.append(f"    {marked_text(ids, labels, mask, processor.tokenizer, processor.image_token_id, color)}")
     return lines
 
 
 def row_lines(rows: Any, arguments: DecoderArguments, training: DecoderTrainingArguments) -> list[str]:
-    """Lengths, what is cut, padding and how often the tower runs."""
+    """Returns lines on lengths, truncation, padding, and how often the vision tower runs."""
     lengths, groups = rows.chats.lengths, rows.image_groups()
     padded = tower = 0
     for chosen in batches(rows, arguments, training):
@@ -160,7 +177,7 @@ def row_lines(rows: Any, arguments: DecoderArguments, training: DecoderTrainingA
         f"{len(rows):,} rows of {lengths.min()} to {lengths.max()} tokens, {total / len(rows):.0f} on average",
         f"an epoch is {padded:,} tokens, of which {1 - total / padded:.1%} are padding",
         f"{len(np.unique(groups)):,} distinct images or sets of images; the vision tower runs {tower / len(rows):.2f} "
-        f"times a row",
+        f"times per row",
     ]
     return [*lines, *(rows.chats.report() or [f"no row is longer than --max_seq_length {arguments.max_seq_length}"])]
 
@@ -169,12 +186,12 @@ def row_lines(rows: Any, arguments: DecoderArguments, training: DecoderTrainingA
 
 
 def shape_of(
-    rows: Any, arguments: DecoderArguments, training: DecoderTrainingArguments, course: Course
+    rows: Any, arguments: DecoderArguments, training: DecoderTrainingArguments, course: Schedule
 ) -> DecoderUpdate:
-    """What of a training decides its memory: the longest row, and the most images and labels of a batch."""
+    """Returns the sizes of an update that determine its memory: the longest row, and maxima of the first batches."""
     images = tiles = answers = 1
-    known: dict[int, int] = {}  # tiles of images
-    for chosen in islice(batches(rows, arguments, training), BATCHES_LOOKED_AT):
+    known: dict[int, int] = {}  # the number of tiles of each image, by its key
+    for chosen in islice(batches(rows, arguments, training), BATCHES_READ):
         distinct = distinct_images(rows, chosen)
         images = max(images, len(distinct))
         for key, number in distinct.items():
@@ -182,6 +199,7 @@ def shape_of(
                 known[key] = rows.reader.tiles(*rows.encoded(number))
             tiles = max(tiles, known[key])
         labels = sum(int((rows.chats.labels(row) >= 0).sum()) for row in chosen)
+        # Labels per row, rounded up.
         answers = max(answers, -(-labels // len(chosen)))
     tokens = int(rows.chats.lengths.max())
     return DecoderUpdate(
@@ -201,21 +219,22 @@ def shape_of(
 
 
 def is_sharded(training: DecoderTrainingArguments) -> bool:
-    """Whether processes share weights, gradients and optimizer: FSDP, or DeepSpeed's stage 3."""
+    """Returns whether processes shard weights, gradients and optimizer state: FSDP, or stage 3 of DeepSpeed."""
     fsdp = os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true" or bool(training.fsdp)
     stage = getattr(getattr(training, "hf_deepspeed_config", None), "is_zero3", lambda: False)()
     return fsdp or stage or os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE") == "3"
 
 
 def other_choices(arguments: DecoderArguments, shape: DecoderUpdate) -> list[tuple[str, Any, DecoderUpdate]]:
-    """(name, arguments, shape): as the flags are, and what else one may think of."""
+    """Returns the columns of the memory table as (title, arguments, shape): the given flags, then alternatives."""
     on = shape.activation_checkpointing
     other = replace(shape, activation_checkpointing=not on)
     choices = [
-        ("as it is", arguments, shape),
+        ("as given", arguments, shape),
         (f"{'without' if on else 'with'} checkpointing", arguments, other),
     ]
-    if not shape.bf16:  # as on a GPU that the training is meant for
+    if not shape.bf16:
+        # The precision that a GPU would use.
         choices.append(("in bfloat16", arguments, replace(shape, bf16=True)))
     checkpointed = shape if on else other
     if arguments.load_in_4bit or arguments.load_in_8bit:
@@ -231,7 +250,7 @@ def other_choices(arguments: DecoderArguments, shape: DecoderUpdate) -> list[tup
 def memory_lines(
     config: Any, shape: DecoderUpdate, arguments: DecoderArguments, training: DecoderTrainingArguments
 ) -> list[str]:
-    """A table: what memory is for, as the flags are, and with other choices."""
+    """Returns a table of the memory by kind, with the given flags and with alternatives."""
     choices = other_choices(arguments, shape)
     found = [
         estimate_decoder(bare_decoder(config, chosen, weight_dtype(update)), update) for _, chosen, update in choices
@@ -243,14 +262,15 @@ def memory_lines(
 
 
 def fitting_lines(found: list[MemoryEstimate], shape: DecoderUpdate, training: DecoderTrainingArguments) -> list[str]:
-    """What the peak means where the training would run."""
+    """Returns a line that compares the peak with the device that the training would run on."""
     precision = "bfloat16" if shape.bf16 else "float32"
     how = (
-        f"{precision}, {shape.rows} rows of {shape.tokens} tokens, {shape.answer_tokens} of each learned, "
+        f"{precision}, {shape.rows} rows of {shape.tokens} tokens, {shape.answer_tokens} labels each, "
         f"{shape.images} distinct images of {shape.tiles} tiles"
     )
     if training.device.type == "cuda":
         total = torch.cuda.get_device_properties(training.device).total_memory
+        # A tenth of the memory goes to CUDA and fragmentation.
         verdict = "it does not fit" if found[0].peak > 0.9 * total else "it fits"
-        return [f"{how}; this GPU has {amount(total)}, a tenth of which CUDA and fragmentation take: {verdict}"]
-    return [f"{how}; on this processor Python and the libraries come on top, {amount(resident_memory())} now"]
+        return [f"{how}; this GPU has {amount(total)}, of which CUDA and fragmentation use a tenth: {verdict}"]
+    return [f"{how}; on a CPU add Python and the libraries, {amount(resident_memory())} now"]

@@ -1,10 +1,10 @@
-"""Estimates the GPU memory of a training of the decoder, and what takes it, without running it on a GPU.
+"""Estimates the GPU memory of a training run of the decoder, and what takes it, without running it on a GPU.
 
-One update runs on tensors without content, as the encoder's does (`encoder/memory.py`): Llama 3.2 11B takes seconds on
-a machine that could not hold it. The model is the one that trains, with its adapters, its 4-bit or 8-bit layers
-(`memory/quantized_shapes.py`) and its patched forward (`modeling/mllama/patch.py`). Masks, labels and indices keep
-their values (`memory/fake_values.py`), because their content decides what is computed: the vision tower is counted once
-for each distinct image, and the head only where there are labels.
+One update runs on tensors without content, as in `encoder/memory.py`: Llama 3.2 11B takes seconds on a machine that
+could not hold it. The model is the one that is trained, with its adapters, its 4-bit or 8-bit layers
+(`memory/quantized_shapes.py`) and its patched forward pass (`modeling/mllama/patch.py`). Masks, labels and indices keep
+their values (`memory/fake_values.py`), because these decide what is computed: the vision tower runs once per distinct
+image, and the head only at labels.
 
 The estimate leaves out what no tensor shows: the CUDA context and kernels (0.5 to 1 GB), scratch space within single
 operations, and fragmentation of the allocator.
@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 from modeling.mllama.patch import find_decoder, prepare_mllama
-from trainers.decoder.quantization import QUANTISED, chosen_bits
-from trainers.decoder.tuning import choose_learning
+from trainers.decoder.quantization import QUANTIZED_LAYERS, quantization_flag
+from trainers.decoder.tuning import set_trainable
 from trainers.memory.fake_values import KnownValues
-from trainers.memory.optimizer_state import EIGHT_BIT, STATE_BYTES, switch_checkpointing
-from trainers.memory.quantized_shapes import quantise_shapes
+from trainers.memory.optimizer_state import EIGHT_BIT_STATE_BYTES, STATE_BYTES, set_activation_checkpointing
+from trainers.memory.quantized_shapes import quantize_shapes
 from trainers.memory.tracker import (
     COPIES,
     GRADIENTS,
@@ -35,9 +36,9 @@ from trainers.memory.tracker import (
     WORKSPACE,
     Ledger,
     MemoryEstimate,
+    drop_contents,
     size_of,
     tagged_modules,
-    without_content,
 )
 
 TOWER_WEIGHTS, SELF_WEIGHTS = "weights: vision tower, projector", "weights: self-attention layers"
@@ -47,26 +48,27 @@ WEIGHT_KINDS = (TOWER_WEIGHTS, SELF_WEIGHTS, CROSS_WEIGHTS, WORD_WEIGHTS, ADAPTE
 CROSS = "cross-attention states, keys, values"
 KINDS = (*WEIGHT_KINDS, GATHERED, GRADIENTS, OPTIMIZER, VISION, CROSS, TEXT, COPIES, LOSS, PIXELS, WORKSPACE)
 TITLES = {TEXT: "activations of the text decoder", LOSS: "head and loss"}
+# Bytes of a float32.
 FLOAT = 4
 
 
 @dataclass(frozen=True)
 class DecoderUpdate:
-    """What of an update decides its memory, in one process.
+    """The sizes and settings of an update that determine its memory in one process.
 
     Attributes:
-        rows: of a micro-batch.
-        tokens: of a row, padding included.
-        answer_tokens: of a row, those with a label.
-        images: distinct ones of a micro-batch.
-        tiles: of each of them that hold something, 1 to 4; the tower runs all four.
-        images_in_row: that a row shows.
-        micro_batches: of an update; with more than one, gradients of the last one are there when the next begins.
-        bf16: whether the forward pass is computed in bfloat16 (autocast).
-        activation_checkpointing: whether text layers are computed again in the backward pass.
-        optim: TrainingArguments' name of the optimizer.
-        processes: how many train together.
-        sharded: whether they share weights, gradients and optimizer among them (FSDP2, ZeRO-3).
+        rows: per micro-batch.
+        tokens: per row, padding included.
+        answer_tokens: labels per row.
+        images: distinct images per micro-batch.
+        tiles: non-empty tiles per image, 1 to 4; the vision tower runs on all four.
+        images_in_row: images per row.
+        micro_batches: per update; with more than one, the gradients of the previous one exist when the next starts.
+        bf16: whether the forward pass runs in bfloat16 (autocast).
+        activation_checkpointing: whether the backward pass recomputes the text layers.
+        optim: name of the optimizer in TrainingArguments.
+        processes: number of processes that train together.
+        sharded: whether they shard weights, gradients and optimizer state (FSDP2, ZeRO-3).
     """
 
     rows: int = 1
@@ -84,40 +86,41 @@ class DecoderUpdate:
 
 
 def bare_decoder(config: Any, arguments: Any, dtype: torch.dtype) -> torch.nn.Module:
-    """The model that `load_decoder` and `choose_learning` would give, on the meta device: shapes without memory.
+    """Builds the model that `load_decoder` and `set_trainable` would return on the meta device, without memory.
 
     Args:
         config: an MllamaConfig.
-        arguments: DecoderTuningArguments: scope, adapters and bits.
-        dtype: of the weights.
+        arguments: DecoderArguments: scope, adapters and quantization.
+        dtype: dtype of the weights.
 
     Raises:
-        InputError: as `choose_learning`.
+        InputError: as `set_trainable`.
     """
     from transformers import MllamaForConditionalGeneration
 
-    config = type(config).from_dict(config.to_dict())  # an own one: making a model writes into it
+    # A copy, because creating a model changes its configuration.
+    config = type(config).from_dict(config.to_dict())
     config._attn_implementation = "sdpa"
     with torch.device("meta"):
         model = MllamaForConditionalGeneration._from_config(config, dtype=dtype)
-    quantise_shapes(model, chosen_bits(arguments), QUANTISED)
+    quantize_shapes(model, quantization_flag(arguments), QUANTIZED_LAYERS)
     with torch.device("meta"):
-        model = choose_learning(model, arguments)
+        model = set_trainable(model, arguments)
     prepare_mllama(model, getattr(arguments, "isolate_rows", True))
     return model
 
 
 def estimate_decoder(model: torch.nn.Module, update: DecoderUpdate) -> MemoryEstimate:
-    """The memory of one update, the second or a later one: the first has no optimizer state yet.
+    """Estimates the memory of an update, the second or a later one: the first has no optimizer state yet.
 
     Args:
-        model: from `bare_decoder`. It is used up: weights and buffers are replaced by fake ones.
-        update: what is run.
+        model: from `bare_decoder`. Its weights and buffers are replaced with fake ones.
+        update: the update to run.
     """
     ledger = Ledger()
     batch = small_tensors(update, find_decoder(model).config.vision_config.max_num_tiles)
     with FakeTensorMode(allow_non_fake_inputs=True) as fake, KnownValues(fake) as known:
-        without_content(model)
+        drop_contents(model)
         model.train()
         checkpoint_layers(model, update.activation_checkpointing)
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -126,11 +129,13 @@ def estimate_decoder(model: torch.nn.Module, update: DecoderUpdate) -> MemoryEst
             kept = note_weights(model, ledger, update)
             kept.append(ledger.reserve(OPTIMIZER, state_bytes(update, trainable) // share))
             if update.sharded:
-                # in float32, wherever what is added up is kept; a layer's own lives until it is split
+                # The accumulated gradients are sharded and in float32; the full gradient of a layer lives only until it
+                # is reduced and split, which the hook imitates.
                 kept.append(ledger.reserve(GRADIENTS, FLOAT * sum(one.numel() for one in trainable) // share))
                 for parameter in trainable:
                     parameter.register_post_accumulate_grad_hook(drop_gradient)
-            elif update.processes > 1:  # DDP's buckets
+            elif update.processes > 1:
+                # The buckets of DDP hold a copy of all gradients.
                 kept.append(ledger.reserve(GRADIENTS, sum(size_of(parameter) for parameter in trainable)))
             if update.micro_batches > 1 and not update.sharded:
                 with ledger.tag(GRADIENTS):
@@ -144,15 +149,16 @@ def estimate_decoder(model: torch.nn.Module, update: DecoderUpdate) -> MemoryEst
 def run_update(
     model: torch.nn.Module, batch: dict[str, torch.Tensor], update: DecoderUpdate, ledger: Ledger, known: KnownValues
 ) -> None:
-    """Forward and backward of one micro-batch, as DecoderTrainer does them."""
+    """Runs the forward and backward pass of one micro-batch as DecoderTrainer does."""
     size = find_decoder(model).config.vision_config
     side, tiles = size.image_size, update.images * update.tiles
-    # an update's micro-batches as bytes, and one that is fetched ahead
+    # [tiles, 3, side, side] uint8 for each micro-batch of an update, and for one that is prefetched.
     waiting = ledger.reserve(PIXELS, (update.micro_batches + 1) * tiles * 3 * side**2)
     with ledger.tag(PIXELS):
         batch = {name: known.add(values) for name, values in batch.items()}
         for values in batch.values():
             ledger.note(values)
+        # [N, T, 3, H, W] float32
         pixels = torch.empty(update.images, size.max_num_tiles, size.num_channels, side, side)
     with ledger.tag(LOSS), torch.autocast("cpu", torch.bfloat16, enabled=update.bf16):
         loss = model(**batch, pixel_values=pixels, num_items_in_batch=update.rows * update.answer_tokens).loss
@@ -162,30 +168,38 @@ def run_update(
 
 
 def small_tensors(update: DecoderUpdate, slots: int) -> dict[str, torch.Tensor]:
-    """A batch but for its pixels, with content: all rows full, the answer at their end."""
+    """Returns a batch with values but without pixels: full rows whose last tokens are the labels.
+
+    See DecoderCollator for the letters of the shapes.
+
+    Args:
+        slots: T, the number of tiles that an image can have.
+    """
     rows, tokens = update.rows, update.tokens
-    labels = torch.full((rows, tokens), -100)
+    labels = torch.full((rows, tokens), IGNORE_INDEX)  # [B, L]
     labels[:, tokens - update.answer_tokens :] = 0
-    present = torch.zeros(update.images, slots, dtype=torch.long)
+    present = torch.zeros(update.images, slots, dtype=torch.long)  # [N, T]
     present[:, : update.tiles] = 1
+    # [B, M], the images assigned to the rows in turn.
     index = torch.arange(rows * update.images_in_row).reshape(rows, -1) % update.images
-    sees = present[index][:, None].expand(-1, tokens, -1, -1).contiguous()
+    # present[index]: [B, M, T] -> [B, L, M, T]: every token sees all images of its row.
+    visible = present[index][:, None].expand(-1, tokens, -1, -1).contiguous()
     return {
         "input_ids": torch.zeros(rows, tokens, dtype=torch.long),
         "attention_mask": torch.ones(rows, tokens, dtype=torch.long),
         "labels": labels,
-        "cross_attention_mask": sees,
+        "cross_attention_mask": visible,
         "aspect_ratio_ids": torch.ones(update.images, dtype=torch.long),
         "aspect_ratio_mask": present,
         "image_index": index,
     }
 
 
-# --- whose memory it is ---
+# --- kinds of memory ---
 
 
 def part_of(name: str) -> str | None:
-    """What the module of this name computes; None where that goes with the module around it."""
+    """Returns the kind of the activations of a module, by its name; None to count them with the module around it."""
     last = name.rsplit(".", 1)[-1]
     if "vision_model" in name.split("."):
         return VISION if last == "vision_model" or last.isdigit() else None
@@ -197,6 +211,11 @@ def part_of(name: str) -> str | None:
 
 
 def weight_kind(name: str, cross_layers: list[int]) -> str:
+    """Returns the kind of a weight, one of WEIGHT_KINDS.
+
+    Args:
+        cross_layers: numbers of the cross-attention layers.
+    """
     parts = name.split(".")
     if any(part.startswith("lora_") for part in parts):
         return ADAPTER_WEIGHTS
@@ -208,7 +227,11 @@ def weight_kind(name: str, cross_layers: list[int]) -> str:
 
 
 def note_weights(model: torch.nn.Module, ledger: Ledger, update: DecoderUpdate) -> list[torch.Tensor]:
-    """Counts weights and buffers; where they are shared, a share of them, and what is gathered at a time."""
+    """Counts weights and buffers; if sharded, this process's share and what is gathered at a time.
+
+    Returns:
+        tensors that hold the counted memory; keep them until the estimate is done.
+    """
     cross_layers = find_decoder(model).config.text_config.cross_attention_layers
     kept, shares, layers, outside = [], dict.fromkeys(WEIGHT_KINDS, 0), {}, 0
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
@@ -216,8 +239,9 @@ def note_weights(model: torch.nn.Module, ledger: Ledger, update: DecoderUpdate) 
         if not update.sharded:
             ledger.note(tensor, kind)
             continue
-        ledger.note(tensor, "unsharded")  # not there: its share is
-        # what learns is kept in float32, and gathered in 16 bits
+        # Registered, so that views of it are not counted; `start_over` then removes it, as only its share exists.
+        ledger.note(tensor, "unsharded")
+        # Trainable weights are stored in float32 and gathered in 16 bits.
         shares[kind] += max(size_of(tensor), FLOAT * tensor.numel() if tensor.requires_grad else 0)
         gathered = tensor.numel() * min(tensor.element_size(), 2 if update.bf16 else FLOAT)
         if (layer := layer_name(name)) is None:
@@ -227,28 +251,34 @@ def note_weights(model: torch.nn.Module, ledger: Ledger, update: DecoderUpdate) 
     if update.sharded:
         ledger.start_over()
         kept += [ledger.reserve(kind, size // update.processes) for kind, size in shares.items()]
-        # what lies in no layer stays gathered; a layer's weights, the next one's, and the buffer that gathered them
+        # Weights outside of layers stay gathered. Three times the largest layer: its weights, the prefetched weights of
+        # the next one, and the buffer that they were gathered in.
         kept.append(ledger.reserve(GATHERED, outside + 3 * max(layers.values(), default=0)))
     return kept
 
 
 def layer_name(name: str) -> str | None:
+    """Returns the name of the layer that a weight belongs to, None if it is in none."""
     parts = name.split(".")
+    # "model.layers.3.mlp.weight" -> "model.layers.3"
     return ".".join(parts[: parts.index("layers") + 2]) if "layers" in parts else None
 
 
 def drop_gradient(parameter: torch.nn.Parameter) -> None:
+    """Frees the gradient of a parameter."""
     parameter.grad = None
 
 
 def state_bytes(update: DecoderUpdate, trainable: list[torch.nn.Parameter]) -> int:
-    """What the optimizer keeps: of AdamW two numbers like the weight, of its 8-bit form two bytes and their scales."""
+    """Returns the bytes of the optimizer's state, in the dtype of the weights (float32 if sharded), before sharding."""
     if "8bit" in update.optim:
-        return round(EIGHT_BIT * sum(parameter.numel() for parameter in trainable))
+        return round(EIGHT_BIT_STATE_BYTES * sum(parameter.numel() for parameter in trainable))
+    # State tensors per weight: 2 for AdamW.
     copies = STATE_BYTES.get(update.optim, 8) / FLOAT
     sizes = (FLOAT * one.numel() if update.sharded else size_of(one) for one in trainable)
     return round(copies * sum(sizes))
 
 
-def checkpoint_layers(model: torch.nn.Module, on: bool) -> None:
-    switch_checkpointing(find_decoder(model), on)
+def checkpoint_layers(model: torch.nn.Module, enabled: bool) -> None:
+    """Enables or disables activation checkpointing of the text layers."""
+    set_activation_checkpointing(find_decoder(model), enabled)

@@ -1,6 +1,6 @@
-"""What a training of the decoder logs beside its loss: how many tokens and rows it does in a second, and its memory.
+"""Measures a decoder's training beside its loss: tokens and rows per second, and peak memory.
 
-Counts are kept on the device over many updates; they are read, and added up over the processes, when a line is logged.
+Counts stay on the device over many updates; they are read, and added up over the processes, when a line is logged.
 """
 
 from __future__ import annotations
@@ -12,13 +12,17 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from evaluation.scoring.decoder import IGNORED
+from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 from trainers.base.callbacks import Stopwatch
-from trainers.base.distributed import processes
+from trainers.base.distributed import world_size
 
 
 class TokenMeter(Stopwatch):
-    """Collects figures of the updates since the last line; rows that fill up an epoch's last batch count, too."""
+    """Collects figures of the updates since the last logged line; rows that pad an epoch's last batch count, too.
+
+    Attributes:
+        counts: `[3]` int64: rows, tokens and labels of this process; None before the first update.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,23 +31,24 @@ class TokenMeter(Stopwatch):
     def add(self, batch: dict[str, torch.Tensor]) -> None:
         """Adds a batch with `attention_mask` and `labels` `[B, L]`, without waiting for the device."""
         mask, labels = batch["attention_mask"], batch["labels"]
+        # The label of the first token is never predicted.
         rows = torch.full((), len(labels), dtype=torch.int64, device=labels.device)
-        counts = torch.stack([rows, mask.sum().long(), (labels[:, 1:] != IGNORED).sum()])
+        counts = torch.stack([rows, mask.sum().long(), (labels[:, 1:] != IGNORE_INDEX).sum()])
         self.counts = counts if self.counts is None else self.counts + counts
 
     def take(self) -> dict[str, float]:
-        """The figures of all processes, and begins anew. To be called by all processes, or by none.
+        """Returns the figures over all processes and resets them. To be called by all processes or by none.
 
         Returns:
-            nothing where there was no update; else `samples_per_second`, `tokens_per_second` and
-            `supervised_tokens_per_second` of all processes together, without evaluations and checkpoints;
-            `peak_memory_gib`, the most that a process has had so far: of tensors on a GPU, of everything without one.
+            an empty dict if there was no update; else `samples_per_second`, `tokens_per_second` and
+            `supervised_tokens_per_second` of all processes together, without the time of evaluations and checkpoints;
+            and `peak_memory_gib`, the highest peak of a process so far: of tensors on a GPU, else of all its memory.
         """
         if self.counts is None:
             return {}
         peak = torch.tensor(peak_memory(self.counts.device), dtype=torch.float64)
         seconds = torch.tensor(self.seconds, dtype=torch.float64)
-        if processes() > 1:
+        if world_size() > 1:
             dist.all_reduce(self.counts)
             most = torch.stack([peak, seconds]).to(self.counts.device)
             dist.all_reduce(most, op=dist.ReduceOp.MAX)
@@ -57,11 +62,11 @@ class TokenMeter(Stopwatch):
         return figures
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint has to hold of this process's figures, for JSON."""
+        """Returns this process's figures for a checkpoint, as JSON values."""
         return {"counts": None if self.counts is None else self.counts.tolist(), "seconds": self.seconds}
 
     def restore(self, state: dict[str, Any], device: torch.device) -> None:
-        """Goes on with what `state` gave."""
+        """Restores the result of `state`."""
         self.seconds = state["seconds"]
         self.counts = None
         if state["counts"] is not None:
@@ -69,8 +74,9 @@ class TokenMeter(Stopwatch):
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes that this process has had at most: in tensors on a GPU, else as the operating system counts them."""
+    """Returns the peak memory of this process in bytes: of its tensors on a GPU, else its resident set size."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    # getrusage reports bytes on macOS and KiB on Linux.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,4 +1,4 @@
-"""Which model and processor does a training of the decoder start from? A checkpoint, in the bits that the flags say."""
+"""Loads the decoder to start from, with its processor, at the precision that the flags ask for."""
 
 from __future__ import annotations
 
@@ -13,54 +13,61 @@ from evaluation.loading import DECODER_TYPES, InputError, load_model_and_process
 from trainers.base.inputs import starting_commit
 from trainers.decoder.arguments import MERGED, DecoderArguments, DecoderTrainingArguments
 from trainers.decoder.data.collator import CHAT_TEMPLATE
-from trainers.decoder.quantization import check_quantised, keep_differentiable, quantization_settings
+from trainers.decoder.quantization import check_quantized, keep_differentiable, quantization_settings
 
 
 def load_decoder(arguments: DecoderArguments, rows: Any, training: DecoderTrainingArguments) -> tuple[Any, Any]:
-    """The model and processor to start from.
+    """Loads the model and the processor to start from.
 
-    `--tiny` makes a random checkpoint of its own; it lies in a temporary folder that lives as long as the model.
+    `--tiny` creates a random checkpoint in a temporary folder that exists as long as the model.
 
     Args:
-        rows: of the training split; `--tiny` makes a tokenizer from their texts.
+        rows: the training split; `--tiny` builds a tokenizer from its texts.
+
+    Returns:
+        an MllamaForConditionalGeneration, quantized if the flags say so, and its MllamaProcessor.
 
     Raises:
-        InputError: no Mllama, a weight is missing or unexpected, or bitsandbytes is asked for and missing; or
-            adapters alone are to be written for `--tiny`, whose base nobody else has.
+        InputError: the checkpoint is not an Mllama, has missing or unexpected weights, bitsandbytes is required and not
+            installed, or `--export` asks for the adapters of a `--tiny` model, whose base model is not published.
     """
     if not arguments.tiny:
         commit = starting_commit(arguments.model_name_or_path)
         model, processor = open_checkpoint(arguments.model_name_or_path, arguments, training, commit=commit)
-        model.base_commit = commit  # export may read the base again
+        model.base_commit = commit  # `export_decoder` may open the base model again
         return model, processor
     if arguments.export != MERGED:
         raise InputError(
-            f"--tiny --export {arguments.export}: adapters open over the model that they were trained on, and a tiny "
-            "one is made for this run alone; leave --export out, or name a checkpoint by --model_name_or_path"
+            f"--tiny cannot be combined with --export {arguments.export}: adapters require their base model, and the "
+            "tiny one exists during this run only. Remove --export, or use a checkpoint (--model_name_or_path)"
         )
     from modeling.tiny_checkpoints import write_tiny_decoder
     from trainers.base.distributed import from_first, rank
 
     texts = [turn["content"] for messages in rows["messages"] for turn in messages]
     scratch = tempfile.TemporaryDirectory(prefix="medpairs-tiny-")
-    folder = from_first(scratch.name)  # of several processes only the first one writes weights
+    # All processes use the folder of the first one, which alone writes the weights.
+    folder = from_first(scratch.name)
     if rank() == 0:
         write_tiny_decoder(Path(folder), texts, CHAT_TEMPLATE, training.seed)
+    # Used as barriers: no process reads before the weights are written, and the folder exists until all have read.
     from_first("written")
     model, processor = open_checkpoint(folder, arguments, training)
     from_first("read")
-    model.scratch = scratch  # the folder goes when the model goes: export may read it again
-    model.name_or_path = model.config._name_or_path = ""  # no file that is written names it
+    # Deleted together with the model, because `export_decoder` may read it again.
+    model.scratch = scratch
+    # The temporary folder must not be named in exported files.
+    model.name_or_path = model.config._name_or_path = ""
     return model, processor
 
 
-def base_of(model: Any, arguments: DecoderArguments) -> tuple[str, str | None]:
-    """What a model from `load_decoder` was read from: (a folder, None), or (a repository's name, its commit)."""
+def base_source(model: Any, arguments: DecoderArguments) -> tuple[str, str | None]:
+    """Returns the source of a model from `load_decoder`: (folder, None), or (name of the repository, commit)."""
     return (model.scratch.name, None) if arguments.tiny else (arguments.model_name_or_path, model.base_commit)
 
 
 def weight_dtype(training: DecoderTrainingArguments) -> torch.dtype:
-    """What weights are kept in: 16 bits where the training computes in them, else 32."""
+    """Returns the dtype of the weights: bfloat16 if the training computes in it, else float32."""
     return torch.bfloat16 if training.bf16 else torch.float32
 
 
@@ -68,27 +75,30 @@ def open_checkpoint(
     name: str,
     arguments: DecoderArguments,
     training: DecoderTrainingArguments,
-    quantised: bool = True,
+    quantized: bool = True,
     commit: str | None = None,
 ) -> tuple[Any, Any]:
-    """An Mllama checkpoint with its processor, which gets the chat template that marks the assistant's words.
+    """Opens an Mllama checkpoint and its processor, with the chat template that marks the assistant's tokens.
 
     Args:
         name: a folder, or a repository on the Hub.
-        commit: of the repository.
-        quantised: False opens it in whole numbers of bytes, on the processor, whatever the flags say.
+        quantized: whether to quantize as the flags say; if False, the model is on the CPU in 16 or 32 bits.
+        commit: commit of the repository; None for a folder.
+
+    Raises:
+        InputError: as `load_decoder`.
     """
     kind = model_type(name, commit)
     if kind not in DECODER_TYPES:
         raise InputError(f"--model_name_or_path {name}: a model of type {kind!r}, not {' or '.join(DECODER_TYPES)}")
     dtype = weight_dtype(training)
     settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa"}
-    bits = quantization_settings(arguments, dtype) if quantised else None
+    bits = quantization_settings(arguments, dtype) if quantized else None
     if bits is not None:
         settings |= {"quantization_config": bits, "device_map": {"": training.device}}
     model, processor = load_model_and_processor(name, AutoModelForImageTextToText, commit, **settings)
     if bits is not None:
-        check_quantised(model, arguments, dtype)
+        check_quantized(model, arguments, dtype)
         keep_differentiable(model)
     processor.chat_template = processor.tokenizer.chat_template = CHAT_TEMPLATE
     return model, processor

@@ -1,8 +1,8 @@
-"""Where are a training's answers shown? In `samples/` of the output folder, and as a table wherever the run is tracked.
+"""Shows the answers of a training run: in `samples/` of the output folder, and as a table in each experiment tracker.
 
-A table says of each row its question, the right answer, the model's, and shows a small picture: no name of a file,
-which may name a patient, and none of the dataset's other metadata. A picture is drawn anew, so that nothing but its
-pixels is left of the file's.
+A table shows question, reference and generated answer of each row with a small picture. It contains no file name, which
+may identify a patient, and no other metadata of the dataset. A picture is built from its pixels alone, so that no
+metadata of the file remains in it.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     from trainers.decoder.answer_evaluation import Answer
 
 FOLDER, NAME = "samples", "samples"
-LONGEST = 256  # pixels of a picture's longer side
-GAP = 4  # pixels between the pictures of one row
+# The longer side of a picture, in pixels.
+LONGEST = 256
+# Pixels between the pictures of one row.
+GAP = 4
 COLUMNS = ("step", "image", "question", "reference", "generated", "language", "answer_type")
 
 
 class SampleTables(TrainerCallback):
-    """Shows `trainer.answers.answers` after every evaluation of a training: one process does.
+    """Shows `trainer.answers.answers` after every evaluation during training, in the first process.
 
-    `samples/step-12.jsonl` has a line for each; TensorBoard gets a text and the pictures, W&B and trackio a table. A
-    tracker that is not on is not imported.
+    Writes one line per answer to `samples/step-12.jsonl`, text and pictures to TensorBoard, a table to W&B and trackio.
+    Trackers that are not enabled are not imported.
     """
 
     def __init__(self, trainer: Any) -> None:
@@ -39,7 +41,7 @@ class SampleTables(TrainerCallback):
         self.pictures: dict[int, Image | None] = {}
 
     def on_evaluate(self, args, state, control, **kwargs):
-        """Also called for an evaluation after the training, of which `run_decoder.py` writes the answers itself."""
+        """Skips the evaluation after the training, whose answers `run_decoder.py` writes itself."""
         answers = self.trainer.answers.answers
         if not (state.is_world_process_zero and self.trainer.is_in_train and answers):
             return
@@ -54,7 +56,7 @@ class SampleTables(TrainerCallback):
                 show(trackers[name], state.global_step, answers, [self.picture(answer.row) for answer in answers])
 
     def picture(self, row: int) -> Image | None:
-        """The images of a row of the evaluation, small and side by side; None where it has none."""
+        """Returns thumbnails of an evaluation row's images side by side; None if it has no image."""
         if row not in self.pictures:
             rows = self.trainer.answers.rows
             files = [rows.encoded(number)[0] for number in range(rows.starts[row], rows.starts[row + 1])]
@@ -63,7 +65,7 @@ class SampleTables(TrainerCallback):
 
 
 def write_samples(path: Path, answers: list[Answer]) -> None:
-    """Writes one JSON a line: the fields of `Answer`, `row` being the number in the evaluation split."""
+    """Writes one JSON object per line with the fields of `Answer`; `row` is the number in the evaluation split."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(asdict(answer), ensure_ascii=False) for answer in answers)
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -73,7 +75,7 @@ def write_samples(path: Path, answers: list[Answer]) -> None:
 
 
 def thumbnail(data: bytes) -> Image:
-    """A small RGB picture of an image file, turned as it says, without anything else that the file says."""
+    """Returns a small RGB picture of an image file with its EXIF orientation applied and without its metadata."""
     from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(data)) as image:
@@ -84,26 +86,27 @@ def thumbnail(data: bytes) -> Image:
             upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
         small = upright.convert("RGB")
     small.thumbnail((LONGEST, LONGEST))
-    return Image.fromarray(np.array(small))  # the file's text, EXIF and colour profile stay behind
+    # A new image from the pixels: text, EXIF data and color profile are left behind.
+    return Image.fromarray(np.array(small))
 
 
 def side_by_side(pictures: list[Image]) -> Image:
-    """One picture of several, on white."""
+    """Returns several pictures as one, side by side on white."""
     from PIL import Image
 
     width = sum(picture.width for picture in pictures) + GAP * (len(pictures) - 1)
-    whole, left = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white"), 0
+    combined, left = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white"), 0
     for picture in pictures:
-        whole.paste(picture, (left, 0))
+        combined.paste(picture, (left, 0))
         left += picture.width + GAP
-    return whole
+    return combined
 
 
 # --- trackers ---
 
 
 def table(step: int, answers: list[Answer], pictures: list[Any]) -> list[list[Any]]:
-    """The cells of COLUMNS; of a picture what the tracker takes for one."""
+    """Returns the cells of COLUMNS per answer; `pictures` are in the tracker's own type."""
     return [
         [step, picture, *(getattr(answer, name) for name in COLUMNS[2:])]
         for answer, picture in zip(answers, pictures, strict=True)
@@ -111,7 +114,7 @@ def table(step: int, answers: list[Answer], pictures: list[Any]) -> list[list[An
 
 
 def show_in_tensorboard(callback: Any, step: int, answers: list[Answer], pictures: list[Image | None]) -> None:
-    """A text with all answers, and under the number of each its picture."""
+    """Adds a text with all answers, and the picture of each under its number."""
     writer = callback.tb_writer
     if writer is None:
         return
@@ -126,7 +129,7 @@ def show_in_tensorboard(callback: Any, step: int, answers: list[Answer], picture
 
 
 def escaped(cell: Any) -> str:
-    """A cell of a Markdown table: a model's words are shown as they are, not as marks or as HTML."""
+    """Returns a cell of a Markdown table in which the model's text is neither Markdown nor HTML."""
     text = str(cell).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     for mark in "\\`*_[]|#!":
         text = text.replace(mark, f"\\{mark}")
@@ -134,7 +137,7 @@ def escaped(cell: Any) -> str:
 
 
 def show_in_wandb(callback: Any, step: int, answers: list[Answer], pictures: list[Image | None]) -> None:
-    """A table of the run that the callback has begun, on the axis that its other values are on."""
+    """Logs a table to the callback's run, on the same step axis as its other values."""
     import wandb
 
     if wandb.run is None:
@@ -145,9 +148,9 @@ def show_in_wandb(callback: Any, step: int, answers: list[Answer], pictures: lis
 
 
 def show_in_trackio(callback: Any, step: int, answers: list[Answer], pictures: list[Image | None]) -> None:
-    """As for W&B; trackio shows texts as Markdown, and takes a path or a picture without saying how it is stored."""
+    """Logs a table to trackio, which renders texts as Markdown: they are escaped."""
     import trackio
 
     rows = table(step, answers, [picture and trackio.Image(picture) for picture in pictures])
-    escape = [[cells[0], cells[1] if cells[1] is not None else "", *map(escaped, cells[2:])] for cells in rows]
-    trackio.log({NAME: trackio.Table(columns=list(COLUMNS), data=escape), "train/global_step": step})
+    escaped_rows = [[cells[0], cells[1] if cells[1] is not None else "", *map(escaped, cells[2:])] for cells in rows]
+    trackio.log({NAME: trackio.Table(columns=list(COLUMNS), data=escaped_rows), "train/global_step": step})

@@ -1,9 +1,9 @@
-"""Which weights of a decoder learn? Those that `--train_scope` names: all, the head, or low-rank adapters of a part.
+"""Sets which weights of the decoder are trainable: all, the head, or low-rank adapters, as `--train_scope` says.
 
-Adapters (LoRA, Hu et al., 2021, arXiv:2106.09685; DoRA, Liu et al., 2024, arXiv:2402.09353) stand beside linear layers,
-whose weights stay as they are, as do norms, gates and embeddings. What is trained whole beside a frozen model in 16
-bits learns in float32: bfloat16 has 8 bits of mantissa, and late in a schedule an update is smaller than half of the
-last one, so that it would change nothing.
+Adapters (LoRA, Hu et al., 2021, arXiv:2106.09685; DoRA, Liu et al., 2024, arXiv:2402.09353) are added to linear layers,
+whose own weights stay frozen, as do norms, gates and embeddings. Modules that are trained in full beside a frozen model
+in 16 bits are kept in float32: bfloat16 has 8 bits of precision, and late in a schedule an update is smaller than half
+the last bit of a weight, so that it would have no effect.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ TEXT = r"language_model\.layers\.\d+\.(self_attn|cross_attn|mlp)\.(q|k|v|o|gate|
 CROSS = r"language_model\.layers\.\d+\.cross_attn\.(q|k|v|o)_proj"
 VISION = r"vision_model\.\w+\.layers\.\d+\.(self_attn\.(q|k|v|o)_proj|mlp\.fc[12])"
 PROJECTOR = "multi_modal_projector"
-# Of which linear layers: peft has no targets of its own for Mllama, and a plain list such as q_proj, v_proj would match
-# the vision tower, too. `lora_all` are all linear layers but the head, which peft calls all-linear.
+# The linear layers that get adapters: peft has no default for Mllama, and a list of names (q_proj, v_proj) would also
+# match the vision tower. `lora_all` means all linear layers except the head, as peft's "all-linear".
 TARGETS = {
     ADAPTER: rf".*\.({CROSS}|{PROJECTOR})",
     LORA: rf".*\.{TEXT}",
     LORA_ALL: rf".*\.({TEXT}|{VISION}|{PROJECTOR})",
 }
-# The parts that `describe_learning` counts, and how the names of their weights begin; the first that fits.
+# The parts that `describe_trainable` counts, with the prefixes of their weights' names; the first match applies.
 PARTS = {
     "vision tower": r"model\.vision_model\.",
     "projector": r"model\.multi_modal_projector\.",
@@ -43,56 +43,56 @@ PARTS = {
 }
 
 
-def choose_learning(model: PreTrainedModel, arguments: Any) -> torch.nn.Module:
-    """Decides which parameters learn, in place, and adds adapters where the scope has some.
+def set_trainable(model: PreTrainedModel, arguments: Any) -> torch.nn.Module:
+    """Sets which parameters are trainable, in place, and adds adapters if the scope has some.
 
     Args:
-        model: an MllamaForConditionalGeneration, quantised or not, without adapters.
-        arguments: DecoderTuningArguments.
+        model: an MllamaForConditionalGeneration, quantized or not, without adapters.
+        arguments: DecoderArguments.
 
     Returns:
         a PeftModel around the model, or the model itself.
 
     Raises:
-        InputError: `--modules_to_save` names what is not there, what learns otherwise or what cannot learn.
+        InputError: `--modules_to_save` names a module that does not exist, has adapters or cannot be trained.
     """
     if arguments.train_scope == FULL:
         return model.requires_grad_(True)
     if arguments.train_scope == LM_HEAD:
         model.requires_grad_(False)
-        learn_in_float32(model.lm_head.requires_grad_(True), is_last=True)
+        train_in_float32(model.lm_head.requires_grad_(True), is_last=True)
         return model
     return add_adapters(model, arguments)
 
 
 def add_adapters(model: PreTrainedModel, arguments: Any) -> PeftModel:
-    """Low-rank adapters of the linear layers that the scope names, with `--modules_to_save` beside them."""
+    """Adds low-rank adapters to the linear layers of the scope, and makes `--modules_to_save` trainable in full."""
     from peft import LoraConfig, get_peft_model
 
-    whole = whole_modules(model, arguments)
+    full = fully_trained_modules(model, arguments)
     config = LoraConfig(
         r=arguments.lora_r,
         lora_alpha=arguments.lora_alpha,
         lora_dropout=arguments.lora_dropout,
         use_dora=arguments.use_dora,
         target_modules=TARGETS[arguments.train_scope],
-        exclude_modules=[name for name in whole if re.fullmatch(TARGETS[arguments.train_scope], name)] or None,
+        exclude_modules=[name for name in full if re.fullmatch(TARGETS[arguments.train_scope], name)] or None,
         modules_to_save=arguments.modules_to_save,
     )
     tuned = get_peft_model(model, config)
     for name, module in tuned.named_modules():
         if name.endswith(".modules_to_save.default"):
-            learn_in_float32(module, is_last=name.endswith("lm_head.modules_to_save.default"))
+            train_in_float32(module, is_last=name.endswith("lm_head.modules_to_save.default"))
     return tuned
 
 
-def whole_modules(model: PreTrainedModel, arguments: Any) -> list[str]:
-    """The names of the modules that `--modules_to_save` means: those whose name is, or ends with, one given.
+def fully_trained_modules(model: PreTrainedModel, arguments: Any) -> list[str]:
+    """Returns the names of the modules of `--modules_to_save`: those whose name equals, or ends with, a given one.
 
     Raises:
-        InputError: see `choose_learning`.
+        InputError: see `set_trainable`.
     """
-    from trainers.decoder.quantization import is_quantised
+    from trainers.decoder.quantization import is_quantized
 
     modules = {name: module for name, module in model.named_modules() if name}
     target = re.compile(TARGETS[arguments.train_scope])
@@ -100,21 +100,24 @@ def whole_modules(model: PreTrainedModel, arguments: Any) -> list[str]:
     for given in arguments.modules_to_save or ():
         flag = f"--modules_to_save {given}"
         names = [name for name in modules if name == given or name.endswith(f".{given}")]
-        loose = [name for name in modules if name.endswith(given)]  # as peft looks
+        # peft compares the ends of the names, whether or not a part of the name starts there.
+        loose = [name for name in modules if name.endswith(given)]
         if not names or loose != names:
             last = sorted({name.rsplit(".", 1)[-1] for name in modules if not name.rsplit(".", 1)[-1].isdigit()})
-            reason = "there is no such module" if not names else f"it is the end of other names too, as {loose[0]}"
-            raise InputError(f"{flag}: {reason}; the modules are {', '.join(last)}, each also with names before it")
+            reason = "there is no such module" if not names else f"other names end with it, too, for example {loose[0]}"
+            raise InputError(
+                f"{flag}: {reason}; the modules are {', '.join(last)}, with or without their parents' names"
+            )
         for name in names:
             parts = list(modules[name].named_modules(prefix=name))
             if isinstance(modules[name], torch.nn.ModuleList) or not any(True for _ in modules[name].parameters()):
-                raise InputError(f"{flag}: {name} has no weights of its own; name the modules in it")
-            if any(is_quantised(part) for _, part in parts):
-                raise InputError(f"{flag}: weights of few bits do not learn; leave it, or --load_in_4bit/8bit, out")
+                raise InputError(f"{flag}: {name} has no weights of its own. Name the modules in it")
+            if any(is_quantized(part) for _, part in parts):
+                raise InputError(f"{flag}: quantized weights cannot be trained. Remove it, or --load_in_4bit/8bit")
             if twice := [part for part, _ in parts if target.fullmatch(part) and part != name]:
                 raise InputError(
-                    f"{flag}: {twice[0]} in it has adapters by --train_scope {arguments.train_scope}; name what has "
-                    "none, or a single layer"
+                    f"{flag}: it contains {twice[0]}, which has adapters with --train_scope {arguments.train_scope}. "
+                    "Name a module without adapters, or a single layer"
                 )
         found += names
     return found
@@ -123,31 +126,32 @@ def whole_modules(model: PreTrainedModel, arguments: Any) -> list[str]:
 # --- float32 beside 16 bits ---
 
 
-def learn_in_float32(module: torch.nn.Module, is_last: bool) -> None:
-    """Keeps the layers of a module in float32, in place; what goes in and comes out stays as the model has it.
+def train_in_float32(module: torch.nn.Module, is_last: bool) -> None:
+    """Converts the layers of a module to float32, in place; the dtype of its inputs and outputs does not change.
 
     Args:
-        is_last: nothing comes after it: its output stays in float32.
+        is_last: whether no layer follows, so that its output may stay in float32.
     """
     for layer in module.modules():
+        # Only layers without children, with weights of their own in 16 bits.
         own = [parameter.dtype for parameter in layer.parameters(recurse=False)]
         if next(layer.children(), None) is not None or not own or own[0] not in (torch.bfloat16, torch.float16):
             continue
         layer.float()
-        layer.register_forward_pre_hook(to_float32)
+        layer.register_forward_pre_hook(cast_to_float32)
         if not is_last:
-            layer.register_forward_hook(BackTo(own[0]))
+            layer.register_forward_hook(CastBack(own[0]))
 
 
-def to_float32(module: torch.nn.Module, inputs: tuple) -> tuple:
-    """Hook: the inputs in float32, whole numbers as they are."""
+def cast_to_float32(module: torch.nn.Module, inputs: tuple) -> tuple:
+    """Forward pre-hook: casts floating-point inputs to float32."""
     return tuple(
         value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value for value in inputs
     )
 
 
-class BackTo:
-    """Hook: the output in the model's own dtype."""
+class CastBack:
+    """Forward hook: casts the output back to the model's dtype."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
@@ -156,34 +160,36 @@ class BackTo:
         return output.to(self.dtype)
 
 
-# --- what is said of it ---
+# --- summary ---
 
 
-def describe_learning(model: torch.nn.Module) -> list[str]:
-    """Lines that say how many weights of each part learn, of how many; the adapters of a part are counted with it."""
-    learning, every = dict.fromkeys(PARTS, 0), dict.fromkeys(PARTS, 0)
+def describe_trainable(model: torch.nn.Module) -> list[str]:
+    """Returns a line per part with its numbers of trainable and of all weights, adapters included."""
+    trainable, every = dict.fromkeys(PARTS, 0), dict.fromkeys(PARTS, 0)
     for name, parameter in base_named_parameters(model):
         part = next(part for part, start in PARTS.items() if re.match(start, name))
-        every[part] += weights_in(parameter)
-        learning[part] += weights_in(parameter) if parameter.requires_grad else 0
-    rows = [(part, learning[part], every[part]) for part in PARTS if every[part]]
-    rows.append(("all", sum(learning.values()), sum(every.values())))
+        every[part] += count_weights(parameter)
+        trainable[part] += count_weights(parameter) if parameter.requires_grad else 0
+    rows = [(part, trainable[part], every[part]) for part in PARTS if every[part]]
+    rows.append(("all", sum(trainable.values()), sum(every.values())))
     return [
-        f"{part:<16} {some:>15,} of {total:>15,} weights learn" + (f" ({some / total:.2%})" if some else "")
+        f"{part:<16} {some:>15,} of {total:>15,} weights are trainable" + (f" ({some / total:.2%})" if some else "")
         for part, some, total in rows
     ]
 
 
 def base_named_parameters(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """The parameters with their names below the Mllama, whatever is wrapped around that; a module's original that
-    `--modules_to_save` keeps beside its copy is left out."""
+    """Yields the parameters with their names within the Mllama, without the prefixes of wrappers.
+
+    The frozen original of a module in `--modules_to_save`, which peft keeps beside the trained copy, is left out.
+    """
     for name, parameter in model.named_parameters():
         if ".original_module." not in name:
             yield name.removeprefix("module.").removeprefix("base_model.model."), parameter
 
 
-def weights_in(parameter: torch.nn.Parameter) -> int:
-    """How many weights a parameter holds; one of 4 bits keeps two in each byte."""
+def count_weights(parameter: torch.nn.Parameter) -> int:
+    """Returns the number of weights in a parameter. In 4 bits, each byte holds two."""
     if type(parameter).__name__ != "Params4bit" or not getattr(parameter, "bnb_quantized", False):
         return parameter.numel()
     return parameter.quant_state.shape.numel()

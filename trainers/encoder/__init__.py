@@ -1,1 +1,1 @@
-"""Fits a SigLIP encoder on image-text pairs with the sigmoid loss."""
+"""Fine-tunes a SigLIP encoder on image-text pairs with the sigmoid loss."""

@@ -1,12 +1,12 @@
-"""Why embed the same image with the same weights twice? The embeddings of a frozen tower are made once and kept.
+"""Computes the embeddings of a frozen tower once and trains on the stored values.
 
-A tower that does not learn gives every image, or text, the same embedding in every epoch and at every evaluation (LiT,
-Zhai et al., 2022, arXiv:2111.07991). Each distinct one is embedded before the training; from then on a batch holds
-`image_embeds` in the place of `pixel_values`, or `text_embeds` in that of `input_ids`, and neither decoding nor that
-tower costs anything. With both towers frozen only temperature and bias are left to fit.
+A frozen tower gives each image, or text, the same embedding in every epoch and evaluation (LiT, Zhai et al., 2022,
+arXiv:2111.07991). Each distinct input is embedded before the training. From then on a batch holds `image_embeds`
+instead of `pixel_values`, or `text_embeds` instead of `input_ids`, and neither decoding nor that tower costs anything.
+If both towers are frozen, only temperature and bias are trained.
 
-Where there is an image cache the embeddings are kept beside the pixels, in a file named by a hash of the tower's
-weights and of everything else that decides them, and read from there by the next run.
+With an image cache the embeddings are stored beside the pixels, in a file named by a hash of the tower's weights and of
+every other setting that affects them; the next run reads that file.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ import xxhash
 
 from evaluation.loading import InputError
 from evaluation.scoring.encoder import content_id
-from trainers.base.distributed import gather, gather_counts, processes, rank
+from trainers.base.distributed import gather, gather_counts, rank, world_size
 from trainers.encoder.data.dataset import EncoderRows
 
-VERSION = 1  # of the files; another makes every one anew
+# Version of the file format. It is part of the file names: a new version computes all embeddings again.
+VERSION = 1
 MODULES = {"image": "vision_model", "text": "text_model"}
 FLAG = "--cache_frozen_tower"
 
 
 class TowerEmbeddings:
-    """What a tower has made of each row of a split.
+    """The embeddings of a split's images, or texts, by row.
 
-    Pickles and forks well: what is sent to another process is the path, where there is one.
+    It can be pickled and forked: other processes receive the path of the file, if there is one, not the table.
 
     Args:
-        slots: `[rows]`, which of the distinct images, or texts, a row has.
+        slots: `[rows]`, the index in `table` of each row's image or text.
         table: `[distinct, D]` float32, of unit length.
-        ids: `[distinct]` int64, their `content_id`.
-        file: where the table lies; None: only in memory.
+        ids: `[distinct]` int64, the `content_id` of each image or text.
+        file: the file of the table; None if it is in memory only.
     """
 
     def __init__(self, slots: np.ndarray, table: np.ndarray, ids: np.ndarray, file: Path | None) -> None:
@@ -49,7 +50,7 @@ class TowerEmbeddings:
         self.table: np.ndarray | None = table if file is None else None
 
     def __getitem__(self, row: int) -> tuple[np.ndarray, int]:
-        """(`[D]` float32, the `content_id`) of a row."""
+        """Returns the embedding `[D]` float32 and the `content_id` of a row."""
         if self.table is None:
             self.table = np.load(self.file, mmap_mode="r")
         slot = self.slots[row]
@@ -60,7 +61,7 @@ class TowerEmbeddings:
 
 
 class EmbeddedRows(torch.utils.data.Dataset):
-    """EncoderRows of which one tower, or both, need nothing any more; see EmbeddedCollator."""
+    """EncoderRows with stored embeddings instead of the inputs of one tower or both; see EmbeddedCollator."""
 
     def __init__(self, rows: EncoderRows, embeddings: dict[str, TowerEmbeddings]) -> None:
         self.rows, self.embeddings = rows, embeddings
@@ -69,11 +70,11 @@ class EmbeddedRows(torch.utils.data.Dataset):
         return len(self.rows)
 
     def __getitem__(self, row: int | str) -> Any:
-        """A row; for the name of a column that column."""
+        """Returns a row by its number, or a column by its name."""
         return self.rows[row] if isinstance(row, str) else self.__getitems__([row])[0]
 
     def __getitems__(self, rows: list[int]) -> list[dict]:
-        """As of EncoderRows, with `image_embeds` in the place of `pixels`, and `text_embeds` beside `text`."""
+        """Returns rows as EncoderRows does; `image_embeds` `[D]` replaces `pixels`, `text_embeds` `[D]` is added."""
         if "image" in self.embeddings:
             items = [{"text": self.rows.text(row)} for row in rows]
             for item, row in zip(items, rows, strict=True):
@@ -88,16 +89,17 @@ class EmbeddedRows(torch.utils.data.Dataset):
 
 
 class EmbeddedCollator:
-    """Batches of EmbeddedRows, made by an EncoderCollator as far as a tower still needs its inputs.
+    """Collates EmbeddedRows; an EncoderCollator prepares the inputs of a tower that is not frozen.
 
-    Rows of other datasets go through the EncoderCollator as they are.
+    Rows of other datasets go through the EncoderCollator unchanged.
     """
 
     def __init__(self, collator: Any) -> None:
         self.collator = collator
-        self.normalization = collator.normalization  # which the trainer asks for
+        self.normalization = collator.normalization  # EncoderTrainer reads it
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
+        """Collates N rows: `image_embeds` and `text_embeds` `[N, D]` where given, else as the EncoderCollator."""
         given = [f"{tower}_embeds" for tower in MODULES if f"{tower}_embeds" in rows[0]]
         batch = {name: torch.from_numpy(np.stack([row[name] for row in rows])) for name in given}
         if "image_embeds" not in batch:
@@ -111,14 +113,14 @@ class EmbeddedCollator:
 
 
 def cache_frozen_towers(trainer: Any, arguments: Any) -> None:
-    """Embeds what the frozen towers see, and lets a trainer read that; does nothing where there is no such tower.
+    """Embeds the inputs of frozen towers and makes a trainer read the embeddings; without such a tower does nothing.
 
     Args:
-        trainer: an EncoderTrainer with EncoderRows and an EncoderCollator.
-        arguments: EncoderTuningArguments.
+        trainer: an EncoderTrainer with EncoderRows and an EncoderCollator; changed in place.
+        arguments: EncoderArguments.
 
     Raises:
-        InputError: `--cache_frozen_tower` is asked for where it cannot be.
+        InputError: `--cache_frozen_tower` was given and cannot be applied.
     """
     towers = cacheable_towers(trainer, arguments)
     if not towers:
@@ -126,59 +128,63 @@ def cache_frozen_towers(trainer: Any, arguments: Any) -> None:
     digests = {tower: weights_digest(trainer.model, tower) for tower in towers}
     for name in ("train_dataset", "eval_dataset"):
         if (rows := getattr(trainer, name)) is not None:
-            embeddings = {tower: embeddings_of(trainer, rows, tower, digests[tower]) for tower in towers}
+            embeddings = {tower: load_or_compute_embeddings(trainer, rows, tower, digests[tower]) for tower in towers}
             setattr(trainer, name, EmbeddedRows(rows, embeddings))
     trainer.data_collator = EmbeddedCollator(trainer.data_collator)
     trainer.cached_towers = digests
 
 
 def cacheable_towers(trainer: Any, arguments: Any) -> list[str]:
-    """The towers, `image` or `text`, whose embeddings never change in this training."""
-    from trainers.encoder.tuning import learning_towers
+    """Returns the towers, `image` or `text`, whose embeddings never change during this training."""
+    from trainers.encoder.tuning import trainable_towers
 
-    frozen = [tower for tower in MODULES if tower not in learning_towers(trainer.model)]
+    frozen = [tower for tower in MODULES if tower not in trainable_towers(trainer.model)]
     if arguments.cache_frozen_tower is False or not frozen:
         return []
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:  # processes may begin without the weights
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        # Processes other than the first may start without the weights.
         if arguments.cache_frozen_tower:
-            raise InputError(f"{FLAG}: not with FSDP or DeepSpeed; leave it out, or use DDP")
+            raise InputError(f"{FLAG} cannot be combined with FSDP or DeepSpeed. Remove it, or use DDP")
         return []
     augmented = getattr(trainer.train_dataset, "augmentation", None) is not None
-    sampled = getattr(trainer.train_dataset, "text_of", None) is not None  # other sentences in every epoch
+    sampled = getattr(trainer.train_dataset, "text_of", None) is not None  # --sentence_sampling
     return [tower for tower in frozen if not (augmented if tower == "image" else sampled)]
 
 
-def check_towers(model: torch.nn.Module, digests: dict[str, str], checkpoint: str) -> None:
-    """Raises InputError where a frozen tower is no longer the one that made the embeddings."""
+def check_frozen_towers(model: torch.nn.Module, digests: dict[str, str], checkpoint: str) -> None:
+    """Raises InputError if a frozen tower has other weights than those that the embeddings were computed with."""
     for tower, digest in digests.items():
         if weights_digest(model, tower) != digest:
             raise InputError(
-                f"--resume_from_checkpoint {checkpoint}: its frozen {MODULES[tower].split('_')[0]} tower is another "
-                f"than that of --model_name_or_path; give the model that the run began with, or {FLAG} False"
+                f"--resume_from_checkpoint {checkpoint}: its frozen {MODULES[tower].split('_')[0]} tower differs from "
+                f"that of --model_name_or_path. Use the model that the run started from, or {FLAG} False"
             )
 
 
-# --- making them ---
+# --- computing the embeddings ---
 
 
-def embeddings_of(trainer: Any, rows: EncoderRows, tower: str, digest: str) -> TowerEmbeddings:
-    """The embeddings of a split, from the file of an earlier run or made now; by all processes together.
+def load_or_compute_embeddings(trainer: Any, rows: EncoderRows, tower: str, digest: str) -> TowerEmbeddings:
+    """Returns the embeddings of a split, from the file of an earlier run or computed by all processes together.
 
     Args:
-        digest: of the tower's weights.
+        trainer: an EncoderTrainer.
+        tower: `image` or `text`.
+        digest: hash of the tower's weights.
     """
     slots, first_rows, inputs_of, content = (image_inputs if tower == "image" else text_inputs)(trainer, rows)
     file = None
     if rows.cached is not None:
-        settings = {"weights": digest, "content": content, **decisive(trainer, tower)}
+        settings = {"weights": digest, "content": content, **embedding_settings(trainer, tower)}
         key = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16).hexdigest()
         file = rows.cached.folder / f"{tower}-{key}.npy"
-    found = None if file is None else opened(file, len(first_rows))
+    found = None if file is None else read_embeddings(file, len(first_rows))
+    # Computing is collective: if one process has no valid file, for example on another machine, all compute.
     have = gather_counts([int(found is not None)], trainer.args.device)
     if found is None or not all(count for (count,) in have):
-        table, ids = embedded(trainer, first_rows, inputs_of, tower)
-        kept = file is not None and keep(file, table, ids)
-        return TowerEmbeddings(slots, table, ids, file if kept else None)
+        table, ids = compute_embeddings(trainer, first_rows, inputs_of, tower)
+        written = file is not None and write_embeddings(file, table, ids)
+        return TowerEmbeddings(slots, table, ids, file if written else None)
     return TowerEmbeddings(slots, *found, file)
 
 
@@ -186,7 +192,12 @@ Inputs = tuple[np.ndarray, np.ndarray, Callable[[list[int]], tuple[dict[str, tor
 
 
 def image_inputs(trainer: Any, rows: EncoderRows) -> Inputs:
-    """(slot of each row, first row of each slot, rows -> the tower's inputs and ids, hash of all else that counts)."""
+    """Finds the distinct images of a split.
+
+    Returns:
+        `[rows]`, the number of each row's image; `[distinct]`, the first row of each image; a function from row numbers
+        to the tower's inputs and the content ids; and a description of everything else that affects the inputs.
+    """
     _, first_rows, slots = np.unique(rows.image_groups(), return_index=True, return_inverse=True)
 
     def inputs_of(chosen: list[int]) -> tuple[dict[str, torch.Tensor], list[int]]:
@@ -194,12 +205,12 @@ def image_inputs(trainer: Any, rows: EncoderRows) -> Inputs:
         batch = trainer.data_collator(items)
         return {"pixel_values": batch["pixel_values"]}, [item["image_id"] for item in items]
 
-    # the folder of the image cache is named by the images and by how they are decoded
+    # The images and how they are decoded are part of the name of the image cache, where the file is stored.
     return slots.reshape(-1), first_rows, inputs_of, repr(trainer.data_collator.normalization)
 
 
 def text_inputs(trainer: Any, rows: EncoderRows) -> Inputs:
-    """As `image_inputs`."""
+    """Finds the distinct texts of a split; returns the same as `image_inputs`."""
     _, first_rows, slots = np.unique(rows.text_groups(), return_index=True, return_inverse=True)
 
     def inputs_of(chosen: list[int]) -> tuple[dict[str, torch.Tensor], list[int]]:
@@ -217,15 +228,18 @@ def text_inputs(trainer: Any, rows: EncoderRows) -> Inputs:
 
 
 @torch.no_grad()
-def embedded(trainer: Any, first_rows: np.ndarray, inputs_of: Callable, tower: str) -> tuple[np.ndarray, np.ndarray]:
-    """The embeddings `[distinct, D]` and ids `[distinct]`; every process makes its part of them."""
+def compute_embeddings(
+    trainer: Any, first_rows: np.ndarray, inputs_of: Callable, tower: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the embeddings `[distinct, D]` float32 and the ids `[distinct]`; each process computes a part of them."""
     from tqdm import tqdm
 
     device, size = trainer.args.device, trainer.args.per_device_eval_batch_size
-    parts = np.array_split(first_rows, processes())
+    parts = np.array_split(first_rows, world_size())
     model = trainer.model.eval()
     width = model.config.truncate_dim or model.config.text_config.projection_size
-    embeds, ids = [torch.zeros(0, width)], [torch.zeros(0, dtype=torch.int64)]  # a process may have none
+    # Empty tensors first, because a process may have no input at all.
+    embeds, ids = [torch.zeros(0, width)], [torch.zeros(0, dtype=torch.int64)]
     starts = range(0, len(parts[rank()]), size)
     kind = "images" if tower == "image" else "texts"
     for start in tqdm(starts, desc=f"Frozen tower, {kind}", unit=" batches", disable=trainer.args.disable_tqdm or None):
@@ -240,16 +254,17 @@ def embedded(trainer: Any, first_rows: np.ndarray, inputs_of: Callable, tower: s
 
 
 def weights_digest(model: torch.nn.Module, tower: str) -> str:
-    """A hash of all weights of a tower, wherever they lie."""
+    """Returns a hash of all weights of a tower, on any device."""
     digest = xxhash.xxh3_128()
     for name, values in sorted(getattr(model, MODULES[tower]).state_dict().items()):
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        # As bytes: NumPy has no bfloat16.
         digest.update(values.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 
-def decisive(trainer: Any, tower: str) -> dict[str, Any]:
-    """What else than weights and inputs decides an embedding."""
+def embedding_settings(trainer: Any, tower: str) -> dict[str, Any]:
+    """Returns all settings besides weights and inputs that affect an embedding."""
     config = trainer.model.config
     own = config.vision_config if tower == "image" else config.text_config
     return {
@@ -263,37 +278,39 @@ def decisive(trainer: Any, tower: str) -> dict[str, Any]:
     }
 
 
-# --- keeping them ---
+# --- storing the embeddings ---
 
 
-def opened(file: Path, count: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """The table and the ids of a file; None where it does not exist, or a disk has damaged it."""
+def read_embeddings(file: Path, count: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns the table `[count, D]` and the ids `[count]` of a file; None if it is missing or damaged."""
     try:
         expected = file.with_suffix(".sum").read_text(encoding="ascii")
         table, ids = np.load(file, mmap_mode="r"), np.load(file.with_suffix(".ids.npy"))
     except (OSError, ValueError, EOFError):
         return None
-    return (table, ids) if len(table) == len(ids) == count and checksum(table, ids) == expected else None
+    return (table, ids) if len(table) == len(ids) == count and embeddings_checksum(table, ids) == expected else None
 
 
-def keep(file: Path, table: np.ndarray, ids: np.ndarray) -> bool:
-    """Writes a file for the next run, by the first process of each machine. Returns whether it can be read."""
+def write_embeddings(file: Path, table: np.ndarray, ids: np.ndarray) -> bool:
+    """Writes the files for the next run in the first process of each machine; returns whether this process did."""
     if int(os.environ.get("LOCAL_RANK", 0)):
-        return False  # what this process has stays in its memory
+        return False
     try:
         for path, values in ((file, table), (file.with_suffix(".ids.npy"), ids)):
             part = path.with_name(f"{path.name}.{os.getpid()}.part")
             with part.open("wb") as stream:
                 np.save(stream, values)
             part.replace(path)
-        file.with_suffix(".sum").write_text(checksum(table, ids), encoding="ascii")  # last: it says that all is there
+        # Last: the checksum marks the other two files as complete.
+        file.with_suffix(".sum").write_text(embeddings_checksum(table, ids), encoding="ascii")
     except OSError as error:
-        print(f"{FLAG}: {file.parent} cannot be written ({error.strerror}); the embeddings stay in memory")
+        print(f"{FLAG}: cannot write to {file.parent} ({error.strerror}); the embeddings are kept in memory only")
         return False
     return True
 
 
-def checksum(table: np.ndarray, ids: np.ndarray) -> str:
+def embeddings_checksum(table: np.ndarray, ids: np.ndarray) -> str:
+    """Returns a hash of table and ids."""
     digest = xxhash.xxh3_128(np.ascontiguousarray(table))
     digest.update(np.ascontiguousarray(ids))
     return digest.hexdigest()

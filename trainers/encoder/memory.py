@@ -1,12 +1,12 @@
-"""How much memory will a training of the encoder take, and what takes it?
+"""Estimates the GPU memory of a training run of the encoder, and what takes it, without running it on a GPU.
 
-One update is run without any data: its tensors have shapes, types and lifetimes, but no content (FakeTensorMode of
-PyTorch), so a model of any size is run through in seconds on a machine that could not hold it. Every piece of memory
-is noted when it is taken and when it is given back, with what it is for; the answer is what lay there at the moment
-when most of it did. No formula has to know what a layer keeps for its backward pass: autograd itself decides it here.
+One update runs on tensors with shapes, types and lifetimes but no content (PyTorch's FakeTensorMode), so that a model
+of any size takes seconds on a machine that could not hold it. Every allocation is recorded with its purpose until its
+release; the estimate is the state at the peak. No formula has to know what a layer saves for its backward pass:
+autograd decides it here as it does in the training.
 
-What no tensor shows is left out: the CUDA context (about 0.5 GB, which torch.cuda.max_memory_allocated leaves out,
-too), scratch space within single operations, memory that an allocator holds in reserve, and Python's own.
+The estimate leaves out what no tensor shows: the CUDA context (about 0.5 GB, which torch.cuda.max_memory_allocated
+leaves out, too), scratch space within single operations, the allocator's reserve, and Python's own memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from trainers.memory.optimizer_state import EIGHT_BIT, STATE_BYTES, switch_checkpointing
+from trainers.memory.optimizer_state import EIGHT_BIT_STATE_BYTES, STATE_BYTES, set_activation_checkpointing
 from trainers.memory.tracker import (
     GRADIENTS,
     KINDS,
@@ -28,31 +28,32 @@ from trainers.memory.tracker import (
     WORKSPACE,
     Ledger,
     MemoryEstimate,
+    drop_contents,
     size_of,
     tagged_modules,
-    without_content,
 )
 
+# Bytes of a float32.
 FLOAT = 4
 
 
 @dataclass(frozen=True)
 class UpdateShape:
-    """What of an update decides its memory, in one process.
+    """The sizes and settings of an update that determine its memory in one process.
 
     Attributes:
-        micro_batch: images that are embedded at a time.
-        texts: distinct texts that are encoded beside them, at most.
-        micro_batches: of an update; with more than one the gradients of the last one are there when the next begins.
-        contrast: pairs that the loss compares, of all processes.
-        waiting: micro-batches whose pixels wait where the model is.
-        pixel_bytes: of a colour value while it waits: 1, or 4 where it is normalised already.
-        text_length: tokens of a text.
-        bf16: whether the forward pass is computed in bfloat16.
-        activation_checkpointing: whether layers are computed again in the backward pass.
-        optim: TrainingArguments' name of the optimizer.
-        processes: how many train together.
-        sharded: whether they share weights, gradients and optimizer among them (FSDP).
+        micro_batch: number of images that are embedded at a time.
+        texts: largest number of distinct texts that are encoded with them.
+        micro_batches: per update; with more than one, the gradients of the previous one exist when the next starts.
+        contrast: number of pairs that the loss compares, over all processes.
+        waiting: number of micro-batches whose pixels wait on the model's device.
+        pixel_bytes: bytes of a color value while it waits: 1, or 4 if it is normalized already.
+        text_length: tokens per text.
+        bf16: whether the forward pass runs in bfloat16.
+        activation_checkpointing: whether the backward pass recomputes the layers.
+        optim: name of the optimizer in TrainingArguments.
+        processes: number of processes that train together.
+        sharded: whether they shard weights, gradients and optimizer state (FSDP).
     """
 
     micro_batch: int
@@ -70,21 +71,21 @@ class UpdateShape:
 
 
 def estimate_memory(model: torch.nn.Module, shape: UpdateShape) -> MemoryEstimate:
-    """The memory of one update, the second or a later one: the first has no optimizer state yet.
+    """Estimates the memory of an update, the second or a later one: the first has no optimizer state yet.
 
     Args:
-        model: a SiglipMedicalModel, perhaps with frozen parts or adapters. Its weights are not looked at, only their
-            shapes: it may be on the meta device. It is emptied: weights and buffers are replaced by fake ones.
-        shape: what is run.
+        model: a SiglipMedicalModel, with or without frozen parts or adapters, for example on the meta device: only the
+            shapes of its weights are used. Its weights and buffers are replaced with fake ones.
+        shape: the update to run.
     """
-    from trainers.encoder.tuning import learning_towers
+    from trainers.encoder.tuning import trainable_towers
 
     vision, width = model.config.vision_config, model.config.vision_config.hidden_size
     ledger = Ledger()
     with FakeTensorMode(allow_non_fake_inputs=True):
-        empty(model)
-        model.train()  # dropout, where a model has any, keeps its mask
-        switch_checkpointing(model, shape.activation_checkpointing)
+        drop_model_contents(model)
+        model.train()  # dropout, if the model has any, saves its mask
+        set_activation_checkpointing(model, shape.activation_checkpointing)
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         with ledger, tagged_modules(model, ledger):
             share = shape.processes if shape.sharded else 1
@@ -92,7 +93,8 @@ def estimate_memory(model: torch.nn.Module, shape: UpdateShape) -> MemoryEstimat
                 for parameter in (*model.parameters(), *model.buffers()):
                     ledger.note(parameter)
             kept = [ledger.reserve(OPTIMIZER, state_bytes(shape.optim, trainable) // share)]
-            if shape.processes > 1 and not shape.sharded:  # DDP's buckets
+            if shape.processes > 1 and not shape.sharded:
+                # The buckets of DDP hold a copy of all gradients.
                 kept.append(ledger.reserve(GRADIENTS, sum(size_of(parameter) for parameter in trainable)))
             if shape.micro_batches > 1:
                 with ledger.tag(GRADIENTS):
@@ -100,9 +102,9 @@ def estimate_memory(model: torch.nn.Module, shape: UpdateShape) -> MemoryEstimat
                         parameter.grad = torch.empty_like(parameter)
             pixels = shape.micro_batch * 3 * vision.image_size**2
             kept.append(ledger.reserve(PIXELS, shape.waiting * pixels * shape.pixel_bytes))
-            # the embeddings of both towers, the texts of all rows, and the gradients by them
+            # [contrast, width] five times: the embeddings of both towers, the texts of all rows, and two gradients.
             kept.append(ledger.reserve(LOSS, 5 * shape.contrast * width * FLOAT))
-            run_update(model, shape, ledger, learning_towers(model))
+            run_update(model, shape, ledger, trainable_towers(model))
     del kept
     parts = {kind: ledger.peak[kind] for kind in KINDS}
     if shape.sharded:
@@ -112,12 +114,16 @@ def estimate_memory(model: torch.nn.Module, shape: UpdateShape) -> MemoryEstimat
 
 
 def estimate_evaluation(model: torch.nn.Module, shape: UpdateShape, batch: int) -> MemoryEstimate:
-    """The memory of embedding a batch while the optimizer waits; see `estimate_memory`."""
+    """Estimates the memory of embedding an evaluation batch while the optimizer state stays; see `estimate_memory`.
+
+    Args:
+        batch: number of images, and of texts, per batch.
+    """
     vision = model.config.vision_config
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     ledger = Ledger()
     with FakeTensorMode(allow_non_fake_inputs=True):
-        empty(model)
+        drop_model_contents(model)
         model.eval()
         with ledger, tagged_modules(model, ledger), torch.no_grad():
             with ledger.tag(WEIGHTS):
@@ -133,8 +139,8 @@ def estimate_evaluation(model: torch.nn.Module, shape: UpdateShape, batch: int) 
     return MemoryEstimate({kind: ledger.peak[kind] for kind in KINDS})
 
 
-def run_update(model: torch.nn.Module, shape: UpdateShape, ledger: Ledger, learning: set[str]) -> None:
-    """Forward and backward of one micro-batch, as `gradient_cache.Contrast` does them."""
+def run_update(model: torch.nn.Module, shape: UpdateShape, ledger: Ledger, trainable: set[str]) -> None:
+    """Runs the forward and backward pass of one micro-batch as `gradient_cache.Contrast` does."""
     vision = model.config.vision_config
     with ledger.tag(PIXELS):
         inputs = {
@@ -148,10 +154,10 @@ def run_update(model: torch.nn.Module, shape: UpdateShape, ledger: Ledger, learn
         with torch.set_grad_enabled(graph), torch.autocast("cpu", torch.bfloat16, enabled=shape.bf16):
             return model(**given, return_logits=False)
 
-    frozen = {"image", "text"} - learning
-    if frozen and learning:
+    frozen = {"image", "text"} - trainable
+    if frozen and trainable:
         embed(frozen, graph=False)
-    outputs = embed(learning or {"text"}, graph=True)
+    outputs = embed(trainable or {"text"}, graph=True)
     loss = ledger.reserve(LOSS, loss_bytes(shape, vision.hidden_size))
     del loss
     embeds = [tensor for tensor in (outputs.image_embeds, outputs.text_embeds) if tensor is not None]
@@ -162,24 +168,34 @@ def run_update(model: torch.nn.Module, shape: UpdateShape, ledger: Ledger, learn
 
 
 def loss_bytes(shape: UpdateShape, width: int) -> int:
-    """What `contrastive_loss` takes beside its inputs, see there and in chunked_contrastive_loss.py."""
+    """Returns the bytes that `contrastive_loss` allocates besides its inputs, in one process.
+
+    Args:
+        width: of the embeddings.
+    """
     from modeling.siglip_medical.chunked_contrastive_loss import DEFAULT_CHUNK_LOGITS
     from modeling.siglip_medical.contrastive_loss import MAX_UNCHUNKED_PAIRS
 
+    # This process compares its own images with all texts: [own, contrast] logits. -(-a // b) rounds up.
     own = -(-shape.contrast // shape.processes)
     pairs = own * shape.contrast
+    # At most three tensors as large as own images and all texts: normalized embeddings and gradients.
     embeddings = 3 * (own + shape.contrast) * width * FLOAT
     if pairs <= MAX_UNCHUNKED_PAIRS:
-        return embeddings + 6 * pairs * FLOAT  # logits, signed logits, losses, and the gradients by them
+        # [own, contrast] six times: logits, signed logits, losses, and the gradient of each.
+        return embeddings + 6 * pairs * FLOAT
+    # Three buffers of one chunk of logits; a chunk has at least 32 images.
     return embeddings + 3 * min(pairs, max(DEFAULT_CHUNK_LOGITS, 32 * shape.contrast)) * FLOAT
 
 
 def state_bytes(optim: str, trainable: list[torch.nn.Parameter]) -> int:
-    each = EIGHT_BIT if "8bit" in optim else STATE_BYTES.get(optim, 8)
+    """Returns the bytes of the optimizer's state for float32 parameters."""
+    each = EIGHT_BIT_STATE_BYTES if "8bit" in optim else STATE_BYTES.get(optim, 8)
     return round(sum(parameter.numel() for parameter in trainable) * each)
 
 
-def empty(model: torch.nn.Module) -> None:
-    """Replaces weights and buffers by ones without content; to be called in a FakeTensorMode."""
-    model.config.text_attention_mask = False  # a mask without content cannot be looked at; it takes next to nothing
-    without_content(model)
+def drop_model_contents(model: torch.nn.Module) -> None:
+    """Replaces weights and buffers with fake ones, in place. Call it inside a FakeTensorMode."""
+    # The model would read the values of the mask, which fake tensors do not have; the mask takes almost no memory.
+    model.config.text_attention_mask = False
+    drop_contents(model)

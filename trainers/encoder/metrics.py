@@ -1,6 +1,6 @@
-"""What a training of the encoder logs beside its loss: how pairs match, how hard the negatives are, how fast it goes.
+"""Measures an encoder's training beside its loss: cosines of pairs, hardness of the negatives, and throughput.
 
-Sums are kept on the device over many updates; they are read, and added up over the processes, when a line is logged.
+Sums stay on the device over many updates; they are read, and added up over the processes, when a line is logged.
 """
 
 from __future__ import annotations
@@ -12,15 +12,22 @@ import torch.distributed as dist
 
 from modeling.siglip_medical.contrastive_loss import normalize
 from trainers.base.callbacks import Stopwatch
-from trainers.base.distributed import processes
+from trainers.base.distributed import world_size
 from trainers.encoder.global_batch import GlobalRows
 
-PAIRS_AT_ONCE = 1 << 22  # of images with texts: 16 MiB of cosines
+# Image-text pairs per chunk: 4 Mi cosines in float32 take 16 MiB.
+PAIRS_AT_ONCE = 1 << 22
+# What `matching` sums over the images, in this order.
 SUMS = ("images", "matched", "with_negatives", "hardest", "beaten")
 
 
 class TrainingMeter(Stopwatch):
-    """Collects figures of the updates since the last logged line."""
+    """Collects figures of the updates since the last logged line.
+
+    Attributes:
+        sums: `[5]` float64, the values of SUMS of this process; None before the first update.
+        largest: scalar float32, the highest cosine of an image with a negative.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,23 +35,23 @@ class TrainingMeter(Stopwatch):
         self.largest: torch.Tensor | None = None
 
     def add(self, rows: GlobalRows) -> None:
-        """Adds the rows of one contrast, without waiting for the device."""
+        """Adds the rows of one contrastive batch, without waiting for the device."""
         sums, largest = matching(rows)
         self.sums = sums if self.sums is None else self.sums + sums
         self.largest = largest if self.largest is None else torch.maximum(self.largest, largest)
 
     def take(self) -> dict[str, float]:
-        """The figures of all processes, and begins anew. To be called by all processes, or by none.
+        """Returns the figures over all processes and resets them. To be called by all processes or by none.
 
         Returns:
-            nothing where there was no update; else `matched_cosine`, the mean cosine of an image with its own text;
+            an empty dict if there was no update; else `matched_cosine`, the mean cosine of an image with its own text;
             `hardest_negative_cosine` and `hardest_negative_cosine_max`, mean and maximum over the images of the
-            highest cosine with a text that is not one of its own; `hardest_negative_wins`, the share of images for
-            which that is higher than the cosine with their own; and `images_per_second` of all processes together.
+            highest cosine with a negative text; `hardest_negative_wins`, the fraction of images for which that cosine
+            exceeds the one with their own text; and `images_per_second` of all processes together.
         """
         if self.sums is None or self.largest is None:
             return {}
-        if processes() > 1:
+        if world_size() > 1:
             dist.all_reduce(self.sums)
             dist.all_reduce(self.largest, op=dist.ReduceOp.MAX)
         sums = dict(zip(SUMS, self.sums.tolist(), strict=True))
@@ -62,12 +69,12 @@ class TrainingMeter(Stopwatch):
         return figures
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint has to hold of this process's figures, for JSON, which keeps every digit of a float."""
+        """Returns this process's figures for a checkpoint, as JSON values; JSON preserves floats exactly."""
         sums, largest = (None if values is None else values.tolist() for values in (self.sums, self.largest))
         return {"sums": sums, "largest": largest, "seconds": self.seconds}
 
     def restore(self, state: dict[str, Any], device: torch.device) -> None:
-        """Goes on with what `state` gave."""
+        """Restores the result of `state`."""
         self.seconds = state["seconds"]
         if state["sums"] is not None:
             self.sums = torch.tensor(state["sums"], dtype=torch.float64, device=device)
@@ -76,12 +83,17 @@ class TrainingMeter(Stopwatch):
 
 @torch.no_grad()
 def matching(rows: GlobalRows) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sums over this process's images of the figures in `SUMS`, `[5]`, and the highest cosine with a negative.
+    """Compares this process's N images with the M texts of all processes.
 
-    A text is a negative of an image if it is not its own, nor equal to that, nor beside an equal image: whatever
-    `positives` makes of those, an image that is near to them is not wrong.
+    A text is a negative of an image unless it is its own text, equals that text, or belongs to an equal image. For
+    those an image with a high cosine is not wrong, whatever `positives` makes of them in the loss.
+
+    Returns:
+        `[5]` float64, the sums of the figures in SUMS over the images, and a scalar, the highest cosine of an image
+        with a negative (-1 if there is none).
     """
     images, texts, ids = normalize(rows.image_embeds), normalize(rows.text_embeds), rows.ids
+    # [N], [M]: text own[i] belongs to image i.
     own = torch.arange(len(images), device=images.device) + ids["offset"]
     matched = (images * texts[own]).sum(dim=1)  # [N]
     hardest = torch.full_like(matched, -torch.inf)
@@ -91,9 +103,11 @@ def matching(rows: GlobalRows) -> tuple[torch.Tensor, torch.Tensor]:
         same = ids["group_ids"][part, None] == ids["text_group_ids"]  # [n, M]
         same |= ids["image_ids"][part, None] == ids["text_image_ids"]
         same[torch.arange(len(same), device=same.device), own[part]] = True
+        # [n, D] @ [D, M] -> [n, M] -> [n]
         hardest[part] = (images[part] @ texts.T).masked_fill(same, -torch.inf).amax(dim=1)
     has = hardest.isfinite()
     found = torch.where(has, hardest, 0.0)
     figures = [torch.ones_like(matched), matched, has, found, has & (hardest > matched)]
+    # The appended -1, the lowest cosine, makes the maximum defined for a process without rows.
     highest = torch.cat([hardest, hardest.new_full((1,), -1.0)]).amax()
     return torch.stack([values.double().sum() for values in figures]), highest

@@ -1,4 +1,4 @@
-"""Which model and processor does a training of the encoder start from? A checkpoint, changed as the flags say."""
+"""Loads the encoder to start from, with its processor, and applies the flags to both."""
 
 from __future__ import annotations
 
@@ -21,10 +21,15 @@ from trainers.encoder.arguments import EncoderArguments
 
 
 def load_encoder(arguments: EncoderArguments, rows: Any, seed: int) -> tuple[Any, Any]:
-    """The model and processor to start from.
+    """Loads the model and the processor to start from.
 
     Args:
-        rows: of the training split; `--tiny` makes a tokenizer from their texts.
+        arguments: EncoderArguments.
+        rows: the training split; `--tiny` builds a tokenizer from its texts.
+        seed: seed of the random weights of `--tiny`.
+
+    Returns:
+        a SiglipMedicalModel in float32 and its processor.
 
     Raises:
         InputError: a weight is missing or unexpected, or a flag does not fit the checkpoint.
@@ -36,21 +41,27 @@ def load_encoder(arguments: EncoderArguments, rows: Any, seed: int) -> tuple[Any
     from trainers.base.distributed import from_first, rank
 
     with tempfile.TemporaryDirectory() as scratch:
-        folder = from_first(scratch)  # of several processes only the first one writes weights
+        # All processes use the folder of the first one, which alone writes the weights.
+        folder = from_first(scratch)
         if rank() == 0:
             write_tiny_encoder(Path(folder), rows["text"], seed)
+        # Used as barriers: no process reads before the weights are written, and the folder exists until all have read.
         from_first("written")
-        opened = open_checkpoint(folder, arguments)
+        model, processor = open_checkpoint(folder, arguments)
         from_first("read")
-        return opened
+        return model, processor
 
 
 def open_checkpoint(name: str, arguments: EncoderArguments, commit: str | None = None) -> tuple[Any, Any]:
-    """A SigLIP checkpoint as a SiglipMedicalModel in float32 with its processor, both as the flags say.
+    """Opens a SigLIP checkpoint as a SiglipMedicalModel in float32 with its processor, and applies the flags to both.
 
     Args:
         name: a folder, or a repository on the Hub.
-        commit: of the repository.
+        arguments: EncoderArguments.
+        commit: commit of the repository; None for a folder.
+
+    Raises:
+        InputError: as `load_encoder`.
     """
     kind = model_type(name, commit)
     if kind not in ENCODER_TYPES:
@@ -79,12 +90,12 @@ def open_checkpoint(name: str, arguments: EncoderArguments, commit: str | None =
 
 
 def set_objective(config: Any, arguments: EncoderArguments) -> None:
-    """Writes into the configuration what the model is fitted to.
+    """Writes the training objective into the configuration.
 
-    What only some flags name, a width or the use of the mask, stays as the checkpoint has it where they do not.
+    Widths and the use of the attention mask keep the checkpoint's values unless a flag sets them.
 
     Raises:
-        ValueError: for widths that the embeddings do not have.
+        ValueError: the embeddings do not have one of the widths.
     """
     config.contrastive_loss, config.positives = arguments.contrastive_loss, arguments.positives
     config.contrastive_weights = arguments.contrastive_weights

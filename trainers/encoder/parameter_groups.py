@@ -1,8 +1,8 @@
-"""Which learning rate and which weight decay does each weight have? AdamW gets up to five groups, in a fixed order.
+"""Assigns a learning rate and a weight decay to each parameter: up to five AdamW groups in a fixed order.
 
-Each tower has two, with and without decay, at a learning rate of its own (`--vision_lr`, `--text_lr`); temperature and
-bias have one (`--temperature_lr`). Trainer's own rule decays `logit_scale`, the position embeddings and the probe of
-the pooling head: numbers that have a place, not a size that zero would be a good guess for.
+Each tower has two groups, with and without weight decay, at its own learning rate (`--vision_lr`, `--text_lr`);
+temperature and bias have one (`--temperature_lr`). Trainer's own rule also decays `logit_scale`, the position
+embeddings and the probe of the pooling head. Zero is not a sensible prior for any of these.
 """
 
 from __future__ import annotations
@@ -13,25 +13,26 @@ import torch
 
 SCALARS = ("logit_scale", "logit_bias")
 TOWERS = {"vision": "vision_model", "text": "text_model"}
-UNDECAYED = ("position_embedding", "probe")  # parts of a name; so are all biases and norms, which are vectors
+# Parts of the names of matrices without weight decay. Vectors, that is all biases and norms, have none either.
+UNDECAYED = ("position_embedding", "probe")
 ORDER = ("vision_decay", "vision_no_decay", "text_decay", "text_no_decay", "temperature")
 
 
 def parameter_groups(model: torch.nn.Module, training: Any) -> list[dict[str, Any]]:
-    """The groups for an optimizer: every parameter that learns, once; a group without any is left out.
+    """Returns the optimizer's groups: every trainable parameter once, empty groups left out.
 
-    The order depends on the model alone, so that the state of the optimizer fits when a run is resumed.
+    The order depends on the model only, so that the optimizer's state fits when a run is resumed.
 
     Args:
-        model: a SiglipMedicalModel, perhaps with adapters, perhaps wrapped.
-        training: with `learning_rate`, `weight_decay` and, None for the learning rate, `vision_lr`, `text_lr` and
-            `temperature_lr`.
+        model: a SiglipMedicalModel, with or without adapters, wrapped or not.
+        training: has `learning_rate`, `weight_decay`, and `vision_lr`, `text_lr` and `temperature_lr`, each of which
+            may be None to use `learning_rate`.
 
     Returns:
-        dicts with `params`, `lr`, `weight_decay`, `name`, one of ORDER, and `names`, those of the parameters.
+        dicts with `params`, `lr`, `weight_decay`, `name` (one of ORDER) and `names` (those of the parameters).
 
     Raises:
-        ValueError: a parameter that learns belongs to no tower, and is neither temperature nor bias.
+        ValueError: a trainable parameter belongs to no tower and is neither temperature nor bias.
     """
     groups: dict[str, dict[str, Any]] = {
         name: {"params": [], **settings_of(name, training), "name": name, "names": []} for name in ORDER
@@ -45,7 +46,7 @@ def parameter_groups(model: torch.nn.Module, training: Any) -> list[dict[str, An
 
 
 def group_of(name: str, parameter: torch.nn.Parameter) -> str:
-    """The one of ORDER that a parameter belongs to."""
+    """Returns the group that a parameter belongs to, one of ORDER."""
     parts = name.split(".")
     if parts[-1] in SCALARS:
         return "temperature"
@@ -53,11 +54,12 @@ def group_of(name: str, parameter: torch.nn.Parameter) -> str:
         if module in parts:
             undecayed = parameter.ndim < 2 or any(part in UNDECAYED for part in parts)
             return f"{tower}_{'no_decay' if undecayed else 'decay'}"
-    raise ValueError(f"the parameter {name} belongs to no tower, and is neither temperature nor bias")
+    raise ValueError(f"the parameter {name} belongs to no tower and is neither temperature nor bias")
 
 
 def settings_of(group: str, training: Any) -> dict[str, float]:
-    """`lr` and `weight_decay` of one of ORDER."""
+    """Returns `lr` and `weight_decay` of a group, one of ORDER."""
+    # "vision_no_decay" -> training.vision_lr
     rate = getattr(training, f"{group.split('_')[0]}_lr")
     return {
         "lr": training.learning_rate if rate is None else rate,
@@ -66,7 +68,7 @@ def settings_of(group: str, training: Any) -> dict[str, float]:
 
 
 def describe_groups(groups: list[dict[str, Any]]) -> list[str]:
-    """A line for each group: how many weights it has, its learning rate, its weight decay, and two of its names."""
+    """Returns a line per group with its number of weights, learning rate, weight decay, and first and last name."""
     lines = []
     for group in groups:
         weights = sum(parameter.numel() for parameter in group["params"])

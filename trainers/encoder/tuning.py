@@ -1,13 +1,13 @@
-"""Which weights of the encoder learn? All of them, or those that `--freeze` and `--lora_towers` leave.
+"""Sets which weights of the encoder are trainable: all, or those that `--freeze` and `--lora_towers` leave.
 
-A frozen tower keeps its weights, whole or but for its last layers. A tower with adapters keeps its weights and learns
-a low-rank addition to each linear layer of its encoder (LoRA, Hu et al., 2021, arXiv:2106.09685). Temperature and bias
-learn always.
+A frozen tower keeps all its weights, or all but those of its last layers. A tower with adapters keeps its weights and
+trains a low-rank addition to each linear layer of its encoder (LoRA, Hu et al., 2021, arXiv:2106.09685). Temperature
+and bias are always trainable.
 
-The adapters go into the model in place and leave its class, its outputs and the names of all other weights as they
-are. Checkpoints hold `model.safetensors` with the adapters added into the weights, so that each of them opens as any
-SigLIP checkpoint does; subtracting them again would not give the same bits, therefore the adapters and the weights that
-they stand beside lie in `lora.safetensors`, and a run that is resumed has exactly what it had.
+The adapters are added to the model in place; its class, its outputs and the names of all other weights do not change.
+A checkpoint holds `model.safetensors` with the adapters merged into the weights, so that it opens like any SigLIP
+checkpoint. Subtracting the adapters would not restore the same bits. Therefore `lora.safetensors` holds the adapters
+and the weights below them, and a resumed run has exactly the state it had.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from evaluation.loading import InputError
 from trainers.encoder.parameter_groups import TOWERS
 
 ADAPTERS = "lora.safetensors"
-ADAPTER = "default"  # peft's name of the only one
-# The linear layers of a tower's encoder. Not the pooling head of the vision tower: its nn.MultiheadAttention keeps
-# query, key and value in one parameter that is no module, which an adapter cannot stand beside; nor the text tower's
-# head, so that both towers are treated alike. The heads stay as they are: trained whole they would be more than twice
-# as many weights as all adapters of a base model together, and it is few weights that adapters are chosen for.
+ADAPTER = "default"  # peft's name of the only adapter
+# The linear layers of a tower's encoder. The pooling head of the vision tower is left out: its nn.MultiheadAttention
+# holds query, key and value in one parameter that is not a module, so that it cannot have an adapter. The text tower's
+# head is left out to treat both towers alike. Training the heads in full would add more than twice the weights of all
+# adapters of a base model, and the purpose of adapters is to train few weights.
 LAYERS = r"encoder\.layers\.\d+\.(self_attn\.(q|k|v|out)_proj|mlp\.fc[12])"
 
 
-def choose_learning(model: torch.nn.Module, arguments: Any) -> None:
-    """Adds the adapters and decides which parameters learn, in place.
+def set_trainable(model: torch.nn.Module, arguments: Any) -> None:
+    """Adds the adapters and sets which parameters are trainable, in place.
 
     Args:
         model: a SiglipMedicalModel without adapters.
-        arguments: EncoderTuningArguments.
+        arguments: EncoderArguments.
 
     Raises:
-        InputError: `--unfreeze_last_layers` is more than a frozen tower has.
+        InputError: `--unfreeze_last_layers` exceeds the number of layers of a frozen tower.
     """
     adapted, frozen = towers_of(arguments.lora_towers), towers_of(arguments.freeze)
     if adapted:
@@ -51,12 +51,16 @@ def choose_learning(model: torch.nn.Module, arguments: Any) -> None:
 
 
 def towers_of(flag: str) -> list[str]:
-    """The towers that `none`, `vision`, `text` or `both` stand for."""
+    """Returns the towers that `none`, `vision`, `text` or `both` names."""
     return [tower for tower in TOWERS if flag in (tower, "both")]
 
 
 def unfreeze_last_layers(tower: torch.nn.Module, name: str, number: int) -> None:
-    """Lets the last layers of a frozen tower learn, with the norm and the pooling head that come after them.
+    """Makes the last layers of a frozen tower trainable, with the norm and the pooling head after them.
+
+    Args:
+        name: `vision` or `text`, for the message.
+        number: of layers; 0 for none.
 
     Raises:
         InputError: the tower has fewer layers.
@@ -64,8 +68,8 @@ def unfreeze_last_layers(tower: torch.nn.Module, name: str, number: int) -> None
     layers = tower.encoder.layers
     if number > len(layers):
         raise InputError(
-            f"--unfreeze_last_layers {number}: the {name} tower has {len(layers)} layers; give at most that many, or "
-            f"leave it out of --freeze"
+            f"--unfreeze_last_layers {number}: the {name} tower has {len(layers)} layers. Use at most that number, or "
+            f"remove the tower from --freeze"
         )
     if number:
         after = (getattr(tower, part, None) for part in ("post_layernorm", "final_layer_norm", "head"))
@@ -74,21 +78,21 @@ def unfreeze_last_layers(tower: torch.nn.Module, name: str, number: int) -> None
                 part.requires_grad_(True)
 
 
-def rest_frozen(model: torch.nn.Module) -> None:
-    """Puts every part that has no weight that learns into evaluation mode, after `model.train()`: no dropout there."""
-    learning = [parameter.requires_grad for parameter in model.parameters()]
-    if learning and not any(learning):
+def set_frozen_parts_to_eval(model: torch.nn.Module) -> None:
+    """Sets modules without trainable weights to evaluation mode: no dropout. Call it after `model.train()`."""
+    trainable = [parameter.requires_grad for parameter in model.parameters()]
+    if trainable and not any(trainable):
         model.eval()
-    elif not all(learning):
+    elif not all(trainable):
         for child in model.children():
-            rest_frozen(child)
+            set_frozen_parts_to_eval(child)
 
 
 # --- adapters ---
 
 
 def add_adapters(model: torch.nn.Module, towers: list[str], arguments: Any) -> None:
-    """Puts adapters beside the linear layers of the encoders of some towers. All other parameters stop learning."""
+    """Adds adapters to the linear layers of some towers' encoders; this freezes all other parameters."""
     from peft import LoraConfig, inject_adapter_in_model
 
     names = "|".join(TOWERS[tower] for tower in towers)
@@ -103,27 +107,28 @@ def add_adapters(model: torch.nn.Module, towers: list[str], arguments: Any) -> N
 
 
 def adapted_layers(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """The layers with an adapter, by name."""
+    """Returns the layers with an adapter, by name."""
     return {name: module for name, module in model.named_modules() if hasattr(module, "lora_A")}
 
 
 def merged_state(model: torch.nn.Module, state: dict[str, torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
-    """The weights with the adapters added into them, named as those of a model that never had any.
+    """Returns the weights with the adapters merged into them, under the names of a model without adapters.
 
     Args:
-        state: the weights as the model has them, where a sharded one has been gathered; None: asks the model.
+        state: the state dict of a sharded model, gathered; None to take it from the model.
     """
     merged = dict(model.state_dict() if state is None else state)
     for name, layer in adapted_layers(model).items():
         down, up = (merged.pop(f"{name}.lora_{side}.{ADAPTER}.weight") for side in "AB")  # [r, in], [out, r]
         weight = merged.pop(f"{name}.base_layer.weight")  # [out, in]
+        # [out, r] @ [r, in] -> [out, in]
         merged[f"{name}.weight"] = weight + (up @ down) * layer.scaling[ADAPTER]
         merged[f"{name}.bias"] = merged.pop(f"{name}.base_layer.bias")
     return merged
 
 
 def save_adapters(model: torch.nn.Module, folder: Path, state: dict[str, torch.Tensor] | None = None) -> None:
-    """Writes what `model.safetensors` cannot give back to the bit: the adapters, and the weights beside them."""
+    """Writes what cannot be restored exactly from `model.safetensors`: the adapters and the weights below them."""
     from safetensors.torch import save_file
 
     state = model.state_dict() if state is None else state
@@ -133,33 +138,34 @@ def save_adapters(model: torch.nn.Module, folder: Path, state: dict[str, torch.T
 
 
 def load_adapters(model: torch.nn.Module, folder: Path) -> None:
-    """Loads a checkpoint into a model with adapters: exactly the weights that were there when it was saved.
+    """Loads a checkpoint into a model with adapters and restores exactly the weights that were saved.
 
     Raises:
-        InputError: the checkpoint has no adapters, or those of other layers, of another rank or scale.
+        InputError: the checkpoint has no adapters, or its adapters differ in layers, rank or scale.
     """
     from safetensors import safe_open
     from safetensors.torch import load_file
 
     if not (folder / ADAPTERS).is_file():
-        raise InputError(f"{folder} holds no {ADAPTERS}: it was trained without adapters; leave --lora_towers out")
+        raise InputError(f"{folder} has no {ADAPTERS}: it was trained without adapters. Remove --lora_towers")
     with safe_open(folder / ADAPTERS, "pt") as file:
         written = file.metadata() or {}
     for name, value in settings_of(model).items():
         if written.get(name) != value:
             raise InputError(
-                f"{folder}: its adapters are not those of this run, {name} {written.get(name)} and not {value}; give "
+                f"{folder}: its adapters do not match this run: {name} was {written.get(name)} and is {value} now. Use "
                 "the --lora_towers, --lora_r and --lora_alpha that it was trained with"
             )
-    state, beside = load_file(folder / "model.safetensors"), load_file(folder / ADAPTERS)
+    # `exact` replaces the merged weights of the adapted layers by adapters and base weights.
+    state, exact = load_file(folder / "model.safetensors"), load_file(folder / ADAPTERS)
     for name in adapted_layers(model):
         state.pop(f"{name}.weight", None)
         state[f"{name}.base_layer.bias"] = state.pop(f"{name}.bias")
-    model.load_state_dict(state | beside)
+    model.load_state_dict(state | exact)
 
 
 def settings_of(model: torch.nn.Module) -> dict[str, str]:
-    """What decides what adapters mean, beside their weights."""
+    """Returns the settings that adapters depend on besides their weights."""
     config = model.peft_config[ADAPTER]
     towers = [
         tower for tower, module in TOWERS.items() if any(name.startswith(module) for name in adapted_layers(model))
@@ -168,9 +174,9 @@ def settings_of(model: torch.nn.Module) -> dict[str, str]:
 
 
 def export_adapter(model: torch.nn.Module, folder: Path, state: dict[str, torch.Tensor] | None = None) -> None:
-    """Writes a folder that `PeftModel.from_pretrained(base_model, folder)` reads.
+    """Writes a folder that `PeftModel.from_pretrained(base_model, folder)` can open.
 
-    Beside the adapters it holds whatever else has learned, temperature and bias above all: without those the
+    Besides the adapters it contains all other trained weights, in particular temperature and bias: without those the
     probabilities would be the base model's.
 
     Args:
@@ -179,15 +185,16 @@ def export_adapter(model: torch.nn.Module, folder: Path, state: dict[str, torch.
     from safetensors.torch import save_file
 
     state = model.state_dict() if state is None else state
-    learned = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    weights = {f"base_model.model.{name.replace(f'.{ADAPTER}.', '.')}": state[name].contiguous() for name in learned}
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    # The names that peft expects: with its prefix and without the adapter's name.
+    weights = {f"base_model.model.{name.replace(f'.{ADAPTER}.', '.')}": state[name].contiguous() for name in trained}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     model.peft_config[ADAPTER].save_pretrained(folder)
 
 
-def learning_towers(model: torch.nn.Module) -> set[str]:
-    """The towers with a parameter that learns, adapters included."""
-    learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+def trainable_towers(model: torch.nn.Module) -> set[str]:
+    """Returns the towers, `image` or `text`, that have a trainable parameter, adapters included."""
+    trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     modules = {"image": "vision_model.", "text": "text_model."}
-    return {tower for tower, module in modules.items() if any(module in name for name in learning)}
+    return {tower for tower, module in modules.items() if any(module in name for name in trainable)}

@@ -1,17 +1,17 @@
-"""Where are the decoded images of a split kept? In one file of uint8 pixels at the model's size, written once.
+"""Builds the cache of a split's decoded images: one file of uint8 pixels at the model's input size.
 
-Decoding a photograph takes 5 to 400 ms, reading its pixels from here 0.02. An image is one tile of the model's size for
-the encoder, one to four for the decoder, and only those that it has are kept. The folder of a cache is named by a
-hash of the images' bytes and of everything that decides their pixels, so what is found is what is wanted, in whatever
-order the rows come and whatever the dataset is called:
+Decoding a photograph takes 5 to 400 ms, reading its pixels from the cache 0.02 ms. For the encoder an image is one
+tile; for the decoder it is one to four, and empty tiles are not stored. The name of a cache folder is a hash of the
+images' bytes and of every setting that affects their pixels. A cache that is found is therefore the right one, whatever
+the order of the rows and the name of the dataset:
 
-1. The distinct images of the rows are found by a hash of their bytes, and their tiles are counted from their headers.
-2. A folder `NAME.building` gets the file of pixels, at its full size at once so that a full disk is noticed before the
-   work, and the table of images, in which a checksum says that an image is done. Decoders let other threads run, so
-   threads do the work. One that is killed loses nothing: the next one goes on with what has no valid checksum.
-3. The manifest is written last, and the folder renamed to `NAME`.
+1. Hash the bytes of each row's image to find the distinct images, and count their tiles from their headers.
+2. Allocate the pixel file in a folder `NAME.building` at its full size, so that a full disk is noticed before the work,
+   and the table of images, in which a nonzero checksum marks an image as done. Threads decode the images, because
+   Pillow's decoders release the GIL. A killed build loses nothing: the next one decodes what has no valid checksum.
+3. Write the manifest, then rename the folder to `NAME`.
 
-`image_cache_files` reads them.
+`cache_reader.py` reads the result.
 """
 
 from __future__ import annotations
@@ -49,71 +49,84 @@ from trainers.images.cache_reader import (
     write_at,
 )
 
-SPARE = 64 * 2**20  # bytes that are left free on the disk
+# Bytes that a cache leaves free on the disk.
+SPARE = 64 * 2**20
+ADVICE = "Use another folder, or `none` to decode every image at each access"
 
 
 def image_keys(count: int, encoded: Encoded) -> np.ndarray:
-    """`[count]` of KEY: the hash of each row's encoded image."""
+    """Returns `[count]` of KEY, the hash of each row's encoded image."""
     keys = np.empty(count, KEY)
     for row in range(count):
         digest = xxhash.xxh3_128_intdigest(encoded(row)[0])
+        # The upper and the lower 64 of 128 bits: numpy has no wider integer.
         keys[row] = digest >> 64, digest & (2**64 - 1)
     return keys
 
 
 def cached_images(root: Path, reader: Reader, count: int, encoded: Encoded, workers: int) -> CachedImages:
-    """The cache of the images of `count` rows: opened where there is one, built where there is none.
+    """Opens the cache of the images of `count` rows, and builds it if it does not exist.
 
-    Of several processes on one machine one builds, and the others wait for it.
+    If several processes of one machine need it, one builds it and the others wait.
 
     Args:
-        root: folder of all caches.
-        encoded: gives the bytes of a row's image; called from one thread.
-        workers: threads that decode.
+        root: the folder of all caches.
+        reader: decodes an image; its fields are part of the cache's name.
+        count: number of rows.
+        encoded: maps a row to the bytes of its image and a name for messages; called from one thread.
+        workers: number of decoding threads.
 
     Raises:
         InputError: an image cannot be read, the disk is too full, or the folder cannot be written.
     """
+    # distinct: [images] of KEY, sorted; first_rows: [images], a row of each; slots: [rows], the image of each row.
     distinct, first_rows, slots = np.unique(image_keys(count, encoded), return_index=True, return_inverse=True)
     settings = {"version": VERSION, "pillow": PIL.__version__, **asdict(reader)}
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
     digest.update(distinct.tobytes())
     folder = root / digest.hexdigest()
-    table = opened(folder, reader, distinct)
+    table = read_table(folder, reader, distinct)
     if table is None:
         try:
-            with waited_lock(folder.with_name(f"{folder.name}.lock")):
-                table = opened(folder, reader, distinct)  # another process may have built it meanwhile
+            with file_lock(folder.with_name(f"{folder.name}.lock")):
+                # Another process may have built it while this one waited.
+                table = read_table(folder, reader, distinct)
                 if table is None:
-                    table = build(folder, reader, distinct, first_rows, encoded, workers)
+                    table = build_cache(folder, reader, distinct, first_rows, encoded, workers)
         except OSError as error:
-            raise InputError(f"--image_cache {root}: {error.strerror or error}; {ELSEWHERE}") from None
+            raise InputError(f"--image_cache {root}: {error.strerror or error}. {ADVICE}") from None
     return CachedImages(folder, reader, slots.reshape(-1), table, encoded)
 
 
-ELSEWHERE = "name another folder, or `none` to decode every image each time"
-
-
-def opened(folder: Path, reader: Reader, distinct: np.ndarray) -> np.ndarray | None:
-    """The table of a whole cache; None where there is none, or where its files are not what the manifest says."""
+def read_table(folder: Path, reader: Reader, distinct: np.ndarray) -> np.ndarray | None:
+    """Returns the table of a complete cache; None if it does not exist or its files do not match the manifest."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         content = (folder / TABLE).read_bytes()
-        whole = manifest["table"] == xxhash.xxh3_128_hexdigest(content)
-        table = np.frombuffer(content, RECORD) if whole else np.empty(0, RECORD)
-        whole &= (folder / PIXELS).stat().st_size == int(table["tiles"].sum()) * tile_bytes(reader)
+        intact = manifest["table"] == xxhash.xxh3_128_hexdigest(content)
+        table = np.frombuffer(content, RECORD) if intact else np.empty(0, RECORD)
+        intact &= (folder / PIXELS).stat().st_size == int(table["tiles"].sum()) * tile_bytes(reader)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return table if whole and np.array_equal(table["key"], distinct) else None
+    return table if intact and np.array_equal(table["key"], distinct) else None
 
 
-def build(
+def build_cache(
     folder: Path, reader: Reader, distinct: np.ndarray, first_rows: np.ndarray, encoded: Encoded, workers: int
 ) -> np.ndarray:
-    """Writes a cache, and returns its table. Goes on where a process was killed. Only with the lock held."""
+    """Builds a cache, or continues a build that was killed. The caller holds the lock.
+
+    Args:
+        distinct: `[images]` of KEY, sorted.
+        first_rows: `[images]`, a row that has each image.
+
+    Returns:
+        the table, `[images]` of RECORD.
+    """
     work = folder.with_name(f"{folder.name}.building")
     if folder.exists() and not work.exists():
-        folder.rename(work)  # what is still whole in a damaged cache is kept
+        # A damaged cache: its intact images are reused.
+        folder.rename(work)
     work.mkdir(parents=True, exist_ok=True)
     (work / MANIFEST).unlink(missing_ok=True)
     wanted = np.zeros(len(distinct), RECORD)
@@ -121,13 +134,13 @@ def build(
     offsets = starts_of(wanted["tiles"]) * tile_bytes(reader)
     size = int(offsets[-1])
     with (work / PIXELS).open("a+b") as pixels, (work / TABLE).open("a+b") as file:
-        reserve(pixels, size, work)
+        reserve_space(pixels, size, work)
         file.truncate(wanted.nbytes)
     with (work / PIXELS).open("r+b") as pixels:
         table = np.memmap(work / TABLE, RECORD, "r+", shape=len(distinct))
-        missing = unfinished(pixels, table, wanted, offsets)
-        print(f"--image_cache: decoding {len(missing):,} images once, {size / 2**20:,.0f} MiB in {folder}", flush=True)
-        fill(pixels.fileno(), table, offsets, missing, first_rows, reader, encoded, workers)
+        missing = find_unfinished(pixels, table, wanted, offsets)
+        print(f"--image_cache: decoding {len(missing):,} images to {folder} ({size / 2**20:,.0f} MiB)", flush=True)
+        decode_missing(pixels.fileno(), table, offsets, missing, first_rows, reader, encoded, workers)
         table.flush()
         os.fsync(pixels.fileno())
     content = table.tobytes()
@@ -136,44 +149,60 @@ def build(
     (work / f"{MANIFEST}.part").rename(work / MANIFEST)
     if not folder.exists():
         work.rename(folder)
-    else:  # it is damaged, and whatever else lies there stays
+    else:
+        # A damaged cache and a killed build exist side by side: the new files replace the old ones, other files stay.
         (folder / MANIFEST).unlink(missing_ok=True)
-        for path in sorted(work.iterdir(), key=lambda path: path.name == MANIFEST):  # last, it says that all is there
+        # False sorts before True: the manifest, which marks the cache as complete, is moved last.
+        for path in sorted(work.iterdir(), key=lambda path: path.name == MANIFEST):
             path.replace(folder / path.name)
         work.rmdir()
     return np.frombuffer(content, RECORD)
 
 
 def count_tiles(reader: Reader, first_rows: np.ndarray, encoded: Encoded) -> np.ndarray:
-    """`[images]` int64: the tiles of each distinct image. Places are known by them before the threads start."""
+    """Returns `[images]` int64, the number of tiles of each distinct image.
+
+    From these follows the offset of each image in the pixel file, before any image is decoded.
+    """
     if reader.max_tiles == 1:
         return np.ones(len(first_rows), np.int64)
     tiles = np.empty(len(first_rows), np.int64)
-    for slot in np.argsort(first_rows):  # in the order of the rows, as they lie on the disk
+    # In the order of the rows, which is that of the files on the disk.
+    for slot in np.argsort(first_rows):
         tiles[slot] = reader.tiles(*encoded(int(first_rows[slot])))
     return tiles
 
 
-def reserve(file: IO[bytes], size: int, folder: Path) -> None:
-    """Gives a file its full size on the disk. Raises InputError where there is not enough room."""
-    held = os.fstat(file.fileno()).st_blocks * 512 if hasattr(os.stat_result, "st_blocks") else 0
-    free = shutil.disk_usage(folder).free
-    if size - held > max(free - SPARE, 0):
+def reserve_space(file: IO[bytes], size: int, folder: Path) -> None:
+    """Allocates the full size of a file, in bytes, on the disk.
+
+    Raises:
+        InputError: there is not enough space.
+    """
+    # st_blocks counts units of 512 bytes, whatever the block size of the file system.
+    allocated = os.fstat(file.fileno()).st_blocks * 512 if hasattr(os.stat_result, "st_blocks") else 0
+    free = max(shutil.disk_usage(folder).free - SPARE, 0)
+    if size - allocated > free:
         raise InputError(
-            f"--image_cache {folder.parent}: the images need {size / 2**20:,.0f} MiB, and "
-            f"{max(free - SPARE, 0) / 2**20:,.0f} MiB are free; {ELSEWHERE}"
+            f"--image_cache {folder.parent}: the decoded images need {size / 2**20:,.0f} MiB, but only "
+            f"{free / 2**20:,.0f} MiB are free. {ADVICE}"
         )
     file.truncate(size)
     if hasattr(os, "posix_fallocate") and size:
         os.posix_fallocate(file.fileno(), 0, size)
 
 
-def unfinished(file: IO[bytes], table: np.ndarray, wanted: np.ndarray, offsets: np.ndarray) -> list[int]:
-    """The slots whose pixels do not have the checksum of the table; the table is set up for them.
+def find_unfinished(file: IO[bytes], table: np.ndarray, wanted: np.ndarray, offsets: np.ndarray) -> list[int]:
+    """Finds the images whose pixels are missing or do not match their checksum, and resets their records.
 
     Args:
-        wanted: `[images]` of RECORD, of which the note and the checksum are not known.
-        offsets: `[images + 1]`, where the pixels of each image begin in the file.
+        file: the pixel file.
+        table: `[images]` of RECORD as an earlier build left it; changed in place.
+        wanted: `[images]` of RECORD with key and tiles; note and checksum are still 0.
+        offsets: `[images + 1]` int64, the first byte of each image in the pixel file.
+
+    Returns:
+        their indices in the table.
     """
     missing = []
     for slot, fresh in enumerate(wanted):
@@ -188,7 +217,7 @@ def unfinished(file: IO[bytes], table: np.ndarray, wanted: np.ndarray, offsets: 
     return missing
 
 
-def fill(
+def decode_missing(
     file: int,
     table: np.ndarray,
     offsets: np.ndarray,
@@ -198,13 +227,24 @@ def fill(
     encoded: Encoded,
     workers: int,
 ) -> None:
-    """Decodes the missing images into their places, in the order of the rows, at most two a thread at a time."""
+    """Decodes the missing images to their offsets in the file, in the order of the rows.
+
+    At most two images per thread wait at a time, so that the encoded files do not fill the memory.
+
+    Args:
+        file: descriptor of the pixel file.
+        table: `[images]` of RECORD, memory-mapped; note and checksum of each image are set.
+        offsets: `[images + 1]` int64, in bytes.
+        missing: indices in the table.
+        first_rows: `[images]`, a row that has each image.
+    """
     from tqdm import tqdm
 
     def decode(slot: int, data: bytes, where: str) -> tuple[int, int, int]:
         pixels, note = reader(data, where)
-        if pixels.nbytes != offsets[slot + 1] - offsets[slot]:  # it would lie over its neighbour
-            raise InputError(f"{where}: the file was changed while the image cache was built; start again")
+        # An image with more tiles than its header said would overwrite the next one.
+        if pixels.nbytes != offsets[slot + 1] - offsets[slot]:
+            raise InputError(f"{where}: the file was changed while the image cache was built. Start the command again")
         write_at(file, pixels, int(offsets[slot]))
         return slot, note, checksum(pixels)
 
@@ -215,7 +255,8 @@ def fill(
     def finish(done: Future) -> None:
         slot, note, check = done.result()
         table["note"][slot] = note
-        table["checksum"][slot] = check  # last: it says that the image is done
+        # Last, because a nonzero checksum marks the image as done.
+        table["checksum"][slot] = check
         bar.update()
 
     with ThreadPoolExecutor(workers) as pool, tqdm(total=len(missing), unit=" images", disable=None) as bar:
@@ -233,18 +274,18 @@ def fill(
 
 
 @contextmanager
-def waited_lock(path: Path) -> Iterator[None]:
-    """Holds the lock of a file, and waits for whoever has it, saying so. It is free when its holder ends, however."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: two processes at once are not told apart
-        fcntl = None
+def file_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, waiting for its holder with a message. It is released when its process ends."""
+    from filelock import FileLock, Timeout
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        if fcntl:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(f"--image_cache: another process is building {path.with_suffix('')}; waiting for it", flush=True)
-                fcntl.flock(file, fcntl.LOCK_EX)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"--image_cache: another process is building {path.with_suffix('')}; waiting for it", flush=True)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()

@@ -1,4 +1,4 @@
-"""Where do image caches lie, and how many threads fill them?"""
+"""Locates the folder of the image caches and counts the CPU cores that fill them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ NO_CACHE = "none"
 
 
 def cache_folder(flag: str | None) -> Path | None:
-    """Where `--image_cache` says that caches are: beside those of `datasets` unless it names a folder or `none`."""
+    """Returns the folder of all image caches.
+
+    Args:
+        flag: `--image_cache`: a folder, `none`, or None for `medpairs-pixels` in the cache of `datasets`.
+
+    Returns:
+        the folder, or None where `none` turns caching off.
+    """
     if flag == NO_CACHE:
         return None
     if flag:
@@ -19,6 +26,6 @@ def cache_folder(flag: str | None) -> Path | None:
     return Path(config.HF_DATASETS_CACHE) / "medpairs-pixels"
 
 
-def processors() -> int:
-    """The processor cores that this process may use."""
+def available_cpus() -> int:
+    """Returns the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

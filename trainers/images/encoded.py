@@ -1,4 +1,4 @@
-"""Decodes the image of a row safely: allowed formats, a pixel cap, upright, and on white where it is transparent."""
+"""Decodes the image of a row safely: JPEG and PNG only, a pixel limit, EXIF orientation, transparency on white."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from transformers.image_transforms import convert_to_rgb
 from evaluation.loading import InputError
 
 
-def encoded_image(image: Any, where: str, shown: str = "") -> tuple[bytes, str]:
-    """(the bytes of an image of a dataset, where it is): from its Arrow struct, or from the file that this names.
+def read_encoded_image(image: Any, where: str, shown: str = "") -> tuple[bytes, str]:
+    """Returns the bytes of a dataset's image, and its location for messages.
 
     Args:
-        shown: a name that says more than the one in the struct.
+        image: the Arrow struct of the image, with its `bytes` or the `path` of its file.
+        where: the row, for example "--dataset, row 7".
+        shown: a more informative name than the path in the struct; "" for that path.
 
     Raises:
-        InputError: there is neither, or the file cannot be read.
+        InputError: the struct has neither, or the file cannot be read.
     """
     path = image["path"].as_py() if image.is_valid else ""
     where = f"{where} ({shown or path})" if shown or path else where
@@ -32,60 +34,60 @@ def encoded_image(image: Any, where: str, shown: str = "") -> tuple[bytes, str]:
     try:
         return Path(path or "").read_bytes(), where
     except OSError as error:
-        raise InputError(f"{where}: its image cannot be read: {error.strerror}") from None
+        raise InputError(f"{where}: the image cannot be read: {error.strerror}") from None
 
 
-FORMATS = ("JPEG", "PNG")  # what hub_datasets writes; no other decoder is given bytes of unknown origin
-
-
-MAX_PIXELS = 64_000_000  # width times height; what hub_datasets accepts
-
-
-DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # `convert("RGB")` cuts their values off at 255
+# The formats that hub_datasets writes. No other decoder of Pillow reads bytes of unknown origin.
+FORMATS = ("JPEG", "PNG")
+# Width times height; the limit of hub_datasets.
+MAX_PIXELS = 64_000_000
+# Pillow's modes of more than 8 bits, whose values `convert("RGB")` clips at 255.
+DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 @contextmanager
-def readable(data: bytes, where: str) -> Iterator[Image.Image]:
-    """An image of whose file only the header is read yet. What fails while it is in use becomes one InputError.
+def open_image(data: bytes, where: str) -> Iterator[Image.Image]:
+    """Opens an image file of which only the header is read. Any error inside the context becomes an InputError.
 
     Args:
-        where: the row and the file, for the message of an error.
+        where: the row and the file, for error messages.
 
     Raises:
-        InputError: no JPEG or PNG, damaged, or more than MAX_PIXELS.
+        InputError: the file is not a JPEG or PNG, is damaged, or has more than MAX_PIXELS.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is lower
+            # Pillow warns above 89 million pixels; the limit below is lower.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height > MAX_PIXELS:
-            raise InputError(f"{where}: {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}; {ADVICE}")
+            raise InputError(
+                f"{where}: the image has {image.width} x {image.height} pixels, more than {MAX_PIXELS:,}. {ADVICE}"
+            )
         yield image
     except InputError:
         raise
-    except Exception as error:  # each decoder has its own types for damage
-        raise InputError(f"{where}: not a readable {' or '.join(FORMATS)} ({error}); {ADVICE}") from None
+    except Exception as error:  # each decoder raises its own types for damaged files
+        raise InputError(f"{where}: not a readable {' or '.join(FORMATS)} ({error}). {ADVICE}") from None
 
 
 def check_depth(image: Image.Image, where: str) -> None:
-    """Raises InputError where an image has more than 8 bits a channel."""
+    """Raises InputError if an image has more than 8 bits per channel."""
     if image.mode in DEEP_MODES:
-        raise InputError(f"{where}: an image of mode {image.mode}, more than 8 bits a channel; {ADVICE}")
+        raise InputError(f"{where}: the image has mode {image.mode}, more than 8 bits per channel. {ADVICE}")
 
 
-def upright(image: Image.Image) -> Image.Image:
-    """The decoded image, turned as its EXIF data say, as `datasets` turns it."""
+def apply_orientation(image: Image.Image) -> Image.Image:
+    """Returns the decoded image, rotated and mirrored as its EXIF orientation says, as in `datasets`."""
     image.load()
     return image if image.getexif().get(Base.Orientation) is None else ImageOps.exif_transpose(image)
 
 
-def on_white(image: Image.Image) -> Image.Image:
-    """An RGB image with its transparent colour, where it has one, laid on white, as the image processors do."""
+def composite_on_white(image: Image.Image) -> Image.Image:
+    """Returns an RGB image with its transparent color, if it has one, replaced by white, as the image processors do."""
     if image.info.get("transparency") is None:
         return image
     return Image.fromarray(convert_to_rgb(image, return_numpy=True))
 
 
-ADVICE = (
-    "build the dataset with hub_datasets/build.py, which windows images to 8 bits a channel and rejects damaged ones"
-)
+ADVICE = "Build the dataset with `medpairs build`, which windows images to 8 bits per channel and rejects damaged ones"

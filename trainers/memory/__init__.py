@@ -1,1 +1,1 @@
-"""Estimates the memory of a training by running one update on tensors without content."""
+"""Estimates the memory of a training run from one update on tensors that have a shape but no content."""

@@ -1,8 +1,8 @@
-"""How is a model run through without content, where a few contents decide what it does? They are computed beside it.
+"""Computes the few tensors whose values decide which operations a model runs, while all others have shapes only.
 
-Under PyTorch's FakeTensorMode a tensor has a shape and no content, so a model that looks at a mask (is there an image?
-which labels count?) cannot go on. Masks, indices and labels are small and come from the batch, not from weights: this
-mode keeps what they really hold, computes it along, and answers such questions from it.
+Under PyTorch's FakeTensorMode a tensor has a shape but no content. A model that reads a mask (to see whether there is
+an image, or which labels count) fails there. Masks, indices and labels are small and depend on the batch, not on the
+weights. This mode keeps their real values beside the fake tensors and runs each operation on both.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 from torch.utils.weak import WeakIdKeyDictionary
 
-LIMIT = 2**23  # elements; what is larger is not followed
+# Values of larger results (in elements) are not tracked: masks of a batch stay below this, activations do not.
+LIMIT = 2**23
 aten = torch.ops.aten
-FACTORIES = {  # what needs no content to be known
+# Operations without tensor inputs whose result is always known.
+FACTORIES = {
     aten.arange.default, aten.arange.start, aten.arange.start_step, aten.zeros.default, aten.ones.default,
     aten.full.default, aten.scalar_tensor.default,
 }  # fmt: skip
@@ -30,10 +32,13 @@ INDEXED = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
 
 
 class KnownValues(TorchDispatchMode):
-    """Computes tensors whose content follows from the batch alone; to be entered inside a FakeTensorMode.
+    """Keeps the real values of fake tensors that depend on the batch alone. Enter it inside a FakeTensorMode.
 
     Args:
-        fake: that mode.
+        fake: the FakeTensorMode around it.
+
+    Attributes:
+        contents: the real tensor of each fake tensor whose values are known.
     """
 
     def __init__(self, fake: FakeTensorMode) -> None:
@@ -42,21 +47,23 @@ class KnownValues(TorchDispatchMode):
         self.contents = WeakIdKeyDictionary()
 
     def add(self, content: torch.Tensor) -> torch.Tensor:
-        """A fake tensor whose content is known: that of a real one, made outside of the modes."""
+        """Returns a fake tensor with the values of a real one, which was created outside of both modes."""
         tensor = self.fake.from_tensor(content)
         self.contents[tensor] = content
         return tensor
 
     def content(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """Returns the real tensor behind a fake one, None if its values are not known."""
         return self.contents.get(tensor)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if func in INDEXED:
-            args = (args[0], self.indices(args[1]), *args[2:])
+            # A boolean index makes the shape of the result depend on its values; integers give a fixed shape.
+            args = (args[0], self.integer_indices(args[1]), *args[2:])
         leaves, structure = tree_flatten((args, kwargs))
-        given = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-        known = all(self.content(tensor) is not None for tensor in given) if given else func in FACTORIES
+        inputs = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+        known = all(self.content(tensor) is not None for tensor in inputs) if inputs else func in FACTORIES
         if not known:
             if func._schema.is_mutable:
                 self.forget(args[0])
@@ -64,12 +71,13 @@ class KnownValues(TorchDispatchMode):
         try:
             result = func(*args, **kwargs)
         except (DataDependentOutputException, DynamicOutputShapeException):
+            # The shape or a Python value depends on the content: only the run on real values can tell.
             result = None
         else:
             if any(isinstance(leaf, torch.Tensor) and leaf.numel() > LIMIT for leaf in tree_flatten(result)[0]):
                 return result
-        own = [self.content(leaf) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
-        real_args, real_kwargs = tree_unflatten(own, structure)
+        real_leaves = [self.content(leaf) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
+        real_args, real_kwargs = tree_unflatten(real_leaves, structure)
         with unset_fake_temporarily(), torch.no_grad():
             real = func(*real_args, **real_kwargs)
         if result is None:
@@ -79,21 +87,21 @@ class KnownValues(TorchDispatchMode):
                 self.contents[tensor] = content
         return result
 
-    def indices(self, given: Any) -> list:
-        """Indices of which those that are masks have become numbers, so that the shape of what they choose is known."""
-        numbers = []
-        for index in given:
+    def integer_indices(self, indices: Any) -> list:
+        """Returns the indices with each known boolean mask replaced by one integer index per dimension of the mask."""
+        converted = []
+        for index in indices:
             content = None if index is None else self.content(index)
             if content is not None and content.dtype == torch.bool:
                 with unset_fake_temporarily():
-                    places = content.nonzero(as_tuple=True)
-                numbers += [self.add(one) for one in places]
+                    positions = content.nonzero(as_tuple=True)
+                converted += [self.add(position) for position in positions]
             else:
-                numbers.append(index)
-        return numbers
+                converted.append(index)
+        return converted
 
     def forget(self, tensor: Any) -> None:
-        """A tensor that was written to with something unknown, and all views of the same memory."""
+        """Drops the values of a tensor that was overwritten with unknown ones, and of all views of its memory."""
         if not isinstance(tensor, torch.Tensor):
             return
         storage = tensor.untyped_storage()

@@ -1,4 +1,4 @@
-"""What lies in memory at its fullest moment? Every tensor is noted, from its making to its end."""
+"""Records every tensor from allocation to release, to find what occupies memory at the peak."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-# What memory is for, in the order of a table.
+# The kinds of memory, in the order of the printed table.
 WEIGHTS, GRADIENTS, OPTIMIZER = "weights", "gradients", "optimizer"
 VISION, TEXT, COPIES = "activations of the vision tower", "activations of the text tower", "weights in bfloat16"
 PIXELS, LOSS, WORKSPACE = "pixels and tokens", "embeddings and loss", "workspace"
@@ -22,17 +22,28 @@ KINDS = (WEIGHTS, GRADIENTS, OPTIMIZER, VISION, TEXT, COPIES, PIXELS, LOSS, WORK
 
 @dataclass
 class Held:
+    """One live allocation.
+
+    Attributes:
+        kind: what it is for, one of KINDS.
+        size: in bytes.
+        ended: a weak reference to the storage, whose callback runs when the storage is freed.
+    """
+
     kind: str
     size: int
-    ended: Any = field(repr=False)  # a weak reference that tells when the storage goes
+    ended: Any = field(repr=False)
 
 
 class Ledger(TorchDispatchMode):
-    """Notes the memory of every tensor that is made while it is active, until the tensor is gone.
+    """Tracks the memory of every tensor that is created while it is active, until the tensor is freed.
 
     Attributes:
         now: bytes in use, by kind.
-        peak: the same at the moment when their sum was largest.
+        peak: bytes in use by kind at the moment when their sum was largest.
+        total, most: the sums of `now` and `peak`.
+        kind: what new tensors are counted as, see `tag`.
+        held: the live allocations, by the id of their storage.
     """
 
     def __init__(self) -> None:
@@ -45,7 +56,7 @@ class Ledger(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        # autocast makes a copy of each weight, and keeps it until the forward pass is over
+        # Autocast copies each weight to bfloat16 and caches the copy until the forward pass ends.
         copied = func is torch.ops.aten._to_copy.default and isinstance(args[0], torch.nn.Parameter)
         for tensor in tree_leaves(result):
             if isinstance(tensor, torch.Tensor):
@@ -53,7 +64,7 @@ class Ledger(TorchDispatchMode):
         return result
 
     def note(self, tensor: torch.Tensor, kind: str | None = None) -> None:
-        """Counts a tensor's memory, unless it is another's."""
+        """Counts the memory of a tensor, unless it is a view of memory that is already counted."""
         storage = tensor.untyped_storage()
         key, kind = id(storage), kind or self.kind
         if key in self.held:
@@ -66,12 +77,13 @@ class Ledger(TorchDispatchMode):
             self.most, self.peak = self.total, self.now.copy()
 
     def release(self, key: int) -> None:
+        """Removes a freed allocation from the sums."""
         held = self.held.pop(key)
         self.now[held.kind] -= held.size
         self.total -= held.size
 
     def start_over(self) -> None:
-        """Forgets how much there was: what is noted by now does not count, nor do its views."""
+        """Sets all sums to 0; neither the present allocations nor their views are counted from now on."""
         for held in self.held.values():
             held.size = 0
         self.now.clear()
@@ -79,20 +91,20 @@ class Ledger(TorchDispatchMode):
         self.total = self.most = 0
 
     def rename(self, tensor: torch.Tensor, kind: str) -> None:
-        """Says anew what a tensor is for: a backward pass does not tell which result is a weight's gradient."""
+        """Moves a tensor to another kind: that it is the gradient of a weight is known only after it was created."""
         if (held := self.held.get(id(tensor.untyped_storage()))) is not None:
             self.now[held.kind] -= held.size
             self.now[kind] += held.size
             held.kind = kind
 
     def reserve(self, kind: str, size: int) -> torch.Tensor:
-        """A tensor of so many bytes, which counts until it is dropped."""
+        """Returns a tensor of `size` bytes, which is counted as `kind` until it is freed."""
         with self.tag(kind):
             return torch.empty(size, dtype=torch.uint8)
 
     @contextmanager
     def tag(self, kind: str) -> Iterator[None]:
-        """Inside, what is made is for this."""
+        """Inside the context, new tensors are counted as `kind`."""
         before, self.kind = self.kind, kind
         try:
             yield
@@ -102,17 +114,22 @@ class Ledger(TorchDispatchMode):
 
 @dataclass
 class MemoryEstimate:
-    """Bytes by what they are for, at the moment when most are in use; `peak` is their sum."""
+    """Bytes in use at the peak.
+
+    Attributes:
+        parts: bytes by kind.
+    """
 
     parts: dict[str, int]
 
     @property
     def peak(self) -> int:
+        """The sum of all parts, in bytes."""
         return sum(self.parts.values())
 
 
 def tower_of(name: str) -> str | None:
-    """What the encoder's module of this name computes: only towers and their layers are told apart."""
+    """Returns the kind of the activations of an encoder module, by its name; None unless it is a tower or a layer."""
     parts = name.split(".")
     kind = VISION if "vision_model" in parts else TEXT if "text_model" in parts else None
     return kind if kind and (parts[-1] in ("vision_model", "text_model") or parts[-1].isdigit()) else None
@@ -122,7 +139,11 @@ def tower_of(name: str) -> str | None:
 def tagged_modules(
     model: torch.nn.Module, ledger: Ledger, kind_of: Callable[[str], str | None] = tower_of
 ) -> Iterator[None]:
-    """Inside, what the modules that `kind_of` names make is theirs, also when a layer is computed again."""
+    """Inside the context, tensors created by a module are counted as the kind that `kind_of` returns for its name.
+
+    This includes the recomputation of a layer by activation checkpointing, which calls the module again.
+    """
+    # `before` is a stack: modules are nested, and each restores the kind of the module around it.
     handles, before = [], []
 
     def enter(kind: str) -> Any:
@@ -149,21 +170,22 @@ def tagged_modules(
             handle.remove()
 
 
-def without_content(model: torch.nn.Module) -> None:
-    """Replaces weights and buffers by ones without content; to be called in a FakeTensorMode."""
-    fakes: dict[int, torch.Tensor] = {}  # tied weights stay tied
+def drop_contents(model: torch.nn.Module) -> None:
+    """Replaces weights and buffers with fake ones, in place. Call it inside a FakeTensorMode."""
+    # By the id of the original tensor, so that tied weights stay tied.
+    fakes: dict[int, torch.Tensor] = {}
     for module in model.modules():
-        for place in (module._parameters, module._buffers):
-            for name, tensor in place.items():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
                 if tensor is None:
                     continue
                 if id(tensor) not in fakes:
                     fake = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
-                    learns = tensor.requires_grad
                     is_parameter = isinstance(tensor, torch.nn.Parameter)
-                    fakes[id(tensor)] = torch.nn.Parameter(fake, learns) if is_parameter else fake
-                place[name] = fakes[id(tensor)]
+                    fakes[id(tensor)] = torch.nn.Parameter(fake, tensor.requires_grad) if is_parameter else fake
+                tensors[name] = fakes[id(tensor)]
 
 
 def size_of(tensor: torch.Tensor) -> int:
+    """Returns the size of a tensor in bytes."""
     return tensor.numel() * tensor.element_size()

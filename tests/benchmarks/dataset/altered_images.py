@@ -1,4 +1,4 @@
-"""The ways in which copies of an image differ: what `near_duplicates.py` measures the perceptual hash on."""
+"""Defines the alterations of image copies on which `near_duplicates.py` measures the perceptual hash."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance
 
 
 def recoded(image: Image.Image, quality: int) -> Image.Image:
-    """Through a JPEG file."""
+    """Encodes the image as JPEG and decodes it."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
     return Image.open(file)
@@ -21,7 +21,7 @@ def resized(image: Image.Image, factor: float, method: Image.Resampling = Image.
 
 
 def cropped(image: Image.Image, share: float) -> Image.Image:
-    """Without this share of the width and the height at each of the four sides."""
+    """Removes this share of the width and the height at each of the four sides."""
     x, y = round(image.width * share), round(image.height * share)
     return image.crop((x, y, image.width - x, image.height - y))
 
@@ -38,7 +38,7 @@ def with_contrast(image: Image.Image, factor: float) -> Image.Image:
     return ImageEnhance.Contrast(image).enhance(factor)
 
 
-# name: how. A mirrored or turned image is another one and must not be found.
+# The alterations by name. A mirrored or rotated image is a different one and must not be found.
 ALTERED: dict[str, Callable[[Image.Image], Image.Image]] = {
     **{f"JPEG of quality {quality}": partial(recoded, quality=quality) for quality in (95, 85, 75, 50)},
     **{f"resized to {factor:.0%}": partial(resized, factor=factor) for factor in (0.5, 0.75, 1.5, 2)},

@@ -1,10 +1,10 @@
-"""What is a build compared with? Two commands over the same image files, to be timed with their start.
+"""Runs the two baselines of the build on the same image files; their time includes the start of the process.
 
     python tests/benchmarks/dataset/build_peers.py decode FOLDER --num_proc 2
     python tests/benchmarks/dataset/build_peers.py imagefolder FOLDER --num_proc 2 --output OUT
 
-`decode` only reads and decodes: less cannot be done by anything that looks at every image. `imagefolder` is what one
-writes with `datasets` alone: load the folder, check each image and text, write Parquet.
+`decode` only reads and decodes, which is the minimum for any program that inspects every image. `imagefolder` is a
+build with `datasets` alone: load the folder, check each image and text, write Parquet.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
-AT_ONCE = 32  # files that a process takes at a time
+AT_ONCE = 32  # files per task of a process
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def decode(folder: Path, num_proc: int) -> int:
-    """Reads and decodes every image below a folder; returns how many there were."""
+    """Reads and decodes every image below a folder; returns their number."""
     files = sorted(path for path in folder.rglob("*") if path.suffix in (".png", ".jpg"))
     parts = [files[start : start + AT_ONCE] for start in range(0, len(files), AT_ONCE)]
     if num_proc == 1:
@@ -51,7 +51,7 @@ def decode_some(files: list[Path]) -> int:
 
 
 def imagefolder(folder: Path, num_proc: int, output: Path) -> int:
-    """Loads a folder with `metadata.csv`, checks every row, writes Parquet; returns the rows."""
+    """Loads a folder with `metadata.csv`, checks every row and writes Parquet; returns the number of rows."""
     from datasets import load_dataset
     from datasets.table import embed_table_storage
 
@@ -59,14 +59,14 @@ def imagefolder(folder: Path, num_proc: int, output: Path) -> int:
         processes = num_proc if num_proc > 1 else None
         data = load_dataset("imagefolder", data_dir=str(folder), split="train", cache_dir=cache, num_proc=processes)
         checked = data.map(check, num_proc=processes)
-        # `to_parquet` writes paths where it finds paths; this is how the documentation puts the images themselves in
+        # `to_parquet` would write the paths of the images; this embeds the images, as the documentation recommends.
         embedded = checked.with_format("arrow").map(embed_table_storage, batched=True, num_proc=processes)
         embedded.with_format(None).to_parquet(output)
         return len(checked)
 
 
 def check(row: dict) -> dict:
-    """Decodes the image, and says whether it and its text can be used."""
+    """Decodes the image; adds whether the image and its text are usable."""
     width, height = row["image"].size
     return {"usable": min(width, height) >= 8 and width * height <= 64_000_000 and 5 < len(row["text"]) < 1000}
 

@@ -1,7 +1,8 @@
-"""What does a benchmark of the build read? Drawn folders of four sources, as large and as hard to decode as real ones.
+"""Generates the synthetic folders of four sources that the build benchmark reads.
 
-A picture is a few soft shapes under fine noise: the noise is chosen so that a file has about as many bytes for each
-pixel as the real files of its source have (0.4 in a knee, 1 to 1.6 in a lesion, 0.2 in a slice, 0.6 in a chest).
+Each picture is a few soft shapes under fine noise. The noise is chosen so that the files are as slow to decode as real
+ones: they have about as many bytes per pixel as the real files of their source (0.4 for a knee, 1 to 1.6 for a lesion,
+0.2 for a slice, 0.6 for a chest).
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-SHARES = {"knee": 0.35, "lesion": 0.25, "slice": 0.1, "chest": 0.3}  # about those of the public sets in images
+SHARES = {"knee": 0.35, "lesion": 0.25, "slice": 0.1, "chest": 0.3}  # about the shares of images in the public datasets
 FLAGS = {"knee": "--knee_dir", "lesion": "--pad_ufes_dir", "slice": "--slake_dir", "chest": "--reports_dir"}
-QUESTIONS = 22  # on a slice, in both languages together
+QUESTIONS = 22  # per slice, in both languages together
 GRADES = ("Normal", "Doubtful", "Mild", "Moderate", "Severe")
 DIAGNOSES = ("ACK", "BCC", "MEL", "NEV", "SCC", "SEK")
 REGIONS = ("FACE", "ARM", "BACK", "CHEST", "NOSE", "FOOT")
-LESION_HEADER = (  # of `metadata.csv`
+LESION_HEADER = (  # the header of `metadata.csv`
     "patient_id,lesion_id,smoke,drink,background_father,background_mother,age,pesticide,gender,skin_cancer_history,"
     "cancer_history,has_piped_water,has_sewage_system,fitspatrick,region,diameter_1,diameter_2,diagnostic,itch,grew,"
     "hurt,changed,bleed,elevation,img_id,biopsed"
@@ -37,14 +38,14 @@ LESION_CELLS = {
     "has_sewage_system": "True", "fitspatrick": "3.0", "itch": "True", "grew": "UNK", "hurt": "False",
     "changed": "UNK", "bleed": "False", "elevation": "True", "biopsed": "True",
 }  # fmt: skip
-AT_ONCE = 16  # images that a process draws as one task
+AT_ONCE = 16  # images per task of a process
 SMALL = 320  # pixels; large enough that 2,000 fill several row groups
-TILE = 2048  # side of the noise that all pictures take their piece from
+TILE = 2048  # side of the noise image from which the noise of all pictures is cropped
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One image of a source: its path below the folder of all, and the text that goes with it."""
+    """One image of a source: its kind, its path below the root folder, and its text."""
 
     kind: str
     path: str
@@ -52,10 +53,13 @@ class Drawn:
 
 
 def draw(root: Path, counts: dict[str, int], small: bool = False, processes: int = 2) -> list[Drawn]:
-    """Draws so many images of each kind into `root/KIND`, with the tables that their source needs.
+    """Draws images of each kind into `root/KIND`, and writes the tables that their source requires.
 
     Args:
-        small: SMALL x SMALL pixels, grey, for measurements in which only the number counts.
+        root: the root folder.
+        counts: number of images by kind.
+        small: draw gray images of SMALL x SMALL pixels, for measurements in which only their number matters.
+        processes: number of processes.
     """
     drawn = [one for kind, count in counts.items() if count for one in LAYOUTS[kind](root / kind, count)]
     parts = [(str(root), drawn[start : start + AT_ONCE], start, small) for start in range(0, len(drawn), AT_ONCE)]
@@ -67,7 +71,7 @@ def draw(root: Path, counts: dict[str, int], small: bool = False, processes: int
 
 
 def draw_some(part: tuple[str, list[Drawn], int, bool]) -> None:
-    """Draws some images in another process."""
+    """Draws the images of one task in another process."""
     root, drawn, start, small = part
     noise = noise_tile()
     for number, one in enumerate(drawn, start):
@@ -83,13 +87,13 @@ def noise_tile() -> np.ndarray:
 
 
 def field(rng: np.random.Generator, width: int, height: int, detail: int = 9) -> np.ndarray:
-    """Soft shapes from 0 to 255, as float32 [height, width]."""
+    """Returns soft shapes, [height, width] float32 in about 0..255."""
     coarse = rng.uniform(0, 255, (detail, detail)).astype(np.float32)
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def grain(rng: np.random.Generator, noise: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A piece of the noise, of mean 0 and deviation 1."""
+    """Returns a random crop of the noise, [height, width] with mean 0 and standard deviation 1."""
     top, left = (int(rng.integers(0, TILE - side)) for side in (height, width))
     return noise[top : top + height, left : left + width]
 
@@ -99,30 +103,30 @@ def to_bytes(values: np.ndarray) -> np.ndarray:
 
 
 def knee_picture(rng: np.random.Generator, noise: np.ndarray) -> Image.Image:
-    """Grey, 300 x 161 for one knee or up to 640 x 161 for both."""
+    """Gray, 300 x 161 for one knee or up to 640 x 161 for both."""
     width = int(rng.integers(300, 330)) if rng.random() < 0.88 else int(rng.integers(560, 641))
     return Image.fromarray(to_bytes(field(rng, width, 161) + 1.7 * grain(rng, noise, width, 161)))
 
 
 def lesion_picture(rng: np.random.Generator, noise: np.ndarray) -> Image.Image:
-    """A photograph of 600 to 1000 pixels, with an alpha channel that hides nothing in two of three."""
+    """A photograph of 600 to 1000 pixels; two of three have an opaque alpha channel."""
     side = int(rng.integers(600, 1001))
     light = field(rng, side, side) + 1.6 * grain(rng, noise, side, side)
-    colours = [0.6 * light + 0.3 * field(rng, side, side, 4) + 0.6 * grain(rng, noise, side, side) for _ in range(3)]
+    colors = [0.6 * light + 0.3 * field(rng, side, side, 4) + 0.6 * grain(rng, noise, side, side) for _ in range(3)]
     if rng.random() < 0.65:
-        colours.append(np.full((side, side), 255, np.float32))
-    return Image.fromarray(np.stack([to_bytes(colour) for colour in colours], axis=-1))
+        colors.append(np.full((side, side), 255, np.float32))
+    return Image.fromarray(np.stack([to_bytes(color) for color in colors], axis=-1))
 
 
 def slice_picture(rng: np.random.Generator, noise: np.ndarray) -> Image.Image:
-    """A slice as SLAKE has it: grey values in RGB, 512 or 1024 pixels."""
+    """A slice like those of SLAKE: gray values in RGB, 512 or 1024 pixels."""
     side = 512 if rng.random() < 0.65 else 1024
     values = to_bytes(field(rng, side, side, 24) + 3 * grain(rng, noise, side, side))
     return Image.fromarray(values).convert("RGB")
 
 
 def chest_picture(rng: np.random.Generator, noise: np.ndarray) -> Image.Image:
-    """A chest film as OpenI has it: grey values in RGB, 512 pixels wide."""
+    """A chest film like those of OpenI: gray values in RGB, 512 pixels wide."""
     height = int(rng.integers(420, 565))
     values = to_bytes(field(rng, 512, height, 16) + 1.4 * grain(rng, noise, 512, height))
     return Image.fromarray(values).convert("RGB")
@@ -133,7 +137,7 @@ def small_picture(rng: np.random.Generator, noise: np.ndarray) -> Image.Image:
 
 
 def lay_out_knees(folder: Path, count: int) -> list[Drawn]:
-    """Files in the folders of their grades."""
+    """Places the images in one folder per grade."""
     drawn = []
     for number in range(count):
         grade, name = number % len(GRADES), GRADES[number % len(GRADES)]
@@ -143,7 +147,7 @@ def lay_out_knees(folder: Path, count: int) -> list[Drawn]:
 
 
 def lay_out_lesions(folder: Path, count: int) -> list[Drawn]:
-    """`metadata.csv` and the images, two of each patient."""
+    """Writes `metadata.csv` for images of which each patient has two."""
     rows, drawn = [], []
     for number in range(count):
         patient, name = f"PAT_{number // 2}", f"PAT_{number // 2}_{number}_{number % 997}.png"
@@ -164,7 +168,7 @@ def lay_out_lesions(folder: Path, count: int) -> list[Drawn]:
 
 
 def lay_out_slices(folder: Path, count: int) -> list[Drawn]:
-    """QUESTIONS questions on each image, half of them in Chinese, and three files of rows."""
+    """Writes three JSON files with QUESTIONS questions per image, half of them in Chinese."""
     files: dict[str, list[dict]] = {"train.json": [], "validate.json": [], "test.json": []}
     drawn, qid = [], 0
     for image in range(count):
@@ -187,7 +191,7 @@ def lay_out_slices(folder: Path, count: int) -> list[Drawn]:
 
 
 def lay_out_chests(folder: Path, count: int) -> list[Drawn]:
-    """One line of JSON for each image, two images a study."""
+    """Writes one line of JSON per image, with two images per study."""
     lines, drawn = [], []
     for number in range(count):
         text = f"Heart size is normal. A nodule of {number % 30 + 1} mm lies in zone {number % 7}; study {number // 2}."

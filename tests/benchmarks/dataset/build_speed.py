@@ -1,10 +1,11 @@
-"""How fast is the build, and how much memory does it take? Measured as commands, their start included.
+"""Measures time and memory of the build command, including its start, compared with two baselines.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/dataset/build_speed.py --images 2500
 
-The build reads drawn folders of four sources (`build_sources.py`); `build_peers.py` holds what it is compared with: a
-loop that only reads and decodes the same files, and `datasets`' imagefolder. Numbers are medians; on a machine that
-does other work, the seconds of the processors say more than those of the clock. A table is printed, a JSON written.
+The build reads synthetic folders of four sources (`build_sources.py`). The baselines (`build_peers.py`) are a loop that
+only reads and decodes the same files, and `imagefolder` of `datasets`. Numbers are medians. On a machine that also does
+other work, CPU seconds are more reliable than wall time. The script prints a table and writes
+`tests/benchmarks/results/build_dataset.json`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ MEMORY_IMAGES = (2_000, 20_000)
 SLICES = 640  # images of the measurement of rows: about SLAKE's 14,000 questions
 PACKAGES = ("datasets", "pillow", "pyarrow", "numpy")
 SECONDS_BETWEEN_LOOKS = 0.05  # at the memory of a command's processes
-# What one build does one after the other: (file, function) as the profiler names them.
+# The phases of a build in their order: (file, function) with the names of the profiler.
 PHASES = {
     "list files": ("ingest.py", "stage_keys"),
     "read and check records": ("ingest.py", "read_records"),
@@ -56,12 +57,12 @@ PHASES = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A command that has ended.
+    """The measurements of a finished command.
 
     Attributes:
-        seconds: by the clock.
-        processor_seconds: of all its processes together.
-        parent_mb, worker_mb: the most memory that the command itself, and the largest of its workers, had resident.
+        seconds: wall time.
+        processor_seconds: CPU time of all its processes together.
+        parent_mb, worker_mb: peak resident memory, in MiB, of the main process and of the largest worker.
     """
 
     seconds: float
@@ -72,13 +73,27 @@ class Run:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=2500, help="images of the four sources together (%(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each command (%(default)s)")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure (all)")
-    parser.add_argument("--memory_images", type=int, nargs=2, default=MEMORY_IMAGES, metavar="N", help="%(default)s")
-    parser.add_argument("--slices", type=int, default=SLICES, help=f"images with {QUESTIONS} questions (%(default)s)")
-    parser.add_argument("--work_dir", type=Path, help="folder for everything that is written; a temporary one if none")
-    parser.add_argument("--result", type=Path, default=Path(__file__).parents[1] / "results" / "build_dataset.json")
+    parser.add_argument("--images", type=int, default=2500, help="images of all sources (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each command (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure (default: all)")
+    parser.add_argument(
+        "--memory_images",
+        type=int,
+        nargs=2,
+        default=MEMORY_IMAGES,
+        metavar="N",
+        help="images of the small and the large build for the memory (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--slices", type=int, default=SLICES, help=f"images with {QUESTIONS} questions each (default: %(default)s)"
+    )
+    parser.add_argument("--work_dir", type=Path, help="folder for all written files (default: a temporary folder)")
+    parser.add_argument(
+        "--result",
+        type=Path,
+        default=Path(__file__).parents[1] / "results" / "build_dataset.json",
+        help="JSON file to write (default: %(default)s)",
+    )
     options = parser.parse_args(argv)
     found: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -107,7 +122,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure_speed(work: Path, counts: dict[str, int], repeats: int) -> dict[str, Any]:
-    """The build and its peers with one and with two processes, in turns."""
+    """Measures the build and its baselines with one and with two processes, in turns."""
     images, output = sum(counts.values()), work / "out"
     runs: dict[str, dict[int, list[Run]]] = {name: {1: [], 2: []} for name in ("decode", "imagefolder", "build")}
     for _ in range(repeats):
@@ -139,7 +154,7 @@ def measure_speed(work: Path, counts: dict[str, int], repeats: int) -> dict[str,
 
 
 def measure_rebuild(work: Path, counts: dict[str, int]) -> dict[str, Any]:
-    """The same build again, and again after one source has got a new file."""
+    """Measures a repeated build without changes, and one after a change of one source."""
     output = work / "out"
     forget(output)
     first = run(build(work / "mix", counts, output, 2))
@@ -160,13 +175,13 @@ def measure_rebuild(work: Path, counts: dict[str, int]) -> dict[str, Any]:
 
 
 def stages(output: Path) -> set[tuple[str, int]]:
-    """What a build keeps of each source, with the time at which it was finished."""
+    """Returns the cached stages of a build, one per source, with the time at which each was finished."""
     kept = output.with_name(f".{output.name}.cache").glob("*/stage.json")
     return {(path.parent.name, path.stat().st_mtime_ns) for path in kept}
 
 
 def measure_memory(work: Path, numbers: tuple[int, int]) -> dict[str, Any]:
-    """The memory of builds of few and of many small images, with two workers."""
+    """Measures the memory of a build of few and one of many small images, with two workers."""
     found = {}
     for number in numbers:
         folder, output = work / f"small-{number}", work / "out-small"
@@ -181,7 +196,10 @@ def measure_memory(work: Path, numbers: tuple[int, int]) -> dict[str, Any]:
 
 
 def measure_rows(work: Path, slices: int) -> dict[str, Any]:
-    """Many questions on few small images: what a row costs, by phase (with the profiler, which slows the phases)."""
+    """Measures the time per row on many questions about few small images, in total and by phase.
+
+    The times by phase are measured with the profiler, which slows the build down.
+    """
     folder, output, profile = work / "questions", work / "out-rows", work / "profile"
     counts = {"slice": slices}
     draw(folder, counts, small=True)
@@ -207,7 +225,7 @@ def measure_rows(work: Path, slices: int) -> dict[str, Any]:
 
 
 def build(folder: Path, counts: dict[str, int], output: Path, processes: int) -> list[str]:
-    """The command of a build of the kinds of images that were drawn."""
+    """Returns the command line of a build of the generated sources."""
     sources = [part for kind, count in counts.items() if count for part in (FLAGS[kind], str(folder / kind))]
     command = [sys.executable, str(ROOT / "hub_datasets" / "build.py"), *sources]
     return [*command, "--output_dir", str(output), "--num_proc", str(processes)]
@@ -219,13 +237,13 @@ def peer(what: str, folder: Path, processes: int, *more: str) -> list[str]:
 
 
 def forget(output: Path) -> None:
-    """Removes a result, and what was kept for the next build."""
+    """Removes the output of a build and its cache."""
     for path in (output, output.with_name(f".{output.name}.cache")):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def run(command: list[str]) -> Run:
-    """Runs a command to its end. Raises RuntimeError, with what it said, where it fails."""
+    """Runs a command to its end. Raises RuntimeError with its output if it fails."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     with tempfile.TemporaryFile() as said:
         before = os.times()
@@ -247,13 +265,13 @@ def run(command: list[str]) -> Run:
 
 
 def watch(process: subprocess.Popen, peaks: dict[int, int]) -> None:
-    """Notes the peak memory, in KiB, of a process and of its children while it runs; it needs Linux's /proc."""
+    """Records the peak memory, in KiB, of a process and its children while it runs. It requires Linux's /proc."""
     while process.poll() is None:
         for pid in (process.pid, *children(process.pid)):
             try:
                 status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
                 peaks[pid] = max(peaks.get(pid, 0), int(status.split("VmHWM:")[1].split()[0]))
-            except (OSError, IndexError):  # it has just ended
+            except (OSError, IndexError):  # the process has just ended
                 continue
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
@@ -266,11 +284,11 @@ def children(pid: int) -> list[int]:
 
 
 def print_table(found: dict[str, Any]) -> None:
-    """Says what was found."""
+    """Prints the results."""
     processors = found["machine"]["processors"]
     print(f"load {found['load_before']} before, {found['load_after']} after, on {processors} processors")
     if speed := found.get("speed"):
-        print(f"\n{speed['images']:,} images    {'images/s':>18}  {'processor ms/image':>20}  1 to 2")
+        print(f"\n{speed['images']:,} images    {'images/s':>18}  {'CPU ms/image':>20}  1 to 2")
         for name, by in speed["images_per_second"].items():
             worked = speed["processor_ms_per_image"][name]
             scaling = speed["scaling_1_to_2"][name]

@@ -1,11 +1,11 @@
-"""How fast are near duplicates found among many images, which altered copies are found, and are others kept apart?
+"""Measures the near-duplicate search: its speed, the altered copies that it finds, and false matches.
 
     python tests/benchmarks/dataset/near_duplicates.py --real_data ../shared/real_data
 
 prints three tables and writes them to `tests/benchmarks/results/near_duplicates.json`: the search among synthetic
-hashes beside a comparison of all pairs, the cost of the hashes, and the distances between images. `--real_data` is a
-folder with `slake/imgs/*/source.jpg`, `knee/**/<patient><L or R>.png` and `pad_ufes/images/**/*.png`; without it only
-the project's own synthetic sample is measured.
+hashes compared with a comparison of all pairs, the time to compute the hashes, and the distances between images.
+`--real_data` is a folder with `slake/imgs/*/source.jpg`, `knee/**/<patient><L or R>.png` and
+`pad_ufes/images/**/*.png`; without it, only the project's synthetic sample is measured.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ from model_cards.results import write_json
 from tests.benchmarks.dataset.altered_images import ALTERED
 
 RESULT = Path(__file__).parents[1] / "results" / "near_duplicates.json"
-ALL_PAIRS_UP_TO = 20_000  # hashes: all pairs of more take minutes
-DISTANCES = (4, 8, 12, NEAR_DISTANCE, 20, 24, 32)
-KNEES = 9_786  # images of the OAI set from which the sample of knees is
+ALL_PAIRS_UP_TO = 20_000  # hashes; the comparison of all pairs of more would take minutes
+DISTANCES = (4, 8, 12, NEAR_DISTANCE, 20, 24, 32)  # bits
+KNEES = 9_786  # images in the OAI dataset from which the knee sample was taken
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real_data", type=Path, help="folder with samples of the real sources")
-    parser.add_argument("--counts", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="(%(default)s)")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the synthetic sample (%(default)s)")
-    parser.add_argument("--output", type=Path, default=RESULT, help="(%(default)s)")
+    parser.add_argument("--counts", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="numbers of hashes")
+    parser.add_argument("--scale", type=float, default=1.0, help="size of the synthetic sample (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=RESULT, help="JSON file to write (default: %(default)s)")
     options = parser.parse_args(argv)
     result = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "pillow": PIL.__version__},
         "distance": NEAR_DISTANCE,
         "search": show("Search", [in_new_process(*case) for case in cases(options.counts)]),
-        "hashes": show("Microseconds for an image", hash_costs()),
+        "hashes": show("Microseconds per image", hash_costs()),
         "images": [distances_of(*collection) for collection in collections(options.real_data, options.scale)],
     }
     show("Bits between different images", [{**row, "altered": "below"} for row in result["images"]])
@@ -82,7 +82,7 @@ def cases(counts: list[int]) -> list[tuple[str, int]]:
 
 
 def in_new_process(name: str, count: int) -> dict:
-    """One measurement in a process of its own, so that its peak of memory is its own."""
+    """Measures in a new process, so that the memory peak is that of this measurement only."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measure_search, (name, count))
 
@@ -101,7 +101,7 @@ def measure_search(name: str, count: int) -> dict:
 
 
 def timed(function: Callable[[np.ndarray], np.ndarray], hashes: np.ndarray) -> tuple[np.ndarray, float]:
-    """The result and the processor's time, in seconds: what else the machine does meanwhile does not count."""
+    """Returns the result and the CPU seconds, which do not include other work of the machine."""
     start = time.process_time()
     return function(hashes), time.process_time() - start
 
@@ -112,9 +112,10 @@ def peak_mb() -> int:
 
 
 def clusters(random: np.random.Generator, count: int) -> np.ndarray:
-    """Random hashes; of each 100, 10 are copies with up to 15 bits turned, 2 equal ones, and 1 of one dense cluster.
+    """Returns random hashes with near-duplicates, [count, 32] uint8.
 
-    2 more share 96 bits, as pictures with the same frame around them do.
+    Of each 100 hashes, 10 are copies with up to 15 flipped bits, 2 are equal to others, and 1 belongs to one dense
+    cluster. 2 more share 96 bits, like pictures with the same frame.
     """
     hashes = random.integers(0, 256, (count, 32), np.uint8)
     part = count // 100
@@ -124,15 +125,15 @@ def clusters(random: np.random.Generator, count: int) -> np.ndarray:
         turned = random.integers(0, most + 1, len(bits))
         for number in range(most):
             rows = np.flatnonzero(turned > number)
-            bits[rows, random.integers(0, 256, len(rows))] ^= 1
+            bits[rows, random.integers(0, 256, len(rows))] ^= 1  # flips one random bit of each of these rows
         hashes[start : start + len(bits)] = np.packbits(bits, axis=1)
     hashes[part * 92 : part * 94] = hashes[: part * 2]
-    hashes[part * 94 : part * 96, :12] = hashes[0, :12]
+    hashes[part * 94 : part * 96, :12] = hashes[0, :12]  # 12 bytes are 96 bits
     return random.permutation(hashes)
 
 
 def alike(random: np.random.Generator, count: int) -> np.ndarray:
-    """Hashes of pictures that are all alike, as knees are: the bits depend on each other, pairs are 115 +- 17 apart."""
+    """Returns hashes of similar pictures, like knees: bits are correlated, and pairs differ in 115 +- 17 bits."""
     mixing = random.normal(size=(24, 256)).astype(np.float32)
     common = (random.normal(size=256) * 0.4 * math.sqrt(24)).astype(np.float32)
     parts = []
@@ -145,8 +146,8 @@ def alike(random: np.random.Generator, count: int) -> np.ndarray:
 
 
 def all_pairs(hashes: np.ndarray) -> np.ndarray:
-    """What `near_duplicates` avoids: every pair is compared, a row with all after it at a time."""
-    words = hashes.view(np.uint64)
+    """Compares every pair, which `near_duplicates` avoids: each row with all rows after it at once."""
+    words = hashes.view(np.uint64)  # 32 bytes are four words of 64 bits
     found = []
     for row in range(len(words) - 1):
         near = np.flatnonzero(np.bitwise_count(words[row + 1 :] ^ words[row]).sum(axis=1) <= NEAR_DISTANCE)
@@ -155,7 +156,7 @@ def all_pairs(hashes: np.ndarray) -> np.ndarray:
 
 
 def labels(count: int, edges: np.ndarray) -> list[int]:
-    """The smallest row of each row's cluster."""
+    """Returns the smallest row of each row's cluster (union-find with path halving)."""
     parent = list(range(count))
 
     def root(row: int) -> int:
@@ -186,7 +187,7 @@ def hash_costs() -> list[dict]:
 
 
 def collections(real_data: Path | None, scale: float) -> Iterator[tuple[str, dict[Path, Image.Image]]]:
-    """Yields (name, images by path) of every collection there is; the same pixels count once."""
+    """Yields the name and the images, by path, of each available collection; equal pixels count once."""
     if real_data:
         yield "slake", load(real_data.glob("slake/imgs/*/source.jpg"))
         yield "knee", load(real_data.glob("knee/**/*.png"))
@@ -204,7 +205,7 @@ def load(paths: Iterable[Path]) -> dict[Path, Image.Image]:
             with Image.open(path) as image:
                 image.load()
                 plain = image.copy() if image.mode in ("L", "RGB") else image.convert("RGB")
-        except OSError:  # the sample has images that are broken on purpose
+        except OSError:  # the sample contains images that are damaged on purpose
             continue
         if (key := pixel_hash(plain)) not in seen:
             seen.add(key)
@@ -213,7 +214,7 @@ def load(paths: Iterable[Path]) -> dict[Path, Image.Image]:
 
 
 def distances_of(name: str, images: dict[Path, Image.Image]) -> dict:
-    """How far the altered copies of each image are from it, and how far different images are from each other."""
+    """Measures the distances between each image and its altered copies, and between different images."""
     hashes = {path: perceptual_hash(image) for path, image in images.items()}
     difference_hashes = {path: difference_hash(image) for path, image in images.items()}
     plain = [path for path in images if hashes[path] == NO_STRUCTURE]
@@ -244,7 +245,7 @@ def distances_of(name: str, images: dict[Path, Image.Image]) -> dict:
 
 
 def shares(rows: list[dict]) -> list[dict]:
-    """The table of altered copies, one way to alter an image in each row."""
+    """Returns the table of altered copies, one alteration per row."""
     return [
         {"altered": alteration} | {row["collection"]: row["altered"][alteration]["found"] for row in rows}
         for alteration in ALTERED
@@ -252,7 +253,7 @@ def shares(rows: list[dict]) -> list[dict]:
 
 
 def patient(path: Path) -> str:
-    """The patient of a knee: both knees of one, and two films of the same knee, are no different patients' images."""
+    """Returns the patient of a knee image, because both knees of a patient do not count as different images."""
     match = re.match(r"(\d{7})[LR]$", path.stem)
     return match[1] if match else str(path)
 
@@ -262,15 +263,16 @@ def bits_between(first: bytes, second: bytes) -> int:
 
 
 def difference_hash(image: Image.Image) -> bytes:
-    """The 64-bit hash of many programs: is a pixel of 9 x 8 brighter than the one to its left?"""
+    """Computes the common 64-bit difference hash: whether each pixel of 9 x 8 is brighter than its left neighbor."""
     small = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.LANCZOS))
     return np.packbits(small[:, 1:] > small[:, :-1]).tobytes()
 
 
 def expected_pairs(apart: list[int], distance: int, count: int) -> float:
-    """Pairs joined by chance among `count` images like these: an estimate, from few images, far out on the tail.
+    """Estimates the number of pairs within a distance by chance among `count` such images.
 
-    The bits of similar pictures depend on each other; their distances scatter like those of fewer independent ones.
+    The bits of similar pictures are correlated. Their distances are modeled as binomial with fewer independent bits,
+    with the same mean and variance. The estimate extrapolates from few images to the tail of the distribution.
     """
     share = float(np.mean(apart)) / 256
     independent = round(256**2 * share * (1 - share) / float(np.var(apart)))

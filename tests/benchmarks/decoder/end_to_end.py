@@ -1,15 +1,16 @@
-"""How many samples a second does the decoder's training take in, beside what others would use, and does it learn?
+"""Measures samples per second and held-out loss of the decoder's training, compared with TRL and the stock Trainer.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/decoder/end_to_end.py --real_data DIR
 
-draws the project's sample and builds it, the questions of its SLAKE part and all of it; with `--real_data` also the
-SLAKE folder given. On each, TRL's SFTTrainer, the stock Trainer and `run_decoder.py` fit adapters to the same random
-Mllama (`peers.py` says which, and how), one after the other, a process each, as many repeats as asked for in
-turns, each with a seed of its own. All see as many rows in as many updates, less than an epoch. The speed is that from
-the end of the first update to the end of the last; what stands before it, such as reading and caching images, is in
-`begin_seconds`. All models are scored on the same held-out rows by the same code, the stock forward: rows of one image
-in one batch must not cost quality. TRL is given its best settings, and loader processes where that is faster; what it
-does unless told otherwise is a row of its own. A table of medians is printed, a JSON written.
+generates the project's sample and builds two datasets from it: the questions of its SLAKE part, and all of it; with
+`--real_data` also one from a real SLAKE folder. On each, TRL's SFTTrainer, the stock Trainer and `run_decoder.py` train
+adapters of the same random Mllama (see `peers.py`), one after the other, each in its own process. Repeats alternate
+between the programs, and each has its own seed. All see the same number of rows in the same number of updates, less
+than an epoch. The speed is measured from the end of the first update to the end of the last; the time before it, for
+example for reading and caching images, is in `begin_seconds`. All models are scored on the same held-out rows by the
+same code, the stock forward pass, because batches with several rows of one image must not reduce quality. TRL gets its
+best settings, and loader processes if they are faster; its defaults are reported in a row of their own. The script
+prints a table of medians and writes `tests/benchmarks/results/decoder_end_to_end.json`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ RESULT = Path(__file__).parents[1] / "results" / "decoder_end_to_end.json"
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "pillow")
 TRL, TRL_WORKERS, TRL_DEFAULTS = "TRL", "TRL, 2 loader processes", "TRL, its defaults"
 HF, OURS, OURS_APART = "Trainer", "ours", "ours, rows drawn independently"
-WAYS: dict[str, tuple[str, tuple[str, ...]]] = {  # the program, and the flags that all do not have
+WAYS: dict[str, tuple[str, tuple[str, ...]]] = {  # the program, and the flags that differ from the other runs
     TRL: ("trl", ()),
     OURS: ("ours", ()),
     TRL_WORKERS: ("trl", ("--dataloader_num_workers", "2")),
@@ -48,8 +49,8 @@ WAYS: dict[str, tuple[str, tuple[str, ...]]] = {  # the program, and the flags t
 }
 REPEATED = (TRL, OURS, TRL_WORKERS)
 BEST_OF_TRL = (TRL, TRL_WORKERS)
-PARTS = {"slake": ("slake",), "all": tuple(FOLDERS)}  # of the sample
-FEW = (TRL, OURS)  # what is run of `all`, where most images have one row
+PARTS = {"slake": ("slake",), "all": tuple(FOLDERS)}  # sources of each dataset from the sample
+FEW = (TRL, OURS)  # the runs on `all`, in which most images have one row
 QUICK = {"scale": 0.05, "steps": 3, "repeats": 1, "ways": [TRL, OURS], "parts": ["slake"], "score_rows": 8}
 
 
@@ -90,27 +91,35 @@ def main(argv: list[str] | None = None) -> int:
 def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--steps", type=int, default=14, help="updates of each run; the first is not timed (%(default)s)"
+        "--steps", type=int, default=14, help="updates per run; the first is not timed (default: %(default)s)"
     )
-    parser.add_argument("--batch_size", type=int, default=8, help="rows (%(default)s)")
-    parser.add_argument("--accumulation", type=int, default=2, help="batches of an update (%(default)s)")
-    parser.add_argument("--learning_rate", type=float, default=1e-3, help="for random weights (%(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help=f"of {', '.join(REPEATED)} (%(default)s)")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help="; ".join(WAYS))
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="of the sample (%(default)s)")
-    parser.add_argument("--score_rows", type=int, default=128, help="held-out rows, at most (%(default)s)")
-    parser.add_argument("--scale", type=float, default=1.0, help="size of the drawn sample (%(default)s)")
-    parser.add_argument("--real_data", type=Path, metavar="DIR", help="a SLAKE folder: train.json, imgs/ and so on")
-    parser.add_argument("--quick", action="store_true", help="a very small run, to see that all works")
-    parser.add_argument("--work_dir", type=Path, help="folder for everything that is written; a temporary one if none")
-    parser.add_argument("--output", type=Path, default=RESULT, help="(%(default)s)")
+    parser.add_argument("--batch_size", type=int, default=8, help="rows per batch (default: %(default)s)")
+    parser.add_argument("--accumulation", type=int, default=2, help="batches per update (default: %(default)s)")
+    parser.add_argument("--learning_rate", type=float, default=1e-3, help="learning rate (default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help=f"runs of {'; '.join(REPEATED)}, others run once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help=f"{'; '.join(WAYS)} (default: all)"
+    )
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="parts of the sample (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--score_rows", type=int, default=128, help="maximum number of held-out rows (default: %(default)s)"
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="size of the synthetic sample (default: %(default)s)")
+    parser.add_argument("--real_data", type=Path, metavar="DIR", help="SLAKE folder with train.json, imgs/ and so on")
+    parser.add_argument("--quick", action="store_true", help="very small run, to test the benchmark")
+    parser.add_argument("--work_dir", type=Path, help="folder for all written files (default: a temporary folder)")
+    parser.add_argument("--output", type=Path, default=RESULT, help="JSON file to write (default: %(default)s)")
     return parser
 
 
 def compare(
     work: Path, sources: list[tuple[str, Path]], ways: list[str], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Builds a dataset, trains on it in all ways, in turns, and returns what was measured."""
+    """Builds a dataset, trains on it in all ways, in turns, and returns the measurements."""
     data, start = work / "data", work / "start"
     folders = [word for pair in sources for word in pair]
     shares = ("--val_fraction", 0.2, "--test_fraction", 0.08)
@@ -119,9 +128,9 @@ def compare(
     sizes = ("--per_device_train_batch_size", options.batch_size)
     shape = json.loads(command(PEER, "start", *both, *sizes).splitlines()[-1])
     update, rows = options.batch_size * options.accumulation, shape["rows"]
-    steps = min(options.steps, rows // update)  # within an epoch, so that every update is whole
+    steps = min(options.steps, rows // update)  # less than an epoch, so that every update is complete
     if steps < 2:
-        raise ValueError(f"{data} has {rows} rows: less than two updates of {update}")
+        raise ValueError(f"{data} has {rows} rows, fewer than two updates of {update} rows; increase --scale")
     flags = (*both, *sizes, "--gradient_accumulation_steps", options.accumulation, "--max_steps", steps)
     flags += ("--learning_rate", options.learning_rate)
     runs: dict[str, list[tuple[Path, dict]]] = {way: [] for way in ways}
@@ -143,18 +152,18 @@ def compare(
     return found | {"ratios": ratios(measured)}
 
 
-# --- what the runs say ---
+# --- evaluation of the runs ---
 
 
 def rates(measured: dict[str, Any], update: int) -> tuple[float, float]:
-    """Samples a second and a processor second of the process, loader processes not counted, after the first update."""
+    """Returns samples per second and per CPU second (without loader processes), after the first update."""
     (first, used_first), (last, used_last) = measured["steps"][0], measured["steps"][-1]
     samples = update * (len(measured["steps"]) - 1)
     return samples / (last - first), samples / (used_last - used_first)
 
 
 def figures(runs: list[dict[str, Any]], losses: list[float], update: int) -> dict[str, Any]:
-    """What the runs of one way took: medians, and the runs themselves; the losses of training are the first one's."""
+    """Summarizes the runs of one way: medians, the single runs, and the training losses of the first run."""
     speed, used = zip(*(rates(run, update) for run in runs), strict=True)
     return {
         "samples_per_second": round(median(speed), 2),
@@ -169,10 +178,10 @@ def figures(runs: list[dict[str, Any]], losses: list[float], update: int) -> dic
 
 
 def ratios(measured: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """How many times as fast ours is, by the clock and by the work of the processors, as each of the others.
+    """Returns the speedup of ours over each of the others, by wall time and by CPU time.
 
-    And by the clock as the faster of TRL's ways with its best settings. Loader processes are not in a way's processor
-    seconds, so there is no such ratio to it.
+    By wall time, the speedup over the faster of TRL's two runs with its best settings is included. CPU seconds do not
+    include loader processes, so the run with loader processes has no speedup by CPU time.
     """
     if OURS not in measured:
         return {}
@@ -188,15 +197,15 @@ def ratios(measured: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def print_tables(found: dict[str, Any]) -> None:
-    """Says what was found."""
+    """Prints the results."""
     machine = found["machine"]
     print(f"load {found['load_before']} before, {found['load_after']} after, on {machine['processors']} processors")
-    titles = ("samples/s", "least", "most", "/processor s", "begin s", "MB", "held-out loss")
+    titles = ("samples/s", "min", "max", "/CPU s", "begin s", "MB", "held-out loss")
     for part, one in found["parts"].items():
         model = one["model"]
         print(
             f"\n{part}: {model['rows']} rows of {model['images']} images, {one['steps']} updates; vision tower "
-            f"{model['vision_tower']:.1%} of the forward FLOPs; loss at the start {one['start_loss']:.3f}"
+            f"{model['vision_tower']:.1%} of the forward FLOPs; initial loss {one['start_loss']:.3f}"
         )
         print(f"{'':32}" + "".join(f"{title:>14}" for title in titles))
         for way, row in one["ways"].items():
@@ -206,7 +215,10 @@ def print_tables(found: dict[str, Any]) -> None:
             print(f"{way:32}" + "".join(f"{cell:>14,.3f}" if cell < 10 else f"{cell:>14,.1f}" for cell in cells))
         used = one["ratios"].get("samples_per_processor_second", {})
         for way, ratio in one["ratios"].get("samples_per_second", {}).items():
-            print(f"ours is {ratio:.2f} times as fast as {way}" + (f", {used[way]:.2f} by work" if way in used else ""))
+            print(
+                f"ours is {ratio:.2f} times as fast as {way}"
+                + (f", {used[way]:.2f} by CPU time" if way in used else "")
+            )
 
 
 if __name__ == "__main__":

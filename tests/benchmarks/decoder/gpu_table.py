@@ -1,11 +1,12 @@
-"""Which training of Llama 3.2 11B fits which GPU? Estimated, not measured: one update without content.
+"""Estimates which training of Llama 3.2 11B fits on which GPU, from one update on tensors without data.
 
     python tests/benchmarks/decoder/gpu_table.py
 
-takes the released configuration, rows of 512 tokens of which 64 are learned, and an image of four tiles in every row,
-each its own: the most that can be. Prints, and writes to `tests/benchmarks/results/decoder_memory.json`, the peak
-of each kind of training with one row at a time, and the largest batch that fits into nine tenths of a GPU's memory.
-Tests hold the estimate to within 20 percent of what real runs take (tests/trainers/decoder/test_memory.py).
+uses the released configuration, rows of 512 tokens of which 64 have labels, and the worst case for images: a different
+image of four tiles in each row. It prints, and writes to `tests/benchmarks/results/decoder_memory.json`, the peak of
+each kind of training with one row per batch, and the largest batch that fits in nine tenths of a GPU's memory. Nothing
+is measured here; tests check that the estimate is within 20 percent of real runs
+(tests/trainers/decoder/test_memory.py).
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from model_cards.results import write_json
 
 RESULT = Path(__file__).parents[1] / "results" / "decoder_memory.json"
 GIB = 2**30
-ROOM = 0.9  # of a GPU's memory; CUDA's context and what an allocator cannot use take the rest
+ROOM = 0.9  # usable share of a GPU's memory; the rest is for the CUDA context and fragmentation
 GPUS = {"16 GB": (16, 1), "24 GB": (24, 1), "40 GB": (40, 1), "48 GB": (48, 1), "80 GB": (80, 1), "8 x 80 GB": (80, 8)}
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 TOKENS, LEARNED = 512, 64
 EIGHT_BIT = "paged_adamw_8bit"
-KINDS = {  # flags of each training; activation checkpointing unless it says otherwise
+KINDS = {  # flags of each training, with activation checkpointing by default
     "QLoRA, 4 bits": {"train_scope": "lora", "load_in_4bit": True},
     "QLoRA, 4 bits, vision tower too": {"train_scope": "lora_all", "load_in_4bit": True},
     "LoRA, 8 bits": {"train_scope": "lora", "load_in_8bit": True},
@@ -53,9 +54,9 @@ LIKE_PUBLISHED = {"train_scope": "lora_all", "load_in_4bit": True, "optim": "ada
 
 
 def llama_config() -> Any:
-    """The configuration of meta-llama/Llama-3.2-11B-Vision-Instruct, as far as memory is concerned.
+    """Returns a configuration that needs as much memory as meta-llama/Llama-3.2-11B-Vision-Instruct.
 
-    transformers' defaults are those of the base model, whose tiles are 448 pixels.
+    The defaults of transformers are those of the base model, whose tiles have 448 pixels.
     """
     from transformers import MllamaConfig
 
@@ -66,9 +67,11 @@ def llama_config() -> Any:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS), help="(all)")
-    parser.add_argument("--batches", nargs="+", type=int, default=list(BATCHES), help="to try (%(default)s)")
-    parser.add_argument("--output", type=Path, default=RESULT, help="(%(default)s)")
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS), help="(default: all)")
+    parser.add_argument(
+        "--batches", nargs="+", type=int, default=list(BATCHES), help="batch sizes (default: %(default)s)"
+    )
+    parser.add_argument("--output", type=Path, default=RESULT, help="JSON file to write (default: %(default)s)")
     options = parser.parse_args(argv)
     rows = []
     for kind in options.kinds:
@@ -95,13 +98,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def fitting(kind: str, batches: list[int]) -> dict[str, Any]:
-    """The peak with one row, and for each GPU the largest batch of a process that fits, 0 for none."""
+    """Returns the peak with one row, and for each GPU the largest batch per process that fits, 0 for none."""
     flags, row = KINDS[kind], {"training": kind}
     row["peak_gib"] = {str(processes): in_gib(estimate(flags, batches[0], processes).peak) for processes in (1, 8)}
     row["largest_batch"] = {}
     for name, (size, processes) in GPUS.items():
         if processes > 1 and flags["train_scope"] != "full":
-            continue  # a copy on each of them: as on one
+            continue  # each GPU holds a copy, so the result is that of one GPU
         row["largest_batch"][name] = largest(flags, size * ROOM * 1e9, processes, batches)
     return row
 
@@ -116,7 +119,7 @@ def largest(flags: dict[str, Any], room: float, processes: int, batches: Iterabl
 
 
 def estimate(flags: dict[str, Any], batch: int, processes: int = 1, tokens: int = TOKENS) -> Any:
-    """A MemoryEstimate; with several processes, weights are shared where all learn, and copied where few do."""
+    """Returns a MemoryEstimate; with several processes, weights are sharded only if all of them are trainable."""
     return estimated(tuple(sorted(flags.items())), batch, processes, tokens)
 
 

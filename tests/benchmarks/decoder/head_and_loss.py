@@ -1,13 +1,13 @@
-"""How much memory and time do the decoder's head and loss take beside the stock model's, forward and backward?
+"""Measures memory and time of the decoder's head and loss, forward and backward, compared with the stock model.
 
     OMP_NUM_THREADS=2 python tests/benchmarks/decoder/head_and_loss.py
 
-measures, from the last hidden states to their gradients, and the head's where it learns, in a process each:
-transformers' own path (all logits, then its loss), the same on supervised positions alone, and
-`modeling/mllama/chunked_cross_entropy.py`; checks that all give the same loss and gradients; prints a table and writes
-`tests/benchmarks/results/decoder_head.json`. The vocabulary is Llama 3.2's. Short answers are rows of 64 tokens
-with 1 to 6 supervised, as SLAKE's; reports are rows of 512 tokens, all supervised. Memory is the peak above the inputs
-and the head, of the GPU where there is one, otherwise of the process, which needs Linux's /proc.
+measures from the last hidden states to their gradients, and to those of the head if it is trainable, each path in its
+own process: the path of transformers (all logits, then the loss), the same at labeled positions only, and
+`modeling/mllama/chunked_cross_entropy.py`. It checks that all give the same loss and gradients, prints a table and
+writes `tests/benchmarks/results/decoder_head.json`. The vocabulary is that of Llama 3.2. Short answers are rows of 64
+tokens with 1 to 6 labels, as in SLAKE; reports are rows of 512 tokens with a label at each. Memory is the peak above
+the inputs and the head: that of the GPU if there is one, otherwise that of the process, which requires Linux's /proc.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from tests.benchmarks.encoder.contrastive_loss import difference, fastest, machi
 RESULT = Path(__file__).parents[1] / "results" / "decoder_head.json"
 STOCK, SELECTED, OURS = "transformers", "transformers, labels only", "ours"
 NAMES = (STOCK, SELECTED, OURS)
-WORDS = 128_256  # of Llama 3.2's head
-BATCHES = {"short answers": (16, 64, 6), "report": (1, 512, 511)}  # rows, tokens, most labels a row
-# Of the norm of a gradient: what the sums' order changes, and in bfloat16 that weights' gradients are summed in chunks.
+WORDS = 128_256  # vocabulary size of Llama 3.2's head
+BATCHES = {"short answers": (16, 64, 6), "report": (1, 512, 511)}  # rows, tokens, maximum number of labels per row
+# Tolerance relative to the norm of a gradient, for another order of sums, and in bfloat16 for sums over chunks.
 SAME = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 MIB = 2**20
 
@@ -45,11 +45,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     width, dtype = (4096, "bfloat16") if device == "cuda" else (512, "float32")
-    parser.add_argument("--width", type=int, default=width, help="of the hidden states; Llama's is 4096 (%(default)s)")
-    parser.add_argument("--words", type=int, default=WORDS, help="of the head; Llama 3.2's (%(default)s)")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default=dtype, help="of the head (%(default)s)")
-    parser.add_argument("--repeats", type=int, default=2, help="of each, in turns; the fastest counts (%(default)s)")
-    parser.add_argument("--output", type=Path, default=RESULT, help="(%(default)s)")
+    parser.add_argument("--width", type=int, default=width, help="hidden size; Llama's is 4096 (default: %(default)s)")
+    parser.add_argument("--words", type=int, default=WORDS, help="vocabulary size (default: %(default)s)")
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16"], default=dtype, help="type of the head (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=2, help="runs of each path, of which the fastest counts (default: %(default)s)"
+    )
+    parser.add_argument("--output", type=Path, default=RESULT, help="JSON file to write (default: %(default)s)")
     options = parser.parse_args(argv)
     cases = [(batch, learns) for batch in BATCHES for learns in (False, True)]
     result = {
@@ -67,19 +71,19 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def compare(batch: str, learns: bool, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """A row for each way. Raises RuntimeError where one differs from the stock path."""
+    """Measures each path; returns one row per path. Raises RuntimeError if one differs from the stock path."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / f"{number}.safetensors" for number, name in enumerate(NAMES)}
         case = (batch, learns, options.words, options.width, options.dtype)
-        # In turns: what else the machine does for a while meets all of them.
+        # The paths take turns, so that other work of the machine affects all of them.
         turns = [[in_new_process(name, *case, files[name]) for name in NAMES] for _ in range(options.repeats)]
         for runs in zip(*turns, strict=True):
             rows.append(fastest(runs))
             rows[-1]["difference"] = difference(files[rows[-1]["path"]], files[STOCK])
     ours = next(row for row in rows if row["path"] == OURS)
-    print(f"\n{batch}, {ours['labels']} labels, head {'learns' if learns else 'frozen'}")
-    print(f"{'':30}{'MiB':>8}{'to ours':>9}{'seconds':>9}{'to ours':>9}{'processor':>11}  difference")
+    print(f"\n{batch}, {ours['labels']} labels, head {'trainable' if learns else 'frozen'}")
+    print(f"{'':30}{'MiB':>8}{'to ours':>9}{'seconds':>9}{'to ours':>9}{'CPU s':>11}  difference")
     for row in rows:
         row["memory_to_ours"] = round(row["peak_mib"] / max(ours["peak_mib"], 1), 2)
         row["seconds_to_ours"] = round(row["seconds"] / ours["seconds"], 2)
@@ -92,17 +96,17 @@ def compare(batch: str, learns: bool, options: argparse.Namespace) -> list[dict[
 
 
 def in_new_process(name: str, *case: Any) -> dict[str, Any]:
-    """One measurement in a process of its own, so that its peak of memory is its own."""
+    """Measures in a new process, so that the memory peak is that of this measurement only."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measure, (name, *case))
 
 
 def measure(name: str, batch: str, learns: bool, words: int, width: int, dtype: str, file: Path) -> dict[str, Any]:
-    """Peak memory and time of the loss and its gradients, which are left in `file`."""
+    """Measures peak memory and time of the loss and its gradients, and writes these to `file`."""
     head, hidden, labels = inputs(batch, learns, words, width, getattr(torch, dtype))
     path = {STOCK: stock_loss, SELECTED: selected_loss, OURS: supervised_loss}[name]
     short = labels[:1, -16:]
-    step(lambda one: path(head, one, short), (hidden[:1, -16:].detach().requires_grad_(),))  # set up once, not counted
+    step(lambda one: path(head, one, short), (hidden[:1, -16:].detach().requires_grad_(),))  # warm-up
     head.weight.grad = None
     before = start_of_peak()
     started, worked = time.perf_counter(), time.process_time()
@@ -120,14 +124,14 @@ def measure(name: str, batch: str, learns: bool, words: int, width: int, dtype: 
         "seconds": round(seconds, 4),
         "processor_seconds": round(used, 4),
         "peak_mib": round(highest / MIB),
-        # the head's own gradient, which every path has to make, is in the peak
+        # part of the peak: the gradient of the head, which every path computes
         "gradient_mib": round(head.weight.nbytes / MIB) if learns else 0,
         "loss": value.item(),
     }
 
 
 def inputs(batch: str, learns: bool, words: int, width: int, dtype: torch.dtype) -> tuple[Any, ...]:
-    """The head, hidden states `[B, L, D]` and labels `[B, L]`."""
+    """Returns the head, hidden states `[B, L, D]` and labels `[B, L]`."""
     rows, length, most = BATCHES[batch]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(0)
@@ -143,14 +147,14 @@ def inputs(batch: str, learns: bool, words: int, width: int, dtype: torch.dtype)
 
 
 def stock_loss(head: torch.nn.Module, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """What `MllamaForConditionalGeneration.forward` does after its last layer."""
+    """Computes the loss like `MllamaForConditionalGeneration.forward` after its last layer."""
     from transformers.loss.loss_utils import ForCausalLMLoss
 
     return ForCausalLMLoss(head(hidden), labels, head.out_features)
 
 
 def selected_loss(head: torch.nn.Module, hidden: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The same where the next word is a label; all logits of these positions at once."""
+    """Computes the same at positions whose next token has a label, with all their logits at once."""
     from transformers.loss.loss_utils import ForCausalLMLoss
 
     positions, targets = find_supervised_positions(labels, head.out_features)

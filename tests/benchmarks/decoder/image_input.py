@@ -1,14 +1,14 @@
-"""What does an image cost the decoder's training after the first epoch, beside the stock image processor each time?
+"""Measures the CPU time per image of the decoder's input after the first epoch, compared with the stock processor.
 
     python tests/benchmarks/decoder/image_input.py --real_data ../shared/real_data
 
-prints a table for each collection, at tiles of 560 and up to 4 of them, and writes it to
-`tests/benchmarks/results/decoder_input.json`. The stock way is MllamaImageProcessorPil from the bytes of the file.
-Ours is all that stands between the image cache and the model: reading, putting the batch together, and the floats,
-which are made on the processor here too; what is left where a GPU makes them is a line of its own. Both end with the
-same float tensor, on one thread; seconds are the processor's. Then the rows of a data set that asks 13 questions about
-each image pass through a DataLoader with 0 to 4 workers, by the clock. `--real_data` is a folder with
-`pad_ufes/images/**/*.png` and `slake/imgs/*/source.jpg`, which are measured beside the drawn images.
+prints a table per collection, for up to four tiles of 560 pixels, and writes
+`tests/benchmarks/results/decoder_input.json`. The stock path is MllamaImageProcessorPil from the bytes of the file.
+Ours is everything between the image cache and the model: reading, collating, and the conversion to floats, which runs
+on the CPU here; the time without the conversion, as with a GPU, has its own line. Both end with the same float tensor,
+on one thread; times are CPU seconds. In addition, the wall time of a DataLoader with 0 to 4 workers is measured on a
+dataset with 13 questions per image. `--real_data` is a folder with `pad_ufes/images/**/*.png` and
+`slake/imgs/*/source.jpg`, which are measured in addition to the synthetic images.
 """
 
 from __future__ import annotations
@@ -39,20 +39,26 @@ from tests.benchmarks.encoder.image_input import seconds
 
 RESULT = Path(__file__).parents[1] / "results" / "decoder_input.json"
 TILE, TILES, BATCH = 560, 4, 4
-ROWS_PER_IMAGE, SHARED = 13, 8  # questions about an image, and rows of one image that a batch holds together
+ROWS_PER_IMAGE, SHARED = 13, 8  # questions per image, and rows of one image in a batch
 WORKERS = (0, 1, 2, 4)
-BAR = 8.0  # times faster than the stock processor, after the first epoch
-KEPT_MB = 150  # tiles in a measured cache, at least: more than the processor's own cache holds
+BAR = 8.0  # required speedup over the stock processor, after the first epoch
+KEPT_MB = 150  # minimum size of the tiles in a measured cache, more than fits in the cache of a CPU
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real_data", type=Path, help="folder with samples of the real sources")
-    parser.add_argument("--tile", type=int, default=TILE, help="side of a tile in pixels (%(default)s)")
-    parser.add_argument("--kept_mb", type=float, default=KEPT_MB, help="of tiles in a measured cache (%(default)s)")
-    parser.add_argument("--repeats", type=int, default=5, help="of each measurement; the median counts (%(default)s)")
-    parser.add_argument("--workers", type=int, nargs="+", default=WORKERS, help="of the loader (%(default)s)")
-    parser.add_argument("--output", type=Path, default=RESULT, help="(%(default)s)")
+    parser.add_argument("--tile", type=int, default=TILE, help="side of a tile in pixels (default: %(default)s)")
+    parser.add_argument(
+        "--kept_mb", type=float, default=KEPT_MB, help="minimum size of the cached tiles in MiB (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="runs per measurement, whose median counts (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers", type=int, nargs="+", default=WORKERS, help="numbers of loader processes (default: %(default)s)"
+    )
+    parser.add_argument("--output", type=Path, default=RESULT, help="JSON file to write (default: %(default)s)")
     options = parser.parse_args(argv)
     import torch
     import transformers
@@ -64,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
             rows.append(measure(name, files, options, Path(scratch)))
         show(rows[-1])
     least = {kind: min(row[kind] for row in rows) for kind in ("times_faster", "times_faster_without_normalisation")}
-    print(f"\nAt least {least['times_faster']} times faster after the first epoch; the bar is {BAR:g}")
+    print(f"\nAt least {least['times_faster']} times faster after the first epoch; required: {BAR:g}")
     result = {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors, one used",
@@ -89,14 +95,14 @@ def show(row: dict) -> None:
 
 
 def collections(real_data: Path | None) -> dict[str, list[bytes]]:
-    """The files of each collection."""
+    """Returns the bytes of the files of each collection."""
     noise, rng = noise_tile(), np.random.default_rng(0)
     drawn = {"drawn photographs, JPEG 1500 x 1200": [], "drawn slices, PNG 512 x 512": []}
     photographs, slices = drawn.values()
     for _ in range(6):
         light = field(rng, 1500, 1200) + 6 * grain(rng, noise, 1500, 1200)
-        colours = [to_bytes(0.7 * light + 0.3 * field(rng, 1500, 1200, 4)) for _ in range(3)]
-        photographs.append(saved(Image.fromarray(np.stack(colours, axis=-1)), "JPEG", quality=90))
+        colors = [to_bytes(0.7 * light + 0.3 * field(rng, 1500, 1200, 4)) for _ in range(3)]
+        photographs.append(saved(Image.fromarray(np.stack(colors, axis=-1)), "JPEG", quality=90))
         slices.append(
             saved(Image.fromarray(to_bytes(field(rng, 512, 512, 24) + 3 * grain(rng, noise, 512, 512))), "PNG")
         )
@@ -110,7 +116,7 @@ def saved(image: Image.Image, kind: str, **settings: Any) -> bytes:
 
 
 def measure(name: str, files: list[bytes], options: argparse.Namespace, scratch: Path) -> dict:
-    """One collection: costs in milliseconds an image, then in milliseconds a row of 13 for each image."""
+    """Measures one collection: milliseconds per image, then per row with 13 rows per image."""
     from trainers.decoder.data import dataset as decoder_rows
     from trainers.images import decoder_tiles as tiles
 
@@ -124,12 +130,12 @@ def measure(name: str, files: list[bytes], options: argparse.Namespace, scratch:
         return decoder_rows.DecoderRows(ones, Tokens(len(ones)), reader, scratch / "cache")
 
     def cost(function: Callable[[], Any], images: int) -> float:
-        """Milliseconds of the processor for an image: the median of several runs."""
+        """Returns the CPU milliseconds per image, the median of several runs."""
         return round(float(np.median([seconds(function) for _ in range(options.repeats)])) / images * 1e3, 4)
 
     first = 1e3 * seconds(open_rows) / count
     ones, order = open_rows(), np.random.default_rng(0).permutation(count).tolist()
-    epoch(ones, order, processor)  # every view of the cache is checked in the first epoch
+    epoch(ones, order, processor)  # a first epoch, in which every view of the cache is checked
     whole = count // BATCH * BATCH
     row = {"collection": name, "files": len(files), "images": count}
     row["tiles_an_image"] = round(float(ones.cached.table["tiles"].mean()), 2)
@@ -151,7 +157,7 @@ def measure(name: str, files: list[bytes], options: argparse.Namespace, scratch:
 
 
 def epoch(ones: Any, order: list[int], processor: Any = None, batch: int = BATCH) -> None:
-    """Reads and packs batches of rows; with a processor, makes their floats, too."""
+    """Reads and packs batches of rows; with a processor, also converts them to floats."""
     from trainers.images.decoder_tiles import unpack_tiles
 
     for start in range(0, len(order) - batch + 1, batch):
@@ -161,14 +167,14 @@ def epoch(ones: Any, order: list[int], processor: Any = None, batch: int = BATCH
 
 
 def reread(ones: Any, order: list[int]) -> None:
-    """Every view as a process takes it for the first time: mapped, and checked."""
+    """Reads every view like a new process, which maps and checks it first."""
     ones.cached.pixels = None
     for number in order:
         ones[number]
 
 
 def pack(items: list[dict]) -> dict[str, Any]:
-    """The images of rows as the decoder's collator packs them: the tiles of the distinct ones."""
+    """Packs the images of rows like the decoder's collator: the tiles of the distinct images."""
     import torch
 
     images = {key: (tiles, ratio) for item in items for key, tiles, ratio in item["images"]}
@@ -181,7 +187,7 @@ def pack(items: list[dict]) -> dict[str, Any]:
 
 
 def differences(ones: Any, processor: Any, files: list[bytes], draft: Any) -> dict:
-    """How far our floats, and drafted tiles, are from the stock processor's."""
+    """Compares our floats and draft tiles with those of the stock processor."""
     from trainers.images.decoder_tiles import unpack_tiles
 
     largest, drafted = 0.0, []
@@ -198,7 +204,7 @@ def differences(ones: Any, processor: Any, files: list[bytes], draft: Any) -> di
 
 
 def shared_rows(ones: Any, processor: Any, options: argparse.Namespace) -> dict:
-    """Milliseconds a row where SHARED rows of an image come together, and by the clock a batch of a loader."""
+    """Measures CPU milliseconds per row with SHARED rows of an image per batch, and wall time per batch of a loader."""
     import torch
 
     order = np.concatenate(
@@ -206,8 +212,8 @@ def shared_rows(ones: Any, processor: Any, options: argparse.Namespace) -> dict:
     ).tolist()
     found: dict[str, Any] = {"rows": len(ones), "rows_in_a_batch": SHARED}
     epoch(ones, order, processor, SHARED)
-    for name, normalise in (("row_of_13_ms", processor), ("row_of_13_without_normalisation_ms", None)):
-        costs = [seconds(lambda normalise=normalise: epoch(ones, order, normalise, SHARED)) for _ in range(3)]
+    for name, normalize in (("row_of_13_ms", processor), ("row_of_13_without_normalisation_ms", None)):
+        costs = [seconds(lambda normalize=normalize: epoch(ones, order, normalize, SHARED)) for _ in range(3)]
         found[name] = round(1e3 * float(np.median(costs)) / len(order), 4)
     batches = [order[start : start + SHARED] for start in range(0, len(order), SHARED)]
     for workers in options.workers:
@@ -227,13 +233,13 @@ def shared_rows(ones: Any, processor: Any, options: argparse.Namespace) -> dict:
 
 
 def stock(processor: Any, data: bytes) -> np.ndarray:
-    """`[1, 1, tiles, 3, H, W]`: the image processor on a file."""
+    """Applies the image processor to a file; returns `[1, 1, tiles, 3, H, W]`."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     return processor(images=[[image]], return_tensors="np")["pixel_values"]
 
 
 class Tokens:
-    """Of rows of 64 tokens each, as DecoderRows asks for them."""
+    """The tokens of rows with 64 tokens each, with the interface that DecoderRows requires."""
 
     def __init__(self, rows: int) -> None:
         self.tokens = np.zeros((rows, 64), np.int64)
@@ -248,7 +254,10 @@ class Tokens:
 
 
 def dataset(files: list[bytes], count: int, rows_per_image: int) -> Any:
-    """So many rows for each of `count` images: a file that comes again has other bytes after its end."""
+    """Makes a dataset of `count` images from fewer files, with `rows_per_image` rows per image.
+
+    A repeated file gets other bytes after its end, so that the cache treats it as another image.
+    """
     import datasets
 
     features = datasets.Features({"images": datasets.List(datasets.Image())})
@@ -258,7 +267,7 @@ def dataset(files: list[bytes], count: int, rows_per_image: int) -> Any:
 
 
 def image_processor(tile: int) -> Any:
-    """The image processor of the released Instruct model, but for the tile."""
+    """Returns an image processor that equals that of the released Instruct model except for the tile size."""
     from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
 
     from modeling.tiny_checkpoints import CLIP_MEAN, CLIP_STD

@@ -1,15 +1,15 @@
-"""What is the decoder's training compared with? Trainings as others write them, and ours, each a process of its own.
+"""Runs the decoder's training and its baselines, each in its own process.
 
     python tests/benchmarks/decoder/peers.py trl --dataset DATA --start START --output_dir OUT --max_steps 12
 
-`trl` is TRL's SFTTrainer as well as it can be set: no gradient checkpointing, the assistant's words alone in the loss,
-with a template whose marks it knows how to read. `trl_defaults` is the same with what SFTConfig says unless told
-otherwise, float32 aside: checkpointing, and the whole text in the loss, where Mllama's image token adds a term to every
-row that means nothing. `hf` is the stock Trainer with a collator of a few lines, `ours` is `run_decoder.py`. All fit
-adapters of the same weights, rank, scale and start, with the same optimizer, in float32 on the processor, and leave
-what they measured in `measured.json` and a merged model. `start` writes the random model that all begin with, `score`
-prints the loss of models on held-out rows. LLaMA-Factory and axolotl pin other versions of transformers and train with
-the Trainer that `hf` and `trl` have; Unsloth needs a GPU.
+`trl` is TRL's SFTTrainer with its best settings: no gradient checkpointing, and only the assistant's tokens in the
+loss, with a template whose generation marks it can read. `trl_defaults` uses the defaults of SFTConfig except for
+float32: checkpointing, and all text in the loss, in which Mllama's image token adds a meaningless term to each row.
+`hf` is the stock Trainer with a collator of a few lines; `ours` is `run_decoder.py`. All train adapters on the same
+modules with the same rank, scale, initial weights and optimizer, in float32 on the CPU, and write their measurements to
+`measured.json` and a merged model. `start` writes the random model that all runs start from; `score` prints the loss of
+models on held-out rows. LLaMA-Factory and axolotl pin other versions of transformers and use the same Trainer as `hf`
+and `trl`; Unsloth requires a GPU.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
 
 MEASURED = "measured.json"
 TILE = 112
-# A random Mllama with the proportions of the released one: for rows as long as those of SLAKE the vision tower takes
-# about 85 percent of the forward FLOPs, projector and keys and values of the image about 6. Patches of 8 pixels give an
-# image 788 tokens beside the 25 of the text; the 6,404 of the real one weigh as much beside 128.
+# A random Mllama with the proportions of the released one: for rows as long as those of SLAKE, the vision tower takes
+# about 85 percent of the forward FLOPs, the projector and the image's keys and values about 6 percent. With patches of
+# 8 pixels, an image has 788 tokens and a text 25; in the released model, the ratio is 6,404 to 128.
 VISION = {"hidden_size": 160, "intermediate_size": 640, "num_hidden_layers": 4, "patch_size": 8}
 VISION |= {"intermediate_layers_indices": [0, 3]}
 TEXT = {"hidden_size": 256, "intermediate_size": 896, "num_attention_heads": 8, "num_key_value_heads": 2}
 TEXT |= {"num_hidden_layers": 8, "cross_attention_layers": [2, 5]}
-HEAD_SCALE = 4  # times the random head: adapters below a head as small as drawn can never be sure of a word
+HEAD_SCALE = 4  # factor of the random head; with smaller logits, adapters alone could not give confident predictions
 RANK, ALPHA = 16, 32
 TARGETS = r".*language_model\.layers\.\d+\.(self_attn|cross_attn|mlp)\.(q|k|v|o|gate|up|down)_proj"
 
@@ -58,17 +58,19 @@ def argument_parser(what: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=what)
     parser.add_argument("--dataset", required=True, help="folder of a build")
-    parser.add_argument("--start", type=Path, required=True, help="the checkpoint that all begin with")
+    parser.add_argument("--start", type=Path, required=True, help="initial checkpoint of all runs")
     parser.add_argument("--output_dir", type=Path)
     parser.add_argument("--models", nargs="+", help="folders to score")
-    parser.add_argument("--score_rows", type=int, default=64, help="rows of the validation split (%(default)s)")
+    parser.add_argument(
+        "--score_rows", type=int, default=64, help="rows of the validation split (default: %(default)s)"
+    )
     parser.add_argument("--max_steps", type=int, default=4)
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--per_device_train_batch_size", type=int, default=8)
     parser.add_argument("--gradient_accumulation_steps", type=int, default=2)
     parser.add_argument("--dataloader_num_workers", type=int, default=0)
-    parser.add_argument("--rows_per_image", type=int, help="of ours; as many as a batch holds, unless given")
+    parser.add_argument("--rows_per_image", type=int, help="only for ours (default: the batch size)")
     return parser
 
 
@@ -78,11 +80,11 @@ def chats(options: argparse.Namespace, split: str = "train") -> Any:
     return load_dataset(options.dataset, "chat", split=split)
 
 
-# --- what is measured ---
+# --- measurement ---
 
 
 def watch_steps(began: float) -> Any:
-    """Adds a callback to every Trainer that notes when its updates end, its losses, and its memory."""
+    """Adds a callback to every Trainer, which records the end of each update, the losses and the memory."""
     import transformers.trainer
     from transformers import TrainerCallback
 
@@ -113,7 +115,7 @@ def watch_steps(began: float) -> Any:
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
-    """What all trainings share, as TrainingArguments names it."""
+    """Returns the settings that all trainings share, with the names of TrainingArguments."""
     return {
         "output_dir": str(options.output_dir),
         "max_steps": options.max_steps,
@@ -134,7 +136,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def sft_trainer(options: argparse.Namespace) -> None:
-    """TRL's SFTTrainer on the columns `images` and `messages`, its collator its own.
+    """Trains with TRL's SFTTrainer and its own collator on the columns `images` and `messages`.
 
     https://huggingface.co/docs/trl/sft_trainer#training-vision-language-models
     """
@@ -156,7 +158,7 @@ def sft_trainer(options: argparse.Namespace) -> None:
 
 
 def stock_trainer(options: argparse.Namespace) -> None:
-    """The Trainer of transformers, with the collator that its vision chats ask for."""
+    """Trains with the Trainer of transformers and a collator for chats with images."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer, TrainingArguments, set_seed
 
@@ -205,7 +207,7 @@ def save(trainer: Any, options: argparse.Namespace) -> None:
 
 
 def run_decoder(options: argparse.Namespace) -> None:
-    """`trainers/run_decoder.py`, as it is."""
+    """Runs `trainers/run_decoder.py` unchanged."""
     from trainers.run_decoder import main
 
     status = main(our_flags(options))
@@ -214,21 +216,21 @@ def run_decoder(options: argparse.Namespace) -> None:
 
 
 def our_flags(options: argparse.Namespace) -> list[str]:
-    """Its command line; what the others do not do is off: evaluations, samples."""
+    """Returns the command line of our training, without evaluations and samples, which the baselines do not have."""
     flags = settings(options) | {"model_name_or_path": options.start, "dataset": options.dataset}
     flags |= {"train_scope": "lora", "lora_r": RANK, "lora_alpha": ALPHA, "lora_dropout": 0.0}
     flags |= {"eval_strategy": "no", "num_samples": 0, "eval_samples": 0}
-    flags |= {"image_cache": options.output_dir.with_name(f"{options.output_dir.name} images")}  # each its own
+    flags |= {"image_cache": options.output_dir.with_name(f"{options.output_dir.name} images")}  # one cache per run
     if options.rows_per_image is not None:
         flags["rows_per_image"] = options.rows_per_image
     return [str(part) for name, value in flags.items() for part in (f"--{name}", value)]
 
 
-# --- the start and the end ---
+# --- initial model and scores ---
 
 
 def write_start(options: argparse.Namespace) -> None:
-    """Writes the random model, and prints as JSON the shares of its parts in the forward FLOPs of a batch."""
+    """Writes the random model, and prints the shares of its parts in the forward FLOPs as JSON."""
     import torch
     from transformers import AutoModelForImageTextToText
 
@@ -237,7 +239,8 @@ def write_start(options: argparse.Namespace) -> None:
 
     rows = chats(options)
     template = (Path(__file__).parents[3] / "trainers/decoder/data/chat_template.jinja").read_text(encoding="utf-8")
-    # with the words of the template: pieces of letters where the real tokenizer has a token would be a third of a row
+    # Includes the words of the template, which are single tokens in the real tokenizer. Without them, they would be
+    # split into letters and take up a third of each row.
     texts = [f"{turn['role']}\n\n{turn['content']}" for messages in rows["messages"] for turn in messages]
     with tempfile.TemporaryDirectory() as folder:
         sizes = {"tile": TILE, "vision_sizes": VISION, "text_sizes": TEXT}
@@ -252,18 +255,18 @@ def write_start(options: argparse.Namespace) -> None:
 
 
 def forward_shares(model: Any, processor: Any, rows: Any, batch_size: int) -> dict[str, float]:
-    """How the forward FLOPs of stock Mllama divide, over batches spread over the rows.
+    """Counts the forward FLOPs of stock Mllama over batches that are spread over the rows.
 
     Returns:
-        GFLOPs and padded tokens a row; the shares of the vision tower, and of the projector with the cross-attention's
-        keys and values, which are all that depends on an image alone; of all that, the rest is the text's.
+        GFLOPs and padded tokens per row; the share of the vision tower, and that of the projector together with the
+        keys and values of the cross-attention, which also depend on the image alone. The rest depends on the text.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     from evaluation.scoring.decoder import to_conversation
 
-    model.eval().set_attn_implementation("eager")  # the counter does not know sdpa's kernels for processors
+    model.eval().set_attn_implementation("eager")  # the counter does not know the CPU kernels of sdpa
     total, tokens, count = 0, 0, 0
     by_part = {"vision_model": 0, "multi_modal_projector": 0, "cross_attn.k_proj": 0, "cross_attn.v_proj": 0}
     for start in range(0, len(rows), max(len(rows) // 4, batch_size)):
@@ -292,7 +295,7 @@ def forward_shares(model: Any, processor: Any, rows: Any, batch_size: int) -> di
 
 
 def print_scores(options: argparse.Namespace) -> None:
-    """Prints the mean loss on the answers of held-out rows, computed by stock Mllama, as a JSON object by folder."""
+    """Prints the mean loss of the answers of held-out rows with stock Mllama, as one JSON object by folder."""
     from transformers import AutoModelForImageTextToText
 
     from evaluation.loading import load_model_and_processor
@@ -305,7 +308,7 @@ def print_scores(options: argparse.Namespace) -> None:
     scores = {}
     for folder in options.models:
         model, processor = load_model_and_processor(folder, AutoModelForImageTextToText)
-        prepare_mllama(model, isolate_rows=False)  # computes as stock Mllama does, to the bit
+        prepare_mllama(model, isolate_rows=False)  # gives exactly the results of stock Mllama
         scores[folder] = answer_loss(model, processor, rows, batch_size=8)
     print(json.dumps(scores))
 

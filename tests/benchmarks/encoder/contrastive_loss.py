@@ -1,13 +1,13 @@
-"""Measures memory and time of the contrastive loss beside its peers, forward and backward.
+"""Measures memory and time of the contrastive loss, forward and backward, compared with three baselines.
 
     OMP_NUM_THREADS=2 python tests/benchmarks/encoder/contrastive_loss.py
 
-measures, from the towers' embeddings to all four gradients, in a process each: `SiglipModel`'s own loss, open_clip's
-(at once, and in blocks), and `modeling/siglip_medical/contrastive_loss.py`; checks that all give the same loss and
-gradients; prints a table and writes `tests/benchmarks/results/contrastive_loss.json`. open_clip is left out where it
-is not installed: `pip install --no-deps open_clip_torch` (the package itself requires torchvision; only its `loss.py`
-is read), or `--open_clip_loss` with that file. Memory is the peak above the inputs: of the GPU where there is one,
-otherwise of the process, which needs Linux's /proc.
+measures from the embeddings to all four gradients, each loss in its own process: the loss of `SiglipModel`, that of
+open_clip (at once, and in blocks), and `modeling/siglip_medical/contrastive_loss.py`. It checks that all give the same
+loss and gradients, prints a table and writes `tests/benchmarks/results/contrastive_loss.json`. open_clip is skipped if
+it is not installed: `pip install --no-deps open_clip_torch` (the package itself requires torchvision, but only its
+`loss.py` is read), or `--open_clip_loss` with the path of that file. Memory is the peak above the inputs: that of the
+GPU if there is one, otherwise that of the process, which requires Linux's /proc.
 """
 
 from __future__ import annotations
@@ -48,21 +48,25 @@ SIGLIP, FULL, BLOCKS, OURS, REPEATED = (
     "ours",
     "ours, 5 texts, weights",
 )
-INSTALL = "open_clip is not here and left out: pip install --no-deps open_clip_torch"
-WIDTH = 768  # of SigLIP base
-SCALE, BIAS = 4.7, -12.7  # as pretrained checkpoints have them
-BLOCK = 512  # pairs on a side of a block of open_clip's
-SAME = 1e-4  # of the norm of a gradient: float32 sums of 16,384 terms in another order
+INSTALL = "open_clip is not installed and is skipped. To include it: pip install --no-deps open_clip_torch"
+WIDTH = 768  # embedding size of SigLIP base
+SCALE, BIAS = 4.7, -12.7  # logit scale and bias of pretrained checkpoints
+BLOCK = 512  # pairs on each side of a block of open_clip
+SAME = 1e-4  # tolerance relative to the norm of a gradient: float32 sums of 16,384 terms in another order
 MIB = 2**20
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, nargs="+", default=[1_024, 4_096, 16_384], help="(%(default)s)")
-    parser.add_argument("--repeats", type=int, default=2, help="of each, in turns; the fastest counts (%(default)s)")
-    parser.add_argument("--open_clip_loss", type=Path, help="open_clip's loss.py, where the package is not installed")
-    parser.add_argument("--output", type=Path, default=RESULT, help="(%(default)s)")
+    parser.add_argument(
+        "--pairs", type=int, nargs="+", default=[1_024, 4_096, 16_384], help="numbers of pairs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=2, help="runs of each loss, of which the fastest counts (default: %(default)s)"
+    )
+    parser.add_argument("--open_clip_loss", type=Path, help="loss.py of open_clip, if the package is not installed")
+    parser.add_argument("--output", type=Path, default=RESULT, help="JSON file to write (default: %(default)s)")
     options = parser.parse_args(argv)
     open_clip = options.open_clip_loss or installed_loss()
     if open_clip is None:
@@ -81,15 +85,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def compare(names: list[str], pairs: int, repeats: int, open_clip: Path | None) -> list[dict[str, Any]]:
-    """A row for each loss. Raises RuntimeError where one differs from `SiglipModel`'s."""
+    """Measures each loss; returns one row per loss. Raises RuntimeError if one differs from that of `SiglipModel`."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder) / f"{number}.safetensors" for number, name in enumerate(names)}
-        # In turns: what else the machine does for a while meets all of them.
+        # The losses take turns, so that other work of the machine affects all of them.
         turns = [[in_new_process(name, pairs, open_clip, files[name]) for name in names] for _ in range(repeats)]
         for runs in zip(*turns, strict=True):
             rows.append(fastest(runs))
-            if (name := rows[-1]["loss"]) != REPEATED:  # which has other positives
+            if (name := rows[-1]["loss"]) != REPEATED:  # that one has other positives
                 rows[-1]["difference"] = difference(files[name], files[SIGLIP])
     ours = next(row for row in rows if row["loss"] == OURS)
     print(f"\n{pairs:,} pairs".ljust(28) + f"{'MiB':>9}{'to ours':>9}{'seconds':>9}{'to ours':>9}", end="")
@@ -109,7 +113,7 @@ def compare(names: list[str], pairs: int, repeats: int, open_clip: Path | None) 
 
 
 def fastest(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One row of several runs: the least time, and the largest peak of memory."""
+    """Combines several runs into one row: the shortest times, and the largest memory peak."""
     return runs[0] | {
         "seconds": min(run["seconds"] for run in runs),
         "processor_seconds": min(run["processor_seconds"] for run in runs),
@@ -118,7 +122,7 @@ def fastest(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def difference(file: Path, other: Path) -> float:
-    """The largest difference of loss and gradients, relative to the norm of each."""
+    """Returns the largest difference of loss and gradients, relative to the norm of each."""
     ours, theirs = load_file(file), load_file(other)
     return float(f"{max(float((ours[name] - two).norm() / two.norm()) for name, two in theirs.items()):.1e}")
 
@@ -127,15 +131,15 @@ def difference(file: Path, other: Path) -> float:
 
 
 def in_new_process(name: str, pairs: int, open_clip: Path | None, file: Path) -> dict[str, Any]:
-    """One measurement in a process of its own, so that its peak of memory is its own."""
+    """Measures in a new process, so that the memory peak is that of this measurement only."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measure, (name, pairs, open_clip, file))
 
 
 def measure(name: str, pairs: int, open_clip: Path | None, file: Path) -> dict[str, Any]:
-    """Peak memory and time of a loss and its gradients, which are left in `file`."""
+    """Measures peak memory and time of a loss and its gradients, and writes these to `file`."""
     loss = loss_named(name, open_clip)
-    step(loss, inputs(min(pairs, 1_024)))  # what is loaded and set up once does not count
+    step(loss, inputs(min(pairs, 1_024)))  # a warm-up, because one-time initialization does not count
     tensors = inputs(pairs)
     before = start_of_peak()
     started, worked = time.perf_counter(), time.process_time()
@@ -163,7 +167,7 @@ def step(loss: Loss, tensors: tuple[torch.Tensor, ...]) -> torch.Tensor:
 
 
 def inputs(pairs: int) -> tuple[torch.Tensor, ...]:
-    """Embeddings, log temperature and bias, where the loss has to work: matched pairs are near, others are not."""
+    """Returns embeddings, log temperature and bias; only matching pairs have similar embeddings, as after training."""
     generator = torch.Generator().manual_seed(pairs)
     images = torch.randn(pairs, WIDTH, generator=generator)
     texts = torch.randn(pairs, WIDTH, generator=generator).mul_(10).add_(images)
@@ -173,13 +177,13 @@ def inputs(pairs: int) -> tuple[torch.Tensor, ...]:
 
 
 def start_of_peak() -> int:
-    """Bytes in use now, after which `peak` begins again."""
+    """Resets the memory peak; returns the bytes in use now."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
-    # Memory that was freed but is still the process's would be taken again without being seen.
+    # Returns freed memory to the system; otherwise its reuse would not increase the peak.
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # see proc(5)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # 5 resets VmHWM, see proc(5)
     return status("VmRSS")
 
 
@@ -188,7 +192,7 @@ def peak() -> int:
 
 
 def status(name: str) -> int:
-    """Bytes, from Linux's account of this process."""
+    """Returns a number of bytes from the process status of Linux."""
     text = Path("/proc/self/status").read_text(encoding="ascii")
     return int(re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024
 
@@ -205,13 +209,13 @@ def loss_named(name: str, open_clip: Path | None) -> Loss:
 
 
 def repeated_texts_loss(images: torch.Tensor, *others: torch.Tensor, texts: int) -> torch.Tensor:
-    """Ours with so many different texts, as the grades of knees are: a fifth of all pairs is positive."""
+    """Computes our loss with few distinct texts, like grades of knees; with five, a fifth of the pairs is positive."""
     ids = torch.arange(len(images), device=images.device) % texts
     return contrastive_loss(images, *others, group_ids=ids, weights="inverse")
 
 
 def siglip_model_loss() -> Loss:
-    """`SiglipModel.forward` of transformers itself, around towers that hand on the embeddings."""
+    """Returns the loss of `SiglipModel.forward` of transformers, with towers that return the given embeddings."""
     from transformers import SiglipConfig, SiglipModel
     from transformers.modeling_outputs import BaseModelOutputWithPooling
 
@@ -223,7 +227,7 @@ def siglip_model_loss() -> Loss:
     words = {"vocab_size": 8, "bos_token_id": None, "eos_token_id": None, "pad_token_id": 1}
     model = SiglipModel(SiglipConfig(text_config=tiny | words, vision_config=tiny))
     model.vision_model, model.text_model = Tower(), Tower()
-    del model.logit_scale, model.logit_bias  # parameters: the inputs take their place
+    del model.logit_scale, model.logit_bias  # parameters, which are replaced by the inputs
 
     def loss(images, texts, logit_scale, logit_bias):
         model.logit_scale, model.logit_bias = logit_scale, logit_bias
@@ -233,10 +237,12 @@ def siglip_model_loss() -> Loss:
 
 
 def open_clip_loss(module: ModuleType, *, in_blocks: bool) -> Loss:
-    """open_clip's `SigLipLoss` after the normalisation and `exp` of its models' forward.
+    """Returns open_clip's `SigLipLoss` with the normalization and `exp` of the forward pass of its models.
 
-    In blocks: by its own `chunk_size` where this open_clip has one, which 3.3.0 has not. Otherwise its `_loss` is
-    called for one block of images and texts after the other, as it does itself for those of other processes.
+    Args:
+        module: the module `loss.py` of open_clip.
+        in_blocks: compute the loss in blocks: with the parameter `chunk_size` if this open_clip has it (3.3.0 does
+            not), otherwise by calling `_loss` per block of images and texts, as open_clip does for other processes.
     """
     its_own = "chunk_size" in inspect.signature(module.SigLipLoss.__init__).parameters
     siglip = module.SigLipLoss(chunk_size=BLOCK) if in_blocks and its_own else module.SigLipLoss()
@@ -257,7 +263,7 @@ def open_clip_loss(module: ModuleType, *, in_blocks: bool) -> Loss:
 
 
 def installed_loss() -> Path | None:
-    """open_clip's `loss.py`, found without importing the package."""
+    """Returns the path of open_clip's `loss.py`, without importing the package; None if it is not installed."""
     found = importlib.util.find_spec("open_clip")
     return Path(found.origin).with_name("loss.py") if found and found.origin else None
 

@@ -1,13 +1,14 @@
-"""How fast, and how well, does the encoder train from start to end, beside what others would write?
+"""Measures speed and recall of complete encoder trainings, compared with two baselines.
 
     OMP_NUM_THREADS=1 python tests/benchmarks/encoder/end_to_end.py --real_data DIR
 
-draws the project's sample, builds it, and trains the same small checkpoint on it as commands, one after the other:
-`run_encoder.py` with its defaults, with plain accumulation, with the specification's loss, and with an update that is
-one batch; beside SiglipModel in the stock Trainer as transformers' `run_clip.py` has it, and the accumulation loop of
-the specification (`peers.py`). Data, start, optimizer, seed and updates of 64 pairs are the same. Nobody
-evaluates while training; all checkpoints, one an epoch, are scored afterwards by the same code. With `--real_data` the
-speed is measured on the photographs of that folder, too. A ratio table is printed, a JSON written.
+generates the project's sample, builds it, and trains the same small checkpoint on it with one command after the other:
+`run_encoder.py` with its defaults, with plain accumulation, with the specification's loss, and with an update in one
+batch. The baselines (`peers.py`) are SiglipModel in the stock Trainer, as in transformers' `run_clip.py`, and the
+accumulation loop of the specification. Data, initial weights, optimizer, seed and the 64 pairs per update are the same.
+No run evaluates during training; all checkpoints, one per epoch, are scored afterwards by the same code. With
+`--real_data`, the speed is also measured on the photographs in that folder. The script prints a table of ratios and
+writes `tests/benchmarks/results/encoder_end_to_end.json`.
 """
 
 from __future__ import annotations
@@ -36,15 +37,15 @@ ROOT = Path(__file__).resolve().parents[3]
 PEER = "tests/benchmarks/encoder/peers.py"
 RESULT = Path(__file__).parents[1] / "results" / "encoder_end_to_end.json"
 PACKAGES = ("torch", "transformers", "accelerate", "datasets", "pillow")
-MICRO, UPDATE = 8, 64  # pairs, as the specification has them: 8 x 8
-# Where a sigmoid loss over 64 random pairs is least, as a trained checkpoint has it for its own batch. At -10, which is
-# for 32,768 pairs, all that use one spend these epochs on the bias. The specification's loss does not depend on it.
+MICRO, UPDATE = 8, 64  # pairs per micro-batch and per update, as in the specification (8 x 8)
+# The bias that minimizes a sigmoid loss over 64 random pairs. With -10, which suits 32,768 pairs, all runs with a bias
+# would spend these epochs on learning it. The specification's loss does not depend on the bias.
 BIAS = -math.log(UPDATE - 1)
 OURS, PLAIN, WHOLE = "ours", "ours, plain accumulation", "ours, one batch of 64"
 SOFTMAX = "ours, the loop's loss"
 RUN_CLIP, RUN_CLIP_WHOLE, LOOP = "run_clip", "run_clip, one batch of 64", "loop"
 PEERS = (RUN_CLIP, LOOP)
-WAYS: dict[str, tuple[str, tuple[str, ...]]] = {  # the program, and the flags that all do not have
+WAYS: dict[str, tuple[str, tuple[str, ...]]] = {  # the program, and the flags that differ from the other runs
     RUN_CLIP: ("run_clip", ()),
     LOOP: ("loop", ()),
     OURS: ("ours", ()),
@@ -60,7 +61,7 @@ FOLDERS = {"knee": "--knee_dir", "pad_ufes": "--pad_ufes_dir", "slake": "--slake
 REAL = ("pad_ufes", "slake")
 SETTINGS = ("image_size", "epochs", "learning_rate", "logit_bias", "seeds", "photograph_epochs")
 QUICK = {"scale": 0.05, "image_size": 32, "epochs": 2, "photograph_epochs": [1, 2], "ways": [RUN_CLIP, LOOP, OURS]}
-SECONDS_BETWEEN_LOOKS = 0.02
+SECONDS_BETWEEN_LOOKS = 0.02  # at the checkpoints and the memory of a running command
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -95,31 +96,42 @@ def main(argv: list[str] | None = None) -> int:
 
 def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=14, help="at least 2; the first is not timed (%(default)s)")
-    parser.add_argument("--image_size", type=int, default=64, help="pixels (%(default)s)")
-    parser.add_argument("--learning_rate", type=float, default=1e-3, help="for random weights (%(default)s)")
-    parser.add_argument("--logit_bias", type=float, default=BIAS, help="of the start (%(default).2f)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="runs of each way (%(default)s)")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help=f"{', '.join(WAYS)}")
-    parser.add_argument("--target", type=float, help="R@5 to reach; what the worst way reaches, unless given")
-    parser.add_argument("--scale", type=float, default=1.0, help="size of the drawn sample (%(default)s)")
     parser.add_argument(
-        "--real_data", type=Path, metavar="DIR", help=f"has folders {' and '.join(REAL)}; for the speed"
+        "--epochs", type=int, default=14, help="epochs, at least 2; the first is not timed (default: %(default)s)"
+    )
+    parser.add_argument("--image_size", type=int, default=64, help="image size in pixels (default: %(default)s)")
+    parser.add_argument("--learning_rate", type=float, default=1e-3, help="learning rate (default: %(default)s)")
+    parser.add_argument("--logit_bias", type=float, default=BIAS, help="initial logit bias (default: %(default).2f)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], help="seeds, one run of each kind per seed (default: %(default)s)"
     )
     parser.add_argument(
-        "--photograph_epochs", type=int, nargs=2, default=[2, 22], metavar="N", help="few and many (%(default)s)"
+        "--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help=f"{'; '.join(WAYS)} (default: all)"
     )
-    parser.add_argument("--quick", action="store_true", help="a very small run, to see that all works")
-    parser.add_argument("--work_dir", type=Path, help="folder for everything that is written; a temporary one if none")
-    parser.add_argument("--output", type=Path, default=RESULT, help="(%(default)s)")
+    parser.add_argument("--target", type=float, help="target R@5 (default: the best R@5 of the worst run)")
+    parser.add_argument("--scale", type=float, default=1.0, help="size of the synthetic sample (default: %(default)s)")
+    parser.add_argument(
+        "--real_data", type=Path, metavar="DIR", help=f"folder with {' and '.join(REAL)}, to measure the speed"
+    )
+    parser.add_argument(
+        "--photograph_epochs",
+        type=int,
+        nargs=2,
+        default=[2, 22],
+        metavar="N",
+        help="epochs of the short and the long run on photographs (default: %(default)s)",
+    )
+    parser.add_argument("--quick", action="store_true", help="very small run, to test the benchmark")
+    parser.add_argument("--work_dir", type=Path, help="folder for all written files (default: a temporary folder)")
+    parser.add_argument("--output", type=Path, default=RESULT, help="JSON file to write (default: %(default)s)")
     return parser
 
 
-# --- what is run ---
+# --- the runs ---
 
 
 def compare(work: Path, raw: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Trains on the drawn sample in all ways, in turns for each seed, and returns what was measured."""
+    """Trains on the synthetic sample in all ways, in turns for each seed, and returns the measurements."""
     data, start, pairs = prepare(work, raw, tuple(FOLDERS), options)
     runs: dict[str, list[Run]] = {way: [] for way in options.ways}
     for seed in options.seeds:
@@ -144,10 +156,10 @@ def compare(work: Path, raw: Path, options: argparse.Namespace) -> dict[str, Any
 
 
 def photographs(work: Path, raw: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """How fast the peers and the defaults train on a few real photographs, too few to say how well.
+    """Measures how fast the baselines and our defaults train on real photographs, which are too few for a quality.
 
-    A checkpoint an epoch would be most of the work: there is none, and what an epoch takes is the difference between
-    a run of many and one of few.
+    One checkpoint per epoch would take most of the time, so none is written. The time of an epoch is the difference
+    between a run of many epochs and one of few.
     """
     data, start, pairs = prepare(work, raw, REAL, options)
     few, many = options.photograph_epochs
@@ -168,10 +180,15 @@ def photographs(work: Path, raw: Path, options: argparse.Namespace) -> dict[str,
 def prepare(
     work: Path, raw: Path, sources: Iterable[str], options: argparse.Namespace
 ) -> tuple[Path, Path, dict[str, int]]:
-    """Builds a dataset and writes the checkpoint to start from; returns both folders and the pairs of each split."""
+    """Builds a dataset and writes the initial checkpoint; returns both folders and the number of pairs per split."""
     data, start = work / "data", work / "start"
     folders = [part for source in sources for part in (FOLDERS[source], raw / source)]
-    shares = ("--val_fraction", 0.2, "--test_fraction", 0.08)  # a large validation split: a recall of few is a die
+    shares = (
+        "--val_fraction",
+        0.2,
+        "--test_fraction",
+        0.08,
+    )  # a large validation split, because the recall of few pairs is noisy
     command("hub_datasets/build.py", *folders, "--output_dir", data, *shares)
     shape = ("--image_size", options.image_size, "--logit_bias", options.logit_bias)
     command(PEER, "start", "--dataset", data, "--start", start, *shape)
@@ -183,15 +200,15 @@ def say(way: str, run: Run) -> None:
 
 
 def training(way: str, data: Path, start: Path, output: Path, epochs: int, lr: float, seed: int) -> list[str]:
-    """The command that trains in one of the WAYS."""
+    """Returns the command line of a training in one of the WAYS."""
     program, more = WAYS[way]
     flags: tuple = ("--dataset", data, "--output_dir", output, "--num_train_epochs", epochs)
     flags += ("--learning_rate", lr, "--seed", seed, *more)
     if program != "ours":
         return words(PEER, program, "--start", start, *flags)
-    # What nobody else does is off: evaluations, reports. All checkpoints are kept, as the others keep them.
+    # Evaluations and reports are off, because the baselines have none. All checkpoints are kept, as in the baselines.
     flags += ("--eval_strategy", "no", "--report_to", "none", "--save_total_limit", epochs, "--use_cpu", "True")
-    flags += ("--image_cache", output.with_name(f"{output.name} images"), "--disable_tqdm", "True")  # each its own
+    flags += ("--image_cache", output.with_name(f"{output.name} images"), "--disable_tqdm", "True")  # one cache per run
     return words("trainers/run_encoder.py", "--model_name_or_path", start, *flags)
 
 
@@ -200,7 +217,7 @@ def words(script: str, *flags: Any) -> list[str]:
 
 
 def command(script: str, *flags: Any) -> str:
-    """Runs one of the project's commands; returns what it prints. Raises RuntimeError, with that, where it fails."""
+    """Runs one of the project's scripts and returns its output. Raises RuntimeError with the output if it fails."""
     done = subprocess.run(words(script, *flags), capture_output=True, text=True, env=environment(), cwd=ROOT)
     if done.returncode:
         raise RuntimeError(f"{script} failed:\n{(done.stdout + done.stderr)[-2000:]}")
@@ -222,9 +239,9 @@ def environment() -> dict[str, str]:
 
 
 def watched(line: list[str], output: Path) -> Run:
-    """Runs a training to its end and notes when its checkpoints appear; it needs Linux's /proc.
+    """Runs a training to its end and records when its checkpoints appear. It requires Linux's /proc.
 
-    Raises RuntimeError, with what it said, where it fails.
+    Raises RuntimeError with the output if the training fails.
     """
     seen: dict[str, tuple[float, float]] = {}
     peak = 0.0
@@ -249,18 +266,19 @@ def watched(line: list[str], output: Path) -> Run:
 
 
 def processor_seconds(pid: int) -> float:
-    """What a process has used until now, all its threads together."""
+    """Returns the CPU seconds that all threads of a process have used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    # Fields 14 and 15 of proc(5), utime and stime, in clock ticks; the split starts at field 3.
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_mb(pid: int) -> float:
-    """The most memory that a process has had resident until now.
+    """Returns the peak resident memory of a process so far, in MiB.
 
-    What `wait4` says at its end would not do: there a child begins with the memory of the process that started it.
+    The peak from `wait4` cannot be used, because it includes the memory of the parent before the child starts.
     """
     found = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").partition("VmHWM:")[2].split()
-    return int(found[0]) / 1024 if found else 0.0  # none of a process that has just ended
+    return int(found[0]) / 1024 if found else 0.0  # the process has just ended
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What do exact gradients over a whole update cost, beside plain accumulation and one forward pass over all pairs?
+"""Measures time and memory of exact gradients over an update, compared with accumulation and with one large batch.
 
     python tests/benchmarks/encoder/gradient_cache.py
 
-trains a small SigLIP on random pairs on one processor core in four ways: SiglipModel with its own loss in a plain
-Trainer, and the encoder's trainer with plain accumulation, with GradCache, and with the whole update as one batch. Once
-all texts are different, once there are five captions. Prints time and memory of an update and how far its gradient is
-from that of the whole batch, and writes them to `tests/benchmarks/results/gradient_cache.json`.
+trains a small SigLIP on random pairs on one CPU core in four ways: SiglipModel with its own loss in the stock Trainer,
+and the encoder's trainer with plain accumulation, with GradCache, and with the update as one batch; first with texts
+that all differ, then with five captions. It prints the time and memory of an update and the relative difference of its
+gradient from that of the complete batch, and writes them to `tests/benchmarks/results/gradient_cache.json`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from model_cards.results import write_json
 from trainers.encoder import arguments
 
 RESULT = Path(__file__).parents[1] / "results" / "gradient_cache.json"
-UPDATE = 64  # pairs, as the specification has them: 8 x 8
+UPDATE = 64  # pairs per update, as in the specification (8 x 8)
 MICRO = 8
-WAYS = {  # micro-batch, and pairs that are compared with each other
+WAYS = {  # size of a micro-batch, and number of pairs that are contrasted with each other
     "stock": (MICRO, None),
     "plain accumulation": (MICRO, MICRO),
     "GradCache": (MICRO, UPDATE),
@@ -49,13 +49,13 @@ WORDS, LENGTH = 1000, 64
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--updates", type=int, default=4, help="of a run, the first of which is not timed (%(default)s)"
+        "--updates", type=int, default=4, help="updates per run; the first is not timed (default: %(default)s)"
     )
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each way, one after another (%(default)s)")
-    parser.add_argument("--width", type=int, default=192, help="of both towers (%(default)s)")
-    parser.add_argument("--layers", type=int, default=4, help="of each tower (%(default)s)")
-    parser.add_argument("--image_size", type=int, default=160, help="pixels (%(default)s)")
-    parser.add_argument("--output", type=Path, default=RESULT, help="(%(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each kind, in turns (default: %(default)s)")
+    parser.add_argument("--width", type=int, default=192, help="hidden size of both towers (default: %(default)s)")
+    parser.add_argument("--layers", type=int, default=4, help="layers of each tower (default: %(default)s)")
+    parser.add_argument("--image_size", type=int, default=160, help="image size in pixels (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=RESULT, help="JSON file to write (default: %(default)s)")
     options = parser.parse_args(argv)
     model = {"width": options.width, "layers": options.layers, "image_size": options.image_size}
     result = {
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def compare(texts: str, model: dict[str, int], updates: int, repeats: int) -> list[dict]:
-    """The four ways on the same pairs, in turns, so that what else the machine does meets all of them."""
+    """Measures the four ways on the same pairs, in turns, so that other work of the machine affects all of them."""
     runs: dict[str, list[dict]] = {way: [] for way in WAYS}
     for _ in range(repeats):
         for way in WAYS:
@@ -103,14 +103,18 @@ def compare(texts: str, model: dict[str, int], updates: int, repeats: int) -> li
 
 
 def in_new_process(*case: Any) -> dict:
-    """One run in a process of its own, so that its peak of memory is its own."""
+    """Measures in a new process, so that the memory peak is that of this run only."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measure, case)
 
 
 def measure(way: str, texts: str, model: dict[str, int], updates: int) -> dict:
-    """Trains and returns the processor's `seconds` of an update (the median of all but the first), the `peak_mb` of
-    memory above what was in use before, and the `gradient` of the first update as one array."""
+    """Trains and measures.
+
+    Returns:
+        `seconds`: CPU seconds per update, the median without the first one; `peak_mb`: peak memory above the memory in
+        use before the training; `gradient`: the gradient of the first update as one array.
+    """
     import torch
     from transformers import PrinterCallback, TrainerCallback
 
@@ -163,7 +167,7 @@ def make_trainer(way: str, pairs: RandomPairs, model: dict[str, int], updates: i
 
 
 def starting_model(kind: Any, model: dict[str, int]) -> Any:
-    """The same random weights for both classes."""
+    """Returns a model of the given class; all classes get the same random weights."""
     import torch
     from transformers import set_seed
 
@@ -181,12 +185,12 @@ def starting_model(kind: Any, model: dict[str, int]) -> Any:
     made = kind(config)
     with torch.no_grad():
         made.logit_scale.fill_(2.3)
-        made.logit_bias.fill_(-4.1)  # the best constant for 64 random pairs: negatives matter as much as positives
+        made.logit_bias.fill_(-4.1)  # about -log(63), the best constant for 64 random pairs
     return made
 
 
 class RandomPairs:
-    """Images of noise beside texts of random words; as many rows as the updates take."""
+    """Pairs of noise images and random texts, with as many rows as the updates need."""
 
     def __init__(self, texts: int, image_size: int, updates: int) -> None:
         random = np.random.default_rng(0)

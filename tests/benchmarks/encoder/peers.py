@@ -1,11 +1,11 @@
-"""What is the encoder's training compared with? Two trainings as others write them, each a process of its own.
+"""Runs the two baselines of the encoder's training, each in its own process.
 
     python tests/benchmarks/encoder/peers.py run_clip --dataset DATA --start START --output_dir OUT
     python tests/benchmarks/encoder/peers.py loop --dataset DATA --start START --output_dir OUT
 
 `run_clip` does what transformers' `examples/pytorch/contrastive-image-text/run_clip.py` does, with SiglipModel; `loop`
-is the specification's accumulation loop with its loss. Both write `checkpoint-N` after each epoch, N a number that
-grows. `start` writes the small random checkpoint that all begin with, `score` prints the recalls of checkpoints.
+is the specification's accumulation loop with its loss. Both write `checkpoint-N` after each epoch, with increasing N.
+`start` writes the small random checkpoint that all runs start from; `score` prints the recalls of checkpoints.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[3])
 
-LENGTH = 64  # tokens, to which SigLIP's texts are padded
+LENGTH = 64  # tokens to which SigLIP pads texts
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 ADAMW = {"weight_decay": 1e-4, "adam_beta1": 0.9, "adam_beta2": 0.95, "max_grad_norm": 1.0}  # the specification's
 WARMUP = 0.1
@@ -31,11 +31,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("start", "run_clip", "loop", "score"))
     parser.add_argument("--dataset", required=True, help="folder of a build")
-    parser.add_argument("--start", type=Path, help="the checkpoint that all begin with")
+    parser.add_argument("--start", type=Path, help="initial checkpoint of all runs")
     parser.add_argument("--output_dir", type=Path)
     parser.add_argument("--checkpoints", nargs="+", help="folders to score")
-    parser.add_argument("--image_size", type=int, default=64, help="pixels, of a new checkpoint (%(default)s)")
-    parser.add_argument("--logit_bias", type=float, default=-10.0, help="of a new checkpoint (%(default)s)")
+    parser.add_argument("--image_size", type=int, default=64, help="pixels (default: %(default)s)")
+    parser.add_argument("--logit_bias", type=float, default=-10.0, help="initial bias (default: %(default)s)")
     parser.add_argument("--num_train_epochs", type=int, default=2)
     parser.add_argument("--learning_rate", type=float, default=1e-4)
     parser.add_argument("--seed", type=int, default=42)
@@ -72,13 +72,13 @@ def write_start(options: argparse.Namespace) -> None:
 
 
 def run_clip(options: argparse.Namespace) -> None:
-    """SiglipModel with its own loss in the stock Trainer, its steps those of run_clip.py.
+    """Trains SiglipModel with its own loss in the stock Trainer, following run_clip.py.
 
     https://github.com/huggingface/transformers/blob/main/examples/pytorch/contrastive-image-text/run_clip.py
 
-    Other than there: the stock image processor of SigLIP takes the place of torchvision's transforms; no attention
-    mask, which SigLIP's tokenizer does not give; the optimizer is set as the specification sets it. Left out, which
-    saves it time: its look at every image before the training, and the evaluation after it.
+    Differences: the stock image processor of SigLIP replaces the transforms of torchvision; there is no attention mask,
+    because SigLIP's tokenizer returns none; the optimizer has the settings of the specification. To save time, the
+    check of all images before the training and the evaluation after it are omitted.
     """
     import torch
     from transformers import AutoModel, AutoProcessor, Trainer, TrainingArguments, set_seed
@@ -123,16 +123,17 @@ def run_clip(options: argparse.Namespace) -> None:
         **ADAMW,
     )
     data = {"train_dataset": dataset, "data_collator": collate}
-    trainer = Trainer(model=model, args=args, processing_class=processor, **data)  # so that checkpoints are complete
+    # The processor is given so that checkpoints are complete.
+    trainer = Trainer(model=model, args=args, processing_class=processor, **data)
     trainer.train()
     trainer.save_model()
 
 
 def accumulation_loop(options: argparse.Namespace) -> None:
-    """The training of the specification to the letter: its loop, its loss, its image and text preprocessing.
+    """Trains exactly as in the specification: its loop, its loss, its image and text preprocessing.
 
-    Where it says two things the one that trains better is taken: the tokenizer of SigLIP, which it names, gives no
-    attention mask. Its evaluation each 500 updates is never reached with so few pairs, and left out.
+    The specification contradicts itself about the attention mask, which SigLIP's tokenizer does not return; the variant
+    that trains better is used. The evaluation every 500 updates is omitted, because there are fewer updates.
     """
     import torch
     from torch.nn.functional import normalize
@@ -199,7 +200,7 @@ def accumulation_loop(options: argparse.Namespace) -> None:
 
 
 def print_scores(options: argparse.Namespace) -> None:
-    """Scores checkpoints on the validation split as `run_evaluation.py` does; prints a JSON object by folder."""
+    """Scores checkpoints on the validation split like `run_evaluation.py`; prints one JSON object, by folder."""
     from transformers import AutoModel
 
     from evaluation.loading import load_model_and_processor

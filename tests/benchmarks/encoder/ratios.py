@@ -9,13 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A command that has ended.
+    """The measurements of a finished command.
 
     Attributes:
-        seconds, processor_seconds: of the whole of it, its start included.
-        peak_mb: the most memory that it had resident.
-        epochs: for each `checkpoint-N` in its output folder, in their order, the folder and the seconds by the clock
-            and of the processors since the command's start when it appeared.
+        seconds, processor_seconds: wall time and CPU time of the complete command, including its start.
+        peak_mb: peak resident memory.
+        epochs: for each `checkpoint-N` in the output folder, in their order: the folder, and the wall time and CPU time
+            in seconds from the start of the command until it appeared.
     """
 
     seconds: float
@@ -25,13 +25,13 @@ class Run:
 
 
 def figures(runs: list[Run], pairs: int, scores: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """What the runs of one way, which differ by their seeds, took; means over them, and the largest memory.
+    """Summarizes the runs of one way, which differ in their seeds: means of the times, and the largest memory peak.
 
-    Steady is from the end of the first epoch to the end of the last: without the start, and without what an image cache
-    does once. The lists have a number for each epoch.
+    The steady speed is measured from the end of the first epoch to the end of the last one, without the start of the
+    command and without the one-time work of an image cache. Lists contain one number per epoch.
     """
     epochs = len(runs[0].epochs)
-    # by the clock, then of the processors
+    # wall time, then CPU time
     took = [mean(run.epochs[-1][kind] - run.epochs[0][kind] for run in runs) for kind in (1, 2)]
     found: dict[str, Any] = steady(pairs * (epochs - 1), *took) | {
         "whole_run_samples_per_second": round(pairs * epochs / mean(run.seconds for run in runs), 1),
@@ -47,7 +47,7 @@ def figures(runs: list[Run], pairs: int, scores: dict[str, dict[str, float]]) ->
 
 
 def steady(samples: int, seconds: float, processor_seconds: float) -> dict[str, float]:
-    """The speed, by the clock and by the work of the processors."""
+    """Returns the speed by wall time and by CPU time."""
     return {
         "steady_samples_per_second": round(samples / seconds, 1),
         "steady_samples_per_processor_second": round(samples / processor_seconds, 1),
@@ -55,7 +55,7 @@ def steady(samples: int, seconds: float, processor_seconds: float) -> dict[str, 
 
 
 def by_epoch(runs: list[Run], number: Any, digits: int) -> list[float]:
-    """The mean over runs of a number of each epoch."""
+    """Returns the mean over the runs of one number per epoch."""
     return [
         round(mean(number(epoch) for epoch in epochs), digits)
         for epochs in zip(*(run.epochs for run in runs), strict=True)
@@ -63,7 +63,7 @@ def by_epoch(runs: list[Run], number: Any, digits: int) -> list[float]:
 
 
 def reach(found: dict[str, Any], target: float, pairs: int) -> dict[str, Any] | None:
-    """What it took until the mean recall at 5 of an epoch was at least `target`; None where it never was."""
+    """Returns samples and times until the mean recall at 5 of an epoch reached `target`; None if it never did."""
     for epoch, recall in enumerate(found["recall_at_5"]):
         if recall >= round(target, 4):
             seconds, used = (found[f"epoch_ends_after_{kind}"][epoch] for kind in ("seconds", "processor_seconds"))
@@ -72,7 +72,7 @@ def reach(found: dict[str, Any], target: float, pairs: int) -> dict[str, Any] | 
 
 
 def ratios(measured: dict[str, dict[str, Any]], peer: str) -> dict[str, dict[str, float | None]]:
-    """By way, how many times as good as the peer it is: above 1 it is faster, smaller, or nearer to the right texts."""
+    """Returns the ratios of each way to a baseline; above 1 is better: faster, less memory, or a higher recall."""
     more, less = (
         ("steady_samples_per_second", "steady_samples_per_processor_second", "best_recall_at_5", "final_recall_at_5"),
         ("whole_run_seconds", "whole_run_processor_seconds", "peak_mb"),
@@ -90,24 +90,24 @@ def ratios(measured: dict[str, dict[str, Any]], peer: str) -> dict[str, dict[str
 
 
 def print_tables(found: dict[str, Any]) -> None:
-    """Says what was found."""
+    """Prints the results."""
     machine = found["machine"]
     print(f"load {found['load_before']} before, {found['load_after']} after, on {machine['processors']} processors")
     for name in ("sample", "photographs"):
         if name not in found:
             continue
         part = found[name]
-        print(f"\n{name}: {part['pairs']['train']} pairs; in brackets: times as good as {', '.join(part['ratios'])}")
+        print(f"\n{name}: {part['pairs']['train']} pairs; in brackets: ratio to {', '.join(part['ratios'])}")
         if "target_recall_at_5" in part:
             print(f"target: R@5 {part['target_recall_at_5']:.3f} (chance {part['chance_recall_at_5']:.3f})")
         columns = {
             "steady_samples_per_second": "samples/s",
-            "steady_samples_per_processor_second": "/processor s",
-            "whole_run_processor_seconds": "processor s",
+            "steady_samples_per_processor_second": "samples/CPU s",
+            "whole_run_processor_seconds": "CPU s",
             "peak_mb": "MB",
             "best_recall_at_5": "best R@5",
         }
-        reached = {"samples_to_target": "samples to target", "processor_seconds_to_target": "processor s"}
+        reached = {"samples_to_target": "samples to target", "processor_seconds_to_target": "CPU s to target"}
         print(f"{'':28}" + "".join(f"{title:>26}" for title in (*columns.values(), *reached.values())))
         for way, one in part["ways"].items():
             goal = {f"{key}_to_target": value for key, value in (one.get("to_target") or {}).items()}
@@ -116,7 +116,7 @@ def print_tables(found: dict[str, Any]) -> None:
 
 
 def cell(part: dict[str, Any], way: str, column: str, value: float | None) -> str:
-    """A number and, in brackets, its ratios to the peers."""
+    """Formats a number and, in brackets, its ratios to the baselines."""
     if value is None:
         return "-"
     times = [rows[way].get(column) for rows in part["ratios"].values()]

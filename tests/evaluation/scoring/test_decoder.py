@@ -1,3 +1,5 @@
+"""Checks generated answers and their loss against single rows and the stock model."""
+
 from __future__ import annotations
 
 import copy
@@ -7,13 +9,13 @@ import torch
 
 from evaluation.metrics.medical_bleu.bilingual import bleu_scores
 from evaluation.metrics.vqa_accuracy.short_answers import vqa_scores
-from evaluation.scoring.answers import exact_match, plain, score_answers
+from evaluation.scoring.answers import exact_match, score_answers, simplify
 from evaluation.scoring.decoder import answer_loss, answer_spans, encode, generate_answers, to_conversation
 from modeling.mllama.patch import prepare_mllama
 from tests.evaluation.small_run import picture
 
 HEAD = "<|start_header_id|>{}<|end_header_id|>\n\n{}"
-# One tile, two beside or above each other, four; English and Chinese; answers of one token and of many.
+# Images of one tile, of two side by side, of two stacked ones and of four; English and Chinese; short and long answers.
 ROWS = [
     ((64, 64), "L", "Describe this medical image:", "Knee X-ray, Kellgren-Lawrence grade 2: mild osteoarthritis."),
     ((200, 40), "RGB", "图片中包含肝脏吗?", "包含"),
@@ -58,7 +60,7 @@ def test_a_conversation_has_its_images_before_the_first_question(rows):
 
 
 def by_hand(model, processor, row) -> tuple[float, int]:
-    """Sum of -log p over the tokens of the answer and its end of turn, and their number; one token at a time."""
+    """Sums -log p over the tokens of the answer and its end of turn, token by token; also returns their number."""
     question, answer = (turn["content"] for turn in row["messages"])
     marks = "<|image|>" * len(row["images"])
     prompt = "<|begin_of_text|>" + HEAD.format("user", f"{marks}{question}<|eot_id|>") + HEAD.format("assistant", "")
@@ -117,7 +119,7 @@ def test_all_answers_count_each_given_what_was_said_before(model_and_processor, 
 
 
 def stock(processor, conversation):
-    """One conversation as the processor gives it in its one step."""
+    """Returns one conversation as the processor encodes it in a single step."""
     return processor.apply_chat_template(conversation, tokenize=True, return_dict=True, return_tensors="pt")
 
 
@@ -218,7 +220,7 @@ def test_an_answer_has_no_prompt_and_no_special_tokens(model_and_processor, rows
     ],
 )
 def test_exact_match(prediction, reference, equal):
-    assert (plain(prediction) == plain(reference)) is equal
+    assert (simplify(prediction) == simplify(reference)) is equal
     assert exact_match([prediction, "right"], [reference, "Right."]) == (1.0 if equal else 0.5)
 
 

@@ -1,3 +1,5 @@
+"""Checks embeddings, retrieval scores, loss and nearest texts of an encoder."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
 
-from evaluation.scoring.encoder import NEIGHBOURS, content_id, embed_pairs, nearest_texts, score_embeddings
+from evaluation.scoring.encoder import NEIGHBORS, content_id, embed_pairs, nearest_texts, score_embeddings
 from tests.evaluation.small_run import TEXTS, picture
 
 SIZES = [(64, 64), (200, 40), (30, 90), (128, 128)]
@@ -26,7 +28,7 @@ def model_and_processor(encoder):
 
 @pytest.fixture(scope="module")
 def distinct() -> Dataset:
-    """Nine rows: every image and every text once, of several shapes, colours and languages, one far too long."""
+    """Nine rows with different images and texts, of several shapes, colors and languages; one text is too long."""
     texts = [f"{TEXTS[row % 4]} {row}" for row in range(8)] + [" ".join(TEXTS * 20)]
     return make_rows(texts, [picture(SIZES[row % 4], row, MODES[row % 4]) for row in range(9)])
 
@@ -125,14 +127,14 @@ def test_nearest_texts_against_a_double_loop():
             for text in set(text_ids)
         }  # fmt: skip
         own = {texts[index] for index in range(40) if image_ids[index] == image}
-        best = sorted(cosine, key=cosine.get, reverse=True)[:NEIGHBOURS]
+        best = sorted(cosine, key=cosine.get, reverse=True)[:NEIGHBORS]
         assert [near["text"] for near in row["nearest"]] == best
         assert [near["right"] for near in row["nearest"]] == [text in own for text in best]
         assert row["text"] in own
     assert {near["right"] for row in found for near in row["nearest"]} == {True, False}
 
 
-def test_embeddings_that_are_no_numbers_are_refused():
+def test_embeddings_with_nan_are_refused():
     embeds = {"image_embeds": np.full((2, 3), np.nan, np.float32), "text_embeds": np.ones((2, 3), np.float32)}
     with pytest.raises(ValueError, match=r"image_embeds has NaN or infinity in 2 row\(s\), first in row 0"):
         score_embeddings(embeds | {"image_ids": np.arange(2), "text_ids": np.arange(2)}, 1.0, 0.0)

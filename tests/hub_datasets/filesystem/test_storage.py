@@ -268,8 +268,8 @@ def test_a_scratch_folder_is_of_this_machine(tmp_path):
 
 HOLD = """
 import sys
-from hub_datasets import storage
-with storage.only_one(sys.argv[1], "out"):
+from hub_datasets.filesystem import storage
+with storage.file_lock(sys.argv[1], "out"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -289,10 +289,10 @@ def test_a_second_build_of_the_same_output_is_refused_until_the_first_ends(tmp_p
     process = hold(cache)
     with (
         pytest.raises(BuildError, match="wait for it"),
-        storage.only_one(cache, "wait for it"),
+        storage.file_lock(cache, "wait for it"),
     ):
         raise AssertionError("two at once")
-    with storage.only_one(str(tmp_path / ".other.cache"), "not said"):
+    with storage.file_lock(str(tmp_path / ".other.cache"), "not said"):
         pass
     if end == "it ends":
         process.stdin.close()
@@ -300,11 +300,11 @@ def test_a_second_build_of_the_same_output_is_refused_until_the_first_ends(tmp_p
         process.kill()
     process.wait()
     process.stdout.close()
-    with storage.only_one(cache, "not said"):
+    with storage.file_lock(cache, "not said"):
         pass
 
 
 def test_behind_an_address_there_is_no_lock(tmp_path):
     address = f"memory://{tmp_path.name}/cache"
-    with storage.only_one(address, "out"), storage.only_one(address, "out"):
+    with storage.file_lock(address, "out"), storage.file_lock(address, "out"):
         assert storage.names_in(address) == []

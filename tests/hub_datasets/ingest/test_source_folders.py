@@ -87,22 +87,22 @@ def test_nothing_is_written_into_any_of_the_folders(places, flag, name):
     both = ("--reports_dir", places / "a", "--reports_dir", places / "b")
     output = places / name / "out" if flag == "--output_dir" else places / "out"
     words = () if flag == "--output_dir" else ("--cache_dir", places / name / "cache")
-    with pytest.raises(BuildError, match=rf"{flag} .* lies in --reports_dir {places / name}; name another folder"):
+    with pytest.raises(BuildError, match=rf"{flag} .* is inside --reports_dir {places / name}; name another folder"):
         options(*both, *words, output=str(output))
 
 
 def test_a_result_that_would_replace_one_of_the_folders(places):
-    with pytest.raises(BuildError, match=rf"--output_dir {places}/b holds --reports_dir {places}/b; name another"):
+    with pytest.raises(BuildError, match=rf"--output_dir {places}/b contains --reports_dir {places}/b; name another"):
         options("--reports_dir", places / "a", "--reports_dir", places / "b", output=str(places / "b"))
 
 
 def test_each_folder_that_may_not_be_shared_is_named(places):
     write_marker(places / "b")
     both = ("--reports_dir", places / "a", "--reports_dir", places / "b", "--reports_dir", places / "c")
-    assert options(*both).not_to_be_shared() == ["medical_reports (a)", "medical_reports (c)"]
-    assert options(*both[:4]).not_to_be_shared() == ["medical_reports (a)"]
+    assert options(*both).restricted_sources() == ["medical_reports (a)", "medical_reports (c)"]
+    assert options(*both[:4]).restricted_sources() == ["medical_reports (a)"]
     write_marker(places / "a")
-    assert options(*both[:4]).not_to_be_shared() == []
+    assert options(*both[:4]).restricted_sources() == []
 
 
 # --- The same folder twice, and one in another

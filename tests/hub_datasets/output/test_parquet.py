@@ -294,7 +294,7 @@ def test_images_from_more_files_than_stay_open(tmp_path):
         assert len(images._files) <= 16
         for length in (len(png(7)) + 1, len(png(7)) - 1):
             with pytest.raises(
-                BuildError, match=r"7\.bin is damaged; remove the folder that it lies in, and run again"
+                BuildError, match=r"7\.bin is damaged; remove the folder that contains it, and run again"
             ):
                 read(7, length)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import posixpath
@@ -17,7 +18,7 @@ import pytest
 from huggingface_hub import DatasetCard, HfApi
 
 from hub_datasets.errors import BuildError
-from hub_datasets.output.publish import push_dataset
+from hub_datasets.output.publish import check_push, push_dataset
 from hub_datasets.synthetic.marker import MARKER, write_marker
 from tests.conftest import ROOT, SERVER
 from tests.forked import BUILD, Forked, run_main
@@ -73,6 +74,26 @@ def test_a_pushed_dataset_loads_in_a_fresh_process(push, built_small, run, repo_
         assert found[config]["same"] and found[config]["size"] == [12, 10]
 
 
+def test_the_folder_remembers_where_it_was_pushed_until_it_is_built_again(push, build, reports, repo_name, tmp_path):
+    push(reports, repo_name)
+    manifest = json.loads((tmp_path / "out" / ".build.json").read_text())
+    commit = HfApi().dataset_info(repo_name).sha
+    assert manifest["pushed"] == {"repository": repo_name, "commit": commit}
+    assert ".build.json" not in files_of(repo_name)
+    again = build(reports, tmp_path / "out", "--overwrite")  # nothing to do: it is still what was pushed
+    assert json.loads((tmp_path / "out" / ".build.json").read_text()) == manifest, again.stdout
+    build(reports, tmp_path / "out", "--overwrite", *HELD_OUT)
+    assert "pushed" not in json.loads((tmp_path / "out" / ".build.json").read_text())
+
+
+def test_a_folder_without_a_manifest_is_not_given_one(reports, build, repo_name, tmp_path, hub):
+    """A dataset that was downloaded from the Hub is not a build's folder."""
+    build(reports, tmp_path / "out")
+    (tmp_path / "out" / ".build.json").unlink()
+    push_dataset(tmp_path / "out", repo_name)
+    assert not (tmp_path / "out" / ".build.json").exists()
+
+
 def test_the_card_says_of_the_splits_what_is_loaded(push, reports, repo_name):
     push(reports, repo_name, *HELD_OUT, "--num_shards", "3")
     card = DatasetCard.load(repo_name, repo_type="dataset")
@@ -99,9 +120,9 @@ def test_a_repository_that_is_public_is_refused_unless_that_is_meant(push, repor
     HfApi().create_repo(repo_name, repo_type="dataset", private=False)
     done = push(reports, repo_name, check=False)
     assert done.returncode == 2 and done.stderr.splitlines()[-1] == (
-        f"error: --push_to_hub {repo_name}: the repository is public; add --public if that is meant; "
-        f"the build itself is in {tmp_path / 'out'}"
+        f"error: --push_to_hub {repo_name}: the repository is public; add --public if that is meant"
     )
+    assert not (tmp_path / "out").exists()  # it is refused before the build
     assert files_of(repo_name) == {".gitattributes"}
     push(reports, repo_name, "--public")
     assert "README.md" in files_of(repo_name)
@@ -118,14 +139,14 @@ def test_data_that_may_not_be_shared_is_refused(push, hub, repo_name, tmp_path):
     done = push(own | pad, repo_name, check=False)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == (
-        "error: --push_to_hub: the licence of medical_reports is not known to allow it; "
-        "leave it out, or add --redistribute if you have the right to publish it\n"
+        "error: --push_to_hub: the license of medical_reports is not known to allow redistribution; "
+        "leave this source out, or add --redistribute if you have the right to publish it\n"
     )
     assert len(hub.log) == before and {path.name for path in tmp_path.iterdir()} == {"own", "pad"}
     push(pad, repo_name)
     push(own | pad, f"{repo_name}-all", "--redistribute")
     assert "pairs/train-00000-of-00001.parquet" in files_of(repo_name) & files_of(f"{repo_name}-all")
-    with pytest.raises(BuildError, match="the licence of medical_reports is not known"):
+    with pytest.raises(BuildError, match="the license of medical_reports is not known"):
         push_dataset(tmp_path / "out", f"{repo_name}-direct")  # a build that is there already
     assert not HfApi().repo_exists(f"{repo_name}-direct", repo_type="dataset")
 
@@ -321,7 +342,7 @@ def test_a_card_that_was_never_ours_gets_the_keys_of_the_data(push, reports, rep
     HfApi().upload_file(repo_id=repo_name, repo_type="dataset", path_or_fileobj=b"a\n1\n", path_in_repo="own.csv")
     upload_card(repo_name, mine)
     done = push(reports, repo_name)
-    said = "README.md has no blocks of medpairs and keeps its text; written: configs, dataset_info\n"
+    said = "README.md contains no medpairs blocks and keeps its text; updated keys: configs, dataset_info\n"
     assert said in done.stdout
     card = card_of(repo_name)
     assert card.startswith("---\nlicense: mit  # mine\nconfigs:\n") and card.endswith("---\n# Mine\n")
@@ -397,28 +418,45 @@ def test_a_push_that_is_killed_can_be_run_again(push, reports, hub, repo_name, t
 
 
 @pytest.mark.parametrize(
-    ("repo", "environment"),
+    ("environment", "status", "words"),
     [
-        (None, {"HF_TOKEN": None}),
+        ({"HF_TOKEN": None}, 2, "; log in with `hf auth login`"),
         *(
-            pytest.param(None, variables, marks=pytest.mark.slow)
-            for variables in (
-                {"HF_TOKEN": "hf_wrong"},
-                {"HF_TOKEN": "hf_read"},
-                {"HF_ENDPOINT": "http://127.0.0.1:9"},
-                {"HF_HUB_OFFLINE": "1"},
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ({"HF_TOKEN": "hf_wrong"}, 2, "; log in with `hf auth login`"),
+                (
+                    {"HF_TOKEN": "hf_read"},
+                    2,
+                    "the token may only read; log in with one that may write: `hf auth login`",
+                ),
+                (
+                    {"HF_ENDPOINT": "http://127.0.0.1:9"},
+                    1,
+                    "no connection to 127.0.0.1:9: [Errno 111] Connection refused; check",
+                ),
+                ({"HF_HUB_OFFLINE": "1"}, 1, "the Hub is not asked, because HF_HUB_OFFLINE"),
             )
         ),
     ],
     ids=["no token", "wrong token", "reader's token", "no Hub", "offline"],
 )
-def test_a_push_that_fails_leaves_the_build(push, reports, repo_name, tmp_path, repo, environment):
-    done = push(reports, repo or repo_name, env=environment, check=False, fresh_home=True)
+def test_a_push_that_cannot_work_is_refused_before_the_build(
+    push, reports, repo_name, tmp_path, environment, status, words
+):
+    done = push(reports, repo_name, env=environment, check=False, fresh_home=True)
+    assert done.returncode == status and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: --push_to_hub {repo_name}: ") and words in done.stderr
+    assert "hf_" not in done.stderr and list(tmp_path.glob("out*")) == list(tmp_path.glob(".out*")) == []
+
+
+def test_a_push_that_fails_leaves_the_build(push, reports, hub, repo_name, tmp_path):
+    hub.fault("POST", "/commit/", 403)
+    done = push(reports, repo_name, check=False)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    errors = [line for line in done.stderr.splitlines() if "error" in line.lower()]
-    assert len(errors) == 1, done.stderr
-    assert errors[0].startswith(f"error: --push_to_hub {repo or repo_name}: ")
-    assert errors[0].endswith(f"; the build itself is in {tmp_path / 'out'}")
+    (error,) = (line for line in done.stderr.splitlines() if "error" in line.lower())
+    assert error.startswith(f"error: --push_to_hub {repo_name}: ")
+    assert error.endswith(f"; the build itself is in {tmp_path / 'out'}")
     assert sum(json.loads((tmp_path / "out/report.json").read_text())["splits"]["chat"].values()) == 40
 
 
@@ -433,5 +471,6 @@ def test_a_name_that_no_repository_has_is_refused_before_anything_is_read(push, 
 
 
 def test_a_build_behind_an_address_is_not_pushed(tmp_path):
-    with pytest.raises(BuildError, match="memory://bucket/out is not on this machine; push from a folder that is"):
-        push_dataset("memory://bucket/out", "org/any")
+    for refuse in (push_dataset, functools.partial(check_push, public=True)):
+        with pytest.raises(BuildError, match="memory://bucket/out is not on this machine; push from a folder that is"):
+            refuse("memory://bucket/out", "org/any")

@@ -1,13 +1,16 @@
-"""A flag that takes one value and is given twice: argparse keeps the last one in silence, the commands say no."""
+"""Repeated flags, which argparse takes in silence, and how a command ends: one line and an exit status."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from model_cards.commands.console import Parser, StoreOnce
+from model_cards.commands.console import Parser, StoreOnce, local_folder
 from tests.conftest import ROOT
 
 
@@ -118,3 +121,94 @@ def test_every_command_has_such_a_parser():
         for path in (ROOT / room).rglob("*.py"):
             if "benchmarks" not in path.parts:
                 assert "ArgumentParser(" not in path.read_text("utf-8").replace("HfArgumentParser(", ""), path
+
+
+# --- how a command ends ---
+
+ENDS = """
+import sys
+from model_cards.commands.console import CommandError, Parser, command
+
+@command
+def main(argv=None):
+    Parser(prog="medpairs x").parse_args(argv)
+    {}
+    return 0
+
+sys.exit(main([]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "said"),
+    [
+        ("pass", 0, ""),
+        ("raise CommandError('--flag x: no; use y')", 2, "error: --flag x: no; use y\n"),
+        ("raise KeyboardInterrupt", 130, "interrupted\n"),
+        ("e = KeyboardInterrupt(); e.add_note('resume with y'); raise e", 130, "interrupted; resume with y\n"),
+        ("raise OSError(30, 'Read-only file system', '/x')", 1,
+         "error: /x: Read-only file system; name a folder that can be written\n"),
+        ("open('/no/such')", 2, "error: /no/such: No such file or directory\n"),
+        ("open('/dev/full', 'w', 1).write('x\\n')", 1,
+         "error: No space left on device; free some space, or name a folder on another disk; `medpairs clean` lists "
+         "caches that can go\n"),
+    ],
+)  # fmt: skip
+def test_an_end_is_one_line_and_a_status(run, code, status, said):
+    done = run("python", "-c", ENDS.format(code), check=False)
+    assert (done.returncode, done.stderr) == (status, said)
+
+
+def test_an_error_of_ours_keeps_its_traceback(run):
+    done = run("python", "-c", ENDS.format("raise ZeroDivisionError"), check=False)
+    assert done.returncode == 1 and "Traceback" in done.stderr and "ZeroDivisionError" in done.stderr
+
+
+def test_where_an_error_occurred_is_shown_where_it_is_asked_for(run):
+    done = run("python", "-c", ENDS.format("open('/no/such')"), check=False, env={"MEDPAIRS_TRACEBACK": "1"})
+    assert done.returncode == 1 and "Traceback" in done.stderr and "FileNotFoundError" in done.stderr
+
+
+@pytest.mark.parametrize(("words", "unbuffered"), [(("leaderboard", "--help"), ""), (("env",), ""), (("env",), "1")])
+def test_a_reader_that_has_gone_ends_a_command_in_silence(words, unbuffered):
+    """As `| head -1`."""
+    command, pipes = [sys.executable, "medpairs.py", *words], {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, **pipes)
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() == 141
+
+
+def test_an_error_of_the_input_behind_one_of_the_environment_has_its_words_and_status_1(run):
+    code = (
+        "try: open('/dev/full', 'w', 1).write('x\\n')\n    except OSError: raise CommandError('--dir: full') from None"
+    )
+    done = run("python", "-c", ENDS.format(code), check=False)
+    assert (done.returncode, done.stderr) == (1, "error: --dir: full\n")
+
+
+def test_a_folder_behind_an_address_is_refused():
+    assert local_folder("a/b") == Path("a/b")
+    with pytest.raises(
+        argparse.ArgumentTypeError, match=r"^s3://\.\.\. is not on this machine; name a folder that is$"
+    ):
+        local_folder("s3://key:secret@bucket/x")
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [("evaluate", "--output_dir"), ("leaderboard", "--results_dir"), ("sample", "--output_dir"), ("clean", "folders")],
+)
+def test_no_command_makes_a_folder_of_an_address(run, tmp_path, command, flag):
+    words = ["--model", "org/x"] if command == "evaluate" else []
+    words += ["s3://bucket/out"] if flag == "folders" else [flag, "s3://bucket/out"]
+    done = run("python", ROOT / "medpairs.py", command, *words, cwd=tmp_path, check=False)
+    assert done.returncode == 2 and list(tmp_path.iterdir()) == []
+    assert "s3://... is not on this machine; name a folder that is" in done.stderr.splitlines()[-1]
+
+
+def test_threads_wait_without_spinning(run):
+    """Before torch, which reads it as it is imported; what the user has set stays."""
+    code = "import os, sys; import trainers.base.parser; print(os.environ['OMP_WAIT_POLICY'])"
+    for given, seen in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        assert run("python", "-c", code, env={"OMP_WAIT_POLICY": given}).stdout == f"{seen}\n"

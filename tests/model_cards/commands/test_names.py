@@ -1,4 +1,4 @@
-"""A name is a path, or what can only be a repository on the Hub; never a stranger's repository by mistake."""
+"""Checks which names are paths and which are repositories: a missing folder never becomes a repository on the Hub."""
 
 from __future__ import annotations
 

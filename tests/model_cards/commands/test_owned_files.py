@@ -1,4 +1,4 @@
-"""Files are deleted by name, folders only where that leaves them empty, and no link or mount point is entered."""
+"""Checks that files are deleted by name, folders only if they become empty, and links and mount points not entered."""
 
 from __future__ import annotations
 

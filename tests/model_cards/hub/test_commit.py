@@ -1,4 +1,4 @@
-"""Pushes against the Hub on loopback: one commit on a given parent, and what the Hub answers when it is not well."""
+"""Tests pushes to a local Hub server: one commit on a given parent, retries, and errors of the Hub."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AT_ONCE = {"retry-after": "0"}
 
 
 def write(files: dict[str, str]):
-    """A decision: these files, and no others of ours."""
+    """Returns a decision to write these files and remove all others of ours."""
     contents = {path: text.encode() for path, text in files.items()}
     return lambda head: Change(dict(contents), matching(head.files, OURS, contents))
 
@@ -43,7 +43,7 @@ def commits(name: str, repo_type: str = "model") -> int:
 
 
 def answers(hub, since: int, path: str, method: str = "POST") -> list[int]:
-    """The status of each request since then whose path has this in it."""
+    """Returns the status of each later request whose path contains this text."""
     return [status for how, where, status in hub.log[since:] if how == method and re.search(path, where)]
 
 
@@ -91,7 +91,7 @@ def test_who_may_see_it(private, public, repo_name, capsys):
         check_public(repo_name, "model", public)
         push(repo_name, "model", write({"ours/a": "1"}), "First", public=public)
         assert HfApi().model_info(repo_name).private is private  # an existing one stays as it is
-        assert ("is private and stays so" in capsys.readouterr().out) is (private and public)
+        assert ("is private and stays private" in capsys.readouterr().out) is (private and public)
         return
     for refused in (
         lambda: check_public(repo_name, "model", public),
@@ -133,11 +133,11 @@ def test_front_matter_that_the_hub_refuses_is_named(repo_name):
         push(repo_name, "model", write({"README.md": "---\n- a list\n---\n"}), "First")
 
 
-# ---- somebody else was faster ----------------------------------------------------------------------------------------
+# ---- another commit came first ---------------------------------------------------------------------------------------
 
 
 def meddling(times: int, decide):
-    """A decision before which somebody else commits, the first `times` times."""
+    """Returns a decision before which another user commits, the first `times` times."""
     seen: list[Head] = []
 
     def decided(head: Head) -> Change:
@@ -156,7 +156,7 @@ def test_an_overtaken_push_decides_again(repo_name, capsys):
     push(repo_name, "model", decide, "First")
     assert [sorted(set(head.files) - {".gitattributes"}) for head in seen] == [[], ["ours/1"], ["ours/1", "ours/2"]]
     assert files_of(repo_name) == {"ours/a"}  # what the others left of ours was seen, and removed
-    assert capsys.readouterr().out.count(f"{repo_name} has a new commit by somebody else: deciding again") == 2
+    assert capsys.readouterr().out.count(f"{repo_name} has a new commit by another user: preparing") == 2
 
 
 def test_a_branch_that_never_rests_ends_the_push(repo_name):
@@ -280,7 +280,7 @@ def test_a_lost_answer_does_not_commit_twice(repo_name, hub):
 
 @pytest.mark.parametrize(("status", "opened"), [(429, 1), (503, 1), (504, 0)])
 def test_a_pull_request_is_opened_once(status, opened, repo_name, hub):
-    """After 504 it may be there or not: opening it again might make two."""
+    """After status 504, the pull request may exist or not; a retry could create a second one."""
     push(repo_name, "model", write({}), "First")
     hub.fault("POST", "/commit/", status, headers=AT_ONCE)
     if opened:
@@ -297,7 +297,7 @@ def test_a_pull_request_is_opened_once(status, opened, repo_name, hub):
     ("method", "path"), [("POST", "/preupload/"), ("POST", "/info/lfs/"), ("PUT", "^/lfs/"), ("GET", "/tree/")]
 )
 def test_what_the_client_repeats_is_not_repeated_once_more(method, path, repo_name, hub):
-    """huggingface_hub asks six times by itself; six times that would be 36."""
+    """huggingface_hub itself makes six attempts; retrying them six times would make 36."""
     push(repo_name, "model", write({}), "First")
     hub.fault(method, path, 503, times=99, headers=AT_ONCE)  # it adds a second to what the Hub asks for
     since = len(hub.log)
@@ -306,7 +306,7 @@ def test_what_the_client_repeats_is_not_repeated_once_more(method, path, repo_na
     assert answers(hub, since, path, method) == [503] * 6
 
 
-# ---- what is said ----------------------------------------------------------------------------------------------------
+# ---- messages --------------------------------------------------------------------------------------------------------
 
 
 def test_no_signature_is_printed(repo_name, hub, caplog):
@@ -325,5 +325,5 @@ def test_a_page_of_a_gateway_is_not_taken_for_an_answer(repo_name, hub, capsys):
     """The check of front matter reads the answer's JSON before its status."""
     hub.fault("POST", "/validate-yaml", 502, body="<html>Bad gateway</html>")
     push(repo_name, "model", write({"README.md": "# Mine\n"}), "First")
-    assert "The Hub answers what is not JSON: trying again in 1 s" in capsys.readouterr().out
+    assert "The Hub answers with invalid JSON: trying again in 1 s" in capsys.readouterr().out
     assert files_of(repo_name) == {"README.md"}

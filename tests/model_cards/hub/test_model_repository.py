@@ -1,4 +1,4 @@
-"""What is in a model's repository after a push of weights or of a result, after whatever was there before."""
+"""Checks the files of a model repository after pushes of weights and results, whatever it contained before."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.model_cards.test_model_card import LLAMA, RESULTS, SAMPLE, SUMMARIES
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json")
 COMMON = ("tokenizer.json", "tokenizer_config.json", "processor_config.json", "training_args.json", "recipe.yaml")
 CODE = ("modeling_siglip_medical.py", "contrastive_loss.py")
-# The forms that a model can be left in, by the files that are of this form alone.
+# The forms of a saved model, with the files that only this form has.
 FORMS = {
     "encoder": ("encoder", ("config.json", "model.safetensors", *CODE)),
     "encoder and adapter": (
@@ -44,7 +44,7 @@ HOSTED = "c" * 40  # the revision of a dataset on the Hub
 
 @pytest.fixture
 def trained(tmp_path, repo_name):
-    """A function: trained(form, seed) is the folder that such a training leaves, with a result of its own."""
+    """Provides a function: trained(form, seed) returns the folder of such a training, with its own result."""
 
     def write(form: str, seed: int = 1, result: bool = True, **facts) -> Path:
         kind, names = FORMS[form]
@@ -101,7 +101,7 @@ def scores(name: str) -> dict[str, float]:
 
 
 def result_of(folder: Path, name: str, **facts) -> EvaluationResult:
-    """A result on the test split of a dataset on the Hub, measured on the weights of a folder."""
+    """Returns a result on the test split of a dataset on the Hub for the weights in a folder."""
     kind = json.loads((folder / SUMMARY).read_text())["kind"]
     facts = {"weights": folder_weights(folder), "dataset_revision": HOSTED} | facts
     return replace(RESULTS[kind], model=name, **facts)
@@ -157,7 +157,7 @@ def test_what_stays_on_this_machine(trained, repo_name):
     assert not {name for name in files_of(repo_name) if name.endswith((".pt", ".bin"))}
 
 
-# ---- results are of weights ------------------------------------------------------------------------------------------
+# ---- results belong to weights ---------------------------------------------------------------------------------------
 
 
 def test_new_weights_take_the_old_scores_away(trained, repo_name, capsys):
@@ -169,7 +169,7 @@ def test_new_weights_take_the_old_scores_away(trained, repo_name, capsys):
     capsys.readouterr()
     push(second, repo_name)
     removed = "retrieval on org/med-pairs (test), retrieval on org/med-pairs (validation)"
-    assert capsys.readouterr().out == f"Removed, because measured on other weights: {removed}\n"
+    assert capsys.readouterr().out == f"Removed results of other weights: {removed}\n"
     card = text_of(repo_name)
     assert "0.91" not in card
     assert [table[1] for table in tables(card) if table[0][0] == "metric"] == [["R@1", "0.2", "–"]]
@@ -213,7 +213,7 @@ def test_a_result_of_weights_that_are_gone_is_refused(trained, repo_name):
 
 @pytest.mark.parametrize("known", ["commit", "nothing"])
 def test_a_result_without_a_digest_belongs_to_the_weights_at_its_commit(known, trained, repo_name):
-    """As they were written before; one that says nothing is taken for a result of the weights that it lies beside."""
+    """Older results name no weights; without a commit either, they count as results of the weights next to them."""
     first, second = trained("encoder", 1, result=False), trained("encoder", 2, result=False)
     push(first, repo_name)
     revision = HfApi().model_info(repo_name).sha if known == "commit" else ""
@@ -240,7 +240,7 @@ def test_a_measurement_made_again_replaces_one_that_did_not_say_its_weights(trai
 
 
 def test_results_with_other_settings_stand_beside_each_other(trained, repo_name):
-    """On the card; the leaderboard and `model-index` have one place for a number, which the newest gets."""
+    """The card shows both; the leaderboard and `model-index` have one place per number, for the newest result."""
     folder = trained("merged", result=False)
     push(folder, repo_name)
     for place, (tokens, bleu) in enumerate([(16, 1.0), (512, 2.0)]):
@@ -260,7 +260,7 @@ def test_files_that_only_look_like_results_are_said_and_left(trained, repo_name,
     upload(repo_name, ".eval_results/theirs.yaml", "[]\n")
     push_result(result_of(folder, repo_name), public=False)
     push(trained("encoder", 2), repo_name)
-    assert capsys.readouterr().out.count(f"Not a result file, left as it is: {name}") == 2
+    assert capsys.readouterr().out.count(f"Not a result file, left unchanged: {name}") == 2
     assert {name, ".eval_results/theirs.yaml"} <= files_of(repo_name)
 
 
@@ -335,7 +335,7 @@ def test_a_removed_block_stays_away(trained, repo_name, capsys):
     upload(repo_name, "README.md", text[:start] + text[end:])
     push_result(result_of(folder, repo_name), public=False)
     push(trained("encoder", 2), repo_name)
-    said = "README.md: not updated, since their markers were removed or changed: results"
+    said = "README.md: blocks not updated, because their markers were removed or changed: results"
     assert capsys.readouterr().out.count(said) == 2
     card = text_of(repo_name)
     assert "## Results" not in card and "102 updates" in card
@@ -350,7 +350,7 @@ def test_a_card_that_was_never_ours_keeps_its_text(trained, repo_name, capsys):
     HfApi().create_repo(repo_name, private=True)
     upload(repo_name, "README.md", MINE)
     push(folder, repo_name)
-    said = "README.md has no blocks of medpairs and keeps its text; written: base_model, base_model_relation, "
+    said = "README.md contains no medpairs blocks and keeps its text; updated keys: base_model, base_model_relation, "
     assert said in capsys.readouterr().out
     card = text_of(repo_name)
     assert card.endswith("---\n# Mine\n\nWritten by hand.\n") and card.startswith("---\nlicense: mit  # mine\n")
@@ -382,7 +382,7 @@ def test_a_model_of_others_gets_its_index_alone(repo_name):
 
 
 def test_a_repository_that_the_page_of_the_hub_made_gets_our_card(trained, repo_name):
-    """It has a README of the license alone, which somebody chose."""
+    """Its README contains only the license that its owner chose."""
     folder = trained("encoder")
     HfApi().create_repo(repo_name, private=True)
     upload(repo_name, "README.md", "---\nlicense: cc-by-nc-4.0\n---\n")

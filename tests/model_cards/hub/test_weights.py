@@ -1,3 +1,5 @@
+"""Checks that a folder and its repository have the same digest of the weights."""
+
 from __future__ import annotations
 
 import hashlib
@@ -23,7 +25,7 @@ SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
     ],
 )
 def test_the_files_that_a_model_is_opened_from(names, expected):
-    """In the order of transformers: a file that it passes over says nothing about the model."""
+    """The files follow the search order of transformers, which ignores all others."""
     assert weight_names(names) == expected
 
 

@@ -1,3 +1,5 @@
+"""Checks the charts of the dataset card by their pixels and texts."""
+
 from __future__ import annotations
 
 import hashlib
@@ -24,15 +26,15 @@ PLOT_BYTES = 60_000
 LONG = "a category whose name is far longer than any column of a picture can be, " * 3
 SEVERAL = """
 import hashlib
-from model_cards import contact_sheet, figures, fonts
+from model_cards.pictures import charts, contact_sheet, fonts
 from tests.model_cards import small_dataset
 report, samples = small_dataset.make_report(), small_dataset.samples()
 labels = fonts.labels(report["rows_by"]["pairs"]["category"])
 pictures = [
-    figures.funnel(report["sources"]),
-    figures.split_shares(report["rows_by"]),
-    figures.categories({name: len(name) for name in labels}, labels),
-    figures.text_lengths(report["texts"]),
+    charts.funnel(report["sources"]),
+    charts.split_shares(report["rows_by"]),
+    charts.categories({name: len(name) for name in labels}, labels),
+    charts.text_lengths(report["texts"]),
     contact_sheet.contact_sheet(samples, labels),
 ]
 print(hashlib.sha256(b"".join(pictures)).hexdigest())
@@ -40,25 +42,25 @@ print(hashlib.sha256(b"".join(pictures)).hexdigest())
 
 
 def pixels(png: bytes) -> np.ndarray:
-    """[height, width, 3] of a picture."""
+    """Returns the pixels of a picture, [height, width, 3]."""
     with Image.open(io.BytesIO(png)) as image:
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-def rgb(colour: str) -> np.ndarray:
-    return np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)])
+def rgb(color: str) -> np.ndarray:
+    return np.array([int(color[place : place + 2], 16) for place in (1, 3, 5)])
 
 
-def near(picture: np.ndarray, colour: str) -> np.ndarray:
-    """Where a picture has a colour, to the few steps that a palette may be off."""
-    return np.abs(picture - rgb(colour)).max(axis=2) <= 8
+def near(picture: np.ndarray, color: str) -> np.ndarray:
+    """Returns where a picture has a color, within the error of a palette, [height, width] bool."""
+    return np.abs(picture - rgb(color)).max(axis=2) <= 8
 
 
 def contrast(one: str, other: str) -> float:
-    """Of two colours, as WCAG 2 measures it: from 1 to 21."""
+    """Computes the contrast of two colors by WCAG 2, from 1 to 21."""
 
-    def luminance(colour: str) -> float:
-        parts = rgb(colour) / 255
+    def luminance(color: str) -> float:
+        parts = rgb(color) / 255
         linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
         return float(linear @ [0.2126, 0.7152, 0.0722])
 
@@ -70,9 +72,9 @@ def source(accepted: int, **rejected: int) -> dict:
     return {"read": accepted + sum(rejected.values()), "accepted": accepted, "rejected": rejected}
 
 
-def bar_length(picture: np.ndarray, colour: str, bar: int = 0) -> int:
-    """Pixels from the first to the last of a colour along one bar of a plot."""
-    line = near(picture, colour)[round((charts.TOP + charts.LINE * bar + 2) * charts.SCALE)]
+def bar_length(picture: np.ndarray, color: str, bar: int = 0) -> int:
+    """Returns the number of pixels from the first to the last one of a color in a bar of a plot."""
+    line = near(picture, color)[round((charts.TOP + charts.LINE * bar + 2) * charts.SCALE)]
     return int(np.ptp(np.flatnonzero(line))) + 1 if line.any() else 0
 
 
@@ -87,7 +89,7 @@ def sample(image: Image.Image, category: str = "Lung", name: str = "slake", kind
 
 
 def test_pictures_are_the_same_in_every_process(tmp_path):
-    """Sets and hashes differ between processes, and a user may have settings of matplotlib; the pictures must not."""
+    """Pictures must depend neither on the order of sets and hashes nor on a user's settings of matplotlib."""
     settings = (
         "axes.grid: True",
         "text.usetex: True",
@@ -105,13 +107,13 @@ def test_pictures_are_the_same_in_every_process(tmp_path):
     assert len(digests) == 1 and re.fullmatch(r"[0-9a-f]{64}\n", digests.pop())
 
 
-@pytest.mark.parametrize("colour", [charts.ACCEPTED, charts.OTHER, *charts.REASONS, *charts.SPLITS.values()])
-def test_colours_can_be_told_from_paper_and_carry_white_text(colour):
-    assert contrast(colour, charts.PAPER) >= 4.5 and contrast(colour, "#FFFFFF") >= 4.5
+@pytest.mark.parametrize("color", [charts.ACCEPTED, charts.OTHER, *charts.REASONS, *charts.SPLITS.values()])
+def test_colors_can_be_told_from_paper_and_carry_white_text(color):
+    assert contrast(color, charts.PAPER) >= 4.5 and contrast(color, "#FFFFFF") >= 4.5
     assert contrast(charts.INK, charts.PAPER) >= 7 and contrast(charts.MUTED, charts.PAPER) >= 4.5
 
 
-def test_the_colours_of_a_bar_differ():
+def test_the_colors_of_a_bar_differ():
     used = [charts.ACCEPTED, charts.OTHER, *charts.REASONS]
     apart = [np.abs(rgb(one) - rgb(other)).sum() for one in used for other in used if one < other]
     assert min(apart) >= 60
@@ -130,15 +132,15 @@ def test_the_funnel_is_true_to_scale():
 
 def test_one_record_of_a_million_can_be_seen():
     picture = pixels(funnel({"one": source(999_994, **{f"reason_{number}": 1 for number in range(6)})}))
-    assert all(bar_length(picture, colour) >= 2 for colour in charts.REASONS)
+    assert all(bar_length(picture, color) >= 2 for color in charts.REASONS)
     whole = charts.BARS_WIDTH * charts.SCALE
     assert bar_length(picture, charts.ACCEPTED) == pytest.approx(whole - 6 * charts.THINNEST * charts.SCALE, abs=3)
 
 
-def test_many_reasons_share_a_colour_and_none_is_lost():
+def test_many_reasons_share_a_color_and_none_is_lost():
     reasons = {f"reason_{number}": 20 - number for number in range(9)}
     picture = pixels(funnel({"one": source(100, **reasons)}))
-    assert all(bar_length(picture, colour) > 0 for colour in charts.REASONS)
+    assert all(bar_length(picture, color) > 0 for color in charts.REASONS)
     whole = charts.BARS_WIDTH * charts.SCALE
     rest = sum(sorted(reasons.values())[:3])
     assert bar_length(picture, charts.OTHER) == pytest.approx(whole * rest / (100 + sum(reasons.values())), abs=3)
@@ -149,8 +151,8 @@ def test_the_splits_are_true_to_scale():
     picture = pixels(split_shares({"pairs": {"source_dataset": counts}}))
     line = near(picture, charts.SPLITS["train"])
     widths = {}
-    for split, colour in charts.SPLITS.items():
-        line = near(picture, colour)[round((charts.TOP + charts.HEADING + 2) * charts.SCALE)]
+    for split, color in charts.SPLITS.items():
+        line = near(picture, color)[round((charts.TOP + charts.HEADING + 2) * charts.SCALE)]
         widths[split] = np.count_nonzero(line), int(np.flatnonzero(line)[0])
     total = sum(width for width, _ in widths.values())
     assert [widths[split][0] / total for split in charts.SPLITS] == pytest.approx([0.6, 0.3, 0.1], abs=0.01)
@@ -236,7 +238,7 @@ def test_pictures_can_be_drawn_in_threads():
 
 
 def test_chinese_is_drawn_and_not_as_boxes():
-    """Two labels of as many characters differ, and have as much ink as strokes need; boxes would be the same."""
+    """Two labels with equally many characters have different pixels and enough ink; empty boxes would be equal."""
     drawn = {}
     for name in ("肺部肺部", "腹部膝盖", "Lung"):
         picture = pixels(categories({name: 10}, labels([name])))
@@ -282,16 +284,16 @@ def test_only_jpeg_and_png_are_opened():
 
 
 def test_a_sheet_has_every_sample_in_its_place():
-    colours = ["#C00000", "#00A000", "#0000C0", "#A0A000", "#00A0A0", "#A000A0", "#804000"]
-    samples = [sample(Image.new("RGB", (400, 200), colour)) for colour in colours]
+    colors = ["#C00000", "#00A000", "#0000C0", "#A0A000", "#00A0A0", "#A000A0", "#804000"]
+    samples = [sample(Image.new("RGB", (400, 200), color)) for color in colors]
     picture = pixels(contact_sheet(samples, {"Lung": "Lung"}))
-    places = [np.argwhere(near(picture, colour)).mean(axis=0) for colour in colours]
+    places = [np.argwhere(near(picture, color)).mean(axis=0) for color in colors]
     rows = [round(y) for y, _ in places]
     assert len(set(rows[:COLUMNS])) == 1 and rows[COLUMNS] > rows[0]
     assert [x for _, x in places[:COLUMNS]] == sorted(x for _, x in places[:COLUMNS])
     assert places[COLUMNS][1] == pytest.approx(places[0][1], abs=1)
-    for colour in colours:
-        across, down = (np.ptp(np.argwhere(near(picture, colour))[:, axis]) + 1 for axis in (1, 0))
+    for color in colors:
+        across, down = (np.ptp(np.argwhere(near(picture, color))[:, axis]) + 1 for axis in (1, 0))
         assert across / down == pytest.approx(2, abs=0.05)
 
 
@@ -320,18 +322,18 @@ def test_every_source_and_category_gets_its_turn():
 
 @pytest.mark.parametrize("name", ["skin.png", "xray.jpg"])
 def test_the_bytes_of_a_sheet_are_those_of_its_images(name):
-    """Another image is another sheet, the same images the same sheet."""
-    one, other = (Image.new("RGB", (300, 200), colour) for colour in ("#A08070", "#A08075"))
+    """The same images give the same sheet, another image gives another sheet."""
+    one, other = (Image.new("RGB", (300, 200), color) for color in ("#A08070", "#A08075"))
     sheets = [contact_sheet([sample(image, category=name)], {name: name}) for image in (one, one, other)]
     digests = [hashlib.sha256(sheet).hexdigest() for sheet in sheets]
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_a_small_red_spot_among_grey_images_stays_red():
+def test_a_small_red_spot_among_gray_images_stays_red():
     noise = np.random.default_rng(0)
-    grey = [sample(Image.fromarray(noise.integers(0, 256, (300, 300), np.uint8))) for _ in range(20)]
+    gray = [sample(Image.fromarray(noise.integers(0, 256, (300, 300), np.uint8))) for _ in range(20)]
     skin = Image.new("RGB", (300, 300), "#C89070")
     skin.paste("#A03020", (120, 120, 150, 150))
-    picture = pixels(contact_sheet([*grey, sample(skin)], {"Lung": "Lung"}))
+    picture = pixels(contact_sheet([*gray, sample(skin)], {"Lung": "Lung"}))
     red = np.abs(picture - rgb("#A03020")).max(axis=2) <= 16
     assert red.sum() >= 300

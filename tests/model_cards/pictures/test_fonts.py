@@ -1,4 +1,4 @@
-"""Each text of a picture is drawn in a font that has its characters, or by a number, and never as empty boxes."""
+"""Checks that each text is drawn in a font with its characters or replaced by a number, never by empty boxes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.font_manager import findfont
 
 from model_cards.pictures import fonts
 from model_cards.pictures.charts import SCALE, canvas, new_figure, write
-from model_cards.pictures.fonts import file_for, fitted, font_files, is_drawable, labels, measured
+from model_cards.pictures.fonts import file_for, fitted, font_files, is_drawable, labels, text_width
 
 ROOT = Path(__file__).resolve().parents[3]
 DEJAVU = findfont("DejaVu Sans")
@@ -21,7 +21,7 @@ DEJAVU = findfont("DejaVu Sans")
 
 @pytest.fixture
 def without_chinese(monkeypatch):
-    """As on a machine where no font has Chinese."""
+    """Simulates a machine on which no font has Chinese characters."""
     monkeypatch.setattr(fonts, "font_files", lambda: (DEJAVU,))
 
 
@@ -32,7 +32,7 @@ def test_latin_and_chinese_have_their_fonts():
 
 
 def test_every_character_of_ordinary_chinese_can_be_drawn():
-    """All that GB 2312 has, 6,763 characters, and the punctuation of both scripts."""
+    """Checks all 6,763 Chinese characters of GB 2312, and the punctuation of both scripts."""
     codes = (bytes((row, cell)) for row in range(0xB0, 0xF8) for cell in range(0xA1, 0xFF))
     characters = "".join(code.decode("gb2312", "ignore") for code in codes)
     assert len(characters) == 6763 and unicodedata.name(characters[0]).startswith("CJK UNIFIED")
@@ -59,7 +59,7 @@ def test_texts_are_as_wide_as_they_are_drawn(text, size):
     figure = new_figure("", "", 40)
     write(figure, 100, 40, text, size)
     ink = np.asarray(canvas(figure).convert("L"))[10:-10, 10:-10] < 200
-    assert measured(text, size) == pytest.approx(np.ptp(np.flatnonzero(ink.any(axis=0))) / SCALE, abs=4)
+    assert text_width(text, size) == pytest.approx(np.ptp(np.flatnonzero(ink.any(axis=0))) / SCALE, abs=4)
 
 
 @pytest.mark.parametrize("text", ["a long name of a category " * 100, "膝关节X线片显示轻度退行性改变" * 30, "W" * 99])
@@ -67,9 +67,9 @@ def test_texts_are_as_wide_as_they_are_drawn(text, size):
 def test_what_does_not_fit_is_cut(text, width):
     short = fitted(text, 11, width)
     assert short.endswith("…") and text.startswith(short[:-1])
-    assert measured(short, 11) <= max(width, measured("…", 11))
+    assert text_width(short, 11) <= max(width, text_width("…", 11))
     kept = len(short) - 1
-    assert text[kept] == " " or measured(text[: kept + 1].rstrip() + "…", 11) > width
+    assert text[kept] == " " or text_width(text[: kept + 1].rstrip() + "…", 11) > width
     assert fitted("as it is", 11, 200) == "as it is"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -20,7 +21,7 @@ def test_the_encoder_s_defaults_are_the_specification_s():
     assert (args.adam_beta1, args.adam_beta2, args.max_grad_norm) == (0.9, 0.95, 1.0)
     assert (args.lr_scheduler_type, args.num_train_epochs) == ("cosine", 2)
     assert args.get_warmup_steps(600) == 60
-    assert (args.logging_steps, args.eval_steps, args.save_steps) == (100, 500, 1000)
+    assert (args.eval_steps, args.save_steps) == (500, 1000)
     assert args.load_best_model_at_end and args.metric_for_best_model == "loss"
 
 
@@ -109,11 +110,76 @@ with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) 
 print(json.dumps({{"more": sorted(set(sys.modules) - needed), "said": len(said.getvalue())}}))
 """
     answer = json.loads(run("python", "-c", code).stdout.splitlines()[-1])
-    own = {"trainers.base.arguments", "trainers.base.parser", f"trainers.{command}"}
-    own.add(f"trainers.{command.removeprefix('run_')}_arguments")
-    allowed = {"trainers", "difflib", "model_cards", "model_cards.commands.console"} | own
+    family = f"trainers.{command.removeprefix('run_')}"
+    own = {"trainers", "trainers.base", "trainers.base.arguments", "trainers.base.parser", f"trainers.{command}"}
+    own |= {family, f"{family}.arguments"}
+    allowed = {"difflib", "model_cards", "model_cards.commands", "model_cards.commands.console"} | own
     assert [name for name in answer["more"] if name not in allowed] == []
     assert answer["said"] > 10_000
+
+
+def families():
+    from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
+    from trainers.encoder.arguments import EncoderArguments, EncoderTrainingArguments
+
+    return {
+        "encoder": (EncoderArguments, EncoderTrainingArguments),
+        "decoder": (DecoderArguments, DecoderTrainingArguments),
+    }
+
+
+@pytest.mark.parametrize("family", ["encoder", "decoder"])
+def test_every_flag_is_in_one_group_with_its_default(family, capsys):
+    """Ours come first, in the order of use; what is left of Trainer's has the last heading."""
+    from trainers.base.arguments import GROUPS
+    from trainers.base.parser import BORROWED, TRAINER, FlagParser
+
+    kinds = families()[family]
+    parser = FlagParser(kinds, "medpairs-train", "")
+    in_groups = [action for section in parser.sections.values() for action in section._group_actions]
+    assert len(set(map(id, in_groups))) == len(in_groups) == len(parser._actions)
+    ours = {
+        name
+        for kind in kinds
+        for one in kind.__mro__
+        if one.__module__.startswith("trainers.")
+        for name in vars(one).get("__annotations__", {})
+    }
+    names = {title: {action.dest for action in section._group_actions} for title, section in parser.sections.items()}
+    assert names[TRAINER].isdisjoint(ours | set(BORROWED)) and list(names) == [*GROUPS, TRAINER]
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--help"])
+    said = capsys.readouterr().out
+    headings = [title for title in names if f"\n{title}:\n" in said]
+    assert [said.index(f"\n{title}:\n") for title in headings] == sorted(
+        said.index(f"\n{title}:\n") for title in headings
+    )
+    assert headings[0] == "Data" and headings[-1] == TRAINER
+    listed = re.findall(r"^  (?:-h|--(\w+))", said, re.MULTILINE)
+    assert len(listed) == len(set(listed)) and set(listed) - {"", "config"} == {a.dest for a in in_groups} - {
+        "help",
+        "config",
+    }
+    entries = re.split(r"^  (?=-)", said.split("\nData:\n")[1], flags=re.MULTILINE)[1:]
+    assert [entry.split()[0] for entry in entries if "(default:" not in " ".join(entry.split())] == []
+
+
+@pytest.mark.parametrize(("shipped", "shown"), [(None, "2e-4"), ("demo", "3e-3")])
+def test_help_shows_the_defaults_of_a_recipe(shipped, shown, capsys):
+    from trainers.base.parser import parse
+
+    with pytest.raises(SystemExit):
+        parse(families()["decoder"], "medpairs-train-decoder", "", [*([shipped] if shipped else []), "--help"])
+    assert f"peak learning rate of AdamW (default: {float(shown)})" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(("updates", "lines"), [(18, 18), (50, 50), (149, 49), (1000, 50), (10_001, 49)])
+def test_a_run_logs_about_fifty_lines(updates, lines):
+    from transformers.trainer_callback import TrainerState
+
+    state = TrainerState()
+    state.compute_steps(defaults(families()["encoder"][1], use_cpu=True), updates)
+    assert updates // state.logging_steps == lines
 
 
 @pytest.mark.parametrize("command", ["run_encoder", "run_decoder"])

@@ -1,9 +1,9 @@
-"""What each process of `test_distributed.py` does; a script, as `accelerate launch` wants one.
+"""Runs one process of `test_distributed.py`; a script, as `accelerate launch` requires one.
 
     accelerate launch --config_file trainers/accelerate_configs/ddp.yaml --num_processes 2 \\
         tests/trainers/decoder/distributed_run.py CHECKPOINT OUTPUT
 
-trains, evaluates and resumes as the configuration says (DDP, FSDP2 or ZeRO-3), and process 0 writes what came of it to
+trains, evaluates and resumes as the configuration says (DDP, FSDP2 or ZeRO-3), and process 0 writes the results to
 OUTPUT/found.pt.
 """
 
@@ -23,12 +23,13 @@ import torch.distributed as dist
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from evaluation.loading import InputError
-from evaluation.scoring.decoder import IGNORED, answer_texts
+from evaluation.scoring.decoder import answer_texts
+from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 from modeling.mllama.patch import prepare_mllama
 from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
 from trainers.decoder.data.collator import DecoderCollator, PromptCollator
 from trainers.decoder.trainer import DecoderTrainer
-from trainers.decoder.tuning import choose_learning
+from trainers.decoder.tuning import set_trainable
 from trainers.images.decoder_tiles import unpack_tiles
 
 BATCH = 2
@@ -55,7 +56,7 @@ class Items(torch.utils.data.Dataset):
                 {
                     "row": row,
                     "input_ids": np.array(prompt + answer),
-                    "labels": np.array([IGNORED] * len(prompt) + answer),
+                    "labels": np.array([IGNORE_INDEX] * len(prompt) + answer),
                     "prompt_length": len(prompt),
                     "images": [(row, tiles, 1 + row % 2)] * seen,
                 }
@@ -97,7 +98,7 @@ def make_trainer(checkpoint: str, folder: str, processes: int, scope: str, **fla
     prepare_mllama(model)
     torch.manual_seed(0)  # of the adapters
     return InOrder(
-        model=choose_learning(model, DecoderArguments(train_scope=scope, lora_r=4, lora_dropout=0.0)),
+        model=set_trainable(model, DecoderArguments(train_scope=scope, lora_r=4, lora_dropout=0.0)),
         args=args,
         data_collator=DecoderCollator(processor),
         train_dataset=Items(processor, ROWS),

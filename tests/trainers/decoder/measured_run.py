@@ -1,4 +1,4 @@
-"""Runs updates of a decoder of some size and tells the most memory that they held, as the system counts it.
+"""Runs updates of a decoder of a given size and prints their peak memory as the operating system counts it.
 
 python -m tests.trainers.decoder.measured_run FILE JSON
 
@@ -46,8 +46,8 @@ def build(config: Any, arguments: Any) -> Any:
     from transformers import MllamaForConditionalGeneration
 
     from modeling.mllama.patch import prepare_mllama
-    from trainers.decoder.quantization import QUANTISED, chosen_bits
-    from trainers.decoder.tuning import choose_learning
+    from trainers.decoder.quantization import QUANTIZED_LAYERS, quantization_flag
+    from trainers.decoder.tuning import set_trainable
 
     torch.manual_seed(0)
     config._attn_implementation = "sdpa"
@@ -56,18 +56,18 @@ def build(config: Any, arguments: Any) -> Any:
         for name, parameter in model.named_parameters():
             if "gate" in name.rsplit(".", 1)[-1]:
                 parameter.fill_(0.5)
-    if bits := chosen_bits(arguments):
+    if bits := quantization_flag(arguments):
         for name, module in list(model.named_modules()):
-            if name.startswith(QUANTISED) and isinstance(module, torch.nn.Linear):
+            if name.startswith(QUANTIZED_LAYERS) and isinstance(module, torch.nn.Linear):
                 parent, _, own = name.rpartition(".")
-                setattr(model.get_submodule(parent), own, quantised(module, bits))
+                setattr(model.get_submodule(parent), own, quantized(module, bits))
         model.is_loaded_in_4bit, model.is_loaded_in_8bit = bits == "load_in_4bit", bits == "load_in_8bit"
-    model = choose_learning(model, arguments)
+    model = set_trainable(model, arguments)
     prepare_mllama(model)
     return model
 
 
-def quantised(layer: Any, bits: str) -> Any:
+def quantized(layer: Any, bits: str) -> Any:
     import bitsandbytes
 
     if bits == "load_in_4bit":

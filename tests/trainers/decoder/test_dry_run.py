@@ -1,4 +1,4 @@
-"""A dry run shows what is learned of a batch and what a training takes, reads no weights and leaves nothing behind."""
+"""Tests the decoder's dry run: it shows labels, schedule and memory, reads no weights and writes nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cases import few
-from trainers.base.training_plan import course_of
+from trainers.base.training_plan import schedule_of
 from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
 from trainers.decoder.data.collator import DecoderCollator
 from trainers.decoder.data.label_colors import ANSI, RESET, has_colors, marked_text
@@ -45,7 +45,7 @@ def test_it_needs_no_weights_and_writes_nothing(weightless, dataset, tmp_path, c
     describe(*inputs_of(dataset, weightless, tmp_path))
     said = capsys.readouterr().out
     assert set(tmp_path.rglob("*")) == before
-    for title in ("One batch", "Rows", "What learns", "Course", "Memory of one process, in MiB"):
+    for title in ("One batch", "Rows", "Trainable weights", "Schedule", "Memory of one process, in MiB"):
         assert f"\n{title}\n" in said
     assert said.endswith("Dry run: nothing was trained, and nothing written.\n") and "\033" not in said
 
@@ -59,7 +59,7 @@ def test_what_is_learned_stands_in_brackets(tiny_decoder, dataset, tmp_path, cap
     lines = said.splitlines()
     for row in chosen[:3]:
         place = next(index for index, line in enumerate(lines) if line.startswith(f"  row {row}: "))
-        assert int(re.search(r", (\d+) of them learned", lines[place])[1]) == (rows.chats.labels(row) >= 0).sum()
+        assert int(re.search(r", (\d+) labels", lines[place])[1]) == (rows.chats.labels(row) >= 0).sum()
         answers = [turn["content"] for turn in rows.rows[row]["messages"] if turn["role"] == "assistant"]
         marked = re.findall(r"\[\[(.*?)\]\]", lines[place + 1])
         assert len(marked) == len(answers)
@@ -80,7 +80,7 @@ def test_rows_are_counted(tiny_decoder, dataset, tmp_path, capsys):
     assert number(said, r"an epoch is ([0-9,]+) tokens") == padded
     collate = DecoderCollator(inputs.processor)
     towers = sum(len(collate(rows.__getitems__(batch))["aspect_ratio_ids"]) for batch in chosen)
-    assert f"the vision tower runs {towers / len(rows):.2f} times a row" in said
+    assert f"the vision tower runs {towers / len(rows):.2f} times per row" in said
 
 
 def test_the_memory_adds_up(tiny_decoder, dataset, tmp_path, capsys):
@@ -98,7 +98,7 @@ def test_the_memory_adds_up(tiny_decoder, dataset, tmp_path, capsys):
 def test_the_shape_is_that_of_the_batches(tiny_decoder, dataset, tmp_path):
     inputs, arguments, training = inputs_of(dataset, tiny_decoder, tmp_path, rows_per_image=1)
     rows = inputs.rows["train"]
-    shape = shape_of(rows, arguments, training, course_of(len(rows), training))
+    shape = shape_of(rows, arguments, training, schedule_of(len(rows), training))
     collate = DecoderCollator(inputs.processor)
     found = [collate(rows.__getitems__(batch)) for batch in islice(batches(rows, arguments, training), 50)]
     assert (shape.rows, shape.tokens) == (4, int(rows.chats.lengths.max()))
@@ -138,7 +138,7 @@ def test_another_kind_of_model_is_refused(tiny_encoder, dataset, tmp_path):
         inputs_of(dataset, tmp_path, tmp_path)
 
 
-# --- colours ---
+# --- colors ---
 
 
 class Stream:
@@ -149,7 +149,7 @@ class Stream:
         return self.terminal
 
 
-def test_colours_are_for_terminals_that_want_them(monkeypatch):
+def test_colors_are_for_terminals_that_want_them(monkeypatch):
     for name in ("NO_COLOR", "TERM"):
         monkeypatch.delenv(name, raising=False)
     assert has_colors(Stream(True)) and not has_colors(Stream(False))
@@ -168,7 +168,7 @@ def test_each_kind_of_token_has_its_mark(tiny_decoder):
     labels = [-100] * (1 + len(question)) + answer + [-100] * 3
     mask = [1] * (len(ids) - 3) + [0] * 3
     plain = marked_text(ids, labels, mask, tokenizer, image, color=False)
-    assert plain == "<|image|>is it[[no\\x1b\\n]] + 3 of padding"
-    parts = [f"{ANSI['image']}<|image|>", f"{ANSI['prompt']}is it", f"{ANSI['learned']}no\\x1b\\n"]
+    assert plain == "<|image|>is it[[no\\x1b\\n]] + 3 padding"
+    parts = [f"{ANSI['image']}<|image|>", f"{ANSI['prompt']}is it", f"{ANSI['label']}no\\x1b\\n"]
     colored = marked_text(ids, labels, mask, tokenizer, image, color=True)
-    assert colored == "".join(part + RESET for part in parts) + " + 3 of padding"
+    assert colored == "".join(part + RESET for part in parts) + " + 3 padding"

@@ -1,4 +1,4 @@
-"""What is exported opens by itself, has every weight, and answers as the trained model did."""
+"""Tests the decoder's export: it opens without this project, has every weight, and answers like the trained model."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_adapters_open_over_their_base(make_decoder_trainer, batch, tiny_decoder
 
 
 @pytest.mark.parametrize("bits", ["load_in_4bit", "load_in_8bit"])
-def test_adapters_of_a_quantised_base_are_merged_into_the_base_as_it_was(
+def test_adapters_of_a_quantized_base_are_merged_into_the_base_as_it_was(
     make_decoder_trainer, batch, tiny_decoder, tmp_path, bits
 ):
     pytest.importorskip("bitsandbytes")
@@ -142,7 +142,7 @@ def test_adapters_of_a_quantised_base_are_merged_into_the_base_as_it_was(
 
 
 def test_a_merge_in_16_bits_is_rounded_once(make_decoder_trainer, tmp_path):
-    from trainers.decoder.export import merged_in_place
+    from trainers.decoder.export import merge_in_place
 
     trainer = make_decoder_trainer("out", isolate_rows=False, train_scope="lora", bf16=True)
     stir(trainer.model)
@@ -152,7 +152,7 @@ def test_a_merge_in_16_bits_is_rounded_once(make_decoder_trainer, tmp_path):
     exact = layer.base_layer.weight.double() + layer.scaling["default"] * (
         layer.lora_B["default"].weight.double() @ layer.lora_A["default"].weight.double()
     )
-    weight = merged_in_place(trainer.model).get_submodule(name).weight
+    weight = merge_in_place(trainer.model).get_submodule(name).weight
     assert weight.dtype == torch.bfloat16
     assert (weight != exact.float().to(torch.bfloat16)).float().mean() < 1e-3  # where float32 ends on a tie
 

@@ -1,4 +1,4 @@
-"""The estimate of the decoder's memory beside real runs, real layers of few bits, and numbers of Llama 3.2 11B."""
+"""Tests the estimate of the decoder's memory against real runs, real quantized layers, and sizes of Llama 3.2 11B."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.benchmarks.decoder.gpu_table import llama_config
-from tests.trainers.decoder.measured_run import configuration, quantised
+from tests.trainers.decoder.measured_run import configuration, quantized
 from tests.trainers.encoder.measured_run import in_memory
 from trainers.decoder.arguments import DecoderArguments
 from trainers.decoder.memory import (
@@ -94,7 +94,7 @@ def test_a_gpu_takes_what_was_estimated(flags, checkpointing):
 @pytest.mark.parametrize("bits", ["load_in_4bit", "load_in_8bit"])
 def test_layers_of_few_bits_hold_as_many_bytes_as_real_ones(bits):
     pytest.importorskip("bitsandbytes")
-    real = quantised(torch.nn.Linear(512, 1024, bias=False), bits)
+    real = quantized(torch.nn.Linear(512, 1024, bias=False), bits)
     if bits == "load_in_4bit":
         state = real.weight.quant_state
         tensors = [real.weight.data, state.absmax, state.state2.absmax]

@@ -1,4 +1,4 @@
-"""What a training of the decoder starts from: a checkpoint, or a small one of its own."""
+"""Tests how the decoder to start from is loaded: from a checkpoint, or as a small random one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from evaluation.loading import InputError
 from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
-from trainers.decoder.model import base_of, load_decoder
+from trainers.decoder.model import base_source, load_decoder
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_tiny_one_leaves_no_folder_and_no_name_of_one(load, tmp_path, bits):
         pytest.importorskip("bitsandbytes")
     arguments = DecoderArguments(tiny=True, **bits)
     model, _ = load(tiny=True, **bits)
-    folder = Path(base_of(model, arguments)[0])
+    folder = Path(base_source(model, arguments)[0])
     assert (folder / "model.safetensors").is_file()
     model.config.save_pretrained(tmp_path)
     assert str(folder) not in (tmp_path / "config.json").read_text()
@@ -57,24 +57,26 @@ def test_a_tiny_one_leaves_no_folder_and_no_name_of_one(load, tmp_path, bits):
 
 @pytest.mark.parametrize("export", ["adapter", "both"])
 def test_adapters_alone_over_a_tiny_base_are_refused(load, export):
-    with pytest.raises(InputError, match=f"--tiny --export {export}: adapters open over the model"):
+    with pytest.raises(
+        InputError, match=f"--tiny cannot be combined with --export {export}: adapters require their base model"
+    ):
         load(tiny=True, export=export)
 
 
-def test_a_quantised_tiny_one_is_exported_merged(chat, tmp_path):
+def test_a_quantized_tiny_one_is_exported_merged(chat, tmp_path):
     """Its base is read again for that, and nothing that is written names where it lay."""
     pytest.importorskip("bitsandbytes")
     from transformers import AutoModelForImageTextToText
 
-    from trainers.decoder.checkpoints import DecoderCheckpoints
     from trainers.decoder.export import export_decoder
-    from trainers.decoder.tuning import choose_learning
+    from trainers.decoder.trainer import DecoderTrainer
+    from trainers.decoder.tuning import set_trainable
 
     arguments = DecoderArguments(tiny=True, load_in_4bit=True, model_name_or_path="")
     training = DecoderTrainingArguments(output_dir=str(tmp_path), use_cpu=True, disable_tqdm=True, eval_strategy="no")
     model, processor = load_decoder(arguments, chat["train"], training)
-    folder, _ = base_of(model, arguments)
-    trainer = DecoderCheckpoints(model=choose_learning(model, arguments), args=training, processing_class=processor)
+    folder, _ = base_source(model, arguments)
+    trainer = DecoderTrainer(model=set_trainable(model, arguments), args=training, processing_class=processor)
     trainer.save_model(str(tmp_path / "checkpoint-1"))
     export_decoder(trainer, processor, arguments, tmp_path)
     _, info = AutoModelForImageTextToText.from_pretrained(tmp_path, output_loading_info=True)

@@ -1,4 +1,4 @@
-"""4 and 8 bits for the text decoder's frozen weights, and for nothing else; on a processor, as on a GPU."""
+"""Tests 4-bit and 8-bit weights of the text decoder, and of nothing else, on a CPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from evaluation.loading import InputError
 from trainers.decoder.arguments import DecoderArguments
-from trainers.decoder.quantization import check_quantised, is_quantised, quantization_settings
+from trainers.decoder.quantization import check_quantized, is_quantized, quantization_settings
 
 BITS = {"load_in_4bit": "Linear4bit", "load_in_8bit": "Linear8bitLt"}
 
@@ -25,7 +25,7 @@ def bits(request):
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_the_text_decoder_is_quantised_and_nothing_else(make_decoder_trainer, bits, bf16):
+def test_the_text_decoder_is_quantized_and_nothing_else(make_decoder_trainer, bits, bf16):
     model = make_decoder_trainer("out", train_scope="lora", bf16=bf16, **{bits: True}).inner_model
     dtype = torch.bfloat16 if bf16 else torch.float32
     linear = {
@@ -35,7 +35,7 @@ def test_the_text_decoder_is_quantised_and_nothing_else(make_decoder_trainer, bi
     }
     for name, module in linear.items():
         if ".language_model.layers." in name:
-            assert type(module).__name__ == BITS[bits] and is_quantised(module), name
+            assert type(module).__name__ == BITS[bits] and is_quantized(module), name
             assert module.weight.dtype == (torch.uint8 if bits == "load_in_4bit" else torch.int8), name
         else:
             assert type(module) is torch.nn.Linear and module.weight.dtype == dtype, name
@@ -51,10 +51,10 @@ def test_the_text_decoder_is_quantised_and_nothing_else(make_decoder_trainer, bi
 
 
 def test_weights_of_few_bits_are_counted_as_what_they_stand_for(make_decoder_trainer, bits):
-    from trainers.decoder.tuning import describe_learning
+    from trainers.decoder.tuning import describe_trainable
 
     plain, few = (make_decoder_trainer("out", train_scope="lora", **flags).model for flags in ({}, {bits: True}))
-    assert describe_learning(plain) == describe_learning(few)
+    assert describe_trainable(plain) == describe_trainable(few)
 
 
 def test_training_learns_by_adapters_alone(make_decoder_trainer, bits):
@@ -95,7 +95,7 @@ def test_an_evaluation_takes_no_gradient_from_the_training_after_it(make_decoder
     torch.testing.assert_close(evaluated, model(**batch).loss, rtol=1e-5 if bits == "load_in_4bit" else 1e-3, atol=0)
 
 
-def test_a_layer_that_should_not_be_quantised_is_an_error(tiny_decoder, monkeypatch):
+def test_a_layer_that_should_not_be_quantized_is_an_error(tiny_decoder, monkeypatch):
     """A name that matches nothing, as `vision_model` does, is only seen in the layers."""
     from transformers import AutoModelForImageTextToText
 
@@ -109,15 +109,15 @@ def test_a_layer_that_should_not_be_quantised_is_an_error(tiny_decoder, monkeypa
         tiny_decoder, dtype=torch.float32, quantization_config=settings, device_map={"": "cpu"}
     )
     with pytest.raises(InputError, match=r"--load_in_4bit: model\.vision_model.* became a Linear4bit, not a Linear"):
-        check_quantised(model, arguments, torch.float32)
+        check_quantized(model, arguments, torch.float32)
     plain = AutoModelForImageTextToText.from_pretrained(tiny_decoder, dtype=torch.float32)
     with pytest.raises(InputError, match=r"language_model.* became a Linear, not a Linear4bit"):
-        check_quantised(plain, arguments, torch.float32)
+        check_quantized(plain, arguments, torch.float32)
 
 
 def test_without_bitsandbytes_the_message_says_what_to_install(monkeypatch, bits):
     find = importlib.util.find_spec
     without = lambda name, *rest: None if name == "bitsandbytes" else find(name, *rest)  # noqa: E731
     monkeypatch.setattr(importlib.util, "find_spec", without)
-    with pytest.raises(InputError, match=rf'--{bits} needs bitsandbytes: pip install "medpairs\[quantization\]"'):
+    with pytest.raises(InputError, match=rf'--{bits} requires bitsandbytes: pip install "medpairs\[quantization\]"'):
         quantization_settings(DecoderArguments(**{bits: True}), torch.float32)

@@ -1,4 +1,4 @@
-"""The decoder's Trainer: resuming that resumes, a best model that is loaded, a loss over all tokens, what is logged."""
+"""Tests the decoder's Trainer: resuming, loading the best model, the loss over all tokens, and the logged figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from evaluation.loading import InputError
-from evaluation.scoring.decoder import IGNORED, answer_loss
+from evaluation.scoring.decoder import answer_loss
+from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 from tests.cases import few
 from tests.trainers import small_decoder
 from trainers.decoder.answer_evaluation import AnswerEvaluation
@@ -98,7 +99,7 @@ def test_the_evaluation_s_loss_is_over_all_tokens_as_run_evaluation_has_it(make_
     assert found["eval_perplexity"] == pytest.approx(math.exp(found["eval_loss"]))
     alone = [answer_loss(trainer.model, trainer.processing_class, rows.rows.select([row]), 1) for row in range(10)]
     assert sum(alone) / 10 != pytest.approx(expected, rel=1e-3)  # answers are of different lengths
-    words = [(rows.chats.labels(row)[1:] != IGNORED).sum() for row in range(10)]
+    words = [(rows.chats.labels(row)[1:] != IGNORE_INDEX).sum() for row in range(10)]
     assert np.dot(alone, words) / sum(words) == pytest.approx(expected, rel=1e-5)
 
 
@@ -195,7 +196,7 @@ def test_a_metric_that_will_not_be_measured_is_named_before_the_training(make_tr
 
 def test_what_is_measured_on_some_rows_is_no_result_of_the_split(make_trainer):
     from trainers.base.arguments import DataArguments
-    from trainers.base.trainer import evaluation_result
+    from trainers.base.training_run import evaluation_result
 
     trainer = make_trainer("result", answers=ANSWERS)
     result = evaluation_result(trainer, "m", "report_generation", "chat", DataArguments(), "")
@@ -218,7 +219,7 @@ def test_a_line_about_the_training_has_speed_and_memory(make_trainer):
     trainer.callback_handler.train_dataloader.set_epoch(0)
     chosen = next(iter(sampler))
     tokens = sum(len(rows.chats.input_ids(row)) for row in chosen)
-    words = sum(int((rows.chats.labels(row) != IGNORED).sum()) for row in chosen)
+    words = sum(int((rows.chats.labels(row) != IGNORE_INDEX).sum()) for row in chosen)
     line = lines[0]
     assert line["tokens_per_second"] / line["samples_per_second"] == pytest.approx(tokens / 2, rel=1e-2)
     assert line["supervised_tokens_per_second"] / line["samples_per_second"] == pytest.approx(words / 2, rel=1e-2)
@@ -266,7 +267,7 @@ def test_a_loss_that_is_no_number_names_its_rows(make_trainer, grouped):
     trainer.training_step = partial(spoiled, trainer)
     with pytest.raises(InputError, match=r"^update 6: the loss is nan") as caught:
         trainer.train()
-    named = str(caught.value).split("Rows of this update: ")[1].split(". Look")[0].split(", ")
+    named = str(caught.value).split("Rows of this update: ")[1].split(". Check")[0].split(", ")
     numbers = [int(name.split()[0]) for name in named]
     paths = [name.split("(")[1].rstrip(")") for name in named]
     assert paths == [rows.rows[number]["image_path"] for number in numbers]

@@ -1,4 +1,4 @@
-"""What learns under each `--train_scope`: on the real configuration by the numbers, on a small one by gradients."""
+"""Tests which weights each `--train_scope` trains: by counts on the real model, by gradients on a small one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from evaluation.loading import InputError
 from tests.cases import few
 from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
-from trainers.decoder.tuning import choose_learning, describe_learning
+from trainers.decoder.tuning import describe_trainable, set_trainable
 
 R = 16
 
@@ -48,7 +48,7 @@ def real():
     def build(**flags):
         with torch.device("meta"):
             model = MllamaForConditionalGeneration(real_config())
-            return choose_learning(model, DecoderArguments(lora_r=R, **flags))
+            return set_trainable(model, DecoderArguments(lora_r=R, **flags))
 
     return build
 
@@ -92,7 +92,7 @@ def test_gates_norms_and_embeddings_stay_as_they_are(real, dora):
 
 
 def test_the_parts_are_said_and_add_up(real):
-    lines = describe_learning(real(train_scope="adapter"))
+    lines = describe_trainable(real(train_scope="adapter"))
     said = {line[:16].strip(): line[16:].split() for line in lines}
     assert said["projector"][0] == "188,416" and said["cross-attention"][0] == "3,407,872"
     assert said["all"][0] == "3,596,288" and said["vision tower"] == ["0", "of", "863,567,379", "weights", "learn"]
@@ -107,7 +107,7 @@ def test_the_named_modules_learn_whole_beside_adapters(real):
     whole = {name: p.numel() for name, p in model.named_parameters() if p.requires_grad and "lora_" not in name}
     assert sum(whole.values()) == 128256 * 4096 + 7680 * 4096 + 4096
     assert all(".modules_to_save.default." in name for name in whole)
-    every = {line[:16].strip(): line.split("of")[1].split()[0] for line in describe_learning(model)}
+    every = {line[:16].strip(): line.split("of")[1].split()[0] for line in describe_trainable(model)}
     assert every["head"] == f"{128256 * 4096:,}"  # its frozen original is not counted twice
 
 
@@ -124,11 +124,11 @@ def test_a_module_learns_whole_or_by_adapters(real):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("norm", r"it is the end of other names too, as \S*_layernorm;"),
+        ("norm", r"other names end with it, too, for example \S*_layernorm;"),
         ("lm_heads", r"there is no such module; the modules are .*lm_head, .*multi_modal_projector"),
         ("layers", "has no weights of its own"),
         ("rotary_emb", "has no weights of its own"),
-        ("mlp", r"layers\.0\.mlp\..*_proj in it has adapters by --train_scope lora"),
+        ("mlp", r"it contains .*layers\.0\.mlp\..*_proj, which has adapters with --train_scope lora"),
     ],
 )
 def test_a_module_that_cannot_learn_whole_is_one_clear_error(real, name, said):
@@ -136,9 +136,9 @@ def test_a_module_that_cannot_learn_whole_is_one_clear_error(real, name, said):
         real(train_scope="lora", modules_to_save=[name])
 
 
-def test_a_quantised_module_does_not_learn_whole(make_decoder_trainer):
+def test_a_quantized_module_does_not_learn_whole(make_decoder_trainer):
     pytest.importorskip("bitsandbytes")
-    with pytest.raises(InputError, match=r"--modules_to_save cross_attn: weights of few bits do not learn"):
+    with pytest.raises(InputError, match=r"--modules_to_save cross_attn: quantized weights cannot be trained"):
         make_decoder_trainer("out", train_scope="adapter", load_in_4bit=True, modules_to_save=["cross_attn"])
 
 

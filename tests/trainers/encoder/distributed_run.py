@@ -1,4 +1,4 @@
-"""What each process of `test_distributed.py` does; a script, as `accelerate launch` wants one.
+"""Runs one process of `test_distributed.py`; a script, as `accelerate launch` requires one.
 
     accelerate launch --config_file trainers/accelerate_configs/ddp.yaml --num_processes 2 \\
         tests/trainers/encoder/distributed_run.py OUTPUT
@@ -125,7 +125,7 @@ def sharded_gradients(rank: int, processes: int) -> dict[str, torch.Tensor]:
         batches,
         lambda inputs: model(**inputs, return_logits=False),
         lambda *embeds, **ids: embedding_loss(model.config, *embeds, **ids),
-        learning={"image", "text"},
+        trainable={"image", "text"},
         device=torch.device("cpu"),
     )
     contrast.compute()

@@ -1,4 +1,4 @@
-"""A dry run says what the real run then does, and leaves nothing behind."""
+"""Tests the encoder's dry run: it announces what the real run then does, and writes nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.cases import few
 from trainers.encoder.arguments import EncoderTrainingArguments
-from trainers.encoder.dry_run import course_of
+from trainers.encoder.dry_run import schedule_of
 
 QUICK = ("--tiny", "--use_cpu", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "2")
 
@@ -51,7 +51,7 @@ def test_it_lists_every_weight_once(said):
     assert [name for name, _, _ in groups] == [
         "vision_decay", "vision_no_decay", "text_decay", "text_no_decay", "temperature",
     ]  # fmt: skip
-    total = number(said, r"of ([0-9,]+) weights learn")
+    total = number(said, r"of ([0-9,]+) weights are trainable")
     assert sum(int(weights.replace(",", "")) for _, weights, _ in groups) == total
 
 
@@ -71,7 +71,7 @@ def test_the_run_takes_the_course_that_it_told(said, run, dataset, tmp_path):
     run("python", "trainers/run_encoder.py", "--dataset", dataset, *QUICK, *words)
     summary = json.loads((tmp_path / "out" / "training_summary.json").read_text())
     history = summary["history"]
-    assert summary["updates"] == number(said, r"updates an epoch, and ([0-9,]+) in all")
+    assert summary["updates"] == number(said, r"updates per epoch, and ([0-9,]+) in all")
     evaluated = [line["step"] for line in history if "eval_loss" in line]
     shown = re.search(r"evaluations: (\d+), after update (.+)", said)
     assert len(evaluated) == int(shown[1]) and ", ".join(map(str, evaluated[:4])) == ", ".join(shown[2].split(", ")[:4])
@@ -95,14 +95,14 @@ def test_the_run_takes_the_course_that_it_told(said, run, dataset, tmp_path):
     ],
 )
 def test_the_course(rows, flags, expected):
-    course = course_of(rows, EncoderTrainingArguments(output_dir="unused", use_cpu=True, **flags))
+    course = schedule_of(rows, EncoderTrainingArguments(output_dir="unused", use_cpu=True, **flags))
     assert (course.updates_per_epoch, course.updates, course.evaluations, course.checkpoints) == expected
     assert course.update == course.contrast == 64
 
 
 def test_plain_accumulation_is_told_from_one_contrast():
     training = EncoderTrainingArguments(output_dir="unused", use_cpu=True, contrastive_batch_size=16)
-    course = course_of(640, training)
+    course = schedule_of(640, training)
     assert (course.update, course.contrast) == (64, 16)
 
 

@@ -1,4 +1,4 @@
-"""Training on embeddings that a frozen tower made once, against embedding its inputs every time."""
+"""Tests training on stored embeddings of a frozen tower against computing them at every step."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from modeling.siglip_medical.matryoshka_loss import embedding_loss
 from tests.cases import few
 from tests.trainers.small_pairs import gradients, relative_error, small_model, small_pairs, split, stack
 from trainers.encoder.arguments import EncoderArguments, EncoderTrainingArguments
-from trainers.encoder.frozen_tower_cache import opened
+from trainers.encoder.frozen_tower_cache import read_embeddings
 from trainers.encoder.gradient_cache import Contrast
-from trainers.encoder.tuning import choose_learning
+from trainers.encoder.tuning import set_trainable
 
 FROZEN = {"vision": {"image"}, "text": {"text"}, "both": {"image", "text"}}
 
@@ -39,7 +39,7 @@ def make_trainer(tiny_encoder, pairs, tmp_path):
         settings |= {"logging_steps": 1, "disable_tqdm": True, "use_cpu": True, "warmup_steps": 0, "max_steps": 6}
         processor = SiglipMedicalProcessor.from_pretrained(tiny_encoder)
         model = SiglipMedicalModel.from_pretrained(base)
-        choose_learning(model, arguments)
+        set_trainable(model, arguments)
         splits = {
             "train": pairs["train"].shuffle(seed=0).select(range(rows)),
             "validation": pairs["validation"].shuffle(seed=0).select(range(13)),
@@ -74,7 +74,7 @@ def rows_through(module) -> list[int]:
 def test_the_gradient_is_that_of_the_full_batch(freeze, sizes):
     """In float64, with embeddings in the place of the frozen tower's inputs."""
     model, rows = small_model(), small_pairs(12)
-    choose_learning(model, EncoderArguments(tiny=True, freeze=freeze))
+    set_trainable(model, EncoderArguments(tiny=True, freeze=freeze))
     model(**stack(rows), return_loss=True).loss.backward()
     expected = gradients(model)
     given = model(**stack(rows), return_logits=False)
@@ -98,7 +98,7 @@ def test_the_gradient_is_that_of_the_full_batch(freeze, sizes):
         split(rows, sizes),
         embed,
         lambda *embeds, **ids: embedding_loss(model.config, *embeds, **ids),
-        learning={"image", "text"} - FROZEN[freeze],
+        trainable={"image", "text"} - FROZEN[freeze],
         device=torch.device("cpu"),
     )
     contrast.compute()
@@ -160,7 +160,7 @@ def test_a_damaged_file_is_made_anew(damage, make_trainer):
     else:
         file.with_suffix(".sum").unlink()
     make_trainer("second", freeze="vision")
-    assert opened(file, len(right)) is not None  # it is whole again
+    assert read_embeddings(file, len(right)) is not None  # it is whole again
     np.testing.assert_allclose(np.load(file), right, atol=1e-6)
 
 
@@ -192,7 +192,7 @@ def test_a_checkpoint_with_another_frozen_tower_is_refused(make_trainer, tmp_pat
         first.model.vision_model.head.probe += 1
     first.model.save_pretrained(tmp_path / "base")
     other = make_trainer("other", freeze="vision", base=tmp_path / "base")
-    with pytest.raises(InputError, match="its frozen vision tower is another"):
+    with pytest.raises(InputError, match="its frozen vision tower differs"):
         other.train(resume_from_checkpoint=str(checkpoint))
 
 
@@ -223,7 +223,7 @@ def test_a_damaged_best_checkpoint_with_adapters_is_not_loaded(make_trainer):
     trainer.train()
     weights = Path(trainer.state.best_model_checkpoint) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(InputError, match=r"is not whole: model\.safetensors has"):
+    with pytest.raises(InputError, match=r"is incomplete: model\.safetensors has"):
         trainer._load_best_model()
 
 

@@ -1,4 +1,4 @@
-"""GradCache against one forward and backward pass over all the pairs at once, in float64."""
+"""Tests GradCache against one forward and backward pass over all pairs at once, in float64."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ CPU = torch.device("cpu")
 BOTH = {"image", "text"}
 
 
-def run(model, batches, embed=None, learning=BOTH, **settings) -> torch.Tensor:
+def run(model, batches, embed=None, trainable=BOTH, **settings) -> torch.Tensor:
     """The loss; its gradients are left in the model."""
     contrast = Contrast(
         batches,
         embed or (lambda inputs: model(**inputs, return_logits=False)),
         lambda *embeds, **ids: embedding_loss(model.config, *embeds, **ids),
-        learning=learning,
+        trainable=trainable,
         device=CPU,
         **settings,
     )
@@ -144,8 +144,9 @@ def test_a_frozen_tower_is_embedded_once(frozen):
         getattr(model, tower).requires_grad_(False)
     _, expected = full(model, rows)
     images, texts = rows_through(model.vision_model), rows_through(model.text_model)
-    learning = {tower for tower, module in (("image", "vision_model"), ("text", "text_model")) if module not in towers}
-    run(model, split(rows, (4, 4, 4)), learning=learning)
+    modules = {"image": "vision_model", "text": "text_model"}
+    trainable = {tower for tower, module in modules.items() if module not in towers}
+    run(model, split(rows, (4, 4, 4)), trainable=trainable)
     assert relative_error(gradients(model), expected) < 1e-12
     number = len({row["group_ids"].item() for row in rows})
     assert sum(images) == (12 if frozen != "text_model" else 20)

@@ -1,4 +1,4 @@
-"""The groups of AdamW: every weight that learns is in one, at the learning rate and decay that its kind should have."""
+"""Tests the AdamW groups: every trainable weight is in exactly one, with the right learning rate and weight decay."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from tests.trainers.small_pairs import small_model, small_pairs, stack
 from trainers.encoder.arguments import EncoderArguments, EncoderTrainingArguments
 from trainers.encoder.parameter_groups import ORDER, describe_groups, parameter_groups
-from trainers.encoder.tuning import choose_learning
+from trainers.encoder.tuning import set_trainable
 
 RATES = {"learning_rate": 1e-4, "weight_decay": 1e-2, "vision_lr": 1e-5, "text_lr": 2e-5, "temperature_lr": 1e-3}
 CHOICES = [
@@ -25,7 +25,7 @@ CHOICES = [
 
 def tuned(**flags):
     model = small_model()
-    choose_learning(model, EncoderArguments(tiny=True, lora_r=2, **flags))
+    set_trainable(model, EncoderArguments(tiny=True, lora_r=2, **flags))
     return model
 
 

@@ -1,4 +1,4 @@
-"""Which weights learn: counted for every option; and adapters that are merged, saved and read back without a trace."""
+"""Tests which weights are trainable with every option, and that adapters are merged, saved and loaded exactly."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tests.trainers.small_pairs import gradients, relative_error, small_model, s
 from trainers.encoder.arguments import EncoderArguments
 from trainers.encoder.tuning import (
     adapted_layers,
-    choose_learning,
     export_adapter,
     load_adapters,
     merged_state,
-    rest_frozen,
     save_adapters,
+    set_frozen_parts_to_eval,
+    set_trainable,
 )
 
 RANK = 2
@@ -25,7 +25,7 @@ SAME = {"rtol": 0, "atol": 1e-10}  # of float64: a product's last bits depend on
 
 def tuned(model=None, **flags):
     model = small_model() if model is None else model
-    choose_learning(model, EncoderArguments(tiny=True, **({"lora_r": RANK} | flags)))
+    set_trainable(model, EncoderArguments(tiny=True, **({"lora_r": RANK} | flags)))
     return model
 
 
@@ -146,7 +146,7 @@ def test_adapters_of_another_run_are_refused(flags, tmp_path):
     model = with_random_adapters()
     save_file({name: value.contiguous() for name, value in merged_state(model).items()}, tmp_path / "model.safetensors")
     save_adapters(model, tmp_path)
-    with pytest.raises(InputError, match="adapters are not those of this run"):
+    with pytest.raises(InputError, match="adapters do not match this run"):
         load_adapters(tuned(**flags), tmp_path)
     (tmp_path / "lora.safetensors").unlink()
     with pytest.raises(InputError, match="trained without adapters"):
@@ -167,12 +167,12 @@ def test_peft_opens_the_adapter_beside_the_base_model(tmp_path):
 
 def test_frozen_parts_are_in_evaluation_mode_and_the_others_in_training_mode():
     model = tuned(small_model(attention_dropout=0.5), freeze="vision", unfreeze_last_layers=1).train()
-    rest_frozen(model)
+    set_frozen_parts_to_eval(model)
     layers = model.vision_model.encoder.layers
     assert model.training and model.text_model.training and layers[1].training and layers[1].self_attn.training
     assert not any(module.training for part in (layers[0], model.vision_model.embeddings) for module in part.modules())
     model = tuned(small_model(attention_dropout=0.5), freeze="vision").train()
-    rest_frozen(model)
+    set_frozen_parts_to_eval(model)
     batch, seen = stack(small_pairs(6)), []
     for _ in range(2):
         outputs = model(**batch)
@@ -215,7 +215,7 @@ def test_activation_checkpointing_leaves_the_gradients_as_they_are(flags):
     model(**batch, return_loss=True).loss.backward()
     expected = gradients(model)
     model.train()
-    rest_frozen(model)
+    set_frozen_parts_to_eval(model)
     model.activation_checkpointing_enable()
     passes = []
     model.vision_model.encoder.layers[1].self_attn.register_forward_hook(lambda *_: passes.append(1))
@@ -232,9 +232,12 @@ def test_activation_checkpointing_leaves_the_gradients_as_they_are(flags):
         ({"freeze": "both", "lora_towers": "text"}, "leave it out of --freeze"),
         ({"lora_towers": "text", "lora_r": 0}, "--lora_r"),
         ({"save_adapter": True}, "--lora_towers"),
-        ({"cache_frozen_tower": True}, "give --freeze"),
-        ({"cache_frozen_tower": True, "freeze": "text", "unfreeze_last_layers": 1}, "without --unfreeze_last_layers"),
-        ({"cache_frozen_tower": True, "freeze": "vision", "augment": "light"}, "leave out --augment"),
+        ({"cache_frozen_tower": True}, "--cache_frozen_tower requires --freeze"),
+        (
+            {"cache_frozen_tower": True, "freeze": "text", "unfreeze_last_layers": 1},
+            "cannot be combined with --unfreeze",
+        ),
+        ({"cache_frozen_tower": True, "freeze": "vision", "augment": "light"}, "cannot be combined with --augment or"),
     ],
     ids=str,
 )

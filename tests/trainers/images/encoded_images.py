@@ -1,4 +1,4 @@
-"""Images of every kind that a published dataset may hold, as files and as rows; and what the stock processor sees."""
+"""Provides images of every kind that a published dataset may contain, as files and rows, and the stock pixels."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def with_alpha(image: Image.Image) -> Image.Image:
 
 KINDS = {
     "JPEG": encoded(picture(1), "JPEG"),
-    "grey JPEG": encoded(picture(2).convert("L"), "JPEG"),
+    "gray JPEG": encoded(picture(2).convert("L"), "JPEG"),
     "CMYK JPEG": encoded(picture(3).convert("CMYK"), "JPEG"),
     "JPEG with EXIF orientation": turned(),
     "PNG": encoded(picture(4)),
-    "grey PNG": encoded(picture(5).convert("L")),
-    "grey PNG with alpha": encoded(picture(5).convert("LA")),
+    "gray PNG": encoded(picture(5).convert("L")),
+    "gray PNG with alpha": encoded(picture(5).convert("LA")),
     "RGBA PNG": encoded(with_alpha(picture(6))),
     "palette PNG": encoded(picture(7).quantize(64)),
     "palette PNG with transparency": encoded(picture(7).quantize(64), transparency=3),

@@ -1,4 +1,4 @@
-"""Augmentation: the same picture for the same seed, epoch and row, a mild change, and no mirror image unasked."""
+"""Tests the augmentation: reproducible from seed, epoch and row, mild, and without mirroring unless requested."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.trainers.images.encoded_images import KINDS, READER, dataset, encoded, picture
 from trainers.encoder.data.dataset import EncoderRows
-from trainers.images.augmentation import Augmentation, turned_part
+from trainers.images.augmentation import Augmentation, crop_and_rotate
 
 PIXELS = np.ascontiguousarray(np.asarray(picture(3, 96, 80)).transpose(2, 0, 1))
 STILL = {"scale": 1.0, "aspect": 1.0, "degrees": 0.0, "brightness": 0.0, "contrast": 0.0}
@@ -82,11 +82,11 @@ def test_a_flip_changes_nothing_but_itself():
 def test_the_part_is_pillows(degrees, part):
     """The same map through Pillow's affine transform, where it does not reach beyond the edge."""
     height, width = PIXELS.shape[1:]
-    angle, centre = math.radians(degrees), (0.02, -0.03)
-    ours = turned_part(torch.from_numpy(PIXELS).float(), [*part], [*centre], angle).numpy()
+    angle, center = math.radians(degrees), (0.02, -0.03)
+    ours = crop_and_rotate(torch.from_numpy(PIXELS).float(), [*part], [*center], angle).numpy()
     a, b = math.cos(angle) * part[0], -math.sin(angle) * part[1]
     d, e = math.sin(angle) * part[0], math.cos(angle) * part[1]
-    x, y = (1 + centre[0]) * width / 2, (1 + centre[1]) * height / 2
+    x, y = (1 + center[0]) * width / 2, (1 + center[1]) * height / 2
     data = (a, b, x - a * width / 2 - b * height / 2, d, e, y - d * width / 2 - e * height / 2)
     image = Image.fromarray(PIXELS.transpose(1, 2, 0))
     theirs = image.transform((width, height), Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
@@ -97,7 +97,7 @@ def test_the_part_is_pillows(degrees, part):
 
 def test_beyond_the_edge_the_edge_goes_on():
     flat = torch.full((3, 40, 40), 200.0)
-    assert torch.allclose(turned_part(flat, [1.0, 1.0], [0.0, 0.0], math.radians(7)), flat, rtol=1e-6)
+    assert torch.allclose(crop_and_rotate(flat, [1.0, 1.0], [0.0, 0.0], math.radians(7)), flat, rtol=1e-6)
 
 
 def test_rows_change_with_the_epoch_in_this_process_and_in_workers_that_stay(tmp_path):

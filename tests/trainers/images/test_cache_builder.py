@@ -1,4 +1,4 @@
-"""The image cache: the same pixels as without it, decoded once, and whole after a kill, a race or a damaged disk."""
+"""Tests the image cache: the same pixels as without it, decoded once, and intact after kills, races and disk damage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.trainers.chat_images import READER as TILES
 from tests.trainers.images.build_cache import READERS, encoded_row
 from tests.trainers.images.encoded_images import KINDS, READER, dataset, encoded, picture, stock
 from trainers.encoder.data.dataset import EncodedImages, EncoderRows
-from trainers.images.cache_builder import cached_images, reserve
+from trainers.images.cache_builder import cached_images, reserve_space
 from trainers.images.cache_reader import MANIFEST, PIXELS, RECORD, TABLE
 
 COUNT = 400
@@ -178,7 +178,7 @@ def test_a_damaged_picture_is_decoded_again_and_put_right(cache, rows, capsys):
     again = reopened(cache)
     capsys.readouterr()
     assert np.array_equal(pixels_of(again), right)
-    assert re.search(r"damaged at the image of --dataset, row 3 ", capsys.readouterr().out)
+    assert re.search(r"damaged at --dataset, row 3 ", capsys.readouterr().out)
     assert np.array_equal(pixels_of(reopened(cache)), right)
     assert capsys.readouterr().out == ""
 
@@ -237,15 +237,16 @@ def test_what_else_lies_in_the_folder_of_a_cache_stays(cache):
 
 
 def test_a_full_disk_is_said_before_any_work(tmp_path):
-    with (tmp_path / "file").open("w+b") as file, pytest.raises(InputError, match=r"need .* MiB, and .* MiB are free"):
-        reserve(file, 2**60, tmp_path)
+    with (
+        (tmp_path / "file").open("w+b") as file,
+        pytest.raises(InputError, match=r"need .* MiB, but only .* MiB are free"),
+    ):
+        reserve_space(file, 2**60, tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_one_message(tmp_path, rows):
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        InputError, match=r"--image_cache .*file/below: Not a directory; name another folder, or `none`"
-    ):
+    with pytest.raises(InputError, match=r"--image_cache .*file/below: Not a directory. Use another folder, or `none`"):
         EncoderRows(rows, READER, tmp_path / "file" / "below")
 
 
@@ -295,10 +296,10 @@ def test_a_view_is_checked_when_a_process_takes_it_first_and_put_right(tmp_path,
     capsys.readouterr()
     for _ in range(2):
         assert all(np.array_equal(cached.view(row)[0], right[row]) for row in range(len(TILED)))
-    assert capsys.readouterr().out.count("damaged at the image of row 2;") == 1
+    assert capsys.readouterr().out.count("damaged at row 2;") == 1
     assert np.shares_memory(cached.view(2)[0], cached.pixels)
     again = pickle.loads(pickle.dumps(cached))  # noqa: S301 (made here)
-    assert again.pixels is None and not len(again.seen)
+    assert again.pixels is None and not len(again.verified)
     assert all(np.array_equal(again.view(row)[0], right[row]) for row in range(len(TILED)))
     assert capsys.readouterr().out == ""
 
@@ -314,7 +315,7 @@ def test_a_view_of_a_damaged_file_that_cannot_be_written_is_right_each_time(tmp_
     monkeypatch.setattr("trainers.images.cache_reader.write_at", refuse)
     for _ in range(2):
         assert np.array_equal(spoilt.view(first)[0], right[first])
-    assert capsys.readouterr().out.count("it is decoded anew") == 2
+    assert capsys.readouterr().out.count("the image is decoded again") == 2
 
 
 def refuse(*_):

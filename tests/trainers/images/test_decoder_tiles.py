@@ -1,4 +1,4 @@
-"""Tiles are the stock image processor's, whatever the file and its size; what cannot be shown truly is refused."""
+"""Tests that tiles equal the stock image processor's for any file and size, and that unusable images are refused."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from PIL import Image, ImageFile
 
 from evaluation.loading import InputError
-from tests.trainers.chat_images import READER, TILE, chat_dataset, grey_values, image_processor, stock_of
+from tests.trainers.chat_images import READER, TILE, chat_dataset, gray_values, image_processor, stock_of
 from tests.trainers.images.encoded_images import KINDS, encoded, picture, turned, with_alpha
 from tests.trainers.images.test_encoder_pixels import DAMAGED
-from trainers.images.decoder_tiles import TileReader, ends_with_pixels, place_tiles, unpack_tiles
+from trainers.images.decoder_tiles import TileReader, ends_with_pixels, scatter_tiles, unpack_tiles
 from trainers.images.encoded import check_depth
 from trainers.images.encoder_pixels import normalization_of, normalize_pixels
 
@@ -138,21 +138,21 @@ def test_what_cannot_be_read_is_named_with_its_row(kind):
     with pytest.raises(InputError, match=message) as error:
         READER(data, "--dataset, row 7 (images/7.png)")
     assert "row 7 (images/7.png)" in str(error.value)
-    assert "hub_datasets/build.py" in str(error.value)
+    assert "`medpairs build`" in str(error.value)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I", "F"])
 def test_more_than_8_bits_are_refused_and_not_cut_off(mode):
     """Pillow's `convert("RGB")`, which the stock path calls, makes 255 of most of them without a word."""
-    data = grey_values(64, 64, mode)
+    data = gray_values(64, 64, mode)
     with Image.open(io.BytesIO(data)) as image:
         assert image.mode == mode
         assert (np.asarray(image.convert("RGB")) == 255).mean() > 0.9
-        with pytest.raises(InputError, match=rf"row 3.*mode {mode}, more than 8 bits a channel.*hub_datasets.*windows"):
+        with pytest.raises(InputError, match=rf"row 3.*mode {mode}, more than 8 bits.*`medpairs build`.*windows"):
             check_depth(image, "--dataset, row 3")
     # only a PNG file of 16 bits is let through to where the mode is looked at
-    message = "more than 8 bits a channel" if mode == "I;16" else "not a readable JPEG or PNG"
+    message = "more than 8 bits per channel" if mode == "I;16" else "not a readable JPEG or PNG"
     for step in (READER, READER.tiles):
         with pytest.raises(InputError, match=rf"row 3 \(ct/3.png\).*{message}.*hub_datasets"):
             step(data, "--dataset, row 3 (ct/3.png)")
@@ -200,7 +200,7 @@ def test_unpacked_tiles_are_the_stock_pixels(device):
     for name in ("aspect_ratio_ids", "aspect_ratio_mask"):
         assert torch.equal(unpacked[name].cpu(), expected[name])
     assert torch.equal(batch["tiles"], before)
-    # empty tiles are nothing, what an image leaves of its own is normalised black
+    # empty tiles are nothing, what an image leaves of its own is normalized black
     empty = unpacked["pixel_values"][~unpacked["aspect_ratio_mask"].bool()]
     assert len(empty) and not empty.any()
     narrow = len(KINDS) + SIZES.index((1, 400))
@@ -212,7 +212,7 @@ def test_places_found_without_counting_are_the_same():
     batch, _ = batch_of(FILES)
     plain = unpack_tiles(batch, image_processor())["pixel_values"]
     normal = normalize_pixels(batch["tiles"], **normalization_of(image_processor()))
-    placed = place_tiles(normal, batch["aspect_ratio_mask"])
+    placed = scatter_tiles(normal, batch["aspect_ratio_mask"])
     assert torch.equal(placed.view(plain.shape), plain)
 
 
@@ -244,7 +244,7 @@ def test_memory_that_is_used_again_is_empty_where_there_is_no_tile():
 @pytest.mark.parametrize(
     "settings",
     [{}, {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}, {"do_normalize": False}, {"rescale_factor": 1 / 128}],
-    ids=["CLIP", "SigLIP", "not normalised", "another factor"],
+    ids=["CLIP", "SigLIP", "not normalized", "another factor"],
 )
 def test_the_processor_decides_the_floats(settings):
     processor = image_processor(**settings)
@@ -273,12 +273,12 @@ def test_real_images(real_data):
 
 
 def test_transparency_is_seen_as_the_stock_path_shows_it():
-    """`convert("RGB")` drops an alpha channel; a transparent colour is laid on white."""
+    """`convert("RGB")` drops an alpha channel; a transparent color is laid on white."""
     half = with_alpha(picture(6, 90, 90))
     assert np.array_equal(READER(encoded(half), "")[0], READER(encoded(half.convert("RGB")), "")[0])
-    grey = encoded(Image.new("L", (60, 60), 9), transparency=9)
-    same_as_stock(grey, image_processor())
-    assert (READER(grey, "")[0][0] == 255).all()
+    gray = encoded(Image.new("L", (60, 60), 9), transparency=9)
+    same_as_stock(gray, image_processor())
+    assert (READER(gray, "")[0][0] == 255).all()
 
 
 def test_rows_of_datasets_decode_to_the_same(tmp_path):

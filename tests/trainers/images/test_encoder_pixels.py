@@ -1,4 +1,4 @@
-"""Pixels are the stock image processor's, whatever the file; what cannot be shown truly is refused by name."""
+"""Tests that pixels equal the stock image processor's for any file, and that unusable images are refused by name."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def test_pixels_are_those_of_the_stock_processor(kind):
         {"do_rescale": False},
         {"rescale_factor": 1 / 128},
     ],
-    ids=["SigLIP", "ImageNet", "not normalised", "not rescaled", "another factor"],
+    ids=["SigLIP", "ImageNet", "not normalized", "not rescaled", "another factor"],
 )
-def test_normalised_pixels_are_those_of_the_stock_processor(settings):
+def test_normalized_pixels_are_those_of_the_stock_processor(settings):
     rows = dataset(list(KINDS.values()))
     pixels = torch.from_numpy(np.stack([READER(data, "")[0] for data in KINDS.values()]))
     ours = normalize_pixels(pixels, **normalization_of(SiglipImageProcessorPil(**settings)))
@@ -47,7 +47,7 @@ def test_normalised_pixels_are_those_of_the_stock_processor(settings):
     assert (ours - theirs).abs().max() <= 1e-6 * max(1.0, float(theirs.abs().max()))
 
 
-def test_what_is_normalised_already_is_left_alone():
+def test_what_is_normalized_already_is_left_alone():
     floats = torch.randn(2, 3, 4, 4)
     assert normalize_pixels(floats, [0.5], [0.5]) is floats
 
@@ -98,7 +98,7 @@ def test_what_cannot_be_read_is_named_with_its_row(kind):
     with pytest.raises(InputError, match=message) as error:
         READER(data, "--dataset, row 7 (images/7.png)")
     assert "row 7 (images/7.png)" in str(error.value)
-    assert "hub_datasets/build.py" in str(error.value)
+    assert "`medpairs build`" in str(error.value)
     assert "\n" not in str(error.value)
 
 

@@ -1,8 +1,8 @@
-"""Rows of the config `chat` as the decoder's trainer reads them: tokens, and the tiles of each image once.
+"""Reads rows of the config `chat`: tokens, and the tiles of each image once.
 
-A data set of questions repeats its images: SLAKE asks 6 to 41 questions about one. Every row names its images by a
-number of the distinct ones, so that whoever makes a batch sees which rows share them. What is kept in memory for a row
-is two numbers; tokens and tiles are read from files that are mapped to memory, by every process of a loader alike.
+A dataset of questions repeats its images: SLAKE asks 6 to 41 questions about each. Every row identifies its images by
+their number among the distinct ones, so that samplers and collators see which rows share an image. Memory holds two
+numbers per row; all processes of a data loader read tokens and tiles from memory-mapped files.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import numpy as np
 import torch
 
 from evaluation.loading import InputError
-from trainers.decoder.arguments import DecoderInputArguments
+from trainers.decoder.arguments import DecoderArguments
 from trainers.images.cache_builder import cached_images, image_keys
-from trainers.images.cache_location import cache_folder, processors
+from trainers.images.cache_location import available_cpus, cache_folder
 from trainers.images.cache_reader import CachedImages
 from trainers.images.decoder_tiles import TileReader
-from trainers.images.encoded import encoded_image
+from trainers.images.encoded import read_encoded_image
 
 
 class ChatImages:
-    """The bytes of the images of conversations as they lie in the dataset, numbered through all rows.
+    """Gives access to the encoded images of conversations, numbered consecutively over all rows.
 
     Attributes:
-        starts: `[rows + 1]` int64; row r has the images from `starts[r]` up to `starts[r + 1]`.
+        starts: `[rows + 1]` int64; row r has the images `starts[r]` to `starts[r + 1] - 1`.
 
     Raises:
-        InputError: the column `images` is missing or holds no lists of images.
+        InputError: the column `images` is missing or does not contain lists of images.
     """
 
     def __init__(self, rows: Any) -> None:
@@ -40,7 +40,7 @@ class ChatImages:
                 "--dataset: no column `images` of lists of images; the config `chat` of hub_datasets has one"
             )
         names = [name for name in ("images", "image_path") if name in rows.column_names]
-        # The arrow format decodes nothing; to cast a list of images would write all of them to a file once more.
+        # The Arrow format does not decode images; casting a list of images would copy all of them to another file.
         self.rows = rows.select_columns(names).with_format("arrow")
         lists = (self.rows[row]["images"][0] for row in range(len(rows)))
         counts = (len(images) if images.is_valid else 0 for images in lists)
@@ -50,31 +50,39 @@ class ChatImages:
         return int(self.starts[-1])
 
     def __call__(self, number: int) -> tuple[bytes, str]:
-        """(the bytes of an image, "row 7, image 2 (slake/0001.jpg)"). Raises InputError where there are none."""
+        """Returns the bytes of an image and its name for messages, "--dataset, row 7, image 2 (slake/0001.jpg)".
+
+        Raises:
+            InputError: the image has no bytes and its file cannot be read.
+        """
+        # The last row that starts at or before this image; rows without images share a start and are skipped.
         row = int(np.searchsorted(self.starts, number, side="right")) - 1
         record = self.rows[row]
-        images, place = record["images"][0], number - int(self.starts[row])
-        where = f"--dataset, row {row}" + (f", image {place + 1}" if len(images) > 1 else "")
-        shown = record["image_path"][0].as_py() if "image_path" in record.column_names and not place else ""
-        return encoded_image(images[place], where, shown)
+        images, position = record["images"][0], number - int(self.starts[row])
+        where = f"--dataset, row {row}" + (f", image {position + 1}" if len(images) > 1 else "")
+        shown = record["image_path"][0].as_py() if "image_path" in record.column_names and not position else ""
+        return read_encoded_image(images[position], where, shown)
 
 
 class DecoderRows(torch.utils.data.Dataset):
-    """What a DecoderCollator gets of each row: `row`, `input_ids`, `labels`, `prompt_length` and `images`.
+    """The rows for a DecoderCollator: dicts of `row`, `input_ids`, `labels`, `prompt_length` and `images`.
 
-    `images` is a list of (key, tiles, aspect_ratio_id), in the order of the row: `key` is a number of the distinct
-    images of the dataset, `tiles` `[n, 3, H, W]` uint8 those that the image has, not to be written to, and
-    `aspect_ratio_id` counts from 1. Rows of one `__getitems__` that share an image share the array.
+    `images` is a list of (key, tiles, aspect_ratio_id) in the order of the row: `key` is the number of the image among
+    the distinct ones of the dataset, `tiles` `[n, 3, H, W]` uint8 its n tiles, read-only, and `aspect_ratio_id` counts
+    from 1. Rows of one `__getitems__` that share an image share the array.
 
     Args:
         rows: a `datasets.Dataset` with the column `images`.
         chats: the tokens of the rows: `input_ids(row)` and `labels(row)` `[L]` int64, `prompt_length(row)`.
-        reader: how images become tiles.
-        cache: folder of the image caches; None decodes an image every time it is asked for.
-        workers: threads that build the cache.
+        reader: decodes the images to tiles.
+        cache: folder of all image caches; None decodes an image at each access.
+        workers: number of threads that build the cache.
+
+    Attributes:
+        keys: `[images]`, by image of `encoded`, its number among the distinct images.
 
     Raises:
-        InputError: the cache cannot be built. Without a cache, a damaged image raises it when its row is read.
+        InputError: the cache cannot be built. Without a cache, reading the row of a damaged image raises it.
     """
 
     def __init__(self, rows: Any, chats: Any, reader: TileReader, cache: Path | None = None, workers: int = 1) -> None:
@@ -92,13 +100,13 @@ class DecoderRows(torch.utils.data.Dataset):
         return len(self.rows)
 
     def __getitem__(self, row: int | str) -> Any:
-        """A row; for the name of a column that column, as a `datasets.Dataset` gives it."""
+        """Returns a row by its number, or a column by its name as a `datasets.Dataset` does."""
         if isinstance(row, str):
             return self.rows[row]
         return self.__getitems__([row])[0]
 
     def __getitems__(self, rows: list[int]) -> list[dict]:
-        """Several rows, each distinct image of which is read once."""
+        """Returns several rows; each of their distinct images is read once."""
         read: dict[int, tuple[int, np.ndarray, int]] = {}
         return [
             {
@@ -113,11 +121,16 @@ class DecoderRows(torch.utils.data.Dataset):
 
     @property
     def starts(self) -> np.ndarray:
-        """`[rows + 1]` int64: how many images lie before those of each row."""
+        """`[rows + 1]` int64, the number of images before those of each row."""
         return self.encoded.starts
 
     def image(self, number: int, read: dict[int, tuple[int, np.ndarray, int]]) -> tuple[int, np.ndarray, int]:
-        """One of all images of all rows, as (key, tiles, aspect_ratio_id); from `read` where its key is there."""
+        """Returns an image as (key, tiles, aspect_ratio_id).
+
+        Args:
+            number: of the image over all rows.
+            read: images that were read before, by key; the image is added to it.
+        """
         key = int(self.keys[number])
         if key not in read:
             tiles, ratio = self.cached.view(number) if self.cached else self.reader(*self.encoded(number))
@@ -125,12 +138,13 @@ class DecoderRows(torch.utils.data.Dataset):
         return read[key]
 
     def image_groups(self) -> np.ndarray:
-        """`[rows]` int64: equal for rows whose images have the same bytes, in the same order."""
+        """Returns `[rows]` int64, equal for rows whose images have the same bytes in the same order."""
         counts = np.diff(self.starts)
         single = counts == 1
-        groups = np.zeros(len(self), np.int64)  # rows without an image are one group
+        # Group 0: rows without an image. Groups 1 to len(keys): rows with one image, by its key. Above: several images.
+        groups = np.zeros(len(self), np.int64)
         groups[single] = 1 + self.keys[self.starts[:-1][single]]
-        known: dict[bytes, int] = {}  # of rows with several images, which are few
+        known: dict[bytes, int] = {}  # the groups of rows with several images, by the bytes of their keys
         several = np.flatnonzero(counts > 1)
         for row in several:
             images = self.keys[self.starts[row] : self.starts[row + 1]].tobytes()
@@ -139,17 +153,18 @@ class DecoderRows(torch.utils.data.Dataset):
 
 
 def decoder_rows(
-    splits: dict[str, Any], chats: dict[str, Any], processor: Any, arguments: DecoderInputArguments
+    splits: dict[str, Any], chats: dict[str, Any], processor: Any, arguments: DecoderArguments
 ) -> dict[str, DecoderRows]:
-    """The splits as DecoderRows.
+    """Wraps the splits as DecoderRows.
 
     Args:
-        splits: `datasets.Dataset` by name.
-        chats: their ChatTokens by the same names.
+        splits: `datasets.Dataset` by name of the split.
+        chats: ChatTokens by name of the split.
+        processor: an MllamaProcessor.
 
     Raises:
-        InputError: as DecoderRows and TileReader do.
+        InputError: as DecoderRows and TileReader.
     """
     reader = TileReader.of(processor.image_processor, arguments.draft_decode)
-    cache, workers = cache_folder(arguments.image_cache), arguments.image_workers or processors()
+    cache, workers = cache_folder(arguments.image_cache), arguments.image_workers or available_cpus()
     return {name: DecoderRows(rows, chats[name], reader, cache, workers) for name, rows in splits.items()}

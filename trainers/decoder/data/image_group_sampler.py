@@ -1,8 +1,8 @@
-"""In which order do the rows of an epoch come, so that rows of one image share a batch, and a batch has little padding?
+"""Orders the rows of an epoch so that rows of one image share a batch and batches contain little padding.
 
-A vision tower of 18.6 TFLOP an image is most of a short answer's forward; it runs once for all rows of a batch that
-show the image. Rows of an image that a batch cannot hold, or that `--rows_per_image` keeps apart, are chunks of their
-own. Which rows make a chunk, which chunks a batch, and in which order the batches come is drawn anew in each epoch.
+The vision tower, 18.6 TFLOP per image, is most of the forward pass of a short answer; it runs once for all rows of a
+batch that show the same image. Rows beyond the batch size or `--rows_per_image` form separate chunks. Which rows form a
+chunk, which chunks a batch, and the order of the batches are drawn again in each epoch.
 """
 
 from __future__ import annotations
@@ -13,29 +13,34 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Sampler
 
-WINDOW = 50  # batches that are sorted by length together: transformers' LengthGroupedSampler has as many
-JITTER = 0.2  # share of its length by which a row is taken for shorter or longer: rows meet other rows in each epoch
+# Batches per window within which chunks are sorted by length, as in transformers' LengthGroupedSampler.
+WINDOW = 50
+# Each length is scaled by a random factor from 0.8 to 1.2 before sorting, so that chunks differ between epochs.
+JITTER = 0.2
 
 
 class ImageGroupSampler(Sampler[int]):
-    """An order of all rows whose stretches of `batch_size` are the batches, whatever number of processes shares them.
+    """Orders all rows so that each `batch_size` consecutive rows form a batch, for any number of processes.
 
-    The rows of an image are cut at random into chunks of `batch_size` or `rows_per_image` rows and one with what
-    remains. Chunks in random order are put together so that they fill batches whole; what then remains is laid end to
-    end, and a chunk that crosses the end of a batch is in two. The order depends on the seed and the epoch
-    alone: a resumed run skips what it has had.
+    1. The rows of each image are split at random into chunks of `batch_size` or `rows_per_image` rows, and one smaller
+       chunk of the remaining rows.
+    2. Chunks in random order are packed so that they fill batches exactly.
+    3. The chunks that fill no batch are placed one after another; one that crosses the end of a batch is split.
+    4. The batches are shuffled; rows that are too few for a batch come last.
 
-    With `by_length`, an image's rows are cut into chunks in about the order of their lengths, and chunks change places
-    among 50 batches at a time, those with long rows to those with long rows, as rows do in transformers'
-    LengthGroupedSampler. The batches themselves come at random; the longest is not first.
+    The order depends on the seed and the epoch only, so that a resumed run can skip the rows it has processed.
+
+    With `by_length`, the rows of an image are split in approximate order of their lengths, and chunks of equal size are
+    sorted by length within windows of 50 batches, as rows are in transformers' LengthGroupedSampler. The batches are
+    still shuffled; the longest is not first.
 
     Args:
         groups: `[rows]` integers, equal for rows that show the same images.
-        lengths: `[rows]` tokens of each row.
-        batch_size: rows of a batch.
-        rows_per_image: most rows of an image that are kept together; as many as a batch holds if None.
-        seed: of the training.
-        by_length: put rows of similar length together.
+        lengths: `[rows]`, the number of tokens of each row.
+        batch_size: rows per batch.
+        rows_per_image: largest number of rows of an image that stay together; None for `batch_size`.
+        seed: seed of the order.
+        by_length: whether to group rows of similar length.
 
     Raises:
         ValueError: groups and lengths differ in length, or a size is below 1.
@@ -61,7 +66,7 @@ class ImageGroupSampler(Sampler[int]):
         self.seed, self.epoch = seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the order of the next `iter`."""
+        """Sets the epoch, which decides the order of the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -71,98 +76,134 @@ class ImageGroupSampler(Sampler[int]):
         return iter(self.order().tolist())
 
     def order(self) -> np.ndarray:
-        """`[rows]` int64: every row once, in the order of this epoch."""
+        """Returns `[rows]` int64, every row once, in the order of this epoch."""
         random = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, self.epoch])))
         rows = random.permutation(len(self))
         if self.batch_size == 1 or (self.chunk == 1 and not self.by_length):
             return rows
-        rows, starts, sizes = self.chunks(rows, random)
-        starts, sizes, remainder = self.set_aside(rows, starts, sizes, random)
-        chosen = self.arranged(rows, starts, sizes, random)
-        batches = self.flat(rows, starts[chosen], sizes[chosen]).reshape(-1, self.batch_size)
+        rows, starts, sizes = self.split_into_chunks(rows, random)
+        starts, sizes, remainder = self.set_remainder_aside(rows, starts, sizes, random)
+        ordered = self.order_chunks(rows, starts, sizes, random)
+        # [batches * batch_size] -> [batches, batch_size]
+        batches = self.rows_of_chunks(rows, starts[ordered], sizes[ordered]).reshape(-1, self.batch_size)
         return np.concatenate([batches[random.permutation(len(batches))].reshape(-1), remainder])
 
-    def set_aside(
+    def set_remainder_aside(
         self, rows: np.ndarray, starts: np.ndarray, sizes: np.ndarray, random: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(starts, sizes, remainder): chunks that fill batches, and the rows that are too few for one.
+        """Removes as many rows from random chunks as do not fill a batch.
 
-        These come last. They are of any image: of one whose chunks fit in nowhere they would be the same each time.
+        They are the last rows of the epoch. Random chunks, because otherwise they would be the chunks that fit nowhere,
+        the same in each epoch.
+
+        Returns:
+            starts and sizes of the remaining chunks, and the removed rows.
         """
         drawn = random.permutation(len(sizes))
         before = np.cumsum(sizes[drawn]) - sizes[drawn]
-        taken = np.clip(len(rows) % self.batch_size - before, 0, sizes[drawn])  # from the front of each chunk
-        remainder = self.flat(rows, starts[drawn], taken)
+        # Rows to take from the front of each drawn chunk: all of the first ones, a part of one, none of the others.
+        taken = np.clip(len(rows) % self.batch_size - before, 0, sizes[drawn])
+        remainder = self.rows_of_chunks(rows, starts[drawn], taken)
         starts[drawn] += taken
         sizes[drawn] -= taken
         return starts[sizes > 0], sizes[sizes > 0], remainder
 
-    def arranged(
+    def order_chunks(
         self, rows: np.ndarray, starts: np.ndarray, sizes: np.ndarray, random: np.random.Generator
     ) -> np.ndarray:
-        """The numbers of all chunks, those of a batch one after the other; last those that fill none as they are."""
+        """Returns the indices of all chunks: first those of the full batches, batch by batch, then the others."""
+        # [chunks]: the length of the longest row of each chunk
         longest = np.maximum.reduceat(self.lengths[rows], starts) if len(starts) else starts
-        batches, rest = self.packed(sizes, random.permutation(len(sizes)))
+        batches, rest = self.pack(sizes, random.permutation(len(sizes)))
         left = np.array(rest, np.int64)
-        more, rest = self.packed(sizes, left[np.argsort(-sizes[left], kind="stable")])  # closer, of what is left
+        # A second pass over the left chunks, largest first, packs more tightly.
+        more, rest = self.pack(sizes, left[np.argsort(-sizes[left], kind="stable")])
         batches += more
         random.shuffle(batches)
-        chosen = np.array([chunk for batch in batches for chunk in batch], np.int64)
-        if self.by_length and len(chosen):
+        ordered = np.array([chunk for batch in batches for chunk in batch], np.int64)
+        if self.by_length and len(ordered):
+            # The window of each chunk: that of its batch.
             windows = np.repeat(np.arange(len(batches)), [len(batch) for batch in batches]) // WINDOW
-            for size in np.unique(sizes[chosen]):  # a chunk changes places with others of its size
-                same = sizes[chosen] == size
-                chosen[same] = self.sorted_in_windows(chosen[same], windows[same], longest)
+            # Only chunks of equal size can be exchanged without changing the size of a batch.
+            for size in np.unique(sizes[ordered]):
+                same = sizes[ordered] == size
+                ordered[same] = self.sort_in_windows(ordered[same], windows[same], longest)
         rest = random.permutation(np.array(rest, np.int64))
-        rest = self.sorted_in_windows(rest, np.cumsum(sizes[rest]) // (WINDOW * self.batch_size), longest)
-        return np.concatenate([chosen, rest])
+        rest = self.sort_in_windows(rest, np.cumsum(sizes[rest]) // (WINDOW * self.batch_size), longest)
+        return np.concatenate([ordered, rest])
 
-    def packed(self, sizes: np.ndarray, order: np.ndarray) -> tuple[list[list[int]], list[int]]:
-        """Batches that whole chunks fill, and the chunks that are left over.
+    def pack(self, sizes: np.ndarray, order: np.ndarray) -> tuple[list[list[int]], list[int]]:
+        """Packs chunks into batches by best fit: each chunk goes to the fullest batch that still has room for it.
 
-        Each chunk, in the given order, goes to the batch that it fills best (best fit, a heuristic of bin packing). As
-        the order is random, most batches are mixtures like the whole: one of long reports alone, after one of short
-        answers alone, would be two updates that pull apart.
+        With chunks in random order most batches are mixtures like the dataset. A batch of long reports only, after one
+        of short answers only, would give two updates in different directions.
+
+        Args:
+            sizes: `[chunks]`.
+            order: indices of the chunks to pack, in this order.
+
+        Returns:
+            the chunks of each full batch, and the chunks that are in none.
         """
-        whole: list[list[int]] = []
-        by_space: list[list[list[int]]] = [[] for _ in range(self.batch_size)]  # batches that have so much room
+        full: list[list[int]] = []
+        # by_space[s]: the open batches with room for s more rows.
+        by_space: list[list[list[int]]] = [[] for _ in range(self.batch_size)]
         for chunk, size in zip(order.tolist(), sizes[order].tolist(), strict=True):
+            # The smallest sufficient room; a new batch has room for `batch_size` rows.
             space = next((room for room in range(size, self.batch_size) if by_space[room]), self.batch_size)
             batch = by_space[space].pop() if space < self.batch_size else []
             batch.append(chunk)
-            (by_space[space - size] if space > size else whole).append(batch)
-        return whole, [chunk for batches in by_space for batch in batches for chunk in batch]
+            (by_space[space - size] if space > size else full).append(batch)
+        return full, [chunk for batches in by_space for batch in batches for chunk in batch]
 
-    def chunks(self, shuffled: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(rows, starts, sizes): chunk c is `rows[starts[c] : starts[c] + sizes[c]]`, rows of one image."""
+    def split_into_chunks(
+        self, shuffled: np.ndarray, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Splits the rows of each image into chunks.
+
+        Args:
+            shuffled: `[rows]`, all rows in random order.
+
+        Returns:
+            rows, starts, sizes: chunk c is `rows[starts[c] : starts[c] + sizes[c]]`.
+        """
         keys = [self.groups[shuffled]]
         if self.by_length:
-            # Rows of an image in order of about their lengths; from short to long or back, for the last chunk is small.
+            # Ascending or descending at random per image: the smaller last chunk does not always have the longest rows.
             about = self.lengths[shuffled] * random.uniform(1 - JITTER, 1 + JITTER, len(shuffled))
             keys.insert(0, about * random.choice([-1.0, 1.0], len(self))[keys[0]])
+        # The last key of lexsort is the first criterion: by group, then by length. The sort is stable.
         rows = shuffled[np.lexsort(keys)]
         groups = self.groups[rows]
+        # The number of each row within its group: `groups` is sorted, so that searchsorted finds the group's first row.
         rank = np.arange(len(rows)) - np.searchsorted(groups, groups)
         starts = np.flatnonzero(rank % self.chunk == 0)
         return rows, starts, np.diff(np.append(starts, len(rows)))
 
-    def sorted_in_windows(self, chunks: np.ndarray, windows: np.ndarray, longest: np.ndarray) -> np.ndarray:
-        """The chunks with those of a window, a number that never falls along them, sorted by length."""
+    def sort_in_windows(self, chunks: np.ndarray, windows: np.ndarray, longest: np.ndarray) -> np.ndarray:
+        """Sorts the chunks of each window by length; without `by_length` returns them unchanged.
+
+        Args:
+            chunks: indices of chunks.
+            windows: the window of each, ascending.
+            longest: `[all chunks]`, the length of the longest row of each.
+        """
         return chunks[np.lexsort((longest[chunks], windows))] if self.by_length else chunks
 
     @staticmethod
-    def flat(rows: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """The rows of chunks, one after the other."""
+    def rows_of_chunks(rows: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """Returns the rows of chunks, one after another."""
+        # Position p of the output, within chunk c, reads rows[starts[c] + p - (sum of the sizes before c)].
         return rows[np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())]
 
 
-def order_of(rows: Any, arguments: Any, training: Any) -> ImageGroupSampler:
-    """The order in which a training reads its rows.
+def train_sampler(rows: Any, arguments: Any, training: Any) -> ImageGroupSampler:
+    """Returns the sampler of the training rows.
 
     Args:
         rows: DecoderRows.
-        arguments: DecoderInputArguments.
-        training: TrainingArguments; without a `data_seed`, which may be 0, the seed is that of the training.
+        arguments: DecoderArguments.
+        training: TrainingArguments; `seed` is used if `data_seed` is None.
     """
     return ImageGroupSampler(
         rows.image_groups(),

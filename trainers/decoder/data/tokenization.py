@@ -1,8 +1,8 @@
-"""Conversations as tokens and labels: read once, kept beside the dataset, and cut to length without their images.
+"""Tokenizes conversations and their labels once, caches them beside the dataset, and truncates them when read.
 
-The chat template renders a conversation and the tokenizer reads it in one step, as the processor does it, so that there
-is one begin-of-text token; the template's generation marks say which tokens are the assistant's. Nothing of that
-depends on `--max_seq_length`: what is kept are whole conversations, and they are cut where they are read.
+The chat template renders a conversation and the tokenizer encodes it in one step, as in the processor, so that there is
+exactly one begin-of-text token; the template's generation marks show which tokens are the assistant's. None of this
+depends on `--max_seq_length`: the cache holds complete conversations, without images.
 """
 
 from __future__ import annotations
@@ -14,62 +14,69 @@ from typing import Any
 import numpy as np
 
 from evaluation.loading import InputError
-from evaluation.scoring.decoder import IGNORED, to_turns
+from evaluation.scoring.decoder import to_turns
+from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 
-VERSION = 1  # of what is kept: part of the cache's name
+# Version of the cached columns. It is part of the cache's name: a new version tokenizes all rows again.
+VERSION = 1
 ROWS_AT_ONCE = 256
-SHOWN = 3  # rows that an error names
-# What can be wrong with a conversation, by the number that is kept for it.
+# Rows that an error message names.
+SHOWN = 3
+# What can be wrong with a conversation, by the code in the cached column `fault`; 0 means valid.
 FAULTS = {
-    1: "begins with no question: after the system's messages comes the user's",
-    2: "ends without an answer: its last message is not the assistant's",
-    3: "has an empty answer",
-    4: "has a role other than system, user and assistant",
+    1: "without a user message first (after system messages)",
+    2: "without an assistant message at the end",
+    3: "with an empty answer",
+    4: "with a role other than system, user and assistant",
 }
 
 
 class ChatTokens:
-    """Tokens and labels of all rows, read from the cache of `datasets` without a copy.
+    """Tokens and labels of all rows, truncated to a length, read from the cache of `datasets` without a copy.
 
-    A conversation longer than `max_length` first loses its last turns, each a question with its answer, as long as an
-    earlier answer remains; then its first answer loses its end. An image token or a question that is answered is never
-    lost. The end-of-turn token after an answer that was cut is no label: the answer does not end there.
+    A conversation longer than `max_length` first loses its last turns (a question with its answer each) while an
+    earlier answer remains; then its first answer is truncated. Image tokens and answered questions are never lost. The
+    end-of-turn token after a truncated answer is not a label, because the answer does not end there.
 
     Args:
-        kept: what `encode_chats` keeps of the rows: `tokens`, and `starts` and `ends` of the answers in them.
-        rows: the rows themselves; an error names their `image_path`.
-        max_length: longest row in tokens.
-        train_on_prompt: labels are all tokens, not the answers alone; never the image token.
+        kept: the columns that `encode_chats` caches: `tokens`, `starts` and `ends` of the answers, and `fault`.
+        rows: the rows of the dataset; error messages name their `image_path`.
+        max_length: largest number of tokens per row.
+        train_on_prompt: whether all tokens are labels, not only those of answers.
         image_token_id: the token that is never a label.
 
     Attributes:
-        lengths: `[rows]` int64, tokens of each row as it is trained on.
+        lengths: `[rows]` int64, tokens of each row after truncation.
         shortened: `[rows]` bool, whether the row lost turns or the end of an answer.
-        cut: `[rows]` bool, whether it lost the end of an answer.
+        truncated: `[rows]` bool, whether it lost the end of an answer.
         dropped_turns: `[rows]` int64, how many turns it lost.
+        starts, ends: `[answers]` int32, the token range of each answer within its row, over all rows.
+        first, last: `[rows]` int64, the index in `starts` of the first answer of a row, and of the last that remains.
 
     Raises:
-        InputError: conversations without an answer, or questions that do not fit `max_length`.
+        InputError: a conversation has no answer, or a question does not fit into `max_length`.
     """
 
     def __init__(self, kept: Any, rows: Any, max_length: int, train_on_prompt: bool, image_token_id: int) -> None:
         self.kept, self.max_length = kept, max_length
         self.train_on_prompt, self.image_token_id = train_on_prompt, image_token_id
-        self.tokens = Lists(kept, "tokens")
-        self.starts, self.ends = Lists(kept, "starts").joined(), Lists(kept, "ends").joined()
-        refuse_faults(kept.data.column("fault").to_numpy(), rows)
-        answers = self.answer_counts = Lists(kept, "ends").lengths()
-        self.first = np.cumsum(answers) - answers  # answer of each row
-        refuse_long_prompts(self.starts[self.first] + 2, max_length, rows)
+        self.tokens = ListColumn(kept, "tokens")
+        self.starts, self.ends = ListColumn(kept, "starts").joined(), ListColumn(kept, "ends").joined()
+        check_faults(kept.data.column("fault").to_numpy(), rows)
+        answers = self.answer_counts = ListColumn(kept, "ends").lengths()
+        self.first = np.cumsum(answers) - answers
+        # + 2: at least one token of the answer and the end-of-turn token.
+        check_prompt_lengths(self.starts[self.first] + 2, max_length, rows)
+        # fitting[a]: how many of the answers before answer a end within max_length; [answers + 1].
         fitting = np.concatenate([[0], np.cumsum(self.ends <= max_length)])
-        fits = fitting[self.first + answers] - fitting[self.first]
+        fits = fitting[self.first + answers] - fitting[self.first]  # [rows]
         remaining = np.maximum(fits, 1)
-        self.last = self.first + remaining - 1  # answer that remains of each row
+        self.last = self.first + remaining - 1
         ends = self.ends[self.last].astype(np.int64)
         self.lengths = np.minimum(ends, max_length)
-        self.cut = ends > max_length
+        self.truncated = ends > max_length
         self.dropped_turns = answers - remaining
-        self.shortened = self.cut | (self.dropped_turns > 0)
+        self.shortened = self.truncated | (self.dropped_turns > 0)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -78,70 +85,77 @@ class ChatTokens:
         return {name: value for name, value in vars(self).items() if name != "tokens"}
 
     def __setstate__(self, state: dict) -> None:
-        vars(self).update(state, tokens=Lists(state["kept"], "tokens"))
+        vars(self).update(state, tokens=ListColumn(state["kept"], "tokens"))
 
     def input_ids(self, row: int) -> np.ndarray:
-        """`[L]` int64."""
+        """Returns the tokens of a row, `[L]` int64."""
         tokens = self.tokens[row]
         ids = tokens[: self.lengths[row]].astype(np.int64)
-        if self.cut[row]:
-            ids[-1] = tokens[self.ends[self.last[row]] - 1]  # the end-of-turn token takes the last place
+        if self.truncated[row]:
+            # The end-of-turn token of the answer replaces the last token that fits.
+            ids[-1] = tokens[self.ends[self.last[row]] - 1]
         return ids
 
     def labels(self, row: int) -> np.ndarray:
-        """`[L]` int64, not shifted, -100 where there is nothing to learn."""
+        """Returns the labels of a row, `[L]` int64, not shifted, IGNORE_INDEX where a token is not a label."""
         ids = self.input_ids(row)
         if self.train_on_prompt:
-            ids[ids == self.image_token_id] = IGNORED
+            ids[ids == self.image_token_id] = IGNORE_INDEX
             labels = ids
         else:
-            labels = np.full_like(ids, IGNORED)
+            labels = np.full_like(ids, IGNORE_INDEX)
             for answer in range(self.first[row], self.last[row] + 1):
                 span = slice(self.starts[answer], self.ends[answer])
                 labels[span] = ids[span]
-        if self.cut[row]:
-            labels[-1] = IGNORED
+        if self.truncated[row]:
+            labels[-1] = IGNORE_INDEX
         return labels
 
     def prompt_length(self, row: int) -> int:
-        """Tokens before the last answer that remains: those of the prompt that asks for it."""
+        """Returns the number of tokens before the last remaining answer."""
         return int(self.starts[self.last[row]])
 
     def report(self) -> list[str]:
-        """What `--max_seq_length` cost, in one line; none where nothing was lost."""
+        """Returns a line on what `--max_seq_length` removed; an empty list if it removed nothing."""
         if not self.shortened.any():
             return []
-        rows, cut, turns = int(self.shortened.sum()), int(self.cut.sum()), int(self.dropped_turns.sum())
-        whole = int((self.ends[self.first + self.answer_counts - 1]).max())
+        rows, answers, turns = (int(values.sum()) for values in (self.shortened, self.truncated, self.dropped_turns))
+        longest = int((self.ends[self.first + self.answer_counts - 1]).max())
         return [
-            f"--max_seq_length {self.max_length} shortens {rows} of {len(self)} rows: {cut} lose the end of an answer, "
-            f"and {turns} turns are left out; {whole} would keep everything"
+            f"--max_seq_length {self.max_length} shortens {rows} of {len(self)} rows: {answers} answers are truncated "
+            f"and {turns} turns dropped; the longest row has {longest} tokens"
         ]
 
 
-class Lists:
-    """A column of integer lists as numpy views of its Arrow buffers."""
+class ListColumn:
+    """A column of integer lists as NumPy views of its Arrow buffers.
+
+    Attributes:
+        parts: by Arrow chunk, (bounds, values): list i of the chunk is `values[bounds[i] : bounds[i + 1]]`.
+        starts: `[chunks + 1]` int64, the first row of each chunk.
+    """
 
     def __init__(self, kept: Any, column: str) -> None:
-        self.parts: list[tuple[np.ndarray, np.ndarray]] = []  # (bounds, values) of each chunk
+        self.parts: list[tuple[np.ndarray, np.ndarray]] = []
         for chunk in kept.data.column(column).chunks:
             if len(chunk):
                 bounds = chunk.offsets.to_numpy().astype(np.int64)
                 self.parts.append((bounds, chunk.values.to_numpy(zero_copy_only=True)))
-        self.starts = np.cumsum([0] + [len(bounds) - 1 for bounds, _ in self.parts])  # first row of each chunk
+        self.starts = np.cumsum([0] + [len(bounds) - 1 for bounds, _ in self.parts])
 
     def __getitem__(self, row: int) -> np.ndarray:
+        # The chunk that contains the row: the last one that starts at or before it.
         part = int(np.searchsorted(self.starts, row, "right")) - 1
         bounds, values = self.parts[part]
-        at = row - self.starts[part]
-        return values[bounds[at] : bounds[at + 1]]
+        index = row - self.starts[part]
+        return values[bounds[index] : bounds[index + 1]]
 
     def lengths(self) -> np.ndarray:
-        """`[rows]` int64."""
+        """Returns the length of each list, `[rows]` int64."""
         return np.concatenate([np.zeros(0, np.int64), *(np.diff(bounds) for bounds, _ in self.parts)])
 
     def joined(self) -> np.ndarray:
-        """All values, one row after the other, copied."""
+        """Returns all values, one row after another, as a copy."""
         parts = [values[bounds[0] : bounds[-1]] for bounds, values in self.parts]
         return np.concatenate([np.zeros(0, np.int32), *parts])
 
@@ -149,17 +163,17 @@ class Lists:
 def encode_chats(
     rows: Any, processor: Any, max_length: int, train_on_prompt: bool, num_proc: int | None = None
 ) -> ChatTokens:
-    """Tokens and labels of the rows of the config `chat`; what was read before comes from the cache of `datasets`.
+    """Tokenizes the rows of the config `chat`, or reads their tokens from the cache of `datasets`.
 
     Args:
         rows: a `datasets.Dataset` with the columns `images`, which are not decoded, and `messages`.
         processor: an MllamaProcessor whose chat template has generation marks.
-        max_length: longest row in tokens.
-        train_on_prompt: labels are all tokens, not the answers alone.
-        num_proc: processes that read the conversations; one unless given.
+        max_length: largest number of tokens per row.
+        train_on_prompt: whether all tokens are labels, not only those of answers.
+        num_proc: number of tokenizing processes; None for one.
 
     Raises:
-        InputError: the columns are missing, conversations have no answer, or questions do not fit `max_length`.
+        InputError: a column is missing, a conversation has no answer, or a question does not fit into `max_length`.
     """
     from datasets import Dataset, Features, List, Value
 
@@ -170,7 +184,8 @@ def encode_chats(
     template = processor.chat_template or processor.tokenizer.chat_template
     numbers = List(Value("int32"))
     features = Features({"tokens": numbers, "starts": numbers, "ends": numbers, "fault": Value("int8")})
-    if not len(rows):  # `map` would return them as they are
+    if not len(rows):
+        # `map` returns an empty dataset unchanged, without the new columns.
         empty = Dataset.from_dict({name: [] for name in features}, features=features)
         return ChatTokens(empty, rows, max_length, train_on_prompt, processor.image_token_id)
     kept = rows.select_columns(["images", "messages"]).with_format("arrow").map(
@@ -188,13 +203,13 @@ def encode_chats(
 
 
 def encode_batch(batch: Any, tokenizer: Any, template: str) -> Any:
-    """A table of rows as a table of tokens; of the images only their number is read."""
+    """Converts an Arrow table of rows to one of tokens; of the images it reads only their number."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     counts = pc.fill_null(pc.list_value_length(batch["images"]), 0).to_pylist()
     messages = batch["messages"].to_pylist()
-    faults = [fault_of(conversation) for conversation in messages]
+    faults = [find_fault(conversation) for conversation in messages]
     turns = [
         to_turns(conversation, [{"type": "image"}] * count)
         for conversation, count, fault in zip(messages, counts, faults, strict=True)
@@ -212,7 +227,12 @@ def encode_batch(batch: Any, tokenizer: Any, template: str) -> Any:
 
 
 def tokens_of(turns: list[list[dict]], tokenizer: Any, template: str) -> tuple[list, list, list]:
-    """(tokens, starts, ends) of conversations: an answer with its end of turn is `tokens[start:end]`."""
+    """Tokenizes conversations.
+
+    Returns:
+        the tokens of each, and the starts and ends of its answers: `tokens[start:end]` is an answer with its
+        end-of-turn token.
+    """
     encoded = tokenizer.apply_chat_template(
         turns,
         chat_template=template,
@@ -222,13 +242,15 @@ def tokens_of(turns: list[list[dict]], tokenizer: Any, template: str) -> tuple[l
         padding=False,
         truncation=False,
     )
+    # The mask is 1 at the assistant's tokens; padded with a 0 on both sides, its difference is 1 at the first token of
+    # an answer and -1 after the last.
     edges = [np.diff(np.array([0, *mask, 0], np.int8)) for mask in encoded["assistant_masks"]]
     starts, ends = ([np.flatnonzero(edge == step) for edge in edges] for step in (1, -1))
     return encoded["input_ids"], starts, ends
 
 
-def fault_of(messages: list[dict]) -> int:
-    """What of FAULTS is wrong with a conversation, 0 where nothing is."""
+def find_fault(messages: list[dict]) -> int:
+    """Returns what is wrong with a conversation, a key of FAULTS, or 0."""
     roles = [message["role"] for message in messages]
     if not set(roles) <= {"system", "user", "assistant"}:
         return 4
@@ -241,30 +263,41 @@ def fault_of(messages: list[dict]) -> int:
     return 0
 
 
-def refuse_faults(faults: np.ndarray, rows: Any) -> None:
-    """Raises InputError where a conversation cannot be trained on."""
+def check_faults(faults: np.ndarray, rows: Any) -> None:
+    """Raises InputError if a conversation is invalid.
+
+    Args:
+        faults: `[rows]` int8, 0 or a key of FAULTS.
+    """
     if not faults.any():
         return
     wrong = [
-        f"{named(rows, np.flatnonzero(faults == fault))} {text}"
+        f"{list_rows(rows, np.flatnonzero(faults == fault))} {text}"
         for fault, text in FAULTS.items()
         if (faults == fault).any()
     ]
-    raise InputError(f"--dataset: {'; '.join(wrong)}. Each conversation needs questions with answers: leave it out")
+    raise InputError(
+        f"--dataset: {'; '.join(wrong)}. A conversation requires questions with answers: fix or remove these rows"
+    )
 
 
-def refuse_long_prompts(needed: np.ndarray, limit: int, rows: Any) -> None:
-    """Raises InputError where a first question leaves no room for a token of its answer and the end of its turn."""
+def check_prompt_lengths(needed: np.ndarray, limit: int, rows: Any) -> None:
+    """Raises InputError if a first question leaves no room for one answer token and the end-of-turn token.
+
+    Args:
+        needed: `[rows]`, the smallest limit for each row, in tokens.
+        limit: `--max_seq_length`.
+    """
     long = np.flatnonzero(needed > limit)
     if len(long):
         raise InputError(
-            f"--max_seq_length {limit}: {named(rows, long)} do not fit, even with one token of an answer; "
-            f"--max_seq_length {needed.max()} would do"
+            f"--max_seq_length {limit}: {list_rows(rows, long)} do not fit, even with one token of an answer. Use at "
+            f"least --max_seq_length {needed.max()}"
         )
 
 
-def named(rows: Any, numbers: np.ndarray) -> str:
-    """ "5 rows (row 3, slake/img1/source.jpg; row 8, ...)"."""
+def list_rows(rows: Any, numbers: np.ndarray) -> str:
+    """Returns for example "5 rows (row 3, slake/img1/source.jpg; row 8, ...)"."""
     paths = rows.select(numbers[:SHOWN])["image_path"][:] if "image_path" in rows.column_names else []
     shown = [f"row {number}" for number in numbers[:SHOWN].tolist()]
     if paths:
@@ -274,9 +307,10 @@ def named(rows: Any, numbers: np.ndarray) -> str:
 
 
 def fingerprint(rows: Any, tokenizer: Any, template: str) -> str:
-    """Names the cache by all that it depends on: the rows, the tokenizer, the template, the version of this file."""
+    """Returns the cache's name, a hash of everything that it depends on: rows, tokenizer, template and VERSION."""
     state = json.loads(tokenizer.backend_tokenizer.to_str())
-    for changed_by_use in ("truncation", "padding"):
-        state.pop(changed_by_use, None)
-    said = [VERSION, rows._fingerprint, state, template, tokenizer.special_tokens_map]
-    return hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8).hexdigest()
+    # Calling a tokenizer changes these two settings, which `encode_chats` does not use.
+    for setting in ("truncation", "padding"):
+        state.pop(setting, None)
+    parts = [VERSION, rows._fingerprint, state, template, tokenizer.special_tokens_map]
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()

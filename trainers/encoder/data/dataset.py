@@ -1,7 +1,7 @@
-"""Rows of the config `pairs` as the encoder's trainer reads them: pixels at the model's size, the text, and ids.
+"""Reads rows of the config `pairs`: pixels at the model's input size, the text, and ids of both.
 
-The pixels come from the image cache, or are decoded each time; either way they are the same bytes. Augmentation is done
-here, where the row's number is known: a row of an epoch looks the same whatever process, batch or resumed run asks.
+The pixels come from the image cache or are decoded at each access; the values are the same. Augmentation happens here,
+where the row number is known: in a given epoch a row looks the same in every process, batch and resumed run.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import torch
 
 from evaluation.loading import InputError
 from evaluation.scoring.encoder import content_id
-from trainers.encoder.arguments import EncoderInputArguments
+from trainers.encoder.arguments import EncoderArguments
 from trainers.images.augmentation import Augmentation
 from trainers.images.cache_builder import cached_images, image_keys
-from trainers.images.cache_location import cache_folder, processors
+from trainers.images.cache_location import available_cpus, cache_folder
 from trainers.images.cache_reader import CachedImages
-from trainers.images.encoded import encoded_image
+from trainers.images.encoded import read_encoded_image
 from trainers.images.encoder_pixels import PixelReader
 
 
 class EncodedImages:
-    """The bytes of the images of a dataset, by row, as they lie in its file: nothing is decoded, nothing is copied.
+    """Gives access to the encoded images of a dataset by row, without decoding and without a copy.
 
     Raises:
-        InputError: the column `image` is missing or holds no images, or a row has none.
+        InputError: the column `image` is missing or does not contain images, or a row has none.
     """
 
     def __init__(self, rows: Any) -> None:
@@ -43,25 +43,25 @@ class EncodedImages:
         return len(self.rows)
 
     def __call__(self, row: int) -> tuple[bytes, str]:
-        """(the bytes of the row's image, "row 7 (knee/0001.png)")."""
+        """Returns the bytes of a row's image and its name for messages, "--dataset, row 7 (knee/0001.png)"."""
         record = self.rows[row]
         shown = record["image_path"][0].as_py() if "image_path" in record.column_names else ""
-        return encoded_image(record["image"][0], f"--dataset, row {row}", shown)
+        return read_encoded_image(record["image"][0], f"--dataset, row {row}", shown)
 
 
 class EncoderRows(torch.utils.data.Dataset):
-    """What an EncoderCollator gets: `pixels` `[3, H, W]` uint8, `text`, `image_id` and `group_id` of each row.
+    """The rows for an EncoderCollator: dicts of `pixels` `[3, H, W]` uint8, `text`, `image_id` and `group_id`.
 
     Args:
         rows: a `datasets.Dataset` with the columns `image` and `text`.
-        reader: how images become pixels.
-        cache: folder of the image caches; None decodes an image every time it is asked for.
-        workers: threads that build the cache.
-        augmentation: what is changed in each epoch; nothing without one.
-        text_of: `text_of(text, epoch)`, what of a text is read in an epoch; all of it without one.
+        reader: decodes and resizes the images.
+        cache: folder of all image caches; None decodes an image at each access.
+        workers: number of threads that build the cache.
+        augmentation: changes the pixels, differently in each epoch; None for no change.
+        text_of: `text_of(text, epoch)` returns the part of a text to read in an epoch; None for the full text.
 
     Raises:
-        InputError: the cache cannot be built. Without a cache, a damaged image raises it when its row is read.
+        InputError: the cache cannot be built. Without a cache, reading the row of a damaged image raises it.
     """
 
     def __init__(
@@ -79,29 +79,29 @@ class EncoderRows(torch.utils.data.Dataset):
         self.cached: CachedImages | None = None
         if cache is not None:
             self.cached = cached_images(cache, reader, len(rows), self.encoded, workers)
-        # In shared memory: a loader's workers may live longer than an epoch.
+        # In shared memory, because persistent workers of a data loader outlive an epoch.
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """Decides how the rows that are read from now on are augmented."""
+        """Sets the epoch, which decides the augmentation and the texts of the rows that are read from now on."""
         self.epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def text(self, row: int) -> str:
-        """What is read of a row's text in this epoch."""
+        """Returns the text of a row in this epoch."""
         text = self.texts[row].as_py()
         return text if self.text_of is None else self.text_of(text, int(self.epoch))
 
     def __getitem__(self, row: int | str) -> Any:
-        """A row; for the name of a column that column, as a `datasets.Dataset` gives it."""
+        """Returns a row by its number, or a column by its name as a `datasets.Dataset` does."""
         if isinstance(row, str):
             return self.rows[row]
         return self.__getitems__([row])[0]
 
     def __getitems__(self, rows: list[int]) -> list[dict]:
-        """Several rows, whose pixels lie in one array: a collator takes them as a batch without a copy."""
+        """Returns several rows, whose pixels are views of one array `[N, 3, H, W]`: collating them needs no copy."""
         pixels = np.empty((len(rows), *self.reader.shape), np.uint8)
         items = []
         for row, out in zip(rows, pixels, strict=True):
@@ -116,19 +116,18 @@ class EncoderRows(torch.utils.data.Dataset):
         return items
 
     def image_groups(self) -> np.ndarray:
-        """`[rows]` int64: equal for rows whose images have the same bytes."""
+        """Returns `[rows]` int64, equal for rows whose images have the same bytes."""
         if self.cached is not None:
             return self.cached.slots.astype(np.int64)
         return np.unique(image_keys(len(self), self.encoded), return_inverse=True)[1].reshape(-1)
 
     def text_groups(self) -> np.ndarray:
-        """`[rows]` int64: equal for rows with the same text."""
-        return np.unique(np.array([content_id(text.as_py()) for text in self.texts]), return_inverse=True)[1].reshape(
-            -1
-        )
+        """Returns `[rows]` int64, equal for rows with the same text."""
+        ids = np.array([content_id(text.as_py()) for text in self.texts])
+        return np.unique(ids, return_inverse=True)[1].reshape(-1)
 
     def sources(self) -> np.ndarray:
-        """`[rows]` int64: the number of each row's `source_dataset`; zeros where there is no such column."""
+        """Returns `[rows]` int64, the number of each row's `source_dataset`; zeros without such a column."""
         if "source_dataset" not in self.rows.column_names:
             return np.zeros(len(self), np.int64)
         return np.unique(np.array(self.rows["source_dataset"][:]), return_inverse=True)[1].reshape(-1)
@@ -137,24 +136,28 @@ class EncoderRows(torch.utils.data.Dataset):
 def encoder_rows(
     splits: dict[str, Any],
     processor: Any,
-    arguments: EncoderInputArguments,
+    arguments: EncoderArguments,
     seed: int,
     text_of: Callable[[str, int], str] | None = None,
 ) -> dict:
-    """The splits as EncoderRows, those of the training split augmented as the flags say.
+    """Wraps the splits as EncoderRows; only the training split is augmented.
 
     Args:
-        splits: `datasets.Dataset` by name.
-        seed: of the training.
-        text_of: see EncoderRows; for the training split.
+        splits: `datasets.Dataset` by name of the split.
+        processor: a SiglipMedicalProcessor.
+        seed: seed of the augmentation.
+        text_of: see EncoderRows; for the training split only.
+
+    Returns:
+        EncoderRows by name of the split.
 
     Raises:
-        InputError: as EncoderRows and PixelReader do.
+        InputError: as EncoderRows and PixelReader.
     """
     reader = PixelReader.of(processor.image_processor, arguments.draft_decode)
     light, flip = arguments.augment == "light", arguments.horizontal_flip
     augmentations = {arguments.train_split: Augmentation(seed, light, flip)} if light or flip else {}
-    cache, workers = cache_folder(arguments.image_cache), arguments.image_workers or processors()
+    cache, workers = cache_folder(arguments.image_cache), arguments.image_workers or available_cpus()
     texts = {arguments.train_split: text_of}
     return {
         name: EncoderRows(rows, reader, cache, workers, augmentations.get(name), texts.get(name))

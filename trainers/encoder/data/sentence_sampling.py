@@ -1,4 +1,7 @@
-"""What of a report that is too long for the model is trained on? Other sentences of it in every epoch."""
+"""Samples sentences from reports that are longer than the model's input, different ones in each epoch.
+
+Truncation would always drop the end of a report, where the impression usually stands.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,18 @@ from typing import Any
 
 from modeling.siglip_medical.long_texts import sample_sentences
 
-MOST_TEXTS = 500_000  # of which it is remembered whether they fit
+# Distinct texts for which the class remembers whether they fit.
+MAX_CACHED_TEXTS = 500_000
 
 
 class SentenceSampling:
-    """Chooses the text of a row for an epoch.
+    """Selects the part of a text to train on in an epoch.
 
     Args:
-        processor: of the model; its tokenizer decides what is too long.
-        max_length: the tokens that the model reads.
-        seed: of the training.
-        count: sentences that are drawn; they follow each other.
+        processor: the model's processor; its tokenizer measures the length.
+        max_length: largest number of tokens that the model reads.
+        seed: seed of the selection.
+        count: number of consecutive sentences to select.
     """
 
     def __init__(self, processor: Any, max_length: int, seed: int, count: int) -> None:
@@ -24,10 +28,10 @@ class SentenceSampling:
         self.fits: dict[str, bool] = {}
 
     def __call__(self, text: str, epoch: int) -> str:
-        """The text itself where the model can read all of it; else sentences of it, the same in every process."""
+        """Returns the text if the model can read all of it, else some of its sentences, the same in every process."""
         fits = self.fits.get(text)
         if fits is None:
             fits = len(self.tokenizer(text, truncation=False, verbose=False)["input_ids"]) <= self.max_length
-            if len(self.fits) < MOST_TEXTS:
+            if len(self.fits) < MAX_CACHED_TEXTS:
                 self.fits[text] = fits
         return text if fits else sample_sentences(text, self.seed, epoch, self.count)

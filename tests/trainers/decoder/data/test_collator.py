@@ -1,4 +1,4 @@
-"""A batch of chats: what the stock MllamaProcessor gives, with each distinct image once and labels beside it."""
+"""Tests the decoder's batches: equal to the stock MllamaProcessor's, with each distinct image once, and with labels."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def stock(processor, rows: list[dict], side: str, prompt: bool) -> dict:
 
 
 def expanded(batch: dict, processor) -> dict:
-    """A batch in the stock processor's shapes: each row with images of its own, its tiles normalised, others zero."""
+    """A batch in the stock processor's shapes: each row with images of its own, its tiles normalized, others zero."""
     size, tiles = processor.image_processor.size, processor.image_processor.max_image_tiles
     index, counts = batch["image_index"], batch["aspect_ratio_mask"].sum(dim=1)
     starts = counts.cumsum(0) - counts
@@ -223,7 +223,7 @@ def test_what_tokens_see_is_as_transformers_says(seed):
 def test_images_and_image_tokens_must_agree(processor):
     item = items_of([MIXED[0]], processor)[0]
     item["images"] = item["images"] * 2
-    with pytest.raises(ValueError, match="row 0: 1 image tokens and 2 images"):
+    with pytest.raises(ValueError, match="row 0 has 1 image tokens but 2 images"):
         DecoderCollator(processor)([item])
 
 

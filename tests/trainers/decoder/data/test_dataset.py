@@ -1,4 +1,4 @@
-"""Rows of chats name their images once, whatever the number of rows, images and processes that read them."""
+"""Tests the decoder's rows: images are identified and read once, for any number of rows, images and processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from evaluation.loading import InputError
 from tests.trainers.chat_images import READER, SmallChats, chat_dataset, image_processor, stock
 from tests.trainers.images.encoded_images import KINDS, encoded, picture
-from trainers.decoder.arguments import DecoderInputArguments
+from trainers.decoder.arguments import DecoderArguments
 from trainers.decoder.data.dataset import ChatImages, DecoderRows, decoder_rows
 from trainers.images.cache_reader import PIXELS
 
@@ -176,10 +176,10 @@ def test_a_damaged_image_is_named_with_row_and_place(tmp_path):
 
 
 def test_what_the_header_shows_is_said_before_any_decoding(tmp_path, capsys):
-    from tests.trainers.chat_images import grey_values
+    from tests.trainers.chat_images import gray_values
 
-    images = chat_dataset([[WIDE], [grey_values(40, 40, "I;16")]])
-    with pytest.raises(InputError, match=r"row 1 \(images/1.png\): an image of mode I;16, more than 8 bits"):
+    images = chat_dataset([[WIDE], [gray_values(40, 40, "I;16")]])
+    with pytest.raises(InputError, match=r"row 1 \(images/1.png\): the image has mode I;16, more than 8 bits"):
         DecoderRows(images, SmallChats(2), READER, tmp_path)
     assert "decoding" not in capsys.readouterr().out
 
@@ -193,9 +193,9 @@ def test_a_missing_file_a_missing_image_and_a_missing_list(tmp_path):
     images = ChatImages(datasets.Dataset.from_dict({"images": paths}, features=features))
     assert images.starts.tolist() == [0, 1, 2, 2, 3]
     assert bytes(images(0)[0]) == TALL
-    with pytest.raises(InputError, match=r"row 1 \(.*gone.png\): its image cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"row 1 \(.*gone.png\): the image cannot be read: No such file"):
         images(1)
-    with pytest.raises(InputError, match=r"row 3: its image cannot be read"):
+    with pytest.raises(InputError, match=r"row 3: the image cannot be read"):
         images(2)
 
 
@@ -211,13 +211,13 @@ def test_the_flags_decide_reader_and_cache(tmp_path, rows, tiny_decoder, capsys)
 
     processor, chats = AutoProcessor.from_pretrained(tiny_decoder), {"train": SmallChats(len(rows))}
     flags = {"image_cache": str(tmp_path), "image_workers": 1}
-    ones = decoder_rows({"train": rows}, chats, processor, DecoderInputArguments(draft_decode=True, **flags))["train"]
+    ones = decoder_rows({"train": rows}, chats, processor, DecoderArguments(draft_decode=True, **flags))["train"]
     assert ones.reader.draft and ones.reader.tile == 64 and ones.reader.max_tiles == 4
     assert ones.cached.folder.parent == tmp_path and ones.chats is chats["train"]
     assert (ones.cached.folder / PIXELS).stat().st_size == ones.cached.table["tiles"].sum() * 3 * 64 * 64
     capsys.readouterr()
     flags["image_cache"] = "none"
-    assert decoder_rows({"train": rows}, chats, processor, DecoderInputArguments(**flags))["train"].cached is None
+    assert decoder_rows({"train": rows}, chats, processor, DecoderArguments(**flags))["train"].cached is None
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The order of an epoch: rows of one image together, little padding, and chance everywhere else."""
+"""Tests the decoder's order of rows: rows of one image together, little padding, and otherwise random."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_the_order_is_that_of_the_flags_and_of_data_seed_even_where_that_is_0(tm
     from types import SimpleNamespace
 
     from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
-    from trainers.decoder.data.image_group_sampler import order_of
+    from trainers.decoder.data.image_group_sampler import train_sampler
 
     groups, lengths = slake_like(20)
     rows = SimpleNamespace(image_groups=lambda: groups, chats=SimpleNamespace(lengths=lengths))
@@ -202,4 +202,4 @@ def test_the_order_is_that_of_the_flags_and_of_data_seed_even_where_that_is_0(tm
         for per_image, by_length in ((None, False), (2, False), (None, True)):
             flags = DecoderArguments(rows_per_image=per_image, group_by_length=by_length)
             expected = sampler(groups, lengths, rows_per_image=per_image, seed=seed, by_length=by_length)
-            assert list(order_of(rows, flags, training)) == list(expected)
+            assert list(train_sampler(rows, flags, training)) == list(expected)

@@ -1,4 +1,4 @@
-"""Conversations as tokens: rendered as Meta's template does, labelled by turn, cut where nothing needed is lost."""
+"""Tests the tokens of conversations: rendered as by Meta's template, labeled by turn, and truncated."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def dataset(*conversations: list[dict] | tuple[list[dict], int]) -> Dataset:
 def metas_text(conversation: list[dict], generation_prompt: bool = False, date: str = "26 Jul 2024") -> str:
     """What the chat template of meta-llama/Llama-3.2-11B-Vision-Instruct renders, of December 2024, without tools.
 
-    Written down from its behaviour: the header of the system stands where it has a message or where no message has an
+    Written down from its behavior: the header of the system stands where it has a message or where no message has an
     image, and its message alone is trimmed (huggingface.co/meta-llama/Llama-3.2-11B-Vision-Instruct/discussions/84).
     """
     system, turns = "", conversation
@@ -203,7 +203,7 @@ def test_a_long_conversation_loses_whole_turns_first(processor):
         assert chats.input_ids(0).tolist() == whole.input_ids(0)[: two.lengths[0]].tolist()
         assert chats.labels(0).tolist() == two.labels(0).tolist()
         assert chats.prompt_length(0) == two.prompt_length(0)
-        assert chats.dropped_turns.tolist() == [2] and chats.shortened.all() and not chats.cut.any()
+        assert chats.dropped_turns.tolist() == [2] and chats.shortened.all() and not chats.truncated.any()
 
 
 @pytest.mark.parametrize("train_on_prompt", [False, True])
@@ -218,10 +218,10 @@ def test_the_last_answer_that_remains_loses_its_end(processor, train_on_prompt):
     assert ids[-1] == processor.tokenizer.convert_tokens_to_ids("<|eot_id|>")
     assert labels[-1] == -100 and labels[:-1].tolist() == whole.labels(0)[:59].tolist()
     assert (ids == processor.image_token_id).sum() == 2
-    assert chats.cut.all() and chats.shortened.all() and chats.dropped_turns.tolist() == [1]
+    assert chats.truncated.all() and chats.shortened.all() and chats.dropped_turns.tolist() == [1]
     assert chats.report() == [
-        "--max_seq_length 60 shortens 1 of 1 rows: 1 lose the end of an answer, and 1 turns are left out; "
-        f"{len(whole.input_ids(0))} would keep everything"
+        "--max_seq_length 60 shortens 1 of 1 rows: 1 answers are truncated and 1 turns dropped; "
+        f"the longest row has {len(whole.input_ids(0))} tokens"
     ]
 
 
@@ -237,7 +237,7 @@ def test_every_length_keeps_images_question_and_a_part_of_the_answer(processor):
             assert (ids == processor.image_token_id).sum() == images
             assert (labels[chats.prompt_length(row) :] != -100).any()
             assert chats.shortened[row] == (len(whole.input_ids(row)) > limit)
-            if not chats.cut[row]:
+            if not chats.truncated[row]:
                 assert ids.tolist() == whole.input_ids(row)[: len(ids)].tolist()
 
 
@@ -258,13 +258,13 @@ def test_questions_that_do_not_fit_are_counted_and_the_length_that_would_do_name
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ([], "begins with no question"),
-        (messages(QUESTION), "ends without an answer"),
-        (messages(QUESTION, ANSWER, "And?"), "ends without an answer"),
-        (messages(QUESTION, " \n"), "has an empty answer"),
-        (messages(QUESTION, "", QUESTION, ANSWER), "has an empty answer"),
-        ([{"role": "assistant", "content": ANSWER}], "begins with no question"),
-        ([{"role": "tool", "content": "1"}, *messages(QUESTION, ANSWER)], "has a role other than"),
+        ([], "without a user message first"),
+        (messages(QUESTION), "without an assistant message at the end"),
+        (messages(QUESTION, ANSWER, "And?"), "without an assistant message at the end"),
+        (messages(QUESTION, " \n"), "with an empty answer"),
+        (messages(QUESTION, "", QUESTION, ANSWER), "with an empty answer"),
+        ([{"role": "assistant", "content": ANSWER}], "without a user message first"),
+        ([{"role": "tool", "content": "1"}, *messages(QUESTION, ANSWER)], "with a role other than"),
     ],
 )
 def test_conversations_without_an_answer_are_refused_with_their_rows(processor, wrong, said):

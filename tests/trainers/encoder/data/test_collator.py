@@ -1,4 +1,4 @@
-"""A batch of pairs: shapes, and ids that tell equal texts and images from others."""
+"""Tests the encoder's batches: shapes, and ids that are equal exactly for equal texts and images."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def collator(tiny_encoder):
     return EncoderCollator(SiglipMedicalProcessor.from_pretrained(tiny_encoder))
 
 
-def row(text: str, colour: str = "red", mode: str = "RGB") -> dict:
-    return {"text": text, "image": Image.new(mode, (30, 20), colour)}
+def row(text: str, color: str = "red", mode: str = "RGB") -> dict:
+    return {"text": text, "image": Image.new(mode, (30, 20), color)}
 
 
 def test_shapes_and_names(collator, pairs):
@@ -50,7 +50,7 @@ def test_texts_that_the_tokenizer_confuses_stay_different(collator):
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P"])
-def test_every_colour_mode_becomes_three_channels(collator, mode):
+def test_every_color_mode_becomes_three_channels(collator, mode):
     image = Image.new("RGB", (30, 20), "red").convert(mode)
     assert collator([{"text": "skin lesion", "image": image}])["pixel_values"].shape == (1, 3, 64, 64)
 
@@ -111,7 +111,7 @@ def test_what_else_the_tokenizer_returns_is_in_the_batch(tiny_encoder):
 
 def test_an_image_of_16_bits_in_a_stream_is_refused(collator):
     image = Image.fromarray(np.full((9, 9), 40_000, np.uint16))
-    with pytest.raises(InputError, match=r"x\.png: an image of mode I;16"):
+    with pytest.raises(InputError, match=r"x\.png: the image has mode I;16"):
         collator([{"text": "left lung", "image": image, "image_path": "x.png"}])
 
 

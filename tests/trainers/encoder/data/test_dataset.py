@@ -1,4 +1,4 @@
-"""The flags of the input path, in the command itself."""
+"""Tests the flags of the encoder's input path in the command itself."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_training_with_every_flag_of_the_input_and_its_resume(run, dataset, tm
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--image_workers", "0"), "--image_workers 0: at least 1"),
+        (("--image_workers", "0"), "--image_workers 0: must be at least 1"),
         (("--augment", "strong"), "--augment"),
         (("--batch_sampler", "even"), "--batch_sampler"),
     ],

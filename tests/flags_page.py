@@ -1,0 +1,84 @@
+"""Writes docs/flags.md, the page with every flag of every command, from the commands' own parsers.
+
+python -m tests.flags_page
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.commands import NAMES, parser_of
+from tests.pages import DOCS
+
+PAGE = DOCS / "flags.md"
+HEAD = """# Flags
+
+Every flag of every command, written from the commands' own parsers by `python -m tests.flags_page`. `--help` of a
+command says the same. For the trainings, a recipe may give any of these flags: see [the encoder](encoder.md).
+"""
+HIDDEN = ("help",)
+
+
+def page() -> str:
+    """The page as it should be."""
+    return "\n".join([HEAD, *(command_section(name) for name in NAMES)])
+
+
+def command_section(name: str) -> str:
+    """The flags of a command, in the groups of its help."""
+    parser = parser_of(name)
+    parts = [f"## medpairs {name}\n"]
+    for group in parser._action_groups:
+        shown = (action for action in group._group_actions if action.help != argparse.SUPPRESS)
+        actions = [action for action in shown if action.dest not in HIDDEN]
+        if not actions:
+            continue
+        if group.title not in ("options", "positional arguments"):
+            parts.append(f"### {name}: {group.title}\n")
+            if group.description:
+                parts.append(f"{' '.join(group.description.split())}\n")
+        parts.append("| flag | value | meaning |\n|---|---|---|")
+        parts += [line_of(action, parser) for action in actions]
+        parts.append("")
+    if len(parts) == 1:
+        parts.append("This command has no flags.\n")
+    return "\n".join(parts)
+
+
+def line_of(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
+    """A line of the table: the flag, what it takes, its help with its default."""
+    names = ", ".join(f"`{name}`" for name in action.option_strings) or f"`{action.dest}`"
+    said = parser._get_formatter()._expand_help(action) if action.help else ""
+    if action.default not in (None, "", False, argparse.SUPPRESS) and action.nargs != 0:
+        default = " ".join(map(str, action.default)) if isinstance(action.default, list) else str(action.default)
+        if "(default" not in said and f"({default})" not in said:
+            said = f"{said} (default: {default})"
+    return f"| {names} | {cell(value_of(action))} | {cell(said)} |"
+
+
+def value_of(action: argparse.Action) -> str:
+    """What follows the flag: the choices, or the name of the value; nothing for a switch."""
+    if action.nargs == 0:
+        return ""
+    if action.choices:
+        return ", ".join(f"`{choice}`" for choice in action.choices)
+    if action.metavar:
+        return f"`{action.metavar}`"
+    kind = getattr(action.type, "__name__", "")
+    shown = {"int": "integer", "float": "number", "string_to_bool": "true or false"}.get(kind, "")
+    return f"{shown}, several" if action.nargs in ("+", "*") and shown else shown
+
+
+def cell(text: str) -> str:
+    """Text that is safe in a table's cell."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def main() -> int:
+    PAGE.write_text(page(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
