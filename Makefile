@@ -45,7 +45,7 @@ test-slow: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow $(TESTS)
 
 # The models and trainers once more as on an older x86 processor, and with MKL as it is: the last bits are others there.
-# Without the slow ones: those are more cases of the same arithmetic, or processes, and would take four times as long.
+# Without the slow ones, which are more cases of the same arithmetic, kills and processes.
 ELSEWHERE = OMP_NUM_THREADS=1 MKL_CBWR= $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" \
 	$(or $(TESTS),tests/modeling tests/trainers)
 
