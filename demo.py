@@ -12,25 +12,19 @@ with every process that it started.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import json
 import os
 import platform
-import shlex
-import shutil
 import signal
-import subprocess
 import sys
-import textwrap
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from model_cards.commands.console import CommandError, Parser, command
+import demo_processes
+from demo_processes import hub, processor_seconds, run, run_beside, run_code
+from model_cards.commands.console import Parser, command
 
 OUT = Path("outputs/demo")
 WRITTEN = ".demo_files.json"  # names and sizes of the files of a run that came to its end
@@ -39,7 +33,6 @@ DATASET, ENCODER, DECODER = "demo/med-pairs", "demo/siglip-med", "demo/llama-med
 TOKEN = "hf_demo"  # noqa: S105 (of the Hub that this script starts)
 ENCODER_RECIPE = "--config demo"
 DECODER_RECIPE = "--config demo"
-SECONDS_TO_END = 10  # that a process is given before it is killed
 started = time.monotonic()
 
 
@@ -55,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         error.add_note(f"everything that the demo started has ended; what it wrote is in {OUT}")
         raise
     finally:
-        children.end()
+        demo_processes.children.end()
     return 0
 
 
@@ -71,7 +64,7 @@ def walk() -> None:
     title("Sources: four folders in the layouts of the real ones, drawn by the project")
     run(f"medpairs sample --output_dir {RAW}")
 
-    with hub() as environment:
+    with hub(OUT / "hub", TOKEN) as environment:
         title("Dataset: read, validate, split, convert, publish")
         run(
             f"medpairs build --knee_dir {RAW}/knee --pad_ufes_dir {RAW}/pad_ufes --slake_dir {RAW}/slake"
@@ -182,148 +175,6 @@ kinds = {{"{DATASET}": "dataset", "{ENCODER}": "model", "{DECODER}": "model", "d
 print(json.dumps({{name: open(hf_hub_download(name, "README.md", repo_type=kind)).read()
                   for name, kind in kinds.items()}}))
 """
-
-
-class Children:
-    """The processes that run, each with a process group of its own, so that what they start ends with them."""
-
-    def __init__(self) -> None:
-        self.running: list[subprocess.Popen] = []
-        self.lock, self.ended = threading.Lock(), False
-
-    def start(self, words: list[str], environment: dict[str, str] | None, **more: Any) -> subprocess.Popen:
-        with self.lock:
-            if self.ended:
-                raise CommandError("the demo has ended")
-            process = subprocess.Popen(
-                words, env=child_environment(environment), text=True, start_new_session=True, **more
-            )
-            self.running.append(process)
-        return process
-
-    def end(self) -> None:
-        """Ends all of them, by force where they take too long. None is started any more."""
-        with self.lock:
-            self.ended = True
-        for process in self.running:
-            self.tell(process, signal.SIGTERM)
-        deadline = time.monotonic() + SECONDS_TO_END
-        for process in self.running:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-            self.tell(process, getattr(signal, "SIGKILL", signal.SIGTERM))  # whatever is left of its group
-            process.wait()
-
-    @staticmethod
-    def tell(process: subprocess.Popen, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left in the group
-            if hasattr(os, "killpg"):
-                os.killpg(process.pid, number)
-            elif process.poll() is None:
-                process.terminate()
-
-
-children = Children()
-
-
-@contextlib.contextmanager
-def hub() -> Iterator[dict[str, str]]:
-    """Starts the Hub of the tests on this machine; gives the environment in which all libraries use it."""
-    words = [sys.executable, "-m", "tests.hub_server", "--root", str(OUT / "hub"), "--token", TOKEN]
-    server = children.start(words, None, stdout=subprocess.PIPE)
-    line = server.stdout.readline().strip()
-    if not line.startswith("Hub on "):
-        raise CommandError("the Hub did not start")
-    print(f"\n{line}")
-    yield {
-        "HF_ENDPOINT": line.removeprefix("Hub on "),
-        "HF_TOKEN": TOKEN,
-        "HF_HOME": str((OUT / "hf_home").resolve()),
-        "HF_HUB_DISABLE_XET": "1",  # the server stores files by LFS
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    }
-    server.terminate()
-    server.wait(timeout=30)
-
-
-def run(line: str, environment: dict[str, str] | None = None) -> None:
-    """Prints a command and runs it; a failure ends the demo."""
-    print(f"\n$ {line}", flush=True)
-    begin = time.monotonic()
-    check(children.start(words_of(line), environment).wait(), line)
-    print(f"({time.monotonic() - begin:.0f} s)", flush=True)
-
-
-def run_beside(lanes: dict[str, list[str]], environment: dict[str, str]) -> None:
-    """Runs the commands of each lane one after the other, and the lanes beside each other, a thread for each.
-
-    On a single core the lanes run in their order. What they print is printed line by line, behind the lane's name.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    environment = environment | {"TQDM_DISABLE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
-    if cores < 2 * len(lanes):
-        environment["OMP_NUM_THREADS"] = "1"
-
-    def run_lane(name: str) -> None:
-        for line in lanes[name]:
-            print(f"{name:8}| $ {line}", flush=True)
-            begin = time.monotonic()
-            both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-            process = children.start(words_of(line), environment, **both, errors="replace")
-            for printed in process.stdout:
-                print(f"{name:8}| {printed}", end="", flush=True)
-            check(process.wait(), line)
-            print(f"{name:8}| ({time.monotonic() - begin:.0f} s)", flush=True)
-
-    with ThreadPoolExecutor(min(cores, len(lanes))) as pool:
-        try:
-            running = [pool.submit(run_lane, name) for name in lanes]
-            for lane in wait(running, return_when=FIRST_EXCEPTION).done:
-                lane.result()
-        except BaseException:
-            children.end()  # else the other lane would be waited for
-            raise
-
-
-def words_of(line: str) -> list[str]:
-    """The words of a printed command; `medpairs` is that of this clone, installed or not."""
-    program, *words = shlex.split(line)
-    if program != "medpairs":
-        raise ValueError(line)
-    return [sys.executable, "medpairs.py", *words]
-
-
-def check(status: int, line: str) -> None:
-    if status:
-        raise CommandError(f"the demo stops here: exit status {status} of `{line.split(' --')[0]}`")
-
-
-def run_code(code: str, environment: dict[str, str], quiet: bool = False) -> str:
-    """Runs a few lines in a fresh process with an empty cache; returns what they print."""
-    code = code.strip()
-    if not quiet:
-        print("\n" + textwrap.indent(code, ">>> "), flush=True)
-    home = {"HF_HOME": str((OUT / "hf_home_fresh").resolve())}
-    shutil.rmtree(home["HF_HOME"], ignore_errors=True)
-    process = children.start([sys.executable, "-c", code], environment | home, stdout=subprocess.PIPE)
-    printed, _ = process.communicate()
-    check(process.returncode, "python -c")
-    if not quiet:
-        print(printed, end="", flush=True)
-    return printed
-
-
-def child_environment(extra: dict[str, str] | None) -> dict[str, str]:
-    """This process's environment, without the account and caches of whoever runs the demo."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-    return kept | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "0"} | (extra or {})
-
-
-def processor_seconds() -> float:
-    """The processor time of this process and of all that it started and that have ended."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
 
 
 def write_page(cards: dict[str, str]) -> None:

@@ -25,7 +25,7 @@ from hub_datasets.chat import llama_factory
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.options import BuildOptions, addresses_of, argument_parser, read_options
-from hub_datasets.output.publish import check_push, push_dataset, refuse_what_may_not_be_shared
+from hub_datasets.output.publish import check_push, push_dataset, refuse_restricted_sources
 from model_cards.commands.console import command
 
 
@@ -35,9 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = argument_parser(__doc__).parse_args(argv)
     try:
         options = read_options(arguments)
-        if arguments.push_to_hub:  # what would be refused after hours is refused now
+        if arguments.push_to_hub:  # refuse now what would be refused after hours of work
             if not arguments.redistribute:
-                refuse_what_may_not_be_shared(options.not_to_be_shared())
+                refuse_restricted_sources(options.restricted_sources())
             check_push(options.output, arguments.push_to_hub, public=arguments.public)
         report = build(options)
         print(report_lines(report))
@@ -63,12 +63,12 @@ def report_lines(report: dict[str, Any]) -> str:
 
 
 def build(options: BuildOptions) -> dict[str, Any]:
-    """Reads, checks, groups, splits and writes; returns the report.
+    """Builds a dataset from its sources and returns the report.
 
     Where the output is already what this build would write, nothing is done.
     """
-    from hub_datasets.ingest.executors import WhenNeeded
-    from hub_datasets.ingest.ingest import remove_stale, stage, stage_keys
+    from hub_datasets.ingest.executors import LazyEngine
+    from hub_datasets.ingest.ingest import ingest_folder, remove_stale, stage_keys
     from hub_datasets.output.earlier_build import check_output
     from hub_datasets.output.folder import is_current, is_empty, written_folder
     from model_cards.commands.owned_files import some
@@ -87,10 +87,10 @@ def build(options: BuildOptions) -> dict[str, Any]:
         kept = []
         if not is_empty(options.output):
             kept = check_output(options.output, options.cache)
-        engine = WhenNeeded(options.engine, options.num_proc)
+        engine = LazyEngine(options.engine, options.num_proc)
         try:
             stages = [
-                stage(source, folder, key, options.images, options.texts, engine, options.cache, scratch)
+                ingest_folder(source, folder, key, options.images, options.texts, engine, options.cache, scratch)
                 for (source, folder), key in zip(options.folders, keys, strict=True)
             ]
             lasting = all(stage.lasting for stage in stages)  # else the next build has to look again
@@ -106,7 +106,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
         except OSError as error:
             if error.filename:
                 raise
-            reason = storage.explain(error, options.output, options.cache)
+            reason = storage.describe_error(error, options.output, options.cache)
             raise BuildError(f"{place} or {cache} cannot be written: {reason}") from None
         finally:
             engine.close()
@@ -114,7 +114,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
 
 
 def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path) -> dict[str, Any]:
-    """Decides what becomes of everything that was read, and writes it; returns the report."""
+    """Resolves duplicates, assigns splits and writes the dataset; returns the report."""
     from hub_datasets.output import report, rows
     from hub_datasets.splits import leakage
     from hub_datasets.splits.assignment import Decisions
@@ -131,10 +131,13 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     statistics = report.RowStatistics()
     written = rows.write_rows(decisions, scratch, options.texts, options.system_prompt, statistics)
     if not written.files["pairs"]:
-        raise BuildError("no text of a pair lies between --min_text_chars and --max_text_chars")
+        raise BuildError(
+            f"no text of a pair is longer than --min_text_chars {options.texts.min_chars} and shorter than "
+            f"--max_text_chars {options.texts.max_chars} characters; change these bounds"
+        )
     with (
         rows.shared(written, options.cache),
-        engine.meanwhile(output.write_shards, written.files, engine, options.num_shards) as finished,
+        engine.in_background(output.write_shards, written.files, engine, options.num_shards) as finished,
     ):
         content = write_reports(stages, options, decisions, output.local, scratch, statistics, written)
         content |= {"coverage": assigned["coverage"], "moved": len(assigned["moved"])}
@@ -142,7 +145,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         content["leakage"] = {
             "split_by": options.split_by,
             **leaks,
-            "examples": leaks["examples"] if all(map(report.may_be_named, stages)) else [],
+            "examples": leaks["examples"] if all(map(report.is_shareable, stages)) else [],
             "official": leakage.official_leaks(decisions),
         }
         samples = rows.samples(decisions)
@@ -157,7 +160,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
 def write_reports(
     stages: list, options: BuildOptions, decisions: Any, local: Path, scratch: Path, statistics: Any, written: Any
 ) -> dict[str, Any]:
-    """Writes what goes beside the Parquet files; returns what the report says of sources and rows."""
+    """Writes the files beside the Parquet files; returns the parts of the report about sources and rows."""
     from hub_datasets.output import report, rows
 
     addresses = [stage.folder.address for stage in stages]

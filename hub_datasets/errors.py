@@ -6,11 +6,11 @@ from model_cards.commands.console import CommandError
 
 
 class BuildError(CommandError):
-    """A build that cannot go on: the message names the folder, file or flag at fault and what to do about it."""
+    """An error that ends a build. Its message names the folder, file or flag at fault, and what to do about it."""
 
 
 def printable(text: str) -> str:
-    r"""The text as one line that neither UTF-8 nor a terminal trips over: what cannot be seen becomes `\n`, `\x1b`, ...
+    r"""Returns the text as one printable line: characters that cannot be displayed become `\n`, `\x1b`, ...
 
     The names of files, and what libraries say of them, may hold line ends, commands to a terminal, signs that turn the
     line around, and bytes that are no UTF-8.
@@ -23,5 +23,5 @@ def printable(text: str) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, as one printable line."""
+    """Returns the message of an error as one printable line."""
     return printable(" ".join(str(error).split()))[:200] or type(error).__name__

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
-from hub_datasets.ingest.ingest import CATALOGUE, MANIFEST
+from hub_datasets.ingest.ingest import CATALOG, MANIFEST
 from hub_datasets.options import CACHE
 from hub_datasets.sources import SOURCES
 from model_cards.commands.clean_caches import Cache, folders_below
@@ -19,7 +19,7 @@ from model_cards.commands.owned_files import files_below
 # A stage is a folder `<source>-<key>` that `staging` writes; `scratch` is what a killed build left.
 STAGE = re.compile(rf"({'|'.join(source.name for source in SOURCES)})-[0-9a-f]{{20}}")
 WRITTEN = re.compile(
-    rf"{STAGE.pattern}/({re.escape(MANIFEST)}|{re.escape(CATALOGUE)}(-journal|-wal|-shm)?|images-\d{{6}}\.bin)|scratch/.+"
+    rf"{STAGE.pattern}/({re.escape(MANIFEST)}|{re.escape(CATALOG)}(-journal|-wal|-shm)?|images-\d{{6}}\.bin)|scratch/.+"
 )
 
 

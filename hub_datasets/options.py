@@ -1,4 +1,4 @@
-"""Defines the flags of `medpairs build` and checks them, with one message for each mistake."""
+"""Checks the flags of `medpairs build` and converts them to options, with one message for each mistake."""
 
 from __future__ import annotations
 
@@ -12,33 +12,30 @@ from typing import Any
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.source_folder import Folder
+from hub_datasets.flags import argument_parser
 from hub_datasets.images.validation import ImageSettings
 from hub_datasets.images.windowing import parse_window
-from hub_datasets.ingest.executors import ENGINES
-from hub_datasets.ingest.source_folders import source_folders, tidy
-from hub_datasets.schema import TURNS
+from hub_datasets.ingest.source_folders import normalize_address, source_folders
 from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
 from hub_datasets.splits.groups import Fractions, read_memory
 from hub_datasets.synthetic.marker import is_synthetic
 from hub_datasets.texts.validation import TextSettings
-from model_cards.commands.console import Parser
 
-SPLIT_BY = ("group", "official")
 MEMORY = "splits.txt"
-CACHE = "medpairs-cache"  # the folder in a --cache_dir that is the builds' own
+CACHE = "medpairs-cache"  # the folder inside --cache_dir that belongs to builds alone
 
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """The flags of a build, checked.
+    """The checked flags of a build.
 
     Attributes:
-        folders: the sources that were asked for with their folders, those of one source after each other.
-        output: path or address of the result.
-        cache: path or address of what was read, for the next build.
-        choices: values of the sources' own flags.
-        keep_splits: a build whose splits are to be kept; empty for the one that is replaced.
+        folders: (source, folder) pairs; the folders of one source follow each other.
+        output: path or address of the dataset.
+        cache: path or address of the cache of sources that were read.
+        choices: values of the sources' own flags, by name.
+        keep_splits: folder of the build whose splits are kept; empty for the build that is replaced.
     """
 
     folders: tuple[tuple[Source, Folder], ...]
@@ -59,7 +56,7 @@ class BuildOptions:
     overwrite: bool = False
 
     def settings(self) -> dict[str, Any]:
-        """The flags that decide which rows are accepted, how they read and where they go."""
+        """Return the settings that decide which rows are accepted, what they contain and which split they are in."""
         return {
             "val_fraction": self.fractions.validation,
             "test_fraction": self.fractions.test,
@@ -78,13 +75,13 @@ class BuildOptions:
         }
 
     def defaults(self) -> dict[str, Any]:
-        """The settings of a build without any flag but those of folders."""
+        """Return the settings of a build with default flags."""
         arguments = argument_parser().parse_args([])
         check_flags(arguments)
         return options_of(arguments, ()).settings()
 
-    def not_to_be_shared(self) -> list[str]:
-        """The sources whose licence does not let others publish them; what this project drew itself may be shared."""
+    def restricted_sources(self) -> list[str]:
+        """Return the sources whose license does not allow redistribution; synthetic folders are always allowed."""
         asked = ((source, folder) for source, folder in self.folders if not source.redistributable)
         return [
             f"{source.name} ({folder.label})" if folder.label else source.name
@@ -93,10 +90,10 @@ class BuildOptions:
         ]
 
     def key(self, stage_keys: Sequence[str]) -> str:
-        """Names everything that the result depends on: what was read, from where, and the settings.
+        """Return a hash of everything that the result depends on: the contents of the sources, addresses, settings.
 
         Args:
-            stage_keys: of each of the folders, as `staging.stage_keys` has them.
+            stage_keys: the key of each folder, from `ingest.stage_keys`.
         """
         from hub_datasets.ingest.ingest import code_of, digest, installed_version
 
@@ -105,30 +102,31 @@ class BuildOptions:
             for (source, folder), key in zip(self.folders, stage_keys, strict=True)
         ]
         kept = self.keep_splits
-        if kept and kept != self.output:  # splits of another build, which may have been built anew since
+        if kept and kept != self.output:  # the other build may have changed since
             kept = self.memory()
         written_by = [code_of("model_cards"), installed_version("datasets"), installed_version("pyarrow")]
         return digest([sources, self.settings(), kept, written_by])
 
     def locks(self) -> dict[str, str]:
-        """The folders that only one build at a time may use, and what another one is told."""
+        """Return the folders that only one build at a time may use, each with the message for a second build."""
         wait = "wait for it, or name another"
         beside = cache_of(self.output)
         locks = {beside: f"another build is writing {storage.shown(self.output)}; {wait} --output_dir"}
-        if place_of(self.cache) != beside:
+        if canonical_address(self.cache) != beside:
             shown = storage.shown(self.cache)
-            locks[self.cache] = f"another build keeps what it reads in {shown}; {wait} --cache_dir"
+            locks[self.cache] = f"another build is using the cache {shown}; {wait} --cache_dir"
         return locks
 
     def memory_header(self) -> str:
-        """The first line of the file of splits: what they depend on."""
+        """Return the first line of `splits.txt`: the settings that splits depend on."""
         shares = f"val_fraction {self.fractions.validation:g} test_fraction {self.fractions.test:g}"
         return f"# {shares} split_by {self.split_by}\n"
 
     def memory(self) -> dict[str, str]:
-        """The splits of the build that is replaced, or of the one that was named: rows that were there stay there.
+        """Return the splits of --keep_splits, or of the build that is replaced, by the hashes of their keys.
 
-        The replaced build's count only where the shares are the same: who asks for other shares wants other splits.
+        The splits of the replaced build are used only if its fractions are the same, because other fractions ask for
+        other splits. Raises BuildError where the file of splits is missing or invalid.
         """
         address = storage.join(self.keep_splits or self.output, MEMORY)
         if not storage.exists(address):
@@ -146,90 +144,25 @@ class BuildOptions:
             raise BuildError(f"{shown}: {error}; name another build, or remove the file") from None
 
 
-def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
-    """The command's flags."""
-    parser = Parser(
-        prog="medpairs build", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    sources = parser.add_argument_group(
-        "sources",
-        "folders, zip files among their files or not, or fsspec addresses. A flag may be repeated: several folders\n"
-        "become one source, and a patient or study ID is taken for the same patient or study in all of them.",
-    )
-    for source in SOURCES:
-        sources.add_argument(source.flag, action="append", metavar="DIR", help=source.title)
-        for name, values in source.choices.items():
-            sources.add_argument(
-                f"--{name}", choices=values, default=values[0], help=f"for {source.flag} (%(default)s)"
-            )
-
-    result = parser.add_argument_group("result")
-    result.add_argument("--output_dir", default="data/processed", metavar="DIR", help="%(default)s")
-    result.add_argument("--overwrite", action="store_true", help="replace an earlier build; other files there stay")
-    result.add_argument(
-        "--num_shards", type=int, default=1, help="at least as many Parquet files a split (%(default)s)"
-    )
-
-    splits = parser.add_argument_group("splits")
-    splits.add_argument("--val_fraction", type=float, default=0.05, help="share of groups for validation (%(default)s)")
-    splits.add_argument("--test_fraction", type=float, default=0.0, help="share of groups for a test set (%(default)s)")
-    splits.add_argument(
-        "--split_by", choices=SPLIT_BY, default="group", help="`official` takes the sources' own splits, leaks and all"
-    )
-    splits.add_argument("--keep_splits", default="", metavar="DIR", help="keep the splits of this build or dataset")
-    splits.add_argument(
-        "--near_distance", type=int, metavar="BITS", help="of 256 that near-duplicates differ in at most (measured: 15)"
-    )
-
-    checks = parser.add_argument_group("checks")
-    checks.add_argument("--min_text_chars", type=int, default=5, help="a pair's text is longer (%(default)s)")
-    checks.add_argument("--max_text_chars", type=int, default=1000, help="a pair's text is shorter (%(default)s)")
-    checks.add_argument("--max_image_pixels", type=int, default=64_000_000, help="larger images are not decoded")
-    checks.add_argument("--min_image_side", type=int, default=8, help="smaller images are rejected (%(default)s)")
-    checks.add_argument(
-        "--window", default="auto", metavar="LOW:HIGH", help="for 16-bit images: `auto` or --window=LOW:HIGH"
-    )
-    checks.add_argument("--ocr", action="store_true", help="look for text burned into images (needs medpairs[ocr])")
-
-    chat = parser.add_argument_group("chat")
-    chat.add_argument("--chat_turns", choices=TURNS, default="single", help="`multi`: all questions of an image in one")
-    chat.add_argument("--system_prompt", default="", metavar="TEXT", help="first message of every conversation")
-
-    work = parser.add_argument_group("work")
-    work.add_argument("--engine", choices=ENGINES, default="local", help="where images are read (%(default)s)")
-    work.add_argument("--num_proc", type=int, default=0, help="processes; one for each processor if not given")
-    work.add_argument("--cache_dir", default="", metavar="DIR", help="what was read, for the next build")
-
-    hub = parser.add_argument_group("Hub")
-    hub.add_argument("--push_to_hub", metavar="ORG/NAME", help="push the result to this dataset repository")
-    hub.add_argument(
-        "--public", action="store_true", help="make a new repository public, and push to one that is; refused otherwise"
-    )
-    hub.add_argument(
-        "--redistribute", action="store_true", help="push sources, too, whose licence is not known to allow it"
-    )
-    return parser
-
-
 def read_options(arguments: argparse.Namespace) -> BuildOptions:
-    """The options that the flags make. Raises BuildError for what cannot be built."""
+    """Convert the flags to options. Raises BuildError, which names the flag, for anything that cannot be built."""
     check_flags(arguments)
     folders = tuple(source_folders(arguments))
     if not folders:
         flags = ", ".join(source.flag for source in SOURCES)
         raise BuildError(
-            f"name the folder of at least one source ({flags}); to try without any, generate synthetic ones: "
-            "medpairs sample --output_dir data/sample"
+            f"no source is given; name the folder of at least one ({flags}). To try a build without any data, create "
+            "synthetic sources: medpairs sample --output_dir data/sample"
         )
     check_places(arguments, folders)
     options = options_of(arguments, folders)
     if options.keep_splits:
-        options.memory()  # what is wrong with it is said before everything is read
+        options.memory()  # its errors are raised before the sources are read
     return options
 
 
 def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folder], ...]) -> BuildOptions:
-    """The flags under the names that they have here."""
+    """Convert the flags to options."""
     return BuildOptions(
         folders=folders,
         output=arguments.output_dir,
@@ -253,35 +186,44 @@ def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folde
 
 
 def check_flags(arguments: argparse.Namespace) -> None:
-    """Raises BuildError, which names the flag, for a value that makes no sense."""
+    """Raise BuildError, which names the flag, for an invalid value."""
     for flag in ("output_dir", "cache_dir", "keep_splits"):
-        setattr(arguments, flag, tidy(value) if (value := getattr(arguments, flag)) else value)
+        setattr(arguments, flag, normalize_address(value) if (value := getattr(arguments, flag)) else value)
     for flag in ("public", "redistribute"):
         if getattr(arguments, flag) and not arguments.push_to_hub:
-            raise BuildError(f"--{flag} says how to push; name the repository with --push_to_hub ORG/NAME")
+            raise BuildError(f"--{flag} requires --push_to_hub ORG/NAME")
     if arguments.push_to_hub:
         check_repository(arguments.push_to_hub)
     held_out = (arguments.val_fraction, arguments.test_fraction)
-    if not (min(held_out) >= 0 and sum(held_out) < 1):  # in this form it holds for `nan`, too
-        raise BuildError("--val_fraction and --test_fraction are at least 0 and together less than 1")
+    if not (min(held_out) >= 0 and sum(held_out) < 1):  # in this form it is also true for NaN
+        raise BuildError(
+            f"--val_fraction is {held_out[0]:g} and --test_fraction is {held_out[1]:g}; both must be at least 0, and "
+            "their sum less than 1"
+        )
     if not 0 <= arguments.min_text_chars < arguments.max_text_chars - 1:
-        raise BuildError("--min_text_chars is at least 0, and --max_text_chars leaves room for a text above it")
+        raise BuildError(
+            f"--min_text_chars is {arguments.min_text_chars} and --max_text_chars is {arguments.max_text_chars}; use "
+            "at least 0, and a maximum that is larger by at least 2"
+        )
     if arguments.near_distance is None:
         from hub_datasets.splits.near_duplicates import NEAR_DISTANCE
 
         arguments.near_distance = NEAR_DISTANCE
     if not 0 <= arguments.near_distance < 128:
-        raise BuildError("--near_distance is at least 0 and less than 128: different images differ by about 128 bits")
+        raise BuildError(
+            f"--near_distance is {arguments.near_distance}; use 0 to 127, because different images differ in about 128 "
+            "bits"
+        )
     for flag, least in (("num_proc", 0), ("num_shards", 1), ("max_image_pixels", 1), ("min_image_side", 1)):
-        if getattr(arguments, flag) < least:
-            raise BuildError(f"--{flag} is at least {least}")
+        if (value := getattr(arguments, flag)) < least:
+            raise BuildError(f"--{flag} is {value}; use at least {least}")
     parse_window(arguments.window)
     if arguments.ocr and find_spec("rapidocr_onnxruntime") is None:
-        raise BuildError("--ocr needs an extra: pip install 'medpairs[ocr]'")
+        raise BuildError("--ocr requires an extra: pip install 'medpairs[ocr]'")
 
 
 def check_repository(name: str) -> None:
-    """Raises BuildError for a name that no repository can have."""
+    """Raise BuildError for a name that is not a valid name of a repository."""
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id
 
@@ -292,7 +234,7 @@ def check_repository(name: str) -> None:
 
 
 def check_places(arguments: argparse.Namespace, folders: Sequence[tuple[Source, Folder]]) -> None:
-    """Raises BuildError where the result or the cache cannot lie."""
+    """Raise BuildError where the output or the cache would overwrite a source, a file or a mount point."""
     for flag in ("output_dir", "cache_dir"):
         address = getattr(arguments, flag)
         if not address:
@@ -324,25 +266,25 @@ def check_places(arguments: argparse.Namespace, folders: Sequence[tuple[Source, 
 
 
 def addresses_of(arguments: argparse.Namespace) -> list[str]:
-    """Every folder and address among the flags."""
+    """Return every folder and address among the flags."""
     flags = [getattr(arguments, flag) for flag in ("output_dir", "cache_dir", "keep_splits")]
     given = (getattr(arguments, source.flag.removeprefix("--")) or () for source in SOURCES)
     return [*filter(None, flags), *(address for folders in given for address in folders)]
 
 
 def cache_of(output: str) -> str:
-    """Where what was read is kept: a hidden folder beside the result, or in it where there is no beside."""
+    """Return the default cache of an output: a hidden folder beside it, or inside it at a remote address."""
     if storage.is_remote(output):
         return f"{output.rstrip('/')}/.cache"
     path = storage.local_path(output).resolve()
     return str(path.with_name(f".{path.name}.cache"))
 
 
-def place_of(address: str) -> str:
-    """The address, or the one way to write a path of this machine."""
+def canonical_address(address: str) -> str:
+    """Return an address in one spelling: a local path is made absolute and its links are resolved."""
     return address.rstrip("/") if storage.is_remote(address) else str(storage.local_path(address).resolve())
 
 
 def processors() -> int:
-    """The processors that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

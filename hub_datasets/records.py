@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Reason(enum.StrEnum):
-    """Why a raw record did not become a row. The value is the `code` in `rejections.jsonl` and `report.json`."""
+    """The reason why a record was rejected. The value is the `code` in `rejections.jsonl` and `report.json`."""
 
     IMAGE_MISSING = "image_missing"
     IMAGE_OUTSIDE_ROOT = "image_outside_root"
@@ -41,7 +41,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """What is no record and was passed over: a file that is no data, a caption that no text bounds allow.
+    """A file that is not data, or a caption outside the text bounds, which was passed over.
 
     The report names it with the reason.
     """
@@ -53,7 +53,7 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why an image or a text cannot be used."""
+    """The reason why an image or a text cannot be used."""
 
     code: Reason
     message: str
@@ -61,11 +61,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """Something that a person should look at before the data is shared; it rejects nothing.
+    """A finding that a person should review before the data is shared; it rejects nothing.
 
     Attributes:
-        kind: what was seen: `phone_number`, `email`, `national_id`, `birth_date`, `burned_in_text`, ...
-        detail: where, without repeating what was found: a report must not spread what it warns of.
+        kind: `phone_number`, `email`, `national_id`, `birth_date`, `burned_in_text`, ...
+        detail: where it is, without repeating it: a report must not spread what it warns of.
     """
 
     kind: str
@@ -74,18 +74,18 @@ class Flag:
 
 @dataclass(slots=True)
 class RawRecord:
-    """One row or file of a source, as the source has it; nothing is checked yet.
+    """One row or file of a source, unchanged and unchecked.
 
     Attributes:
-        item: where a person finds it: `metadata.csv line 17 (PAT_46_881_939.png)`.
+        item: where a person finds it, for example `metadata.csv line 17 (PAT_46_881_939.png)`.
         image: path of the image relative to the source's folder, as the source gives it (not to be trusted).
-        text: what the pair says. None for a question and answer, which become part of a caption of their image.
+        text: the text of the pair. None for a question and answer, which become part of a caption of their image.
         question, answer: a turn of a conversation as the source gives it.
         groups: keys of everything that must stay in one split, such as `patient:PAT_46` or `study:12`. The image
             itself is added when its content is known.
-        conversation: records of one source with the same value are one conversation with several images, such as the
-            two views of one report. Empty: the record is a conversation of its own.
-        official_split: `train`, `validation` or `test`, where the source has splits of its own.
+        conversation: records of one source with the same value are one conversation with several images, for example
+            the two views of one report. Empty: the record is a conversation by itself.
+        official_split: `train`, `validation` or `test`, if the source has its own splits.
         metadata: the source's own fields, unchanged.
     """
 

@@ -44,7 +44,7 @@ def chat_features() -> datasets.Features:
 
     `messages` holds plain strings: `Json()` content would turn the answer "42" into a number, and mixed lists of
     parts would not load in every trainer. `marked_messages` are the same with `<image>` for each image in the first
-    question: TRL puts the images there by itself, LLaMA-Factory wants them marked.
+    question: TRL places the images there itself, LLaMA-Factory requires the marks.
     """
     from datasets import Features, Image, List, Value
 

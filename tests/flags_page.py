@@ -30,7 +30,8 @@ def command_section(name: str) -> str:
     parser = parser_of(name)
     parts = [f"## medpairs {name}\n"]
     for group in parser._action_groups:
-        actions = [action for action in group._group_actions if action.dest not in HIDDEN]
+        shown = (action for action in group._group_actions if action.help != argparse.SUPPRESS)
+        actions = [action for action in shown if action.dest not in HIDDEN]
         if not actions:
             continue
         if group.title not in ("options", "positional arguments"):

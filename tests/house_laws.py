@@ -23,7 +23,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "hub_datasets": [
         {"build", "med_pairs", "generate_sample", "ingest_caches"},
         {"output", "options"},
-        {"splits"},
+        {"splits", "flags"},
         {"ingest"},
         {"images", "sources", "synthetic"},
         {"texts", "chat", "filesystem"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageChops, ImageStat
 
 from tests.commands import NAMES, problem, targets
 from tests.pages import (
@@ -31,6 +33,7 @@ from tests.pages import (
     links,
     pages,
 )
+from tests.readme import PICTURE, small_picture
 
 RENEW = "RENEW_MESSAGES"
 ROOMS = ("hub_datasets", "trainers", "evaluation", "model_cards")  # whose messages the pages may quote
@@ -115,16 +118,34 @@ def words_of(command: str) -> list[str]:
 def test_every_command_and_every_line_of_python_runs_as_printed(run, stocked_hub, clone):
     """All in one reading: a later page reads what an earlier one wrote or pushed."""
     reader = Reader(run, clone, stocked_hub)
-    renewed = {page: reader.read(page) for page in PAGES}
+    renewed = {README: reader.read(README)}
+    picture = small_picture(clone / "data/processed")
+    renewed |= {page: reader.read(page) for page in PAGES if page != README}
     assert len(reader.done) > 20
     for path in ("data/processed/report.json", "checkpoints/encoder_finetuned/README.md", "results/leaderboard.md"):
         assert (clone / path).exists(), path
+    assert difference(picture, PICTURE.read_bytes()) < 4, "python -m tests.readme data/processed makes the picture anew"
     if os.environ.get(RENEW):
         for page, text in renewed.items():
             if page.read_text(encoding="utf-8") != text:
                 page.write_text(text, encoding="utf-8")
     for page, text in renewed.items():
         assert page.read_text(encoding="utf-8") == text, f"{name_of(page)} has other messages; {RENEW}=1 writes them"
+
+
+def difference(one: bytes, other: bytes) -> float:
+    """The mean difference of two pictures, of 255; fonts and decoders differ a little from machine to machine."""
+    images = [Image.open(io.BytesIO(data)).convert("RGB") for data in (one, other)]
+    assert images[0].size == images[1].size
+    return max(ImageStat.Stat(ImageChops.difference(*images)).mean)
+
+
+def test_another_picture_is_seen():
+    other = io.BytesIO()
+    with Image.open(PICTURE) as picture:
+        picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(other, "JPEG")
+    assert difference(PICTURE.read_bytes(), PICTURE.read_bytes()) == 0
+    assert difference(PICTURE.read_bytes(), other.getvalue()) > 10
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -174,6 +195,17 @@ def test_its_links_lead_to_files_and_headings_that_exist(page):
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), f"{name_of(page)}: {link}"
         assert not place or place in anchors(target), f"{name_of(page)}: {link}; there are {sorted(anchors(target))}"
+
+
+@pytest.mark.parametrize("page", ALL, ids=name_of)
+def test_the_flags_that_its_sentences_name_exist(page):
+    """docs/flags.md has all of them, see test_flags_page.py."""
+    known = set(re.findall(r"--[\w-]+", (DOCS / "flags.md").read_text(encoding="utf-8")))
+    sentences = FENCE.sub("", page.read_text(encoding="utf-8"))
+    named = {
+        flag for code in re.findall(r"`([^`\n]+)`", sentences) for flag in re.findall(r"(?<![\w-])--[a-z][\w-]+", code)
+    }
+    assert named - known - {"--version", "--help", "--eyes_dir", "--install"} == set()
 
 
 @pytest.mark.parametrize("page", ALL, ids=name_of)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # `--help` needs none of it
     from trainers.base.inputs import Inputs
 
 # On the card: what the weights depend on.
-TOLD = ("train_scope", "use_dora", "modules_to_save", "load_in_4bit", "load_in_8bit")
-TOLD_OF_ROWS = ("max_seq_length", "train_on_prompt", "rows_per_image", "isolate_rows")
+CARD_FLAGS = ("train_scope", "use_dora", "modules_to_save", "load_in_4bit", "load_in_8bit")
+CARD_FLAGS_OF_ROWS = ("max_seq_length", "train_on_prompt", "rows_per_image", "isolate_rows")
 
 
 @command
@@ -35,19 +35,13 @@ def main(argv: list[str] | None = None) -> int:
     """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     kinds = (DecoderArguments, DecoderTrainingArguments)
     arguments, training = parse(kinds, "medpairs train-decoder", __doc__, argv)
-    from trainers.base.output_folder import check_output_dir, says_how_to_resume
+    from trainers.base.training_run import run
 
-    check_output_dir(training)
-    if arguments.dry_run:
-        dry_run(arguments, training)
-    else:
-        with says_how_to_resume(Path(training.output_dir)):
-            train(arguments, training)
-    return 0
+    return run(train, dry_run, arguments, training)
 
 
 def load(arguments: DecoderArguments, training: DecoderTrainingArguments) -> Inputs:
-    """Opens data and model. Raises InputError where one of them, or a flag about them, is not right."""
+    """Opens data and model. Raises InputError where one of them, or a flag about them, is wrong."""
     from transformers import set_seed
 
     from modeling.mllama.patch import prepare_mllama
@@ -75,7 +69,7 @@ def load(arguments: DecoderArguments, training: DecoderTrainingArguments) -> Inp
 
 
 def dry_run(arguments: DecoderArguments, training: DecoderTrainingArguments) -> None:
-    """Shows what a training would do, and writes nothing."""
+    """Prints what a training would do, and writes nothing."""
     from trainers.decoder.dry_run import describe, load_bare
 
     describe(load_bare(arguments, training), arguments, training)
@@ -84,49 +78,41 @@ def dry_run(arguments: DecoderArguments, training: DecoderTrainingArguments) -> 
 def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> None:
     """Loads data and model, trains, and leaves a complete model folder."""
     from model_cards.results import GENERATION, write_json
-    from trainers.base.output_folder import check_contents
-    from trainers.base.recipe_file import write_recipe
-    from trainers.base.trainer import check_repository, evaluation_result, finish, nothing_to_do, repository_name
+    from trainers.base.training_run import checked_name, evaluation_result, finish, summary_of, train_recorded
     from trainers.decoder.export import export_decoder
+    from trainers.decoder.tuning import count_weights
     from trainers.images.cache_location import cache_folder
 
-    if nothing_to_do(training, arguments):
+    name = checked_name(arguments, training, cache_folder(arguments.image_cache))
+    if name is None:
         return
-    check_contents(training, arguments, cache_folder(arguments.image_cache))
-    name = repository_name(training)
-    check_repository(training, name)
     inputs = load(arguments, training)
     trainer = build_trainer(inputs, arguments, training)
-    trainer.record(arguments)
-    folder = Path(training.output_dir)
-    trainer.beginning.write_recipe = lambda: write_recipe(folder / "recipe.yaml", arguments, training)
-    trainer.train_from_flags()
+    train_recorded(trainer, arguments)
 
-    told = TOLD_OF_ROWS + (TOLD if arguments.has_adapters else TOLD[:1])
-    chosen = {name: getattr(arguments, name) for name in told}
-    if arguments.has_adapters:
-        chosen["lora"] = f"r {arguments.lora_r}, alpha {arguments.lora_alpha}, dropout {arguments.lora_dropout}"
-    summary = trainer.summary(
-        kind="decoder",
-        base_model="" if arguments.tiny else arguments.model_name_or_path,
-        dataset=arguments.dataset,
-        dataset_config="chat",
-        dataset_revision=inputs.revision,
-        rows={split: len(rows) for split, rows in inputs.splits.items()},
-        export=arguments.export,
-        **chosen,
-    )
+    summary = summary_of(trainer, inputs, arguments, kind="decoder", dataset_config="chat", **card_facts(arguments))
+    # A quantized weight is stored in a fraction of a number, and counts as one.
+    summary["parameters"] = sum(map(count_weights, trainer.accelerator.unwrap_model(trainer.model).parameters()))
     result = evaluation_result(trainer, name, GENERATION, "chat", arguments, inputs.revision)
     samples = sample_answers(trainer, inputs, arguments, training)
-    export_decoder(trainer, inputs.processor, arguments, folder)
+    export_decoder(trainer, inputs.processor, arguments, trainer.folder)
     if trainer.is_world_process_zero():
-        write_samples(folder / "samples.jsonl", samples)
-        write_json(folder / "training_args.json", training.to_dict())  # in which tokens are hidden
+        write_samples(trainer.folder / "samples.jsonl", samples)
+        write_json(trainer.folder / "training_args.json", training.to_dict())  # in which tokens are hidden
     finish(trainer, name, summary, result)
 
 
+def card_facts(arguments: DecoderArguments) -> dict[str, Any]:
+    """Returns what the card says of the weights beside the hyperparameters."""
+    names = CARD_FLAGS_OF_ROWS + (CARD_FLAGS if arguments.has_adapters else CARD_FLAGS[:1])
+    facts = {"export": arguments.export} | {name: getattr(arguments, name) for name in names}
+    if arguments.has_adapters:
+        facts["lora"] = f"r {arguments.lora_r}, alpha {arguments.lora_alpha}, dropout {arguments.lora_dropout}"
+    return facts
+
+
 def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: DecoderTrainingArguments) -> Any:
-    """The trainer with its order of rows, and what it looks at while it trains."""
+    """Returns the trainer with its order of rows, and the rows that it answers during the training."""
     from trainers.base.callbacks import EpochCallback
     from trainers.decoder.data.collator import DecoderCollator
     from trainers.decoder.data.image_group_sampler import train_sampler
@@ -150,7 +136,7 @@ def build_trainer(inputs: Inputs, arguments: DecoderArguments, training: Decoder
 def answers_of(
     rows: Any, samples: int, inputs: Inputs, arguments: DecoderArguments, training: DecoderTrainingArguments
 ) -> Any:
-    """The rows that are answered; None for none."""
+    """Returns the rows that are answered; None for none."""
     from trainers.decoder.answer_evaluation import AnswerEvaluation
 
     if rows is None or not samples:
@@ -162,7 +148,7 @@ def answers_of(
 def sample_answers(
     trainer: Any, inputs: Inputs, arguments: DecoderArguments, training: DecoderTrainingArguments
 ) -> list[dict]:
-    """Answers of the final model, printed: to rows that were not trained on, where there are some.
+    """Prints and returns answers of the final model to rows that were not trained on, where there are some.
 
     To be called by all processes, after the final evaluation, which has answered them already if it answers any.
     """
@@ -184,7 +170,7 @@ def sample_answers(
 
 
 def write_samples(path: Path, samples: list[dict]) -> None:
-    """Writes one JSON a line."""
+    """Writes one JSON object per line."""
     import json
 
     path.write_text("".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples), encoding="utf-8")

@@ -24,7 +24,7 @@ from trainers.encoder.arguments import EncoderArguments, EncoderTrainingArgument
 if TYPE_CHECKING:  # `--help` needs none of it
     from trainers.base.inputs import Inputs
 
-TOLD = (  # on the card: what the weights depend on
+CARD_FLAGS = (  # on the card: what the weights depend on
     "contrastive_loss",
     "positives",
     "contrastive_weights",
@@ -44,19 +44,13 @@ def main(argv: list[str] | None = None) -> int:
     """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     kinds = (EncoderArguments, EncoderTrainingArguments)
     arguments, training = parse(kinds, "medpairs train-encoder", __doc__, argv)
-    from trainers.base.output_folder import check_output_dir, says_how_to_resume
+    from trainers.base.training_run import run
 
-    check_output_dir(training)
-    if arguments.dry_run:
-        dry_run(arguments, training)
-    else:
-        with says_how_to_resume(Path(training.output_dir)):
-            train(arguments, training)
-    return 0
+    return run(train, dry_run, arguments, training)
 
 
 def load(arguments: EncoderArguments, training: EncoderTrainingArguments) -> Inputs:
-    """Opens data and model. Raises InputError where one of them, or a flag about them, is not right."""
+    """Opens data and model. Raises InputError where one of them, or a flag about them, is wrong."""
     from transformers import set_seed
 
     from trainers.base.inputs import Inputs, open_splits
@@ -78,7 +72,7 @@ def load(arguments: EncoderArguments, training: EncoderTrainingArguments) -> Inp
 
 
 def dry_run(arguments: EncoderArguments, training: EncoderTrainingArguments) -> None:
-    """Shows what a training would do, and writes nothing."""
+    """Prints what a training would do, and writes nothing."""
     from trainers.encoder.dry_run import describe
 
     arguments.image_cache = "none"
@@ -89,43 +83,36 @@ def dry_run(arguments: EncoderArguments, training: EncoderTrainingArguments) -> 
 def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> None:
     """Loads data and model, trains, and leaves a complete model folder."""
     from model_cards.results import RETRIEVAL
-    from trainers.base.output_folder import check_contents
-    from trainers.base.recipe_file import write_recipe
-    from trainers.base.trainer import check_repository, evaluation_result, finish, nothing_to_do, repository_name
+    from trainers.base.training_run import checked_name, evaluation_result, finish, summary_of, train_recorded
+    from trainers.encoder.checkpoints import save_adapter
     from trainers.images.cache_location import cache_folder
 
-    if nothing_to_do(training, arguments):
+    name = checked_name(arguments, training, cache_folder(arguments.image_cache))
+    if name is None:
         return
-    check_contents(training, arguments, cache_folder(arguments.image_cache))
-    name = repository_name(training)
-    check_repository(training, name)
     inputs = load(arguments, training)
     trainer = build_trainer(inputs, arguments, training)
-    trainer.record(arguments)
-    recipe = Path(training.output_dir) / "recipe.yaml"
-    trainer.beginning.write_recipe = lambda: write_recipe(recipe, arguments, training)
-    trainer.train_from_flags()
+    train_recorded(trainer, arguments)
+
     trainer.save_model(_internal_call=True)
     if arguments.save_adapter:
-        trainer.save_adapter(Path(training.output_dir) / "adapter")
-
-    summary = trainer.summary(
-        kind="encoder",
-        base_model="" if arguments.tiny else arguments.model_name_or_path,
-        dataset=arguments.dataset,
-        dataset_config="pairs",
-        dataset_revision=inputs.revision,
-        rows={split: len(rows) for split, rows in inputs.splits.items()},
-        contrastive_batch_size=training.pairs_in_contrast,
-        image_size=inputs.model.config.vision_config.image_size,
-        **{name: getattr(arguments, name) for name in TOLD},
+        save_adapter(trainer, trainer.folder / "adapter")
+    summary = summary_of(
+        trainer, inputs, arguments, kind="encoder", dataset_config="pairs", **card_facts(inputs, arguments, training)
     )
     result = evaluation_result(trainer, name, RETRIEVAL, "pairs", arguments, inputs.revision)
     finish(trainer, name, summary, result)
 
 
+def card_facts(inputs: Inputs, arguments: EncoderArguments, training: EncoderTrainingArguments) -> dict[str, Any]:
+    """Returns what the card says of the weights beside the hyperparameters."""
+    size = inputs.model.config.vision_config.image_size
+    facts = {"contrastive_batch_size": training.pairs_in_contrast, "image_size": size}
+    return facts | {name: getattr(arguments, name) for name in CARD_FLAGS}
+
+
 def build_trainer(inputs: Inputs, arguments: EncoderArguments, training: EncoderTrainingArguments) -> Any:
-    """The trainer with its order of rows."""
+    """Returns the trainer with its order of rows."""
     from trainers.base.callbacks import EpochCallback
     from trainers.encoder.data.collator import EncoderCollator
     from trainers.encoder.data.stratified_sampler import train_sampler

@@ -8,12 +8,12 @@ import json
 from hub_datasets.chat.templates import COUNTS, TEMPLATES
 from hub_datasets.records import RawRecord
 
-# What a source says of a question, by the name of its own field and of the column.
+# A source's attributes of a question, by the names of its field and of the column.
 FIELDS = ("answer_type", "modality", "location", "content_type")
 
 
 def make_conversation(records: list[RawRecord], kind: str, system_prompt: str = "", picture: str = "") -> dict:
-    """The conversation of one or several records: what a row of the config `chat` says besides its images.
+    """Returns the columns of a row of the config `chat`, except its images, for the records of one conversation.
 
     A record with a text is asked for it with a template of its kind and language, and a record with a question is asked
     that, untouched. Records with questions about one image become the turns of one conversation, in the order given.
@@ -38,22 +38,24 @@ def make_conversation(records: list[RawRecord], kind: str, system_prompt: str = 
     if first.text is None:
         turns = [(record.question, record.answer) for record in records]
     else:
-        template_id, question = choose_question(kind, first.language, key(first, picture), len(records))
+        template_id, question = choose_question(kind, first.language, record_key(first, picture), len(records))
         turns = [(question, first.text)]
     messages = [{"role": "system", "content": system_prompt}] if system_prompt.strip() else []
     for question, answer in turns:
         messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return {"messages": messages, "template_id": template_id} | {field: common(records, field) for field in FIELDS}
+    return {"messages": messages, "template_id": template_id} | {
+        field: common_value(records, field) for field in FIELDS
+    }
 
 
-def common(records: list[RawRecord], field: str) -> str:
-    """The text that all records have in a field of their metadata, empty where they have none or differ."""
+def common_value(records: list[RawRecord], field: str) -> str:
+    """Returns the text that all records have in a field of their metadata; empty if it is missing or differs."""
     value = records[0].metadata.get(field)
     return value if isinstance(value, str) and all(r.metadata.get(field) == value for r in records) else ""
 
 
 def check_one_conversation(records: list[RawRecord]) -> None:
-    """Raises ValueError, naming two records, where they cannot be asked about in one conversation."""
+    """Raises ValueError, naming two records, if the records cannot be one conversation."""
     if not records:
         raise ValueError("a conversation needs at least one record")
     first = records[0]
@@ -69,8 +71,8 @@ def check_one_conversation(records: list[RawRecord]) -> None:
             raise ValueError(f"{both} their questions are about {first.image} and {other.image}")
 
 
-def key(record: RawRecord, picture: str = "") -> str:
-    """What the choice of a question depends on: the source, the image or the examination, and the language.
+def record_key(record: RawRecord, picture: str = "") -> str:
+    """Returns the key that determines the choice of a question: the source, the image or examination, and the language.
 
     The image is known by its picture, or else by its name.
     """
@@ -79,7 +81,7 @@ def key(record: RawRecord, picture: str = "") -> str:
 
 
 def choose_question(kind: str, language: str, key: str, images: int = 1) -> tuple[str, str]:
-    """The id and the text of the question for `images` images.
+    """Returns the ID and the text of a question about `images` images.
 
     Every template draws a number from its id and the key, and the highest wins. The order of the rows has no part in
     it, and a template that is appended takes its own share of the rows and changes no other row.
@@ -96,6 +98,6 @@ def choose_question(kind: str, language: str, key: str, images: int = 1) -> tupl
 
 
 def count_word(count: int, language: str) -> str:
-    """A number from two on as it is written before a noun."""
+    """Returns a number of two or more as it is written before a noun."""
     words = COUNTS[language]
     return words[count - 2] if count < len(words) + 2 else str(count)

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-# What LLaMA-Factory takes for an image, a video or a sound wherever it stands, and how Llama's control tokens begin.
 LLAMA_FACTORY_IMAGE = "<image>"
-
-
+# What LLaMA-Factory reads as an image, a video or a sound at any position, and the beginning of Llama's control tokens.
 LLAMA_FACTORY_RESERVED = (LLAMA_FACTORY_IMAGE, "<video>", "<audio>", "<|")
 
 
 def mark_images(messages: list[dict[str, str]], images: int) -> list[dict[str, str]]:
-    """The messages with `<image>` for each image at the head of the first question.
+    """Returns the messages with `<image>` for each image at the beginning of the first question.
 
-    LLaMA-Factory (0.9.5, `data/mm_plugin.py`, `_validate_messages`) wants one `<image>` for each image in the texts,
-    where TRL puts the images by itself and would read `<image>` out as a word: the same messages cannot serve both.
-    The same words in a text, where a source has them, are set apart by a space: they would count as images that are
-    not there, and end the whole training.
+    LLaMA-Factory (0.9.5, `data/mm_plugin.py`, `_validate_messages`) requires one `<image>` for each image in the texts,
+    where TRL places the images itself and would read `<image>` as a word, so the same messages cannot serve both.
+    Where a source's text contains such words, a space is inserted: they would count as missing images, and end the
+    training.
     """
     turns = [{"role": turn["role"], "content": set_apart(turn["content"])} for turn in messages]
     first = next(turn for turn in turns if turn["role"] == "user")
@@ -27,14 +25,14 @@ def mark_images(messages: list[dict[str, str]], images: int) -> list[dict[str, s
 
 
 def set_apart(text: str) -> str:
-    """The text with a space inside everything that LLaMA-Factory would not read as words."""
+    """Returns the text with a space inside everything that LLaMA-Factory would not read as words."""
     for reserved in LLAMA_FACTORY_RESERVED:
         text = text.replace(reserved, f"{reserved[0]} {reserved[1:]}")
     return text
 
 
 def llama_factory_info(files: dict[str, str]) -> dict:
-    """The content of `dataset_info.json`, with which LLaMA-Factory reads the rows of `chat`.
+    """Returns the content of `dataset_info.json`, with which LLaMA-Factory reads the rows of `chat`.
 
     Its format is sharegpt under other names for roles and columns; the one that it calls openai would add "detailed
     thinking off" to every system prompt.

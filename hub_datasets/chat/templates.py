@@ -16,7 +16,7 @@ TEMPLATES: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
             ("Please interpret this radiograph.", "Please interpret these radiographs together."),
             ("How would you read this X-ray?", "How would you read these {count} views?"),
             ("Which findings, if any, does this X-ray show?", "Which findings, if any, do these X-rays show?"),
-            ("Summarise what can be seen on this radiograph.", "Summarise what can be seen on these {count} views."),
+            ("Summarize what can be seen on this radiograph.", "Summarize what can be seen on these {count} views."),
             ("What is your assessment of this radiograph?", "What is your assessment of these radiographs?"),
             ("Please give your reading of this X-ray image.", "Please give your reading of these X-ray images."),
             ("How would you describe this radiograph to a colleague?",
@@ -42,10 +42,10 @@ TEMPLATES: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
             ("What kind of skin lesion is this?", "What kind of skin lesion do these {count} photographs show?"),
             ("Please give a clinical description of this lesion.",
              "Please give a clinical description of the lesion in these photographs."),
-            ("How would you characterise the lesion in this image?",
-             "How would you characterise the lesion in these {count} images?"),
+            ("How would you characterize the lesion in this image?",
+             "How would you characterize the lesion in these {count} images?"),
             ("What can be said about this skin lesion?", "What can be said about the lesion in these photographs?"),
-            ("Please summarise the case shown here.", "Please summarise the case shown in these {count} photographs."),
+            ("Please summarize the case shown here.", "Please summarize the case shown in these {count} photographs."),
             ("What is your assessment of this skin lesion?",
              "What is your assessment of the skin lesion in these images?"),
             ("Please describe and classify the lesion shown here.",
@@ -75,7 +75,7 @@ TEMPLATES: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
             ("What kind of image is this, and what is in it?", "What kind of images are these, and what is in them?"),
             ("Give a short description of this medical image.", "Give a short description of these {count} images."),
             ("What would you note when looking at this scan?", "What would you note when looking at these scans?"),
-            ("Summarise what this image tells us.", "Summarise what these {count} images tell us."),
+            ("Summarize what this image tells us.", "Summarize what these {count} images tell us."),
             ("Which structures and findings does this image show?",
              "Which structures and findings do these images show?"),
             ("How would you describe this image to a medical student?",
@@ -126,7 +126,7 @@ TEMPLATES: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
     },
 }  # fmt: skip
 
-# From two on; beyond ten, digits. 两 and not 二, as it is said before a measure word.
+# From two to ten; larger numbers are digits. 两 and not 二, because a measure word follows.
 COUNTS = {
     "en": ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
     "zh": ("两", "三", "四", "五", "六", "七", "八", "九", "十"),

@@ -19,23 +19,23 @@ from hub_datasets.filesystem.zip_archive import Unreadable
 from hub_datasets.records import Reason
 
 ZIP = ".zip"
-# What a store says of a file that changes with its content; each store says some of these.
+# Fields of a store that change with the content of a file; each store has some of them.
 VERSION_KEYS = (
     "ETag", "etag", "md5", "md5Hash", "sha256", "blob_id", "oid", "generation", "version_id",
     "LastModified", "last_modified", "mtime", "modified", "updated", "created",
 )  # fmt: skip
-# Some systems lack some of these. A link is not followed without a look, and a pipe is not waited for.
+# Some operating systems lack some of these flags. Links are checked before they are followed, and pipes do not block.
 OPEN_FLAGS = os.O_RDONLY | sum(getattr(os, flag, 0) for flag in ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK"))
-OUTSIDE = "does not lie inside the source's folder"
+OUTSIDE = "is outside the source folder"
 
 
 def open_store(address: str) -> LocalStore | RemoteStore:
-    """The store of an address. Raises BuildError where fsspec cannot open it."""
+    """Returns the store of an address. Raises BuildError if fsspec cannot open it."""
     return RemoteStore(address) if storage.is_remote(address) else LocalStore(str(storage.local_path(address)))
 
 
 class LocalStore:
-    """Files below a folder of this machine, or of a zip file."""
+    """The files in a folder of this machine, or a zip file."""
 
     def __init__(self, path: str):
         self.root = os.path.realpath(path)
@@ -49,7 +49,7 @@ class LocalStore:
         self.root, self.is_zip, self._folders = state["root"], state["is_zip"], {}
 
     def walk(self) -> Iterator[tuple[str, int, str, bool]]:
-        """Yields (name, size, version, is it a link to a folder) in no order. Raises OSError."""
+        """Yields (name, size, version, whether it is a link to a folder) in no particular order. Raises OSError."""
         if self.is_zip:
             yield "", 0, "", False
             return
@@ -73,7 +73,7 @@ class LocalStore:
                 raise OSError(error.errno, error.strerror, before) from None
 
     def _link(self, entry: os.DirEntry, name: str) -> tuple[str, int, str, bool]:
-        """A link to a file: of the file where it lies inside, else nothing but the name."""
+        """Returns the entry of a link to a file: that of the file if it is inside the folder, else the name alone."""
         target = os.path.realpath(entry.path)
         try:
             if self._is_inside(target):
@@ -84,7 +84,7 @@ class LocalStore:
         return name, 0, "link", False
 
     def holds(self, other: LocalStore | RemoteStore) -> bool:
-        """True where the other root is this one or below it, also where a disk is mounted in two places."""
+        """Returns whether another root is this one or below it, even if a disk is mounted in two places."""
         if not isinstance(other, LocalStore):
             return False
         place = Path(other.root)
@@ -94,7 +94,7 @@ class LocalStore:
         return path == self.root or path.startswith(self.root.rstrip(os.sep) + os.sep)
 
     def _folder(self, name: str) -> str:
-        """The real path of a folder, links resolved, with a slash. Raises Unreadable where it lies outside."""
+        """Returns the real path of a folder, links resolved, with a final slash. Raises Unreadable if it is outside."""
         path = os.path.realpath(f"{self.root}/{name}")
         if not self._is_inside(path):
             raise Unreadable(Reason.IMAGE_OUTSIDE_ROOT, OUTSIDE)
@@ -110,7 +110,7 @@ class LocalStore:
         return os.fdopen(self._descriptor(name)[0], "rb")
 
     def read(self, name: str, limit: int) -> bytes:
-        """The bytes of a file. Raises Unreadable and OSError."""
+        """Returns the bytes of a file. Raises Unreadable and OSError."""
         descriptor, size = self._descriptor(name)
         try:
             if size > limit:
@@ -128,7 +128,7 @@ class LocalStore:
         return data
 
     def _descriptor(self, name: str) -> tuple[int, int]:
-        """(descriptor, size in bytes) of a regular file. Raises Unreadable and OSError."""
+        """Returns (descriptor, size in bytes) of a regular file. Raises Unreadable and OSError."""
         above, _, base = name.rpartition("/")
         folder = self._folders.get(above)
         try:
@@ -144,15 +144,15 @@ class LocalStore:
                     raise Unreadable(Reason.IMAGE_OUTSIDE_ROOT, OUTSIDE) from None
                 descriptor = os.open(target, OPEN_FLAGS)
         except (FileNotFoundError, NotADirectoryError, UnicodeEncodeError):
-            raise Unreadable(Reason.IMAGE_MISSING, "is not there") from None
+            raise Unreadable(Reason.IMAGE_MISSING, "does not exist") from None
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # links in a circle, a folder, a pipe
-                raise Unreadable(Reason.IMAGE_MISSING, "is no file") from None
+                raise Unreadable(Reason.IMAGE_MISSING, "is not a regular file") from None
             raise
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
-            raise Unreadable(Reason.IMAGE_MISSING, "is no file")
+            raise Unreadable(Reason.IMAGE_MISSING, "is not a regular file")
         return descriptor, status.st_size
 
     def signature(self, name: str) -> tuple[int, int, int] | None:
@@ -165,12 +165,12 @@ class LocalStore:
 
 
 def local_version(status: os.stat_result) -> str:
-    """The times at which content and inode changed: `cp -p` and `rsync -t` set the first back, nobody the second."""
+    """Returns the times of the last change of content and inode: `cp -p` and `rsync -t` set back only the first."""
     return f"{status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def leads_to_folder(link: os.DirEntry) -> bool:
-    """True for a link to a folder, false also where it leads in a circle."""
+    """Returns whether a link leads to a folder; false for a circular link."""
     try:
         return link.is_dir()
     except OSError:
@@ -178,7 +178,7 @@ def leads_to_folder(link: os.DirEntry) -> bool:
 
 
 class RemoteStore:
-    """Files below an address that fsspec knows. Another process opens the address by itself."""
+    """The files at an address that fsspec can open. Each process opens the address for itself."""
 
     def __init__(self, address: str):
         self._address = address
@@ -193,7 +193,7 @@ class RemoteStore:
         try:
             self._system, root = url_to_fs(self._address)
         except Exception as error:  # an unknown scheme, a package that is not installed, an invalid name
-            reason = storage.explain(error, self._address)
+            reason = storage.describe_error(error, self._address)
             raise BuildError(f"{storage.shown(self._address)}: cannot be opened: {reason}") from None
         self.root = root.rstrip("/")
 
@@ -205,13 +205,13 @@ class RemoteStore:
         self._connect()
 
     def holds(self, other: LocalStore | RemoteStore) -> bool:
-        """True where the other root is this one or below it, in the same store."""
+        """Returns whether another root is this one or below it, even if a disk is mounted in two places."""
         if not isinstance(other, RemoteStore) or self._system != other._system:
             return False
         return f"{other.root}/".startswith(f"{self.root}/")
 
     def walk(self) -> Iterator[tuple[str, int, str, bool]]:
-        """Yields (name, size, version, is it a link to a folder) in no order. Raises OSError."""
+        """Yields (name, size, version, whether it is a link to a folder) in no particular order. Raises OSError."""
         self._system.invalidate_cache()
         self._zips.clear()
         if self.is_zip:
@@ -219,17 +219,17 @@ class RemoteStore:
             return
         try:
             found = self._system.find(self.root, detail=True)
-        except Exception as error:  # each store has errors of its own; what they say may hold a key
+        except Exception as error:  # each store has its own error types, and their messages may contain a key
             raise OSError(errno.EIO, f"the store answered with {type(error).__name__}", "") from None
         for path, info in found.items():
             if path.startswith(f"{self.root}/"):
                 yield path[len(self.root) + 1 :], info.get("size") or 0, version(info), False
 
     def read(self, name: str, limit: int) -> bytes:
-        """The bytes of a file. Raises Unreadable and OSError."""
+        """Returns the bytes of a file. Raises Unreadable and OSError."""
         info = self._info(name)
         if info is None:
-            raise Unreadable(Reason.IMAGE_MISSING, "is not there")
+            raise Unreadable(Reason.IMAGE_MISSING, "does not exist")
         size = info.get("size")
         if size is not None and size > limit:
             raise Unreadable(Reason.IMAGE_TOO_LARGE, f"has {size:,} bytes, the limit is {limit:,}")
@@ -262,7 +262,7 @@ class RemoteStore:
         return f"{self.root}/{name}" if name else self.root
 
     def _info(self, name: str) -> dict[str, Any] | None:
-        """What the store says of a file; None where there is none. Raises OSError."""
+        """Returns what the store reports about a file; None if it does not exist. Raises OSError."""
         try:
             info = self._system.info(self._path(name))
         except (FileNotFoundError, NotADirectoryError):
@@ -273,5 +273,5 @@ class RemoteStore:
 
 
 def version(info: dict[str, Any]) -> str:
-    """All that a store says of a file that changes with its content."""
+    """Returns all that a store reports about a file that changes with its content."""
     return " ".join(str(info[key]) for key in VERSION_KEYS if info.get(key))

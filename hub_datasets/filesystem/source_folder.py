@@ -22,14 +22,14 @@ from hub_datasets.records import Reason
 
 MAX_FILE_BYTES = 256 * 1024 * 1024  # a larger file is not read at all
 MAX_OPEN_ZIPS = 64
-# What no name may hold, on any system: NUL, an address, a root, a drive, a step up (Windows ignores dots and blanks
-# at the end of a name). Both kinds of slash are taken for one.
+# What names must not contain, on any operating system: NUL, an address, a root, a drive, `..` (Windows ignores dots and
+# blanks at the end of a name). A backslash is treated as a slash.
 UNSAFE = re.compile(r"\0|://|\A[/\\]|\A[A-Za-z]:|(?:\A|[/\\])\.\.[. ]*(?:[/\\]|\Z)")
 IN_ZIP = re.compile(r"\.zip(?=/)", re.IGNORECASE | re.ASCII)
 
 
 class FolderError(Exception):
-    """Why a name cannot be read: a `code`, and a `message` that names it as the source does."""
+    """The reason why a file cannot be read: a `code`, and a `message` with the name as the source gives it."""
 
     def __init__(self, code: Reason, message: str):
         super().__init__(code, message)  # both, so that the error survives the way between processes
@@ -57,17 +57,17 @@ class File:
 
 
 def is_unsafe(name: str) -> bool:
-    """True for a name that leads, or could on some system lead, out of its folder."""
+    """Returns whether a name leads out of its folder, or could on some operating system."""
     return UNSAFE.search(name) is not None
 
 
 def is_zip(name: str) -> bool:
-    """True for the name of a zip file; macOS leaves `._a.zip`, which is none, beside `a.zip`."""
+    """Returns whether a name is that of a zip file; the `._a.zip` that macOS leaves beside `a.zip` is not."""
     return name[-len(ZIP) :].lower() == ZIP and not name.rpartition("/")[2].startswith("._")
 
 
 class Folder:
-    """The files of a source by their names. It can be sent to another process, which opens what it reads by itself.
+    """The files of a source by their names. It can be sent to another process, which opens the files for itself.
 
     Attributes:
         address: as the user gave it: a path, an address such as `s3://bucket/folder`, or a zip file.
@@ -92,7 +92,7 @@ class Folder:
         self._linked: list[str] = []
 
     def _close(self) -> None:
-        """Forgets the open zip files, which belong to one process."""
+        """Closes the open zip files, which belong to one process."""
         self._archives: dict[str, Archive] = {}
         self._lock = threading.Lock()
         self._pid = os.getpid()
@@ -108,11 +108,11 @@ class Folder:
         return f"Folder({self.named()!r})"
 
     def named(self, name: str = "") -> str:
-        """Return how messages name the folder, or a file in it: on one line and without secrets."""
+        """Returns how messages name the folder, or a file in it: on one line and without secrets."""
         return storage.shown(self.address) + (f"/{printable(name)}" if name else "")
 
     def labeled(self, name: str) -> str:
-        """The name of an item or an image, after the folder's label if it has one."""
+        """Returns the name of an item or an image, after the folder's label if it has one."""
         return f"{self.label}/{name}" if self.label else name
 
     def holds(self, other: Folder) -> bool:
@@ -120,7 +120,7 @@ class Folder:
         return self._store.holds(other._store)
 
     def files(self) -> Sequence[File]:
-        """All files, sorted by name; links to folders are not followed, and zip files are folders.
+        """Returns all files, sorted by name. Links to folders are not followed, and zip files are folders.
 
         A name that cannot be read, such as a link that leads outside, is listed, too: `read` says why. The list is
         taken once, and again by `state`. Raises BuildError where a folder or a zip file cannot be read.
@@ -130,17 +130,17 @@ class Folder:
         return self._files
 
     def linked_folders(self) -> Sequence[str]:
-        """The links to folders, which are not followed."""
+        """Returns the links to folders, which are not followed."""
         self.files()
         return self._linked
 
     def has(self, name: str) -> bool:
-        """True for a name of the list."""
+        """Returns whether a name is in the list of files."""
         self.files()
         return name in self._by_name
 
     def state(self) -> str:
-        """Looks again, and returns hexadecimal digits that are the same as long as no file has changed."""
+        """Lists the files again and returns a hexadecimal digest that is equal as long as no file has changed."""
         self._list()
         digest = hashlib.blake2b(digest_size=16)
         for file in self._files:
@@ -149,7 +149,7 @@ class Folder:
         return digest.hexdigest()
 
     def read(self, name: str, limit: int = MAX_FILE_BYTES) -> bytes:
-        """The bytes of a file.
+        """Returns the bytes of a file.
 
         Raises:
             FolderError: it is not there (IMAGE_MISSING), leads outside (IMAGE_OUTSIDE_ROOT), has more than `limit`
@@ -190,7 +190,7 @@ class Folder:
         self._by_name = {file.name: file for file in files}
 
     def _members(self, zip_name: str) -> Iterator[File]:
-        """The files of a zip file; of a link that leads to none the name itself."""
+        """Yields the files in a zip file; for a link that leads to none, its own name."""
         self._zips.pop(zip_name, None)
         self._archives.pop(zip_name, None)
         try:
@@ -205,7 +205,7 @@ class Folder:
             yield File(before + name, size, f"{crc:08x}")
 
     def _in_zip(self, name: str) -> tuple[Archive, str] | None:
-        """The zip file that holds a name, and the name in it; None for a name in no zip file."""
+        """Returns the zip file that contains a name, and the name inside it; None for a name in no zip file."""
         if self._store.is_zip:
             return self._archive(""), name
         for match in IN_ZIP.finditer(name):
@@ -213,12 +213,12 @@ class Folder:
             if archive:  # and no folder that is named like a zip file
                 member = name[match.end() + 1 :]
                 if is_unsafe(member):
-                    raise Unreadable(Reason.IMAGE_OUTSIDE_ROOT, "does not lie inside its zip file")
+                    raise Unreadable(Reason.IMAGE_OUTSIDE_ROOT, "is outside its zip file")
                 return archive, member
         return None
 
     def _archive(self, name: str) -> Archive | None:
-        """The zip file of a name, open in this process; None where there is no file of that name.
+        """Returns the zip file of a name, open in this process; None if there is no such file.
 
         Raises BuildError where it is cut off, or is another one than when it was listed.
         """
@@ -228,11 +228,12 @@ class Folder:
         if signature is None:
             return None
         if self._zips.setdefault(name, signature) != signature:
-            raise BuildError(f"{self.named(name)}: the zip file changed while it was read; run again when it is whole")
+            advice = "run again when it is complete"
+            raise BuildError(f"{self.named(name)}: the zip file changed while it was read; {advice}")
         with self._lock:
             if (archive := self._archives.get(name)) is None:
                 archive = Archive(self._store.open(name), self.named(name), is_unsafe)
                 if len(self._archives) >= MAX_OPEN_ZIPS:
-                    del self._archives[next(iter(self._archives))]  # closed as soon as nobody reads it
+                    del self._archives[next(iter(self._archives))]  # closed when its last reader is done
                 self._archives[name] = archive
         return archive

@@ -25,13 +25,13 @@ HOST = re.compile(r"(?:[^:]*|\[[^\]]*\])(?::\d*)?")  # a name or an IPv6 address
 
 
 def is_remote(address: str | os.PathLike) -> bool:
-    """Whether an address is in a store that fsspec opens, and not a path of this machine."""
+    """Returns whether an address is in a store that fsspec opens, and not a path of this machine."""
     text = str(address)
     return REMOTE.match(text) is not None and LOCAL.match(text) is None
 
 
 def shown(address: str | os.PathLike) -> str:
-    """Return an address as messages, reports, cards and logs show it: on one line, and without secrets.
+    """Returns an address as messages, reports, cards and logs show it: on one line and without secrets.
 
     User name and password, query and fragment of a remote address are left out: a signed address has its signature
     there. Every text that a user sees or that is written to a file takes an address from this function alone.
@@ -43,7 +43,7 @@ def shown(address: str | os.PathLike) -> str:
 
 
 def without_secrets(address: str) -> str:
-    """Return one link of a chain of addresses without user information, query and fragment."""
+    """Returns one link of a chain of addresses without user information, query and fragment."""
     scheme, separator, rest = QUERY.sub("", address).partition("://")
     if not separator:
         return scheme
@@ -54,12 +54,12 @@ def without_secrets(address: str) -> str:
 
 
 def has_secrets(address: str | os.PathLike) -> bool:
-    """Whether `shown` leaves something of an address out."""
+    """Returns whether `shown` leaves out a part of an address."""
     return shown(address) != printable(str(address))
 
 
-def explain(error: Exception, *addresses: str | os.PathLike) -> str:
-    """Return what an error says, on one line; only its type if an address has secrets, which it might repeat."""
+def describe_error(error: Exception, *addresses: str | os.PathLike) -> str:
+    """Returns the message of an error on one line; only its type if an address has secrets, which it might repeat."""
     return type(error).__name__ if any(map(has_secrets, addresses)) else one_line(error)
 
 
@@ -77,30 +77,30 @@ def store_errors(address: str | os.PathLike) -> Iterator[None]:
 
 
 def without_query(address: str) -> str:
-    """Return an address without its query and fragment; its last characters are the suffix of the file's name."""
+    """Returns an address without query and fragment, so that it ends in the file's suffix."""
     return QUERY.sub("", address)
 
 
 def local_path(address: str | os.PathLike) -> Path:
-    """Return the path of an address on this machine, without `file://`."""
+    """Returns the path of an address on this machine, without `file://`."""
     return Path(LOCAL.sub("", str(address), count=1))
 
 
 @lru_cache(maxsize=4096)  # asked for every row, about few files
 def absolute(address: str | os.PathLike) -> str:
-    """The address for a process that runs elsewhere: a path of this machine from its root."""
+    """Returns the address as another process can use it: a local path is made absolute."""
     return str(address) if is_remote(address) else str(local_path(address).absolute())
 
 
 def join(address: str | os.PathLike, *names: str) -> str:
-    """The address of something below another."""
+    """Returns the address of a file or folder below an address."""
     if is_remote(address):
         return "/".join([str(address).rstrip("/"), *names])
     return str(local_path(address).joinpath(*names))
 
 
 def open_file(address: str, mode: str) -> IO[bytes]:
-    """Opens a file to read (`rb`) or to write (`wb`), and makes its folder when it is written."""
+    """Opens a file to read (`rb`) or write (`wb`); the folder of a written file is created."""
     if not is_remote(address):
         path = local_path(address)
         if mode == "wb":
@@ -113,7 +113,7 @@ def open_file(address: str, mode: str) -> IO[bytes]:
 
 
 def read_range(address: str, offset: int, length: int) -> bytes:
-    """A part of a file."""
+    """Returns a part of a file."""
     if not is_remote(address):
         with local_path(address).open("rb") as file:
             file.seek(offset)
@@ -124,23 +124,23 @@ def read_range(address: str, offset: int, length: int) -> bytes:
 
 
 def filesystem_of(address: str) -> tuple:
-    """(the fsspec file system of an address, the path in it). Raises BuildError where there is none."""
+    """Returns (fsspec file system, path in it) of an address. Raises BuildError if fsspec cannot open it."""
     import fsspec
 
     try:
         return fsspec.core.url_to_fs(str(address))
     except (ImportError, ValueError) as error:
-        raise BuildError(f"{shown(address)}: cannot be opened: {explain(error, address)}") from None
+        raise BuildError(f"{shown(address)}: cannot be opened: {describe_error(error, address)}") from None
 
 
 def read(address: str) -> bytes:
-    """A whole file."""
+    """Returns the content of a file."""
     with store_errors(address), open_file(address, "rb") as file:
         return file.read()
 
 
 def size(address: str) -> int | None:
-    """The bytes of a file; None where there is none."""
+    """Returns the size of a file in bytes; None if it does not exist."""
     if not is_remote(address):
         path = local_path(address)
         return path.stat().st_size if path.is_file() else None
@@ -158,7 +158,7 @@ def exists(address: str) -> bool:
 
 
 def names_in(address: str) -> list[str]:
-    """The names of the files and folders directly below an address, sorted; none where it is not there."""
+    """Returns the sorted names of the files and folders directly below an address; empty if it does not exist."""
     if not is_remote(address):
         path = local_path(address)
         return sorted(child.name for child in path.iterdir()) if path.is_dir() else []
@@ -170,7 +170,7 @@ def names_in(address: str) -> list[str]:
 
 
 def sizes_in(address: str) -> dict[str, int]:
-    """The bytes of each file directly below an address, by name; none where it is not there."""
+    """Returns the size in bytes of each file directly below an address, by name; empty if it does not exist."""
     if not is_remote(address):
         path = local_path(address)
         files = (child for child in path.iterdir() if child.is_file()) if path.is_dir() else ()
@@ -184,7 +184,7 @@ def sizes_in(address: str) -> dict[str, int]:
 
 
 def remove(address: str) -> None:
-    """Removes a file or a folder with all that is in it; nothing happens where there is none."""
+    """Removes a file, or a folder with its content; does nothing if it does not exist."""
     if not is_remote(address):
         path = local_path(address)
         if path.is_dir() and not path.is_symlink():
@@ -200,7 +200,7 @@ def remove(address: str) -> None:
 
 
 def upload(folder: Path, address: str, last: tuple[str, ...] = ()) -> None:
-    """Copies a folder's files below a remote address; those named in `last` after all others, in that order."""
+    """Uploads a folder's files to a remote address; those named in `last` after all others, in that order."""
     filesystem, root = filesystem_of(address)
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     with store_errors(address):
@@ -211,7 +211,7 @@ def upload(folder: Path, address: str, last: tuple[str, ...] = ()) -> None:
 
 @contextmanager
 def replaced_folder(target: Path, own_files: Callable[[Path], Sequence[str]]) -> Iterator[Path]:
-    """Gives a hidden folder beside `target` to write to, and puts it in the place of `target` when all went well.
+    """Gives a hidden folder beside `target` to write to, and moves it to `target` if no error occurs.
 
     A build that is killed leaves `target` as it was; what it leaves behind is removed by the next one.
 
@@ -241,12 +241,12 @@ def replaced_folder(target: Path, own_files: Callable[[Path], Sequence[str]]) ->
 
 
 def hidden_beside(target: Path, purpose: str) -> Path:
-    """A hidden folder beside another: a name that nobody but these commands gives, for they delete what is there."""
+    """Returns a hidden folder beside another, with a name that only these commands use, because they delete it."""
     return target.with_name(f".{target.name}.medpairs-{purpose}")
 
 
 def discard(old: Path, target: Path, own_files: Callable[[Path], Sequence[str]]) -> None:
-    """Deletes a folder that `target` has taken the place of, after moving there what is not to be deleted.
+    """Deletes a folder that was replaced by `target`, after moving the files that must be kept to `target`.
 
     Where it is killed, the same call again does the rest. What has a name that is taken in `target` stays in `old`.
     """
@@ -272,14 +272,14 @@ def discard(old: Path, target: Path, own_files: Callable[[Path], Sequence[str]])
         if not folder.is_symlink() and not any(folder.iterdir()):
             folder.rmdir()
     if any(old.iterdir()):
-        print(f"{target}: what the new build has under the same names is kept in {old}", flush=True)
+        print(f"{target}: files whose names the new build uses are kept in {old}", flush=True)
     else:
         old.rmdir()
 
 
 @contextmanager
 def scratch_folder(cache: str) -> Iterator[Path]:
-    """Gives an empty folder of this machine, and removes it afterwards; what a killed build left is removed first.
+    """Gives an empty folder on this machine and removes it afterwards; that of a killed build is removed first.
 
     It lies in the cache, where there is room for what is built; `/tmp` may be memory.
     """
@@ -298,7 +298,7 @@ def scratch_folder(cache: str) -> Iterator[Path]:
 
 @contextmanager
 def file_lock(folder: str, message: str) -> Iterator[None]:
-    """Hold a lock in a folder of this machine; behind an address there is none.
+    """Holds a lock in a folder of this machine; a remote address has no lock.
 
     The lock is released when its process ends, in whatever way. Folders that were made for the lock alone, and hold
     nothing else in the end, are removed.

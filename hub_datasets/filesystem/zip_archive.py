@@ -16,8 +16,8 @@ from typing import BinaryIO
 from hub_datasets.errors import BuildError, one_line
 from hub_datasets.records import Reason
 
-# A member larger than this that was packed more than so many times smaller is a bomb. Texts of repeated rows reach
-# about 50; photographs, PNG and JPEG hardly 1.
+# A member of more than RATIO_BYTES with a higher compression ratio is refused as a zip bomb. Texts of repeated rows
+# reach a ratio of about 50; photographs, PNG and JPEG hardly exceed 1.
 MAX_RATIO = 200
 RATIO_BYTES = 8 * 1024 * 1024
 CHUNK = 1024 * 1024
@@ -26,7 +26,7 @@ ENCRYPTED = 0x1
 
 
 class Unreadable(Exception):
-    """Why a file cannot be read: a `code`, and a `message` that goes on behind its name."""
+    """The reason why a file cannot be read: a `code`, and a `message` that follows the file's name."""
 
     def __init__(self, code: Reason, message: str):
         super().__init__(code, message)
@@ -50,7 +50,7 @@ class Archive:
             refuse: true for a name that may not be read.
 
         Raises:
-            BuildError: the file is cut off, or is no zip file.
+            BuildError: the file is truncated, or is no zip file.
         """
         self._lock = threading.Lock()
         try:
@@ -59,7 +59,8 @@ class Archive:
         except Exception as error:  # the parser raises a dozen types on broken bytes
             file.close()
             raise BuildError(
-                f"{place}: cut off, or no zip file ({one_line(error)}); download it again, or take it out of the folder"
+                f"{place}: truncated, or not a zip file ({one_line(error)}); download it again, or remove it from the "
+                "folder"
             ) from None
         weakref.finalize(self, file.close)  # when the last thread that reads it is done
         self._infos: dict[str, zipfile.ZipInfo] = {}
@@ -68,10 +69,10 @@ class Archive:
             if name.endswith("/"):  # a folder
                 continue
             if name in self._infos:
-                message = "is in its zip file more than once: which one is meant cannot be told"
+                message = "occurs more than once in its zip file, so the name is ambiguous"
                 self._refused[name] = Unreadable(Reason.IMAGE_UNREADABLE, message)
             elif not name or refuse(name) or stat.S_ISLNK(info.external_attr >> 16):
-                self._refused[name] = Unreadable(Reason.IMAGE_OUTSIDE_ROOT, "does not lie inside its zip file")
+                self._refused[name] = Unreadable(Reason.IMAGE_OUTSIDE_ROOT, "is outside its zip file")
             elif info.flag_bits & ENCRYPTED:
                 message = "is encrypted; unpack the zip file with its password"
                 self._refused[name] = Unreadable(Reason.IMAGE_UNREADABLE, message)
@@ -79,7 +80,7 @@ class Archive:
         self.members = [(name, info.file_size, info.CRC) for name, info in self._infos.items()]
 
     def read(self, name: str, limit: int) -> bytes:
-        """The bytes of a member, checked against its CRC-32. Raises Unreadable for all that cannot be read."""
+        """Returns the bytes of a member, checked against its CRC-32. Raises Unreadable if it cannot be read."""
         info = self._infos.get(name)
         if info is None:
             raise Unreadable(Reason.IMAGE_MISSING, "is not in its zip file")
@@ -89,7 +90,8 @@ class Archive:
             message = f"has {info.file_size:,} bytes, the limit is {limit:,}"
             raise Unreadable(Reason.IMAGE_TOO_LARGE, message)
         if info.file_size > max(RATIO_BYTES, MAX_RATIO * info.compress_size):
-            message = f"was packed from {info.file_size:,} to {info.compress_size:,} bytes, as only a bomb can be"
+            ratio = info.file_size // max(1, info.compress_size)
+            message = f"has a compression ratio of {ratio:,}:1, the limit is {MAX_RATIO}:1 (possible zip bomb)"
             raise Unreadable(Reason.IMAGE_TOO_LARGE, message)
         data = bytearray()
         try:
@@ -98,7 +100,7 @@ class Archive:
                 while chunk := member.read(CHUNK):
                     data += chunk
         except NotImplementedError:
-            message = "is packed by a method that cannot be read here; unpack the zip file"
+            message = "has an unsupported compression method; unpack the zip file"
             raise Unreadable(Reason.IMAGE_UNREADABLE, message) from None
         except Exception as error:  # as above
             raise Unreadable(Reason.IMAGE_UNREADABLE, f"cannot be unpacked: {one_line(error)}") from None
@@ -109,7 +111,7 @@ class Archive:
 
 
 def member_name(info: zipfile.ZipInfo) -> str:
-    """The name as it was meant.
+    """Returns the name of a member as it was meant.
 
     Some programs write UTF-8 without saying so, and some write `\\` between folders. What follows a NUL, which the
     standard library cuts off, is kept, so that the name can be refused.

@@ -26,7 +26,7 @@ MAX_SIDE = 1280
 
 
 def find_burned_in_text(image: Picture) -> Flag | None:
-    """Looks for lines of text in an image, such as a patient's name on a film. It needs the extra `ocr`.
+    """Searches an image for lines of text, for example a patient's name on a film. Requires the extra `ocr`.
 
     Marks of one or two characters, such as L and R, are passed over.
 
@@ -44,7 +44,7 @@ def find_burned_in_text(image: Picture) -> Flag | None:
     size = tuple(max(1, round(side * scale)) for side in image.size)
     canvas = Image.new("RGB", tuple(max(side, MIN_SIDE) for side in size))  # the engine would blow up a thin image
     canvas.paste(image.convert("RGB").resize(size))
-    lines, _ = text_engine()(np.ascontiguousarray(np.asarray(canvas)[:, :, ::-1]))  # it wants blue first
+    lines, _ = text_engine()(np.ascontiguousarray(np.asarray(canvas)[:, :, ::-1]))  # RapidOCR expects BGR
     boxes = [box for box, text, _ in lines or () if sum(character.isalnum() for character in text) >= LEAST_CHARACTERS]
     if not boxes:
         return None
@@ -56,11 +56,11 @@ def find_burned_in_text(image: Picture) -> Flag | None:
 
 @functools.cache
 def text_engine() -> Any:
-    """One engine for each process, on one thread: a build runs as many processes as it wants."""
+    """Returns the OCR engine of this process. It uses one thread, because a build runs many processes."""
     try:
         from rapidocr_onnxruntime import RapidOCR
     except ImportError as error:
-        raise BuildError(f"looking for text in images needs an extra: pip install 'medpairs[ocr]' ({error})") from error
+        raise BuildError(f"--ocr requires an extra: pip install 'medpairs[ocr]' ({error})") from error
     return RapidOCR(
         intra_op_num_threads=1,
         inter_op_num_threads=1,

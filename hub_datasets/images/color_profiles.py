@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # `--help` does without Pillow
     from PIL import Image
 
-CONVERTED, UNUSABLE = "colors converted to sRGB", "unusable ICC profile"  # what a report says besides "ICC profile"
+CONVERTED, UNUSABLE = "colors converted to sRGB", "unusable ICC profile"  # reported besides "ICC profile"
 INVISIBLE = 2  # steps of 255; profiles of sRGB itself, by any program, change no color by more than 1
 GRAY = ("1", "L", "LA")  # modes of Pillow
 SPACE = slice(16, 20)  # bytes of a profile that name the space of the image's values
@@ -22,7 +22,7 @@ LEVELS = range(0, 256, 15)  # of each channel of the colors that tell whether a 
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
-    """The image in sRGB, and what was done.
+    """Returns the image in sRGB, and a description of what was done.
 
     Args:
         image: of 8 bits; of any mode but CMYK.

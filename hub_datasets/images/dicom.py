@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hub_datasets.images.windowing import describe, extremes, linear, per_value, scaled, window_colour
+from hub_datasets.images.windowing import describe, extremes, linear, per_value, scaled, window_color
 from hub_datasets.records import Flag, Problem, Reason
 from hub_datasets.texts.patient_ids import patient_key, study_key
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 DICOM_OFFSET = 128  # bytes of anything stand before the signature
 DICOM_SIGNATURE = b"DICM"
 DEFLATED = "1.2.840.10008.1.2.1.99"
-GREY = ("MONOCHROME1", "MONOCHROME2")
+GRAY = ("MONOCHROME1", "MONOCHROME2")
 
 
 @dataclass(frozen=True, slots=True)
 class DicomPicture:
-    """What is taken from a DICOM file; `image` has the mode L or RGB, and no metadata."""
+    """The content of a DICOM file that is used; `image` has the mode L or RGB, and no metadata."""
 
     image: Image.Image
     window: str
@@ -53,7 +53,7 @@ def is_dicom(data: bytes) -> bool:
 def read_dicom(
     data: bytes, max_pixels: int, min_side: int, bounds: tuple[float, float] | None
 ) -> DicomPicture | Problem:
-    """The picture in a file, or why there is none; a problem's message goes on after the file's name.
+    """Returns the picture in a file, or the reason why there is none, as a message that follows the file's name.
 
     Args:
         max_pixels: width times height above which nothing is decoded.
@@ -78,7 +78,7 @@ def read_dicom(
 
 
 def check_deflated(data: bytes, max_pixels: int) -> Problem | None:
-    """Checks that a file that is compressed as a whole does not grow beyond what its pixels can need."""
+    """Checks that a file that is compressed as a whole does not grow beyond what its pixels can require."""
     from pydicom.filereader import read_dataset
 
     file = io.BytesIO(data)
@@ -99,14 +99,15 @@ def check_header(dataset: Dataset, max_pixels: int, min_side: int) -> Problem | 
 
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         if "Rows" in dataset:
-            return Problem(Reason.IMAGE_TRUNCATED, "is cut off: it ends before its pixels; copy it again")
+            return Problem(Reason.IMAGE_TRUNCATED, "is truncated: it ends before its pixels; copy it again")
         return Problem(Reason.IMAGE_FORMAT, "is a DICOM file without a picture")
     if "TransferSyntaxUID" not in dataset.file_meta:
         return Problem(Reason.IMAGE_UNREADABLE, "is damaged: it does not say how its pixels are coded")
     if (frames := int(dataset.get("NumberOfFrames") or 1)) > 1:
-        return Problem(Reason.IMAGE_ANIMATED, f"holds {frames} pictures; save the one that the text is about by itself")
+        message = f"contains {frames} pictures; save the one that the text describes as a separate file"
+        return Problem(Reason.IMAGE_ANIMATED, message)
     if "Rows" not in dataset or "Columns" not in dataset:
-        return Problem(Reason.IMAGE_UNREADABLE, "is damaged: it does not say how large its picture is")
+        return Problem(Reason.IMAGE_UNREADABLE, "is damaged: it does not say the size of its picture")
     sizes = [(int(dataset.Columns), int(dataset.Rows))]
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
@@ -120,7 +121,7 @@ def check_header(dataset: Dataset, max_pixels: int, min_side: int) -> Problem | 
 
 
 def check_size(width: int, height: int, max_pixels: int, min_side: int) -> Problem | None:
-    """Checks a picture's size by its header; a problem's message goes on after the file's name."""
+    """Checks the size of a picture in its header; the message of a Problem follows the file's name."""
     if width * height > max_pixels:
         return Problem(Reason.IMAGE_TOO_LARGE, f"has {width} x {height} pixels, the limit is {max_pixels:,}")
     if min(width, height) < min_side:
@@ -130,7 +131,7 @@ def check_size(width: int, height: int, max_pixels: int, min_side: int) -> Probl
 
 
 def show(dataset: Dataset, bounds: tuple[float, float] | None) -> DicomPicture | Problem:
-    """Decodes the picture and brings it to 8 bits."""
+    """Decodes the picture and converts it to 8 bits."""
     import numpy as np
     from PIL import Image
     from pydicom.pixels import apply_color_lut, pixel_array
@@ -138,22 +139,22 @@ def show(dataset: Dataset, bounds: tuple[float, float] | None) -> DicomPicture |
     values = pixel_array(dataset)  # YBR has become RGB
     kind = dataset.PhotometricInterpretation
     window = ""
-    if kind in GREY and values.ndim == 2:
-        shown, window = show_grey(values, dataset, bounds)
+    if kind in GRAY and values.ndim == 2:
+        shown, window = show_gray(values, dataset, bounds)
     else:
         if kind == "PALETTE COLOR":
             values = apply_color_lut(values, dataset)[..., :3]
         if values.ndim != 3 or values.shape[-1] != 3:
             return Problem(Reason.IMAGE_FORMAT, f"has pixels of the kind {kind}; save it as MONOCHROME2 or RGB")
-        shown, window = (values, "") if values.dtype == np.uint8 else window_colour(values, bounds)
+        shown, window = (values, "") if values.dtype == np.uint8 else window_color(values, bounds)
     flags = ()
     if str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES":
         flags = (Flag("burned_in_text", "the file's DICOM header says that text is burned into the image"),)
     return DicomPicture(Image.fromarray(np.ascontiguousarray(shown)), window, read_groups(dataset), flags)
 
 
-def show_grey(values: np.ndarray, dataset: Dataset, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
-    """Gray values as bytes, large ones bright, and the window in words."""
+def show_gray(values: np.ndarray, dataset: Dataset, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
+    """Returns gray values as bytes, large values bright, and a description of the window."""
     bits = dataset.get("BitsStored", 32)  # pixels of floating point need not say it
     deep = bits > 8 or rescale(values[:1], dataset).dtype != values.dtype
     if not (bounds and deep) and (view := find_view(dataset)):
@@ -171,7 +172,7 @@ def show_grey(values: np.ndarray, dataset: Dataset, bounds: tuple[float, float] 
 
 
 def rescale(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Stored values after the file's Modality LUT or its slope and intercept, if it has any."""
+    """Applies the file's Modality LUT, or its slope and intercept, to the stored values."""
     import numpy as np
     from pydicom.pixels import apply_modality_lut
 
@@ -182,7 +183,7 @@ def rescale(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
 
 
 def find_view(dataset: Dataset) -> tuple[Callable[[np.ndarray], np.ndarray], str] | None:
-    """How the file says that rescaled values are shown: a function to 0 (black) to 1 (white), and its name.
+    """Returns the file's mapping of rescaled values to 0 (black) to 1 (white), as a function, and its name.
 
     None without a lookup table and a window, and for an invalid window: without a width, or of an unknown function.
     """
@@ -210,7 +211,7 @@ def find_view(dataset: Dataset) -> tuple[Callable[[np.ndarray], np.ndarray], str
 
 
 def count_in_16_bits(table: Dataset) -> int:
-    """Has pydicom count the entries of a lookup table in 16 bits; returns the bits of an entry.
+    """Makes pydicom count the entries of a lookup table in 16 bits; returns the bits of an entry.
 
     It counts in the bits of an entry: of 4,096 entries of 8 bits, which are common, it would look up the first 256.
     """
@@ -220,7 +221,7 @@ def count_in_16_bits(table: Dataset) -> int:
 
 
 def find_padding(values: np.ndarray, dataset: Dataset) -> np.ndarray | None:
-    """Where stored values only fill up the rectangle around a round picture; None without any, or with nothing else."""
+    """Returns a mask of padding pixels around a round picture; None without padding, or if all pixels are padding."""
     if "PixelPaddingValue" not in dataset:
         return None
     first = int(dataset.PixelPaddingValue)
@@ -230,7 +231,7 @@ def find_padding(values: np.ndarray, dataset: Dataset) -> np.ndarray | None:
 
 
 def read_groups(dataset: Dataset) -> tuple[str, ...]:
-    """Keys of patient and study. An identifier that stands for nobody, such as `ANONYMOUS`, joins no images."""
+    """Returns the keys of patient and study. A placeholder such as `ANONYMOUS` has no key."""
     patient = str(dataset.get("PatientID", "")).strip()
     patient = patient if patient.strip("0") else ""  # as a PatientID zeros are filled in where there is none
     keys = patient_key(patient), study_key(dataset.get("StudyInstanceUID", ""))
@@ -238,7 +239,7 @@ def read_groups(dataset: Dataset) -> tuple[str, ...]:
 
 
 def explain(error: Exception) -> Problem:
-    """What an error of pydicom, or of a decoder that it called, says about the file."""
+    """Returns the Problem that an error of pydicom, or of a decoder that it called, indicates."""
     from PIL import Image
 
     message = " ".join(str(error).split())
@@ -251,5 +252,5 @@ def explain(error: Exception) -> Problem:
             f"or install a decoder: {message}",
         )
     if isinstance(error, EOFError) or any(words in message for words in ("less than expected", "truncated stream")):
-        return Problem(Reason.IMAGE_TRUNCATED, f"is cut off; copy it again: {message or 'it ends within a value'}")
+        return Problem(Reason.IMAGE_TRUNCATED, f"is truncated; copy it again: {message or 'it ends within a value'}")
     return Problem(Reason.IMAGE_UNREADABLE, f"is damaged: {message or type(error).__name__}")

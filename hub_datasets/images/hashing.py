@@ -14,16 +14,16 @@ from PIL import Image
 
 PERCEPTUAL_HASH_BYTES = 32
 STRIP_BYTES = 1 << 18  # pixels are hashed in strips that fit in the processor's cache
-SIDE = 64  # an image is averaged to SIDE x SIDE grey values
+SIDE = 64  # an image is averaged to SIDE x SIDE gray values
 FREQUENCIES = 16  # of its cosine transform, the FREQUENCIES x FREQUENCIES lowest are kept
-NOISE = 0.05  # grey levels; a wave of a smaller amplitude says nothing: 8-bit values make waves of 0.01 on their own
+NOISE = 0.05  # gray levels; smaller amplitudes are noise: rounding to 8 bits alone makes waves of 0.01
 LEAST_STRUCTURE = 128  # waves above the noise; with fewer of them pictures are too plain to be told apart
 NO_STRUCTURE = bytes(PERCEPTUAL_HASH_BYTES)  # the perceptual hash of a plain image; near to no other
 DEEP_MODES = ("I", "F")  # and I;16, I;16B, ...: more than 8 bits for a pixel
 
 
 def cosines() -> np.ndarray:
-    """The lowest frequencies of the orthonormal cosine transform (DCT-II) of SIDE values, one in each row."""
+    """Returns the lowest frequencies of the orthonormal cosine transform (DCT-II) of SIDE values, one per row."""
     positions = (2 * np.arange(SIDE) + 1) * np.pi / (2 * SIDE)
     matrix = np.cos(np.outer(np.arange(FREQUENCIES), positions)) * np.sqrt(2 / SIDE)
     matrix[0] /= np.sqrt(2)
@@ -34,7 +34,7 @@ COSINES = cosines()
 
 
 def pixel_hash(image: Image.Image) -> bytes:
-    """16 bytes over the size and the pixels: equal for the same picture in grey, in RGB and with an opaque alpha.
+    """Returns 16 bytes over the size and pixels, equal for a picture in gray, in RGB and with an opaque alpha.
 
     Transparency counts where there is any; pixels of more than 8 bits count with all their bits. XXH3 is a fast hash,
     and no proof against forgers: who could forge a copy of a picture could as well put in the copy.
@@ -46,7 +46,7 @@ def pixel_hash(image: Image.Image) -> bytes:
 
 
 def strips_hash(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> bytes:
-    """The hash of the strips of an image, each converted by itself; nothing if one of them gets another mode."""
+    """Returns the hash of the strips of an image, converted one by one; None if one of them gets another mode."""
     digest = xxhash.xxh3_128(f"{mode} {image.width} {image.height}".encode())
     rows = max(1, STRIP_BYTES // (4 * max(1, image.width)))
     for top in range(0, image.height, rows):
@@ -58,7 +58,7 @@ def strips_hash(image: Image.Image, mode: str, convert: Callable[[Image.Image], 
 
 
 def plain(image: Image.Image) -> Image.Image:
-    """The same picture in RGB, or in RGBA where a pixel is transparent."""
+    """Returns the same picture in RGB, or in RGBA if a pixel is transparent."""
     if image.has_transparency_data:
         image = to_mode(image, "RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
@@ -67,14 +67,14 @@ def plain(image: Image.Image) -> Image.Image:
 
 
 def without_opaque_alpha(image: Image.Image) -> Image.Image:
-    """RGB instead of RGBA where all pixels are opaque: both hashes are the same of it, and faster."""
+    """Converts RGBA to RGB if all pixels are opaque; both hashes are the same, and faster."""
     if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
         return image.convert("RGB")
     return image
 
 
 def to_mode(image: Image.Image, mode: str) -> Image.Image:
-    """`image.convert(mode)` for every mode: of LAB, which needs a colour profile, the lightness is taken."""
+    """Returns `image.convert(mode)` for every mode; of LAB, which requires a color profile, the lightness is used."""
     if image.mode == "LAB":
         image = image.getchannel("L")
     elif image.mode in ("La", "RGBa"):  # premultiplied alpha converts to the same without it only
@@ -83,13 +83,13 @@ def to_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def perceptual_hash(image: Image.Image) -> bytes:
-    """32 bytes, one bit for each of the 256 lowest frequencies of the grey picture: is it above their median?
+    """Returns 32 bytes: for each of the 256 lowest frequencies of the gray picture, whether it exceeds their median.
 
     Pictures that look the same differ in few bits, whatever their size, coding, brightness and contrast; different
     pictures, mirrored ones too, differ in about half. A picture with too little structure to be told from others,
     such as a plain black one, gets NO_STRUCTURE.
     """
-    if image.mode != "RGB":  # an RGB image is cheaper to turn grey when it is small
+    if image.mode != "RGB":  # an RGB image is cheaper to turn gray when it is small
         image = to_mode(image, "L")
     small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L")
     spectrum = COSINES @ np.asarray(small, dtype=np.float32) @ COSINES.T

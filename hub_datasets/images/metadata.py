@@ -23,10 +23,10 @@ PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in coded pixels FF 00 is a byte FF, and FF D0 to D7 are restarts
 STANDALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length: TEM, RST0 to RST7, SOI
-MAX_SCANS = 500  # a whole image is decoded anew for each; programs write about ten
+MAX_SCANS = 500  # each scan decodes the whole image again; programs write about ten
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15: the codes between are DHT, JPG and DAC
 
-COLOUR_CHUNKS = {  # name: the most bytes that it can hold; a longer one is no such chunk
+COLOR_CHUNKS = {  # name: its maximum number of bytes; a longer chunk is not valid
     b"cHRM": 32, b"gAMA": 4, b"sRGB": 1, b"sBIT": 4, b"tRNS": 256, b"bKGD": 6, b"pHYs": 9, b"cICP": 4, b"mDCV": 24,
     b"cLLI": 8,
 }  # fmt: skip
@@ -46,7 +46,7 @@ XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:\s*=\s*["\']|>)\s*([1-8])\s*[
 
 @dataclass(slots=True)
 class Coding:
-    """How a file is put together.
+    """The structure of an image file.
 
     Attributes:
         format: `JPEG` or `PNG`.
@@ -81,7 +81,7 @@ class Coding:
 
 
 def edited(data: bytes, coding: Coding) -> bytes:
-    """`data` after the edits."""
+    """Returns `data` after the edits."""
     if not coding.edits:
         return data
     view, parts, position = memoryview(data), [], 0
@@ -122,7 +122,7 @@ def read_jpeg(data: bytes) -> Coding:
         if marker == 0xD9:
             if position < size:
                 coding.remove(after_the_end(coding), position, size)
-            finish(coding, exif, xmp)
+            note_orientation_and_gps(coding, exif, xmp)
             return coding
         if marker in STANDALONE or marker == 0:
             continue
@@ -133,7 +133,7 @@ def read_jpeg(data: bytes) -> Coding:
         if 0xE0 <= marker <= 0xEF or marker == 0xFE:
             content = data[position + 2 : end]
             if marker == 0xE1 and content.startswith(b"Exif\0"):
-                exif += content[6:]  # a long one goes on in further segments
+                exif += content[6:]  # long EXIF continues in further segments
             elif marker == 0xE1 and content.startswith(b"http://ns.adobe.com/xap/"):
                 xmp += content
             elif marker == 0xE2 and content.startswith(ICC_START):
@@ -152,7 +152,7 @@ def read_jpeg(data: bytes) -> Coding:
             if found is None:
                 break
             position = found.start()
-    finish(coding, exif, xmp)
+    note_orientation_and_gps(coding, exif, xmp)
     coding.cut_off = not data.endswith(JPEG_END)
     many = f"it has more than {MAX_SCANS} scans"
     coding.damage = many if scans > MAX_SCANS else "a segment is longer than the rest of the file"
@@ -160,7 +160,7 @@ def read_jpeg(data: bytes) -> Coding:
 
 
 def judge_segment(coding: Coding, marker: int, content: bytes, start: int, end: int) -> None:
-    """Decides about one application segment or comment, which reaches from byte `start` to `end`."""
+    """Decides whether an application segment or comment, from byte `start` to `end`, is kept."""
     if marker == 0xE0 and content.startswith(b"JFIF\0") and len(content) >= 14:
         if len(content) > 14 or content[12:14] != b"\0\0":
             coding.remove("thumbnail", start, end, b"\xff\xe0\0\x10" + content[:12] + b"\0\0")
@@ -168,7 +168,7 @@ def judge_segment(coding: Coding, marker: int, content: bytes, start: int, end: 
         coding.remove("thumbnail", start, end)
     elif marker == 0xE2 and content.startswith(ICC_START):
         coding.remove("ICC profile", start, end)
-    elif marker == 0xEE and content.startswith(b"Adobe") and len(content) >= 12:  # says how colours are coded
+    elif marker == 0xEE and content.startswith(b"Adobe") and len(content) >= 12:  # how colors are coded
         if len(content) > 12:
             coding.remove("application data", start, end, b"\xff\xee\0\x0e" + content[:12])
     elif marker == 0xE1 and content.startswith(b"Exif\0"):
@@ -184,26 +184,27 @@ def judge_segment(coding: Coding, marker: int, content: bytes, start: int, end: 
 
 
 def after_the_end(coding: Coding) -> str:
-    """What stands behind the end mark: the pictures that a multi-picture JPEG lists, or nobody knows what."""
+    """Describes what follows the end mark: the pictures listed by a multi-picture JPEG, or unknown data."""
     return "further pictures" if "further pictures" in coding.removed else "data after the end"
 
 
 def read_png(data: bytes) -> Coding:
-    """Jumps from chunk to chunk, and checks the checksums of those that are kept."""
+    """Jumps from chunk to chunk, and verifies the checksums of those that are kept."""
     coding, exif, xmp = Coding("PNG"), b"", b""
     view, position, size, pixels = memoryview(data), 8, len(data), False
     while position + 12 <= size:
         length, name = struct.unpack_from(">I4s", data, position)
         start, end = position, position + 12 + length
         if end > size:
-            if not name.isalpha():  # no cut makes such a name
-                coding.damage = f"{name!r} is no name of a chunk"
+            if not name.isalpha():  # truncation does not cause such a name
+                coding.damage = f"{name!r} is not the name of a chunk"
             break
-        if name in CRITICAL_CHUNKS or (length <= COLOUR_CHUNKS.get(name, -1) and not pixels):
+        if name in CRITICAL_CHUNKS or (length <= COLOR_CHUNKS.get(name, -1) and not pixels):
             if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
                 coding.damage = coding.damage or f"the checksum of a chunk {name.decode()} is wrong"
-        elif not name.isalpha() or name[:1].isupper():  # the standard wants unknown capitals refused, not skipped
-            coding.damage = coding.damage or f"it has a chunk {name!r}, which no PNG has"
+        # Decoders must refuse unknown critical chunks, whose names start with a capital letter.
+        elif not name.isalpha() or name[:1].isupper():
+            coding.damage = coding.damage or f"it has a chunk {name!r}, which is not a chunk of PNG"
         else:
             content = data[start + 8 : end - 4] if name in REMOVED_CHUNKS else b""
             what = "XMP" if name == b"iTXt" and content.startswith(XMP_KEY) else REMOVED_CHUNKS.get(name, "other data")
@@ -228,16 +229,16 @@ def read_png(data: bytes) -> Coding:
         if name == b"IEND":
             if position < size:
                 coding.remove("data after the end", position, size)
-            finish(coding, exif, xmp)
+            note_orientation_and_gps(coding, exif, xmp)
             return coding
-    finish(coding, exif, xmp)
+    note_orientation_and_gps(coding, exif, xmp)
     coding.cut_off = not data.endswith(PNG_END) and not coding.damage
     coding.damage = coding.damage or "a chunk is longer than the rest of the file"
     return coding
 
 
 def raw_profile(name: bytes, content: bytes) -> bytes:
-    """EXIF as ImageMagick writes it into a text chunk: hexadecimal digits below three lines of heading."""
+    """Decodes EXIF from a text chunk of ImageMagick: hexadecimal digits after three header lines."""
     text = content.split(b"\0", 1)[1]
     try:
         if name == b"zTXt":
@@ -249,15 +250,15 @@ def raw_profile(name: bytes, content: bytes) -> bytes:
 
 
 def unpacked_profile(content: bytes) -> bytes:
-    """The profile of an iCCP chunk: a name, a NUL, the method 0, and what zlib packed; empty where it is damaged."""
+    """Returns the profile in an iCCP chunk: a name, a NUL, the method 0, and zlib data; empty if it is damaged."""
     try:
         return zlib.decompressobj().decompress(content.partition(b"\0")[2][1:], MAX_ICC_BYTES)
     except zlib.error:
         return b""
 
 
-def finish(coding: Coding, exif: bytes, xmp: bytes) -> None:
-    """Enters what EXIF, and else XMP, say of the orientation, and whether they named a place."""
+def note_orientation_and_gps(coding: Coding, exif: bytes, xmp: bytes) -> None:
+    """Stores in `coding` the orientation from EXIF, else from XMP, and whether either has a GPS position."""
     tags = exif_integers(exif)
     if GPS in tags or b"exif:GPS" in xmp:
         coding.removed["GPS"] = None
@@ -268,7 +269,7 @@ def finish(coding: Coding, exif: bytes, xmp: bytes) -> None:
 
 
 def exif_integers(exif: bytes) -> dict[int, int]:
-    """The integers of the first directory of EXIF, as far as it can be read: {tag: value}."""
+    """Returns {tag: value} of the integers in the first EXIF directory, as far as it can be read."""
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     tags: dict[int, int] = {}
     if order is None:

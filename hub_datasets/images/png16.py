@@ -11,16 +11,16 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-HEADER = struct.Struct(">IIBBBBB")  # width, height, bits, colour type, compression, filter, interlacing
+HEADER = struct.Struct(">IIBBBBB")  # width, height, bits, color type, compression, filter, interlacing
 HEADER_START, FIRST_CHUNK = 16, 33  # bytes
-CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
 ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 WHOLE = ((0, 0, 1, 1),)  # first row, first column, rows and columns to the next, as in ADAM7
-PIECE = 2**20  # bytes that are decompressed at once
+PIECE = 2**20  # bytes that are decompressed at a time
 
 
 def may_lack_rows(data: bytes, last_row: bytes) -> bool:
-    """Whether it is worth asking `lacks_rows`: a missing row is black, and so are the last rows of many whole images.
+    """Returns whether `lacks_rows` has to be called: missing rows are black, and so are the last rows of many images.
 
     Args:
         last_row: the decoded pixels of the lowest row. Of an interlaced PNG it may be there while others are not.
@@ -29,17 +29,19 @@ def may_lack_rows(data: bytes, last_row: bytes) -> bool:
 
 
 def lacks_rows(data: bytes) -> bool:
-    """Whether the coded pixels of a PNG, of sound structure, are too few for its size. Takes about as long as decoding.
+    """Returns whether a PNG of valid structure has too few coded pixels for its size; as slow as decoding.
 
     Raises:
         zlib.error: if the coded pixels are damaged.
     """
-    width, height, bits, colour, _, _, interlaced = HEADER.unpack_from(data, HEADER_START)
+    width, height, bits, color, _, _, interlaced = HEADER.unpack_from(data, HEADER_START)
     missing = 0
     for top, left, down, right in ADAM7 if interlaced else WHOLE:
         columns, rows = -((left - width) // right), -((top - height) // down)  # rounded up
         if columns > 0:
-            missing += rows * (1 + (columns * bits * CHANNELS[colour] + 7) // 8)  # each row tells its filter first
+            missing += rows * (
+                1 + (columns * bits * CHANNELS[color] + 7) // 8
+            )  # the first byte of each row is its filter
     decompressor = zlib.decompressobj()
     for coded in pixel_chunks(data):
         while coded and missing > 0 and not decompressor.eof:
@@ -49,7 +51,7 @@ def lacks_rows(data: bytes) -> bool:
 
 
 def pixel_chunks(data: bytes) -> Iterator[memoryview]:
-    """The contents of the chunks IDAT."""
+    """Yields the contents of the IDAT chunks."""
     view, position = memoryview(data), FIRST_CHUNK
     while position + 12 <= len(data):
         length, name = struct.unpack_from(">I4s", data, position)

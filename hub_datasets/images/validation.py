@@ -17,7 +17,7 @@ from hub_datasets.images.color_profiles import CONVERTED, to_srgb
 from hub_datasets.images.dicom import check_size, is_dicom, read_dicom
 from hub_datasets.images.metadata import Coding, edited, read_coding
 from hub_datasets.images.png16 import lacks_rows, may_lack_rows
-from hub_datasets.images.windowing import parse_window, window_grey
+from hub_datasets.images.windowing import parse_window, window_gray
 from hub_datasets.records import Flag, Problem, Reason
 
 if TYPE_CHECKING:  # `--help` does without Pillow
@@ -32,7 +32,7 @@ UPRIGHT = {  # the orientation of EXIF: what sets it right, as a name in PIL.Ima
 
 @dataclass(frozen=True, slots=True)
 class ImageSettings:
-    """What the options of a build say about images.
+    """The options of a build for images.
 
     Attributes:
         max_pixels: width times height above which an image is not decoded.
@@ -49,7 +49,7 @@ class ImageSettings:
 
 @dataclass(frozen=True, slots=True)
 class ExaminedImage:
-    """An image that was decoded to its last pixel.
+    """An image that was decoded completely.
 
     Attributes:
         data: the file to publish: JPEG or PNG without metadata, in its original coding wherever that is possible.
@@ -76,7 +76,7 @@ class ExaminedImage:
 
 
 def examine_image(data: bytes, name: str, settings: ImageSettings) -> ExaminedImage | Problem:
-    """Decodes the bytes of an image once and takes its metadata away. No bytes make it raise.
+    """Decodes the bytes of an image once and removes its metadata. Invalid bytes give a Problem, never an error.
 
     Args:
         name: how messages name the file.
@@ -88,29 +88,28 @@ def examine_image(data: bytes, name: str, settings: ImageSettings) -> ExaminedIm
     try:
         examined = examine_dicom(data, settings, bounds) if is_dicom(data) else examine_coded(data, settings, bounds)
     except MemoryError:
-        examined = Problem(Reason.IMAGE_TOO_LARGE, "does not fit into the memory; lower the limit of pixels")
+        examined = Problem(Reason.IMAGE_TOO_LARGE, "does not fit in memory; lower --max_image_pixels")
     if isinstance(examined, Problem):
         return Problem(examined.code, f"{name!r} {examined.message}")
     return examined
 
 
 def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, float] | None) -> ExaminedImage | Problem:
-    """A JPEG or PNG; a problem's message goes on after the file's name."""
+    """Examines a JPEG or PNG; the message of a Problem follows the file's name."""
     coding = read_coding(data)
     if coding is None:
-        return Problem(
-            Reason.IMAGE_FORMAT, f"is no image in an allowed format ({', '.join(ALLOWED_FORMATS)}); convert it to PNG"
-        )
+        message = f"is not an image in an allowed format ({', '.join(ALLOWED_FORMATS)}); convert it to PNG"
+        return Problem(Reason.IMAGE_FORMAT, message)
     if problem := check_coding(coding, settings):
         return problem
     published, removed = edited(data, coding), list(coding.removed)
     try:
-        image, window = decode(published, coding, bounds)
+        image, window = decode_pixels(published, coding, bounds)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise a dozen types on broken data, SyntaxError among them
         if "truncated" in str(error):
-            return Problem(Reason.IMAGE_TRUNCATED, "is cut off: pixels are missing; copy it again from where it came")
+            return Problem(Reason.IMAGE_TRUNCATED, "is truncated: pixels are missing; copy it again from its origin")
         return Problem(Reason.IMAGE_UNREADABLE, f"is damaged: {one_line(error)}")
     recode = bool(window)
     if coding.profile is not None and not window and image.mode != "CMYK":
@@ -129,11 +128,11 @@ def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
         recode = True
     if recode:
         published = encode_png(image)
-    return finish(published, "PNG" if recode else coding.format, image, settings, tuple(removed), window)
+    return make_examined_image(published, "PNG" if recode else coding.format, image, settings, tuple(removed), window)
 
 
 def check_coding(coding: Coding, settings: ImageSettings) -> Problem | None:
-    """Checks what can be known without decoding; a problem's message goes on after the file's name."""
+    """Checks everything that is known before decoding; the message of a Problem follows the file's name."""
     if coding.width and coding.height:  # else it has no header, and the file is damaged or ends too early
         if problem := check_size(coding.width, coding.height, settings.max_pixels, settings.min_side):
             return problem
@@ -149,18 +148,19 @@ def check_coding(coding: Coding, settings: ImageSettings) -> Problem | None:
                 "16-bit gray without transparency",
             )
     if coding.animated:
-        return Problem(Reason.IMAGE_ANIMATED, "is an animation; save the picture that the text is about by itself")
+        message = "is an animation; save the picture that the text describes as a separate file"
+        return Problem(Reason.IMAGE_ANIMATED, message)
     if coding.cut_off:
         return Problem(
-            Reason.IMAGE_TRUNCATED, "is cut off: the file ends before its end mark; copy it again from where it came"
+            Reason.IMAGE_TRUNCATED, "is truncated: the file ends before its end mark; copy it again from its origin"
         )
     if coding.damage:
         return Problem(Reason.IMAGE_UNREADABLE, f"is damaged: {coding.damage}")
     return None
 
 
-def decode(data: bytes, coding: Coding, bounds: tuple[float, float] | None) -> tuple[Image.Image, str]:
-    """The decoded image, of 8 bits, and the window in words that brought it there; raises whatever Pillow raises.
+def decode_pixels(data: bytes, coding: Coding, bounds: tuple[float, float] | None) -> tuple[Image.Image, str]:
+    """Returns the decoded 8-bit image, and a description of its window; raises whatever Pillow raises.
 
     Not through `Image.open`: it has a limit of pixels of its own, and tells of it on the standard error stream.
     """
@@ -181,23 +181,25 @@ def decode(data: bytes, coding: Coding, bounds: tuple[float, float] | None) -> t
     import numpy as np
     from PIL import Image
 
-    grey, window = window_grey(np.asarray(image, dtype=np.uint16), bounds)
-    return Image.fromarray(grey), window
+    gray, window = window_gray(np.asarray(image, dtype=np.uint16), bounds)
+    return Image.fromarray(gray), window
 
 
 def check_rows(data: bytes, last_row: bytes) -> None:
-    """Raises OSError, in Pillow's words, for a PNG without all its rows: Pillow itself does so only for some."""
+    """Raises OSError, worded as by Pillow, for a PNG with missing rows that Pillow does not report."""
     if may_lack_rows(data, last_row) and lacks_rows(data):
         raise OSError("image file is truncated")
 
 
 def examine_dicom(data: bytes, settings: ImageSettings, bounds: tuple[float, float] | None) -> ExaminedImage | Problem:
-    """A DICOM file, which becomes a PNG; a problem's message goes on after the file's name."""
+    """Examines a DICOM file, which becomes a PNG; the message of a Problem follows the file's name."""
     picture = read_dicom(data, settings.max_pixels, settings.min_side, bounds)
     if isinstance(picture, Problem):
         return picture
     data, image = encode_png(picture.image), picture.image
-    return finish(data, "PNG", image, settings, ("DICOM header",), picture.window, picture.groups, picture.flags)
+    return make_examined_image(
+        data, "PNG", image, settings, ("DICOM header",), picture.window, picture.groups, picture.flags
+    )
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -206,7 +208,7 @@ def encode_png(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def finish(
+def make_examined_image(
     data: bytes,
     format: str,
     image: Image.Image,
@@ -216,10 +218,10 @@ def finish(
     groups: tuple[str, ...] = (),
     flags: tuple[Flag, ...] = (),
 ) -> ExaminedImage:
-    """Adds to an image what its pixels say."""
+    """Returns the published bytes with the hashes and flags that are computed from the pixels."""
     from hub_datasets.images.hashing import perceptual_hash, pixel_hash, without_opaque_alpha
 
-    if isinstance(image.info.get("transparency"), bytes):  # of a palette; Pillow warns when that turns into grey
+    if isinstance(image.info.get("transparency"), bytes):  # of a palette; Pillow warns when that turns into gray
         image = image.convert("RGBA")
     image = without_opaque_alpha(image)
     if settings.ocr:

@@ -25,12 +25,12 @@ if TYPE_CHECKING:  # `--help` does without numpy
 
 NUMBER = r"([+-]?\d+(?:\.\d+)?)"
 BOUNDS = re.compile(f"{NUMBER}:{NUMBER}", re.ASCII)
-COLOUR_DEPTHS = (8, 12, 16, 32)  # bits for each channel
-ROWS = 64  # are looked up at once
+COLOR_DEPTHS = (8, 12, 16, 32)  # bits for each channel
+ROWS = 64  # rows that are mapped at a time
 
 
 def parse_window(text: str) -> tuple[float, float] | None:
-    """The bounds that `LOW:HIGH` names; None for `auto`.
+    """Returns the bounds of `LOW:HIGH`; None for `auto`.
 
     Raises:
         BuildError: for anything else.
@@ -48,7 +48,7 @@ def parse_window(text: str) -> tuple[float, float] | None:
 
 
 def linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """`values` as bytes: 0 up to `low`, 255 from `high` on, straight between. A value that is no number becomes 0.
+    """Returns `values` as bytes: 0 up to `low`, 255 from `high`, linear in between. NaN becomes 0.
 
     With `low` equal to `high` only values above become 255.
     """
@@ -56,7 +56,7 @@ def linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def per_value(function: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> np.ndarray:
-    """`function(values)`, for a function that looks at each value by itself.
+    """Returns `function(values)` for a function that works on each value separately.
 
     Of integers of up to 16 bits it is given each that there can be once, and what it returns is looked up.
     """
@@ -74,19 +74,19 @@ def per_value(function: Callable[[np.ndarray], np.ndarray], values: np.ndarray) 
 
 
 def scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """`linear` in double precision."""
+    """Returns `linear` in double precision."""
     import numpy as np
 
     values = values.astype(np.float64)
     if low == high:
         return np.where(values > high, 255, 0).astype(np.uint8)
     with np.errstate(all="ignore"):  # differences of huge values, which become infinite, and are clipped
-        grey = np.rint((np.clip(values, low, high) - low) / (high - low) * 255)
-    return np.nan_to_num(grey, nan=0.0, posinf=255.0, neginf=0.0).astype(np.uint8)
+        gray = np.rint((np.clip(values, low, high) - low) / (high - low) * 255)
+    return np.nan_to_num(gray, nan=0.0, posinf=255.0, neginf=0.0).astype(np.uint8)
 
 
 def extremes(values: np.ndarray) -> tuple[float, float]:
-    """The smallest and the largest value that is a number; 0 and 0 without any."""
+    """Returns the smallest and largest value other than NaN; 0 and 0 if there is none."""
     import numpy as np
 
     if values.dtype.kind == "f":
@@ -95,7 +95,7 @@ def extremes(values: np.ndarray) -> tuple[float, float]:
 
 
 def describe(how: str, values: np.ndarray, low: float, high: float) -> str:
-    """The window in words: `fixed 0..4095, 1.5 % of the values outside`."""
+    """Describes the window in words: `fixed 0..4095, 1.5 % of the values outside`."""
     import numpy as np
 
     outside = int(np.count_nonzero(values < low)) + int(np.count_nonzero(values > high))
@@ -103,17 +103,17 @@ def describe(how: str, values: np.ndarray, low: float, high: float) -> str:
     return f"{how} {low:.10g}..{high:.10g}{share}"
 
 
-def window_grey(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
-    """Grey values as bytes, and the window in words."""
+def window_gray(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
+    """Returns gray values as bytes, and a description of the window."""
     low, high = bounds or extremes(values)
     return linear(values, low, high), describe("fixed" if bounds else "min-max", values, low, high)
 
 
-def window_colour(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
-    """Values of colour channels as bytes, all channels through one window, and the window in words."""
+def window_color(values: np.ndarray, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
+    """Returns the values of color channels as bytes, with one window for all channels, and its description."""
     if bounds:
         low, high = bounds
     else:
         largest = extremes(values)[1]
-        low, high = 0.0, float(next((2**bits - 1 for bits in COLOUR_DEPTHS if largest < 2**bits), largest))
+        low, high = 0.0, float(next((2**bits - 1 for bits in COLOR_DEPTHS if largest < 2**bits), largest))
     return linear(values, low, high), describe("fixed" if bounds else "full range", values, low, high)

@@ -29,7 +29,7 @@ CACHE_KIB = 8_000  # of SQLite's pages, for each open file
 
 
 def connect(path: Path | str, read_only: bool = False) -> sqlite3.Connection:
-    """Opens an SQLite file; one that can be thrown away is written without waiting for the disk."""
+    """Opens an SQLite file. Files that can be recreated are written without waiting for the disk."""
     database = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}", uri=True)
     database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     database.execute("PRAGMA temp_store = FILE")
@@ -39,11 +39,11 @@ def connect(path: Path | str, read_only: bool = False) -> sqlite3.Connection:
     return database
 
 
-class Catalogue:
-    """The tables of one source. Records keep the order in which the source gave them: `seq` counts from 1."""
+class Catalog:
+    """The tables of one source. `seq` numbers the records from 1, in the order of the source."""
 
     def __init__(self, path: Path, mode: str = "read") -> None:
-        """Opens the catalogue in `path` to `read`, to `change`, or to `create` it."""
+        """Opens the catalog in `path` to `read`, to `change`, or to `create` it."""
         self.database = connect(path, read_only=mode == "read")
         self._seq = 0
         if mode == "create":
@@ -69,24 +69,24 @@ class Catalogue:
         self.database.execute("INSERT INTO records (seq, item, code, message) VALUES (?, ?, ?, ?)", values)
 
     def ignore(self, ignored: Ignored) -> None:
-        """Adds what was passed over."""
+        """Adds a file or item that was passed over."""
         self.database.execute("INSERT INTO ignored VALUES (?, ?)", (printable(ignored.item), printable(ignored.why)))
 
     def image_names(self) -> Iterator[str]:
-        """The images that records name, each once, in the order of the records."""
+        """Yields the names of the images that records refer to, each once, in the order of the records."""
         yield from (name for (name,) in self.database.execute("SELECT name FROM images ORDER BY rowid"))
 
     def count_images(self) -> int:
         return self.database.execute("SELECT count(*) FROM images").fetchone()[0]
 
     def add_images(self, found: Iterable[dict[str, Any]]) -> None:
-        """Adds what a worker found out about images: `name` and those of IMAGE_COLUMNS that are known."""
+        """Adds the results of a worker for images: `name` and the known ones of IMAGE_COLUMNS."""
         assignments = ", ".join(f"{column} = :{column}" for column in IMAGE_COLUMNS)
         empty = dict.fromkeys(IMAGE_COLUMNS)
         self.database.executemany(f"UPDATE images SET {assignments} WHERE name = :name", (empty | row for row in found))
 
     def finish(self) -> None:
-        """Makes reading fast, and closes the file."""
+        """Creates the indices for reading, and closes the file."""
         self.database.executescript(INDICES)
         self.close()
 
@@ -112,7 +112,7 @@ class Catalogue:
             yield seq, Rejection("", item, Reason(code), message)
 
     def flags(self) -> Iterator[tuple[str, str, str, str]]:
-        """Yields (item or image, where: `text` or `image`, kind, detail) of everything that a person should look at."""
+        """Yields (item or image, where: `text` or `image`, kind, detail) of everything that a person should review."""
         for where, table, name in (("text", "records", "item"), ("image", "images", "name")):
             query = f"SELECT {name}, flags FROM {table} WHERE flags IS NOT NULL AND flags != '[]' ORDER BY rowid"
             for item, flags in self.database.execute(query):
@@ -128,12 +128,12 @@ class Catalogue:
 
 
 def encoded(record: RawRecord) -> str:
-    """A record as JSON."""
+    """Returns a record as JSON."""
     return to_json([getattr(record, name) for name in RawRecord.__slots__])
 
 
 def decoded(content: str) -> RawRecord:
-    """The record that `encoded` wrote."""
+    """Returns the record that `encoded` wrote."""
     record = RawRecord(*json.loads(content))
     record.groups = tuple(record.groups)
     return record

@@ -21,7 +21,7 @@ from hub_datasets.errors import BuildError
 
 ENGINES = ("local", "ray")
 Task = dict[str, Any]
-FEW = 4  # tasks: as many are done before another process has started
+FEW = 4  # tasks, which are done faster than another process starts
 
 
 class Engine(Protocol):
@@ -35,7 +35,7 @@ class Engine(Protocol):
 
 
 class InProcess:
-    """One task after the other, here."""
+    """An engine that runs one task after the other in this process."""
 
     workers = 1
 
@@ -47,7 +47,7 @@ class InProcess:
 
 
 class Processes:
-    """A pool of processes on this machine. Tasks are taken as results are, so neither piles up."""
+    """A pool of processes on this machine. Tasks are submitted as results are taken, so that neither pile up."""
 
     def __init__(self, workers: int) -> None:
         import multiprocessing
@@ -81,7 +81,7 @@ class Processes:
 
 
 def end_with_parent() -> None:
-    """A worker ends when the build does, even when that is killed: it would wait for tasks for ever."""
+    """Ends a worker when the build ends, even if it was killed; otherwise the worker would wait for tasks forever."""
     import multiprocessing
     import signal
 
@@ -105,7 +105,7 @@ class Ray:
         try:
             import ray
         except ImportError:
-            raise BuildError("--engine ray needs Ray: pip install 'medpairs[ray]'") from None
+            raise BuildError("--engine ray requires Ray: pip install 'medpairs[ray]'") from None
         self._ray = ray
         self._ours = not ray.is_initialized()
         if self._ours:
@@ -139,7 +139,7 @@ class Ray:
 
 @contextmanager
 def importable_by_others() -> Iterator[None]:
-    """Processes that start meanwhile import this code, wherever they start, and not another that is installed."""
+    """Makes processes that start meanwhile import this code, and not another installed version."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).resolve().parents[2]), before]))
     try:
@@ -151,7 +151,7 @@ def importable_by_others() -> Iterator[None]:
 
 
 class OnJson:
-    """A function of a task as a function of a row of Ray Data, which holds the task as JSON.
+    """Wraps a function of a task as a function of a row of Ray Data, which holds the task as JSON.
 
     What a user is to read comes back as a result: Ray would wrap an exception in its own, and lose what it was.
     """
@@ -172,7 +172,7 @@ class OnJson:
 
 
 def make_engine(name: str, workers: int) -> InProcess | Processes | Ray:
-    """The engine of that name.
+    """Returns the engine of that name.
 
     Args:
         name: one of ENGINES.
@@ -184,8 +184,8 @@ def make_engine(name: str, workers: int) -> InProcess | Processes | Ray:
     return InProcess() if workers == 1 else Processes(workers)
 
 
-class WhenNeeded:
-    """An engine that starts when it gets its first tasks, and works here where there are few of them."""
+class LazyEngine:
+    """An engine that starts with its first tasks, and runs a few tasks in this process without starting."""
 
     def __init__(self, name: str, workers: int) -> None:
         self.is_remote = name == "ray"
@@ -209,8 +209,8 @@ class WhenNeeded:
         return self._engine.map(function, chain(first, tasks))
 
     @contextmanager
-    def meanwhile(self, function: Callable[..., Any], *arguments: Any) -> Iterator[Callable[[], Any]]:
-        """Calls a function that waits for this engine, and lets this process do something else while it does.
+    def in_background(self, function: Callable[..., Any], *arguments: Any) -> Iterator[Callable[[], Any]]:
+        """Calls a function that uses this engine in a thread, so that this process can continue with other work.
 
         Yields what waits for the function's result. Where the work is done in this process it is done at once.
         """
@@ -220,12 +220,12 @@ class WhenNeeded:
             return
         from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(1) as thread:  # at its end it waits: nothing is written behind an error
+        with ThreadPoolExecutor(1) as thread:  # it waits at its end, so that nothing is written after an error
             running = thread.submit(function, *arguments)
             try:
                 yield running.result
             except BaseException:
-                self.close()  # what has not begun is left
+                self.close()  # tasks that have not started are dropped
                 raise
 
     def close(self) -> None:

@@ -26,17 +26,17 @@ from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.source_folder import Folder, FolderError
 from hub_datasets.images.validation import ImageSettings, examine_image
-from hub_datasets.ingest.catalog import Catalogue
+from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import Engine
 from hub_datasets.records import Flag, Ignored, Problem, RawRecord, Rejection
 from hub_datasets.sources.base import Source
 from hub_datasets.synthetic.marker import is_synthetic
 from hub_datasets.texts.validation import TextSettings, check_text, check_writable
 
-IMAGES_PER_TASK = 32  # large enough that a task's start is no cost; fewer at the end, so that no worker waits long
+IMAGES_PER_TASK = 32  # enough to hide the start of a task; fewer at the end, so that no worker waits long
 LEAST_PER_TASK = 4
 MANIFEST = "stage.json"
-CATALOGUE = "catalogue.sqlite"
+CATALOG = "catalogue.sqlite"
 DECODERS = (
     "pillow",
     "numpy",
@@ -51,12 +51,12 @@ DECODERS = (
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A folder of a source that was read.
+    """An ingested folder of a source.
 
     Attributes:
         address: of the stage's folder; image files are named relative to it.
         key: changes with the source's files, the settings and the code.
-        catalogue: the catalogue's file on this machine.
+        catalog: the catalog's file on this machine.
         reused: whether an earlier build had read it.
         synthetic: whether this project drew the images.
         lasting: whether another build may use it; not where a file could not be read, which may be mended by then.
@@ -66,19 +66,19 @@ class Stage:
     folder: Folder
     address: str
     key: str
-    catalogue: Path
+    catalog: Path
     reused: bool
     synthetic: bool
     lasting: bool = True
 
 
 def stage_keys(folders: Iterable[tuple[Source, Folder]], images: ImageSettings, texts: TextSettings) -> list[str]:
-    """Names everything that the stage of each folder depends on, 20 hexadecimal digits each."""
+    """Returns a hash of everything that the stage of each folder depends on, 20 hexadecimal digits each."""
     common = [asdict(images), asdict(texts), code_version()]
     return [digest([source.name, folder.state(), *common])[:20] for source, folder in folders]
 
 
-def stage(
+def ingest_folder(
     source: Source,
     folder: Folder,
     key: str,
@@ -88,43 +88,45 @@ def stage(
     root: str,
     scratch: Path,
 ) -> Stage:
-    """Reads a folder of a source into a folder below `root`, or finds it there as it would come out.
+    """Ingests a folder of a source into a stage below `root`, or returns the cached stage if nothing has changed.
 
     Args:
         key: the folder's of `stage_keys`.
         root: path or fsspec address; the engine's workers write to it.
-        scratch: a folder on this machine, for catalogues of a remote `root`.
+        scratch: a folder on this machine, for catalogs of a remote `root`.
     """
     address = storage.join(root, f"{source.name}-{key}")
     synthetic = is_synthetic(folder)
     remote = storage.is_remote(root)
-    catalogue = scratch / f"{source.name}-{key}.sqlite" if remote else storage.local_path(address) / CATALOGUE
-    if is_whole(address):
+    catalog = scratch / f"{source.name}-{key}.sqlite" if remote else storage.local_path(address) / CATALOG
+    if is_complete(address):
         if remote:
-            with storage.open_file(storage.join(address, CATALOGUE), "rb") as there, catalogue.open("wb") as here:
+            with storage.open_file(storage.join(address, CATALOG), "rb") as there, catalog.open("wb") as here:
                 shutil.copyfileobj(there, here)
-        return Stage(source, folder, address, key, catalogue, reused=True, synthetic=synthetic)
+        return Stage(source, folder, address, key, catalog, reused=True, synthetic=synthetic)
 
-    storage.remove(address)  # what a killed build left
+    storage.remove(address)  # the rest of a build that was killed
     try:
-        read_records(source, folder, texts, catalogue)
-        failures = folder.failures + examine_images(source, folder, images, engine, catalogue, address)
+        read_records(source, folder, texts, catalog)
+        failures = folder.failures + examine_images(source, folder, images, engine, catalog, address)
         if stage_keys([(source, folder)], images, texts) != [key]:
             raise BuildError(f"{source.flag} {folder.named()}: files changed while they were read; run again")
         if remote:
-            with catalogue.open("rb") as here, storage.open_file(storage.join(address, CATALOGUE), "wb") as there:
+            with catalog.open("rb") as here, storage.open_file(storage.join(address, CATALOG), "wb") as there:
                 shutil.copyfileobj(here, there)
         content = {"source": source.name, "key": key, "failures": failures, "files": storage.sizes_in(address)}
-        with storage.open_file(storage.join(address, MANIFEST), "wb") as file:  # last: now the stage is whole
+        with storage.open_file(
+            storage.join(address, MANIFEST), "wb"
+        ) as file:  # last, because it marks the stage as complete
             file.write(json.dumps(content, indent=1).encode())
     except BaseException:
         storage.remove(address)
         raise
-    return Stage(source, folder, address, key, catalogue, reused=False, synthetic=synthetic, lasting=not failures)
+    return Stage(source, folder, address, key, catalog, reused=False, synthetic=synthetic, lasting=not failures)
 
 
-def is_whole(address: str) -> bool:
-    """True where a stage lies with every file that it was written with, and every file could be read for it."""
+def is_complete(address: str) -> bool:
+    """Returns whether a stage has every file that it was written with, and every source file could be read for it."""
     sizes = storage.sizes_in(address)
     if sizes.pop(MANIFEST, None) is None:
         return False
@@ -136,35 +138,35 @@ def is_whole(address: str) -> bool:
 
 
 def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path) -> None:
-    """Reads a source to its end and checks everything but the images."""
+    """Reads all records of a source and checks everything except the images."""
     from tqdm import tqdm
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    catalogue = Catalogue(path, "create")
+    catalog = Catalog(path, "create")
     named = f"{source.name} {folder.label}".rstrip()
     for record in tqdm(source.read(folder), desc=f"{named}: records", unit="", disable=None):
         if isinstance(record, Ignored):
-            catalogue.ignore(record)
+            catalog.ignore(record)
         elif isinstance(record, Rejection):
-            catalogue.reject(record.item, record.code, record.message)
+            catalog.reject(record.item, record.code, record.message)
         elif problem := check_writable(record) or check_text(record, texts.min_chars, texts.max_chars):
-            catalogue.reject(record.item, problem.code, problem.message)
+            catalog.reject(record.item, problem.code, problem.message)
         else:
-            catalogue.add(record, find_flags(record, source))
-    catalogue.close()
+            catalog.add(record, find_flags(record, source))
+    catalog.close()
 
 
 def find_flags(record: RawRecord, source: Source) -> list[Flag]:
-    """What a person should look at in a record's texts, and in what else is published of data of one's own."""
+    """Returns the flags for a person to review in a record's texts and, for private data, in its metadata and names."""
     from hub_datasets.texts.identifiers import find_identifiers
 
     said = filter(None, (record.text, record.question, record.answer))
     flags = [flag for text in said for flag in (*find_identifiers(text), *find_tokens(text))]
-    if source.redistributable:  # published already, with its fields and names
+    if source.redistributable:  # its fields and names are already public
         return flags
     for column, value in record.metadata.items():
-        if isinstance(value, str):  # the column's name may be what tells: `PatientName`; that of an id tells nothing
+        if isinstance(value, str):  # the column's name may reveal the kind: `PatientName`; that of an ID does not
             name = re.sub("(?<=[a-z])(?=[A-Z])|_", " ", column)
             named = find_identifiers(f"{name}: {value}")
             kinds = [flag.kind for flag in named if flag.kind != "record_number"]
@@ -174,14 +176,14 @@ def find_flags(record: RawRecord, source: Source) -> list[Flag]:
 
 
 def find_in_name(name: str, detail: str) -> list[Flag]:
-    """What a person should look at in the name of a file or folder."""
+    """Returns the flags for a person to review in the name of a file or folder."""
     from hub_datasets.texts.identifiers import find_identifiers
 
     return [Flag(flag.kind, detail) for flag in find_identifiers(re.sub(r"[_.\-]+", " ", name))]
 
 
 def find_tokens(text: str) -> list[Flag]:
-    """Words that Llama's tokenizer takes for control tokens: some trainers stop at them, others obey."""
+    """Returns a flag for words that Llama's tokenizer reads as control tokens, which can end or change a training."""
     place = text.find("<|")
     return [Flag("control_token", f"at character {place + 1}")] if place >= 0 else []
 
@@ -194,33 +196,33 @@ def examine_images(
     path: Path,
     address: str,
 ) -> int:
-    """Examines every image that a usable record names, and writes their bytes below `address`.
+    """Examines every image that a usable record names, and writes their bytes to the folder `address`.
 
     Returns:
         how many of them are there and could not be read.
     """
     from tqdm import tqdm
 
-    catalogue = Catalogue(path, "change")
-    total = catalogue.count_images()
+    catalog = Catalog(path, "change")
+    total = catalog.count_images()
     common = {"folder": storage.absolute(folder.address), "reading": uuid.uuid4().hex, "settings": asdict(settings)}
     failures = 0
     tasks = (
         {**common, "names": names, "target": storage.join(address, f"images-{number:06d}.bin")}
-        for number, names in enumerate(batches(catalogue.image_names(), total))
+        for number, names in enumerate(batches(catalog.image_names(), total))
     )
     named = f"{source.name} {folder.label}".rstrip()
     with tqdm(total=total, desc=f"{named}: images", unit="", disable=None) as progress:
         for result in engine.map(examine_batch, tasks):
-            catalogue.add_images(result["images"])
+            catalog.add_images(result["images"])
             failures += result["failures"]
             progress.update(len(result["images"]))
-    catalogue.finish()
+    catalog.finish()
     return failures
 
 
 def batches(items: Iterable[str], total: int) -> Iterator[list[str]]:
-    """The items, of which there are `total`, in lists that get shorter towards the end."""
+    """Yields the items, of which there are `total`, in lists that get shorter towards the end."""
     items, left = iter(items), total
     while batch := list(islice(items, min(IMAGES_PER_TASK, max(LEAST_PER_TASK, left // 16)))):
         yield batch
@@ -228,8 +230,8 @@ def batches(items: Iterable[str], total: int) -> Iterator[list[str]]:
 
 
 def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
-    """A worker's task: reads and examines some images of a source, and writes what is to be published to one file."""
-    folder = opened(task["folder"], task["reading"])
+    """Reads and examines some images of a source in a worker, and writes the bytes to publish to one file."""
+    folder = open_cached(task["folder"], task["reading"])
     before = folder.failures
     settings = ImageSettings(**task["settings"])
     file = task["target"].rsplit("/", 1)[-1]
@@ -267,26 +269,26 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=8)
-def opened(address: str, reading: str) -> Folder:
-    """The folder, kept open from task to task of one reading: the next one may find another folder there."""
+def open_cached(address: str, reading: str) -> Folder:
+    """Returns the folder, kept open for all tasks of one pass; the next pass may find other files there."""
     return Folder(address)
 
 
 @cache
 def code_version() -> str:
-    """A hash of this folder's code and of the packages that decode: another version may find other things."""
+    """Returns a hash of this package's code and of the decoders' versions; other versions may give other results."""
     return digest([[installed_version(name) for name in DECODERS], code_of("hub_datasets")])
 
 
 def code_of(room: str) -> str:
-    """A hash of the files of one of the project's folders."""
+    """Returns a hash of the files in one of the project's folders."""
     root = Path(__file__).resolve().parents[2] / room
     files = sorted(path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
     return digest([hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest() for file in files])
 
 
 def installed_version(package: str) -> str:
-    """The version of a package; empty where it is not installed."""
+    """Returns the version of a package; empty if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -298,7 +300,7 @@ def digest(content: Any) -> str:
 
 
 def remove_stale(root: str, stages: Iterable[Stage]) -> None:
-    """Removes the stages below `root` that none of these builds uses any more, of these sources only."""
+    """Removes the stages below `root` that these builds no longer use, for their sources only."""
     keep = {stage.address.rsplit("/", 1)[-1] for stage in stages}
     names = {stage.source.name for stage in stages}
     for name in storage.names_in(root):
@@ -308,5 +310,5 @@ def remove_stale(root: str, stages: Iterable[Stage]) -> None:
 
 
 def bytes_of(stage: Stage, image: dict[str, Any]) -> bytes:
-    """The published bytes of one image of a catalogue."""
+    """Returns the published bytes of an image in a catalog."""
     return storage.read_range(storage.join(stage.address, image["file"]), image["offset"], image["length"])

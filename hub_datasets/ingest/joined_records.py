@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hub_datasets.ingest.catalog import Catalogue
+from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.ingest import Stage
 from hub_datasets.records import RawRecord, Rejection
 from hub_datasets.texts.patient_ids import note_study, own_study
@@ -24,40 +24,40 @@ Found = tuple[str | None, int, int, RawRecord, dict[str, Any]]
 
 
 def rejections(stages: Mapping[int, Stage]) -> Iterator[tuple[int, int, Rejection]]:
-    """Yields (number of the stage, place in it, rejection) of what was rejected while the folders were read."""
+    """Yields (number of the stage, seq, rejection) of the records that were rejected while the folders were read."""
     for number, stage in stages.items():
-        catalogue = Catalogue(stage.catalogue)
-        for seq, rejection in catalogue.rejections():
+        catalog = Catalog(stage.catalog)
+        for seq, rejection in catalog.rejections():
             yield number, seq, replace(rejection, item=stage.folder.labeled(rejection.item))
-        catalogue.close()
+        catalog.close()
 
 
 def records_by_picture(stages: Mapping[int, Stage]) -> Iterator[Found]:
-    """Yields the records whose image can be used, sorted by picture, then by stage and by their place in it.
+    """Yields the records with a usable image, sorted by picture, then by stage and seq.
 
     Args:
         stages: those of one source by their numbers, in order.
     """
     if len(stages) == 1:
-        yield from merged(stages)
+        yield from merge_by_picture(stages)
         return
     patients: dict[str, set[str]] = defaultdict(set)
-    for *_, record, _ in merged(stages):
+    for *_, record, _ in merge_by_picture(stages):
         note_study(record.groups, patients)
-    for pixels, number, seq, record, image in merged(stages):
+    for pixels, number, seq, record, image in merge_by_picture(stages):
         label = stages[number].folder.labeled
         groups = own_study(record.groups, patients)
         named = replace(record, item=label(record.item), image=label(record.image), groups=groups)
         yield pixels, number, seq, named, image
 
 
-def merged(stages: Mapping[int, Stage]) -> Iterator[Found]:
-    """The records of the catalogues as they are, all sorted by picture."""
+def merge_by_picture(stages: Mapping[int, Stage]) -> Iterator[Found]:
+    """Yields the unchanged records of all catalogs, sorted by picture."""
     return heapq.merge(*(in_stage(number, stage) for number, stage in stages.items()), key=lambda found: found[0] or "")
 
 
 def in_stage(number: int, stage: Stage) -> Iterator[Found]:
-    catalogue = Catalogue(stage.catalogue)
-    for pixels, *found in catalogue.records_by_picture():
+    catalog = Catalog(stage.catalog)
+    for pixels, *found in catalog.records_by_picture():
         yield pixels, number, *found
-    catalogue.close()
+    catalog.close()

@@ -20,12 +20,12 @@ from hub_datasets.sources.base import Source
 
 
 def source_folders(arguments: argparse.Namespace) -> Iterator[tuple[Source, Folder]]:
-    """Yields each source that was asked for with every folder of its flag, sorted by label: flags have no order.
+    """Yields each requested source with every folder of its flag, sorted by label: flags have no order.
 
     Raises BuildError where a folder is missing or empty, is given twice, or is inside another one of its source.
     """
     for source in SOURCES:
-        addresses = [tidy(address) for address in getattr(arguments, source.flag.removeprefix("--")) or ()]
+        addresses = [normalize_address(address) for address in getattr(arguments, source.flag.removeprefix("--")) or ()]
         for address in addresses:
             check_is_there(source.flag, address)
         folders = [Folder(address) for address in addresses]
@@ -37,7 +37,7 @@ def source_folders(arguments: argparse.Namespace) -> Iterator[tuple[Source, Fold
 
 
 def check_is_there(flag: str, address: str) -> None:
-    """Raises BuildError where a path of this machine is neither a folder with something in it nor a zip file."""
+    """Raises BuildError if a local path is neither a folder with content nor a zip file."""
     if storage.is_remote(address):
         return
     path, place = storage.local_path(address), f"{flag} {storage.shown(address)}"
@@ -50,7 +50,7 @@ def check_is_there(flag: str, address: str) -> None:
 
 
 def refuse_overlaps(flag: str, folders: Sequence[Folder]) -> None:
-    """Raises BuildError where two folders of one source are the same, or one is inside the other."""
+    """Raises BuildError if two folders of one source are the same, or one is inside the other."""
     for one, other in combinations(folders, 2):
         shown = [f"{flag} {folder.named()}" for folder in (one, other)]
         if one.holds(other) and other.holds(one):
@@ -62,7 +62,7 @@ def refuse_overlaps(flag: str, folders: Sequence[Folder]) -> None:
 
 
 def labels(addresses: Sequence[str], flag: str) -> list[str]:
-    """A label for each address: the shortest part of its path that tells it from the others.
+    """Returns a label for each address: the shortest part of its path that distinguishes it from the others.
 
     `in/january` and `in/february` are `january` and `february`; `a/2024/reports` and `b/2024/reports` are `a` and `b`.
     Where no single part differs everywhere, the last parts are joined: `a-x`, `a-y` and `b-x`.
@@ -79,7 +79,7 @@ def labels(addresses: Sequence[str], flag: str) -> list[str]:
 
 
 def parts(address: str) -> list[str]:
-    """The parts of an address's path, as they may be shown."""
+    """Returns the parts of an address's path, as `storage.shown` shows it."""
     if storage.is_remote(address):
         names = storage.shown(address).partition("://")[2].split("/")
     else:
@@ -87,8 +87,8 @@ def parts(address: str) -> list[str]:
     return [printable(name) for name in names if name]
 
 
-def tidy(address: str) -> str:
-    """The address as it is always written: `~` as the home folder, no slash at the end."""
+def normalize_address(address: str) -> str:
+    """Returns an address with `~` expanded and without a trailing slash."""
     if storage.is_remote(address):
         return address
     return os.path.expanduser(address).rstrip("/") or "/"  # noqa: PTH111 (a path may be empty or a file:// address)

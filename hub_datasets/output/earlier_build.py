@@ -27,7 +27,7 @@ SHARD = re.compile(r"(pairs|chat)/\w+-\d{5}-of-\d{5}\.parquet")
 
 
 def check_output(output: str, cache: str) -> list[str]:
-    """The names in a folder that no build wrote, and that replacing the build there does not touch.
+    """Returns the names in a folder that no build wrote, which replacing the build there does not touch.
 
     Args:
         output: path or address of a folder that is not empty.
@@ -39,12 +39,12 @@ def check_output(output: str, cache: str) -> list[str]:
     shown, local = storage.shown(output), not storage.is_remote(output)
     places = user_places() | ({} if storage.is_remote(cache) else {f"--cache_dir {cache}": Path(cache)})
     if local and (held := held_in(storage.local_path(output), places)):
-        raise BuildError(f"--overwrite --output_dir {shown}: this folder is or holds {held}; name another folder")
+        raise BuildError(f"--overwrite --output_dir {shown}: this folder is or contains {held}; name another folder")
     contents = contents_of(output)
     if contents is None:
         raise BuildError(
-            f"--output_dir {shown} holds {some(names_in(output))}, and no build wrote to this folder; name another "
-            f"one, for example {storage.join(shown, 'dataset')}"
+            f"--output_dir {shown} contains {some(output_names(output))}, and no build wrote to this folder; name "
+            f"another one, for example {storage.join(shown, 'dataset')}"
         )
     if contents.occupied:
         raise BuildError(
@@ -60,18 +60,18 @@ def check_output(output: str, cache: str) -> list[str]:
 
 
 def own_files(folder: Path) -> list[str]:
-    """The names of what a build wrote to a folder of this machine, with what it is recognized by at the end."""
+    """Returns the names of the files that a build wrote to a local folder; those that identify it come last."""
     contents = contents_of(str(folder)) or Contents()
     return sorted(contents.own, key=lambda name: (name == MANIFEST, name == REPORT, name))
 
 
 def contents_of(output: str) -> Contents | None:
-    """What lies in an output folder, by whose it is; None where no build wrote to it."""
+    """Returns the content of an output folder by owner; None if no build wrote to it."""
     manifest = read_manifest(output)
     if manifest is None and not has_report(output):
         return None
     contents = Contents()
-    for name in names_in(output):
+    for name in output_names(output):
         if not WRITTEN.fullmatch(name):
             contents.other.append(name)
         else:
@@ -79,8 +79,8 @@ def contents_of(output: str) -> Contents | None:
     return contents
 
 
-def names_in(output: str) -> list[str]:
-    """The names in a folder and, as `pairs/x.parquet`, in the folders that a build makes; links are not entered.
+def output_names(output: str) -> list[str]:
+    """Returns the names in a folder and, as `pairs/x.parquet`, in the folders of a build; links are not followed.
 
     Behind an address without the cache, which lies there.
     """
@@ -97,7 +97,7 @@ def names_in(output: str) -> list[str]:
 
 
 def is_own(output: str, name: str, manifest: dict[str, Any] | None) -> bool:
-    """Whether a build wrote a file of a name that builds use, and nobody edited it since."""
+    """Returns whether a build wrote a file with a name that builds use, and it was not edited since."""
     address = storage.join(output, *name.split("/"))
     if not storage.is_remote(output) and storage.local_path(address).is_symlink():
         return False
@@ -116,20 +116,20 @@ def is_own(output: str, name: str, manifest: dict[str, Any] | None) -> bool:
 
 
 def read_manifest(output: str) -> dict[str, Any] | None:
-    """What a build says of its result: `key`, and `files` with their sizes; None where there is no such file."""
-    content = read_json(storage.join(output, MANIFEST))
+    """Returns the manifest of a build: `key`, and `files` with their sizes; None if there is none."""
+    content = read_json_if_valid(storage.join(output, MANIFEST))
     known = isinstance(content, dict) and isinstance(content.get("key"), str) and isinstance(content.get("files"), dict)
     return content if known else None
 
 
 def has_report(output: str) -> bool:
-    """Whether `report.json` is that of a build."""
-    content = read_json(storage.join(output, REPORT))
+    """Returns whether `report.json` was written by a build."""
+    content = read_json_if_valid(storage.join(output, REPORT))
     return isinstance(content, dict) and {"fingerprint", "sources", "splits"} <= content.keys()
 
 
-def read_json(address: str) -> Any:
-    """The content of a JSON file; None where there is no such file, or something else in it."""
+def read_json_if_valid(address: str) -> Any:
+    """Returns the content of a JSON file; None if it does not exist or is not valid JSON."""
     if storage.size(address) is None:
         return None
     try:
@@ -139,5 +139,5 @@ def read_json(address: str) -> Any:
 
 
 def manifest_of(key: str, files: dict[str, int]) -> bytes:
-    """The content of MANIFEST: the key of the build, and the size of each file by its name."""
+    """Returns the content of MANIFEST: the key of the build, and the size of each file by its name."""
     return json.dumps({"key": key, "files": files}, indent=1).encode()

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
-from hub_datasets.ingest.executors import InProcess, WhenNeeded
+from hub_datasets.ingest.executors import InProcess, LazyEngine
 from hub_datasets.output.earlier_build import CARD, MANIFEST, SHARD, manifest_of, own_files, read_manifest
 from hub_datasets.schema import CONFIGS, features_of
 
-if TYPE_CHECKING:  # a build that has nothing to do imports no `datasets`
+if TYPE_CHECKING:  # a build that has nothing to do does not import `datasets`
     from datasets import DatasetInfo
 
     from hub_datasets.output.parquet import Shard
@@ -24,12 +24,12 @@ if TYPE_CHECKING:  # a build that has nothing to do imports no `datasets`
 KEPT = ".README.md.earlier"  # the card while what is behind an address is replaced
 LAST = (CARD, MANIFEST)
 DATASET_NAME = "med_pairs"
-WORTH_A_TASK = 64_000_000  # bytes: less is written before another process has started
+WORTH_A_TASK = 64_000_000  # bytes; less is written faster than another process starts
 
 
 @dataclass(slots=True)
 class Output:
-    """Where a build writes to.
+    """The place that a build writes to.
 
     Attributes:
         address: where the Parquet files go.
@@ -48,7 +48,7 @@ class Output:
     report: str | None = None
 
     def write_shards(
-        self, files: dict[str, dict[str, RowFile]], engine: WhenNeeded, least: int
+        self, files: dict[str, dict[str, RowFile]], engine: LazyEngine, least: int
     ) -> dict[str, dict[str, int]]:
         """Writes the Parquet files of both configs; returns their number by config and split."""
         from hub_datasets.output.parquet import plan_shards, write_shard
@@ -70,7 +70,7 @@ class Output:
         return {config: {split: len(part) for split, part in parts.items()} for config, parts in shards.items()}
 
     def draw_card(self, report: dict[str, Any], samples: list) -> int:
-        """Writes the card's pictures; of the report they need no more than what is known before the shards are.
+        """Draws the card's pictures, from those parts of the report that are known before the shards are written.
 
         Returns the number of categories whose names could not be drawn.
         """
@@ -79,7 +79,7 @@ class Output:
         return write_pictures(self.local, report, samples)
 
     def write_card(self, report: dict[str, Any], samples: list) -> None:
-        """Writes the report and the card; the folder then is a dataset repository."""
+        """Writes the report and the card, which makes the folder a dataset repository."""
         from model_cards.dataset_card import write_dataset_card
         from model_cards.results import write_json
 
@@ -93,7 +93,7 @@ class Output:
 
 
 def dataset_info(config: str, shards: dict[str, list[Shard]], written: dict[str, dict[str, int]]) -> DatasetInfo:
-    """The columns of a config, and the rows and bytes of each of its splits, as `load_dataset` checks them."""
+    """Returns the columns of a config, and the rows and bytes of each of its splits, as `load_dataset` checks them."""
     from datasets import DatasetInfo, SplitDict, SplitInfo
 
     info = DatasetInfo(features=features_of(config), config_name=config)
@@ -107,12 +107,12 @@ def dataset_info(config: str, shards: dict[str, list[Shard]], written: dict[str,
 
 
 def is_empty(output: str) -> bool:
-    """True where there is nothing at all, or behind an address the cache alone."""
+    """Returns whether a folder has no content, apart from the cache at a remote address."""
     return not [name for name in storage.names_in(output) if not (storage.is_remote(output) and name == ".cache")]
 
 
 def is_current(output: str, key: str) -> bool:
-    """True where the folder holds what a build of this key writes, whole."""
+    """Returns whether the folder contains the complete result of a build with this key."""
     manifest = read_manifest(output)
     if manifest is None:
         return False
@@ -123,7 +123,7 @@ def is_current(output: str, key: str) -> bool:
 
 
 def text_in(output: str, name: str, errors: str = "strict") -> str | None:
-    """The text of a file in a folder; None where there is none. Raises BuildError where it is not UTF-8."""
+    """Returns the text of a file in a folder; None if it does not exist. Raises BuildError if it is not UTF-8."""
     address = storage.join(output, name)
     if not storage.exists(address):
         return None
@@ -134,14 +134,14 @@ def text_in(output: str, name: str, errors: str = "strict") -> str | None:
 
 
 def sizes(output: str, names: list[str] | dict[str, int]) -> dict[str, int]:
-    """The size of each file of a folder that is there."""
+    """Returns the size in bytes of each of the named files that exists."""
     found = {name: storage.size(storage.join(output, name)) for name in names}
     return {name: size for name, size in found.items() if size is not None}
 
 
 @contextmanager
 def written_folder(output: str, key: str, scratch: Path) -> Iterator[Output]:
-    """Gives an Output to write to; when all went well it is in place, with a manifest that was written last.
+    """Gives an Output to write to; if no error occurs, it is put in place, and its manifest is written last.
 
     What an earlier build wrote there is gone then, but for what a person wrote into its card; everything else stays.
     """
@@ -157,9 +157,9 @@ def written_folder(output: str, key: str, scratch: Path) -> Iterator[Output]:
     local = scratch / "output"
     local.mkdir()
     earlier_files = set((read_manifest(output) or {"files": {}})["files"])
-    if card is not None:  # a person may have written in it, and this build may fail
+    if card is not None:  # it may contain a person's edits, and this build may fail
         write_file(output, KEPT, card.encode())
-    for name in LAST:  # from now on what lies there is no dataset, until the last file is written
+    for name in LAST:  # until the last file is written, the folder is not a dataset
         storage.remove(storage.join(output, name))
     result = Output(output, local, **earlier)
     yield result
@@ -177,6 +177,6 @@ def written_folder(output: str, key: str, scratch: Path) -> Iterator[Output]:
 
 
 def write_file(output: str, name: str, content: bytes) -> None:
-    """Writes a file of a folder."""
+    """Writes a file in a folder."""
     with storage.open_file(storage.join(output, name), "wb") as file:
         file.write(content)

@@ -22,9 +22,9 @@ from hub_datasets.filesystem import storage
 IMAGE_COLUMN = {"pairs": "image", "chat": "images"}
 # The leaf of the Parquet schema that holds the images' bytes: they are compressed already.
 BYTES_LEAF = {"pairs": "image.bytes", "chat": "images.list.element.bytes"}
-ROW_GROUP_BYTES = 32_000_000  # a reader holds a row group at a time; the Hub's viewer wants less than 100 MB
+ROW_GROUP_BYTES = 32_000_000  # a reader holds a row group at a time; the Hub's viewer requires less than 100 MB
 SHARD_BYTES = 256_000_000
-# Where pages are cut: as `datasets` does it, where the content says, so that the Hub stores what did not change once.
+# Pages are cut at content-defined boundaries, as in `datasets`, so that the Hub stores unchanged parts only once.
 CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
 
 # An image while `chat` is written: a place in a list of bytes, and its name.
@@ -43,7 +43,7 @@ def plan_shards(
     target: str,
     least: int,
 ) -> list[Shard]:
-    """Cuts the rows of a split into shards of about the same size, and those into row groups.
+    """Divides the rows of a split into shards of about the same size, and the shards into row groups.
 
     Args:
         schema: of the Parquet files, with what `datasets` wants to know of its features.
@@ -79,7 +79,7 @@ def plan_shards(
 
 
 def write_shard(shard: Shard) -> dict[str, int]:
-    """A worker's task: writes one Parquet file; returns its `rows`, its `bytes`, and those of its rows in `memory`.
+    """Writes one Parquet file in a worker; returns its `rows`, its `bytes`, and the bytes of its rows in `memory`.
 
     Images are stored as they are. In `chat` an image is often in many rows: each row group keeps it once, and points
     to it (a dictionary). Chunks are cut where the content says, so that the Hub stores what did not change once.
@@ -89,7 +89,7 @@ def write_shard(shard: Shard) -> dict[str, int]:
     with open_sink(shard["target"]) as file:
         writer = pq.ParquetWriter(
             file,
-            schema if config == "pairs" else schema.set(*once(schema)),
+            schema if config == "pairs" else schema.set(*deduplicated_images(schema)),
             compression={leaf: "none" if leaf == BYTES_LEAF[config] else "snappy" for leaf in leaves},
             use_dictionary=[leaf for leaf in leaves if leaf != BYTES_LEAF["pairs"]],
             dictionary_pagesize_limit=4 * ROW_GROUP_BYTES,  # so that all images of a row group fit
@@ -104,14 +104,14 @@ def write_shard(shard: Shard) -> dict[str, int]:
                 writer.write_table(table, row_group_size=len(table))
                 memory += table.nbytes + repeated
                 del table  # before the next row group is read
-            # what a reader gets to see: that images were pointed to while they were written is no matter of its
+            # the schema for readers, without the dictionary that was used for writing
             writer.add_key_value_metadata({b"ARROW:schema": base64.b64encode(schema.serialize()), **schema.metadata})
             writer.add_key_value_metadata({"content_defined_chunking": json.dumps(CHUNKING)})
         return {"rows": sum(shard["groups"]), "bytes": file.tell(), "memory": memory}
 
 
 def open_sink(address: str) -> Any:
-    """Opens a file to write Parquet to; Arrow writes to one of this machine without a detour."""
+    """Opens a Parquet file for writing; local files are opened by Arrow directly."""
     if storage.is_remote(address):
         return storage.open_file(address, "wb")
     path = storage.local_path(address)
@@ -120,32 +120,32 @@ def open_sink(address: str) -> Any:
 
 
 def schema_of(shard: Shard) -> pa.Schema:
-    """The schema that a shard carries."""
+    """Returns the Arrow schema of a shard."""
     return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(shard["schema"])))
 
 
 def leaf_names(schema: pa.Schema) -> list[str]:
-    """The columns of the Parquet file that a schema makes: `images.list.element.bytes`."""
+    """Returns the leaf columns of a schema's Parquet file, for example `images.list.element.bytes`."""
     sink = pa.BufferOutputStream()
     pq.write_table(schema.empty_table(), sink)
     columns = pq.ParquetFile(sink.getvalue()).schema
     return [columns.column(number).path for number in range(len(columns))]
 
 
-def once(schema: pa.Schema) -> tuple[int, pa.Field]:
-    """The column of `chat` with its images, and its place, with a type that holds the bytes of each image once."""
+def deduplicated_images(schema: pa.Schema) -> tuple[int, pa.Field]:
+    """Returns the index and the field of the image column of `chat`, with a type that stores each image once."""
     place = schema.get_field_index(IMAGE_COLUMN["chat"])
     return place, schema.field(place).with_type(pa.list_(POINTING))
 
 
 def shard_tables(shard: Shard) -> Iterator[pa.Table]:
-    """The rows of a shard as tables, one for each row group; the bytes of the images are read here."""
+    """Yields the rows of a shard as tables, one per row group, with the bytes of their images."""
     for table, _ in read_tables(shard):
         yield table
 
 
 def read_tables(shard: Shard, pointing: bool = False) -> Iterator[tuple[pa.Table, int]]:
-    """Yields each row group as a table, and the bytes that it would have more if it held each row's images.
+    """Yields each row group as a table, and the bytes that are saved by storing repeated images once.
 
     Args:
         pointing: whether the table holds the bytes of an image once and points to them.
@@ -159,7 +159,7 @@ def read_tables(shard: Shard, pointing: bool = False) -> Iterator[tuple[pa.Table
 
 
 class Images:
-    """The bytes of images, from files that stay open for one shard."""
+    """Reads the bytes of images from files that stay open for one shard."""
 
     def __init__(self) -> None:
         self._files: dict[str, Any] = {}
@@ -172,9 +172,9 @@ class Images:
             file.close()
 
     def read_into(self, target: memoryview, address: str, offset: int, content: str) -> None:
-        """Fills `target` from a file. Raises BuildError where that does not hold what was written there."""
+        """Fills `target` from a file. Raises BuildError if the content differs from what was written."""
         if address not in self._files:
-            if len(self._files) >= 16:  # rows follow the files, by and large
+            if len(self._files) >= 16:  # rows are mostly in the order of the files
                 self._files.pop(next(iter(self._files))).close()
             self._files[address] = storage.open_file(address, "rb")
         file = self._files[address]
@@ -186,13 +186,13 @@ class Images:
 def make_table(
     config: str, schema: pa.Schema, rows: list[dict[str, Any]], images: Images, pointing: bool
 ) -> tuple[pa.Table, int]:
-    """Rows with their images as `read_tables` yields them."""
+    """Returns rows with their images in the form that `read_tables` yields."""
     pictures, repeated = picture_array([picture for row in rows for picture in row["images"]], images, pointing)
     if config == "chat":
         ends = accumulate((len(row["images"]) for row in rows), initial=0)
         pictures = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pictures)
     if pointing:
-        schema = schema.set(*once(schema))
+        schema = schema.set(*deduplicated_images(schema))
     columns = [
         pictures.cast(field.type)  # the names of its parts
         if field.name == IMAGE_COLUMN[config]
@@ -203,7 +203,7 @@ def make_table(
 
 
 def picture_array(pictures: list[Picture], images: Images, pointing: bool) -> tuple[pa.StructArray, int]:
-    """The bytes and names of images, read to where Arrow wants them; and the bytes that pointing saves."""
+    """Reads the bytes of images into an Arrow array with their names; also returns the bytes saved by pointing."""
     held = list({picture[4]: picture for picture in pictures}.values()) if pointing else pictures
     ends = array("i", accumulate((length for _, _, length, *_ in held), initial=0))
     buffer = pa.allocate_buffer(ends[-1])
@@ -212,8 +212,8 @@ def picture_array(pictures: list[Picture], images: Images, pointing: bool) -> tu
         images.read_into(view[start:end], file, offset, content)
     data = pa.BinaryArray.from_buffers(pa.binary(), len(held), [None, pa.py_buffer(ends), buffer])
     if pointing:
-        # Equal images are one value, whatever files hold them: for a value that comes twice Parquet makes room that it
-        # does not fill, and whatever was in memory there would be published.
+        # Equal images must be one value, even from different files: for a repeated dictionary value, Parquet reserves
+        # space that it does not fill, and whatever was in memory there would be published.
         numbers = {picture[4]: number for number, picture in enumerate(held)}
         indices = array("i", (numbers[content] for *_, content in pictures))
         data = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), data)

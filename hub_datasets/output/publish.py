@@ -1,7 +1,8 @@
-"""Pushes the output folder of a build to the Hub, unchanged, in one commit."""
+"""Pushes the folder that a build wrote to the Hub in one commit, and notes that commit in the folder."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
+from hub_datasets.output.earlier_build import MANIFEST, read_manifest
 
 # Rejections and flags name files and rows of the sources, and the JSONL holds paths of this machine: they stay here.
 CARD = "README.md"
@@ -21,12 +23,12 @@ OURS = re.compile(
 )
 
 
-def refuse_what_may_not_be_shared(names: Iterable[str]) -> None:
-    """Raises BuildError where there are sources whose licence does not let others publish them."""
+def refuse_restricted_sources(names: Iterable[str]) -> None:
+    """Raises BuildError if there are sources whose license does not allow redistribution."""
     if found := ", ".join(names):
         raise BuildError(
-            f"--push_to_hub: the licence of {found} is not known to allow it; "
-            "leave it out, or add --redistribute if you have the right to publish it"
+            f"--push_to_hub: the license of {found} is not known to allow redistribution; "
+            "leave this source out, or add --redistribute if you have the right to publish it"
         )
 
 
@@ -49,7 +51,7 @@ def refuse_address(folder: str | Path) -> None:
 
 
 def push_dataset(folder: str | Path, repo_id: str, private: bool = True, redistribute: bool = False) -> str:
-    """Uploads the build in `folder` to the dataset repository `repo_id`, which is made if it does not exist.
+    """Pushes the build in `folder` to the dataset repository `repo_id`, which is created if it does not exist.
 
     Files of an earlier build that this one does not have are removed in the same commit. What a person changed in the
     card, here or there, stays; where both were changed, what is there stays.
@@ -66,7 +68,7 @@ def push_dataset(folder: str | Path, repo_id: str, private: bool = True, redistr
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     sources = report["sources"].items()
     if not redistribute:
-        refuse_what_may_not_be_shared(n for n, s in sources if not (s["redistributable"] or s["synthetic"]))
+        refuse_restricted_sources(n for n, s in sources if not (s["redistributable"] or s["synthetic"]))
     from huggingface_hub.utils import filter_repo_objects
 
     from model_cards.card_update import read_card
@@ -83,6 +85,28 @@ def push_dataset(folder: str | Path, repo_id: str, private: bool = True, redistr
 
     try:
         check_card(read_card(folder / CARD))
-        return push(repo_id, "dataset", decide, "Build of the dataset", public=not private).repository
+        pushed = push(repo_id, "dataset", decide, "Build of the dataset", public=not private)
+        note_push(folder, pushed.repository, pushed.commit)
+        return pushed.repository
     except (PushError, ValueError, OSError) as error:
         raise BuildError(f"--push_to_hub {repo_id}: {error}; the build itself is in {folder}") from None
+
+
+def note_push(folder: Path, repository: str, commit: str) -> None:
+    """Adds `pushed`, the repository and the commit, to the manifest of a build, which the next build replaces.
+
+    A training from the folder names that dataset in its card, where a path of this machine would say nothing.
+
+    Args:
+        repository: address of the repository, which ends with `datasets/ORG/NAME`.
+        commit: address of the commit, which ends with its hash.
+    """
+    from model_cards.results import write_json
+
+    manifest = read_manifest(str(folder))
+    if manifest is None:  # a dataset that was downloaded from the Hub
+        return
+    name = repository.partition("/datasets/")[2]
+    manifest["pushed"] = {"repository": name, "commit": commit.rpartition("/")[2]}
+    with contextlib.suppress(OSError):  # a folder that cannot be written to: the push itself is done
+        write_json(folder / MANIFEST, manifest)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hub_datasets.ingest.catalog import Catalogue
+from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.ingest import Stage, find_in_name
 from hub_datasets.records import Ignored
 from hub_datasets.schema import CONFIGS, SPLITS
@@ -27,7 +27,7 @@ IGNORED = 100  # passed-over files that it names for each source
 
 
 class RowStatistics:
-    """Counts rows as they are written: by split, by the values of some columns, and by the length of their texts."""
+    """Counts rows as they are written: by split, by the values of some columns, and by text length."""
 
     def __init__(self) -> None:
         self.rows: Counter[tuple[str, str]] = Counter()
@@ -46,19 +46,19 @@ class RowStatistics:
         self.lengths[config, columns["language"]][said] += 1
 
     def splits(self) -> dict[str, dict[str, int]]:
-        """Rows by config and split."""
+        """Returns the number of rows by config and split."""
         found = {config: {split: self.rows[config, split] for split in SPLITS} for config in CONFIGS}
         return {config: {split: rows for split, rows in parts.items() if rows} for config, parts in found.items()}
 
     def rows_by(self) -> dict[str, dict[str, dict[str, dict[str, int]]]]:
-        """Rows by config, column, value and split."""
+        """Returns the number of rows by config, column, value and split."""
         counts: dict = {config: {column: {} for column in COUNTED[config]} for config in CONFIGS}
         for (config, column, value, split), number in sorted(self.values.items()):
             counts[config][column].setdefault(value, {})[split] = number
         return counts
 
     def texts(self) -> dict[str, dict[str, dict[str, Any]]]:
-        """Characters of the texts of `pairs` and the answers of `chat`, by config and language."""
+        """Returns the lengths in characters of pairs' texts and of answers in `chat`, by config and language."""
         found: dict = {config: {} for config in CONFIGS}
         for (config, language), lengths in sorted(self.lengths.items()):
             found[config][language] = spread(lengths) | {"histogram": histogram(lengths)}
@@ -66,7 +66,7 @@ class RowStatistics:
 
 
 def spread(values: Counter[int]) -> dict[str, int]:
-    """The smallest, the middle and the largest of counted values."""
+    """Returns the minimum, median and maximum of counted values."""
     half, seen = (values.total() - 1) // 2, 0
     for value in sorted(values):
         seen += values[value]
@@ -76,7 +76,7 @@ def spread(values: Counter[int]) -> dict[str, int]:
 
 
 def histogram(values: Counter[int], bins: int = 20) -> list[list[int]]:
-    """`[low, high, number]` of bins of one width, from the smallest to the largest value; high is not in its bin."""
+    """Returns `[low, high, number]` of bins of equal width from the minimum to the maximum; high is exclusive."""
     low = min(values)
     width = max(1, -(-(max(values) + 1 - low) // bins))
     numbers: Counter[int] = Counter()
@@ -85,13 +85,13 @@ def histogram(values: Counter[int], bins: int = 20) -> list[list[int]]:
     return [[low + width * n, low + width * (n + 1), numbers[n]] for n in range(max(numbers) + 1)]
 
 
-def may_be_named(stage: Stage) -> bool:
-    """Whether the report, which is published, may name rows and files of a source."""
+def is_shareable(stage: Stage) -> bool:
+    """Returns whether the report, which is published, may name rows and files of a source."""
     return stage.source.redistributable or stage.synthetic
 
 
 def source_report(decisions: Decisions, name: str, left_out: Mapping[int, Sequence[Ignored]]) -> dict[str, Any]:
-    """One source: how many were read, accepted and rejected, in all and in each of several folders.
+    """Returns the report on one source: records read, accepted and rejected, in total and per folder.
 
     Args:
         left_out: captions that `rows.write_rows` left out, by stage.
@@ -104,7 +104,7 @@ def source_report(decisions: Decisions, name: str, left_out: Mapping[int, Sequen
     examples: dict[str, list[dict[str, str]]] = defaultdict(list)
     passed_over: list[str] = []
     for stage, folder in zip(stages, folders, strict=True):
-        if may_be_named(stage):
+        if is_shareable(stage):
             passed_over += folder.passed_over
             for code, named in folder.examples.items():
                 examples[code] += named
@@ -145,7 +145,7 @@ def source_report(decisions: Decisions, name: str, left_out: Mapping[int, Sequen
 
 @dataclass(frozen=True, slots=True)
 class FolderReport:
-    """What was read from one folder: numbers, the first rejections of each reason, and what was passed over."""
+    """The report on one folder: numbers, the first rejections per reason, and what was passed over."""
 
     read: int
     accepted: int
@@ -155,13 +155,13 @@ class FolderReport:
 
 
 def folder_report(decisions: Decisions, number: int, left_out: Iterable[Ignored]) -> FolderReport:
-    """One folder of a source. Raises AssertionError if a record got lost."""
+    """Returns the report on one folder. Raises AssertionError if a record was lost."""
     stage = decisions.stages[number]
-    catalogue = Catalogue(stage.catalogue)
-    read = catalogue.count_read()
-    passed_over = [f"{stage.folder.labeled(item)}: {why}" for item, why in catalogue.ignored()]
+    catalog = Catalog(stage.catalog)
+    read = catalog.count_read()
+    passed_over = [f"{stage.folder.labeled(item)}: {why}" for item, why in catalog.ignored()]
     passed_over += [f"{one.item}: {one.why}" for one in left_out]
-    catalogue.close()
+    catalog.close()
     rejected: Counter[str] = Counter()
     examples: dict[str, list[dict[str, str]]] = defaultdict(list)
     for rejection in decisions.rejections(number):
@@ -176,7 +176,7 @@ def folder_report(decisions: Decisions, number: int, left_out: Iterable[Ignored]
 
 
 def image_report(decisions: Decisions) -> dict[str, Any]:
-    """The distinct pictures that were accepted: how many, their formats and sizes, and what was done to them."""
+    """Returns the number, formats and sizes of the distinct accepted pictures, and what was removed from them."""
     columns = ("format", "width", "height", "length", "window", "stripped")
     formats, widths, heights, stripped = (Counter() for _ in range(4))
     count = total = windowed = 0
@@ -195,7 +195,7 @@ def image_report(decisions: Decisions) -> dict[str, Any]:
 
 
 def write_rejections(path: Path, decisions: Decisions) -> None:
-    """One JSON a line for each rejection, in the order in which the records were read."""
+    """Writes one line of JSON per rejection, in the order in which the records were read."""
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:  # a name may not be UTF-8
         for number in range(len(decisions.stages)):
             for rejection in decisions.rejections(number):
@@ -203,7 +203,7 @@ def write_rejections(path: Path, decisions: Decisions) -> None:
 
 
 def write_review(path: Path, decisions: Decisions, ocr: bool) -> dict[str, Any]:
-    """One JSON a line for everything that a person should look at before the data is shared; returns the counts.
+    """Writes one line of JSON per flag for a person to review before the data is shared; returns the counts.
 
     Flags of rejected records are among them: their files are still in the source's folder.
     """
@@ -218,18 +218,18 @@ def write_review(path: Path, decisions: Decisions, ocr: bool) -> dict[str, Any]:
 
 
 def stage_flags(stage: Stage) -> Iterator[tuple[str, str, str, str]]:
-    """Yields (item or image, where, kind, detail) of a folder: of its label, which is published, too, and its rows."""
+    """Yields (item or image, where, kind, detail) of the flags of a folder's label, which is published, and rows."""
     label = stage.folder.label
     for flag in find_in_name(label, "in the folder's name"):
         yield label, "folder", flag.kind, flag.detail
-    catalogue = Catalogue(stage.catalogue)
-    for item, *rest in catalogue.flags():
+    catalog = Catalog(stage.catalog)
+    for item, *rest in catalog.flags():
         yield stage.folder.labeled(item), *rest
-    catalogue.close()
+    catalog.close()
 
 
 def duplicate_report(decisions: Decisions, near: dict[str, int]) -> dict[str, Any]:
-    """Rejected copies by source, and what was found of near-duplicates."""
+    """Returns the number of rejected copies per source, and the numbers of near-duplicates."""
     query = """SELECT stage, count(*) FROM rejections WHERE code IN ('duplicate_image', 'duplicate_row')
         GROUP BY stage ORDER BY stage"""
     exact: Counter[str] = Counter()
@@ -239,7 +239,7 @@ def duplicate_report(decisions: Decisions, near: dict[str, int]) -> dict[str, An
 
 
 def summary(report: dict[str, Any]) -> str:
-    """The report as a few lines to read: one a source, one a config, and what else a person should know."""
+    """Returns the report as readable lines: one per source, one per config, and warnings."""
     lines = []
     for name, counts in report["sources"].items():
         reasons = ", ".join(f"{code} {number:,}" for code, number in counts["rejected"].items())
@@ -256,7 +256,7 @@ def summary(report: dict[str, Any]) -> str:
     for config, splits in report["splits"].items():
         lines.append(f"{config}: " + ", ".join(f"{split} {rows:,}" for split, rows in splits.items()))
     if unnamed := [name for name, counts in report["sources"].items() if not counts["patients"]]:
-        lines.append(f"{', '.join(unnamed)}: no patients are named, so one person's images may be in several splits")
+        lines.append(f"{', '.join(unnamed)}: no patient IDs: images of one patient may end up in different splits")
     near = report["duplicates"]["near"]
     if near["clusters"]:
         lines.append(f"near-duplicates: {near['images']:,} images in {near['clusters']:,} clusters, kept together")
@@ -264,7 +264,7 @@ def summary(report: dict[str, Any]) -> str:
         place = f"{gap['source']} ({gap['language']})"
         lines.append(f"no rows of {place} in {', '.join(gap['missing'])}: {gap['why']} ({gap['groups']:,})")
     if moved := report["moved"]:
-        lines.append(f"{moved:,} groups changed their split: new rows tie together what was in two")
+        lines.append(f"{moved:,} groups changed their split, because new rows connect groups of different splits")
     for kind, number in report["leakage"]["leaks"].items():
         if number:
             lines.append(f"LEAK: {number:,} {kind.replace('_', ' ')} in more than one split")
@@ -278,7 +278,7 @@ def summary(report: dict[str, Any]) -> str:
     if numbered := report.get("numbered_categories"):
         categories = "1 category is" if numbered == 1 else f"{numbered:,} categories are"
         lines.append(
-            f"{categories} numbered in the card's pictures: no font here has the characters; "
+            f"{categories} numbered in the card's pictures, because no installed font has their characters; "
             "for Chinese: pip install 'medpairs[zh]'"
         )
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hub_datasets.chat import conversations, llama_factory
 from hub_datasets.filesystem import storage
 from hub_datasets.ingest.ingest import bytes_of
-from hub_datasets.output.report import RowStatistics, may_be_named
+from hub_datasets.output.report import RowStatistics, is_shareable
 from hub_datasets.records import Ignored
 from hub_datasets.schema import CONFIGS, SPLITS
 from hub_datasets.splits.assignment import ONE_CONVERSATION, ONE_IMAGE, Accepted, Decisions
@@ -25,12 +25,12 @@ from hub_datasets.texts.validation import TextSettings, check_text
 if TYPE_CHECKING:
     from model_cards.pictures.contact_sheet import Sample
 
-SYNTHETIC_LICENCE = "Apache-2.0"  # that of the program which draws them
+SYNTHETIC_LICENSE = "Apache-2.0"  # that of the program which draws them
 
 
 @dataclass(slots=True)
 class RowFile:
-    """The rows of one config and split, one JSON a line.
+    """The rows of one config and split, one line of JSON each.
 
     Attributes:
         ends: where each line ends, in bytes.
@@ -44,7 +44,7 @@ class RowFile:
 
 @dataclass(slots=True)
 class Written:
-    """What `write_rows` wrote: files by config and split, a fingerprint of all rows, captions left out by stage."""
+    """The result of `write_rows`: files by config and split, a fingerprint of all rows, captions left out by stage."""
 
     files: dict[str, dict[str, RowFile]]
     fingerprint: str
@@ -54,7 +54,7 @@ class Written:
 def write_rows(
     decisions: Decisions, folder: Path, texts: TextSettings, system_prompt: str, statistics: RowStatistics
 ) -> Written:
-    """Writes `{config}-{split}.jsonl` to `folder`, in the order of the stages; a split without rows gets none.
+    """Writes `{config}-{split}.jsonl` to `folder`, in the order of the stages; a split without rows gets no file.
 
     A line holds `columns`, those of the config but for the images; `images`: file, offset, length, name and hash of
     each; `stage`, its number; and `paths`: those of the images below the folder that the stage was read from.
@@ -89,7 +89,7 @@ def write_rows(
 
 @contextmanager
 def shared(written: Written, cache: str) -> Iterator[None]:
-    """Has the files of rows where every worker can read them: behind an address, if that is where the cache is."""
+    """Copies the files of rows to the cache if that is remote, so that every worker can read them."""
     if not storage.is_remote(cache):
         yield
         return
@@ -109,7 +109,7 @@ def shared(written: Written, cache: str) -> Iterator[None]:
 def pair_rows(
     decisions: Decisions, number: int, texts: TextSettings, left_out: list[Ignored]
 ) -> Iterator[tuple[str, dict[str, Any], list[Accepted]]]:
-    """Yields (split, columns, images) for every text, or every image and language where the source writes captions.
+    """Yields (split, columns, images) for every text, or for every image and language of a source with captions.
 
     A caption outside the bounds is left out and added to `left_out`: its questions and answers are still chats.
     """
@@ -145,40 +145,40 @@ def chat_rows(
 
 
 def base_columns(accepted: Accepted, metadata: dict[str, Any]) -> dict[str, Any]:
-    """The columns that both configs have."""
+    """Returns the columns that both configs have."""
     record = accepted.record
     return {
         "image_path": f"{record.source}/{record.image}",
         "source_dataset": record.source,
         "category": record.category,
         "language": record.language,
-        "license": licence_of(accepted),
+        "license": license_of(accepted),
         "group_id": accepted.group_id,
         "metadata": json.dumps(metadata, ensure_ascii=False),
     }
 
 
-def licence_of(accepted: Accepted) -> str:
-    """The licence of a row: its source's, or the project's where the source is one that it drew."""
-    return SYNTHETIC_LICENCE if accepted.stage.synthetic else accepted.stage.source.licence
+def license_of(accepted: Accepted) -> str:
+    """Returns the license of a row: its source's, or the project's if the images are synthetic."""
+    return SYNTHETIC_LICENSE if accepted.stage.synthetic else accepted.stage.source.licence
 
 
 def shared_metadata(members: list[Accepted]) -> dict[str, Any]:
-    """The fields that are the same in all records, and where each of the records is found."""
+    """Returns the fields that are equal in all records, and the items of the records."""
     first, *others = [member.record.metadata for member in members]
     shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
     return shared | {"items": [member.record.item for member in members]}
 
 
 def image_place(accepted: Accepted) -> tuple[str, int, int, str, str]:
-    """File, offset, length and name of an image's bytes, and their hash."""
+    """Returns file, offset, length and name of an image's bytes, and their hash."""
     image = accepted.image
     name = accepted.record.image.rsplit("/", 1)[-1]
     return storage.join(accepted.stage.address, image["file"]), image["offset"], image["length"], name, image["content"]
 
 
 def write_chat_instructions(folder: Path, output: Path, addresses: Sequence[str]) -> None:
-    """Writes the rows of `chat` as one JSON a line, with the image as a path below the folder that was given.
+    """Writes the rows of `chat` as lines of JSON, with images as paths below the folder that was given.
 
     This is the format of the specification, which other trainers read: `{"image": path, "messages": [{"role",
     "content"}, ...]}`, followed by where the row came from. A conversation about several images has `images`, a list.
@@ -201,14 +201,14 @@ def write_chat_instructions(folder: Path, output: Path, addresses: Sequence[str]
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file of `write_rows`; none where there is no file."""
+    """Yields the rows of a file of `write_rows`; none if the file does not exist."""
     if path.exists():
         with path.open("rb") as file:
             yield from map(json.loads, file)
 
 
 def samples(decisions: Decisions, each: int = 6) -> list[Sample]:
-    """Some pictures of each source for the card to show.
+    """Returns some pictures of each source for the card.
 
     None that is flagged for review, and none of a source that may not be passed on.
     """
@@ -217,7 +217,7 @@ def samples(decisions: Decisions, each: int = 6) -> list[Sample]:
 
     chosen = []
     for numbers in decisions.sources.values():
-        shared = [number for number in numbers if may_be_named(decisions.stages[number])]
+        shared = [number for number in numbers if is_shareable(decisions.stages[number])]
         for accepted in decisions.pictures(shared, each):
             record = accepted.record
             said = record.text if record.text is not None else f"{record.question} {record.answer}"

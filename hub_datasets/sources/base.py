@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help`
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source of images and texts; `hub_datasets/sources/` has one file for each.
+    """A source of images and texts; `hub_datasets/sources/` has one module for each.
 
     Attributes:
         name: the value of the column `source_dataset`.

@@ -10,7 +10,7 @@ NAMED = 5  # a rejection names as many other records
 
 
 def drop_repeats(records: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
-    """Yields the records of one image, each statement once; a repeated one becomes a rejection that names the first.
+    """Yields the records of one image without repeated statements, which become rejections that name the first.
 
     The first one gets the groups of its repeats: all of them must stay in one split.
 
@@ -27,15 +27,15 @@ def drop_repeats(records: list[RawRecord], settings: dict[str, str]) -> Iterator
             continue
         kept.groups = tuple(dict.fromkeys(kept.groups + record.groups))
         if record.image == kept.image:
-            code, message = Reason.DUPLICATE_ROW, f"says the same of the same image as {kept.item}"
+            code, message = Reason.DUPLICATE_ROW, f"repeats for the same image the text of {kept.item}"
         else:
-            code, message = Reason.DUPLICATE_IMAGE, f"says the same of a copy of the image as {kept.item}"
+            code, message = Reason.DUPLICATE_IMAGE, f"repeats for a copy of the image the text of {kept.item}"
         settled.append(Rejection(record.source, record.item, code, message))
     yield from settled  # only now: a record's groups are complete when all have been seen
 
 
 def one_label(records: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
-    """Like `drop_repeats`, for sources whose category is a diagnosis: an image can have one only.
+    """Works like `drop_repeats` for sources whose category is a diagnosis: an image can have only one.
 
     Where the categories differ nobody can say which is right: all the records are rejected, each naming the others.
 

@@ -20,13 +20,13 @@ csv.field_size_limit(2**31 - 1)  # a text that is too long is rejected by name; 
 
 
 def is_junk(name: str) -> bool:
-    """True for files an operating system wrote beside the data (`Thumbs.db`, `.DS_Store`, `._name`)."""
+    """Returns whether an operating system wrote the file (`Thumbs.db`, `.DS_Store`, `._name`)."""
     *folders, base = name.split("/")
     return base.lower() in JUNK_NAMES or base.startswith("._") or "__MACOSX" in folders
 
 
 def passed_over(source: str, names: list[str], why: str, many: int = MANY) -> Iterator[Ignored]:
-    """An Ignored for each name, or for more than `many` of them one that counts them."""
+    """Returns an Ignored for each name or, for more than `many` of them, one with their number."""
     if len(names) > many:
         yield Ignored(source, f"{printable(names[0])} and {len(names) - 1:,} more", why)
     else:
@@ -34,20 +34,20 @@ def passed_over(source: str, names: list[str], why: str, many: int = MANY) -> It
 
 
 def passed_over_by_default(source: str, folder: Folder) -> Iterator[Ignored]:
-    """What no source reads: the links to folders, and what operating systems left."""
+    """Yields what no source reads: links to folders, and junk files of operating systems."""
     yield from passed_over(source, list(folder.linked_folders()), "a link to a folder")
     junk = [file.name for file in folder.files() if is_junk(file.name)]
-    yield from passed_over(source, junk, "left by the operating system")
+    yield from passed_over(source, junk, "junk file of the operating system")
 
 
 def find_files(folder: Folder, base: str) -> list[str]:
-    """Names of the files that are called `base` in any folder, in upper or lower case, the least nested first."""
+    """Returns the names of the files called `base` in any folder, ignoring case, the least nested first."""
     found = [file.name for file in folder.files() if file.name.rpartition("/")[2].lower() == base.lower()]
     return sorted((name for name in found if not is_junk(name)), key=lambda name: (name.count("/"), name))
 
 
 class ImageIndex:
-    """Finds files by the last parts of their names, wherever they were unpacked to, in upper or lower case."""
+    """Finds files by the last parts of their names in any folder, ignoring case."""
 
     def __init__(self, folder: Folder, parts: int):
         """Indexes all files of a folder.
@@ -66,7 +66,7 @@ class ImageIndex:
         return "/".join(name.split("/")[-self._parts :])
 
     def find(self, end: str) -> list[str]:
-        """The files whose names end so, one for each content: none, the one, or several that contradict each other.
+        """Returns the files whose names end like this, one per content: none, one, or several that differ.
 
         Of files with the same content the least nested is taken. One in the very letters of `end` comes before one
         in others.
@@ -86,7 +86,7 @@ class ImageIndex:
 
 
 def read_table(folder: Folder, name: str) -> bytes:
-    """The bytes of a file that a source cannot do without. Raises BuildError where it cannot be read."""
+    """Returns the bytes of a file that a source requires. Raises BuildError if it cannot be read."""
     try:
         return folder.read(name, MAX_TABLE_BYTES)
     except FolderError as error:
@@ -94,7 +94,7 @@ def read_table(folder: Folder, name: str) -> bytes:
 
 
 def read_text(folder: Folder, name: str) -> str:
-    """The file's text, UTF-8 with or without a byte order mark. Raises BuildError if it is not UTF-8, or not there."""
+    """Returns a UTF-8 file's text without its byte order mark. Raises BuildError if it is not there or not UTF-8."""
     try:
         return read_table(folder, name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -104,7 +104,7 @@ def read_text(folder: Folder, name: str) -> str:
 
 
 def read_json_array(folder: Folder, name: str) -> list[Any]:
-    """The elements of a JSON array. Raises BuildError where the file is cut off, is no JSON, or holds no array."""
+    """Returns the elements of a JSON array. Raises BuildError if the file is truncated, not JSON, or not an array."""
     place = folder.named(name)
     text = read_text(folder, name)
     try:
@@ -113,7 +113,7 @@ def read_json_array(folder: Folder, name: str) -> list[Any]:
         cut_off = text.strip().startswith("[") and not text.rstrip().endswith("]")
         if isinstance(error, json.JSONDecodeError):
             cut_off = cut_off or error.pos >= len(text.rstrip()) or "Unterminated" in error.msg
-        what = "the file is cut off" if cut_off else "not valid JSON"
+        what = "the file is truncated" if cut_off else "not valid JSON"
         raise BuildError(f"{place}: {what} ({error}); download or export it again") from None
     if not isinstance(rows, list):
         raise BuildError(f"{place}: expected a JSON array of rows, found {type(rows).__name__}")
@@ -121,7 +121,7 @@ def read_json_array(folder: Folder, name: str) -> list[Any]:
 
 
 def read_csv_rows(folder: Folder, name: str, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str] | None]]:
-    """Yields (line number, row) of a CSV file with a header; the row is None where its number of cells is wrong.
+    """Yields (line number, row) of a CSV file with a header; the row is None if its number of cells is wrong.
 
     Raises BuildError where a required column is missing or a column occurs twice, and where a quoted cell has no end
     or goes on behind it: the rows that it swallowed cannot be told from its text.
@@ -132,12 +132,12 @@ def read_csv_rows(folder: Folder, name: str, required: tuple[str, ...]) -> Itera
         header = next(reader, [])
         if missing := [column for column in required if column not in header]:
             found = " ".join(", ".join(header).split())[:500] or "nothing"
-            hint = "; save the table with commas between its cells" if len(header) == 1 and ";" in header[0] else ""
+            hint = "; save the table with commas as separators" if len(header) == 1 and ";" in header[0] else ""
             raise BuildError(f"{place}: no column {', '.join(missing)}; the columns found are: {found}{hint}")
         if twice := sorted({column for column in header if header.count(column) > 1}):
             raise BuildError(f"{place}: the column {', '.join(map(repr, twice))} occurs more than once")
         for cells in reader:
-            if cells:  # a blank line between rows is no row
+            if cells:  # blank lines between rows are skipped
                 row = dict(zip(header, cells, strict=True)) if len(cells) == len(header) else None
                 yield reader.line_num, row
     except csv.Error as error:

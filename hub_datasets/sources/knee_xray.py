@@ -46,11 +46,11 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
         if layout:
             yield make_record(name, **layout)
     yield from passed_over_by_default(NAME, folder)
-    yield from passed_over(NAME, [name for name in names if not layouts[name]], "not in the folder of a grade")
+    yield from passed_over(NAME, [name for name in names if not layouts[name]], "not in a folder of a grade")
 
 
 def grade_folder(name: str) -> dict | None:
-    """What the last two folders of a name say: the grade, and the expert or the official split. None for others.
+    """Returns the grade and the expert or official split in the last two folders of a name; None for other names.
 
     A zip file that was left as it is, and a folder in a folder of its own name, count once.
     """
@@ -71,7 +71,7 @@ def grade_folder(name: str) -> dict | None:
 
 
 def make_record(image: str, grade: int, expert: str = "", oai_folder: str = "") -> RawRecord:
-    """The record of one file. A file of the Mendeley set names no patient; one of the OAI does."""
+    """Returns the record of one file. Files of the Mendeley set name no patient; those of OAI do."""
     metadata: dict = {"kellgren_lawrence_grade": grade}
     groups: tuple[str, ...] = ()
     if expert:
@@ -97,7 +97,7 @@ def make_record(image: str, grade: int, expert: str = "", oai_folder: str = "") 
 
 
 def describe(grade: int, by_expert: dict[str, int]) -> str:
-    """The grade in words, who gave it, and who gave another."""
+    """Describes the grade in words, the experts who gave it, and other grades."""
     finding = "no osteoarthritis" if grade == 0 else f"{GRADES[grade].lower()} osteoarthritis"
     text = f"Knee X-ray, Kellgren-Lawrence grade {grade}: {finding}."
     experts = sorted(expert for expert, given in by_expert.items() if given == grade)
@@ -110,7 +110,7 @@ def describe(grade: int, by_expert: dict[str, int]) -> str:
 
 
 def settle(copies: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
-    """Makes one record of the files that hold the same image.
+    """Merges the files with the same image into one record.
 
     The first file is kept, with the grades of both experts; the others are rejected as copies. Where the grades
     differ nobody can say which is right: `knee_conflicts` is `reject` (all the files are rejected, each naming the
@@ -141,10 +141,10 @@ def grade_of(record: RawRecord) -> int:
 
 
 def merge(kept: RawRecord, copies: list[RawRecord], grades: list[int]) -> RawRecord:
-    """The kept record with what its copies add: grades, experts, patients."""
+    """Returns the kept record with the grades, experts and patients of its copies."""
     metadata = dict(kept.metadata)
     by_expert: dict[str, int] = {}
-    for record in (*copies, kept):  # an expert who contradicts himself is said to have given the grade that is kept
+    for record in (*copies, kept):  # of an expert with contradicting grades, the kept grade is reported
         by_expert |= record.metadata.get("grade_by_expert", {})
     if by_expert:
         metadata["grade_by_expert"] = dict(sorted(by_expert.items()))

@@ -26,7 +26,7 @@ from hub_datasets.sources.base import Source
 from hub_datasets.sources.file_readers import MAX_TABLE_BYTES, is_junk, printable
 from hub_datasets.sources.reports import openi
 from hub_datasets.sources.reports.rows import NAME, Images, make_records
-from hub_datasets.sources.reports.tables import EXPECTED, SUFFIXES, NotReports, Table, read_table
+from hub_datasets.sources.reports.tables import EXPECTED, SUFFIXES, NotReports, Table, read_report_table
 from hub_datasets.texts.patient_ids import note_study, own_study
 
 # What people keep reports in and what is not read here: what to do about it.
@@ -73,15 +73,15 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
             yield entry
     if unused := [name for names in images.by_stem.values() for name in names if name not in used]:
         first = printable(min(unused))
-        yield Ignored(NAME, f"{len(unused):,} images", f"no report that could be read names them; the first is {first}")
+        yield Ignored(NAME, f"{len(unused):,} images", f"not named in any readable report; the first is {first}")
 
 
 def read_files(folder: Folder, images: Images) -> Iterator[Iterator[RawRecord | Rejection] | Ignored]:
-    """Yields the records of each file of reports, to be taken before the next one, and the files that are none."""
+    """Yields the records of each file of reports, one file at a time, and an Ignored for other files."""
     for file in folder.files():
         suffix = posixpath.splitext(file.name)[1].lower()
         if is_junk(file.name):
-            yield Ignored(NAME, printable(file.name), "left by the operating system")
+            yield Ignored(NAME, printable(file.name), "junk file of the operating system")
         elif suffix in ADVICE:
             yield Ignored(NAME, printable(file.name), f"not read; {ADVICE[suffix]}")
         elif suffix in SUFFIXES or suffix == ".xml":
@@ -89,7 +89,7 @@ def read_files(folder: Folder, images: Images) -> Iterator[Iterator[RawRecord | 
 
 
 def read_file(folder: Folder, name: str, images: Images) -> Iterator[RawRecord | Rejection] | Ignored:
-    """What one file holds; Ignored where it is sound and no table of reports, and does not lie at the top.
+    """Returns the content of one file; Ignored if it is valid, not a table of reports and not at the top level.
 
     Raises BuildError where it cannot be read, decoded or parsed, or lies at the top and is no table of reports; of CSV
     that is broken further down when its records are taken.
@@ -104,9 +104,9 @@ def read_file(folder: Folder, name: str, images: Images) -> Iterator[RawRecord |
         raise BuildError(f"{folder.named()}: {error.message}") from None
     if is_xml:
         records = openi.read_report(shown, data, images)
-        return Ignored(NAME, shown, "XML, but no report of OpenI") if records is None else records
+        return Ignored(NAME, shown, "XML, but not a report of OpenI") if records is None else records
     try:
-        table = read_table(shown, data)
+        table = read_report_table(shown, data)
     except NotReports as error:
         if "/" in name:  # many folders of images have tables of their own
             return Ignored(NAME, shown, str(error).removeprefix(f"{shown}: "))
@@ -117,7 +117,7 @@ def read_file(folder: Folder, name: str, images: Images) -> Iterator[RawRecord |
 
 
 def records_of(folder: Folder, name: str, table: Table, images: Images) -> Iterator[RawRecord | Rejection]:
-    """Yields the records of a table. Raises BuildError where it is broken further down."""
+    """Yields the records of a table. Raises BuildError if it is damaged after its first rows."""
     try:
         for item, row in table.rows:
             yield from make_records(item, row, name, images, table.numbered)
@@ -126,7 +126,7 @@ def records_of(folder: Folder, name: str, table: Table, images: Images) -> Itera
 
 
 def place_study(record: RawRecord, patients: Mapping[str, set[str]]) -> None:
-    """Names the study of a record so that no other patient has it, and the conversation of a study's images.
+    """Sets the study of a record so that no other patient has it, and the conversation of a study's images.
 
     One report about several images is one conversation: the same study, the same language, the same text.
     """
@@ -143,9 +143,9 @@ SOURCE = Source(
     flag="--reports_dir",
     kind="report",
     read=read,
-    title="Medical reports of one's own",
+    title="Medical reports with images",
     homepage="",
     licence="unknown",
     citation="",
-    redistributable=False,  # nobody but their owner can say; OpenI does not allow changed copies (CC BY-NC-ND 4.0)
+    redistributable=False,  # only their owner can decide; OpenI does not allow modified copies (CC BY-NC-ND 4.0)
 )

@@ -54,16 +54,16 @@ REQUIRED = ("patient_id", "lesion_id", "age", "region", "diagnostic", "img_id")
 
 
 def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
-    """Yields a record for every row of `metadata.csv`, in whatever folder it lies, and Ignored for what no row names.
+    """Yields a record for every row of `metadata.csv`, in any folder, and Ignored for files that no row names.
 
     Raises BuildError without that file or its columns, and where two of them differ.
     """
     table, *copies = find_files(folder, TABLE) or [None]
     if table is None:
-        raise BuildError(f"{folder.named()}: no {TABLE}; --pad_ufes_dir is the folder with {TABLE} and images/")
+        raise BuildError(f"{folder.named()}: no {TABLE}; --pad_ufes_dir must contain {TABLE} and images/")
     for copy in copies:
         if read_table(folder, copy) != read_table(folder, table):
-            raise BuildError(f"{folder.named(copy)}: differs from {table}; leave only one of the two in the folder")
+            raise BuildError(f"{folder.named(copy)}: differs from {table}; keep only one of the two in the folder")
     images = ImageIndex(folder, parts=1)
     used = {table}
     for line, row in read_csv_rows(folder, table, REQUIRED):
@@ -74,30 +74,30 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
     yield from passed_over_by_default(NAME, folder)
     yield from passed_over(NAME, copies, f"the same as {printable(table)}")
     rest = [file.name for file in folder.files() if not is_junk(file.name)]
-    yield from passed_over(NAME, [name for name in rest if name not in {*used, *copies}], "no row stands for it")
+    yield from passed_over(NAME, [name for name in rest if name not in {*used, *copies}], "not named in any row")
 
 
 def make_record(item: str, row: dict[str, str] | None, images: ImageIndex) -> RawRecord | Rejection:
-    """The record of one row, or why it cannot be one."""
+    """Returns the record of one row, or the reason why there is none."""
 
     def malformed(message: str) -> Rejection:
         return Rejection(NAME, item, Reason.MALFORMED_ROW, message)
 
     if row is None:
-        return malformed("the row has another number of cells than the header")
+        return malformed("the row and the header have different numbers of cells")
     item += f" ({row['img_id']})"
     if row["diagnostic"] not in DIAGNOSES:
-        return malformed(f"unknown diagnostic {row['diagnostic']!r}; known are {', '.join(DIAGNOSES)}")
+        return malformed(f"unknown diagnostic {row['diagnostic']!r}; expected one of {', '.join(DIAGNOSES)}")
     try:
         text = describe(row)
     except ValueError as error:
         return malformed(str(error))
     found = images.find(row["img_id"])
     if len(found) > 1:
-        return malformed(f"{' and '.join(map(repr, found))} are different images; leave only the right one")
+        return malformed(f"{' and '.join(map(repr, found))} are different images; keep only the right one")
     patient, lesion = row["patient_id"], row["lesion_id"]
     groups = [f"patient:{patient}"] if patient not in UNKNOWN else []
-    if groups and lesion not in UNKNOWN:  # lesion_id alone is no key: 250 of them occur with two patients
+    if groups and lesion not in UNKNOWN:  # lesion_id alone is not unique: 250 of them occur with two patients
         groups.append(f"lesion:{patient}/{lesion}")
     return RawRecord(
         source=NAME,
@@ -113,14 +113,14 @@ def make_record(item: str, row: dict[str, str] | None, images: ImageIndex) -> Ra
 
 
 def settle(records: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
-    """Rejects all rows of one image that do not agree on the diagnosis; of those that do, each statement stays once."""
+    """Rejects all rows of an image that disagree on the diagnosis, and repeated statements."""
     from hub_datasets.sources.conflicts import one_label
 
     return one_label(records, settings)
 
 
 def describe(row: dict[str, str]) -> str:
-    """A description from the filled cells of a row; nothing is said of a cell that is empty or `UNK`.
+    """Describes a lesion from the filled cells of a row; empty and `UNK` cells are not mentioned.
 
     Raises ValueError where the age, a diameter or the skin type is no number or cannot be true.
     """
@@ -142,18 +142,18 @@ def describe(row: dict[str, str]) -> str:
     denied = [phrases[1] for column, phrases in SYMPTOMS.items() if row.get(column) == "False"]
     for phrases in (said, denied):
         if phrases:
-            text += f". It {join(phrases)}"
+            text += f". It {join_phrases(phrases)}"
     return text + "."
 
 
 def known_diameters(row: dict[str, str]) -> str:
-    """`6 x 5` from the two diameters in millimetres; the few that are recorded as 0.0 were not measured."""
+    """Returns `6 x 5` from the two diameters in millimeters; a few are recorded as 0.0 and were not measured."""
     values = [number(row, column) for column in ("diameter_1", "diameter_2")]
     return " x ".join(f"{value:g}" for value in values if value)
 
 
 def skin_type(row: dict[str, str]) -> int | None:
-    """The Fitzpatrick type, None where it is not known. Raises ValueError for what is no type."""
+    """Returns the Fitzpatrick type; None if it is unknown. Raises ValueError for an invalid type."""
     value = number(row, "fitspatrick")
     if value is not None and value not in SKIN_TYPES:
         raise ValueError(f"fitspatrick {row['fitspatrick'][:50]!r}; expected a whole number from 1 to 6")
@@ -161,7 +161,7 @@ def skin_type(row: dict[str, str]) -> int | None:
 
 
 def number(row: dict[str, str], column: str) -> float | None:
-    """The number in a cell, None where it is not known. Raises ValueError, naming the column, for anything else."""
+    """Returns the number in a cell; None if it is unknown. Raises ValueError, naming the column, for anything else."""
     cell = row.get(column, "")
     if cell in UNKNOWN:
         return None
@@ -170,8 +170,8 @@ def number(row: dict[str, str], column: str) -> float | None:
     return float(cell)
 
 
-def join(phrases: list[str]) -> str:
-    """`a, b and c`."""
+def join_phrases(phrases: list[str]) -> str:
+    """Joins phrases as `a, b and c`."""
     return " and ".join(filter(None, (", ".join(phrases[:-1]), phrases[-1])))
 
 

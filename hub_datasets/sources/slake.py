@@ -76,7 +76,7 @@ SIGN = re.compile(r" *(?:[?;!]|(?<![0-9])[,:]|[,:](?![0-9])) *")
 
 
 def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
-    """Yields a record for every question of the split files, which may lie in any one folder or zip file.
+    """Yields a record for every question of the split files, which may be in any single folder or zip file.
 
     Raises BuildError where there is none of them, where they lie in several folders or contradict each other, and
     where their rows are not SLAKE's.
@@ -103,20 +103,18 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
         if file.name not in used and not is_junk(file.name):
             others[file.name.rpartition("/")[2].lower()].append(file.name)
     for base, names in others.items():
-        why = "no question stands for it" if base == "source.jpg" else "holds no questions of a split"
+        why = "not named in any question" if base == "source.jpg" else "contains no questions of a split"
         yield from passed_over(NAME, names, why, many=1)
 
 
 def find_tables(folder: Folder) -> tuple[dict[str, str], dict[str, str]]:
-    """({name: official split} of the files to read, {name: why} of those that repeat them)."""
+    """Returns {name: official split} of the files to read, and {name: why} of their copies."""
     places: dict[str, dict[str, str]] = defaultdict(dict)
     for base, split in FILES.items():
         for name in find_files(folder, base):
             places[name.rpartition("/")[0]][name] = split
     if not places:
-        raise BuildError(
-            f"{folder.named()}: none of {', '.join(FILES)}; --slake_dir is the folder with train.json and imgs/"
-        )
+        raise BuildError(f"{folder.named()}: none of {', '.join(FILES)}; --slake_dir must contain train.json and imgs/")
     first, *others = sorted(places, key=lambda place: (place.count("/"), place))
     repeated = {}
     for place in others:
@@ -126,28 +124,28 @@ def find_tables(folder: Folder) -> tuple[dict[str, str], dict[str, str]]:
         ]
         if contents[0] != contents[1]:
             raise BuildError(
-                f"{folder.named()}: {', '.join(FILES)} lie in {first or 'it'!r} and in {place!r}, and differ; "
-                "--slake_dir is a folder with one of the two"
+                f"{folder.named()}: {', '.join(FILES)} in {first or 'it'!r} and in {place!r} differ; name a folder "
+                "with only one of the two"
             )
         repeated |= dict.fromkeys(places[place], f"the same as in {printable(first) or 'the folder above'}")
     return places[first], repeated
 
 
 def check_validation(folder: Folder, rows: dict[str, list], repeated: dict[str, str]) -> None:
-    """Takes one of the two names of the validation file where both are there and say the same; BuildError if not."""
+    """Keeps one of two equal validation files with different names. Raises BuildError if they differ."""
     names = [name for name in rows if FILES[name.rpartition("/")[2].lower()] == "validation"]
     for name in names[1:]:
         if rows[name] != rows[names[0]]:
             raise BuildError(
                 f"{folder.named(name)}: differs from {printable(names[0])}, the other name of the validation file; "
-                "leave only one of the two in the folder"
+                "keep only one of the two in the folder"
             )
         del rows[name]
         repeated[name] = f"the same as {printable(names[0])}"
 
 
 def check_keys(place: str, rows: list[Any]) -> None:
-    """Raises BuildError where most rows have not SLAKE's keys; a single odd row is rejected by itself."""
+    """Raises BuildError if most rows lack SLAKE's keys; a single such row is only rejected."""
     odd = [row for row in rows if isinstance(row, dict) and not row.keys() >= set(REQUIRED)]
     if len(odd) > max(1, len(rows) / 2):
         found = " ".join(", ".join(odd[0]).encode(errors="backslashreplace").decode().split())[:500]
@@ -159,7 +157,7 @@ def check_keys(place: str, rows: list[Any]) -> None:
 
 
 def check_split(folder: Folder, rows: dict[str, list]) -> None:
-    """Raises BuildError where the questions were dealt out to the files anew: SLAKE's `qid` runs on over its files."""
+    """Raises BuildError if the questions were distributed differently: SLAKE's `qid` increases from file to file."""
     numbered = sorted(
         (row["qid"], name)
         for name, found in rows.items()
@@ -169,13 +167,13 @@ def check_split(folder: Folder, rows: dict[str, list]) -> None:
     changes = sum(one[1] != other[1] for one, other in pairwise(numbered))
     if changes > max(10, len(numbered) / 20):
         raise BuildError(
-            f"{folder.named()}: another split of SLAKE's questions, such as SLAKE-CP: the qid of "
-            f"{', '.join(map(printable, rows))} are mixed, in SLAKE's own files they run on from one to the next"
+            f"{folder.named()}: a different split of SLAKE's questions, for example SLAKE-CP: the values of qid in "
+            f"{', '.join(map(printable, rows))} overlap; in SLAKE's own files each file continues the one before"
         )
 
 
 def row_problem(row: object) -> str | None:
-    """What is wrong with a row of a split file, None if nothing is."""
+    """Returns what is wrong with a row of a split file; None if it is valid."""
     if not isinstance(row, dict):
         return f"expected an object with the keys {', '.join(REQUIRED)}, found {type(row).__name__}"
     if missing := [key for key in REQUIRED if key not in row]:
@@ -190,13 +188,13 @@ def row_problem(row: object) -> str | None:
 
 
 def make_record(item: str, row: Any, official_split: str, table: str, images: ImageIndex) -> RawRecord | Rejection:
-    """The record of one question and its answer, or why it cannot be one."""
+    """Returns the record of one question and its answer, or the reason why there is none."""
     if problem := row_problem(row):
         return Rejection(NAME, item, Reason.MALFORMED_ROW, problem)
     item += f" (qid {row['qid']})"
     found = images.find(row["img_name"])
     if len(found) > 1:
-        message = f"{' and '.join(map(repr, found))} are different images; leave only the right one"
+        message = f"{' and '.join(map(repr, found))} are different images; keep only the right one"
         return Rejection(NAME, item, Reason.MALFORMED_ROW, message)
     return RawRecord(
         source=NAME,
@@ -214,7 +212,7 @@ def make_record(item: str, row: Any, official_split: str, table: str, images: Im
 
 
 def caption(records: list[RawRecord], max_chars: int) -> str:
-    """A caption of one image from its own questions and answers in one language.
+    """Returns a caption of one image from its own questions and answers in one language.
 
     Modality and location come first; then the questions with their answers, as many as fit in `max_chars` characters,
     by their kind and in the order of the source. Left out are questions of general knowledge, which say nothing of the
@@ -239,18 +237,18 @@ def caption(records: list[RawRecord], max_chars: int) -> str:
 
 
 def is_of_the_image(record: RawRecord) -> bool:
-    """False for a question that SLAKE's knowledge graph answers and not the image alone."""
+    """Returns false for a question that SLAKE's knowledge graph answers without the image."""
     return record.metadata.get("base_type") != "kvqa" and record.metadata.get("content_type") != "KG"
 
 
 def in_caption(text: str, language: str) -> str:
-    """A question or an answer with single blanks, and Chinese with the signs of Chinese."""
+    """Returns a question or an answer with single blanks, and Chinese text with Chinese punctuation."""
     text = " ".join(text.split())
     return SIGN.sub(lambda found: found[0].strip().translate(SIGNS_ZH), text) if language == "zh" else text
 
 
 def caption_order(record: RawRecord) -> int:
-    """The place of a question in a caption; a kind that SLAKE does not have stands with the last."""
+    """Returns the position of a question in a caption; kinds that SLAKE does not have come last."""
     kind = record.metadata.get("content_type")
     return CAPTION_ORDER.index(kind) if kind in CAPTION_ORDER else len(CAPTION_ORDER) - 1
 
@@ -262,7 +260,7 @@ SOURCE = Source(
     read=read,
     caption=caption,
     redistributable=True,
-    title="SLAKE: a semantically-labelled knowledge-enhanced dataset for medical visual question answering",
+    title="SLAKE: a semantically-labeled knowledge-enhanced dataset for medical visual question answering",
     homepage="https://www.med-vqa.com/slake/",
     licence="CC-BY-4.0",
     citation=(

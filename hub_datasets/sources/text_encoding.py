@@ -37,11 +37,11 @@ COMMONEST = frozenset(
     "的一是不了在有和见未上下左右中大小高低正常无明显影像胸肺心部双及性者清晰位于可约为示患检查病内结节光骨"
 )
 LEAST_CHINESE, LEAST_EVERYDAY, LEAST_COMMONEST = 0.8, 0.7, 0.05  # shares; Chinese reports have 0.99, 0.99 and 0.3
-SHORT = 8  # characters; the share of so few says nothing
+SHORT = 8  # characters; shares in shorter texts are meaningless
 
 
-def decode(data: bytes, name: str) -> str:
-    """The text of a file that must be sound from its first byte to its last.
+def decode_text(data: bytes, name: str) -> str:
+    """Returns the text of a file that must be valid from its first byte to its last.
 
     Raises BuildError, which names the byte, where it is neither UTF-8, UTF-16 or UTF-32 with a mark, nor GB18030.
     """
@@ -52,7 +52,7 @@ def decode(data: bytes, name: str) -> str:
 
 
 def decode_lines(data: bytes, name: str) -> str:
-    """The text of a file of lines, of which a broken one must not take the others with it.
+    """Returns the text of a file of lines, in which a broken line must not affect the others.
 
     A broken line holds a lone surrogate (see `broken_byte`). Raises BuildError where more than half of the lines are
     broken: then the file is in another encoding.
@@ -77,7 +77,7 @@ def decode_lines(data: bytes, name: str) -> str:
 
 
 def decode_gb18030(data: bytes) -> str:
-    """The text with a lone surrogate in each line that is broken.
+    """Returns the text with a lone surrogate in each broken line.
 
     No code of two bytes ends in a line break, a comma, a semicolon, a tab or a quotation mark: the lines and cells
     around a broken byte are sound.
@@ -90,7 +90,7 @@ def decode_gb18030(data: bytes) -> str:
 
 
 def is_doubtful(line: str) -> bool:
-    """Whether a line that is valid GB18030 says something else than was meant.
+    """Returns whether a line that is valid GB18030 was probably meant as something else.
 
     Where a byte was lost, the rest of the line pairs up wrongly, into rare characters. And where one line in a Chinese
     file is UTF-8, a lone sign such as `°` reads as one everyday character.
@@ -110,7 +110,7 @@ def is_doubtful(line: str) -> bool:
 
 
 def reads_like_chinese(text: str) -> bool:
-    """Whether the sound lines of a text decoded as GB18030 are Chinese, and not another encoding that is valid in it.
+    """Returns whether the valid lines of a text decoded as GB18030 are Chinese, not another encoding.
 
     Of what is not ASCII most must be Chinese characters or what stands beside them; of the characters most must be
     everyday ones, and at least one, or a twentieth, among the commonest.
@@ -127,18 +127,18 @@ def reads_like_chinese(text: str) -> bool:
 
 
 def count_broken(text: str) -> int:
-    """How many lines hold a byte that could not be decoded."""
+    """Returns the number of lines with a byte that could not be decoded."""
     return sum(1 for _ in BROKEN_TO_END.finditer(text))  # not by lines: a list of them takes as much as the text
 
 
 def broken_byte(text: str) -> str:
-    """The first byte in a text that could not be decoded, as `0xE9`; empty where all could be."""
+    """Returns the first byte that could not be decoded, as `0xE9`; empty if there is none."""
     broken = BROKEN.search(text)
     return f"0x{ord(broken[0]) - 0xDC00:02X}" if broken else ""
 
 
 def undecodable(data: bytes, name: str) -> BuildError:
-    """The error for a file that is in no encoding that is read here."""
+    """Returns the error for a file in none of the supported encodings."""
     places = []
     for encoding in ("UTF-8", "GB18030"):
         try:

@@ -57,7 +57,7 @@ class Accepted:
 
     Attributes:
         stage: the folder that it is of.
-        image: its columns of the catalogue.
+        image: its columns of the catalog.
     """
 
     record: RawRecord
@@ -68,7 +68,7 @@ class Accepted:
 
     @property
     def path(self) -> str:
-        """The image's path below its folder."""
+        """Returns the image's path below its folder."""
         return self.record.image.removeprefix(self.stage.folder.labeled(""))
 
 
@@ -150,7 +150,7 @@ class Decisions:
         return known[0] if known else self.database.execute("INSERT INTO keys (key) VALUES (?)", (key,)).lastrowid
 
     def find_near_duplicates(self, distance: int) -> dict[str, int]:
-        """Finds the accepted pictures that are almost the same; returns what the report says of them."""
+        """Finds accepted pictures that are near-duplicates; returns their numbers for the report."""
         import numpy as np
 
         from hub_datasets.splits.near_duplicates import near_duplicates
@@ -174,7 +174,7 @@ class Decisions:
         return {"distance": distance, "pairs": len(edges), **found}
 
     def make_groups(self) -> None:
-        """Joins the keys of each record, and those of near-duplicates; names every group."""
+        """Connects the keys of each record, and those of near-duplicates, and names every group."""
         (count,) = self.database.execute("SELECT coalesce(max(id), 0) FROM keys").fetchone()
         groups = Groups(count + 1)
         query = "SELECT first_key, key FROM record_keys JOIN accepted ON accepted.id = owner"
@@ -191,7 +191,7 @@ class Decisions:
         )
 
     def assign_splits(self, fractions: Fractions, split_by: str, memory: Mapping[str, str]) -> dict[str, Any]:
-        """Gives every group its split, and every record that of its group, or its source's own.
+        """Assigns a split to every group, and to every record that of its group or the source's own.
 
         Args:
             split_by: `group`, or `official` for the source's own splits where it has them.
@@ -229,7 +229,7 @@ class Decisions:
         return {"coverage": gaps, "moved": moved}
 
     def _official_gaps(self, strata: Mapping[tuple[str, str], set[str]], fractions: Fractions) -> list[dict]:
-        """What is missing where rows have the splits of their sources."""
+        """Returns the missing splits where rows have the splits of their sources."""
         counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         own = set()
         query = """SELECT stage, language, split, count(*), sum(record ->> ? != '') FROM accepted
@@ -246,7 +246,7 @@ class Decisions:
     # --- read when rows are made
 
     def accepted(self, stage: int, together: str = "accepted.id", only: int | None = None) -> Iterator[list[Accepted]]:
-        """The accepted records of a stage in the order in which its folder gave them.
+        """Yields the accepted records of a stage in the order of its folder.
 
         Args:
             together: a value by which records are listed together, such as ONE_IMAGE, each list in place of its first.
@@ -266,40 +266,40 @@ class Decisions:
             ]
 
     def pictures(self, stages: list[int], count: int) -> list[Accepted]:
-        """A record of each of the unflagged pictures of some stages with the lowest hashes: the same in every build."""
+        """Yields a record of each unflagged picture with the lowest hashes of some stages: the same in every build."""
         query = f"""SELECT min(id) FROM accepted WHERE {IN_STAGES} AND flags = '[]' GROUP BY first_key
             ORDER BY pixels LIMIT ?"""
         ids = sorted(number for (number,) in self.database.execute(query, (to_json(stages), count)))
         return [accepted for one in ids for (accepted,) in self.accepted(one >> STAGE_SHIFT, only=one)]
 
     def rejections(self, stage: int) -> Iterator[Rejection]:
-        """The rejections of a stage in the order in which its folder gave the records."""
+        """Yields the rejections of a stage in the order of its folder."""
         query = "SELECT item, code, message FROM rejections WHERE stage = ? ORDER BY id"
         for item, code, message in self.database.execute(query, (stage,)):
             yield Rejection(self.stages[stage].source.name, item, Reason(code), message)
 
     def count(self, table: str, stage: int) -> int:
-        """The rows of `accepted` or `rejections` that a stage has."""
+        """Returns the number of rows of a stage in the table `accepted` or `rejections`."""
         return self.database.execute(f"SELECT count(*) FROM {table} WHERE stage = ?", (stage,)).fetchone()[0]
 
     def count_images(self, stages: list[int]) -> int:
-        """The distinct pictures among the accepted records of some stages."""
+        """Returns the number of distinct pictures among the accepted records of some stages."""
         query = f"SELECT count(DISTINCT pixels) FROM accepted WHERE {IN_STAGES}"
         return self.database.execute(query, (to_json(stages),)).fetchone()[0]
 
     def count_keys(self, stages: list[int], kind: str) -> int:
-        """The distinct keys of a kind, such as `patient`, among the accepted records of some stages."""
+        """Returns the number of distinct keys of a kind, such as `patient`, in the accepted records of some stages."""
         query = f"""SELECT count(DISTINCT record_keys.key) FROM record_keys JOIN accepted ON accepted.id = owner
             JOIN keys ON keys.id = record_keys.key WHERE {IN_STAGES} AND keys.key LIKE ?"""
         return self.database.execute(query, (to_json(stages), f"%/{kind}:%")).fetchone()[0]
 
     def count_groups(self) -> dict[str, int]:
-        """The number of groups that have records in each split."""
+        """Returns the number of groups with records in each split."""
         query = "SELECT DISTINCT root, split FROM accepted JOIN keys ON keys.id = first_key"
         return count_splits(split for _, split in self.database.execute(query))
 
     def memory(self) -> Iterator[str]:
-        """The lines that let the next build keep these splits: a key's digest and its split.
+        """Yields the lines from which the next build keeps these splits: the digest of a key, and its split.
 
         What an earlier build has told stays, so that rows that go and come back are where they were.
         """
@@ -313,7 +313,7 @@ class Decisions:
 
 
 def conversation_of(record: RawRecord, turns: str) -> str | None:
-    """What the records of one conversation have in common; None for one that is a conversation of its own."""
+    """Returns the common key of the records of one conversation; None if the record is a conversation by itself."""
     if record.text is not None:
         shared = [record.conversation, record.language, record.text] if record.conversation else None
     else:
@@ -322,7 +322,7 @@ def conversation_of(record: RawRecord, turns: str) -> str | None:
 
 
 def group_keys(record: RawRecord, image: dict[str, Any], label: str = "") -> list[str]:
-    """What ties a record to others: its picture, in whatever source, and the keys that its own source and file give.
+    """Returns the keys that connect a record to others: its picture, and the keys of its source and file.
 
     Args:
         label: of its folder. The same conversation key in two folders is two conversations.

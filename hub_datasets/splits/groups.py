@@ -28,14 +28,14 @@ class Groups:
         self._parent = array("q", range(size))
 
     def connect(self, keys: Iterable[int]) -> None:
-        """Puts all the keys into one component."""
+        """Connects all the keys to one component."""
         keys = iter(keys)
         first = self.root(next(keys))
         for key in keys:
             self._parent[self.root(key)] = first
 
     def root(self, key: int) -> int:
-        """The number that all keys of a component have in common."""
+        """Returns the number that all keys of a component share."""
         parents = self._parent
         parent = parents[key]
         while parent != key:
@@ -46,19 +46,19 @@ class Groups:
 
 
 def name_order(key: str) -> tuple[Hashable, ...]:
-    """Sorts keys of the form `source/kind:value` by kind, then by text: a group is named after the first."""
+    """Returns the sort key of keys `source/kind:value`: by kind, then by text. A group is named after its first key."""
     kind = key_kind(key)
     return (KIND_ORDER.index(kind) if kind in KIND_ORDER else len(KIND_ORDER), key)
 
 
 def key_kind(key: str) -> str:
-    """`patient` of `pad_ufes_20/patient:PAT_46`, `image` of `image:9f...`."""
+    """Returns `patient` for `pad_ufes_20/patient:PAT_46`, and `image` for `image:9f...`."""
     return key.split("/", 1)[-1].split(":", 1)[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Fractions:
-    """The share of groups in each split; what is left is `train`."""
+    """The shares of groups in the validation and test splits; the rest is `train`."""
 
     validation: float = 0.05
     test: float = 0.0
@@ -68,7 +68,7 @@ class Fractions:
 
 
 def split_of(group_id: str, fractions: Fractions) -> str:
-    """The split of a group: `test`, `validation` or `train`, by the group's hash.
+    """Returns the split of a group: `test`, `validation` or `train`, from the group's hash.
 
     The hash lies in [0, 1); the test set takes its lowest part and validation the next, so the test set stays the
     same when the share of validation changes.
@@ -82,12 +82,12 @@ def split_of(group_id: str, fractions: Fractions) -> str:
 
 
 def position_of(group_id: str) -> float:
-    """A number in [0, 1) that depends on the name alone."""
+    """Returns a number in [0, 1) that depends only on the name."""
     return int.from_bytes(hashlib.sha256(group_id.encode()).digest()[:8]) / 2**64
 
 
 def remembered_split(old: Iterable[str]) -> str:
-    """The split of a group whose keys an earlier build had put into these splits: almost always one and the same.
+    """Returns the split of a group whose keys had these splits in an earlier build, usually the same one.
 
     New rows can tie two old groups together. Then `train` wins: a row of the test set that is tied to one that models
     were trained on was no fair test.
@@ -99,7 +99,7 @@ def remembered_split(old: Iterable[str]) -> str:
 def fill_gaps(
     strata: Mapping[tuple[str, str], set[str]], splits: dict[str, str], fixed: set[str], fractions: Fractions
 ) -> list[dict]:
-    """Moves single groups so that every source and language is in every split, where it has groups enough.
+    """Moves single groups so that every source and language is in every split, if it has enough groups.
 
     A stratum has enough for a split when its groups times the split's share are at least 1. The group that moves is
     the one next in line by its hash in the split that has most of them; none moves that would leave a gap behind, of
@@ -116,11 +116,11 @@ def fill_gaps(
     counts = {stratum: Counter(splits[group] for group in groups) for stratum, groups in strata.items()}
 
     def leaves_a_gap(group: str) -> bool:
-        """Is it the only group of a stratum in its split?"""
+        """Returns whether a group is the only one of a stratum in its split."""
         return any(counts[one][splits[group]] == 1 for one, members in strata.items() if group in members)
 
     def move(groups: Collection[str], split: str) -> None:
-        """Moves one of the groups, from where most of them are."""
+        """Moves one of the groups out of the split that has most of them."""
         count = Counter(splits[group] for group in groups)
         fullest = max(SPLITS, key=lambda name: (count[name], name == "train"))
         line = (group for group in groups if splits[group] == fullest)
@@ -149,7 +149,7 @@ def gaps_left(
     counts: Mapping[tuple[str, str], Mapping[str, int]],
     fractions: Fractions,
 ) -> list[dict]:
-    """The gaps as `fill_gaps` reports them: a stratum's splits that have a share and for which it counts nothing."""
+    """Returns the gaps in the form of `fill_gaps`: a stratum's splits that have a share but no groups."""
     gaps = []
     for (source, language), groups in sorted(strata.items()):
         missing = [split for split in SPLITS if fractions.of(split) > 0 and not counts[source, language].get(split)]
@@ -160,7 +160,7 @@ def gaps_left(
 
 
 def key_digest(key: str) -> str:
-    """What is remembered of a key: 16 hexadecimal digits.
+    """Returns what is remembered of a key: 16 hexadecimal digits.
 
     They do not hide it: whoever knows how keys are made can try them all, as with every hash of a short number.
     """
@@ -168,7 +168,7 @@ def key_digest(key: str) -> str:
 
 
 def read_memory(content: bytes, name: str) -> dict[str, str]:
-    """The split of each key digest, from the lines that `memory_line` writes. Raises ValueError for other content."""
+    """Returns the split of each key digest from the lines of `memory_line`. Raises ValueError for other content."""
     memory = {}
     for number, line in enumerate(content.decode("ascii").splitlines(), 1):
         key, _, split = line.partition(" ")
@@ -179,18 +179,18 @@ def read_memory(content: bytes, name: str) -> dict[str, str]:
 
 
 def memory_line(digest: str, split: str) -> str:
-    """What `read_memory` reads: the digest of a key and its split."""
+    """Returns a line for `read_memory`: the digest of a key, and its split."""
     return f"{digest} {split}\n"
 
 
 def count_splits(splits: Iterable[str]) -> dict[str, int]:
-    """How many there are of each, in the order of SPLITS."""
+    """Returns the number of groups per split, in the order of SPLITS."""
     count = Counter(splits)
     return {split: count[split] for split in SPLITS if count[split]}
 
 
 def by_stratum(members: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], set[str]]:
-    """The groups of each (source, language), from (source, language, group)."""
+    """Returns the groups of each (source, language), from (source, language, group)."""
     strata: dict[tuple[str, str], set[str]] = defaultdict(set)
     for source, language, group in members:
         strata[source, language].add(group)

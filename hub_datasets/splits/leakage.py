@@ -23,7 +23,7 @@ EXAMPLES = f"""SELECT split, min(accepted.id), record ->> {ITEM} FROM accepted J
 
 
 def find_leaks(decisions: Decisions) -> dict[str, Any]:
-    """Looks at every picture, near-duplicate, patient, study and conversation.
+    """Counts the pictures, near-duplicates, patients, studies and conversations that are in more than one split.
 
     Returns:
         `checked`: how many of each kind there are; `leaks`: how many are in more than one split; `examples`: some of
@@ -41,7 +41,7 @@ def find_leaks(decisions: Decisions) -> dict[str, Any]:
             if "," in splits:
                 leaks[kind] += 1
                 if len(examples[kind]) < NAMED:
-                    examples[kind].append(f"{name}: {where(decisions, numbers)}")
+                    examples[kind].append(f"{name}: {describe_splits(decisions, numbers)}")
     return {
         "checked": dict(checked),
         "leaks": {kind: leaks[kind] for kind in checked},
@@ -50,13 +50,13 @@ def find_leaks(decisions: Decisions) -> dict[str, Any]:
 
 
 def kind_of(key: str) -> str:
-    """What a key stands for: `image` for a picture, `image_number` for what a source itself calls an image."""
+    """Returns the kind of a key: `image` for a picture, `image_number` for an image ID of the source."""
     kind = key_kind(key)
     return "image_number" if kind == "image" and not key.startswith("image:") else kind
 
 
-def where(decisions: Decisions, keys: tuple[int, ...] | list[int]) -> str:
-    """The first record of each split that has one of the keys, by name."""
+def describe_splits(decisions: Decisions, keys: tuple[int, ...] | list[int]) -> str:
+    """Returns the first record in each split that has one of the keys, by name."""
     found: dict[str, str] = {}
     for key in keys:
         for split, _, item in decisions.database.execute(EXAMPLES, (key,)):
@@ -65,7 +65,7 @@ def where(decisions: Decisions, keys: tuple[int, ...] | list[int]) -> str:
 
 
 def refuse_leaks(found: dict[str, Any]) -> None:
-    """Raises BuildError, which names them, where there is a leak."""
+    """Raises BuildError, which names the leaks, if there are any."""
     if total := sum(found["leaks"].values()):
         kinds = ", ".join(f"{kind} {number:,}" for kind, number in found["leaks"].items() if number)
         names = "\n  ".join(found["examples"][:NAMED])
@@ -73,7 +73,7 @@ def refuse_leaks(found: dict[str, Any]) -> None:
 
 
 def official_leaks(decisions: Decisions) -> dict[str, dict[str, int]]:
-    """What the sources' own splits would put on both sides, by source.
+    """Returns what the sources' own splits would put in both training and test, by source.
 
     Returns:
         for each source with splits of its own: its `images`, those in `several` of its splits, its `test_rows`, and

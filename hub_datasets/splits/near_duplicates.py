@@ -18,11 +18,11 @@ ROWS_AT_ONCE = 1 << 12
 
 
 def near_duplicates(hashes: np.ndarray, distance: int = NEAR_DISTANCE) -> np.ndarray:
-    """Edges between hashes that differ in at most `distance` bits, enough to connect every cluster of them.
+    """Returns edges between hashes that differ in at most `distance` bits, enough to connect every cluster.
 
     Two hashes are connected, directly or through others, exactly if a chain of such pairs leads from one to the other.
     Not every pair of a cluster is among the edges: a thousand equal images need 999 of them. A hash without any bit
-    (`duplicates.NO_STRUCTURE`, a plain image) has no edge.
+    (`hashing.NO_STRUCTURE`) has no edge.
 
     Args:
         hashes: [N, 32], uint8, one `perceptual_hash` in each row.
@@ -47,7 +47,7 @@ def near_duplicates(hashes: np.ndarray, distance: int = NEAR_DISTANCE) -> np.nda
 
 
 def collapse(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The first row of each distinct hash that has any bit, and an edge [first, copy] for each other row."""
+    """Returns the first row of each distinct nonzero hash, and an edge [first, copy] for each other row."""
     rows = np.flatnonzero(words.any(axis=1))
     if len(rows) == 0:
         return rows, np.empty((0, 2), np.int64)
@@ -88,10 +88,10 @@ class Search:
             for end, count in zip(np.cumsum(size)[~small], size[~small], strict=True):
                 group = ordered[end - count : end]
                 if np.ptp(self._roots(group)):
-                    self.find(group)  # it is equal in this band, and its other bits are dealt anew
+                    self.find(group)  # equal in this band; its other bits are divided into new bands
 
     def _bands(self, rows: np.ndarray) -> tuple[np.ndarray, int]:
-        """The value of each row in each band [bands, rows], and which of the 4 words tells most rows apart."""
+        """Returns the value of each row in each band [bands, rows], and the most selective of the 4 words."""
         ones = np.zeros(HASH_BITS, np.int64)
         for bits in self._bits(rows):
             ones += bits.sum(axis=1, dtype=np.int64)
@@ -112,7 +112,7 @@ class Search:
         return keys, int(spread.reshape(4, -1).sum(axis=1).argmax())
 
     def _bits(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        """The bits of some rows at a time, [256, rows]."""
+        """Yields the bits of some rows at a time, [256, rows]."""
         for start in range(0, len(rows), ROWS_AT_ONCE):
             part = self.words[rows[start : start + ROWS_AT_ONCE]]
             yield np.ascontiguousarray(np.unpackbits(part.view(np.uint8), axis=1).T)
@@ -141,7 +141,7 @@ class Search:
             step += 1
 
     def _unfinished(self, rows: np.ndarray, sizes: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Leaves out the groups with no two rows `step` apart, and those that are connected already."""
+        """Drops the groups without two rows that are `step` apart, and those that are already connected."""
         keep = sizes > step
         rows, sizes = rows[np.repeat(keep, sizes)], sizes[keep]
         if len(rows) == 0:
@@ -152,7 +152,7 @@ class Search:
         return rows[np.repeat(keep, sizes)], sizes[keep]
 
     def _connect(self, found: list[tuple[np.ndarray, np.ndarray]]) -> None:
-        """Keeps the pairs that are near and not connected yet as edges."""
+        """Adds the pairs that are near and not yet connected as edges."""
         if not found:
             return
         pairs = np.concatenate(found, axis=1).T
@@ -180,6 +180,6 @@ class Search:
 
 
 def group_sizes(key: np.ndarray) -> np.ndarray:
-    """How many rows have each value of a band that occurs, in the order of the values."""
+    """Returns the number of rows for each value that occurs in a band, in the order of the values."""
     sizes = np.bincount(key)
     return sizes[sizes > 0]

@@ -40,7 +40,7 @@ CHECK_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)  # of its 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """How one kind of identifier is written.
+    """A kind of identifier, with the expression that finds it.
 
     Attributes:
         words: it cannot occur in a text that has none of these, in lower case. They are quick to look for.
@@ -60,7 +60,7 @@ def one_of(*expressions: str) -> re.Pattern[str]:
 
 
 def is_resident_number(found: str) -> bool:
-    """Whether the last of 18 characters is the check digit of the others; the 15 of the years before 1999 had none."""
+    """Returns whether the last of 18 characters is the check digit; the 15-digit numbers before 1999 had none."""
     if len(found) == 15:
         return True
     total = sum(int(digit) * weight for digit, weight in zip(found, CHECK_WEIGHTS, strict=False))
@@ -180,11 +180,11 @@ PATTERNS = (
 
 CLAIMED = "\0"  # what stands in the place of a character that was found
 DIGIT = re.compile(r"\d")
-NEIGHBOURS = re.compile(r"\d(?:(?:[^\w×]|[年月日]){0,3}\d){2,100}")  # three digits and more with little between them
+NEIGHBORS = re.compile(r"\d(?:(?:[^\w×]|[年月日]){0,3}\d){2,100}")  # three digits and more with little between them
 
 
 def find_identifiers(text: str) -> list[Flag]:
-    """Looks for what names a person: numbers, addresses, dates with a day, and names behind a title or a label.
+    """Finds identifiers of persons: numbers, addresses, dates with a day, and names after a title or a label.
 
     Full-width characters and the digits of other scripts count like plain ones. Positions are those of `text`, the
     first character is number 1.
@@ -210,9 +210,9 @@ def find_identifiers(text: str) -> list[Flag]:
 
 
 def possible_patterns(text: str) -> list[Pattern]:
-    """The patterns whose words and digits a text has: for most texts none, which saves nearly all of the time."""
+    """Returns the patterns whose words and digits occur in a text; usually none, which saves nearly all of the time."""
     lowered = text.lower()
-    digits = max((len(DIGIT.findall(found)) for found in NEIGHBOURS.findall(text)), default=0)
+    digits = max((len(DIGIT.findall(found)) for found in NEIGHBORS.findall(text)), default=0)
     return [
         pattern
         for pattern in PATTERNS
@@ -222,7 +222,7 @@ def possible_patterns(text: str) -> list[Pattern]:
 
 @functools.cache
 def plain_characters() -> dict[int, str]:
-    """For each digit of another script, full-width character, dash and space: one plain character."""
+    """Returns a table that maps digits of other scripts, full-width characters, dashes and spaces to plain ones."""
     table = {}
     for code in (*range(0x80, 0x3000), *range(0xA000, 0xD800), *range(0xF900, 0x20000)):
         character = chr(code)

@@ -41,12 +41,12 @@ FILLED_UP = re.compile(r"0{5,}|x{2,}")  # fewer zeros may be where a numbering b
 
 
 def fold(text: str) -> str:
-    """The letters and digits of a text, case folded; by it names of columns and what stands for nobody are compared."""
+    """Returns the case-folded letters and digits of a text, by which column names and placeholders are compared."""
     return IGNORED.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
 def places(names: str) -> dict[str, int]:
-    """{folded name: its place} of names between blanks."""
+    """Returns {folded name: index} of names separated by blanks."""
     return {fold(name): place for place, name in enumerate(names.split())}
 
 
@@ -64,7 +64,7 @@ STUDY_COLUMNS = places(
     "report_id report_no report_number 检查ID 检查号 检查编号 检查流水号 检查单号 申请单号 影像号 影像编号 "
     "放射号 报告ID 报告号 报告编号"
 )
-# What is written where nobody is named, by its letters and digits.
+# Placeholders for a missing identifier, by their letters and digits.
 NOBODY = places(
     "na nan nil none null nobody unknown unknownpatient patientunknown unk undefined unspecified unidentified "
     "notavailable notapplicable notknown notprovided notrecorded missing empty blank anon anonym anonyme "
@@ -77,20 +77,20 @@ NOBODY = places(
 
 
 def patient_key(value: object) -> str | None:
-    """`patient:<16 hex digits>` of a patient's identifier in a DICOM file or a cell; None where it is nobody's.
+    """Returns `patient:<16 hex digits>` for a patient's identifier in a DICOM file or a cell; None for a placeholder.
 
     A lone `0` is somebody: many tables number their patients from there.
     """
-    return key("patient", value)
+    return hash_key("patient", value)
 
 
 def study_key(value: object) -> str | None:
-    """`study:<16 hex digits>` of a study's identifier; None where it names no study."""
-    return key("study", value)
+    """Returns `study:<16 hex digits>` for a study's identifier; None for a placeholder."""
+    return hash_key("study", value)
 
 
-def key(kind: str, value: object) -> str | None:
-    """The key of an identifier, None where it stands for nobody."""
+def hash_key(kind: str, value: object) -> str | None:
+    """Returns the key of an identifier; None for a placeholder."""
     if value is None:
         return None
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", str(value)).casefold()).strip(BESIDE)
@@ -103,12 +103,12 @@ def key(kind: str, value: object) -> str | None:
 
 
 def patient_of(row: Mapping[str, Any]) -> str | None:
-    """The key of the patient of a table's row; None where no column says who it is."""
+    """Returns the key of the patient of a table's row; None if no column identifies one."""
     return first_key(row, PATIENT_COLUMNS, patient_key)
 
 
 def study_of(row: Mapping[str, Any]) -> str | None:
-    """The key of the study of a table's row; None where no column says which it is."""
+    """Returns the key of the study of a table's row; None if no column identifies one."""
     return first_key(row, STUDY_COLUMNS, study_key)
 
 
@@ -120,7 +120,7 @@ def note_study(groups: Iterable[str], patients: dict[str, set[str]]) -> None:
 
 
 def own_study(groups: tuple[str, ...], patients: Mapping[str, set[str]]) -> tuple[str, ...]:
-    """The groups of a record with its study named so that no other patient has it.
+    """Returns the groups of a record with its study renamed so that no other patient has it.
 
     Some hospitals number each patient's studies from 1: a study that occurs with several patients is a study of each.
 
@@ -135,12 +135,12 @@ def own_study(groups: tuple[str, ...], patients: Mapping[str, set[str]]) -> tupl
 
 
 def first_key(row: Mapping[str, Any], columns: dict[str, int], make: Callable[[object], str | None]) -> str | None:
-    """The key that the cell under the first of the columns gives that a row has and that names somebody."""
+    """Returns the key from the cell of the first of the columns that the row has and that is not a placeholder."""
     cells = sorted((columns[name], written) for written in row if (name := folded(written)) in columns)
     return next((found for _, written in cells if (found := make(row[written]))), None)
 
 
 @functools.lru_cache(4096)  # JSON rows may have any number of names
 def folded(name: str) -> str:
-    """As `fold`, which is slow; the rows of a table have the same few names."""
+    """Caches `fold`, which is slow; the rows of a table have the same few column names."""
     return fold(name)

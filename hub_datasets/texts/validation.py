@@ -24,32 +24,32 @@ BROKEN_ENCODING = re.compile("[\0\ufffd-\uffff\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class TextSettings:
-    """The text of a pair is longer than `min_chars` and shorter than `max_chars` characters."""
+    """The bounds of a pair's text: longer than `min_chars` and shorter than `max_chars` characters."""
 
     min_chars: int = 5
     max_chars: int = 1000
 
 
 def check_writable(record: RawRecord) -> Problem | None:
-    """Checks that everything a record holds can be written as JSON and read again by other programs."""
+    """Checks that everything in a record can be written as JSON and read by other programs."""
     try:
         values = [getattr(record, name) for name in RawRecord.__slots__]
         content = json.dumps(values, ensure_ascii=False, allow_nan=False)  # ValueError for NaN and infinity
         content.encode()  # UnicodeEncodeError for one half of a surrogate pair
         json.loads(content, parse_int=check_integer)
     except (ValueError, RecursionError) as error:
-        return Problem(Reason.MALFORMED_ROW, f"cannot be kept as JSON in UTF-8: {error}")
+        return Problem(Reason.MALFORMED_ROW, f"cannot be stored as JSON in UTF-8: {error}")
     return None
 
 
 def check_integer(digits: str) -> None:
-    """Raises ValueError for an integer that needs more than 64 bits: `datasets` writes it and cannot read it."""
+    """Raises ValueError for an integer of more than 64 bits, which `datasets` writes but cannot read."""
     if not -(2**63) <= int(digits) < 2**64:
         raise ValueError(f"the integer {digits:.30} does not fit in 64 bits")
 
 
 def check_text(record: RawRecord, min_chars: int, max_chars: int) -> Problem | None:
-    """Checks what a record says: the bounds hold for the text of a pair, an answer ("No", "是") must only be there.
+    """Checks the texts of a record. The bounds apply to the text of a pair; an answer ("No", "是") must not be empty.
 
     Args:
         min_chars, max_chars: the text of a pair must be longer than the first and shorter than the second.
@@ -76,7 +76,7 @@ def check_text(record: RawRecord, min_chars: int, max_chars: int) -> Problem | N
 
 
 def check_characters(name: str, text: str) -> Problem | None:
-    """Checks that a text holds nothing that was lost on the way to Unicode, and nothing that only machines read.
+    """Checks that a text has no characters that were lost in decoding, and no control characters.
 
     Joiners and spaces without width (U+200B to U+200F) pass: they are common in Chinese that was copied from a page.
     """

@@ -10,9 +10,9 @@ from typing import Any
 
 from hub_datasets.build import build
 from hub_datasets.errors import BuildError
-from hub_datasets.ingest.catalog import Catalogue
+from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import InProcess
-from hub_datasets.ingest.ingest import Stage, stage, stage_keys
+from hub_datasets.ingest.ingest import Stage, ingest_folder, stage_keys
 from hub_datasets.options import BuildOptions, argument_parser, read_options
 from hub_datasets.records import Ignored, RawRecord, Rejection
 from hub_datasets.sources import SOURCES
@@ -27,7 +27,7 @@ class Checked:
     Attributes:
         read: the number of its records, those that were rejected among them.
         accepted: in the order in which the source gave them.
-        images: for each accepted record its image's columns of the catalogue.
+        images: for each accepted record its image's columns of the catalog.
         published: for each accepted record the bytes of its image that a build writes.
     """
 
@@ -71,7 +71,7 @@ def staged(options: BuildOptions, work: Path) -> list[Stage]:
     keys = stage_keys(options.folders, options.images, options.texts)
     settings = (options.images, options.texts, InProcess(), options.cache, work)
     folders = zip(options.folders, keys, strict=True)
-    return [stage(source, folder, key, *settings) for (source, folder), key in folders]
+    return [ingest_folder(source, folder, key, *settings) for (source, folder), key in folders]
 
 
 def decided(options: BuildOptions, work: Path, memory: Mapping[str, str] | None = None) -> tuple[Decisions, dict]:
@@ -100,9 +100,9 @@ def check_source(name: str, folder: Path, work: Path, *flags: str) -> Checked:
     accepted = [one for (one,) in decisions.accepted(0)]
     rejections = list(decisions.rejections(0))
     decisions.close()
-    catalogue = Catalogue(stage.catalogue)
-    read, ignored = catalogue.count_read(), [Ignored(name, *one) for one in catalogue.ignored()]
-    catalogue.close()
+    catalog = Catalog(stage.catalog)
+    read, ignored = catalog.count_read(), [Ignored(name, *one) for one in catalog.ignored()]
+    catalog.close()
     images = [one.image for one in accepted]
     published = [published_bytes(stage, image) for image in images]
     return Checked(read, [one.record for one in accepted], images, published, rejections, ignored)

@@ -1,4 +1,4 @@
-"""Sources that are already read: catalogues and image files made of records by hand, for tests of what comes after."""
+"""Sources that are already read: catalogs and image files made of records by hand, for tests of what comes after."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import xxhash
 
 from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.images.hashing import NO_STRUCTURE
-from hub_datasets.ingest.catalog import Catalogue
-from hub_datasets.ingest.ingest import CATALOGUE, Stage
+from hub_datasets.ingest.catalog import Catalog
+from hub_datasets.ingest.ingest import CATALOG, Stage
 from hub_datasets.records import Flag, Ignored, RawRecord, Rejection
 from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
@@ -64,7 +64,7 @@ def make_stage(
 
     Args:
         folder: where the stage will lie.
-        images: for some images by name what a worker would have found out: columns of the catalogue (`code` and
+        images: for some images by name what a worker would have found out: columns of the catalog (`code` and
             `message` of one that cannot be used), or `data`, its bytes. All others have bytes of their own.
         flags: of records, by item.
         read_from: the address of the source's folder.
@@ -72,17 +72,17 @@ def make_stage(
     """
     folder.mkdir(parents=True)
     source = source or source_of("medical_reports")
-    catalogue = Catalogue(folder / CATALOGUE, "create")
+    catalog = Catalog(folder / CATALOG, "create")
     for one in found:
         if isinstance(one, Ignored):
-            catalogue.ignore(one)
+            catalog.ignore(one)
         elif isinstance(one, Rejection):
-            catalogue.reject(one.item, one.code, one.message)
+            catalog.reject(one.item, one.code, one.message)
         else:
-            catalogue.add(one, (flags or {}).get(one.item, ()))
+            catalog.add(one, (flags or {}).get(one.item, ()))
     rows, offset = [], 0
     with (folder / "images-000000.bin").open("wb") as file:
-        for name in catalogue.image_names():
+        for name in catalog.image_names():
             known = dict((images or {}).get(name, {}))
             data = known.pop("data", content_of(name))
             if "code" in known:
@@ -98,11 +98,11 @@ def make_stage(
                 lists["flags"] = json.dumps([asdict(flag) for flag in known["flags"]])
             rows.append({"name": name} | place | size | nothing | known | lists)
             offset += len(data)
-    catalogue.add_images(rows)
-    catalogue.finish()
+    catalog.add_images(rows)
+    catalog.finish()
     raw = Folder(read_from or str(folder.with_name("raw")))
     raw.label = label
-    return Stage(source, raw, str(folder), "key", folder / CATALOGUE, reused=False, synthetic=synthetic)
+    return Stage(source, raw, str(folder), "key", folder / CATALOG, reused=False, synthetic=synthetic)
 
 
 def settled(folder: Path, *stages: Stage, turns: str = "single", choices: Mapping[str, str] | None = None) -> Decisions:

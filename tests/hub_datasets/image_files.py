@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}  # PNG colour types: grey, RGB, grey with alpha, RGB with alpha
+CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}  # PNG color types: gray, RGB, gray with alpha, RGB with alpha
 ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 SECRET = b"SECRET"  # stands in every piece of metadata
 
@@ -22,7 +22,7 @@ def noise(number: int, mode: str = "RGB", size: tuple[int, int] = (24, 20)) -> I
 
 
 def smooth(number: int, mode: str = "RGB", size: tuple[int, int] = (96, 80)) -> Image.Image:
-    """Soft shapes, so that a picture with other edges or colours is far from it."""
+    """Soft shapes, so that a picture with other edges or colors is far from it."""
     return noise(number, mode, (6, 5)).resize(size, Image.Resampling.BICUBIC)
 
 
@@ -85,14 +85,14 @@ def rows(values: np.ndarray) -> bytes:
     return content
 
 
-def deep_png(values: np.ndarray, colour: int, interlaced: bool = False, share: float = 1) -> bytes:
+def deep_png(values: np.ndarray, color: int, interlaced: bool = False, share: float = 1) -> bytes:
     """A PNG of 16 bits, or 8, from [height, width, channels], with this share of its coded rows."""
     height, width, channels = values.shape
-    assert channels == CHANNELS[colour]
+    assert channels == CHANNELS[color]
     parts = [values[y::dy, x::dx] for y, x, dy, dx in ADAM7] if interlaced else [values]
     content = b"".join(rows(part) for part in parts if part.size)
     content = zlib.compress(content[: int(len(content) * share)])
-    header = struct.pack(">IIBBBBB", width, height, 8 * values.itemsize, colour, 0, 0, interlaced)
+    header = struct.pack(">IIBBBBB", width, height, 8 * values.itemsize, color, 0, 0, interlaced)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
 
 

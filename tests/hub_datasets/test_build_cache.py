@@ -218,18 +218,16 @@ def test_a_zip_file_that_is_mended_is_read_again(tmp_path):
 # --- Whole or not at all
 
 
-@pytest.mark.parametrize("damage", ["cut images", "no images", "cut catalogue", "no catalogue", "manifest", "no list"])
+@pytest.mark.parametrize("damage", ["cut images", "no images", "cut catalog", "no catalog", "manifest", "no list"])
 def test_a_stage_that_is_not_whole_is_read_again(raw, tmp_path, damage):
     build_here(raw, tmp_path / "out")
     undisturbed = tree(tmp_path / "out")
     shutil.rmtree(tmp_path / "out")
     stage = tmp_path / ".out.cache" / stages(tmp_path / ".out.cache")["slake"]
-    file = stage / {"images": "images-000000.bin", "catalogue": "catalogue.sqlite"}.get(
-        damage.split()[-1], "stage.json"
-    )
+    file = stage / {"images": "images-000000.bin", "catalog": "catalogue.sqlite"}.get(damage.split()[-1], "stage.json")
     if damage.startswith("cut"):
         os.truncate(file, file.stat().st_size // 2)
-    elif damage in ("no images", "no catalogue"):
+    elif damage in ("no images", "no catalog"):
         file.unlink()
     else:
         file.write_text("{" if damage == "manifest" else "{}")

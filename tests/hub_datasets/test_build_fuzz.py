@@ -63,7 +63,7 @@ def images() -> dict[str, bytes]:
     return {
         "png rgb": encoded(image),
         "png palette": encoded(image.convert("P")),
-        "png grey": encoded(image.convert("L")),
+        "png gray": encoded(image.convert("L")),
         "png sealed": encoded(image.convert("RGBA")),
         "png 16 bit": deep_png(noise, 0),
         "jpeg": encoded(image, "JPEG", exif=with_orientation()),

@@ -146,7 +146,7 @@ def test_killed_at_every_step(undisturbed, tmp_path, part):
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(5))
 def test_killed_at_random_moments(undisturbed, tmp_path, part):
-    """Twenty in all, spread over the time that a build takes: the output is not there, or it is whole."""
+    """Twenty in all, spread over the time that a build takes: the output does not exist, or it is whole."""
     rng = random.Random(f"{part} {time.time_ns()}")
     for turn in range(4):
         delay = undisturbed.seconds * (turn * 5 + part + rng.random()) / 20

@@ -109,7 +109,7 @@ def test_json_that_is_cut_off(refused, raw, share):
     content = path.read_bytes().decode()
     write_files(raw, {"slake/train.json": content[: int(len(content) * share)]})
     message = refused({"--pad_ufes_dir": raw / "pad", "--slake_dir": raw / "slake"})
-    assert f"{path}: the file is cut off (" in message and "line 1 column" in message
+    assert f"{path}: the file is truncated (" in message and "line 1 column" in message
 
 
 def test_text_of_another_encoding(refused, raw):
@@ -127,7 +127,7 @@ def test_damaged_zip_files(refused, raw, tmp_path):
     write_files(tmp_path, {"cut.zip": content[:-30], "empty.zip": b"", "text.zip": b"<html>not found</html>"})
     for name in ("cut.zip", "empty.zip", "text.zip"):
         message = refused({"--slake_dir": tmp_path / name})
-        assert f"{tmp_path / name}: cut off, or no zip file" in message
+        assert f"{tmp_path / name}: truncated, or not a zip file" in message
 
 
 def test_addresses_that_cannot_be_opened(refused, raw):
@@ -141,18 +141,21 @@ def test_addresses_that_cannot_be_opened(refused, raw):
         (["--slake_directory", "x"], "unrecognized arguments: --slake_directory x"),
         (["--seed", "1"], "unrecognized arguments: --seed 1"),
         (["--val_fraction", "half"], "--val_fraction: invalid float value"),
-        (["--val_fraction", "nan"], "--val_fraction and --test_fraction are at least 0"),
-        (["--val_fraction", "-0.1"], "--val_fraction and --test_fraction are at least 0"),
-        (["--test_fraction", "-1"], "--val_fraction and --test_fraction are at least 0"),
-        (["--val_fraction", "0.6", "--test_fraction", "0.4"], "together less than 1"),
-        (["--min_text_chars", "10", "--max_text_chars", "11"], "--max_text_chars leaves room"),
-        (["--min_text_chars", "-1"], "--min_text_chars is at least 0"),
-        (["--num_proc", "-1"], "--num_proc is at least 0"),
-        (["--num_shards", "0"], "--num_shards is at least 1"),
-        (["--max_image_pixels", "0"], "--max_image_pixels is at least 1"),
-        (["--min_image_side", "0"], "--min_image_side is at least 1"),
-        (["--near_distance", "-1"], "--near_distance is at least 0 and less than 128"),
-        (["--near_distance", "128"], "--near_distance is at least 0 and less than 128"),
+        (["--val_fraction", "nan"], "--val_fraction is nan"),
+        (["--val_fraction", "-0.1"], "--val_fraction is -0.1"),
+        (["--test_fraction", "-1"], "--test_fraction is -1; both must be at least 0"),
+        (["--val_fraction", "0.6", "--test_fraction", "0.4"], "their sum less than 1"),
+        (
+            ["--min_text_chars", "10", "--max_text_chars", "11"],
+            "--max_text_chars is 11; use at least 0, and a maximum that is larger by at least 2",
+        ),
+        (["--min_text_chars", "-1"], "--min_text_chars is -1"),
+        (["--num_proc", "-1"], "--num_proc is -1; use at least 0"),
+        (["--num_shards", "0"], "--num_shards is 0; use at least 1"),
+        (["--max_image_pixels", "0"], "--max_image_pixels is 0; use at least 1"),
+        (["--min_image_side", "0"], "--min_image_side is 0; use at least 1"),
+        (["--near_distance", "-1"], "--near_distance is -1; use 0 to 127"),
+        (["--near_distance", "128"], "--near_distance is 128; use 0 to 127"),
         (["--window", "9:2"], "--window"),
         (["--window", "wide"], "--window"),
         (["--split_by", "patient"], "--split_by: invalid choice: 'patient'"),
@@ -177,7 +180,7 @@ def test_a_folder_that_no_build_has_written_is_not_overwritten(refused, raw, tmp
     """Somebody's own folder, named by mistake."""
     write_files(tmp_path / "out", {"mine.txt": "precious", "pairs/mine.parquet": "precious"})
     message = refused({"--slake_dir": raw / "slake"}, "--overwrite")
-    assert f"--output_dir {tmp_path}/out holds mine.txt, pairs/mine.parquet, and no build wrote to this" in message
+    assert f"--output_dir {tmp_path}/out contains mine.txt, pairs/mine.parquet, and no build wrote to this" in message
     assert message.endswith(f"name another one, for example {tmp_path}/out/dataset")
 
 
@@ -237,7 +240,7 @@ def test_two_builds_at_once_with_one_cache(build, raw, tmp_path):
     second = build({"--slake_dir": raw / "slake"}, tmp_path / "two", *cache, check=False)
     assert first.wait() == 0 and second.returncode == 2
     place, wait = tmp_path / "cache/medpairs-cache", "wait for it, or name another --cache_dir"
-    assert second.stderr == f"error: another build keeps what it reads in {place}; {wait}\n"
+    assert second.stderr == f"error: another build is using the cache {place}; {wait}\n"
     assert {path.name for path in tmp_path.iterdir()} == {"raw", "one", "cache"}
 
 
@@ -246,7 +249,7 @@ def test_no_row_that_is_fit(refused, tmp_path):
     shutil.rmtree(folder / "images")
     message = refused({"--reports_dir": folder})
     assert (
-        "no row was accepted; 2 were rejected, the first is reports.jsonl line 1: 'images/0.png' is not there"
+        "no row was accepted; 2 were rejected, the first is reports.jsonl line 1: 'images/0.png' does not exist"
         in message
     )
     write_files(folder, {"reports.jsonl": ""})
@@ -257,7 +260,9 @@ def test_no_row_that_is_fit(refused, tmp_path):
 
 def test_no_text_that_fits(refused, tmp_path):
     slake = write_slake(tmp_path / "slake", train=[slake_row(0, 0, "Question?", "Yes")])
-    assert "no text of a pair lies between" in refused({"--slake_dir": slake}, "--max_text_chars", "10")
+    assert "no text of a pair is longer than --min_text_chars 5 and shorter than --max_text_chars 10" in refused(
+        {"--slake_dir": slake}, "--max_text_chars", "10"
+    )
 
 
 # --- The machine's own errors

@@ -30,7 +30,7 @@ from tests.hub_datasets.sources.test_slake import full_size
 
 
 def film(number: int) -> Image.Image:
-    """Cloudy greys with enough in them to be told from any other film."""
+    """Cloudy grays with enough in them to be told from any other film."""
     return noise(number, "L", (24, 20)).resize((96, 80), Image.Resampling.BICUBIC)
 
 

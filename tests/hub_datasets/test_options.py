@@ -127,19 +127,19 @@ def test_the_key_names_what_was_read_and_from_where(options, reports, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--val_fraction", "nan"], "--val_fraction and --test_fraction are at least 0 and together less than 1"),
-        (["--val_fraction", "-0.1"], "--val_fraction and --test_fraction are at least 0 and together less than 1"),
-        (["--test_fraction", "-0.1"], "--val_fraction and --test_fraction are at least 0 and together less than 1"),
-        (["--test_fraction", "inf"], "--val_fraction and --test_fraction are at least 0 and together less than 1"),
-        (["--test_fraction", "0.95"], "--val_fraction and --test_fraction are at least 0 and together less than 1"),
-        (["--min_text_chars", "-1"], "--min_text_chars is at least 0, and --max_text_chars leaves room for a text"),
-        (["--max_text_chars", "6"], "--min_text_chars is at least 0, and --max_text_chars leaves room for a text"),
-        (["--near_distance", "-1"], "--near_distance is at least 0 and less than 128"),
-        (["--near_distance", "128"], "--near_distance is at least 0 and less than 128"),
-        (["--num_proc", "-1"], "--num_proc is at least 0"),
-        (["--num_shards", "0"], "--num_shards is at least 1"),
-        (["--max_image_pixels", "0"], "--max_image_pixels is at least 1"),
-        (["--min_image_side", "0"], "--min_image_side is at least 1"),
+        (["--val_fraction", "nan"], "--val_fraction is nan and --test_fraction is 0; both must be at least 0"),
+        (["--val_fraction", "-0.1"], "--val_fraction is -0.1 and --test_fraction is 0; both must be at least 0"),
+        (["--test_fraction", "-0.1"], "--val_fraction is 0.05 and --test_fraction is -0.1; both must be at least 0"),
+        (["--test_fraction", "inf"], "--val_fraction is 0.05 and --test_fraction is inf; both must be at least 0"),
+        (["--test_fraction", "0.95"], "--val_fraction is 0.05 and --test_fraction is 0.95; both must be at least 0"),
+        (["--min_text_chars", "-1"], "--min_text_chars is -1 and --max_text_chars is 1000; use at least 0, and"),
+        (["--max_text_chars", "6"], "--min_text_chars is 5 and --max_text_chars is 6; use at least 0, and"),
+        (["--near_distance", "-1"], "--near_distance is -1; use 0 to 127"),
+        (["--near_distance", "128"], "--near_distance is 128; use 0 to 127"),
+        (["--num_proc", "-1"], "--num_proc is -1; use at least 0"),
+        (["--num_shards", "0"], "--num_shards is 0; use at least 1"),
+        (["--max_image_pixels", "0"], "--max_image_pixels is 0; use at least 1"),
+        (["--min_image_side", "0"], "--min_image_side is 0; use at least 1"),
         (["--window", "400:100"], "--window '400:100' is neither auto nor LOW:HIGH"),
         (["--window", "wide"], "--window 'wide' is neither auto nor LOW:HIGH"),
     ],
@@ -249,9 +249,9 @@ def test_where_what_was_read_is_kept(options, tmp_path, monkeypatch):
 
 
 def test_sources_that_may_not_be_shared(options, reports):
-    assert options().not_to_be_shared() == ["medical_reports"]
+    assert options().restricted_sources() == ["medical_reports"]
     write_marker(reports)
-    assert options().not_to_be_shared() == []
+    assert options().restricted_sources() == []
 
 
 # --- Splits of an earlier build
@@ -309,7 +309,9 @@ def test_the_key_names_the_splits_that_are_kept(options, reports, tmp_path):
 def test_help_names_every_flag():
     command = [sys.executable, "hub_datasets/build.py", "--help"]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert all(f"  {flag}" in shown for flag in FLAGS) and "(0.05)" in shown
+    assert all(f"  {flag}" in shown for flag in FLAGS)
+    assert "(default: 0.05)" in " ".join(shown.split())
+    assert f"differ (default: {near_duplicates.NEAR_DISTANCE})" in " ".join(shown.split())
     flags = {option for action in argument_parser()._actions for option in action.option_strings}
     assert flags == {*FLAGS, "-h", "--help"}
 

@@ -40,7 +40,7 @@ def test_the_names_that_folders_and_columns_have():
 
 
 def test_the_order_of_a_records_fields():
-    """Catalogues hold records as lists in this order."""
+    """Catalogs hold records as lists in this order."""
     assert RawRecord.__slots__ == tuple(field.name for field in fields(RawRecord)) == (
         "source", "item", "image", "category", "language", "text", "question", "answer", "groups", "conversation",
         "official_split", "metadata",

@@ -305,7 +305,7 @@ def test_what_was_pushed_last_is_what_opens(last, pushed_adapters, pushed, run, 
     """A model over adapters, and adapters over a model: `from_pretrained` would open the adapters either way."""
     from huggingface_hub import HfApi
 
-    from trainers.base.trainer import push_folder
+    from trainers.base.training_run import push_folder
 
     folders = {"merged": pushed[0], "adapters": pushed_adapters[0]}
     for name in ("adapters", "merged") if last == "merged" else ("merged", "adapters"):

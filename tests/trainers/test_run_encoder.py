@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forked import TRAIN_ENCODER, run_main
 from tests.trainers.killed_runs import last_given, run_command
 
 QUICK = ("--tiny", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "1", "--disable_tqdm", "True")
@@ -130,7 +131,7 @@ def test_a_folder_is_pushed_to_a_public_repository_only_if_that_is_meant(pushed,
     from huggingface_hub import HfApi
 
     from evaluation.loading import InputError
-    from trainers.base.trainer import push_folder
+    from trainers.base.training_run import push_folder
 
     HfApi().create_repo(repo_name, private=False)
     with pytest.raises(InputError, match=r"is public; add --public if that is meant; the model itself is in /"):
@@ -228,10 +229,9 @@ def test_a_mistake_leaves_no_repository(words, said, dataset, captions, hub, rep
     assert not list((tmp_path / "out").rglob("*.safetensors"))
 
 
-def test_without_a_token_nothing_is_trained(dataset, repo_name, run, tmp_path):
+def test_without_a_token_nothing_is_trained(dataset, repo_name, tmp_path):
     words = ("--dataset", dataset, *QUICK, "--output_dir", tmp_path / "out", "--push_to_hub")
-    command = ("python", "trainers/run_encoder.py", *words, "--hub_model_id", repo_name)
-    process = run(*command, env={"HF_TOKEN": None}, fresh_home=True, check=False)
+    process = run_main(TRAIN_ENCODER, *words, "--hub_model_id", repo_name, env={"HF_TOKEN": None}, check=False)
     assert process.returncode == 2 and "log in with `hf auth login`" in process.stderr.splitlines()[-1]
     assert not exists(repo_name) and not (tmp_path / "out").exists()
 
@@ -247,17 +247,35 @@ def test_a_repository_that_may_not_be_made_deletes_no_earlier_training(pushed, d
 
 
 @pytest.fixture(scope="module")
-def moving_dataset(dataset, hub):
+def moving_dataset(dataset, hub, tmp_path_factory):
     """(a dataset on the Hub of two commits, its first commit): the second one has other rows."""
     from huggingface_hub import HfApi
 
     from hub_datasets.output.publish import push_dataset
 
     name, api = "org/moving-pairs", HfApi()
-    push_dataset(dataset, name)
+    push_dataset(shutil.copytree(dataset, tmp_path_factory.mktemp("moving") / "data"), name)
     first = api.dataset_info(name).sha
     api.upload_file(repo_id=name, repo_type="dataset", path_or_fileobj=b"later", path_in_repo="note.txt")
     return name, first
+
+
+def test_the_card_of_a_training_from_a_pushed_folder_names_the_dataset_on_the_hub(dataset, hub, tmp_path):
+    """Not the folder, which says nothing to others; with the commit that holds these very files."""
+    from huggingface_hub import HfApi
+
+    from hub_datasets.output.publish import push_dataset
+
+    folder, name, log = shutil.copytree(dataset, tmp_path / "processed"), "org/pushed-pairs", tmp_path / "log"
+    push_dataset(folder, name)
+    words = ["--tiny", "--use_cpu", "--num_train_epochs", "0", "--dataset", folder, "--output_dir", tmp_path / "out"]
+    assert run_command(words, log) == 0, log.read_text()[-3000:]
+    summary = json.loads((tmp_path / "out" / "training_summary.json").read_text())
+    assert (summary["dataset"], summary["dataset_revision"]) == (name, HfApi().dataset_info(name).sha)
+    (result,) = (json.loads(path.read_text()) for path in (tmp_path / "out" / "results").iterdir())
+    assert (result["dataset"], result["dataset_revision"]) == (name, summary["dataset_revision"])
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert name in card and "processed" not in card and str(tmp_path) not in card
 
 
 def test_what_comes_from_the_hub_is_printed_with_its_commit(pushed, moving_dataset, tmp_path):

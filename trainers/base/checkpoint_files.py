@@ -30,34 +30,34 @@ BLOCK = 1 << 22
 
 
 def step_of(folder: Path) -> int:
-    """The updates after which a checkpoint was written, from its name; -1 for a folder that is named otherwise."""
+    """Returns the update after which a checkpoint was written, from its name; -1 for a folder of another name."""
     found = re.fullmatch(rf"{CHECKPOINT}(\d+)", folder.name)
     return int(found[1]) if found else -1
 
 
 def checkpoints(output_dir: Path) -> list[Path]:
-    """The folders with the name of a checkpoint, whole or not, the first one first."""
+    """Returns the folders with the name of a checkpoint, complete or not, the earliest first."""
     folders = output_dir.iterdir() if output_dir.is_dir() else ()
     return sorted((folder for folder in folders if folder.is_dir() and step_of(folder) >= 0), key=step_of)
 
 
 def partial(folder: Path) -> Path:
-    """Where a checkpoint lies while it is written or deleted."""
+    """Returns the path of a checkpoint while it is written or deleted."""
     return folder.with_name(folder.name + PARTIAL)
 
 
 def files_of(folder: Path) -> dict[str, Path]:
-    """All files below a folder but the manifest, by their name in it."""
+    """Returns all files below a folder but the manifest, by their name in it."""
     found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     found.pop(MANIFEST, None)
     return found
 
 
 def digest(path: Path, to_disk: bool = False) -> str:
-    """The xxh3_128 of a file's bytes.
+    """Returns the xxh3_128 of a file's bytes.
 
     Args:
-        to_disk: also waits until they lie on the disk, where a power cut cannot take them back.
+        to_disk: also waits until they are on the disk, where a power cut cannot undo them.
     """
     state = xxhash.xxh3_128()
     with path.open("rb") as file:
@@ -69,7 +69,7 @@ def digest(path: Path, to_disk: bool = False) -> str:
 
 
 def manifest_files(folder: Path) -> set[str] | None:
-    """The names of the files that a training wrote to a checkpoint; None for a folder that is no checkpoint of ours."""
+    """Returns the names of the files that a training wrote to a checkpoint; None for any other folder."""
     if folder.is_symlink() or folder.name.endswith(PARTIAL):
         return None
     try:
@@ -113,13 +113,13 @@ def seal(folder: Path) -> None:
 
 
 def unused_name(folder: Path) -> Path:
-    """`checkpoint-N.kept`, or with a number after it where that is there."""
+    """Returns `checkpoint-N.kept`, or with a number after it where that exists."""
     names = (folder.with_name(f"{folder.name}.kept{number or ''}") for number in itertools.count())
     return next(name for name in names if not (name.exists() or name.is_symlink()))
 
 
 def sync_folder(folder: Path) -> None:
-    """Waits until the names in a folder lie on the disk."""
+    """Waits until the names in a folder are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -128,7 +128,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, in a few words; None for a whole one. Reads all of its bytes."""
+    """Returns what is wrong with a checkpoint, in a few words; None for a complete one. Reads all of its bytes."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         wanted = {name: (facts["bytes"], facts["xxh3_128"]) for name, facts in manifest.items()}
@@ -148,10 +148,10 @@ def damage(folder: Path) -> str | None:
     return None
 
 
-def last_whole(output_dir: Path) -> Path | None:
-    """The last whole checkpoint of a folder; says which ones are passed over, and why. None where there is none at all.
+def last_complete(output_dir: Path) -> Path | None:
+    """Returns the last complete checkpoint of a folder; prints which are skipped, and why. None where there is none.
 
-    Raises InputError where there are some, but none is whole.
+    Raises InputError where there are some, but none is complete.
     """
     found = checkpoints(output_dir)
     reasons = []
@@ -159,27 +159,27 @@ def last_whole(output_dir: Path) -> Path | None:
         reason = damage(folder)
         if reason is None:
             return folder
-        reasons.append(f"{folder.name} is not whole: {reason}")
-        print(f"{output_dir}: {reasons[-1]}; it is passed over", flush=True)
+        reasons.append(f"{folder.name} is incomplete: {reason}")
+        print(f"{output_dir}: {reasons[-1]}; it is skipped", flush=True)
     if found:
-        raise InputError(f"--resume_from_checkpoint: no checkpoint in {output_dir} is whole ({'; '.join(reasons)})")
+        raise InputError(f"--resume_from_checkpoint: no checkpoint in {output_dir} is complete ({'; '.join(reasons)})")
     return None
 
 
 def chosen_checkpoint(flag: str | bool | None, output_dir: Path) -> Path | None:
-    """The checkpoint that `--resume_from_checkpoint` means; None to start anew.
+    """Returns the checkpoint that `--resume_from_checkpoint` means; None for a new run.
 
     Args:
-        flag: True or `last`, the last whole one of `output_dir`; `auto`, that or none; or the path of a checkpoint, or
-            of a folder with checkpoints.
+        flag: True or `last`, the last complete one of `output_dir`; `auto`, that or none; or the path of a checkpoint
+            or of a folder with checkpoints.
 
     Raises:
-        InputError: there is no such checkpoint, or none that is whole.
+        InputError: there is no such checkpoint, or none that is complete.
     """
     if not flag:
         return None
     if flag is True or flag in (*LAST, AUTO):
-        checkpoint = last_whole(output_dir)
+        checkpoint = last_complete(output_dir)
         if checkpoint is None and flag != AUTO:
             raise InputError(f"--resume_from_checkpoint: no {CHECKPOINT}* in {output_dir}")
         return checkpoint
@@ -187,16 +187,18 @@ def chosen_checkpoint(flag: str | bool | None, output_dir: Path) -> Path | None:
     if not folder.is_dir():
         raise InputError(f"--resume_from_checkpoint {flag}: no such folder; `last` means the last one in --output_dir")
     if step_of(folder) < 0:
-        if (checkpoint := last_whole(folder)) is None:
+        if (checkpoint := last_complete(folder)) is None:
             raise InputError(f"--resume_from_checkpoint {flag}: no {CHECKPOINT}* in it")
         return checkpoint
     if (reason := damage(folder)) is not None:
-        raise InputError(f"--resume_from_checkpoint {flag}: it is not whole: {reason}; `last` finds the last whole one")
+        raise InputError(
+            f"--resume_from_checkpoint {flag}: it is incomplete: {reason}; `last` finds the last complete one"
+        )
     return folder
 
 
 def in_the_way(output_dir: Path, resumed: Path | None) -> list[Path]:
-    """The checkpoints of a folder that a run writing there does not come from: later ones, or those of another run."""
+    """Returns the checkpoints of a folder that a run writing there does not come from: later ones, or another run's."""
     found = checkpoints(output_dir)
     if resumed is None or resumed.resolve().parent != output_dir.resolve():
         return found
@@ -204,7 +206,7 @@ def in_the_way(output_dir: Path, resumed: Path | None) -> list[Path]:
 
 
 def remove(folders: list[Path]) -> None:
-    """Deletes checkpoints; one that a kill leaves half deleted no longer has the name of one."""
+    """Deletes checkpoints; one that is half deleted when the process is killed no longer has the name of one."""
     for folder in folders:
         shutil.rmtree(partial(folder), ignore_errors=True)
         folder.rename(partial(folder))
@@ -228,6 +230,6 @@ def rotate(output_dir: Path, limit: int | None, newest: Path, best: str | None) 
     found = [folder for folder in checkpoints(output_dir) if may_be_removed(folder)]
     kept = {newest.resolve()} | ({Path(best).resolve()} if best else set())
     spare = [folder for folder in found if folder.resolve() not in kept]
-    # those with a later number are what is left of a run that was gone back behind
+    # Those with a later number are left of a run that was resumed from an earlier checkpoint.
     spare.sort(key=lambda folder: (step_of(folder) < step_of(newest), step_of(folder)))
     remove(spare[: max(0, len(found) - max(limit, len(found) - len(spare)))])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from evaluation.loading import InputError, dataset_revision, load_splits, model_revision, print_source
 from model_cards.results import is_commit
 from trainers.base.arguments import BaseTrainingArguments, DataArguments
 from trainers.base.distributed import from_first, rank
-from trainers.base.trainer import without_evaluation
 
+BUILD = ".build.json"  # the manifest of a build, in which a push notes where it went
 COLUMNS = {"pairs": ("image", "text"), "chat": ("images", "messages")}  # that a training reads, by config
 
 
@@ -31,9 +33,9 @@ class Inputs:
 
 
 def open_splits(arguments: DataArguments, training: BaseTrainingArguments, config: str) -> tuple[dict[str, Any], str]:
-    """The splits to train on and to evaluate on, and the commit or the fingerprint of their dataset.
+    """Opens the splits to train on and to evaluate on, and finds the commit or the fingerprint of their dataset.
 
-    Without a split to evaluate on the evaluation is turned off, which is said.
+    Without a split to evaluate on, the evaluation is turned off, which is printed.
 
     Args:
         config: `pairs` or `chat`.
@@ -65,8 +67,30 @@ def open_splits(arguments: DataArguments, training: BaseTrainingArguments, confi
     return splits, revision
 
 
+def without_evaluation(training: BaseTrainingArguments, split: str) -> None:
+    """Turns the evaluation during the training off, because its split does not exist, and prints that."""
+    print(f"There is no split {split!r}: nothing is evaluated during the training, and the last checkpoint is kept")
+    training.eval_strategy, training.load_best_model_at_end = "no", False
+
+
+def published_as(dataset: str, revision: str) -> tuple[str, str]:
+    """Returns the repository and the commit that a local build was pushed as; else name and revision as given.
+
+    Not where a Parquet file has another size than the pushed one.
+    """
+    folder = Path(dataset)
+    try:
+        build = json.loads((folder / BUILD).read_text(encoding="utf-8"))
+        repository, commit = build["pushed"]["repository"], build["pushed"]["commit"]
+        sizes = {name: size for name, size in build["files"].items() if name.endswith(".parquet")}
+        is_same = all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return dataset, revision
+    return (repository, commit) if is_same and is_commit(commit) else (dataset, revision)
+
+
 def starting_commit(model: str) -> str | None:
-    """The commit of a model on the Hub, the same in every process, which is printed; None for a folder.
+    """Prints and returns the commit of a model on the Hub, the same in every process; None for a folder.
 
     Raises:
         InputError: there is no such folder or repository.

@@ -28,7 +28,7 @@ from trainers.base.recipe_file import HEAD
 
 MARKER = "_training_files.json"
 TRAINING, WRITING, COMPLETE = "training", "writing", "complete"  # how far a training got
-LAST_WRITTEN = (SUMMARY,)  # of a training that is complete
+LAST_WRITTEN = (SUMMARY,)  # by a complete training
 RECIPE = "recipe.yaml"
 
 # Names that trainings write: while they train, and when they write the model.
@@ -47,7 +47,7 @@ TEXTS = (".md", ".json", ".jsonl", ".yaml", ".jinja", ".py", ".txt")  # what peo
 
 
 def check_output_dir(training: BaseTrainingArguments) -> None:
-    """Raises InputError where `--output_dir` is no place for a training, or holds one that no flag gives up."""
+    """Raises InputError where `--output_dir` cannot take a training, or holds one that no flag gives up."""
     scheme, separator, _ = training.output_dir.partition("://")
     if separator:
         raise InputError(f"--output_dir {scheme}://...: a training writes to a folder of this machine; name one")
@@ -116,7 +116,7 @@ def is_emptied(training: BaseTrainingArguments) -> bool:
 
 
 def names_in(folder: Path) -> list[str]:
-    """The names directly in a folder. A marker alone is nothing: a training that was refused or killed may leave it."""
+    """Returns the names in a folder. A marker alone does not count: a refused or killed training may leave it."""
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     return [name for name in names if name != MARKER and not is_unfinished_marker(name)]
 
@@ -127,7 +127,7 @@ def is_unfinished_marker(name: str) -> bool:
 
 
 def places_of(arguments: Any, image_cache: Path | None) -> dict[str, str | Path]:
-    """What a training reads, and the folders that nothing may empty, by what a message calls them."""
+    """Returns what a training reads, and the folders that nothing may empty, by what a message calls them."""
     names = {"--dataset": arguments.dataset}
     if not arguments.tiny:
         names["--model_name_or_path"] = arguments.model_name_or_path
@@ -137,7 +137,7 @@ def places_of(arguments: Any, image_cache: Path | None) -> dict[str, str | Path]
     return user_places() | places
 
 
-# --- whose files they are ---
+# --- who wrote which file ---
 
 
 def has_training(folder: Path) -> bool:
@@ -157,7 +157,7 @@ def has_training(folder: Path) -> bool:
 
 
 def contents_of(folder: Path) -> Contents:
-    """What lies in an output folder, by whose it is."""
+    """Returns what is in an output folder, by who wrote it."""
     marker = read_marker(folder)
     if marker is None:  # an earlier version left none
         marker = {"stage": WRITING if has_training(folder) else "", "files": {}}
@@ -195,7 +195,7 @@ def is_own(folder: Path, name: str, marker: dict[str, Any]) -> bool:
 
 
 def read_marker(folder: Path) -> dict[str, Any] | None:
-    """The marker of a folder: `stage`, and `files` with the fingerprints of texts; None where there is none."""
+    """Returns the marker of a folder: `stage`, and `files` with the fingerprints of texts; None where there is none."""
     try:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         known = marker["stage"] in (TRAINING, WRITING, COMPLETE) and isinstance(marker["files"], dict)
@@ -216,7 +216,7 @@ def begin(folder: Path, overwrite: bool) -> None:
         remove_files(folder, own)
         if kept := contents.occupied + contents.other:
             print(f"--overwrite: kept in {folder}, because no training wrote it: {some(kept)}", flush=True)
-    # Not those that a resumed training writes anew before it writes the model.
+    # Not those that a resumed training writes again before it writes the model.
     lasting = [name for name in contents.own if not EARLY.fullmatch(name) and name not in (CARD, *LAST_WRITTEN)]
     write_marker(folder, TRAINING, () if overwrite else lasting)
 
@@ -229,12 +229,12 @@ def note_recipe(folder: Path) -> None:
 
 
 def note_writing(folder: Path) -> None:
-    """Says in the marker that the model is being written: from now on all names that trainings use are its own."""
+    """Notes in the marker that the model is being written: from now on all names that trainings use are its own."""
     write_marker(folder, WRITING, ())
 
 
 def note_complete(folder: Path) -> None:
-    """Says in the marker that a training is complete, and which files are its own."""
+    """Notes in the marker that a training is complete, and which files are its own."""
     write_marker(folder, COMPLETE, contents_of(folder).own)
 
 
@@ -249,5 +249,5 @@ def write_marker(folder: Path, stage: str, names: Iterable[str]) -> None:
 
 
 def fingerprint(path: Path) -> str:
-    """Changes with the content of a file."""
+    """Returns a text that changes with the content of a file."""
     return f"{path.stat().st_size} bytes, xxh3_128 {digest(path)}"

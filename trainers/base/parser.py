@@ -59,7 +59,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
 class FlagParser(HfArgumentParser, Parser):
     """HfArgumentParser with groups, and with one line for a mistake instead of the names of its two hundred flags."""
 
-    def __init__(self, kinds: tuple[type, ...], prog: str, description: str) -> None:
+    def __init__(self, kinds: tuple[type, ...], prog: str | None = None, description: str = "") -> None:
         usage = "%(prog)s [RECIPE] [--FLAG VALUE ...]"
         options = {"usage": usage, "formatter_class": HelpFormatter, "allow_abbrev": False, "add_help": False}
         super().__init__(prog=prog, description=description, **options)

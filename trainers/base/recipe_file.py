@@ -18,7 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
-# Flags of one call of a command, which no recipe of a run keeps, and what is secret.
+# Flags of one call of a command, which the recipe of a run leaves out.
 OF_THE_MOMENT = {"overwrite", "resume_from_checkpoint", "allow_changed_flags", "dry_run"}
 HEAD = "# The flags of this run."  # at the beginning of a recipe that a training writes
 SECRET = "_token"  # noqa: S105 (how the names of secrets end)
@@ -29,27 +29,27 @@ class RecipeError(Exception):
 
 
 class StrictLoader(yaml.SafeLoader):
-    """SafeLoader for which a key that is there twice is an error."""
+    """SafeLoader for which a duplicate key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key, _ in node.value:
             name = self.construct_object(key, deep=True)
             if not isinstance(name, str):
-                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} is no text", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} is not a text", key.start_mark)
             if name in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{name} is there twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {name}", key.start_mark)
             seen.add(name)
         return super().construct_mapping(node, deep)
 
 
 def shipped(family: str = "") -> list[str]:
-    """The names of the recipes that come with the project, for the encoder or the decoder."""
+    """Returns the names of the recipes that come with the project, for the encoder or the decoder."""
     return sorted(path.stem for path in RECIPES.glob(f"{family}*.yaml"))
 
 
 def find_recipe(name: str, family: str) -> Path:
-    """The file that a name stands for: a path, or a shipped recipe with or without `encoder_` before it.
+    """Returns the file that a name stands for: a path, or a shipped recipe with or without `encoder_` before it.
 
     Raises:
         RecipeError: there is no such file.
@@ -65,13 +65,13 @@ def find_recipe(name: str, family: str) -> Path:
 
 
 def read_recipe(path: Path, kinds: tuple[type, ...]) -> dict[str, Any]:
-    """The flags of a recipe, each of the type that its dataclass wants.
+    """Returns the flags of a recipe, each of the type of its dataclass field.
 
     Args:
         kinds: the dataclasses whose fields are the flags.
 
     Raises:
-        RecipeError: no YAML, no mapping, an unknown key, one that is there twice, or a value of another type.
+        RecipeError: no YAML, no mapping, an unknown key, a duplicate one, or a value of another type.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), StrictLoader)  # noqa: S506 (a SafeLoader)
@@ -83,7 +83,9 @@ def read_recipe(path: Path, kinds: tuple[type, ...]) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise RecipeError(f"--config {path}: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise RecipeError(f"--config {path}: flags and values are expected, a line each, such as `learning_rate: 1e-4`")
+        raise RecipeError(
+            f"--config {path}: flags and values are expected, one per line, for example `learning_rate: 1e-4`"
+        )
     hints, choices = {}, {}
     for kind in kinds:
         known = get_type_hints(kind)
@@ -95,7 +97,7 @@ def read_recipe(path: Path, kinds: tuple[type, ...]) -> dict[str, Any]:
         if key not in hints:
             close = difflib.get_close_matches(key, hints, n=1)
             advice = f"did you mean {close[0]}?" if close else "--help lists the flags"
-            raise RecipeError(f"--config {path}: {key} is no flag of this command; {advice}")
+            raise RecipeError(f"--config {path}: {key} is not a flag of this command; {advice}")
         try:
             values[key] = converted(value, hints[key])
         except ValueError as error:
@@ -111,7 +113,7 @@ def read_recipe(path: Path, kinds: tuple[type, ...]) -> dict[str, Any]:
 
 
 def converted(value: Any, hint: Any) -> Any:
-    """A value of YAML as the type hint of its field wants it. Raises ValueError that says what is expected."""
+    """Returns a value of YAML in the type of its field. Raises ValueError that says what is expected."""
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     for option in options:
         kind = get_origin(option) or option
@@ -141,7 +143,7 @@ def converted(value: Any, hint: Any) -> Any:
 
 
 def as_float(value: Any) -> float | None:
-    """A number, also one like `1e-4`, which YAML 1.1 takes for a text; None for anything else."""
+    """Returns a number, also one like `1e-4`, which YAML 1.1 takes for a text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
@@ -152,7 +154,7 @@ def as_float(value: Any) -> float | None:
 
 
 def as_list(value: Any, of: tuple[Any, ...]) -> list | None:
-    """A list whose items fit; of one item also without brackets, as on a command line."""
+    """Returns a list whose items fit; of one item also without brackets, as on a command line."""
     items = value if isinstance(value, list) else [value]
     if isinstance(value, (dict, bool)) or value is None:
         return None
@@ -190,7 +192,7 @@ def write_recipe(path: Path, arguments: Any, training: Any) -> None:
 
     Args:
         arguments: the dataclass beside the training's.
-        training: a BaseTrainingArguments; its attribute `flags_given` is what `command_line.parse` has found.
+        training: a BaseTrainingArguments; its attribute `flags_given` is what `parser.parse` has found.
     """
     own = {item.name: getattr(arguments, item.name) for item in fields(arguments)}
     kinds = [kind for kind in type(training).__mro__ if kind.__module__.startswith("trainers.")]

@@ -39,13 +39,13 @@ FREE_PREFIXES = ("hub_", "push_to", "log_", "logging_", "save_", "eval_", "track
 
 
 def deciding(flags: dict[str, Any]) -> dict[str, Any]:
-    """The flags that decide the numbers, as JSON gives them back."""
+    """Returns the flags that decide the numbers, as JSON gives them back."""
     chosen = {name: value for name, value in flags.items() if name not in FREE and not name.startswith(FREE_PREFIXES)}
     return without_nan(json.loads(json.dumps(chosen, default=str)))
 
 
 def rows_digest(rows: Any) -> str | None:
-    """A hash of the rows: of what their columns hold, and of the sizes of their images. None where it cannot be told.
+    """Returns a hash of the rows: of their columns, and of the sizes of their images. None where it is unknown.
 
     Args:
         rows: a `datasets.Dataset`, or what has one as its attribute `rows`, or as that one's.
@@ -71,9 +71,9 @@ def rows_digest(rows: Any) -> str | None:
 
 
 def image_sizes(column: Any) -> list:
-    """The number of bytes of each image, without reading them; a path where the image is not in the table.
+    """Returns the number of bytes of each image, without reading them; a path where the image is not in the table.
 
-    Of lists of images: how many there are in each row, and then the same of all of them.
+    Of lists of images: the number in each row, and then the same of all images.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -88,7 +88,7 @@ def image_sizes(column: Any) -> list:
 
 
 def record_of(flags: dict[str, Any], training_rows: Any, evaluation_rows: Any, processes: int) -> dict[str, Any]:
-    """What a checkpoint says of its run."""
+    """Returns what a checkpoint stores about its run."""
     rows = {"training": rows_digest(training_rows), "evaluation": rows_digest(evaluation_rows)}
     return {"flags": deciding(flags), "rows": rows, "processes": processes}
 
@@ -101,37 +101,39 @@ def read_record(checkpoint: Path) -> dict[str, Any]:
 
 
 def differing_flags(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """`--seed was 42 and is 7`, for each flag that both know."""
+    """Returns `--seed was 42 in the checkpoint and is 7 now`, for each flag that both know."""
     return [
-        f"--{name} was {before[name]} and is {now[name]}"
+        f"--{name} was {before[name]} in the checkpoint and is {now[name]} now"
         for name in sorted(before.keys() & now.keys())
         if before[name] != now[name]
     ]
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What of two records is not the same, in words."""
+    """Returns the differences between two records, in words."""
     said = differing_flags(before.get("flags", {}), now["flags"])
     rows = before.get("rows", {})
     for kind, flag in (("training", "--train_split"), ("evaluation", "--eval_split")):
         if rows.get(kind) and now["rows"][kind] and rows[kind] != now["rows"][kind]:
             counts = [text.split(",")[0] for text in (rows[kind], now["rows"][kind])]
-            said.append(f"the {kind} rows are others (--dataset, {flag}; {counts[0]} then, {counts[1]} now)")
+            said.append(f"the {kind} rows differ (--dataset, {flag}; {counts[0]} in the checkpoint, {counts[1]} now)")
     if before.get("processes", now["processes"]) != now["processes"]:
-        said.append(f"the processes were {before['processes']} and are {now['processes']}")
+        said.append(
+            f"the number of processes was {before['processes']} in the checkpoint and is {now['processes']} now"
+        )
     return said
 
 
 def check_same(checkpoint: Path, now: dict[str, Any], allowed: bool) -> None:
-    """Raises InputError where a checkpoint belongs to another run; only says so where that is allowed."""
+    """Raises InputError where a checkpoint belongs to another run; prints that instead where it is allowed."""
     if not (said := differences(read_record(checkpoint), now)):
         return
     if not allowed:
         raise InputError(
-            f"--resume_from_checkpoint {checkpoint}: this is another run: {'; '.join(said)}. "
-            f"Give the flags as they were, or add {ALLOW}: the result is then not that of an undisturbed run"
+            f"--resume_from_checkpoint {checkpoint}: cannot resume another run: {'; '.join(said)}. "
+            f"Use the values of the checkpoint, or add {ALLOW}; the result is then that of neither run"
         )
-    print(f"{ALLOW}: {'; '.join(said)}. The result is not that of an undisturbed run", flush=True)
+    print(f"{ALLOW}: {'; '.join(said)}. The result is that of neither run", flush=True)
 
 
 def finished(output_dir: Path, flags: dict[str, Any], length: Sequence[str], written: Sequence[str]) -> bool:

@@ -11,10 +11,10 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def shapes_in(folder: Path, stem: str = "model") -> Shapes:
-    """The name and shape of each tensor in `<stem>.safetensors`, or in the shards `<stem>-00001-of-*.safetensors`.
+    """Returns name and shape of each tensor in `<stem>.safetensors`, or in the shards `<stem>-00001-of-*.safetensors`.
 
     Raises:
-        InputError: there is no such file, or one of them is no safetensors file.
+        InputError: there is no such file, or one of them is not a safetensors file.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -1,135 +1,74 @@
-"""Trains, evaluates and saves for both families: what a checkpoint holds, when to evaluate, how a training ends.
-
-A training ends in one complete folder: weights as safetensors, processor, configuration, the training's summary, the
-results measured on the evaluation split, and a card made from those two. Pushing uploads that folder.
-"""
+"""Trains, evaluates and saves for both families: exact resuming, complete checkpoints, errors for NaN losses."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
 import math
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import EarlyStoppingCallback, TrainerCallback
+from transformers import EarlyStoppingCallback, Trainer
 
-from evaluation.loading import InputError, check_token
-from model_cards.hub.commit import PushError, check_public, first_line, refusals
-from model_cards.hub.model_repository import push_model
-from model_cards.hub.weights import folder_weights
-from model_cards.model_card import RESULTS, SUMMARY, find_license, read_summary, write_model_card
-from model_cards.results import PACKAGES, EvaluationResult, write_json
-from modeling import siglip_medical
-from trainers.base.arguments import BaseTrainingArguments, DataArguments
-from trainers.base.output_folder import (
-    LAST_WRITTEN,
-    begin,
-    contents_of,
-    is_emptied,
-    note_complete,
-    note_recipe,
-    note_writing,
-)
-from trainers.base.resumable_trainer import ResumableTrainer
-from trainers.base.run_fingerprint import finished
+from evaluation.loading import InputError
+from model_cards.model_card import SUMMARY, read_summary
+from model_cards.results import write_json
+from trainers.base.arguments import BaseTrainingArguments
+from trainers.base.callbacks import EpochEndCallback, PauseMeter, Stopwatch, UnfinishedCallback
+from trainers.base.checkpoint_files import CHECKPOINT, damage, partial, remove_partial, rotate, seal
+from trainers.base.distributed import one_device_per_process, rows_in_epoch
+from trainers.base.output_folder import begin, is_emptied, note_writing
+from trainers.base.resumption import Resumption, check_loaded, tensors_only
+from trainers.base.training_run import create_repository
 
 SHOWN_ROWS = 64
 
-# What the summary and the card say of a run; everything else is in training_args.json.
-HYPERPARAMETERS = (
-    "learning_rate",
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "num_train_epochs",
-    "max_steps",
-    "weight_decay",
-    "adam_beta1",
-    "adam_beta2",
-    "max_grad_norm",
-    "lr_scheduler_type",
-    "warmup_steps",
-    "bf16",
-    "seed",
-)
 
+class BaseTrainer(Trainer):
+    """Trainer whose runs resume exactly, and whose checkpoints are complete and hold no pickled arguments.
 
-class EpochEndCallback(TrainerCallback):
-    """Evaluates and saves at the end of every epoch too: a small dataset never reaches 500 updates.
+    A NaN or infinite loss or gradient ends the training with an InputError before it reaches a weight.
 
-    With the last update of the epoch, so that a checkpoint always comes after the evaluation of the same weights: a
-    run that is resumed from it has lost none. Where the number of updates is not known, when the epoch is over.
-    """
-
-    def __init__(self) -> None:
-        self.evaluated = self.saved = 0  # the updates after which it was done last; never twice after the same
-
-    def on_evaluate(self, args, state, control, **kwargs):
-        self.evaluated = state.global_step
-
-    def on_save(self, args, state, control, **kwargs):
-        self.saved = state.global_step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if float(state.epoch).is_integer():
-            control.should_evaluate |= args.eval_strategy != "no"
-            control.should_save |= args.save_strategy != "no"
-        return control
-
-    def on_epoch_end(self, args, state, control, **kwargs):
-        control.should_evaluate |= args.eval_strategy != "no" and self.evaluated < state.global_step
-        control.should_save |= args.save_strategy != "no" and self.saved < state.global_step
-        return control
-
-
-class UnfinishedCallback(TrainerCallback):
-    """Takes away what says that a folder holds a finished training, as one begins in it, and writes its recipe.
-
-    Not before: a training that is refused leaves a folder as it is. The card stays, for a person may have edited it.
+    Args:
+        meter: collects what is logged beside the loss; with `take`, `state` and `restore`.
 
     Attributes:
-        earlier: the summary of the training that the card in the folder is of, None where it is not known.
-    """
-
-    def __init__(self) -> None:
-        self.write_recipe: Callable[[], None] = lambda: None
-        self.earlier: dict | None = None
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        if state.is_world_process_zero:
-            (Path(args.output_dir) / SUMMARY).unlink(missing_ok=True)
-            self.write_recipe()
-            note_recipe(Path(args.output_dir))
-
-
-class BaseTrainer(ResumableTrainer):
-    """Trainer whose checkpoints carry `training_args.json`, the processor, and no pickled arguments.
-
-    A loss or a gradient that is no number ends the training with an InputError before it reaches a weight.
+        order: the sampler of the rows of an epoch; None leaves the order to Trainer.
+        rows_in_epoch: the number of rows in an epoch of all processes; None before it is known.
+        resumption: what is restored from the checkpoint that this run resumes from.
+        beginning: writes the recipe when the training begins.
     """
 
     args: BaseTrainingArguments
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, meter: Stopwatch, **kwargs: Any) -> None:
+        one_device_per_process(kwargs["args"])
         super().__init__(*args, **kwargs)
-        self.add_callback(EpochEndCallback())
-        self.beginning = UnfinishedCallback()
-        self.add_callback(self.beginning)
+        self.can_return_loss = True  # the encoder's collator gives no labels, by which Trainer would know
+        self.order: torch.utils.data.Sampler | None = None
+        self.rows_in_epoch: int | None = None
+        self.meter = meter
+        self.resumption, self.beginning = Resumption(self), UnfinishedCallback()
+        for callback in (self.resumption, EpochEndCallback(), self.beginning, PauseMeter(meter)):
+            self.add_callback(callback)
         if self.args.patience is not None and self.args.eval_strategy != "no":
             self.add_callback(EarlyStoppingCallback(early_stopping_patience=self.args.patience))
 
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
-        super()._save(str(folder), state_dict)
-        if self.args.should_save:
-            (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; to_dict() hides tokens
-            write_json(folder / "training_args.json", self.args.to_dict())
+    @property
+    def folder(self) -> Path:
+        return Path(self.args.output_dir)
+
+    def record(self, arguments: Any) -> None:
+        """Stores the flags beside `args`, a dataclass, that a resumed run must not change."""
+        self.resumption.data_flags = asdict(arguments)
+
+    # --- training ---
 
     def train_from_flags(self) -> None:
-        """Trains as `--num_train_epochs` and `--resume_from_checkpoint` say; with 0 epochs not at all."""
+        """Trains as `--num_train_epochs` and `--resume_from_checkpoint` ask; with 0 epochs not at all."""
         if self.args.num_train_epochs == 0 and self.args.max_steps <= 0:
             print("--num_train_epochs 0: the model is saved as it is")
             self.accelerator.wait_for_everyone()
@@ -141,22 +80,85 @@ class BaseTrainer(ResumableTrainer):
         if self.args.should_save:
             note_writing(self.folder)
 
-    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """Makes no repository, as Trainer does before anything is checked: `begin_output` does."""
-        self.push_in_progress = None
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """As Trainer's, but from a complete checkpoint of this very run.
+
+        Args:
+            resume_from_checkpoint: see `checkpoint_files.chosen_checkpoint`.
+
+        Raises:
+            InputError: as `Resumption.prepare`; or the checkpoint holds more than tensors and numbers.
+        """
+        self.resumption.prepare(resume_from_checkpoint)
+        checkpoint = self.resumption.checkpoint
+        return super().train(str(checkpoint) if checkpoint else None, **kwargs)
 
     def begin_output(self) -> None:
-        """Makes the repository to push to, and the output folder this training's own."""
+        """Makes the repository to push to, and marks the output folder as this training's.
+
+        Called by one process when nothing refuses the training any more, before it writes to the output folder.
+        """
         if self.args.push_to_hub and self.is_world_process_zero():
             create_repository(self.args)
         with contextlib.suppress(ValueError):
             self.beginning.earlier = read_summary(self.folder / SUMMARY)
-        begin(self.folder, overwrite=self.resumed is None and is_emptied(self.args))
+        begin(self.folder, overwrite=self.resumption.checkpoint is None and is_emptied(self.args))
 
-    # --- a loss that is no number ---
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """Makes no repository, as Trainer does before anything is checked: `begin_output` does."""
+        self.push_in_progress = None
+
+    def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> tuple[int, int]:
+        epochs, batches = super()._init_training_state(max_steps, *args, **kwargs)
+        if self.resumption.checkpoint is not None:
+            self.resumption.restore_state(max_steps)
+        return epochs, batches
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if not self.control.should_training_stop:  # the stock Trainer does one update of a run that is over
+            super()._run_epoch(*args, **kwargs)
+
+    def _finalize_training(self, trial: Any, num_train_samples: float, start_time: float) -> Any:
+        """As Trainer's, but with `save_total_limit` 1 it deletes only checkpoints that a training wrote."""
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            started = start_time - self.resumption.seconds_before
+            output = super()._finalize_training(trial, num_train_samples, started)
+        finally:
+            self.args.save_total_limit = limit
+        if self.args.should_save and limit == 1 and self.state.best_model_checkpoint is not None:
+            self.resumption.keep_best_alone()
+        return output
+
+    # --- batches ---
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return self.order if self.order is not None else super()._get_train_sampler(train_dataset)
+
+    def get_train_dataloader(self) -> Any:
+        loader = super().get_train_dataloader()
+        self.rows_in_epoch = rows_in_epoch(loader)
+        return loader
+
+    def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, Any]:
+        self.meter.resume()
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the family's facts, and what the meter gives, to a line about the training."""
+        if "loss" in logs:
+            self.meter.pause()
+            logs |= self.facts_to_log() | self.meter.take()
+        super().log(logs, start_time)
+
+    def facts_to_log(self) -> dict[str, float]:
+        """Returns what a line about the training has beside the meter's figures. For subclasses."""
+        return {}
+
+    # --- NaN and infinite losses ---
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        """As Trainer's, which asks for it before every update; with the loss at hand, it looks at both."""
+        """As Trainer's, which asks for it before every update; with the loss at hand, it checks both."""
         grad_norm = super()._get_grad_norm(model, grad_norm)
         found = {"loss": self._tr_loss}
         if self.accelerator.scaler is None:  # which finds, and leaves out, the updates that fp16 is too narrow for
@@ -166,12 +168,12 @@ class BaseTrainer(ResumableTrainer):
             if number is not None and not math.isfinite(number):
                 raise InputError(
                     f"update {self.state.global_step + 1}: the {name} is {number}. Rows of this update: "
-                    f"{self.rows_of_update()}. Look at those, or lower --learning_rate; what was saved before is whole"
+                    f"{self.rows_of_update()}. Check them, or lower --learning_rate; earlier checkpoints are complete"
                 )
         return grad_norm
 
     def rows_of_update(self) -> str:
-        """The rows of this process in the update that is being done: their numbers, and files where they have some."""
+        """Returns the numbers of this process's rows in the present update, and their files where they have some."""
         loader, steps = self.callback_handler.train_dataloader, self.args.gradient_accumulation_steps
         try:
             per_epoch = math.ceil(len(loader) / steps)
@@ -191,154 +193,82 @@ class BaseTrainer(ResumableTrainer):
         words = [f"{row} ({paths[row]})" if row in paths else str(row) for row in numbers[:SHOWN_ROWS]]
         return ", ".join(words) + (f" and {len(numbers) - SHOWN_ROWS} more" if len(numbers) > SHOWN_ROWS else "")
 
-    def summary(self, **facts: Any) -> dict:
-        """What is written to `training_summary.json`: how the model came about, and the whole course of its loss."""
-        model = self.accelerator.unwrap_model(self.model)
-        arguments = self.args.to_dict()
-        return facts | {
-            "hyperparameters": {name: arguments[name] for name in HYPERPARAMETERS},
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-            "updates": self.state.global_step,
-            "best_metric": self.state.best_metric,
-            "best_step": self.state.best_global_step,
-            "history": list(self.state.log_history),  # a copy: the evaluation of the final model is no part of it
-            "device": str(self.args.device),
-            "versions": versions(),
-        }
+    # --- saving ---
 
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        folder = Path(output_dir or self.args.output_dir)
+        super()._save(str(folder), state_dict)
+        if self.args.should_save:
+            (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle; to_dict() hides tokens
+            write_json(folder / "training_args.json", self.args.to_dict())
 
-def nothing_to_do(training: BaseTrainingArguments, arguments: DataArguments) -> bool:
-    """Whether this run is asked to go on and has come to its end in `--output_dir`; says so. Loads nothing."""
-    if not training.resume_from_checkpoint or training.push_to_hub or training.overwrite:
-        return False
-    flags, folder = training.to_dict() | asdict(arguments), Path(training.output_dir)
-    if not finished(folder, flags, ("num_train_epochs", "max_steps", "patience"), LAST_WRITTEN):
-        return False
-    if training.process_index == 0:
-        print(f"{folder} holds the end of this run: nothing to do. A larger --num_train_epochs goes on from there")
-    return True
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """As Trainer's, but the checkpoint gets its name when it is complete, and older ones are removed after that."""
+        folder = self.folder / f"{CHECKPOINT}{self.state.global_step}"
+        unfinished = partial(folder)
+        self.store_flos()
+        if self.args.should_save:
+            remove_partial(self.folder)
+        self.accelerator.wait_for_everyone()
+        self.save_model(str(unfinished), _internal_call=True)
+        if not self.args.save_only_model:
+            self._save_optimizer_and_scheduler(str(unfinished))
+            self._save_scaler(str(unfinished))
+            self._save_rng_state(str(unfinished))
+        self.resumption.write_progress(unfinished)
+        self.resumption.note_best(folder)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            self.resumption.write_state(unfinished)
+            seal(folder)
+            rotate(self.folder, self.args.save_total_limit, folder, self.state.best_model_checkpoint)
+        self.accelerator.wait_for_everyone()
 
-
-def versions() -> dict[str, str]:
-    """The versions of the packages that decide the numbers."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in (*PACKAGES, "accelerate", "peft")}
-
-
-def without_evaluation(args: BaseTrainingArguments, split: str) -> None:
-    """Turns the evaluation during training off, because its split does not exist, and says so."""
-    print(f"There is no split {split!r}: nothing is evaluated while training, and the last checkpoint is kept")
-    args.eval_strategy, args.load_best_model_at_end = "no", False
-
-
-def evaluation_result(
-    trainer: BaseTrainer, name: str, task: str, config: str, data: DataArguments, revision: str
-) -> EvaluationResult | None:
-    """Evaluates the final model on the evaluation split, if there is one."""
-    if trainer.eval_dataset is None:
-        return None
-    measured = trainer.evaluate()
-    left_out = {"runtime", "samples_per_second", "steps_per_second", "model_preparation_time"}
-    left_out |= getattr(trainer, "measured_on_part", frozenset())  # not of the split that the result names
-    metrics = {key.removeprefix("eval_"): value for key, value in measured.items() if key.startswith("eval_")}
-    return EvaluationResult(
-        model=name,
-        task=task,
-        dataset=data.dataset,
-        dataset_config=config,
-        dataset_split=data.eval_split,
-        dataset_revision=revision,
-        samples=len(trainer.eval_dataset),
-        metrics={key: value for key, value in metrics.items() if key not in left_out},
-    )
-
-
-def finish(trainer: BaseTrainer, name: str, summary: dict, result: EvaluationResult | None) -> None:
-    """Writes result, card and summary beside the weights, and pushes the folder if it was asked for.
-
-    Of several processes only the first does anything. The summary is written last: it says that all is there.
-    """
-    if not trainer.is_world_process_zero():
-        return
-    args, folder = trainer.args, Path(trainer.args.output_dir)
-    summary |= {"weights": folder_weights(folder), "base_license": find_license(summary["base_model"], args.hub_token)}
-    if result is not None:
-        replace(result, weights=summary["weights"]).save(folder / RESULTS)
-    try:
-        notes = write_model_card(folder, name, summary, trainer.beginning.earlier)
-    except ValueError as error:  # a card or a result that was there is damaged
-        raise InputError(f"--output_dir {folder}: {error}; then add --resume_from_checkpoint last") from None
-    for note in notes:
-        print(f"{folder}: {note}")
-    write_json(folder / SUMMARY, summary)
-    note_complete(folder)
-    print(f"Written to {folder}")
-    if args.push_to_hub:
-        print(f"Pushed to {push_folder(folder, name, private=not args.public, token=args.hub_token)}")
-
-
-def repository_name(args: BaseTrainingArguments) -> str:
-    """The name of the model; where it is pushed, that of its repository. Changes nothing on the Hub.
-
-    Raises:
-        InputError: it is pushed, and the name cannot be a repository's, or there is no token that may write.
-    """
-    if not args.push_to_hub:
-        return args.hub_model_id or Path(args.output_dir).name
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    name = args.hub_model_id or Path(args.output_dir).absolute().name
-    try:
-        validate_repo_id(name)
-    except HFValidationError as error:
-        raise InputError(f"--hub_model_id {name}: {first_line(error)}; name the repository as ORG/NAME") from None
-    if args.process_index:  # one process asks
-        return name
-    user = check_token(args.hub_token)
-    return name if "/" in name else f"{user}/{name}"
-
-
-def create_repository(args: BaseTrainingArguments) -> None:
-    """Makes the repository to push to, private unless `--public` is given, where it does not exist.
-
-    Raises:
-        InputError: the Hub refuses.
-    """
-    from huggingface_hub import HfApi
-
-    name = args.hub_model_id or Path(args.output_dir).absolute().name
-    try:
-        with refusals():
-            HfApi(token=args.hub_token).create_repo(name, private=not args.public, exist_ok=True)
-    except PushError as error:
-        raise InputError(f"--push_to_hub {name}: {error}") from None
-
-
-def check_repository(args: BaseTrainingArguments, name: str) -> None:
-    """Raises InputError, before the training, for a repository that a push would be refused at: see `push_folder`."""
-    if args.push_to_hub:
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """As Trainer's; the best so far is saved at once, or it could not be loaded at the end."""
         try:
-            check_public(name, "model", args.public, args.hub_token)
-        except PushError as error:
-            raise InputError(f"--push_to_hub {name}: {error}") from None
+            better = super()._determine_best_metric(metrics, trial)
+        except KeyError:
+            names = ", ".join(sorted(metrics))
+            raise InputError(
+                f"--metric_for_best_model {self.args.metric_for_best_model}: the evaluation gives {names}"
+            ) from None
+        self.control.should_save |= better and self.args.load_best_model_at_end
+        return better
 
+    # --- loading ---
 
-def push_folder(folder: Path, repo_id: str, private: bool, token: str | None) -> str:
-    """Uploads a finished model folder in one commit, checkpoints left out. Returns the address of the repository.
+    def load_weights(self, folder: Path) -> bool:
+        """Checks the weights of a checkpoint, and loads those that Trainer cannot load. For subclasses.
 
-    What an earlier training left there in another form is removed, and so are results of other weights: see
-    `model_repository.py`.
+        Returns:
+            False where Trainer's own way of loading is the right one.
+        """
+        return False
 
-    Files that no training wrote stay here.
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if not self.load_weights(Path(resume_from_checkpoint)):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
-    Raises InputError where the Hub refuses, or the repository is public and `private` is asked for.
-    """
-    code = [path.name for path in Path(siglip_medical.__file__).parent.glob("*.py")]
-    try:
-        names = contents_of(folder).own
-        return push_model(folder, repo_id, names, public=not private, token=token, code=code).repository
-    except (PushError, ValueError) as error:
-        raise InputError(f"--push_to_hub {repo_id}: {error}; the model itself is in {folder}") from None
+    def _load_best_model(self) -> None:
+        best = Path(self.state.best_model_checkpoint)
+        if self.args.should_save and (reason := damage(best)) is not None:
+            raise InputError(f"--load_best_model_at_end: {best} is incomplete: {reason}")
+        if not self.load_weights(best):
+            super()._load_best_model()
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        check_loaded(self.model, load_result)
+        super()._issue_warnings_after_load(load_result)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with tensors_only(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with tensors_only(checkpoint):
+            super()._load_rng_state(checkpoint)
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        with tensors_only(checkpoint):
+            super()._load_scaler(checkpoint)

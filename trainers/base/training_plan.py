@@ -17,12 +17,12 @@ MIB = 2**20
 
 
 @dataclass(frozen=True)
-class Course:
-    """How a training will run.
+class Schedule:
+    """When a training updates, evaluates and saves.
 
     Attributes:
-        micro_batch, micro_batches, processes: whose product is the update, `update` rows.
-        contrast: pairs that the encoder's loss compares with each other; of the decoder, a micro-batch.
+        micro_batch, micro_batches, processes: their product is `update`, the rows of an update.
+        contrast: number of pairs that the encoder's loss compares with each other; of the decoder, a micro-batch.
         updates_per_epoch, updates: of one epoch and of the whole training.
         warmup: updates with a rising learning rate.
         evaluations, checkpoints: the updates after which they will happen.
@@ -43,8 +43,8 @@ class Course:
         return self.micro_batch * self.micro_batches * self.processes
 
 
-def course_of(rows: int, training: Any) -> Course:
-    """The course of a training on so many rows, as Trainer and EpochEndCallback will take it."""
+def schedule_of(rows: int, training: Any) -> Schedule:
+    """Returns the schedule of a training on this number of rows, as Trainer and EpochEndCallback follow it."""
     micro, processes = training.per_device_train_batch_size, training.world_size
     steps = training.gradient_accumulation_steps
     batches = rows // (micro * processes) if training.dataloader_drop_last else -(-rows // (micro * processes))
@@ -59,7 +59,7 @@ def course_of(rows: int, training: Any) -> Course:
         in_between = range(every, updates + 1, every) if strategy == "steps" and every else ()
         return tuple(sorted({*in_between, *ends}))
 
-    return Course(
+    return Schedule(
         micro_batch=micro,
         micro_batches=steps,
         processes=processes,
@@ -72,13 +72,13 @@ def course_of(rows: int, training: Any) -> Course:
     )
 
 
-def common_lines(course: Course, rows: int, training: Any, things: str) -> list[str]:
-    """What a dry run says of any training; `things` is what rows are called."""
+def common_lines(course: Schedule, rows: int, training: Any, things: str) -> list[str]:
+    """Returns the lines that a dry run prints of any training; `things` is what rows are called."""
     factors = f"micro-batch {course.micro_batch} x accumulation {course.micro_batches} x processes {course.processes}"
     kept, saves_best = training.save_total_limit, training.load_best_model_at_end
     return [
         f"{factors} = an update of {course.update:,} {things}",
-        f"{rows:,} rows are {course.updates_per_epoch:,} updates an epoch, and {course.updates:,} in all",
+        f"{rows:,} rows are {course.updates_per_epoch:,} updates per epoch, and {course.updates:,} in all",
         f"the learning rate rises to {training.learning_rate:g} in {course.warmup:,} updates; its schedule is "
         f"{getattr(training.lr_scheduler_type, 'value', training.lr_scheduler_type)}",
         f"evaluations: {updates_shown(course.evaluations)}",
@@ -113,11 +113,11 @@ def counts_line(model: torch.nn.Module) -> str:
         sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad or every)
         for every in (False, True)
     )
-    return f"{learning:,} of {whole:,} weights learn ({learning / whole:.1%}), {whole - learning:,} are frozen"
+    return f"{learning:,} of {whole:,} weights are trainable ({learning / whole:.1%}), {whole - learning:,} are frozen"
 
 
 def memory_table(names: list[str], found: list[MemoryEstimate], kinds: Iterable[str], titles: Any = None) -> list[str]:
-    """Lines of a table in MiB: what memory is for, and a column for each choice; what none of them takes is left out.
+    """Returns the lines of a table in MiB: the uses of memory, and a column for each choice; empty rows are left out.
 
     Args:
         titles: a dict with other names of kinds, or None.
@@ -136,7 +136,7 @@ def amount(size: int) -> str:
 
 
 def resident_memory() -> int:
-    """Bytes of this process that are in memory; 0 where the system does not tell."""
+    """Returns the bytes of this process that are in memory; 0 where the system does not report them."""
     status = Path("/proc/self/status")
     if not status.is_file():
         return 0

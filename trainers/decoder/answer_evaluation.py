@@ -18,7 +18,7 @@ import torch.distributed as dist
 
 from evaluation.scoring.answers import score_answers
 from evaluation.scoring.decoder import answer_texts
-from trainers.base.distributed import processes, rank
+from trainers.base.distributed import rank, world_size
 from trainers.decoder.data.collator import PromptCollator
 from trainers.images.decoder_tiles import unpack_tiles
 
@@ -109,17 +109,17 @@ class AnswerEvaluation:
         """Returns the answers to all chosen rows; the batches are distributed over the processes."""
         starts = range(0, len(self.chosen), self.batch_size)
         # -(-a // b) rounds up.
-        rounds = -(-len(starts) // processes())
+        rounds = -(-len(starts) // world_size())
         mine: dict[int, str] = {}
         with evaluation_mode(model), accelerator.autocast():
             for number in range(rounds):
                 # Sharded weights need every process in every round: one without a batch repeats the last one.
-                start = starts[min(number * processes() + rank(), len(starts) - 1)]
+                start = starts[min(number * world_size() + rank(), len(starts) - 1)]
                 batch = self.chosen[start : start + self.batch_size].tolist()
                 mine |= zip(batch, self.answer(model, batch, accelerator.device), strict=True)
-        if processes() == 1:
+        if world_size() == 1:
             return [mine[row] for row in self.chosen.tolist()]
-        gathered: list[Any] = [None] * processes()
+        gathered: list[Any] = [None] * world_size()
         dist.all_gather_object(gathered, mine)
         # Reversed, so that the first process wins for a repeated batch.
         merged = {row: text for part in reversed(gathered) for row, text in part.items()}

@@ -19,7 +19,15 @@ import torch
 
 from evaluation.loading import DECODER_TYPES, InputError, load_advice
 from trainers.base.inputs import starting_commit
-from trainers.base.training_plan import Course, amount, common_lines, course_of, memory_table, resident_memory, section
+from trainers.base.training_plan import (
+    Schedule,
+    amount,
+    common_lines,
+    memory_table,
+    resident_memory,
+    schedule_of,
+    section,
+)
 from trainers.decoder.arguments import FULL, LM_HEAD, LORA, DecoderArguments, DecoderTrainingArguments
 from trainers.decoder.data.collator import DecoderCollator
 from trainers.decoder.data.image_group_sampler import train_sampler
@@ -111,7 +119,7 @@ def describe(inputs: BareInputs, arguments: DecoderArguments, training: DecoderT
         inputs: from `load_bare`.
     """
     rows = inputs.rows[arguments.train_split]
-    course = course_of(len(rows), training)
+    course = schedule_of(len(rows), training)
     shape = shape_of(rows, arguments, training, course)
     model = bare_decoder(inputs.config, replace(arguments, load_in_4bit=False, load_in_8bit=False), torch.float32)
     section("One batch", batch_lines(rows, inputs.processor, arguments, training))
@@ -178,7 +186,7 @@ def row_lines(rows: Any, arguments: DecoderArguments, training: DecoderTrainingA
 
 
 def shape_of(
-    rows: Any, arguments: DecoderArguments, training: DecoderTrainingArguments, course: Course
+    rows: Any, arguments: DecoderArguments, training: DecoderTrainingArguments, course: Schedule
 ) -> DecoderUpdate:
     """Returns the sizes of an update that determine its memory: the longest row, and maxima of the first batches."""
     images = tiles = answers = 1

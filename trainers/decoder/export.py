@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import PeftModel
@@ -22,9 +22,12 @@ from model_cards.commands.owned_files import files_below, remove_files
 from trainers.base.checkpoint_files import PARTIAL, sync_folder
 from trainers.base.safetensors_headers import check_shapes, shapes_in
 from trainers.decoder.arguments import ADAPTER, BOTH, MERGED
-from trainers.decoder.checkpoints import ADAPTERS, DecoderCheckpoints, shapes_of
+from trainers.decoder.checkpoints import ADAPTERS, shapes_of
 from trainers.decoder.model import base_source, open_checkpoint, weight_dtype
 from trainers.decoder.quantization import is_quantized
+
+if TYPE_CHECKING:
+    from trainers.decoder.trainer import DecoderTrainer
 
 # The folder of the adapters if the model is written, too.
 FOLDER = "adapter"
@@ -41,7 +44,7 @@ RELEASED = (
 )
 
 
-def export_decoder(trainer: DecoderCheckpoints, processor: Any, arguments: Any, folder: Path | str) -> torch.nn.Module:
+def export_decoder(trainer: DecoderTrainer, processor: Any, arguments: Any, folder: Path | str) -> torch.nn.Module:
     """Writes what `--export` names, in 16 or 32 bits, with processor, chat template and generation settings.
 
     To be called by all processes, after all training and evaluation: it may merge the adapters in place.
@@ -73,7 +76,7 @@ def export_decoder(trainer: DecoderCheckpoints, processor: Any, arguments: Any, 
 
 
 def write_all(
-    trainer: DecoderCheckpoints, processor: Any, arguments: Any, target: Path, state: dict[str, torch.Tensor] | None
+    trainer: DecoderTrainer, processor: Any, arguments: Any, target: Path, state: dict[str, torch.Tensor] | None
 ) -> torch.nn.Module:
     """Writes the files of an export to an empty folder. Returns the model to generate with.
 
@@ -106,7 +109,7 @@ def write_all(
     return answering
 
 
-def gathered_state(trainer: DecoderCheckpoints) -> dict[str, torch.Tensor] | None:
+def gathered_state(trainer: DecoderTrainer) -> dict[str, torch.Tensor] | None:
     """Returns all weights of a sharded model, in the first process; None if each process has all weights."""
     if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
         return None

@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 from trainers.base.callbacks import Stopwatch
-from trainers.base.distributed import processes
+from trainers.base.distributed import world_size
 
 
 class TokenMeter(Stopwatch):
@@ -48,7 +48,7 @@ class TokenMeter(Stopwatch):
             return {}
         peak = torch.tensor(peak_memory(self.counts.device), dtype=torch.float64)
         seconds = torch.tensor(self.seconds, dtype=torch.float64)
-        if processes() > 1:
+        if world_size() > 1:
             dist.all_reduce(self.counts)
             most = torch.stack([peak, seconds]).to(self.counts.device)
             dist.all_reduce(most, op=dist.ReduceOp.MAX)

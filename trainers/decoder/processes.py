@@ -8,45 +8,28 @@ calls every layer (`modeling/mllama/image_states.py`), which DDP, FSDP2 and ZeRO
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from evaluation.loading import InputError
 from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 from modeling.mllama.patch import find_decoder
-from trainers.base.distributed import check_batches, check_fsdp2, one_device_per_process, real_rows, rows_in_epoch
-from trainers.decoder.checkpoints import DecoderCheckpoints
+from trainers.base.distributed import check_batches, check_fsdp2, real_rows
+
+if TYPE_CHECKING:
+    from trainers.decoder.trainer import DecoderTrainer
 
 
-class DecoderProcesses(DecoderCheckpoints):
-    """DecoderCheckpoints on one process or several: DDP, FSDP2, ZeRO-3.
-
-    Raises:
-        InputError: for a way of running on several processes that would change the loss unseen, or hang.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        one_device_per_process(kwargs["args"])
-        super().__init__(*args, **kwargs)
-        check_processes(self)
-        self.rows_in_epoch: int | None = None
-
-    def get_train_dataloader(self) -> Any:
-        loader = super().get_train_dataloader()
-        self.rows_in_epoch = rows_in_epoch(loader)
-        return loader
-
-    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
-        """As Trainer's, after the rows that are only there to fill the last batches have lost their labels."""
-        sizes = [len(batch["labels"]) for batch in batch_samples]
-        for batch, real in zip(batch_samples, real_rows(self, sizes, self.rows_in_epoch), strict=True):
-            batch["labels"][real:] = IGNORE_INDEX
-        return super()._get_num_items_in_batch(batch_samples, device)
+def drop_repeated_labels(trainer: DecoderTrainer, batches: list[dict[str, torch.Tensor]]) -> None:
+    """Removes the labels `[B, L]` of rows that only fill the last batches of an epoch, in place."""
+    sizes = [len(batch["labels"]) for batch in batches]
+    for batch, real in zip(batches, real_rows(trainer, sizes, trainer.rows_in_epoch), strict=True):
+        batch["labels"][real:] = IGNORE_INDEX
 
 
-def check_processes(trainer: DecoderCheckpoints) -> None:
-    """Raises InputError for a way of running on several processes that would change the loss unseen, or hang."""
+def check_processes(trainer: DecoderTrainer) -> None:
+    """Raises InputError for a way of running on several processes that would silently change the loss, or hang."""
     check_batches(trainer)
     check_fsdp2(trainer, "trainers/accelerate_configs/fsdp2_decoder.yaml")
     several = trainer.accelerator.num_processes > 1

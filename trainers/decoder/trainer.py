@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel, TrainerCallback
 
 from evaluation.loading import InputError
 from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
-from trainers.base.callbacks import PauseMeter
+from trainers.base.trainer import BaseTrainer
 from trainers.decoder.answer_evaluation import AnswerEvaluation
+from trainers.decoder.checkpoints import load_checked, save_method, saved_by
 from trainers.decoder.metrics import TokenMeter
-from trainers.decoder.processes import DecoderProcesses
+from trainers.decoder.processes import check_processes, drop_repeated_labels
 from trainers.decoder.sample_tables import SampleTables
-from trainers.decoder.tuning import count_weights
 from trainers.images.decoder_tiles import unpack_tiles
 
 LARGEST_LOSS = 700.0  # in nats a token; beyond it the perplexity is no float
 
 
-class DecoderTrainer(DecoderProcesses):
-    """Fits an Mllama that `prepare_mllama` has changed, or a PeftModel around one, on batches of a DecoderCollator.
+class NoInputGradients(TrainerCallback):
+    """Takes back the gradient at the embeddings that activation checkpointing asks for.
+
+    Only the reentrant kind needs it. With it, the backward pass runs through frozen layers down to the first one: for
+    a training of the head alone through the whole model.
+    """
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        getattr(model, "module", model).disable_input_require_grads()
+
+
+class DecoderTrainer(BaseTrainer):
+    """Trains an Mllama that `prepare_mllama` has changed, or a PeftModel around one, on batches of a DecoderCollator.
 
     The loss of an update is the mean over its supervised tokens, of all micro-batches and processes, and that of the
     evaluation the mean over those of the whole split: a mean over batches would weigh the tokens of long answers less.
@@ -31,25 +43,25 @@ class DecoderTrainer(DecoderProcesses):
         answers: which rows of the evaluation are answered and scored at each evaluation; None for none.
 
     Attributes:
-        order: in which the rows of an epoch come, a sampler; None leaves it to Trainer.
         measured_on_part: names of metrics that are of the rows of `answers` alone, not of the whole split.
+
+    Raises:
+        InputError: a way of running on several processes would silently change the loss, or hang.
     """
 
     def __init__(self, *args: Any, answers: AnswerEvaluation | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, compute_metrics=self.score, **kwargs)
-        self.can_return_loss = True
+        super().__init__(*args, meter=TokenMeter(), compute_metrics=self.score, **kwargs)
+        check_processes(self)
+        self.add_callback(NoInputGradients())
         self.answers = answers
         self.check_metric()
         if self.is_world_process_zero() and self.rounds_updates():
             print(
-                "--bf16: all weights learn in bfloat16, in which updates of less than about 1/256 of a weight are "
-                "lost; fsdp2_decoder.yaml on several GPUs, or --bf16 False, keeps them in float32",
+                "--bf16: all weights are trained in bfloat16, in which updates of less than about 1/256 of a weight "
+                "are lost; fsdp2_decoder.yaml on several GPUs, or --bf16 False, keeps them in float32",
                 flush=True,
             )
-        self.order: torch.utils.data.Sampler | None = None
         self.measured_on_part: frozenset[str] = frozenset()
-        self.meter = TokenMeter()
-        self.add_callback(PauseMeter(self.meter))
         if answers is not None:
             self.add_callback(SampleTables(self))
 
@@ -67,47 +79,54 @@ class DecoderTrainer(DecoderProcesses):
             )
 
     def rounds_updates(self) -> bool:
-        """Whether weights that learn are kept in 16 bits; FSDP2 and ZeRO-3 keep theirs in 32."""
+        """Whether trainable weights are kept in 16 bits; FSDP2 and ZeRO-3 keep theirs in 32."""
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             return False
         return any(one.requires_grad and one.dtype == torch.bfloat16 for one in self.model.parameters())
 
     # --- training ---
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        return self.order if self.order is not None else super()._get_train_sampler(train_dataset)
-
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """As Trainer's; bytes become pixels on the device, where that takes no time and moves a quarter of the data."""
         return unpack_tiles(super()._prepare_inputs(inputs), self.processing_class.image_processor)
 
-    def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, Any]:
-        self.meter.resume()
-        return super().get_batch_samples(epoch_iterator, num_batches, device)
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Any:
+        """As Trainer's, after the rows that only fill the last batches have lost their labels."""
+        drop_repeated_labels(self, batch_samples)
+        return super()._get_num_items_in_batch(batch_samples, device)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
         self.meter.add(inputs)
         return super().training_step(model, inputs, num_items_in_batch)
 
-    def summary(self, **facts: Any) -> dict:
-        """As BaseTrainer's; a weight of 4 bits counts as one."""
-        parameters = self.accelerator.unwrap_model(self.model).parameters()
-        return super().summary(**facts) | {"parameters": sum(map(count_weights, parameters))}
+    # --- checkpoints ---
 
-    # --- what a resumed run goes on with ---
+    @property
+    def inner_model(self) -> PreTrainedModel:
+        """The Mllama, whatever is wrapped around it."""
+        model = self.accelerator.unwrap_model(self.model)
+        return model if isinstance(model, PreTrainedModel) else model.get_base_model()
 
-    def progress(self) -> dict[str, Any]:
-        return super().progress() | {"meter": self.meter.state()}
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """As `save_method` writes, with processor and generation settings."""
+        with saved_by(self.model, save_method(self)):
+            super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir)
+            self.inner_model.generation_config.save_pretrained(folder)
+            if not isinstance(self.model, PreTrainedModel):
+                (folder / "README.md").unlink(missing_ok=True)  # peft's, which asks for more information
 
-    def restore_progress(self, progress: dict[str, Any]) -> None:
-        super().restore_progress(progress)
-        self.meter.restore(progress["meter"], self.args.device)
+    def load_weights(self, folder: Path) -> bool:
+        return load_checked(self, folder)
 
     # --- evaluation ---
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """Returns two numbers for each row, the sum of its losses and how many tokens they are of: the logits of one
-        row of 512 tokens take 263 MB at 128,256 words."""
+        """Returns two numbers for each row, the sum of its losses and the number of its tokens.
+
+        The logits of one row of 512 tokens take 263 MB at 128,256 words, and are not kept.
+        """
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             sums = model(**inputs, per_row_loss=True, use_cache=False).loss
@@ -133,12 +152,3 @@ class DecoderTrainer(DecoderProcesses):
             self.measured_on_part = frozenset(scores)
             output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in scores.items()})
         return output
-
-    # --- logs ---
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds to a line about the training what `TokenMeter.take` gives."""
-        if "loss" in logs:
-            self.meter.pause()
-            logs |= self.meter.take()
-        super().log(logs, start_time)

@@ -12,13 +12,13 @@ import torch
 
 from modeling.tokenizer_audit import audit_texts, format_audits
 from trainers.base.training_plan import (
-    Course,
+    Schedule,
     amount,
     common_lines,
     counts_line,
-    course_of,
     memory_table,
     resident_memory,
+    schedule_of,
     section,
     shortened,
 )
@@ -42,7 +42,7 @@ def describe(inputs: Any, arguments: Any, training: Any) -> None:
         training: EncoderTrainingArguments.
     """
     rows, model = inputs.rows[arguments.train_split], inputs.model
-    course = course_of(len(rows), training)
+    course = schedule_of(len(rows), training)
     texts = max_distinct_texts(rows, inputs.processor, arguments, training, course)
     section("One batch", batch_lines(rows, inputs.processor, arguments, training))
     section("Texts", text_lines(rows, inputs.processor, model.config.text_config.max_position_embeddings))
@@ -95,7 +95,7 @@ def text_lines(rows: Any, processor: Any, max_length: int) -> list[str]:
     return lines
 
 
-def max_distinct_texts(rows: Any, processor: Any, arguments: Any, training: Any, course: Course) -> int:
+def max_distinct_texts(rows: Any, processor: Any, arguments: Any, training: Any, course: Schedule) -> int:
     """Returns the largest number of distinct texts per step and process, in the first contrastive batches."""
     numbers = order(rows, arguments, training)
     # Rows of a contrastive batch per process.
@@ -115,7 +115,7 @@ def max_distinct_texts(rows: Any, processor: Any, arguments: Any, training: Any,
 # --- the schedule ---
 
 
-def course_lines(course: Course, rows: int, training: Any) -> list[str]:
+def course_lines(course: Schedule, rows: int, training: Any) -> list[str]:
     """Returns lines on updates, learning rate, evaluations and checkpoints."""
     contrasts = course.update // course.contrast
     compared = f"the loss compares {course.contrast:,} pairs with each other"
@@ -127,7 +127,7 @@ def course_lines(course: Course, rows: int, training: Any) -> list[str]:
 # --- the memory ---
 
 
-def shape_of(course: Course, texts: int, training: Any) -> UpdateShape:
+def shape_of(course: Schedule, texts: int, training: Any) -> UpdateShape:
     """Returns the sizes and settings of an update that determine its memory."""
     on_gpu = training.device.type != "cpu"
     # The micro-batches of an update, and one that is prefetched.
@@ -148,7 +148,7 @@ def shape_of(course: Course, texts: int, training: Any) -> UpdateShape:
     )
 
 
-def memory_lines(model: torch.nn.Module, course: Course, texts: int, training: Any) -> list[str]:
+def memory_lines(model: torch.nn.Module, course: Schedule, texts: int, training: Any) -> list[str]:
     """Returns a table of the memory by kind, with the given flags and with other precision and checkpointing."""
     shape = shape_of(course, texts, training)
     choices = [("as given", shape)]

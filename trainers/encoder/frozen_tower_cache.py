@@ -24,7 +24,7 @@ import xxhash
 
 from evaluation.loading import InputError
 from evaluation.scoring.encoder import content_id
-from trainers.base.distributed import gather, gather_counts, processes, rank
+from trainers.base.distributed import gather, gather_counts, rank, world_size
 from trainers.encoder.data.dataset import EncoderRows
 
 # Version of the file format. It is part of the file names: a new version computes all embeddings again.
@@ -235,7 +235,7 @@ def compute_embeddings(
     from tqdm import tqdm
 
     device, size = trainer.args.device, trainer.args.per_device_eval_batch_size
-    parts = np.array_split(first_rows, processes())
+    parts = np.array_split(first_rows, world_size())
     model = trainer.model.eval()
     width = model.config.truncate_dim or model.config.text_config.projection_size
     # Empty tensors first, because a process may have no input at all.

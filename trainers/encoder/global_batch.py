@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from trainers.base.distributed import gather, gather_counts, processes, rank
+from trainers.base.distributed import gather, gather_counts, rank, world_size
 
 
 @dataclass
@@ -94,7 +94,7 @@ def global_gradients(
         loss = loss_of(*leaves, **rows.ids) * (len(rows.image_embeds) / len(rows.text_embeds))
     images, texts, scale, bias = torch.autograd.grad(loss, leaves, materialize_grads=True)
     # [M, D]: each process has found a part of the gradient of every text; the sum of all parts is the gradient.
-    if processes() > 1:
+    if world_size() > 1:
         dist.all_reduce(texts)
     # [M, D] -> [N, D]
     own = texts[rows.ids["offset"] :][: len(images)]

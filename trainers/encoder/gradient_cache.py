@@ -22,7 +22,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from trainers.base.distributed import gather_counts, processes
+from trainers.base.distributed import gather_counts, world_size
 from trainers.encoder.global_batch import GlobalRows, gather_rows, global_gradients
 
 # The inputs of each tower, or its precomputed outputs. Nothing else in a batch is passed to the model.
@@ -182,7 +182,7 @@ class Contrast:
         if step == self.last:
             for name in ("logit_scale", "logit_bias"):
                 total = total + (getattr(outputs, name) * self.gradients[name]).sum()
-        return total * processes()
+        return total * world_size()
 
     def _gradient(self, tower: str, step: int) -> torch.Tensor:
         """Returns `[n, D]`, the gradient with respect to the n embeddings of a step that count."""

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from modeling.siglip_medical.contrastive_loss import normalize
 from trainers.base.callbacks import Stopwatch
-from trainers.base.distributed import processes
+from trainers.base.distributed import world_size
 from trainers.encoder.global_batch import GlobalRows
 
 # Image-text pairs per chunk: 4 Mi cosines in float32 take 16 MiB.
@@ -51,7 +51,7 @@ class TrainingMeter(Stopwatch):
         """
         if self.sums is None or self.largest is None:
             return {}
-        if processes() > 1:
+        if world_size() > 1:
             dist.all_reduce(self.sums)
             dist.all_reduce(self.largest, op=dist.ReduceOp.MAX)
         sums = dict(zip(SUMS, self.sums.tolist(), strict=True))

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,22 +16,23 @@ from accelerate.utils import DistributedType
 from evaluation.loading import InputError
 from evaluation.scoring.encoder import score_embeddings
 from modeling.siglip_medical.matryoshka_loss import embedding_loss
-from trainers.base.callbacks import PauseMeter
-from trainers.base.distributed import (
-    check_batches,
-    check_fsdp2,
-    gather_counts,
-    one_device_per_process,
-    processes,
-    real_rows,
-    rows_in_epoch,
-)
-from trainers.encoder.adapter_trainer import TunedTrainer
+from trainers.base.checkpoint_files import CHECKPOINT
+from trainers.base.distributed import check_batches, check_fsdp2, gather_counts, real_rows, world_size
+from trainers.base.trainer import BaseTrainer
+from trainers.encoder.checkpoints import load_with_adapters
 from trainers.encoder.gradient_cache import IDS, TOWERS, Batch, Contrast
 from trainers.encoder.metrics import TrainingMeter
-from trainers.encoder.tuning import set_frozen_parts_to_eval, trainable_towers
+from trainers.encoder.parameter_groups import describe_groups, parameter_groups
+from trainers.encoder.tuning import (
+    adapted_layers,
+    merged_state,
+    save_adapters,
+    set_frozen_parts_to_eval,
+    trainable_towers,
+)
 from trainers.images.encoder_pixels import normalize_pixels
 
+OWN_GROUPS = {"params", "model", "optimizer_dict"}  # what Trainer passes to an optimizer that chooses its parameters
 LOGGED = ("recall_at_1", "recall_at_5", "recall_at_10", "num_images", "num_texts", "loss")
 
 
@@ -44,8 +46,8 @@ class Plan:
     contrast: Contrast | None = None
 
 
-class EncoderTrainer(TunedTrainer):
-    """Fits a SiglipMedicalModel on batches of an EncoderCollator.
+class EncoderTrainer(BaseTrainer):
+    """Trains a SiglipMedicalModel, whose trainable weights `tuning.py` chose, on batches of an EncoderCollator.
 
     The loss compares the pairs of all processes and of as many micro-batches as `--contrastive_batch_size` says, and
     its gradient is exact (`gradient_cache.py`, `global_batch.py`). An update is the mean over its images: where it has
@@ -54,37 +56,62 @@ class EncoderTrainer(TunedTrainer):
     The evaluation embeds the whole split and scores it as one set: a contrastive loss averaged over batches depends
     on the batch size (3.4 at 4 and 20.2 at 64 for the same model), so it could not choose a checkpoint.
 
+    Attributes:
+        cached_towers: for each tower whose embeddings were made before the training, the digest of its weights.
+
     Raises:
-        InputError: for a way of running on several processes that would change the loss unseen.
+        InputError: a way of running on several processes, or of activation checkpointing, would silently change the
+            gradient.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        one_device_per_process(kwargs["args"])
-        super().__init__(*args, compute_metrics=self.score, **kwargs)
-        self.can_return_loss = True  # the collator gives no labels, and the model needs none
+        super().__init__(*args, meter=TrainingMeter(), compute_metrics=self.score, **kwargs)
         check_processes(self)
+        check_activation_checkpointing(self)
+        self.cached_towers: dict[str, str] = {}
         self.todo: deque[tuple[Plan, int]] = deque()
-        self.rows_in_epoch: int | None = None
-        self.order: torch.utils.data.Sampler | None = None  # of the rows; None: Trainer's own
-        self.meter = TrainingMeter()
-        self.add_callback(PauseMeter(self.meter))
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """As Trainer's, with the groups of `parameter_groups`.
+
+        Raises:
+            InputError: a rate for one tower is given to an optimizer that makes its own groups.
+        """
+        if self.optimizer is not None:
+            return super().create_optimizer(model)
+        model = self.model if model is None else model
+        given = self.optimizer_cls_and_kwargs
+        kind, settings = given or self.get_optimizer_cls_and_kwargs(self.args, model)
+        if OWN_GROUPS & settings.keys() or not isinstance(kind, type) or not issubclass(kind, torch.optim.Optimizer):
+            rates = [
+                name for name in ("vision_lr", "text_lr", "temperature_lr") if getattr(self.args, name) is not None
+            ]
+            if rates:
+                raise InputError(
+                    f"--{rates[0]} cannot be combined with --optim {self.args.optim}, which makes its own groups; use "
+                    "adamw_torch_fused"
+                )
+            return super().create_optimizer(model)
+        groups = parameter_groups(model, self.args)
+        if self.is_world_process_zero():
+            print("\n".join(["Trainable weights:", *describe_groups(groups)]))
+        self.optimizer_cls_and_kwargs = (kind, settings | {"params": groups})
+        try:
+            return super().create_optimizer(model)
+        finally:
+            self.optimizer_cls_and_kwargs = given
 
     # --- training ---
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        return self.order if self.order is not None else super()._get_train_sampler(train_dataset)
 
     def get_train_dataloader(self) -> Any:
         """As Trainer's, but the micro-batches of a long contrast wait in the host's memory for their turns."""
         loader = super().get_train_dataloader()
         if self.args.micro_batches_in_contrast > 1 and isinstance(loader, DataLoaderShard):
             loader.device = None
-        self.rows_in_epoch = rows_in_epoch(loader)
         return loader
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple[list, None]:
-        """The micro-batches of an update, as Trainer asks for them; plans what is compared with what."""
-        self.meter.resume()
+        """Returns the micro-batches of an update, and plans which of them are compared with each other."""
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         self.todo = self.plan(batches)
         return batches, None  # the number of items, which a loss over tokens would be divided by
@@ -121,7 +148,7 @@ class EncoderTrainer(TunedTrainer):
         loss = torch.zeros((), device=self.args.device)
         if step == 0:
             plan.contrast = self.contrast(model, plan)
-            loss = plan.contrast.compute().float() * plan.share * processes()
+            loss = plan.contrast.compute().float() * plan.share * world_size()
             self.meter.add(plan.contrast.rows)
             plan.contrast.rows = None  # all texts of all processes: the next steps need none of them
         if not plan.contrast.idle(step):
@@ -139,15 +166,6 @@ class EncoderTrainer(TunedTrainer):
             real=plan.real,
             fixed_shapes=self.args.torch_compile,
         )
-
-    # --- what a resumed run goes on with ---
-
-    def progress(self) -> dict[str, Any]:
-        return super().progress() | {"meter": self.meter.state()}
-
-    def restore_progress(self, progress: dict[str, Any]) -> None:
-        super().restore_progress(progress)
-        self.meter.restore(progress["meter"], self.args.device)
 
     # --- what the model is given, in training and in evaluation ---
 
@@ -192,15 +210,30 @@ class EncoderTrainer(TunedTrainer):
         scores = score_embeddings(embeds | {"image_ids": image_ids}, scale, bias)
         return {name: value for name, value in scores.items() if name.removeprefix("chance_") in LOGGED}
 
+    # --- checkpoints ---
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        if not (self.args.should_save and adapted_layers(self.model)):
+            return super()._save(output_dir, state_dict)
+        folder = Path(output_dir or self.args.output_dir)
+        super()._save(str(folder), merged_state(self.model, state_dict))
+        if folder.name.startswith(CHECKPOINT):
+            save_adapters(self.model, folder, state_dict)
+
+    def load_weights(self, folder: Path) -> bool:
+        return load_with_adapters(self, folder)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        from trainers.encoder.frozen_tower_cache import check_frozen_towers
+
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        check_frozen_towers(self.model, self.cached_towers, resume_from_checkpoint)
+
     # --- logs ---
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds to a line about the training what `TrainingMeter.take` gives, temperature and bias."""
-        if "loss" in logs:
-            self.meter.pause()
-            scale, bias = self.temperature_and_bias()
-            logs |= {"logit_scale": scale, "logit_bias": bias, "temperature": math.exp(scale)} | self.meter.take()
-        super().log(logs, start_time)
+    def facts_to_log(self) -> dict[str, float]:
+        scale, bias = self.temperature_and_bias()
+        return {"logit_scale": scale, "logit_bias": bias, "temperature": math.exp(scale)}
 
     def temperature_and_bias(self) -> tuple[float, float]:
         """The logarithm of the temperature, and the bias. To be called by all processes: FSDP splits even these."""
@@ -219,3 +252,14 @@ def check_processes(trainer: EncoderTrainer) -> None:
     if trainer.accelerator.distributed_type == DistributedType.DEEPSPEED:
         raise InputError("DeepSpeed is not supported: trainers/accelerate_configs/fsdp2.yaml splits the weights, too")
     check_fsdp2(trainer, "trainers/accelerate_configs/fsdp2.yaml")
+
+
+def check_activation_checkpointing(trainer: EncoderTrainer) -> None:
+    """Raises InputError where activation checkpointing would leave trainable layers without a gradient."""
+    settings = trainer.args.activation_checkpointing_kwargs or {}
+    frozen = any(not parameter.requires_grad for parameter in trainer.model.parameters())
+    if frozen and settings.get("use_reentrant"):
+        raise InputError(
+            "--activation_checkpointing_kwargs: with use_reentrant, layers after frozen ones silently get no gradient; "
+            "leave it out"
+        )

@@ -23,11 +23,11 @@ REMOVED = "XXXX"
 
 
 class Doctype(Exception):
-    """The file declares a document type."""
+    """Raised for a file that declares a document type."""
 
 
-def parse(data: bytes) -> ElementTree.Element | Problem:
-    """The root element of a file.
+def parse_xml(data: bytes) -> ElementTree.Element | Problem:
+    """Returns the root element of a file.
 
     A document type is refused as soon as it begins, before anything in it is read: only there can entities be
     declared, and a few lines of those grow to gigabytes, or name files of this machine or addresses to be fetched.
@@ -50,22 +50,22 @@ def parse(data: bytes) -> ElementTree.Element | Problem:
         parser.Parse(data, True)
         return tree.close()
     except Doctype:
-        message = "the file has a <!DOCTYPE>, which may declare entities that grow without end; remove it"
+        message = "the file has a <!DOCTYPE>, which may declare entities that expand without limit; remove it"
         return Problem(Reason.MALFORMED_ROW, message)
     except (expat.ExpatError, LookupError, ValueError) as error:  # the last two for encodings that are not known
         return Problem(Reason.MALFORMED_ROW, f"not valid XML: {error}")
 
 
 def read_report(name: str, data: bytes, images: Images) -> Iterator[RawRecord | Rejection] | None:
-    """The records of a file, one for each image of its report; None where it is XML of another kind."""
-    root = parse(data)
+    """Returns the records of a file, one per image of its report; None if it is XML of another kind."""
+    root = parse_xml(data)
     if isinstance(root, Problem):
         return iter([Rejection(NAME, name, root.code, root.message)])
     return make_records(name, root, images) if root.tag == ROOT else None
 
 
 def make_records(name: str, root: ElementTree.Element, images: Images) -> Iterator[RawRecord | Rejection]:
-    """Yields a record for each image of a report, or one rejection where it has no text, no images, or no language."""
+    """Yields a record for each image of a report, or one rejection if it has no text, images or language."""
     sections: dict[str, str] = {}
     for section in root.iter("AbstractText"):
         label = section.get("Label", "").strip().upper()
@@ -114,6 +114,6 @@ def make_records(name: str, root: ElementTree.Element, images: Images) -> Iterat
 
 
 def first_text(element: ElementTree.Element, tag: str) -> str:
-    """The text of the first element of a kind, blanks made single; empty where there is none."""
+    """Returns the text of the first element of a kind, with single blanks; empty if there is none."""
     found = next(element.iter(tag), None)
     return " ".join("".join(found.itertext()).split()) if found is not None else ""

@@ -12,7 +12,7 @@ from typing import Any
 
 from hub_datasets.records import Problem, RawRecord, Reason, Rejection
 from hub_datasets.schema import LANGUAGES
-from hub_datasets.sources.reports.language import language_named, language_of
+from hub_datasets.sources.reports.language import language_by_majority, language_named
 from hub_datasets.sources.reports.tables import EXPECTED, IMAGE_COLUMNS, TEXT_COLUMNS, column, missing
 from hub_datasets.texts.patient_ids import patient_of, study_key, study_of
 
@@ -24,7 +24,7 @@ NUMBERED = re.compile(r"(.+)_[0-9]{1,2}")  # <study>_<number of the image>
 
 
 class Images:
-    """The files of a folder, to be found by what tables call them."""
+    """The files of a folder, found by the names that tables give them."""
 
     def __init__(self, names: Iterable[str]):
         self.names = set(names)
@@ -34,7 +34,7 @@ class Images:
                 self.by_stem[stem_of(name)].append(name)
 
     def find(self, path: str, table: str) -> str:
-        """The file that a path means: below the folder, or below the folder of the table; `\\` may be between parts.
+        r"""Returns the file of a path below the folder, or below the table's folder; the separator may be `\`.
 
         A path that means none is returned as it is: the check of the image says that it is missing, or outside.
         """
@@ -46,7 +46,7 @@ class Images:
         return path
 
     def find_stem(self, stem: str) -> str | Problem:
-        """The image whose name without its suffix is `stem`, wherever it lies.
+        """Returns the image whose name without its suffix is `stem`, in any folder.
 
         Of several kinds a PNG comes before a JPEG and that before DICOM; of two of the same kind none is chosen.
         """
@@ -57,13 +57,13 @@ class Images:
         rank = {name: IMAGE_SUFFIXES.index(posixpath.splitext(name)[1].lower()) for name in found}
         best = [name for name in found if rank[name] == min(rank.values())]
         if len(best) > 1:
-            message = f"{stem!r} may be {best[0]!r} or {best[1]!r}; name the path, or leave one of them"
+            message = f"{stem!r} is ambiguous: {best[0]!r} or {best[1]!r}; give the path, or remove one of them"
             return Problem(Reason.MALFORMED_ROW, message)
         return best[0]
 
 
 def stem_of(path: str) -> str:
-    """The name of an image without its folders and the suffix of its kind, if it has one."""
+    """Returns the name of an image without its folders and its image suffix."""
     stem, suffix = posixpath.splitext(posixpath.basename(path))
     return stem if suffix.lower() in IMAGE_SUFFIXES else posixpath.basename(path)
 
@@ -80,12 +80,12 @@ def make_records(
     """
     try:
         yield from records_of_row(item, row, table, images, numbered)
-    except Unfit as unfit:
+    except UnusableRow as unfit:
         yield Rejection(NAME, item, unfit.problem.code, unfit.problem.message)
 
 
-class Unfit(Exception):
-    """Carries why a whole row cannot be used."""
+class UnusableRow(Exception):
+    """Raised for a row of which nothing can be used."""
 
     def __init__(self, message: str | Problem):
         super().__init__(message)
@@ -93,15 +93,17 @@ class Unfit(Exception):
 
 
 def records_of_row(item: str, row: Any, table: str, images: Images, numbered: bool) -> Iterator[RawRecord | Rejection]:
-    """Does the work of `make_records`. Raises Unfit where a whole row cannot be used."""
+    """Yields what `make_records` yields. Raises UnusableRow if nothing in the row can be used."""
     if isinstance(row, Problem):
-        raise Unfit(row)
+        raise UnusableRow(row)
     if missing(row):
-        raise Unfit(f"expected {EXPECTED}; the row lacks {' and '.join('/'.join(names) for names in missing(row))}")
+        raise UnusableRow(
+            f"expected {EXPECTED}; the row lacks {' and '.join('/'.join(names) for names in missing(row))}"
+        )
     image_column, text_column = column(row, IMAGE_COLUMNS), column(row, TEXT_COLUMNS)
     text = row[text_column]
     if not isinstance(text, str):
-        raise Unfit(f"no text in the column {text_column}")
+        raise UnusableRow(f"no text in the column {text_column}")
     text = text.strip()
     paths = named_images(row[image_column], image_column, table, images)
     language = find_language(row, text)
@@ -110,7 +112,7 @@ def records_of_row(item: str, row: Any, table: str, images: Images, numbered: bo
         study = study_key(match[1])
     groups = tuple(key for key in (patient_of(row), study) if key)
     names = [find_image(path, image_column, table, images) for path in paths]
-    conversation = conversation_of(names, paths, text) if len(paths) > 1 else ""
+    conversation = row_key(names, paths, text) if len(paths) > 1 else ""
     for number, name in enumerate(names, 1):
         where = f"{item} image {number}" if len(paths) > 1 else item
         if isinstance(name, Problem):
@@ -130,23 +132,23 @@ def records_of_row(item: str, row: Any, table: str, images: Images, numbered: bo
 
 
 def find_image(path: str, image_column: str, table: str, images: Images) -> str | Problem:
-    """The file that a path, or an id in the column `image_id`, means."""
+    """Returns the file that a path, or an ID in the column `image_id`, refers to."""
     name = images.find(path, table)
     if name not in images.names and image_column.strip().casefold() == "image_id":
         return images.find_stem(path)
     return name
 
 
-def conversation_of(names: list[str | Problem], paths: list[str], text: str) -> str:
-    """What a row's images have in common, by what it says and not by its place: rows may be added above it."""
+def row_key(names: list[str | Problem], paths: list[str], text: str) -> str:
+    """Returns a key for the images of a row, from its content and not its position: rows may be inserted above it."""
     said = [*(path if isinstance(name, Problem) else name for name, path in zip(names, paths, strict=True)), text]
     return f"row:{hashlib.blake2b(json.dumps(said).encode(), digest_size=8).hexdigest()}"
 
 
 def named_images(value: Any, name: str, table: str, images: Images) -> list[str]:
-    """The paths in a row's column for the image: one text, several between `;` or `|`, or a list under `images`.
+    """Returns the paths in a row's image column: one text, several separated by `;` or `|`, or a list under `images`.
 
-    Raises Unfit where it is something else.
+    Raises UnusableRow where it is something else.
     """
     if isinstance(value, list) and name.strip().casefold() == "images":
         paths = value
@@ -154,23 +156,24 @@ def named_images(value: Any, name: str, table: str, images: Images) -> list[str]
         is_one = images.find(value, table) in images.names  # a file's own name may hold the separators
         paths = [value] if is_one else [part.strip() for part in SEPARATOR.split(value) if part.strip()]
     else:
-        raise Unfit(f"no text in the column {name}")
+        raise UnusableRow(f"no text in the column {name}")
     if not paths:
-        raise Unfit(f"the column {name} is empty")
+        raise UnusableRow(f"the column {name} is empty")
     if not all(isinstance(path, str) and path.strip() for path in paths):
-        raise Unfit(f"the column {name} holds something that is no path")
+        raise UnusableRow(f"the column {name} contains a value that is not a path")
     return paths if len(paths) > 1 or isinstance(value, list) else [value]
 
 
 def find_language(row: dict[str, Any], text: str) -> str:
-    """The language that a row names, or that of its text. Raises Unfit where it is neither English nor Chinese."""
+    """Returns the language that a row names, or that of its text. Raises UnusableRow for any other language."""
     value = row.get(column(row, ("language",)) or "")
     if value is None or (isinstance(value, str) and not value.strip()):
-        language = language_of(text)
+        language = language_by_majority(text)
         if language is None:
-            raise Unfit("the text is neither English nor Chinese")
+            raise UnusableRow("the text is neither English nor Chinese")
         return language
     language = language_named(value) if isinstance(value, str) else None
     if language is None:
-        raise Unfit(f"language {value!r:.80}; expected one of {', '.join(LANGUAGES)}, or a name of theirs")
+        expected = f"one of {', '.join(LANGUAGES)}, or the name of one of these languages"
+        raise UnusableRow(f"language {value!r:.80}; expected {expected}")
     return language

@@ -15,7 +15,7 @@ from typing import Any
 
 from hub_datasets.errors import BuildError
 from hub_datasets.records import Problem, Reason
-from hub_datasets.sources.text_encoding import BROKEN, broken_byte, decode, decode_lines
+from hub_datasets.sources.text_encoding import BROKEN, broken_byte, decode_lines, decode_text
 
 SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
 IMAGE_COLUMNS = ("images", "image", "image_path", "file_name", "image_id")  # `images` and cells may name several
@@ -33,12 +33,12 @@ Row = tuple[str, dict[str, Any] | Problem]
 
 
 class NotReports(BuildError):
-    """The file is sound, but no table of reports."""
+    """Raised for a valid file that is not a table of reports."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What a file holds.
+    """The content of a file.
 
     Attributes:
         rows: where each row stands, and its cells by column, or what is wrong with it; read as they are taken.
@@ -49,36 +49,36 @@ class Table:
     numbered: bool = False
 
 
-def read_table(name: str, data: bytes) -> Table:
-    """Reads the bytes of a file by the suffix of its name.
+def read_report_table(name: str, data: bytes) -> Table:
+    """Reads the bytes of a file according to the suffix of its name.
 
     Raises BuildError where it cannot be decoded or parsed, and NotReports where no row has the columns. Of CSV the part
     that is broken may lie anywhere: it raises where its rows are taken.
     """
     suffix = name[name.rfind(".") :].lower()
     if suffix == ".json":
-        return read_json(name, data)
+        return read_json_table(name, data)
     text = decode_lines(data, name)
     read = read_json_lines if suffix == ".jsonl" else read_csv
     check_columns(name, read(name, text))
     return Table(read(name, text))
 
 
-def read_json(name: str, data: bytes) -> Table:
-    """An array of rows, or an object with one under `annotations`."""
-    content = parse_json(name, decode(data, name))
+def read_json_table(name: str, data: bytes) -> Table:
+    """Reads an array of rows, or an object with one under `annotations`."""
+    content = parse_json(name, decode_text(data, name))
     numbered = isinstance(content, dict) and isinstance(content.get("annotations"), list)
     found = content["annotations"] if numbered else content
     if not isinstance(found, list):
         message = f"{name}: expected a JSON array of rows, or one under 'annotations', found {describe(content)}"
-        raise NotReports(f"{message}; {EXPECTED} are needed")
+        raise NotReports(f"{message}; {EXPECTED} are required")
     rows = [(f"{name} row {number}", as_row(row)) for number, row in enumerate(found, 1)]
     check_columns(name, rows)
     return Table(iter(rows), numbered)
 
 
 def parse_json(name: str, text: str) -> Any:
-    """The value. Raises BuildError where the file is cut off or is no JSON."""
+    """Returns the parsed value. Raises BuildError if the file is truncated or not JSON."""
     try:
         return json.loads(text, object_pairs_hook=as_object)
     except (ValueError, RecursionError) as error:  # ValueError also for an integer of thousands of digits
@@ -86,24 +86,24 @@ def parse_json(name: str, text: str) -> Any:
         cut_off = (start, end) not in (("[", "]"), ("{", "}"))
         if isinstance(error, json.JSONDecodeError):
             cut_off = cut_off or error.pos >= len(text.rstrip()) or "Unterminated" in error.msg
-        what = "the file is cut off" if cut_off else "not valid JSON"
+        what = "the file is truncated" if cut_off else "not valid JSON"
         raise BuildError(f"{name}: {what} ({error}); download or export it again") from None
 
 
 def read_json_lines(name: str, text: str) -> Iterator[Row]:
     """Yields a row for each line that is not blank."""
-    for number, line in enumerate(lines(JSON_LINE, text), 1):
+    for number, line in enumerate(split_lines(JSON_LINE, text), 1):
         if line.strip():
             yield f"{name} line {number}", parse_line(line)
 
 
-def lines(kind: re.Pattern, text: str) -> Iterator[str]:
-    """Yields the lines with their ends. Of an `io.StringIO` every character would take four bytes."""
+def split_lines(kind: re.Pattern, text: str) -> Iterator[str]:
+    """Yields the lines with their ends. An `io.StringIO` would use four bytes for every character."""
     return (found[0] for found in kind.finditer(text))
 
 
 def parse_line(line: str) -> dict[str, Any] | Problem:
-    """The row of one line."""
+    """Returns the row of one line."""
     if BROKEN.search(line):
         return undecoded(line)
     try:
@@ -113,17 +113,17 @@ def parse_line(line: str) -> dict[str, Any] | Problem:
 
 
 class Repeated(dict):
-    """An object in which a key occurs more than once, of which JSON says nothing and Python keeps the last."""
+    """An object with a repeated key, for which JSON has no rule and of which Python keeps the last value."""
 
 
 def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these keys and values."""
+    """Returns the object of these keys and values."""
     found = dict(pairs)
     return found if len(found) == len(pairs) else Repeated(found)
 
 
 def as_row(value: Any) -> dict[str, Any] | Problem:
-    """The value itself where it is an object with each of its keys once."""
+    """Returns the value if it is an object without repeated keys."""
     if isinstance(value, Repeated):
         return Problem(Reason.MALFORMED_ROW, "a column occurs more than once in the row")
     if isinstance(value, dict):
@@ -132,7 +132,7 @@ def as_row(value: Any) -> dict[str, Any] | Problem:
 
 
 def check_columns(name: str, rows: Iterable[Row]) -> None:
-    """Takes rows up to the first that has the columns. Raises NotReports where there are some and none has them."""
+    """Reads rows up to the first that has the columns. Raises NotReports if there are rows and none has them."""
     first = None
     for item, row in rows:
         if isinstance(row, dict) and not missing(row):
@@ -145,7 +145,7 @@ def check_columns(name: str, rows: Iterable[Row]) -> None:
 
 
 def read_csv(name: str, text: str) -> Iterator[Row]:
-    """Yields a row for each line below the header that has a cell which is not empty.
+    """Yields a row for each line below the header with a cell that is not empty.
 
     Raises BuildError where a column occurs twice, and where a quoted cell has no end or goes on behind it: the rows
     that it swallowed cannot be told from its text.
@@ -153,7 +153,7 @@ def read_csv(name: str, text: str) -> Iterator[Row]:
     skipped = 0
     if above := SEPARATOR_LINE.match(text):
         text, skipped = text[above.end() :], 1
-    reader = csv.reader(lines(CSV_LINE, text), delimiter=delimiter(name, text), strict=True)
+    reader = csv.reader(split_lines(CSV_LINE, text), delimiter=delimiter(name, text), strict=True)
     try:
         header = [cell.strip() or f"column {number}" for number, cell in enumerate(next(reader), 1)]
         folded = [cell.casefold() for cell in header]
@@ -165,7 +165,7 @@ def read_csv(name: str, text: str) -> Iterator[Row]:
             if BROKEN.search("".join(cells)):
                 row = undecoded("".join(cells))
             elif len(cells) != len(header):
-                message = f"{len(cells)} cells, the header has another number of cells: {len(header)}"
+                message = f"{len(cells)} cells; the header has {len(header)}"
                 row = Problem(Reason.MALFORMED_ROW, message)
             else:
                 row = dict(zip(header, cells, strict=True))
@@ -175,14 +175,14 @@ def read_csv(name: str, text: str) -> Iterator[Row]:
 
 
 def delimiter(name: str, text: str) -> str:
-    """The character between cells: that at which the header line falls into the columns that are needed.
+    """Returns the delimiter with which the header has the required columns.
 
     Raises NotReports where it does at none.
     """
     headers = {}
     for character in DELIMITERS:
         try:
-            headers[character] = next(csv.reader(lines(CSV_LINE, text), delimiter=character), [])
+            headers[character] = next(csv.reader(split_lines(CSV_LINE, text), delimiter=character), [])
         except csv.Error:  # a carriage return in the middle of a cell
             headers[character] = []
         if headers[character] and not missing(dict.fromkeys(headers[character])):
@@ -195,28 +195,28 @@ def delimiter(name: str, text: str) -> str:
 
 
 def missing(row: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The names of which a row needs one and has none."""
+    """Returns the groups of column names of which a row has none."""
     return [names for names in (IMAGE_COLUMNS, TEXT_COLUMNS) if column(row, names) is None]
 
 
 def column(row: dict[str, Any], names: tuple[str, ...]) -> str | None:
-    """The first of the names that a row has, as it is written there."""
+    """Returns the first of the names that a row has, in its spelling there."""
     written = {key.strip().casefold(): key for key in reversed(row)}
     return next((written[name] for name in names if name in written), None)
 
 
 def undecoded(text: str) -> Problem:
-    """Why a row with a broken byte is rejected."""
+    """Returns the reason why a row with a broken byte is rejected."""
     return Problem(Reason.TEXT_ENCODING, f"the byte {broken_byte(text)} does not belong to the file's encoding")
 
 
 def listed(row: dict[str, Any]) -> str:
-    """The columns of a row for a message, on one line."""
+    """Returns the columns of a row for a message, on one line."""
     return " ".join(", ".join(row).split())[:500].encode(errors="backslashreplace").decode() or "none"
 
 
 def describe(value: Any) -> str:
-    """What a JSON value is, for a message."""
+    """Returns the kind of a JSON value for a message."""
     if isinstance(value, dict):
         return f"an object with the keys {listed(value)}"
     return {list: "an array", str: "text", bool: "true or false", type(None): "null"}.get(type(value), "a number")

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from hub_datasets.chat import conversations
-from hub_datasets.chat.conversations import choose_question, key, make_conversation
+from hub_datasets.chat.conversations import choose_question, make_conversation, record_key
 from hub_datasets.chat.llama_factory import llama_factory_info, mark_images
 from hub_datasets.records import RawRecord
 from hub_datasets.schema import LANGUAGES
@@ -115,10 +115,10 @@ def test_a_kind_or_a_language_without_templates_is_an_error(kind, language):
 
 def test_the_key_is_the_image_or_the_examination_in_one_language():
     one, other = record(text="a"), record(text="b", item="row 2")
-    assert key(one) == key(other) == '["test", "1.png", "en"]'
-    assert len({key(one), key(record("zh", text="a")), key(record(image="2.png", text="a"))}) == 3
+    assert record_key(one) == record_key(other) == '["test", "1.png", "en"]'
+    assert len({record_key(one), record_key(record("zh", text="a")), record_key(record(image="2.png", text="a"))}) == 3
     views = [record(image=image, text="a", conversation="study 1") for image in ("1.png", "2.png")]
-    assert key(views[0]) == key(views[1]) != key(one)
+    assert record_key(views[0]) == record_key(views[1]) != record_key(one)
 
 
 def test_a_file_name_that_is_not_utf_8_has_a_question_too():
@@ -128,7 +128,7 @@ def test_a_file_name_that_is_not_utf_8_has_a_question_too():
 
 def test_the_choice_is_the_same_in_every_build():
     """Written down once: another hash, or another way to use it, would change published datasets."""
-    keys = [key(record(image=f"images/{n}.png")) for n in range(6)]
+    keys = [record_key(record(image=f"images/{n}.png")) for n in range(6)]
     assert [choose_question("radiograph", "en", k)[0][-2:] for k in keys] == ["03", "05", "10", "05", "04", "03"]
     assert [choose_question("radiograph", "zh", k)[0][-2:] for k in keys] == ["04", "06", "02", "09", "08", "07"]
 

@@ -49,7 +49,7 @@ IMAGES = [images for *_, images in CONVERSATIONS.values()]
 
 
 def image_bytes(n: int) -> bytes:
-    """A grey PNG, a colour PNG or a JPEG, of a size of its own."""
+    """A gray PNG, a color PNG or a JPEG, of a size of its own."""
     mode, format = (("L", "PNG"), ("RGB", "PNG"), ("RGB", "JPEG"))[n % 3]
     return encoded(picture(n, mode, (90 + 30 * n, 60)), format)
 

@@ -173,7 +173,7 @@ def refusals() -> dict[str, list[str]]:
     return {
         "is given twice": [*reports, *reports, *out],
         "is inside": [*reports, "--reports_dir", signed("bucket/reports") + "/images", *out],
-        "cut off": ["--knee_dir", signed("bucket/broken"), *out],
+        "truncated, or not a zip file": ["--knee_dir", signed("bucket/broken"), *out],
         "same name": [*reports, "--reports_dir", signed("bucket/reports").replace("e=1", "e=2"), *out],
         "no .json": ["--reports_dir", signed("bucket/nothing"), *out],
         "no metadata.csv": ["--pad_ufes_dir", signed("bucket/nothing"), *out],

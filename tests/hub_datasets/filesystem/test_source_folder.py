@@ -218,8 +218,8 @@ def test_threads_may_share_it(mixed):
 
 
 def test_errors_survive_the_way_between_processes():
-    error = sent(FolderError(MISSING, "'1.png' is not there"))
-    assert (error.code, str(error)) == (MISSING, "'1.png' is not there")
+    error = sent(FolderError(MISSING, "'1.png' does not exist"))
+    assert (error.code, str(error)) == (MISSING, "'1.png' does not exist")
 
 
 # --- Its state

@@ -127,9 +127,9 @@ def test_a_zip_file_that_is_cut_off_anywhere(root):
     whole = zipped({f"{n}.png": png(n) for n in range(3)})
     for end in range(0, len(whole), 61):
         write_files(root, {"folder/a.zip": whole[:end]})
-        with pytest.raises(BuildError, match=r"root/folder/a.zip: cut off, or no zip file .*; download it again"):
+        with pytest.raises(BuildError, match=r"root/folder/a.zip: truncated, or not a zip file .*; download it again"):
             Folder(root).files()
-        with pytest.raises(BuildError, match="cut off"):
+        with pytest.raises(BuildError, match="truncated, or not a zip file"):
             Folder(root).read("folder/a.zip/1.png")
 
 

@@ -17,7 +17,7 @@ EIGHT_BIT_MODES = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa
 DEEP_MODES = ["I", "F", "I;16", "I;16L", "I;16B", "I;16N"]
 
 
-def grey(seed: int = 0, size: tuple[int, int] = (300, 200)) -> Image.Image:
+def gray(seed: int = 0, size: tuple[int, int] = (300, 200)) -> Image.Image:
     """A smooth random picture: noise at several scales."""
     random = np.random.default_rng(seed)
     layers = [
@@ -28,8 +28,8 @@ def grey(seed: int = 0, size: tuple[int, int] = (300, 200)) -> Image.Image:
     return Image.fromarray(np.uint8(255 * (total - total.min()) / np.ptp(total)))
 
 
-def colour(seed: int = 0) -> Image.Image:
-    return Image.merge("RGB", [grey(seed), grey(seed), grey(seed + 1)])
+def color(seed: int = 0) -> Image.Image:
+    return Image.merge("RGB", [gray(seed), gray(seed), gray(seed + 1)])
 
 
 def apart(first: Image.Image, second: Image.Image) -> int:
@@ -45,7 +45,7 @@ def jpeg(image: Image.Image, quality: int) -> Image.Image:
 
 class TestPixelHash:
     def test_the_same_picture_in_every_way_to_store_it(self):
-        image = grey()
+        image = gray()
         stored = [image, image.convert("RGB"), image.convert("RGBA"), image.convert("LA"), image.convert("P")]
         assert {pixel_hash(one) for one in stored} == {pixel_hash(image)}
         assert len(pixel_hash(image)) == 16
@@ -53,19 +53,19 @@ class TestPixelHash:
         assert pixel_hash(bilevel) == pixel_hash(bilevel.convert("L"))
 
     def test_one_value_of_one_pixel_counts(self):
-        image = colour()
+        image = color()
         changed = image.copy()
         red, green, blue = image.getpixel((299, 199))
         changed.putpixel((299, 199), (red, green, blue ^ 1))
         assert pixel_hash(image) != pixel_hash(changed)
 
     def test_the_shape_counts(self):
-        values = grey().tobytes()
+        values = gray().tobytes()
         shapes = [(300, 200), (200, 300), (60000, 1), (1, 60000)]
         assert len({pixel_hash(Image.frombytes("L", shape, values)) for shape in shapes}) == 4
 
     def test_transparency_counts_where_there_is_any(self):
-        image = colour().convert("RGBA")
+        image = color().convert("RGBA")
         clear = image.copy()
         clear.putpixel((0, 0), (*image.getpixel((0, 0))[:3], 254))
         assert pixel_hash(image) == pixel_hash(image.convert("RGB"))
@@ -87,28 +87,28 @@ class TestPixelHash:
 class TestPerceptualHash:
     @pytest.mark.parametrize("quality", [50, 75, 95])
     def test_another_coding_is_near(self, quality):
-        assert apart(colour(), jpeg(colour(), quality)) <= NEAR_DISTANCE
+        assert apart(color(), jpeg(color(), quality)) <= NEAR_DISTANCE
 
     @pytest.mark.parametrize("size", [(150, 100), (225, 150), (450, 300), (600, 400), (224, 224)])
     def test_another_size_is_near(self, size):
-        assert apart(colour(), colour().resize(size, Image.Resampling.LANCZOS)) <= NEAR_DISTANCE
+        assert apart(color(), color().resize(size, Image.Resampling.LANCZOS)) <= NEAR_DISTANCE
 
     def test_brightness_and_contrast_are_near(self):
-        darker = ImageEnhance.Brightness(grey()).enhance(0.9)
-        flatter = ImageEnhance.Contrast(grey()).enhance(0.8)
-        assert apart(grey(), darker) <= NEAR_DISTANCE
-        assert apart(grey(), flatter) <= NEAR_DISTANCE
+        darker = ImageEnhance.Brightness(gray()).enhance(0.9)
+        flatter = ImageEnhance.Contrast(gray()).enhance(0.8)
+        assert apart(gray(), darker) <= NEAR_DISTANCE
+        assert apart(gray(), flatter) <= NEAR_DISTANCE
 
-    def test_grey_and_colour_storage_agree(self):
-        assert perceptual_hash(grey()) == perceptual_hash(grey().convert("RGB"))
-        assert apart(colour(), colour().convert("RGBA")) <= 4  # turned grey before it is made small
+    def test_gray_and_color_storage_agree(self):
+        assert perceptual_hash(gray()) == perceptual_hash(gray().convert("RGB"))
+        assert apart(color(), color().convert("RGBA")) <= 4  # turned gray before it is made small
 
     def test_other_pictures_are_far(self):
-        assert all(apart(grey(first), grey(second)) > 60 for first in range(10) for second in range(first))
+        assert all(apart(gray(first), gray(second)) > 60 for first in range(10) for second in range(first))
 
     @pytest.mark.parametrize("way", list(Image.Transpose), ids=lambda way: way.name)
     def test_a_mirrored_or_turned_picture_is_another_one(self, way):
-        assert apart(grey(), grey().transpose(way)) > 60
+        assert apart(gray(), gray().transpose(way)) > 60
 
     def test_a_plain_picture_has_no_structure(self):
         random = np.random.default_rng(0)
@@ -121,10 +121,10 @@ class TestPerceptualHash:
             assert perceptual_hash(image) == NO_STRUCTURE
 
     def test_half_of_the_bits_are_set(self):
-        assert all(120 <= int.from_bytes(perceptual_hash(grey(seed))).bit_count() <= 128 for seed in range(10))
+        assert all(120 <= int.from_bytes(perceptual_hash(gray(seed))).bit_count() <= 128 for seed in range(10))
 
     def test_a_symmetric_picture_has_the_same_hash_however_its_sums_are_rounded(self):
-        half = np.asarray(grey(size=(128, 256)))
+        half = np.asarray(gray(size=(128, 256)))
         image = Image.fromarray(np.hstack([half, half[:, ::-1]]))
         assert perceptual_hash(image) == perceptual_hash(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
 

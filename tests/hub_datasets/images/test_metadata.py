@@ -39,8 +39,8 @@ def strip_metadata(data: bytes) -> tuple[bytes, tuple[str, ...]]:
 
 
 JPEGS = {
-    "grey": coded(smooth(1, "L"), "JPEG"),
-    "colour": coded(smooth(1), "JPEG"),
+    "gray": coded(smooth(1, "L"), "JPEG"),
+    "color": coded(smooth(1), "JPEG"),
     "full chroma": coded(smooth(1), "JPEG", subsampling=0, quality=98),
     "progressive": coded(smooth(1), "JPEG", progressive=True),
     "restarts": coded(noise(1, size=(96, 80)), "JPEG", restart_marker_rows=1),
@@ -49,11 +49,11 @@ JPEGS = {
     "density": coded(smooth(1), "JPEG", dpi=(300, 300)),
 }
 PNGS = {
-    "grey": coded(noise(2, "L"), "PNG"),
+    "gray": coded(noise(2, "L"), "PNG"),
     "black and white": coded(noise(2, "L").convert("1"), "PNG"),
     "palette": coded(noise(2).convert("P"), "PNG", transparency=3),
-    "grey alpha": coded(noise(2, "LA"), "PNG"),
-    "colour": coded(noise(2), "PNG", dpi=(300, 300)),
+    "gray alpha": coded(noise(2, "LA"), "PNG"),
+    "color": coded(noise(2), "PNG", dpi=(300, 300)),
     "alpha": coded(noise(2, "RGBA"), "PNG"),
     "16 bits": coded(Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100), "PNG"),
     "interlaced": deep_png(np.asarray(noise(2)), 2, interlaced=True),
@@ -130,7 +130,7 @@ def test_metadata_between_the_scans_of_a_jpeg(kind):
 
 
 def test_everything_at_once_is_named_once():
-    data = with_segments(JPEGS["colour"], *IN_JPEG.values(), *IN_JPEG.values()) + SECRET
+    data = with_segments(JPEGS["color"], *IN_JPEG.values(), *IN_JPEG.values()) + SECRET
     stripped, removed = strip_metadata(data)
     assert set(removed) == {
         "EXIF", "GPS", "XMP", "IPTC", "comment", "application data", "thumbnail", "further pictures", "unused bytes",
@@ -138,7 +138,7 @@ def test_everything_at_once_is_named_once():
     }  # fmt: skip
     assert len(removed) == len(set(removed))
     assert SECRET not in stripped
-    assert np.array_equal(pixels(stripped), pixels(JPEGS["colour"]))
+    assert np.array_equal(pixels(stripped), pixels(JPEGS["color"]))
 
 
 def test_exif_in_two_segments():
@@ -146,30 +146,30 @@ def test_exif_in_two_segments():
     whole = exif(orientation=6)
     for cut in (1, 8, 30, len(whole) // 2, len(whole) - 1):
         halves = (segment(0xE1, b"Exif\0\0" + part) for part in (whole[:cut], whole[cut:]))
-        data = with_segments(JPEGS["colour"], *halves)
-        assert strip_metadata(data) == (JPEGS["colour"], ("EXIF", "GPS"))
+        data = with_segments(JPEGS["color"], *halves)
+        assert strip_metadata(data) == (JPEGS["color"], ("EXIF", "GPS"))
         assert read_coding(data).orientation == 6
 
 
 def test_a_place_is_named():
-    assert strip_metadata(with_segments(JPEGS["grey"], IN_JPEG["EXIF"]))[1] == ("EXIF", "GPS")
-    assert strip_metadata(with_chunks(PNGS["grey"], IN_PNG["EXIF"]))[1] == ("EXIF", "GPS")
-    assert strip_metadata(with_chunks(PNGS["grey"], IN_PNG["XMP"]))[1] == ("XMP", "GPS")
+    assert strip_metadata(with_segments(JPEGS["gray"], IN_JPEG["EXIF"]))[1] == ("EXIF", "GPS")
+    assert strip_metadata(with_chunks(PNGS["gray"], IN_PNG["EXIF"]))[1] == ("EXIF", "GPS")
+    assert strip_metadata(with_chunks(PNGS["gray"], IN_PNG["XMP"]))[1] == ("XMP", "GPS")
     placeless = Image.Exif()
     placeless[0x0110] = "camera"
     assert strip_metadata(coded(smooth(1), "JPEG", exif=placeless))[1] == ("EXIF",)
 
 
 def test_a_thumbnail_in_the_jfif_header():
-    data = JPEGS["colour"]
+    data = JPEGS["color"]
     header = data[6:18] + b"\2\2" + SECRET * 2  # 2 x 2 pixels of 3 bytes
     assert data[:4] == b"\xff\xd8\xff\xe0"
     with_thumbnail = data[:2] + segment(0xE0, header) + data[20:]
     assert strip_metadata(with_thumbnail) == (data, ("thumbnail",))
 
 
-@pytest.mark.parametrize("data", [JPEGS["colour"], PNGS["colour"]], ids=["jpeg", "png"])
-@pytest.mark.parametrize("tail", [SECRET, b"\0" * 1000, b"PK\3\4" + SECRET, b"\xff\xd9", JPEGS["grey"]])
+@pytest.mark.parametrize("data", [JPEGS["color"], PNGS["color"]], ids=["jpeg", "png"])
+@pytest.mark.parametrize("tail", [SECRET, b"\0" * 1000, b"PK\3\4" + SECRET, b"\xff\xd9", JPEGS["gray"]])
 def test_what_is_hidden_behind_the_end(data, tail):
     assert strip_metadata(data + tail) == (data, ("data after the end",))
 
@@ -186,15 +186,15 @@ def test_of_several_pictures_the_first_is_left():
     assert np.array_equal(pixels(stripped), pixels(coded(first, "JPEG")))
 
 
-def test_colour_and_density_stay():
+def test_color_and_density_stay():
     data = with_segments(JPEGS["density"], *IN_JPEG.values())
     with Image.open(io.BytesIO(strip_metadata(data)[0])) as image:
         assert image.info["dpi"] == (300, 300)
-    colours = (
+    colors = (
         chunk(b"gAMA", b"\0\0\xb1\x8f"), chunk(b"cHRM", bytes(32)), chunk(b"sRGB", b"\0"), chunk(b"sBIT", b"\5\6\5"),
         chunk(b"bKGD", bytes(6)), chunk(b"pHYs", b"\0\0\x0b\x13\0\0\x0b\x13\1"),
     )  # fmt: skip
-    data = with_chunks(deep_png(np.asarray(noise(2)), 2), *colours)
+    data = with_chunks(deep_png(np.asarray(noise(2)), 2), *colors)
     assert strip_metadata(data)[0] is data
     with Image.open(io.BytesIO(strip_metadata(PNGS["palette"])[0])) as image:
         assert image.info["transparency"] == 3
@@ -206,21 +206,21 @@ def test_a_profile_is_handed_on_in_one_piece(order):
     data = coded(smooth(1), "JPEG", icc_profile=LONG_PROFILE)
     parts = [LONG_PROFILE[60_000 * n : 60_000 * (n + 1)] for n in range(3)]
     segments = [segment(0xE2, b"ICC_PROFILE\0" + bytes((n + 1, 3)) + parts[n]) for n in order]
-    parted = with_segments(JPEGS["colour"], segments[0], IN_JPEG["comment"], *segments[1:])
-    for file in (data, parted, with_profile(PNGS["colour"], LONG_PROFILE)):
+    parted = with_segments(JPEGS["color"], segments[0], IN_JPEG["comment"], *segments[1:])
+    for file in (data, parted, with_profile(PNGS["color"], LONG_PROFILE)):
         assert read_coding(file).profile == LONG_PROFILE
         assert SECRET not in strip_metadata(file)[0]
-    assert strip_metadata(data) == (JPEGS["colour"], ("ICC profile",))
-    assert read_coding(with_chunks(PNGS["colour"], IN_PNG["damaged profile"])).profile == b""
-    assert read_coding(JPEGS["colour"]).profile is None
+    assert strip_metadata(data) == (JPEGS["color"], ("ICC profile",))
+    assert read_coding(with_chunks(PNGS["color"], IN_PNG["damaged profile"])).profile == b""
+    assert read_coding(JPEGS["color"]).profile is None
 
 
 def test_a_profile_that_grows_when_it_is_unpacked():
-    data = with_profile(PNGS["colour"], bytes(10**8))
+    data = with_profile(PNGS["color"], bytes(10**8))
     assert len(read_coding(data).profile) <= MAX_ICC_BYTES
 
 
-def test_the_colour_transform_of_adobe_stays():
+def test_the_color_transform_of_adobe_stays():
     """Without this segment a decoder would take inks for their opposites."""
     assert b"Adobe" in JPEGS["cmyk"]
     stripped, _ = strip_metadata(with_segments(JPEGS["cmyk"], IN_JPEG["comment"]))
@@ -271,16 +271,16 @@ def test_orientation_is_read_as_pillow_reads_it(orientation, order):
 
 def test_exif_that_points_outside_of_itself():
     for tiff in (b"", b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff", b"XX" + exif()[2:], exif()[:20]):
-        data = with_segments(JPEGS["colour"], segment(0xE1, b"Exif\0\0" + tiff))
+        data = with_segments(JPEGS["color"], segment(0xE1, b"Exif\0\0" + tiff))
         assert read_coding(data).orientation == 1
-        assert strip_metadata(data)[0] == JPEGS["colour"]
+        assert strip_metadata(data)[0] == JPEGS["color"]
 
 
 def test_a_raw_profile_that_is_none():
     bomb = zlib.compress(bytes(10**8))
     for content in (b"\0zipped?", b"\0" + bomb, b"\0" + zlib.compress(b"\nexif\n3\nxyz"), b""):
-        data = with_chunks(PNGS["colour"], chunk(b"zTXt", b"Raw profile type exif\0" + content))
-        assert strip_metadata(data) == (PNGS["colour"], ("text",))
+        data = with_chunks(PNGS["color"], chunk(b"zTXt", b"Raw profile type exif\0" + content))
+        assert strip_metadata(data) == (PNGS["color"], ("text",))
 
 
 # --- Files that are not as they should be
@@ -311,13 +311,13 @@ def test_a_changed_byte_of_a_png_is_noticed(kind):
 
 
 def test_headers_that_contradict_each_other():
-    second = PNGS["colour"][8:33]
-    for data in (with_chunks(PNGS["colour"], second), PNGS["colour"][:-12] + second + PNGS["colour"][-12:]):
+    second = PNGS["color"][8:33]
+    for data in (with_chunks(PNGS["color"], second), PNGS["color"][:-12] + second + PNGS["color"][-12:]):
         assert read_coding(data).damage
-    assert read_coding(PNGS["colour"][:8] + PNGS["colour"][33:]).damage
-    start = JPEGS["colour"].index(b"\xff\xc0")
-    larger = segment(0xC0, b"\x08\x20\0\x30\0" + JPEGS["colour"][start + 9 : start + 19])
-    for data in (with_segments(JPEGS["colour"], larger), JPEGS["colour"][:-2] + larger + b"\xff\xd9"):
+    assert read_coding(PNGS["color"][:8] + PNGS["color"][33:]).damage
+    start = JPEGS["color"].index(b"\xff\xc0")
+    larger = segment(0xC0, b"\x08\x20\0\x30\0" + JPEGS["color"][start + 9 : start + 19])
+    for data in (with_segments(JPEGS["color"], larger), JPEGS["color"][:-2] + larger + b"\xff\xd9"):
         assert (read_coding(data).width, read_coding(data).height) == (0x3000, 0x2000)
 
 

@@ -32,12 +32,12 @@ def test_whole_images_lack_nothing(mode, size):
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 1), (1, 2), (5, 3), (8, 8), (9, 17), (40, 41)])
 @pytest.mark.parametrize("interlaced", [False, True])
-@pytest.mark.parametrize("colour", [0, 2, 4, 6])
-def test_a_missing_row_is_noticed(size, interlaced, colour):
+@pytest.mark.parametrize("color", [0, 2, 4, 6])
+def test_a_missing_row_is_noticed(size, interlaced, color):
     """The header promises one row more than there is."""
     width, height = size
-    values = np.full((height + 1, width, CHANNELS[colour]), 7, np.uint8)
-    whole, shorter = deep_png(values, colour, interlaced), deep_png(values[:-1], colour, interlaced)
+    values = np.full((height + 1, width, CHANNELS[color]), 7, np.uint8)
+    whole, shorter = deep_png(values, color, interlaced), deep_png(values[:-1], color, interlaced)
     assert not lacks_rows(whole)
     assert not lacks_rows(shorter)
     assert lacks_rows(shorter[:8] + whole[8:33] + shorter[33:])

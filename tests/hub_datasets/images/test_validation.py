@@ -68,13 +68,13 @@ def test_the_content_decides_not_the_name():
     assert examine_image(coded(noise(1), "PNG"), "1.txt", SETTINGS).format == "PNG"
 
 
-def test_inks_become_the_colours_that_every_reader_makes_of_them():
+def test_inks_become_the_colors_that_every_reader_makes_of_them():
     data = coded(smooth(1, "CMYK"), "JPEG", icc_profile=rgb_profile(ADOBE_RGB))
     examined = examine(data)
     assert (examined.format, examined.stripped) == ("PNG", ("ICC profile", "CMYK converted to RGB"))
-    with Image.open(io.BytesIO(data)) as inks, Image.open(io.BytesIO(examined.data)) as colours:
-        assert np.array_equal(np.asarray(inks.convert("RGB")), np.asarray(colours))
-        assert "icc_profile" not in colours.info
+    with Image.open(io.BytesIO(data)) as inks, Image.open(io.BytesIO(examined.data)) as colors:
+        assert np.array_equal(np.asarray(inks.convert("RGB")), np.asarray(colors))
+        assert "icc_profile" not in colors.info
 
 
 def test_metadata_is_removed_and_named():
@@ -114,7 +114,7 @@ def test_hashes_are_of_what_is_published():
     assert examine(side).perceptual == examine(upright).perceptual
 
 
-def test_sixteen_bits_of_grey():
+def test_sixteen_bits_of_gray():
     values = np.random.default_rng(0).integers(123, 4096, (30, 40, 1), dtype=np.uint16)
     values.flat[:2] = 123, 4095
     examined = examine(deep_png(values, 0))

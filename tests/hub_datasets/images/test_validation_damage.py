@@ -103,7 +103,7 @@ def with_right_checksums(data: bytes) -> bytes:
     return made + data[place:]
 
 
-def test_a_palette_with_transparent_colours_warns_nobody():
+def test_a_palette_with_transparent_colors_warns_nobody():
     image = noise(1).convert("P")
     data = coded(image, "PNG", transparency=bytes(range(256)))
     with warnings.catch_warnings():

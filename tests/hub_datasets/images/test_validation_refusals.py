@@ -38,7 +38,7 @@ def refused(data: bytes, **settings) -> Problem:
 def test_other_formats_named_png(format):
     problem = refused(coded(noise(3), format))
     assert problem.code is Reason.IMAGE_FORMAT
-    assert "no image in an allowed format (JPEG, PNG, DICOM)" in problem.message
+    assert "is not an image in an allowed format (JPEG, PNG, DICOM)" in problem.message
 
 
 @pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><title>404</title>", b"\x89PNG\r\n", bytes(1000)])
@@ -55,7 +55,7 @@ def test_an_image_that_is_cut_off(format, options, share):
     data = coded(noise(6, size=(80, 80)), format, **options)
     problem = refused(data[: int(len(data) * share)])
     assert problem.code is Reason.IMAGE_TRUNCATED
-    assert problem.message.startswith("'folder/1.png' is cut off: ")
+    assert problem.message.startswith("'folder/1.png' is truncated: ")
 
 
 def test_a_jpeg_without_its_end_is_cut_off_even_if_its_preview_has_one():
@@ -65,15 +65,15 @@ def test_a_jpeg_without_its_end_is_cut_off_even_if_its_preview_has_one():
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
-@pytest.mark.parametrize(("colour", "type"), [(0, "u1"), (2, "u1"), (4, "u1"), (6, "u1"), (0, "u2")])
-def test_a_png_without_its_last_rows(colour, type, interlaced):
+@pytest.mark.parametrize(("color", "type"), [(0, "u1"), (2, "u1"), (4, "u1"), (6, "u1"), (0, "u2")])
+def test_a_png_without_its_last_rows(color, type, interlaced):
     """The file is whole, and so is the compressed stream: whoever wrote it stopped in the middle."""
-    values = np.full((41, 40, {0: 1, 2: 3, 4: 2, 6: 4}[colour]), 77, type)
+    values = np.full((41, 40, {0: 1, 2: 3, 4: 2, 6: 4}[color]), 77, type)
     for share in (0.1, 0.5, 0.95):
-        assert refused(deep_png(values, colour, interlaced, share)).code is Reason.IMAGE_TRUNCATED
-    black = deep_png(values * 0, colour, interlaced)
+        assert refused(deep_png(values, color, interlaced, share)).code is Reason.IMAGE_TRUNCATED
+    black = deep_png(values * 0, color, interlaced)
     assert not pixels(examine(black).data).any()
-    assert examine(deep_png(values, colour, interlaced)).height == 41
+    assert examine(deep_png(values, color, interlaced)).height == 41
 
 
 def test_a_damaged_png():
@@ -157,14 +157,14 @@ def test_a_jpeg_of_12_bits():
     assert "a JPEG of 12 bits; convert it to 8 bits, or to a gray PNG of 16 bits" in problem.message
 
 
-@pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)], ids=["RGB", "gray alpha", "RGB alpha"])
+@pytest.mark.parametrize(("color", "channels"), [(2, 3), (4, 2), (6, 4)], ids=["RGB", "gray alpha", "RGB alpha"])
 @pytest.mark.parametrize("window", ["auto", "0:4095"])
-def test_a_png_of_16_bits_with_colors_or_transparency(colour, channels, window):
+def test_a_png_of_16_bits_with_colors_or_transparency(color, channels, window):
     """Pillow reads only the upper byte of each channel."""
-    problem = refused(deep_png(np.ones((20, 20, channels), np.uint16), colour), window=window)
+    problem = refused(deep_png(np.ones((20, 20, channels), np.uint16), color), window=window)
     assert problem.code is Reason.IMAGE_FORMAT
     assert "16 bits per channel and colors or transparency; convert it to 8 bits per channel" in problem.message
-    assert examine(deep_png(np.ones((20, 20, channels), np.uint8), colour)).window == ""
+    assert examine(deep_png(np.ones((20, 20, channels), np.uint8), color)).window == ""
 
 
 def test_a_window_that_is_none():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hub_datasets.errors import BuildError
-from hub_datasets.images.windowing import linear, parse_window, window_colour, window_grey
+from hub_datasets.images.windowing import linear, parse_window, window_color, window_gray
 
 
 def formula(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -45,50 +45,50 @@ def test_all_values_of_16_bits_follow_the_formula():
 
 def test_the_least_and_the_most_become_black_and_white():
     values = np.array([[123, 4095], [200, 2109]], dtype=np.uint16)
-    shown, window = window_grey(values, None)
+    shown, window = window_gray(values, None)
     assert window == "min-max 123..4095"
     assert shown.tolist() == [[0, 255], [5, 128]]
 
 
-def test_neighbours_stay_in_order():
+def test_neighbors_stay_in_order():
     """No value is taken modulo anything: brighter stays brighter, or equal."""
     values = np.sort(np.random.default_rng(1).integers(0, 65536, (1, 5000), dtype=np.uint16))
     for bounds in (None, (100, 40_000)):
-        assert (np.diff(window_grey(values, bounds)[0].astype(int)) >= 0).all()
+        assert (np.diff(window_gray(values, bounds)[0].astype(int)) >= 0).all()
 
 
 def test_what_lies_outside_is_counted():
     values = np.arange(1000, dtype=np.uint16).reshape(10, 100)
-    shown, window = window_grey(values, (100, 899))
+    shown, window = window_gray(values, (100, 899))
     assert window == "fixed 100..899, 20 % of the values outside"
     assert np.array_equal(shown, formula(values, 100, 899))
-    assert window_grey(values, (0, 999))[1] == "fixed 0..999"
+    assert window_gray(values, (0, 999))[1] == "fixed 0..999"
 
 
 @pytest.mark.parametrize("value", [0, 1, 65535])
-def test_one_grey_is_black(value):
-    shown, window = window_grey(np.full((3, 4), value, np.uint16), None)
+def test_one_gray_is_black(value):
+    shown, window = window_gray(np.full((3, 4), value, np.uint16), None)
     assert not shown.any()
     assert window == f"min-max {value}..{value}"
 
 
 def test_values_that_are_no_numbers():
     values = np.array([[np.nan, -np.inf, np.inf, 2.0, 4.0]])
-    shown, window = window_grey(values, None)
+    shown, window = window_gray(values, None)
     assert shown.tolist() == [[0, 0, 255, 0, 255]]
     assert window == "min-max 2..4, 40 % of the values outside"
-    assert window_grey(np.full((1, 2), np.nan), None)[0].tolist() == [[0, 0]]
-    assert window_grey(np.array([[-1e308, 0, 1e308]]), None)[0].shape == (1, 3)
+    assert window_gray(np.full((1, 2), np.nan), None)[0].tolist() == [[0, 0]]
+    assert window_gray(np.array([[-1e308, 0, 1e308]]), None)[0].shape == (1, 3)
 
 
 @pytest.mark.parametrize(
     ("largest", "top"),
     [(0, 255), (255, 255), (256, 4095), (4095, 4095), (4096, 65535), (65535, 65535), (65536, 2**32 - 1)],
 )
-def test_colours_are_not_stretched(largest, top):
+def test_colors_are_not_stretched(largest, top):
     """A dark photograph stays dark; only the number of bits is found."""
     values = np.array([[[largest, largest // 2, largest // 3]]], dtype=np.uint32)
-    shown, window = window_colour(values, None)
+    shown, window = window_color(values, None)
     assert window == f"full range 0..{top}"
     assert np.array_equal(shown, formula(values, 0, top))
-    assert window_colour(values, (0, 100_000))[1] == "fixed 0..100000"
+    assert window_color(values, (0, 100_000))[1] == "fixed 0..100000"

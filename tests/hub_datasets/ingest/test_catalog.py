@@ -1,4 +1,4 @@
-"""What is written to a catalogue is what comes out again, in the order of the source."""
+"""What is written to a catalog is what comes out again, in the order of the source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from hub_datasets.ingest.catalog import Catalogue, connect, decoded, encoded
+from hub_datasets.ingest.catalog import Catalog, connect, decoded, encoded
 from hub_datasets.records import Flag, Ignored, RawRecord, Reason, Rejection
 from tests.hub_datasets.hand_made import question, report
 
@@ -29,38 +29,38 @@ def test_a_record_comes_back_as_it_was(record):
 
 @pytest.fixture
 def path(tmp_path):
-    """A catalogue of seven records: 2 was no record, 4 has an image that is gone, 1, 5 and 7 share a picture."""
+    """A catalog of seven records: 2 was no record, 4 has an image that is gone, 1, 5 and 7 share a picture."""
     records = {1: report(1), 3: report(3), 4: report(4), 5: report(5, "images/1.png"), 6: ODD, 7: report(7)}
-    catalogue = Catalogue(tmp_path / "c.sqlite", "create")
-    catalogue.ignore(Ignored("s", "caf\udce9.txt", "no image"))
+    catalog = Catalog(tmp_path / "c.sqlite", "create")
+    catalog.ignore(Ignored("s", "caf\udce9.txt", "no image"))
     for number in range(1, 8):
         if number == 2:
-            catalogue.reject("line \udce9", Reason.MALFORMED_ROW, "no \udce9")
+            catalog.reject("line \udce9", Reason.MALFORMED_ROW, "no \udce9")
         else:
             flags = [Flag("email", "in the text")] * (number == 3)
-            catalogue.add(records[number], flags)
-    catalogue.ignore(Ignored("s", "b", "second"))
-    catalogue.close()
+            catalog.add(records[number], flags)
+    catalog.ignore(Ignored("s", "b", "second"))
+    catalog.close()
     return tmp_path / "c.sqlite"
 
 
-def finished(path) -> Catalogue:
-    catalogue = Catalogue(path, "change")
-    found = [{"name": name, "pixels": name[-5] * 2, "width": 9} for name in catalogue.image_names()]
+def finished(path) -> Catalog:
+    catalog = Catalog(path, "change")
+    found = [{"name": name, "pixels": name[-5] * 2, "width": 9} for name in catalog.image_names()]
     for row in found:
         if row["name"] == "images/7.png":
             row |= {"pixels": "11", "flags": '[{"kind": "burned_in_text", "detail": "top"}]'}
     gone = {"name": "images/4.png", "code": "image_missing", "message": "no file"}
-    catalogue.add_images(gone if row["name"] == "images/4.png" else row for row in found)
-    catalogue.finish()
-    return Catalogue(path)
+    catalog.add_images(gone if row["name"] == "images/4.png" else row for row in found)
+    catalog.finish()
+    return Catalog(path)
 
 
 def test_each_image_is_named_once_in_the_order_of_the_records(path):
-    catalogue = Catalogue(path, "change")
+    catalog = Catalog(path, "change")
     names = ["images/1.png", "images/3.png", "images/4.png", "图/a b.png", "images/7.png"]
-    assert list(catalogue.image_names()) == names and catalogue.count_images() == 5
-    catalogue.close()
+    assert list(catalog.image_names()) == names and catalog.count_images() == 5
+    catalog.close()
 
 
 def test_records_come_by_picture_then_in_the_order_of_the_source(path):
@@ -72,13 +72,13 @@ def test_records_come_by_picture_then_in_the_order_of_the_source(path):
 
 
 def test_what_cannot_be_used_comes_with_its_reason(path):
-    catalogue = finished(path)
-    assert list(catalogue.rejections()) == [
+    catalog = finished(path)
+    assert list(catalog.rejections()) == [
         (2, Rejection("", "line \\udce9", Reason.MALFORMED_ROW, "no \\udce9")),
         (4, Rejection("", "line 4", Reason.IMAGE_MISSING, "no file")),
     ]
-    assert catalogue.count_read() == 7
-    assert list(catalogue.ignored()) == [("caf\\udce9.txt", "no image"), ("b", "second")]
+    assert catalog.count_read() == 7
+    assert list(catalog.ignored()) == [("caf\\udce9.txt", "no image"), ("b", "second")]
 
 
 def test_flags_of_texts_and_of_images(path):
@@ -88,50 +88,50 @@ def test_flags_of_texts_and_of_images(path):
     ]
 
 
-def test_a_catalogue_that_is_read_cannot_be_changed(path):
-    catalogue = finished(path)
+def test_a_catalog_that_is_read_cannot_be_changed(path):
+    catalog = finished(path)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        catalogue.reject("line 9", Reason.TEXT_EMPTY, "")
+        catalog.reject("line 9", Reason.TEXT_EMPTY, "")
 
 
 def test_a_path_with_signs_that_addresses_are_made_of(tmp_path):
     """`?` and `#` would end the path, `%20` would be a blank."""
     path = tmp_path / "a?mode=ro#x%20 é.sqlite"
-    Catalogue(path, "create").close()
-    assert path.is_file() and Catalogue(path).count_read() == 0
+    Catalog(path, "create").close()
+    assert path.is_file() and Catalog(path).count_read() == 0
     with pytest.raises(sqlite3.OperationalError):
         connect(tmp_path / "none.sqlite", read_only=True)
 
 
-def test_random_catalogues_against_a_plain_list(tmp_path):
+def test_random_catalogs_against_a_plain_list(tmp_path):
     rng = random.Random(0)
     for trial in range(10):
-        catalogue = Catalogue(tmp_path / f"{trial}.sqlite", "create")
+        catalog = Catalog(tmp_path / f"{trial}.sqlite", "create")
         said: list[RawRecord | Rejection] = []
         for number in range(rng.randrange(1, 60)):
             if rng.random() < 0.2:
                 said.append(Rejection("", f"line {number}", rng.choice(list(Reason)), f"message {number}"))
-                catalogue.reject(said[-1].item, said[-1].code, said[-1].message)
+                catalog.reject(said[-1].item, said[-1].code, said[-1].message)
             else:
                 said.append(replace(report(number), image=f"{rng.randrange(20)}.png"))
-                catalogue.add(said[-1], ())
+                catalog.add(said[-1], ())
         bad = {f"{n}.png" for n in range(20) if rng.random() < 0.2}
         pixels = {f"{n}.png": f"{rng.randrange(10):032x}" for n in range(20)}
-        catalogue.add_images(
+        catalog.add_images(
             {"name": name, "code": "image_missing", "message": "gone"}
             if name in bad
             else {"name": name, "pixels": pixels[name]}
-            for name in catalogue.image_names()
+            for name in catalog.image_names()
         )
-        catalogue.finish()
-        catalogue = Catalogue(tmp_path / f"{trial}.sqlite")
+        catalog.finish()
+        catalog = Catalog(tmp_path / f"{trial}.sqlite")
         records = [(pixels[one.image], seq, one) for seq, one in enumerate(said, 1)
                    if isinstance(one, RawRecord) and one.image not in bad]  # fmt: skip
-        assert [found[:3] for found in catalogue.records_by_picture()] == sorted(records, key=lambda one: one[:2])
-        assert list(catalogue.rejections()) == [
+        assert [found[:3] for found in catalog.records_by_picture()] == sorted(records, key=lambda one: one[:2])
+        assert list(catalog.rejections()) == [
             (seq, one if isinstance(one, Rejection) else Rejection("", one.item, Reason.IMAGE_MISSING, "gone"))
             for seq, one in enumerate(said, 1)
             if isinstance(one, Rejection) or one.image in bad
         ]
-        assert catalogue.count_read() == len(said)
-        catalogue.close()
+        assert catalog.count_read() == len(said)
+        catalog.close()

@@ -19,8 +19,8 @@ from hub_datasets.errors import BuildError
 from hub_datasets.filesystem.source_folder import Folder, FolderError
 from hub_datasets.images.validation import ImageSettings
 from hub_datasets.ingest import ingest
-from hub_datasets.ingest.catalog import Catalogue
-from hub_datasets.ingest.executors import FEW, InProcess, Processes, Ray, WhenNeeded, make_engine
+from hub_datasets.ingest.catalog import Catalog
+from hub_datasets.ingest.executors import FEW, InProcess, LazyEngine, Processes, Ray, make_engine
 from hub_datasets.output import folder as output
 from hub_datasets.texts.validation import TextSettings
 from tests.conftest import ROOT
@@ -182,7 +182,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
 
 
 def test_few_tasks_are_done_here():
-    engine = WhenNeeded("local", 2)
+    engine = LazyEngine("local", 2)
     found = list(engine.map(executor_tasks.square, tasks(FEW - 1)))
     assert {one["process"] for one in found} == {os.getpid()} and len(found) == FEW - 1
     assert list(engine.map(executor_tasks.square, [])) == [] and engine._engine is None
@@ -190,7 +190,7 @@ def test_few_tasks_are_done_here():
 
 
 def test_many_tasks_are_done_by_others_and_all_that_follow_too():
-    engine = WhenNeeded("local", 2)
+    engine = LazyEngine("local", 2)
     found = list(engine.map(executor_tasks.square, iter(tasks(FEW + 2))))
     assert [one["number"] for one in found] == list(range(FEW + 2))
     assert os.getpid() not in {one["process"] for one in found}
@@ -199,31 +199,31 @@ def test_many_tasks_are_done_by_others_and_all_that_follow_too():
 
 
 def test_one_worker_is_this_process():
-    engine = WhenNeeded("local", 1)
+    engine = LazyEngine("local", 1)
     assert {one["process"] for one in engine.map(executor_tasks.square, tasks(9))} == {os.getpid()}
     assert isinstance(make_engine("local", 1), InProcess) and not engine.is_remote
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_something_else_is_done_meanwhile(workers):
-    engine = WhenNeeded("local", workers)
+    engine = LazyEngine("local", workers)
 
     def squares() -> list[int]:
         return [one["square"] for one in engine.map(executor_tasks.square, tasks(FEW + 2))]
 
-    with engine.meanwhile(squares) as finished:
+    with engine.in_background(squares) as finished:
         assert finished() == [number**2 for number in range(FEW + 2)]
     engine.close()
 
 
 def test_an_error_meanwhile_leaves_nothing_running():
-    engine, written = WhenNeeded("local", 2), []
+    engine, written = LazyEngine("local", 2), []
 
     def write() -> None:
         written.extend(engine.map(executor_tasks.square, tasks(2_000)))
 
     before = threading.active_count()
-    with pytest.raises(ValueError, match="broken"), engine.meanwhile(write):
+    with pytest.raises(ValueError, match="broken"), engine.in_background(write):
         raise ValueError("broken")
     assert len(written) < 100 and threading.active_count() <= before
     engine.close()
@@ -237,9 +237,9 @@ def test_the_engine_has_as_many_processes_as_it_was_told():
 
 def test_ray_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(BuildError, match=r"--engine ray needs Ray: pip install 'medpairs\[ray\]'"):
+    with pytest.raises(BuildError, match=r"--engine ray requires Ray: pip install 'medpairs\[ray\]'"):
         make_engine("ray", 2)
-    engine = WhenNeeded("ray", 2)
+    engine = LazyEngine("ray", 2)
     assert engine.is_remote
     with pytest.raises(BuildError, match="needs Ray"):
         engine.map(executor_tasks.square, tasks(1))
@@ -313,8 +313,8 @@ def test_folders_are_those_of_the_build_wherever_the_workers_are(engine, tmp_pat
     Path("scratch").mkdir()
     source, folder, settings = source_of("medical_reports"), Folder("my reports"), (ImageSettings(), TextSettings())
     (key,) = ingest.stage_keys([(source, folder)], *settings)
-    stage = ingest.stage(source, folder, key, *settings, engine, str(tmp_path / "cache"), Path("scratch"))
-    assert list(Catalogue(stage.catalogue).rejections()) == []
+    stage = ingest.ingest_folder(source, folder, key, *settings, engine, str(tmp_path / "cache"), Path("scratch"))
+    assert list(Catalog(stage.catalog).rejections()) == []
     found = list(engine.map(executor_tasks.code_of, [{"number": n} for n in range(4)]))
     assert {one["file"] for one in found} == {ingest.__file__}
 

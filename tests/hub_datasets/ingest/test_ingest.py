@@ -16,9 +16,9 @@ from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.images.validation import ImageSettings
 from hub_datasets.ingest import ingest
-from hub_datasets.ingest.catalog import Catalogue
+from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import InProcess
-from hub_datasets.ingest.ingest import Stage, batches, bytes_of, examine_batch, remove_stale, stage, stage_keys
+from hub_datasets.ingest.ingest import Stage, batches, bytes_of, examine_batch, ingest_folder, remove_stale, stage_keys
 from hub_datasets.records import Ignored, Reason, Rejection
 from hub_datasets.synthetic.marker import write_marker
 from hub_datasets.texts.validation import TextSettings
@@ -38,7 +38,7 @@ def staged(folder, root, scratch, source=None, images=IMAGES, engine=None) -> St
     source, folder = source or source_of("medical_reports"), Folder(folder)
     (key,) = stage_keys([(source, folder)], images, TEXTS)
     Path(scratch).mkdir(exist_ok=True)
-    return stage(source, folder, key, images, TEXTS, engine or InProcess(), str(root), Path(scratch))
+    return ingest_folder(source, folder, key, images, TEXTS, engine or InProcess(), str(root), Path(scratch))
 
 
 class Counting(InProcess):
@@ -54,11 +54,11 @@ class Counting(InProcess):
 
 
 def images_of(stage: Stage) -> dict[str, dict]:
-    """The catalogue's rows of images, by name, with their published bytes."""
-    catalogue, found = Catalogue(stage.catalogue), {}
-    for _, _, record, image in catalogue.records_by_picture():
+    """The catalog's rows of images, by name, with their published bytes."""
+    catalog, found = Catalog(stage.catalog), {}
+    for _, _, record, image in catalog.records_by_picture():
         found[record.image] = image | {"data": bytes_of(stage, image)}
-    catalogue.close()
+    catalog.close()
     return found
 
 
@@ -86,7 +86,7 @@ def test_images_are_dealt_to_tasks_and_each_is_read_once(tmp_path):
     assert len({task["target"] for task in engine.tasks}) == 18
     images = images_of(found)
     assert len(images) == 70 and len({image["data"] for image in images.values()}) == 70
-    assert Catalogue(found.catalogue).count_read() == 210
+    assert Catalog(found.catalog).count_read() == 210
 
 
 def test_what_did_not_change_is_not_read_again(reports, tmp_path):
@@ -98,7 +98,7 @@ def test_what_did_not_change_is_not_read_again(reports, tmp_path):
         raise AssertionError("read again")
 
     source = source_of("medical_reports", read=read)
-    again = stage(source, aside, first.key, IMAGES, TEXTS, InProcess(), str(tmp_path / "cache"), tmp_path / "s")
+    again = ingest_folder(source, aside, first.key, IMAGES, TEXTS, InProcess(), str(tmp_path / "cache"), tmp_path / "s")
     assert again.reused and again.address == first.address and len(images_of(again)) == 6
 
 
@@ -213,16 +213,16 @@ def test_everything_that_a_source_yields_is_kept_with_what_became_of_it(tmp_path
         report(8, "images/3.png", text="caf\udce9 is no text"),
     ]
     source = source_of("medical_reports", read=lambda folder: iter(found))
-    catalogue = Catalogue(staged(folder, tmp_path / "cache", tmp_path / "s", source=source).catalogue)
-    assert {rejection.item: str(rejection.code) for _, rejection in catalogue.rejections()} == {
+    catalog = Catalog(staged(folder, tmp_path / "cache", tmp_path / "s", source=source).catalog)
+    assert {rejection.item: str(rejection.code) for _, rejection in catalog.rejections()} == {
         "line 1": "malformed_row", "line 2": "text_short", "line 3": "text_short", "line 4": "text_long",
         "line 5": "malformed_row", "line 6": "image_missing", "line 7": "image_outside_root",
         "line 8": "malformed_row",
     }  # fmt: skip
-    assert [record.item for _, _, record, _ in catalogue.records_by_picture()] == ["line 0"]
-    assert list(catalogue.ignored()) == [("Thumbs.db", "no image")]
+    assert [record.item for _, _, record, _ in catalog.records_by_picture()] == ["line 0"]
+    assert list(catalog.ignored()) == [("Thumbs.db", "no image")]
     # images of records that cannot be used are not read at all
-    assert list(catalogue.image_names()) == ["images/0.png", "images/none.png", "../secret.png"]
+    assert list(catalog.image_names()) == ["images/0.png", "images/none.png", "../secret.png"]
 
 
 # --- A worker's task

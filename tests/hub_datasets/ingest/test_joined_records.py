@@ -57,7 +57,7 @@ def test_items_and_images_begin_with_the_label(joined):
 
 
 def test_records_come_by_picture_and_then_by_folder(joined):
-    """As `settle` needs them, and the same as if all were in one catalogue."""
+    """As `settle` needs them, and the same as if all were in one catalog."""
     same = {"images/0.png": ONE_PICTURE}
     parts = [[report(n, f"images/{n % 3}.png") for n in range(5)] for _ in range(3)]
     stages = dict(enumerate(joined(*parts, images=(same, same, same))))
@@ -75,7 +75,7 @@ def test_a_copy_in_another_folder_is_rejected_by_name(joined, tmp_path):
     decisions = settled(tmp_path / "d", *joined(january, february, images=(images, images)))
     (rejection,) = decisions.rejections(1)
     assert (rejection.item, rejection.code) == ("february/line 0", Reason.DUPLICATE_IMAGE)
-    assert rejection.message == "says the same of a copy of the image as january/line 0"
+    assert rejection.message == "repeats for a copy of the image the text of january/line 0"
     assert [decisions.count("accepted", stage) for stage in (0, 1)] == [2, 1]
     assert duplicate_report(decisions, {})["exact"] == {"medical_reports": 1}
 
@@ -210,9 +210,9 @@ def test_official_splits_are_compared_across_folders(joined, tmp_path):
 
 @pytest.fixture
 def decisions(joined, tmp_path):
-    """January: a copy, a row that is no row, a file passed over. February: an image that is not there, a flag."""
+    """January: a copy, a row that is no row, a file passed over. February: an image that does not exist, a flag."""
     same = {"images/0.png": ONE_PICTURE}
-    gone = {"images/2.png": {"code": "image_missing", "message": "'images/2.png' is not there"}}
+    gone = {"images/2.png": {"code": "image_missing", "message": "'images/2.png' does not exist"}}
     odd = [Rejection("medical_reports", "line 8", Reason.MALFORMED_ROW, "x"), Ignored("medical_reports", "a.db", "why")]
     january = [report(0), report(1), replace(report(3), image="images/0.png", text="Report 0."), *odd]
     february = [report(0), report(1, "images/1b.png"), report(2)]

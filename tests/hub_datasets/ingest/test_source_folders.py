@@ -99,10 +99,10 @@ def test_a_result_that_would_replace_one_of_the_folders(places):
 def test_each_folder_that_may_not_be_shared_is_named(places):
     write_marker(places / "b")
     both = ("--reports_dir", places / "a", "--reports_dir", places / "b", "--reports_dir", places / "c")
-    assert options(*both).not_to_be_shared() == ["medical_reports (a)", "medical_reports (c)"]
-    assert options(*both[:4]).not_to_be_shared() == ["medical_reports (a)"]
+    assert options(*both).restricted_sources() == ["medical_reports (a)", "medical_reports (c)"]
+    assert options(*both[:4]).restricted_sources() == ["medical_reports (a)"]
     write_marker(places / "a")
-    assert options(*both[:4]).not_to_be_shared() == []
+    assert options(*both[:4]).restricted_sources() == []
 
 
 # --- The same folder twice, and one in another

@@ -87,7 +87,7 @@ FOREIGN = {
 def test_a_folder_that_no_build_wrote_to_is_refused(again, files, tmp_path):
     write_files(tmp_path / "out", files)
     said = refused(again, tmp_path / "out")
-    assert f"--output_dir {tmp_path}/out holds {', '.join(sorted(files))}, and no build wrote to this folder" in said
+    assert f"--output_dir {tmp_path}/out contains {', '.join(sorted(files))}, and no build wrote to this folder" in said
 
 
 OCCUPIED = {
@@ -140,7 +140,7 @@ def test_a_mounted_disk_in_the_folder_is_refused(again, out, monkeypatch):
 
 
 def test_folders_that_are_never_replaced(again, out, monkeypatch):
-    said = "this folder is or holds"
+    said = "this folder is or contains"
     monkeypatch.chdir(out)
     assert f"--overwrite --output_dir {out}: {said} the working directory; name another" in refused(again, out)
     monkeypatch.chdir(out.parent)
@@ -199,7 +199,7 @@ def test_what_is_not_a_build_s_behind_an_address_is_refused(again, address, name
 def test_an_address_that_no_build_wrote_to_is_refused(again, address):
     put(address, {"report.json": '{"tests": 7}', "pairs/train.csv": "x"})
     before = remote_tree(address)
-    with pytest.raises(BuildError, match=r"holds pairs/train\.csv, report\.json, and no build wrote to this folder"):
+    with pytest.raises(BuildError, match=r"contains pairs/train\.csv, report\.json, and no build wrote to this folder"):
         again(address)
     assert remote_tree(address) == before
 

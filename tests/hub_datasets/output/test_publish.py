@@ -74,6 +74,26 @@ def test_a_pushed_dataset_loads_in_a_fresh_process(push, built_small, run, repo_
         assert found[config]["same"] and found[config]["size"] == [12, 10]
 
 
+def test_the_folder_remembers_where_it_was_pushed_until_it_is_built_again(push, build, reports, repo_name, tmp_path):
+    push(reports, repo_name)
+    manifest = json.loads((tmp_path / "out" / ".build.json").read_text())
+    commit = HfApi().dataset_info(repo_name).sha
+    assert manifest["pushed"] == {"repository": repo_name, "commit": commit}
+    assert ".build.json" not in files_of(repo_name)
+    again = build(reports, tmp_path / "out", "--overwrite")  # nothing to do: it is still what was pushed
+    assert json.loads((tmp_path / "out" / ".build.json").read_text()) == manifest, again.stdout
+    build(reports, tmp_path / "out", "--overwrite", *HELD_OUT)
+    assert "pushed" not in json.loads((tmp_path / "out" / ".build.json").read_text())
+
+
+def test_a_folder_without_a_manifest_is_not_given_one(reports, build, repo_name, tmp_path, hub):
+    """A dataset that was downloaded from the Hub is not a build's folder."""
+    build(reports, tmp_path / "out")
+    (tmp_path / "out" / ".build.json").unlink()
+    push_dataset(tmp_path / "out", repo_name)
+    assert not (tmp_path / "out" / ".build.json").exists()
+
+
 def test_the_card_says_of_the_splits_what_is_loaded(push, reports, repo_name):
     push(reports, repo_name, *HELD_OUT, "--num_shards", "3")
     card = DatasetCard.load(repo_name, repo_type="dataset")
@@ -119,14 +139,14 @@ def test_data_that_may_not_be_shared_is_refused(push, hub, repo_name, tmp_path):
     done = push(own | pad, repo_name, check=False)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == (
-        "error: --push_to_hub: the licence of medical_reports is not known to allow it; "
-        "leave it out, or add --redistribute if you have the right to publish it\n"
+        "error: --push_to_hub: the license of medical_reports is not known to allow redistribution; "
+        "leave this source out, or add --redistribute if you have the right to publish it\n"
     )
     assert len(hub.log) == before and {path.name for path in tmp_path.iterdir()} == {"own", "pad"}
     push(pad, repo_name)
     push(own | pad, f"{repo_name}-all", "--redistribute")
     assert "pairs/train-00000-of-00001.parquet" in files_of(repo_name) & files_of(f"{repo_name}-all")
-    with pytest.raises(BuildError, match="the licence of medical_reports is not known"):
+    with pytest.raises(BuildError, match="the license of medical_reports is not known"):
         push_dataset(tmp_path / "out", f"{repo_name}-direct")  # a build that is there already
     assert not HfApi().repo_exists(f"{repo_name}-direct", repo_type="dataset")
 

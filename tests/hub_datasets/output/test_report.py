@@ -260,7 +260,7 @@ def decisions(tmp_path):
         report(6, "images/0.png", text="Report 0."),
         *(report(n, f"gone/{n}.png") for n in range(7, 13)),
         Rejection("medical_reports", "line 13", Reason.TEXT_SHORT, "短"),
-        Ignored("medical_reports", "Thumbs.db", "left by the operating system"),
+        Ignored("medical_reports", "Thumbs.db", "junk file of the operating system"),
     ]
     gone = {f"gone/{n}.png": {"code": "image_missing", "message": f"no file {n}"} for n in range(7, 13)}
     known = {"images/1.png": {"stripped": ["EXIF", "GPS"], "window": "0 to 4095", "width": 99, "format": "JPEG"}}
@@ -413,15 +413,15 @@ def test_the_summary():
         "medical_reports: read 1, accepted 1",
         "pairs: train 3,000, validation 1",
         "chat: train 1",
-        "slake, medical_reports: no patients are named, so one person's images may be in several splits",
+        "slake, medical_reports: no patient IDs: images of one patient may end up in different splits",
         "near-duplicates: 1,005 images in 2 clusters, kept together",
         "no rows of slake (zh) in validation, test: few (3)",
-        "1,002 groups changed their split: new rows tie together what was in two",
+        "1,002 groups changed their split, because new rows connect groups of different splits",
         "LEAK: 1,200 image in more than one split",
         "LEAK: 3 near duplicate in more than one split",
         "slake: its official splits share 640 of 642 images",
         "to review before sharing (review.jsonl): email 1,001, phone_number 2",
-        "1,003 categories are numbered in the card's pictures: no font here has the characters; "
+        "1,003 categories are numbered in the card's pictures, because no installed font has their characters; "
         "for Chinese: pip install 'medpairs[zh]'",
     ]
 

@@ -49,7 +49,7 @@ def test_text_with_and_without_a_byte_order_mark(written):
 
 
 def test_a_text_that_is_not_there(tmp_path):
-    assert f"'{NAME}' is not there" in error_of(read_text, Folder(tmp_path))
+    assert f"'{NAME}' does not exist" in error_of(read_text, Folder(tmp_path))
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "utf-16"])
@@ -75,7 +75,7 @@ ROWS = json.dumps([{"img_id": 1, "triple": ["vhead", "_", "_"], "answer": "[是]
 
 def test_an_array_that_is_cut_off_anywhere(written):
     for end in range(len(ROWS)):
-        assert "the file is cut off" in error_of(read_json_array, written(ROWS[:end])), ROWS[:end]
+        assert "the file is truncated" in error_of(read_json_array, written(ROWS[:end])), ROWS[:end]
 
 
 @pytest.mark.parametrize("content", ["<html>", "[1,]", '[{"a": 1} {"b": 2}]', "[1, nul]", "[1]]", "'"])
@@ -92,7 +92,7 @@ def test_json_that_is_no_array(written, content, kind):
 def test_json_that_python_cannot_hold(written):
     assert "not valid JSON" in error_of(read_json_array, written(f"[{'9' * 5000}]"))
     assert "not valid JSON" in error_of(read_json_array, written("[" * 100_000 + "]" * 100_000))
-    assert "the file is cut off" in error_of(read_json_array, written("[" * 100_000))
+    assert "the file is truncated" in error_of(read_json_array, written("[" * 100_000))
 
 
 # --- CSV
@@ -120,7 +120,7 @@ def test_quotes_inside_a_cell_that_is_not_quoted(written):
 def test_a_table_without_a_column(written, content):
     message = error_of(read_csv_rows, written(content), ("image", "text"))
     assert "no column image" in message and "the columns found are" in message
-    assert message.endswith("; save the table with commas between its cells") == (";" in content)
+    assert message.endswith("; save the table with commas as separators") == (";" in content)
 
 
 def test_what_is_no_table_at_all_makes_no_message_of_its_length(written):
@@ -190,7 +190,7 @@ def test_what_no_source_reads(tmp_path):
     (tmp_path / "link").symlink_to("a", target_is_directory=True)
     assert list(passed_over_by_default("s", Folder(tmp_path))) == [
         Ignored("s", "link", "a link to a folder"),
-        Ignored("s", "a/Thumbs.db", "left by the operating system"),
+        Ignored("s", "a/Thumbs.db", "junk file of the operating system"),
     ]
 
 

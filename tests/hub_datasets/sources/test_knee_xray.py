@@ -82,7 +82,7 @@ def test_files_of_the_operating_system_are_ignored_by_name(tmp_path):
 def test_what_lies_in_no_folder_of_a_grade_is_named(tmp_path, name):
     write_knee(tmp_path, {"train/0/9000000L.png": 1, name: 2})
     found = list(read(Folder(tmp_path)))
-    assert ignored(found) == {name: "not in the folder of a grade"}
+    assert ignored(found) == {name: "not in a folder of a grade"}
     assert len(found) == 2
 
 
@@ -142,7 +142,7 @@ def test_downloads_left_as_they_are(tmp_path, place, grade):
 
 def test_a_set_of_many_other_files_is_counted(tmp_path):
     write_files(tmp_path, {"train/0/9000000L.png": "", **{f"cropped/{n:02}.png": "" for n in range(50)}})
-    assert ignored(read(Folder(tmp_path))) == {"cropped/00.png and 49 more": "not in the folder of a grade"}
+    assert ignored(read(Folder(tmp_path))) == {"cropped/00.png and 49 more": "not in a folder of a grade"}
 
 
 def test_the_real_oai_sample(real_data):
@@ -259,7 +259,7 @@ def test_the_3300_files(mendeley, choice):
     path, ids = mendeley
     found = list(read(Folder(path)))
     assert len([one for one in found if isinstance(one, RawRecord)]) == len(ids) == 3300
-    assert Counter(ignored(found).values()) == {"left by the operating system": 10}
+    assert Counter(ignored(found).values()) == {"junk file of the operating system": 10}
     grades = defaultdict(set)
     for record in found:
         if isinstance(record, RawRecord):

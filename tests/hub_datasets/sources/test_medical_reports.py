@@ -103,7 +103,7 @@ def test_all_files_are_read_in_the_order_of_their_names(tmp_path):
     write_files(tmp_path, {"c.csv": csv_text([report_row(2)]), "a.json": json.dumps([report_row(3)])})
     write_files(tmp_path, {"._a.json": b"\0\5\x16\7\xff", "notes.txt": "", "more/d.tsv": table([report_row(4)], "\t")})
     found = read(tmp_path)
-    assert found[0] == Ignored("medical_reports", "._a.json", "left by the operating system")
+    assert found[0] == Ignored("medical_reports", "._a.json", "junk file of the operating system")
     items = ["a.json row 1", "b.jsonl line 1", "c.csv line 2", "more/d.tsv line 2"]
     assert [record.item for record in collect_records(found[1:])] == items
 
@@ -166,7 +166,7 @@ def test_a_language_that_is_given_is_taken(tmp_path, given, language):
 def test_a_language_that_is_none(tmp_path, language):
     rejection = rejection_of(tmp_path, report_row(2, language=language))
     assert rejection.code is Reason.MALFORMED_ROW
-    assert rejection.message == f"language {language!r}; expected one of en, zh, or a name of theirs"
+    assert rejection.message == f"language {language!r}; expected one of en, zh, or the name of one of these languages"
 
 
 def test_a_text_in_another_script_needs_its_language_named(tmp_path):
@@ -226,7 +226,7 @@ def test_a_table_with_rows_of_another_length(tmp_path):
     record, shorter, longer = read(tmp_path)
     assert (record.item, shorter.item, longer.item) == ("r.csv line 2", "r.csv line 3", "r.csv line 6")
     assert shorter.code is longer.code is Reason.MALFORMED_ROW
-    assert shorter.message == "2 cells, the header has another number of cells: 3"
+    assert shorter.message == "2 cells; the header has 3"
 
 
 def test_columns_without_a_name_are_kept(tmp_path):
@@ -255,8 +255,8 @@ def test_a_broken_byte_in_json_stops_the_build(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("r.json", '[{"image": "1.png"}, {"image": "2', "the file is cut off"),
-        ("r.json", "", "the file is cut off"),
+        ("r.json", '[{"image": "1.png"}, {"image": "2', "the file is truncated"),
+        ("r.json", "", "the file is truncated"),
         ("r.json", '[{"image": "1.png",}]', "not valid JSON"),
         ("r.json", '{"rows": []}', "or one under 'annotations', found an object with the keys rows"),
         ("r.json", "[[1], [2]]", "expected an object with the columns of a row, found an array"),
@@ -290,7 +290,7 @@ def test_tables_of_something_else_among_the_images_are_named(tmp_path):
     *ignored, record = read(tmp_path)
     assert isinstance(record, RawRecord)
     assert {entry.item: entry.why.split(";")[-1].strip() for entry in ignored} == {
-        "images/a.xml": "XML, but no report of OpenI",
+        "images/a.xml": "XML, but not a report of OpenI",
         "images/boxes.json": "row 1: its columns are: Lung",
         "images/sizes.csv": "the columns found are: name, width (at commas)",
     }
@@ -300,10 +300,10 @@ def test_what_is_left_out_is_named(tmp_path):
     write_files(write_reports(tmp_path, [report_row(1)]), {"images/2.png": png(2), "images/0.jpg": b"", "r.xlsx": b""})
     write_files(tmp_path, {"images/._0.jpg": b""})
     junk, table, _, unused = sorted(read(tmp_path), key=lambda entry: not entry.item.endswith(("xlsx", "jpg")))
-    assert junk.why == "left by the operating system"
+    assert junk.why == "junk file of the operating system"
     assert table == Ignored("medical_reports", "r.xlsx", "not read; save it as 'CSV UTF-8'")
     assert (unused.item, unused.why) == (
-        "2 images", "no report that could be read names them; the first is images/0.jpg",
+        "2 images", "not named in any readable report; the first is images/0.jpg",
     )  # fmt: skip
 
 

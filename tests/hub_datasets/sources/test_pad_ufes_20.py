@@ -74,7 +74,7 @@ def test_downloads_as_people_leave_them(tmp_path, layout):
     records = [record for record in found if isinstance(record, RawRecord)]
     assert [record.metadata for record in records] == rows
     assert [Folder(root).read(record.image) for record in records] == [png(1000 + n) for n in range(6)]
-    assert set(ignored(found).values()) <= {"left by the operating system"} and len(found) - len(records) in (0, 2)
+    assert set(ignored(found).values()) <= {"junk file of the operating system"} and len(found) - len(records) in (0, 2)
 
 
 def test_an_image_in_two_places(tmp_path):
@@ -92,7 +92,7 @@ def test_images_without_a_row_are_named(tmp_path):
     write_pad(tmp_path, [pad_row(0)])
     write_files(tmp_path, {"images/imgs_part_1/PAT_9_9_9.png": png(1), "readme.txt": ""})
     assert ignored(read(tmp_path)) == dict.fromkeys(
-        ["images/imgs_part_1/PAT_9_9_9.png", "readme.txt"], "no row stands for it"
+        ["images/imgs_part_1/PAT_9_9_9.png", "readme.txt"], "not named in any row"
     )
     write_files(tmp_path, {f"masks/{n}.png": b"" for n in range(40)})
     assert list(ignored(read(tmp_path))) == ["images/imgs_part_1/PAT_9_9_9.png and 41 more"]
@@ -206,7 +206,7 @@ def test_groups(tmp_path):
 
 
 def test_folders_that_are_not_this_source(tmp_path):
-    with pytest.raises(BuildError, match=r"no metadata\.csv; --pad_ufes_dir is the folder with"):
+    with pytest.raises(BuildError, match=r"no metadata\.csv; --pad_ufes_dir must contain"):
         read(tmp_path)
     rows = [{key: value for key, value in pad_row(1).items() if key not in ("img_id", "age")}]
     write_files(tmp_path, {"metadata.csv": csv_text(rows)})
@@ -223,7 +223,7 @@ def test_two_tables(tmp_path):
     found = read(tmp_path)
     assert ignored(found) == {"more/metadata.csv": "the same as metadata.csv"} and len(found) == 2
     write_files(tmp_path, {"more/metadata.csv": csv_text([pad_row(2)])})
-    with pytest.raises(BuildError, match=r"more/metadata\.csv: differs from metadata\.csv; leave only one"):
+    with pytest.raises(BuildError, match=r"more/metadata\.csv: differs from metadata\.csv; keep only one"):
         read(tmp_path)
 
 

@@ -97,7 +97,7 @@ def test_a_download_beside_its_unpacked_copy_is_read_once(tmp_path):
     assert ignored(found)["copy/train.json"] == "the same as in Slake1.0"
     write_slake(tmp_path / "copy", train=[slake_row(0, 0, "Q?", "B")])
     with pytest.raises(
-        BuildError, match=r"lie in 'Slake1\.0' and in 'copy', and differ; --slake_dir is a folder with one"
+        BuildError, match=r"in 'Slake1\.0' and in 'copy' differ; name a folder with only one of the two"
     ):
         read(tmp_path)
 
@@ -171,12 +171,12 @@ def test_an_image_in_two_places(tmp_path):
     write_files(tmp_path, {"old/xmlab0/source.jpg": jpeg(2000), "old/xmlab1/source.jpg": jpeg(9)})
     record, rejection, *_ = read(tmp_path)
     assert record.image == "imgs/xmlab0/source.jpg"
-    assert isinstance(rejection, Rejection) and "are different images; leave only the right one" in rejection.message
+    assert isinstance(rejection, Rejection) and "are different images; keep only the right one" in rejection.message
 
 
 def test_a_folder_of_something_else(tmp_path):
     write_files(tmp_path, {"questions.json": "[]", "imgs/xmlab1/question.json": "[]"})
-    with pytest.raises(BuildError, match=r"none of train.json, validate.json.*; --slake_dir is the folder with"):
+    with pytest.raises(BuildError, match=r"none of train.json, validate.json.*; --slake_dir must contain"):
         read(tmp_path)
 
 
@@ -189,12 +189,12 @@ def test_only_the_split_files_are_read_and_the_rest_is_counted(tmp_path):
     found = read(tmp_path)
     assert len([one for one in found if isinstance(one, RawRecord)]) == 5
     assert ignored(found) == {
-        "imgs/Thumbs.db": "left by the operating system",
-        "KG/en_organ.csv": "holds no questions of a split",
-        "imgs/xmlab0/mask.png and 4 more": "holds no questions of a split",
-        "imgs/xmlab0/question.json and 4 more": "holds no questions of a split",
-        "imgs/xmlab9/source.jpg": "no question stands for it",
-        "mask.txt": "holds no questions of a split",
+        "imgs/Thumbs.db": "junk file of the operating system",
+        "KG/en_organ.csv": "contains no questions of a split",
+        "imgs/xmlab0/mask.png and 4 more": "contains no questions of a split",
+        "imgs/xmlab0/question.json and 4 more": "contains no questions of a split",
+        "imgs/xmlab9/source.jpg": "not named in any question",
+        "mask.txt": "contains no questions of a split",
     }
 
 
@@ -229,7 +229,7 @@ def test_sets_with_other_keys(tmp_path, rows, missing, found):
 def test_the_same_questions_in_another_split(tmp_path):
     """SLAKE-CP has SLAKE's keys and SLAKE's qid, dealt out to the files anew."""
     dealt = {"train": ROWS[0::3], "validate": ROWS[1::3], "test": ROWS[2::3]}
-    with pytest.raises(BuildError, match=r"another split of SLAKE's questions, such as SLAKE-CP"):
+    with pytest.raises(BuildError, match=r"a different split of SLAKE's questions, for example SLAKE-CP"):
         read(write_slake(tmp_path, **dealt))
 
 
@@ -337,7 +337,7 @@ def test_the_real_sample(real_data):
     ]
     assert len(records) == 319 and not any(isinstance(one, Rejection) for one in found)
     counted = ignored(found)
-    assert counted["imgs/xmlab0/question.json and 14 more"] == "holds no questions of a split" and len(counted) == 9
+    assert counted["imgs/xmlab0/question.json and 14 more"] == "contains no questions of a split" and len(counted) == 9
     by_image = defaultdict(list)
     for record in records:
         by_image[record.image, record.language].append(record)

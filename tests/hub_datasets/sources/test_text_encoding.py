@@ -9,7 +9,7 @@ import json
 import pytest
 
 from hub_datasets.errors import BuildError
-from hub_datasets.sources.text_encoding import BROKEN, EVERYDAY, broken_byte, decode, decode_lines
+from hub_datasets.sources.text_encoding import BROKEN, EVERYDAY, broken_byte, decode_lines, decode_text
 
 CHINESE = "image,text\n1.png,双肺清晰，未见异常。心影大小正常。\n2.png,右肺上叶见一约2.3cm×1.8cm结节影，边缘毛糙。\n"
 ENGLISH = "image,text\n1.png,No focal consolidation; 12 °C – “clear”.\n"
@@ -26,20 +26,20 @@ ENGLISH = "image,text\n1.png,No focal consolidation; 12 °C – “clear”.\n"
 )  # fmt: skip
 def test_unicode(text, mark, encoding):
     data = mark + text.encode(encoding)
-    assert decode(data, "r.csv") == decode_lines(data, "r.csv") == text
+    assert decode_text(data, "r.csv") == decode_lines(data, "r.csv") == text
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "gb2312", "gb18030"])
 @pytest.mark.parametrize("text", [CHINESE, "image,text\n张三.png,胸片清晰\n", "影像：正常"])
 def test_chinese_encodings(encoding, text):
-    assert decode(text.encode(encoding), "r.csv") == text
+    assert decode_text(text.encode(encoding), "r.csv") == text
 
 
 def test_characters_that_only_gb18030_has():
     text = CHINESE + "3.png,患者䶮氏，双肺未见异常𠀀\n"
     with pytest.raises(UnicodeEncodeError):
         text.encode("gbk")
-    assert decode(text.encode("gb18030"), "r.csv") == text
+    assert decode_text(text.encode("gb18030"), "r.csv") == text
 
 
 OTHERS = {
@@ -55,7 +55,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("encoding", OTHERS)
 @pytest.mark.parametrize("lines", [1, 40])
-@pytest.mark.parametrize("reader", [decode, decode_lines])
+@pytest.mark.parametrize("reader", [decode_text, decode_lines])
 def test_other_encodings_are_refused_and_not_guessed(encoding, lines, reader):
     data = (OTHERS[encoding] + "\n").encode(encoding) * lines
     with pytest.raises(UnicodeDecodeError) as first:
@@ -68,9 +68,9 @@ def test_other_encodings_are_refused_and_not_guessed(encoding, lines, reader):
 
 def test_utf16_without_a_mark_or_cut_in_the_middle():
     with pytest.raises(BuildError, match="UTF-16 without a byte order mark"):
-        decode("image,text\n".encode("utf-16-le"), "r.csv")
+        decode_text("image,text\n".encode("utf-16-le"), "r.csv")
     with pytest.raises(BuildError, match=r"r.csv: broken UTF-16 at byte 22; save"):
-        decode("image,text".encode("utf-16") + b"\n", "r.csv")
+        decode_text("image,text".encode("utf-16") + b"\n", "r.csv")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gbk"])
@@ -82,7 +82,7 @@ def test_a_broken_line_leaves_the_others_as_they_are(encoding):
     assert [line for line in found if not BROKEN.search(line)] == lines[:3] + lines[4:]
     assert broken_byte(found[3]) == "0xFF"
     with pytest.raises(BuildError, match="0xFF"):
-        decode(b"\n".join(data), "r.csv")
+        decode_text(b"\n".join(data), "r.csv")
 
 
 def test_a_lost_byte_of_gbk_shifts_its_line_and_no_other():
@@ -112,7 +112,7 @@ def test_a_line_of_utf8_in_a_chinese_file_is_not_read_as_chinese(signs):
 def test_a_short_chinese_line_that_is_valid_utf8_too():
     """女 in GBK is `Ů` in UTF-8, which no report holds."""
     text = "".join(f"{n}.png,{'男女'[n % 2]},clear,正常\n{n}.png,{'男女'[n % 2]}\n" for n in range(9))
-    assert decode(text.encode("gbk"), "r.csv") == text
+    assert decode_text(text.encode("gbk"), "r.csv") == text
 
 
 def test_one_line_of_windows_in_an_english_file():
@@ -127,4 +127,4 @@ def test_the_everyday_characters_are_those_of_the_standard():
 def test_real_chinese_questions_are_told_from_all_else(real_data):
     rows = json.loads((real_data / "slake/train.json").read_text("utf-8"))
     text = "\n".join(row["question"] + row["answer"] for row in rows if row["q_lang"] == "zh")
-    assert decode(text.encode("gb18030"), "r.csv") == text
+    assert decode_text(text.encode("gb18030"), "r.csv") == text

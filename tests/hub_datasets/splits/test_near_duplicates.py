@@ -81,7 +81,7 @@ def few_bits_vary(random: np.random.Generator) -> np.ndarray:
 
 
 def one_bit_of_each_band(random: np.random.Generator) -> np.ndarray:
-    """Neighbours of one hash at distances around the limit, the turned bits spread over the bands."""
+    """Neighbors of one hash at distances around the limit, the turned bits spread over the bands."""
     bits = np.unpackbits(np.repeat(random_hashes(random)[:1], 600, axis=0), axis=1)
     for number, row in enumerate(bits):
         row[(np.arange(number % 40) * 16 + number // 40) % 256] ^= 1

@@ -12,7 +12,7 @@ import pytest
 from evaluation.loading import InputError
 from tests.trainers.killed_runs import kill_at
 from trainers.base import checkpoint_files as files
-from trainers.base.checkpoint_files import MANIFEST, chosen_checkpoint, damage, in_the_way, last_whole, rotate, seal
+from trainers.base.checkpoint_files import MANIFEST, chosen_checkpoint, damage, in_the_way, last_complete, rotate, seal
 
 NAMES = ("model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json", "shards/model-1.distcp")
 
@@ -63,13 +63,15 @@ def test_whatever_moment_a_process_is_killed_at_the_best_and_a_last_one_are_whol
             write(output_dir, 6, best=2, limit=2)
 
         ended = in_another_process(work)
-        last = last_whole(output_dir)
+        last = last_complete(output_dir)
         seen.add(last.name)
         assert last.name in ("checkpoint-4", "checkpoint-6")
         assert damage(output_dir / "checkpoint-2") is None
         # and the next process puts everything in order
         write(output_dir, 6, best=2, limit=2)
-        assert names(output_dir) == ["checkpoint-2", "checkpoint-6"] and last_whole(output_dir).name == "checkpoint-6"
+        assert (
+            names(output_dir) == ["checkpoint-2", "checkpoint-6"] and last_complete(output_dir).name == "checkpoint-6"
+        )
         if not ended:
             break
         assert ended == signal.SIGKILL
@@ -102,17 +104,17 @@ def test_a_damaged_checkpoint_is_passed_over_by_name_and_reason(name, spoil, sai
     if name == MANIFEST and spoil is cut_off:  # its last byte closes it
         cut_off(tmp_path / "checkpoint-10" / name)
     spoil(tmp_path / "checkpoint-10" / name)
-    assert last_whole(tmp_path) == tmp_path / "checkpoint-2"
+    assert last_complete(tmp_path) == tmp_path / "checkpoint-2"
     printed = capsys.readouterr().out
-    assert "checkpoint-10 is not whole" in printed and said in printed and "passed over" in printed
-    with pytest.raises(InputError, match="checkpoint-10: it is not whole"):
+    assert "checkpoint-10 is incomplete" in printed and said in printed and "skipped" in printed
+    with pytest.raises(InputError, match="checkpoint-10: it is incomplete"):
         chosen_checkpoint(str(tmp_path / "checkpoint-10"), tmp_path)
 
 
 def test_none_whole_is_one_error_that_names_each(tmp_path):
     for step in (2, 4):
         (write(tmp_path, step) / "optimizer.pt").unlink()
-    with pytest.raises(InputError, match=r"no checkpoint .* is whole \(checkpoint-4 .*; checkpoint-2 ") as caught:
+    with pytest.raises(InputError, match=r"no checkpoint .* is complete \(checkpoint-4 .*; checkpoint-2 ") as caught:
         chosen_checkpoint("auto", tmp_path)
     assert str(caught.value).count("optimizer.pt") == 2
 

@@ -65,10 +65,10 @@ def test_numbers_flags_lists_and_nothing(recipe):
 
 
 def mistakes():
-    yield "unknown", "learning_rat: 1e-3", "learning_rat is no flag of this command; did you mean learning_rate?"
-    yield "far", "zzzz: 1", "zzzz is no flag of this command; --help lists the flags"
-    yield "nested", "config: other.yaml", "config is no flag"
-    yield "twice", "seed: 1\ntiny: true\nseed: 2", "line 3: seed is there twice"
+    yield "unknown", "learning_rat: 1e-3", "learning_rat is not a flag of this command; did you mean learning_rate?"
+    yield "far", "zzzz: 1", "zzzz is not a flag of this command; --help lists the flags"
+    yield "nested", "config: other.yaml", "config is not a flag"
+    yield "twice", "seed: 1\ntiny: true\nseed: 2", "line 3: duplicate key seed"
     yield "whole", "per_device_train_batch_size: 8.5", "per_device_train_batch_size: 8.5, where a whole number belongs"
     yield "quoted", "seed: '7'", "seed: '7', where a whole number belongs"
     yield "number", "learning_rate: fast", "learning_rate: fast, where a number belongs"
@@ -84,7 +84,7 @@ def mistakes():
     yield "syntax", "seed: [1", "line "
     yield "no mapping", "- seed", "flags and values are expected"
     yield "empty", "", "flags and values are expected"
-    yield "number key", "7: seed", "the key 7 is no text"
+    yield "number key", "7: seed", "the key 7 is not a text"
     yield "code", "seed: !!python/object/apply:os.getcwd []", "could not determine a constructor"
 
 

@@ -1,9 +1,9 @@
-"""What each process of `test_distributed.py` does; a script, as `accelerate launch` wants one.
+"""Runs one process of `test_distributed.py`; a script, as `accelerate launch` requires one.
 
     accelerate launch --config_file trainers/accelerate_configs/ddp.yaml --num_processes 2 \\
         tests/trainers/decoder/distributed_run.py CHECKPOINT OUTPUT
 
-trains, evaluates and resumes as the configuration says (DDP, FSDP2 or ZeRO-3), and process 0 writes what came of it to
+trains, evaluates and resumes as the configuration says (DDP, FSDP2 or ZeRO-3), and process 0 writes the results to
 OUTPUT/found.pt.
 """
 

@@ -1,4 +1,4 @@
-"""Runs updates of a decoder of some size and tells the most memory that they held, as the system counts it.
+"""Runs updates of a decoder of a given size and prints their peak memory as the operating system counts it.
 
 python -m tests.trainers.decoder.measured_run FILE JSON
 

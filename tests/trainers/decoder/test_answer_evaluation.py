@@ -1,4 +1,4 @@
-"""Which rows are answered while the decoder trains, and are they answered and scored as `run_evaluation.py` would?"""
+"""Tests which rows are answered during training, and that they are answered and scored as in `run_evaluation.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A decoder's checkpoints: resuming that resumes, a best model that is loaded, files that hold what they should."""
+"""Tests the decoder's checkpoints: resuming, loading the best model, and the content of the files."""
 
 from __future__ import annotations
 
@@ -179,5 +179,5 @@ def test_a_best_checkpoint_that_was_changed_is_an_error(trained):
     trainer, folder = trained("lm_head")
     shutil.copy(folder / "config.json", folder / "learned.safetensors")
     trainer.state.best_model_checkpoint = str(folder)
-    with pytest.raises(InputError, match=r"is not whole: learned\.safetensors has"):
+    with pytest.raises(InputError, match=r"is incomplete: learned\.safetensors has"):
         trainer._load_best_model()

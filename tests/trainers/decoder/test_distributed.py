@@ -1,4 +1,4 @@
-"""Two processes, started by `accelerate launch` from each shipped configuration, against one process, in float64."""
+"""Tests two processes, started by `accelerate launch` from each shipped configuration, against one, in float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decoder's command with two processes, as the shipped configuration starts it, against the command with one."""
+"""Tests the decoder's command with two processes, as the shipped configuration starts it, against one process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dry run shows what is learned of a batch and what a training takes, reads no weights and leaves nothing behind."""
+"""Tests the decoder's dry run: it shows labels, schedule and memory, reads no weights and writes nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from trainers.base.training_plan import course_of
+from tests.cases import few
+from trainers.base.training_plan import schedule_of
 from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
 from trainers.decoder.data.collator import DecoderCollator
 from trainers.decoder.data.label_colors import ANSI, RESET, has_colors, marked_text
@@ -97,7 +98,7 @@ def test_the_memory_adds_up(tiny_decoder, dataset, tmp_path, capsys):
 def test_the_shape_is_that_of_the_batches(tiny_decoder, dataset, tmp_path):
     inputs, arguments, training = inputs_of(dataset, tiny_decoder, tmp_path, rows_per_image=1)
     rows = inputs.rows["train"]
-    shape = shape_of(rows, arguments, training, course_of(len(rows), training))
+    shape = shape_of(rows, arguments, training, schedule_of(len(rows), training))
     collate = DecoderCollator(inputs.processor)
     found = [collate(rows.__getitems__(batch)) for batch in islice(batches(rows, arguments, training), 50)]
     assert (shape.rows, shape.tokens) == (4, int(rows.chats.lengths.max()))
@@ -109,14 +110,17 @@ def test_the_shape_is_that_of_the_batches(tiny_decoder, dataset, tmp_path):
 
 @pytest.mark.parametrize(
     "flags",
-    [
-        {"train_scope": "full", "activation_checkpointing": True},
+    few(
+        [
+            {"train_scope": "full", "activation_checkpointing": True},
+            {"train_scope": "lora", "load_in_4bit": True},
+            {"train_scope": "lora_all", "use_dora": True},
+            {"train_scope": "lm_head", "train_on_prompt": True, "optim": "adafactor"},
+            {"use_dora": True, "load_in_8bit": True},
+            {"tiny": True, "modules_to_save": ["lm_head", "embed_tokens"], "isolate_rows": False},
+        ],
         {"train_scope": "lora", "load_in_4bit": True},
-        {"train_scope": "lora_all", "use_dora": True},
-        {"train_scope": "lm_head", "train_on_prompt": True, "optim": "adafactor"},
-        {"use_dora": True, "load_in_8bit": True},
-        {"tiny": True, "modules_to_save": ["lm_head", "embed_tokens"], "isolate_rows": False},
-    ],
+    ),
     ids=lambda flags: " ".join(map(str, flags.values())),
 )
 def test_it_goes_through_with_any_choice_of_weights(flags, tiny_decoder, dataset, tmp_path, capsys):

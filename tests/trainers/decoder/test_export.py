@@ -1,4 +1,4 @@
-"""What is exported opens by itself, has every weight, and answers as the trained model did."""
+"""Tests the decoder's export: it opens without this project, has every weight, and answers like the trained model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The estimate of the decoder's memory beside real runs, real layers of few bits, and numbers of Llama 3.2 11B."""
+"""Tests the estimate of the decoder's memory against real runs, real quantized layers, and sizes of Llama 3.2 11B."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training of the decoder starts from: a checkpoint, or a small one of its own."""
+"""Tests how the decoder to start from is loaded: from a checkpoint, or as a small random one."""
 
 from __future__ import annotations
 
@@ -68,15 +68,15 @@ def test_a_quantized_tiny_one_is_exported_merged(chat, tmp_path):
     pytest.importorskip("bitsandbytes")
     from transformers import AutoModelForImageTextToText
 
-    from trainers.decoder.checkpoints import DecoderCheckpoints
     from trainers.decoder.export import export_decoder
+    from trainers.decoder.trainer import DecoderTrainer
     from trainers.decoder.tuning import set_trainable
 
     arguments = DecoderArguments(tiny=True, load_in_4bit=True, model_name_or_path="")
     training = DecoderTrainingArguments(output_dir=str(tmp_path), use_cpu=True, disable_tqdm=True, eval_strategy="no")
     model, processor = load_decoder(arguments, chat["train"], training)
     folder, _ = base_source(model, arguments)
-    trainer = DecoderCheckpoints(model=set_trainable(model, arguments), args=training, processing_class=processor)
+    trainer = DecoderTrainer(model=set_trainable(model, arguments), args=training, processing_class=processor)
     trainer.save_model(str(tmp_path / "checkpoint-1"))
     export_decoder(trainer, processor, arguments, tmp_path)
     _, info = AutoModelForImageTextToText.from_pretrained(tmp_path, output_loading_info=True)

@@ -1,4 +1,4 @@
-"""4 and 8 bits for the text decoder's frozen weights, and for nothing else; on a processor, as on a GPU."""
+"""Tests 4-bit and 8-bit weights of the text decoder, and of nothing else, on a CPU."""
 
 from __future__ import annotations
 

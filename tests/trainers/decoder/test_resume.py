@@ -1,4 +1,4 @@
-"""A training of the decoder that is killed and resumed ends as an undisturbed one: the same bits, log and answers.
+"""Tests that a killed and resumed decoder run ends like an uninterrupted one: the same bits, log and answers.
 
 On the same machine and with the same number of threads, as the README promises.
 """
@@ -84,7 +84,7 @@ def test_the_command_killed_after_its_first_checkpoint(with_adapters, run):
     left = checkpoints(folder)
     assert left and all(damage(checkpoint) is None for checkpoint in left)
     resumed = run("python", *command, "--resume_from_checkpoint", "auto")
-    assert f"Going on from {left[-1]}\n" in resumed.stdout
+    assert f"Resuming from {left[-1]}\n" in resumed.stdout
     assert_same(outcome(folder), with_adapters.expected)
 
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
@@ -109,9 +109,9 @@ def test_other_flags_are_refused_by_name(with_adapters):
     assert with_adapters.run(with_adapters.to("straight", *changed, "--resume_from_checkpoint", "auto")) == 2
     said = with_adapters.log.read_text().splitlines()[-1]
     for part in (
-        "--train_scope was lora and is lora_all",
-        "--max_seq_length was 512 and is 256",
-        "--rows_per_image was None and is 1",
+        "--train_scope was lora in the checkpoint and is lora_all now",
+        "--max_seq_length was 512 in the checkpoint and is 256 now",
+        "--rows_per_image was None in the checkpoint and is 1 now",
     ):
         assert part in said
     history = json.loads(Path(with_adapters.folder, "straight", "training_summary.json").read_text())["history"]

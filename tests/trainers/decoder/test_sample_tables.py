@@ -1,4 +1,4 @@
-"""What a training shows of its answers: files, TensorBoard, W&B and trackio, each as the real one stores it."""
+"""Tests how answers are shown during training: files, TensorBoard, W&B and trackio, as each really stores them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decoder's Trainer: resuming that resumes, a best model that is loaded, a loss over all tokens, what is logged."""
+"""Tests the decoder's Trainer: resuming, loading the best model, the loss over all tokens, and the logged figures."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_a_metric_that_will_not_be_measured_is_named_before_the_training(make_tr
 
 def test_what_is_measured_on_some_rows_is_no_result_of_the_split(make_trainer):
     from trainers.base.arguments import DataArguments
-    from trainers.base.trainer import evaluation_result
+    from trainers.base.training_run import evaluation_result
 
     trainer = make_trainer("result", answers=ANSWERS)
     result = evaluation_result(trainer, "m", "report_generation", "chat", DataArguments(), "")
@@ -267,7 +267,7 @@ def test_a_loss_that_is_no_number_names_its_rows(make_trainer, grouped):
     trainer.training_step = partial(spoiled, trainer)
     with pytest.raises(InputError, match=r"^update 6: the loss is nan") as caught:
         trainer.train()
-    named = str(caught.value).split("Rows of this update: ")[1].split(". Look")[0].split(", ")
+    named = str(caught.value).split("Rows of this update: ")[1].split(". Check")[0].split(", ")
     numbers = [int(name.split()[0]) for name in named]
     paths = [name.split("(")[1].rstrip(")") for name in named]
     assert paths == [rows.rows[number]["image_path"] for number in numbers]

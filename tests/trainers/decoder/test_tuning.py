@@ -1,4 +1,4 @@
-"""What learns under each `--train_scope`: on the real configuration by the numbers, on a small one by gradients."""
+"""Tests which weights each `--train_scope` trains: by counts on the real model, by gradients on a small one."""
 
 from __future__ import annotations
 

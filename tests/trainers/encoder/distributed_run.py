@@ -1,4 +1,4 @@
-"""What each process of `test_distributed.py` does; a script, as `accelerate launch` wants one.
+"""Runs one process of `test_distributed.py`; a script, as `accelerate launch` requires one.
 
     accelerate launch --config_file trainers/accelerate_configs/ddp.yaml --num_processes 2 \\
         tests/trainers/encoder/distributed_run.py OUTPUT

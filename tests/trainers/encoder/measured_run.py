@@ -1,4 +1,4 @@
-"""Runs the encoder's command and tells the most memory that its training held, as the system counts it.
+"""Runs the encoder's command and prints the peak memory of its training as the operating system counts it.
 
 python -m tests.trainers.encoder.measured_run FILE --flags of run_encoder.py
 

@@ -1,4 +1,4 @@
-"""Two and four processes, started by `accelerate launch` from the shipped config, against one process, in float64."""
+"""Tests two and four processes, started by `accelerate launch`, against one process, in float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command with two processes, as the shipped config starts it, against the command with one."""
+"""Tests the encoder's command with two processes, as the shipped configuration starts it, against one process."""
 
 from __future__ import annotations
 

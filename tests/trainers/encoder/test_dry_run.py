@@ -1,4 +1,4 @@
-"""A dry run says what the real run then does, and leaves nothing behind."""
+"""Tests the encoder's dry run: it announces what the real run then does, and writes nothing."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import re
 
 import pytest
 
+from tests.cases import few
 from trainers.encoder.arguments import EncoderTrainingArguments
-from trainers.encoder.dry_run import course_of
+from trainers.encoder.dry_run import schedule_of
 
 QUICK = ("--tiny", "--use_cpu", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "2")
 
@@ -18,15 +19,15 @@ def number(text: str, pattern: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def said(run, dataset, tmp_path_factory):
+def said(run, dataset, tmp_path_factory, hub):
     """What the command prints, with an output folder, a cache and a working folder that stay as they were."""
     folder = tmp_path_factory.mktemp("dry")
-    before = set(folder.rglob("*"))
-    hub = {"HF_HUB_OFFLINE": "1"}  # nor is anything asked of the Hub, though it is to be pushed
+    before, since = set(folder.rglob("*")), len(hub.log)
     words = ("--output_dir", folder / "out", "--push_to_hub", "--image_cache", folder / "pixels", "--eval_steps", "3")
     words += ("--save_steps", "6")
-    process = run("python", "trainers/run_encoder.py", "--dataset", dataset, *QUICK, *words, "--dry_run", env=hub)
+    process = run("python", "trainers/run_encoder.py", "--dataset", dataset, *QUICK, *words, "--dry_run")
     assert set(folder.rglob("*")) == before
+    assert hub.log[since:] == []  # though it is to be pushed
     return process.stdout
 
 
@@ -50,7 +51,7 @@ def test_it_lists_every_weight_once(said):
     assert [name for name, _, _ in groups] == [
         "vision_decay", "vision_no_decay", "text_decay", "text_no_decay", "temperature",
     ]  # fmt: skip
-    total = number(said, r"of ([0-9,]+) weights learn")
+    total = number(said, r"of ([0-9,]+) weights are trainable")
     assert sum(int(weights.replace(",", "")) for _, weights, _ in groups) == total
 
 
@@ -70,7 +71,7 @@ def test_the_run_takes_the_course_that_it_told(said, run, dataset, tmp_path):
     run("python", "trainers/run_encoder.py", "--dataset", dataset, *QUICK, *words)
     summary = json.loads((tmp_path / "out" / "training_summary.json").read_text())
     history = summary["history"]
-    assert summary["updates"] == number(said, r"updates an epoch, and ([0-9,]+) in all")
+    assert summary["updates"] == number(said, r"updates per epoch, and ([0-9,]+) in all")
     evaluated = [line["step"] for line in history if "eval_loss" in line]
     shown = re.search(r"evaluations: (\d+), after update (.+)", said)
     assert len(evaluated) == int(shown[1]) and ", ".join(map(str, evaluated[:4])) == ", ".join(shown[2].split(", ")[:4])
@@ -94,26 +95,28 @@ def test_the_run_takes_the_course_that_it_told(said, run, dataset, tmp_path):
     ],
 )
 def test_the_course(rows, flags, expected):
-    course = course_of(rows, EncoderTrainingArguments(output_dir="unused", use_cpu=True, **flags))
+    course = schedule_of(rows, EncoderTrainingArguments(output_dir="unused", use_cpu=True, **flags))
     assert (course.updates_per_epoch, course.updates, course.evaluations, course.checkpoints) == expected
     assert course.update == course.contrast == 64
 
 
 def test_plain_accumulation_is_told_from_one_contrast():
     training = EncoderTrainingArguments(output_dir="unused", use_cpu=True, contrastive_batch_size=16)
-    course = course_of(640, training)
+    course = schedule_of(640, training)
     assert (course.update, course.contrast) == (64, 16)
 
 
 @pytest.mark.parametrize(
     "words",
-    [
-        ["--lora_towers", "both", "--lora_r", "4"],
-        ["--freeze", "both"],
-        ["--freeze", "vision", "--unfreeze_last_layers", "1", "--activation_checkpointing"],
-        ["--text_attention_mask", "--matryoshka_dims", "128", "64", "--image_size", "72", "--augment", "light"],
-        ["--batch_sampler", "stratified", "--sentence_sampling", "2", "--optim", "adafactor"],
-    ],
+    few(
+        [
+            ["--lora_towers", "both", "--lora_r", "4"],
+            ["--freeze", "both"],
+            ["--freeze", "vision", "--unfreeze_last_layers", "1", "--activation_checkpointing"],
+            ["--text_attention_mask", "--matryoshka_dims", "128", "64", "--image_size", "72", "--augment", "light"],
+            ["--batch_sampler", "stratified", "--sentence_sampling", "2", "--optim", "adafactor"],
+        ]
+    ),
     ids=lambda words: words[0].removeprefix("--"),
 )
 def test_it_goes_through_with_any_choice_of_weights(words, tiny_encoder, dataset, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Training on embeddings that a frozen tower made once, against embedding its inputs every time."""
+"""Tests training on stored embeddings of a frozen tower against computing them at every step."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_a_damaged_best_checkpoint_with_adapters_is_not_loaded(make_trainer):
     trainer.train()
     weights = Path(trainer.state.best_model_checkpoint) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(InputError, match=r"is not whole: model\.safetensors has"):
+    with pytest.raises(InputError, match=r"is incomplete: model\.safetensors has"):
         trainer._load_best_model()
 
 

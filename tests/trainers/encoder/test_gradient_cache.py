@@ -1,4 +1,4 @@
-"""GradCache against one forward and backward pass over all the pairs at once, in float64."""
+"""Tests GradCache against one forward and backward pass over all pairs at once, in float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory estimate beside what autograd really keeps, and beside what real runs are seen to take."""
+"""Tests the memory estimate against what autograd really saves and against real runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flags that change the checkpoint: each is in the model that is trained, and in the one that is saved."""
+"""Tests flags that change the checkpoint: each applies to the model that is trained and to the one that is saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The groups of AdamW: every weight that learns is in one, at the learning rate and decay that its kind should have."""
+"""Tests the AdamW groups: every trainable weight is in exactly one, with the right learning rate and weight decay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that is killed, and killed again, and resumed, ends as an undisturbed one does: the same bits, the same log.
+"""Tests that a run that is killed twice and resumed ends like an uninterrupted one: the same bits, the same log.
 
 On the same machine and with the same number of threads, as the README promises.
 """
@@ -83,7 +83,7 @@ def test_the_command_killed_while_it_writes_a_checkpoint(stratified, run):
     assert "checkpoint-3" in left and damage(folder / "checkpoint-3") is None
     assert left & {"checkpoint-5", "checkpoint-5.partial"}
     resumed = run("python", *command[1:], "--resume_from_checkpoint", "last")
-    assert f"Going on from {folder}/checkpoint-" in resumed.stdout
+    assert f"Resuming from {folder}/checkpoint-" in resumed.stdout
     assert not list(folder.glob("*.partial"))
     assert_same(outcome(folder), stratified.expected)
     # and now it is finished
@@ -111,9 +111,9 @@ def test_other_flags_are_refused_by_name(stratified):
     assert run_command(words, stratified.log) == 2
     said = stratified.log.read_text().splitlines()[-1]
     for part in (
-        "--seed was 42 and is 7",
-        "--augment was light and is none",
-        "--learning_rate was 0.001 and is 0.0001",
+        "--seed was 42 in the checkpoint and is 7 now",
+        "--augment was light in the checkpoint and is none now",
+        "--learning_rate was 0.001 in the checkpoint and is 0.0001 now",
     ):
         assert part in said
     assert (stratified.folder / "straight" / "README.md").is_file()

@@ -1,4 +1,4 @@
-"""The encoder's Trainer: gradients, evaluation, checkpoints and resuming against the plain way of doing it."""
+"""Tests the encoder's Trainer: gradients, evaluation, checkpoints and resuming, against plain computations."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_the_default_contrast_is_the_specifications_update():
 def test_a_contrast_that_does_not_fit_is_refused_with_the_nearest_that_do(size, nearest):
     from trainers.encoder.arguments import EncoderTrainingArguments
 
-    with pytest.raises(ValueError, match=f"--contrastive_batch_size {size}: .*such as {nearest}"):
+    with pytest.raises(ValueError, match=f"--contrastive_batch_size {size}: .*for example {nearest}"):
         EncoderTrainingArguments(use_cpu=True, contrastive_batch_size=size)
     with pytest.raises(ValueError, match=r"--auto_find_batch_size .* lower --per_device_train_batch_size"):
         EncoderTrainingArguments(use_cpu=True, auto_find_batch_size=True)
@@ -220,10 +220,10 @@ def test_figures_are_means_over_the_updates_since_the_last_line(make_trainer):
 
 def test_evaluations_and_checkpoints_do_not_count_as_training_time(make_trainer, monkeypatch):
     """On a clock of its own: a micro-batch takes a second, an evaluation a thousand, and so does a checkpoint."""
-    from trainers.encoder import metrics
+    from trainers.base import callbacks
 
     now = [0.0]
-    monkeypatch.setattr(metrics, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(perf_counter=lambda: now[0]))
     trainer = make_trainer(max_steps=3, rows=24, eval_steps=1, save_steps=1, logging_steps=3)
 
     def takes(seconds, call, *args, **kwargs):

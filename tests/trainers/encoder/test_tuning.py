@@ -1,4 +1,4 @@
-"""Which weights learn: counted for every option; and adapters that are merged, saved and read back without a trace."""
+"""Tests which weights are trainable with every option, and that adapters are merged, saved and loaded exactly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run as a command: opens or builds the image cache of many drawn pictures, and prints a hash of its pixels.
+"""Opens or builds the image cache of many drawn pictures and prints a hash of its pixels; a command.
 
     python -m tests.trainers.images.build_cache FOLDER COUNT MILLISECONDS READER
 

@@ -1,4 +1,4 @@
-"""Images of every kind that a published dataset may hold, as files and as rows; and what the stock processor sees."""
+"""Provides images of every kind that a published dataset may contain, as files and rows, and the stock pixels."""
 
 from __future__ import annotations
 

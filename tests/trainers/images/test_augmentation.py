@@ -1,4 +1,4 @@
-"""Augmentation: the same picture for the same seed, epoch and row, a mild change, and no mirror image unasked."""
+"""Tests the augmentation: reproducible from seed, epoch and row, mild, and without mirroring unless requested."""
 
 from __future__ import annotations
 

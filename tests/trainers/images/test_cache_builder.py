@@ -1,4 +1,4 @@
-"""The image cache: the same pixels as without it, decoded once, and whole after a kill, a race or a damaged disk."""
+"""Tests the image cache: the same pixels as without it, decoded once, and intact after kills, races and disk damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which files are images that a training keeps as pixels: those that the image cache itself writes."""
+"""Tests which files count as image caches: exactly those that the image cache writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiles are the stock image processor's, whatever the file and its size; what cannot be shown truly is refused."""
+"""Tests that tiles equal the stock image processor's for any file and size, and that unusable images are refused."""
 
 from __future__ import annotations
 

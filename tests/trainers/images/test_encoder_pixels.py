@@ -1,4 +1,4 @@
-"""Pixels are the stock image processor's, whatever the file; what cannot be shown truly is refused by name."""
+"""Tests that pixels equal the stock image processor's for any file, and that unusable images are refused by name."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hub_datasets.sources.reports.language import language_named, language_of
+from hub_datasets.sources.reports.language import language_by_majority, language_named
 
 
 @pytest.mark.parametrize("name", ["en", "EN", "en-US", "en_GB", "eng", "English", " ENGLISH ", "英文", "英语", "eng-x"])
@@ -43,4 +43,4 @@ def test_others(name):
     ],
 )
 def test_the_language_of_a_text(text, language):
-    assert language_of(text) == language
+    assert language_by_majority(text) == language

@@ -9,7 +9,7 @@ import pytest
 from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.records import Ignored, Problem, RawRecord, Reason, Rejection
 from hub_datasets.sources.medical_reports import read
-from hub_datasets.sources.reports.openi import MAX_BYTES, parse
+from hub_datasets.sources.reports.openi import MAX_BYTES, parse_xml
 from hub_datasets.texts.patient_ids import study_key
 from tests.hub_datasets.layouts import collect_records, png, write_files
 
@@ -176,18 +176,18 @@ ATTACKS = {
 def test_a_document_type_is_refused_before_it_is_read(attack, encoding):
     doctype, text = ATTACKS[attack]
     data = report(7, head=doctype, FINDINGS=text).encode(encoding)
-    problem = parse(data)
+    problem = parse_xml(data)
     assert isinstance(problem, Problem) and problem.code is Reason.MALFORMED_ROW
     assert "<!DOCTYPE>" in problem.message
 
 
 def test_files_of_another_size_and_depth(tmp_path):
     deep = b"<eCitation>" + b"<a>" * 150_000 + b"</a>" * 0
-    assert isinstance(parse(deep), Problem)
+    assert isinstance(parse_xml(deep), Problem)
     nested = b"<a>" * 140_000 + b"</a>" * 140_000
-    assert len(nested) < MAX_BYTES and parse(nested).tag == "a"
+    assert len(nested) < MAX_BYTES and parse_xml(nested).tag == "a"
     large = report(7, FINDINGS="x" * MAX_BYTES)
-    assert "bytes" in parse(large.encode()).message
+    assert "bytes" in parse_xml(large.encode()).message
     write_openi(tmp_path, {7: large, 8: report(8, images=1)}, ["CXR8_IM-0008-1001"])
     rejection, _ = found_in(tmp_path)
     assert rejection.code is Reason.MALFORMED_ROW and "1,048,576" in rejection.message

@@ -99,7 +99,7 @@ def test_of_several_images_with_one_stem(tmp_path, names, found):
     if found:
         assert entry.image == found
     else:
-        assert entry.code is Reason.MALFORMED_ROW and "'7' may be 'a/7.png' or 'b/7.png'" in entry.message
+        assert entry.code is Reason.MALFORMED_ROW and "'7' is ambiguous: 'a/7.png' or 'b/7.png'" in entry.message
 
 
 def test_an_id_may_be_a_path_or_a_name(tmp_path):

@@ -1,4 +1,4 @@
-"""A batch of chats: what the stock MllamaProcessor gives, with each distinct image once and labels beside it."""
+"""Tests the decoder's batches: equal to the stock MllamaProcessor's, with each distinct image once, and with labels."""
 
 from __future__ import annotations
 

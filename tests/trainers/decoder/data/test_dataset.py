@@ -1,4 +1,4 @@
-"""Rows of chats name their images once, whatever the number of rows, images and processes that read them."""
+"""Tests the decoder's rows: images are identified and read once, for any number of rows, images and processes."""
 
 from __future__ import annotations
 

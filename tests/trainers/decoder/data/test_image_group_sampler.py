@@ -1,4 +1,4 @@
-"""The order of an epoch: rows of one image together, little padding, and chance everywhere else."""
+"""Tests the decoder's order of rows: rows of one image together, little padding, and otherwise random."""
 
 from __future__ import annotations
 

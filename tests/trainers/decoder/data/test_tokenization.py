@@ -1,4 +1,4 @@
-"""Conversations as tokens: rendered as Meta's template does, labeled by turn, cut where nothing needed is lost."""
+"""Tests the tokens of conversations: rendered as by Meta's template, labeled by turn, and truncated."""
 
 from __future__ import annotations
 

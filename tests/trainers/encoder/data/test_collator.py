@@ -1,4 +1,4 @@
-"""A batch of pairs: shapes, and ids that tell equal texts and images from others."""
+"""Tests the encoder's batches: shapes, and ids that are equal exactly for equal texts and images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The flags of the input path, in the command itself."""
+"""Tests the flags of the encoder's input path in the command itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stratified order: every row once, the same after a resume, and batches that are like the whole."""
+"""Tests the stratified order: every row once, the same after resuming, and batches composed like the dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command with frozen towers and adapters: what it writes opens anywhere, and a resumed run is the same run."""
+"""Tests the command with frozen towers and adapters: its files open without this project, and resuming is exact."""
 
 from __future__ import annotations
 
