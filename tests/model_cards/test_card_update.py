@@ -105,7 +105,7 @@ def test_what_nobody_has_touched_follows_the_new_data():
 
 
 def test_a_card_that_nobody_touched_becomes_the_fresh_one_to_the_byte():
-    """The blocks of a card in a folder may have been edited by a person."""
+    """The fresh card itself can contain edits of a person, if it comes from a folder."""
     base = card("0.1", size="small", index=[1])
     fresh = card("0.9", size="large", index=[2]).replace("license: apache-2.0", "license: mit  # mine") + "\n## Mine\n"
     assert merge_card(base, fresh, base=card("?", size="small"), owned=["index"]) == (fresh, [])
