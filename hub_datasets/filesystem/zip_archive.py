@@ -38,7 +38,7 @@ class Archive:
     """An open zip file; several threads may read it at once.
 
     Attributes:
-        members: name, size in bytes and CRC-32 of every file in it, also of those that `read` refuses.
+        members: name, size in bytes and CRC-32 of every file in it, including those that `read` refuses.
     """
 
     def __init__(self, file: BinaryIO, place: str, refuse: Callable[[str], bool]):
@@ -47,10 +47,10 @@ class Archive:
         Args:
             file: open for reading in bytes.
             place: how an error names the file.
-            refuse: true for a name that may not be read.
+            refuse: returns whether a name must not be read.
 
         Raises:
-            BuildError: the file is truncated, or is no zip file.
+            BuildError: the file is truncated, or is not a zip file.
         """
         self._lock = threading.Lock()
         try:
