@@ -113,8 +113,8 @@ class Archive:
 def member_name(info: zipfile.ZipInfo) -> str:
     """Returns the name of a member as it was meant.
 
-    Some programs write UTF-8 without saying so, and some write `\\` between folders. What follows a NUL, which the
-    standard library cuts off, is kept, so that the name can be refused.
+    Some programs write UTF-8 without the flag for it, and some write a backslash between folders. The part after a NUL,
+    which the standard library drops, is kept, so that the name can be refused.
     """
     name = info.orig_filename
     if not info.flag_bits & UTF_8_NAME and not name.isascii():

@@ -186,7 +186,7 @@ def find_view(dataset: Dataset) -> tuple[Callable[[np.ndarray], np.ndarray], str
     """Returns the file's mapping of rescaled values to 0 (black) to 1 (white), as a function, and its name.
 
     Returns None without a lookup table or window, and for an invalid window: without a width, or with an unknown
-        function.
+    function.
     """
     import numpy as np
     from pydicom.pixels import apply_voi, apply_windowing
@@ -215,7 +215,7 @@ def count_in_16_bits(table: Dataset) -> int:
     """Makes pydicom count the entries of a lookup table in 16 bits; returns the bits of an entry.
 
     pydicom counts in the bits of an entry: of a table with 4,096 entries of 8 bits, which is common, it would use only
-        256.
+    256.
     """
     entries, first, bits = table.LUTDescriptor
     table.LUTDescriptor = [entries, first, 16]
