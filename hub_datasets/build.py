@@ -65,7 +65,7 @@ def report_lines(report: dict[str, Any]) -> str:
 def build(options: BuildOptions) -> dict[str, Any]:
     """Builds a dataset from its sources and returns the report.
 
-    Where the output is already what this build would write, nothing is done.
+    If the output is already the result of this build, nothing is done.
     """
     from hub_datasets.ingest.executors import LazyEngine
     from hub_datasets.ingest.ingest import ingest_folder, remove_stale, stage_keys

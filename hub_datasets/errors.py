@@ -12,8 +12,8 @@ class BuildError(CommandError):
 def printable(text: str) -> str:
     r"""Returns the text as one printable line: characters that cannot be displayed become `\n`, `\x1b`, ...
 
-    The names of files, and what libraries say of them, may hold line ends, commands to a terminal, signs that turn the
-    line around, and bytes that are no UTF-8.
+    Names of files, and messages of libraries about them, may contain line breaks, terminal commands, characters that
+    reverse the line, and bytes that are not UTF-8.
     """
     if text.isprintable():
         return text

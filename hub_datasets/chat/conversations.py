@@ -15,20 +15,20 @@ FIELDS = ("answer_type", "modality", "location", "content_type")
 def make_conversation(records: list[RawRecord], kind: str, system_prompt: str = "", picture: str = "") -> dict:
     """Returns the columns of a row of the config `chat`, except its images, for the records of one conversation.
 
-    A record with a text is asked for it with a template of its kind and language, and a record with a question is asked
-    that, untouched. Records with questions about one image become the turns of one conversation, in the order given.
-    Records with a text must share it: they are the images of one examination, and are asked for together.
+    The question for a record with a text comes from a template of its kind and language; a record's own question is
+    used unchanged. Records with questions about one image become the turns of one conversation, in the order given.
+    Records with a text must share it: they are the images of one examination, and one question is about all of them.
 
     Args:
-        records: those of one conversation, of one source and language, in the order of the source.
+        records: the records of one conversation, with one source and language, in the order of the source.
         kind: a key of `TEMPLATES`.
-        system_prompt: the first message, if it holds anything.
-        picture: what the image is known by when its file is moved or renamed, such as a hash of its pixels.
+        system_prompt: the first message; none if empty.
+        picture: an identifier of the image that survives a move of its file, for example a hash of its pixels.
 
     Returns:
         `messages`, a list of `{"role", "content"}`; `template_id`, empty for questions of the source's own; and
-        `answer_type`, `modality`, `location`, `content_type` as the source names them: empty where it does not, or
-        where the turns differ.
+        `answer_type`, `modality`, `location`, `content_type` from the source: empty if it has none, or if the turns
+        differ.
 
     Raises:
         ValueError: the records are not one conversation.
@@ -74,7 +74,7 @@ def check_one_conversation(records: list[RawRecord]) -> None:
 def record_key(record: RawRecord, picture: str = "") -> str:
     """Returns the key that determines the choice of a question: the source, the image or examination, and the language.
 
-    The image is known by its picture, or else by its name.
+    The image is identified by its picture or, without one, by its name.
     """
     # as JSON, in ASCII: the name of a file may hold bytes that are not UTF-8
     return json.dumps([record.source, record.conversation or picture or record.image, record.language])
@@ -83,8 +83,9 @@ def record_key(record: RawRecord, picture: str = "") -> str:
 def choose_question(kind: str, language: str, key: str, images: int = 1) -> tuple[str, str]:
     """Returns the ID and the text of a question about `images` images.
 
-    Every template draws a number from its id and the key, and the highest wins. The order of the rows has no part in
-    it, and a template that is appended takes its own share of the rows and changes no other row.
+    Each template has a score, a hash of its ID and the key, and the highest score wins (rendezvous hashing). The choice
+    does not depend on the order of the rows, and a new template takes over its share of the rows without changing
+    others.
 
     Raises:
         ValueError: there are no templates of that kind or language.

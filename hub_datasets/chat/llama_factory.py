@@ -34,11 +34,11 @@ def set_apart(text: str) -> str:
 def llama_factory_info(files: dict[str, str]) -> dict:
     """Returns the content of `dataset_info.json`, with which LLaMA-Factory reads the rows of `chat`.
 
-    Its format is sharegpt under other names for roles and columns; the one that it calls openai would add "detailed
+    Its format is sharegpt with other names for roles and columns; the format openai would add "detailed
     thinking off" to every system prompt.
 
     Args:
-        files: path of each file relative to `dataset_info.json`, by the name that `--dataset` will ask for.
+        files: path of each file relative to `dataset_info.json`, by the name for LLaMA-Factory's `--dataset`.
     """
     entry = {
         "formatting": "sharegpt",
@@ -58,7 +58,7 @@ def write_llama_factory_info(path: Path, shards: dict[str, int]) -> None:
     """Writes `dataset_info.json` for the Parquet files of `chat`: `--dataset_dir` of LLaMA-Factory is its folder.
 
     Args:
-        shards: the number of Parquet files of each split; each is a dataset of its own name, `chat_train_0`.
+        shards: the number of Parquet files of each split; each file is a dataset, for example `chat_train_0`.
     """
     files = {
         f"chat_{split}_{number}": f"../chat/{split}-{number:05d}-of-{count:05d}.parquet"

@@ -48,7 +48,7 @@ class File:
         name: below the folder, `/` between the parts.
         size: in bytes, unpacked.
         version: changes with the content: the times of the last change of the content and of the inode in
-            nanoseconds, the CRC-32 of a zip file's member, or what a store says.
+            nanoseconds, the CRC-32 of a zip file's member, or the version that a store reports.
     """
 
     name: str
@@ -71,9 +71,9 @@ class Folder:
 
     Attributes:
         address: as the user gave it: a path, an address such as `s3://bucket/folder`, or a zip file.
-        label: what tells the folder from the others of its source; empty where it is the only one.
-        failures: how many times a file was there and could not be read, for want of a permission or in a damaged zip
-            file; that can be mended without a change that `state` sees.
+        label: the name that distinguishes the folder from others of its source; empty if it is the only one.
+        failures: number of reads that failed although the file exists, for example without permission or in a damaged
+            zip file; such a cause can be repaired without a change of `state`.
     """
 
     def __init__(self, address: str | os.PathLike):
@@ -122,8 +122,8 @@ class Folder:
     def files(self) -> Sequence[File]:
         """Returns all files, sorted by name. Links to folders are not followed, and zip files are folders.
 
-        A name that cannot be read, such as a link that leads outside, is listed, too: `read` says why. The list is
-        taken once, and again by `state`. Raises BuildError where a folder or a zip file cannot be read.
+        A name that cannot be read, for example a link that leads outside, is listed as well, and `read` raises the
+        reason. The list is cached; `state` refreshes it. Raises BuildError if a folder or a zip file cannot be read.
         """
         if self._files is None:
             self._list()
@@ -152,9 +152,9 @@ class Folder:
         """Returns the bytes of a file.
 
         Raises:
-            FolderError: it is not there (IMAGE_MISSING), leads outside (IMAGE_OUTSIDE_ROOT), has more than `limit`
+            FolderError: it does not exist (IMAGE_MISSING), leads outside (IMAGE_OUTSIDE_ROOT), has more than `limit`
                 bytes (IMAGE_TOO_LARGE) or cannot be read (IMAGE_UNREADABLE).
-            BuildError: its zip file is cut off, or has changed since it was listed.
+            BuildError: its zip file is truncated, or has changed since it was listed.
         """
         if UNSAFE.search(name):
             raise FolderError(Reason.IMAGE_OUTSIDE_ROOT, f"{name!r} {OUTSIDE}")
@@ -220,7 +220,7 @@ class Folder:
     def _archive(self, name: str) -> Archive | None:
         """Returns the zip file of a name, open in this process; None if there is no such file.
 
-        Raises BuildError where it is cut off, or is another one than when it was listed.
+        Raises BuildError if it is truncated, or was replaced since it was listed.
         """
         if self._pid != os.getpid():  # a forked process would share its parent's place in the file
             self._close()

@@ -213,10 +213,10 @@ def upload(folder: Path, address: str, last: tuple[str, ...] = ()) -> None:
 def replaced_folder(target: Path, own_files: Callable[[Path], Sequence[str]]) -> Iterator[Path]:
     """Gives a hidden folder beside `target` to write to, and moves it to `target` if no error occurs.
 
-    A build that is killed leaves `target` as it was; what it leaves behind is removed by the next one.
+    A build that is killed leaves `target` unchanged; its hidden folder is removed by the next build.
 
     Args:
-        own_files: gives the files of a folder that are deleted with it. Whatever else is in `target` stays there.
+        own_files: returns the files of a folder that are deleted with it. All other files in `target` are kept.
     """
     target = target.resolve()  # so that it has a name, and a link stays a link
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -248,7 +248,7 @@ def hidden_beside(target: Path, purpose: str) -> Path:
 def discard(old: Path, target: Path, own_files: Callable[[Path], Sequence[str]]) -> None:
     """Deletes a folder that was replaced by `target`, after moving the files that must be kept to `target`.
 
-    Where it is killed, the same call again does the rest. What has a name that is taken in `target` stays in `old`.
+    A call that is killed can be repeated. Files whose names exist in `target` stay in `old`.
     """
     if not old.is_dir():
         return
@@ -281,7 +281,7 @@ def discard(old: Path, target: Path, own_files: Callable[[Path], Sequence[str]])
 def scratch_folder(cache: str) -> Iterator[Path]:
     """Gives an empty folder on this machine and removes it afterwards; that of a killed build is removed first.
 
-    It lies in the cache, where there is room for what is built; `/tmp` may be memory.
+    It is in the cache, which has enough space for a build; `/tmp` may be in memory.
     """
     if is_remote(cache):
         with tempfile.TemporaryDirectory(prefix="medpairs-") as folder:
@@ -300,8 +300,8 @@ def scratch_folder(cache: str) -> Iterator[Path]:
 def file_lock(folder: str, message: str) -> Iterator[None]:
     """Holds a lock in a folder of this machine; a remote address has no lock.
 
-    The lock is released when its process ends, in whatever way. Folders that were made for the lock alone, and hold
-    nothing else in the end, are removed.
+    The lock is released when its process ends, even if it is killed. Folders that were created for the lock alone are
+    removed afterwards.
 
     Raises:
         BuildError: with the message, if another process holds the lock.

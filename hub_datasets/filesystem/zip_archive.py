@@ -38,7 +38,7 @@ class Archive:
     """An open zip file; several threads may read it at once.
 
     Attributes:
-        members: name, size in bytes and CRC-32 of every file in it, also of those that `read` refuses.
+        members: name, size in bytes and CRC-32 of every file in it, including those that `read` refuses.
     """
 
     def __init__(self, file: BinaryIO, place: str, refuse: Callable[[str], bool]):
@@ -47,10 +47,10 @@ class Archive:
         Args:
             file: open for reading in bytes.
             place: how an error names the file.
-            refuse: true for a name that may not be read.
+            refuse: returns whether a name must not be read.
 
         Raises:
-            BuildError: the file is truncated, or is no zip file.
+            BuildError: the file is truncated, or is not a zip file.
         """
         self._lock = threading.Lock()
         try:
@@ -113,8 +113,8 @@ class Archive:
 def member_name(info: zipfile.ZipInfo) -> str:
     """Returns the name of a member as it was meant.
 
-    Some programs write UTF-8 without saying so, and some write `\\` between folders. What follows a NUL, which the
-    standard library cuts off, is kept, so that the name can be refused.
+    Some programs write UTF-8 without the flag for it, and some write a backslash between folders. The part after a NUL,
+    which the standard library drops, is kept, so that the name can be refused.
     """
     name = info.orig_filename
     if not info.flag_bits & UTF_8_NAME and not name.isascii():

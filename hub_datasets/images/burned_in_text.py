@@ -28,14 +28,13 @@ MAX_SIDE = 1280
 def find_burned_in_text(image: Picture) -> Flag | None:
     """Searches an image for lines of text, for example a patient's name on a film. Requires the extra `ocr`.
 
-    Marks of one or two characters, such as L and R, are passed over.
+    Marks of one or two characters, for example L and R, are ignored.
 
     Returns:
-        A flag `burned_in_text` that says how many lines there are and where, in pixels of the image; None if there
-        are none.
+        A flag `burned_in_text` with the number of lines and their bounds in pixels; None if there are none.
 
     Raises:
-        BuildError: where the extra `ocr` is not installed.
+        BuildError: the extra `ocr` is not installed.
     """
     import numpy as np
     from PIL import Image

@@ -29,8 +29,8 @@ def to_srgb(image: Image.Image, profile: bytes) -> tuple[Image.Image, str]:
         profile: an ICC profile, or any other bytes.
 
     Returns:
-        the image itself, and an empty text where the profile describes sRGB or `UNUSABLE` where it does not fit the
-        image or is damaged; otherwise a new image, and `CONVERTED`.
+        a converted image and `CONVERTED`; or the image itself, with an empty text if the profile describes sRGB, or
+        with `UNUSABLE` if the profile is damaged or does not fit the image.
     """
     from PIL import Image, ImageChops, ImageCms
 

@@ -56,8 +56,8 @@ def read_dicom(
     """Returns the picture in a file, or the reason why there is none, as a message that follows the file's name.
 
     Args:
-        max_pixels: width times height above which nothing is decoded.
-        min_side: pixels that width and height must have.
+        max_pixels: maximum of width times height; larger pictures are not decoded.
+        min_side: minimum width and height in pixels.
         bounds: values that become black and white; None for the file's own window.
     """
     try:
@@ -185,7 +185,8 @@ def rescale(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
 def find_view(dataset: Dataset) -> tuple[Callable[[np.ndarray], np.ndarray], str] | None:
     """Returns the file's mapping of rescaled values to 0 (black) to 1 (white), as a function, and its name.
 
-    None without a lookup table and a window, and for an invalid window: without a width, or of an unknown function.
+    Returns None without a lookup table or window, and for an invalid window: without a width, or with an unknown
+    function.
     """
     import numpy as np
     from pydicom.pixels import apply_voi, apply_windowing
@@ -213,7 +214,8 @@ def find_view(dataset: Dataset) -> tuple[Callable[[np.ndarray], np.ndarray], str
 def count_in_16_bits(table: Dataset) -> int:
     """Makes pydicom count the entries of a lookup table in 16 bits; returns the bits of an entry.
 
-    It counts in the bits of an entry: of 4,096 entries of 8 bits, which are common, it would look up the first 256.
+    pydicom counts in the bits of an entry: of a table with 4,096 entries of 8 bits, which is common, it would use only
+    256.
     """
     entries, first, bits = table.LUTDescriptor
     table.LUTDescriptor = [entries, first, 16]

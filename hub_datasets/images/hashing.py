@@ -36,8 +36,8 @@ COSINES = cosines()
 def pixel_hash(image: Image.Image) -> bytes:
     """Returns 16 bytes over the size and pixels, equal for a picture in gray, in RGB and with an opaque alpha.
 
-    Transparency counts where there is any; pixels of more than 8 bits count with all their bits. XXH3 is a fast hash,
-    and no proof against forgers: who could forge a copy of a picture could as well put in the copy.
+    Transparency is included if there is any, and pixels of more than 8 bits with all their bits. XXH3 is fast and not
+    cryptographic; that is enough, because a forged duplicate would gain no more than a real one.
     """
     if image.mode.startswith(DEEP_MODES):
         return strips_hash(image, image.mode, lambda strip: strip)
@@ -86,8 +86,8 @@ def perceptual_hash(image: Image.Image) -> bytes:
     """Returns 32 bytes: for each of the 256 lowest frequencies of the gray picture, whether it exceeds their median.
 
     Pictures that look the same differ in few bits, whatever their size, coding, brightness and contrast; different
-    pictures, mirrored ones too, differ in about half. A picture with too little structure to be told from others,
-    such as a plain black one, gets NO_STRUCTURE.
+    pictures, mirrored ones too, differ in about half. A picture with too little structure to be distinguished from
+    others, for example a plain black one, gets NO_STRUCTURE.
     """
     if image.mode != "RGB":  # an RGB image is cheaper to turn gray when it is small
         image = to_mode(image, "L")

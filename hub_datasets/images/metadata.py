@@ -53,13 +53,13 @@ class Coding:
         width, height: in pixels, of the largest image that the headers announce; 0 without a header.
         bits: for each channel of a pixel.
         color_type: of a PNG's pixels, as its header numbers it: 0 for gray without transparency.
-        animated: whether a PNG holds several pictures. The further pictures of a JPEG are `removed`.
-        orientation: how the pixels must be turned to stand upright, as EXIF numbers it: 1 to 8, 1 for not at all.
+        animated: whether a PNG contains several pictures. The further pictures of a JPEG are `removed`.
+        orientation: EXIF orientation, 1 to 8; 1 for upright.
         cut_off: the file ends before its end mark.
-        damage: what is wrong with it apart from that; empty if nothing is.
-        removed: what `edits` take away: "EXIF", "GPS", "comment", ... each once.
-        edits: (start, end, replacement) in bytes: what to do to lose everything but the pixels.
-        profile: the ICC profile that `edits` take away, empty where it cannot be unpacked; None without one.
+        damage: any other fault; empty if there is none.
+        removed: what `edits` remove: "EXIF", "GPS", "comment", ..., each once.
+        edits: (start, end, replacement) in bytes, which leave only the pixels.
+        profile: the ICC profile that `edits` remove, empty if it cannot be decompressed; None without one.
     """
 
     format: str

@@ -23,7 +23,7 @@ def may_lack_rows(data: bytes, last_row: bytes) -> bool:
     """Returns whether `lacks_rows` has to be called: missing rows are black, and so are the last rows of many images.
 
     Args:
-        last_row: the decoded pixels of the lowest row. Of an interlaced PNG it may be there while others are not.
+        last_row: the decoded pixels of the last row. In an interlaced PNG it may be present while others are missing.
     """
     return not any(last_row) or HEADER.unpack_from(data, HEADER_START)[-1] == 1
 

@@ -35,10 +35,10 @@ class ImageSettings:
     """The options of a build for images.
 
     Attributes:
-        max_pixels: width times height above which an image is not decoded.
-        min_side: pixels that width and height must have.
+        max_pixels: maximum of width times height; larger images are not decoded.
+        min_side: minimum width and height in pixels.
         window: how values of more than 8 bits become 8 bits: `auto` or `LOW:HIGH`, see `windowing`.
-        ocr: whether to look for text that is burned into the pixels.
+        ocr: whether to search for text that is burned into the pixels.
     """
 
     max_pixels: int = 64_000_000
@@ -55,12 +55,12 @@ class ExaminedImage:
         data: the file to publish: JPEG or PNG without metadata, in its original coding wherever that is possible.
         format: `JPEG` or `PNG`.
         width, height: in pixels.
-        pixels: 16 bytes, equal for equal pixels (`duplicates.pixel_hash`).
-        perceptual: 32 bytes, close for images that look alike (`duplicates.perceptual_hash`).
-        groups: what the file itself says of the patient and the study, as hashes.
+        pixels: 16 bytes, equal for equal pixels (`hashing.pixel_hash`).
+        perceptual: 32 bytes, close for images that look alike (`hashing.perceptual_hash`).
+        groups: keys of the patient and the study from the file itself, as hashes.
         window: how values of more than 8 bits became 8 bits; empty for an 8-bit image.
-        stripped: what `data` lacks of the original file: "EXIF", "GPS", "comment", ...
-        flags: what a person should look at.
+        stripped: what was removed from the original file: "EXIF", "GPS", "comment", ...
+        flags: findings that a person should review.
     """
 
     data: bytes
@@ -82,7 +82,7 @@ def examine_image(data: bytes, name: str, settings: ImageSettings) -> ExaminedIm
         name: how messages name the file.
 
     Raises:
-        BuildError: if the window of the settings is none.
+        BuildError: the window in the settings is invalid.
     """
     bounds = parse_window(settings.window)
     try:
@@ -162,7 +162,7 @@ def check_coding(coding: Coding, settings: ImageSettings) -> Problem | None:
 def decode_pixels(data: bytes, coding: Coding, bounds: tuple[float, float] | None) -> tuple[Image.Image, str]:
     """Returns the decoded 8-bit image, and a description of its window; raises whatever Pillow raises.
 
-    Not through `Image.open`: it has a limit of pixels of its own, and tells of it on the standard error stream.
+    `Image.open` is not used, because it has its own limit of pixels and warns about it on standard error.
     """
     if coding.format == "JPEG":
         from PIL.JpegImagePlugin import JpegImageFile as Plugin

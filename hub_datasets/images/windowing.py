@@ -50,7 +50,7 @@ def parse_window(text: str) -> tuple[float, float] | None:
 def linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Returns `values` as bytes: 0 up to `low`, 255 from `high`, linear in between. NaN becomes 0.
 
-    With `low` equal to `high` only values above become 255.
+    If `low` equals `high`, only larger values become 255.
     """
     return per_value(lambda each: scaled(each, low, high), values)
 
@@ -58,7 +58,7 @@ def linear(values: np.ndarray, low: float, high: float) -> np.ndarray:
 def per_value(function: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> np.ndarray:
     """Returns `function(values)` for a function that works on each value separately.
 
-    Of integers of up to 16 bits it is given each that there can be once, and what it returns is looked up.
+    For integers of up to 16 bits, it is called once with all possible values, and the results are looked up.
     """
     import numpy as np
 

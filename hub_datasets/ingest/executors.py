@@ -153,7 +153,7 @@ def importable_by_others() -> Iterator[None]:
 class OnJson:
     """Wraps a function of a task as a function of a row of Ray Data, which holds the task as JSON.
 
-    What a user is to read comes back as a result: Ray would wrap an exception in its own, and lose what it was.
+    Errors for the user are returned as results, because Ray would wrap exceptions in its own and lose their types.
     """
 
     def __init__(self, function: Callable[[Task], Task]) -> None:
@@ -176,8 +176,8 @@ def make_engine(name: str, workers: int) -> InProcess | Processes | Ray:
 
     Args:
         name: one of ENGINES.
-        workers: processes to use; 1 works in this process. For Ray the CPUs of a Ray that is started here; a cluster
-            that is there already brings its own.
+        workers: number of processes; 1 works in this process. For Ray, the CPUs of an instance that is started here; a
+            running cluster has its own.
     """
     if name == "ray":
         return Ray(workers)
@@ -212,7 +212,7 @@ class LazyEngine:
     def in_background(self, function: Callable[..., Any], *arguments: Any) -> Iterator[Callable[[], Any]]:
         """Calls a function that uses this engine in a thread, so that this process can continue with other work.
 
-        Yields what waits for the function's result. Where the work is done in this process it is done at once.
+        Yields a function that waits for the result. With one worker, the function is called immediately.
         """
         if self._workers == 1 or self.is_remote:
             result = function(*arguments)

@@ -54,12 +54,13 @@ class Stage:
     """An ingested folder of a source.
 
     Attributes:
-        address: of the stage's folder; image files are named relative to it.
+        address: address of the stage's folder, which contains the image files.
         key: changes with the source's files, the settings and the code.
         catalog: the catalog's file on this machine.
-        reused: whether an earlier build had read it.
+        reused: whether an earlier build wrote it.
         synthetic: whether this project drew the images.
-        lasting: whether another build may use it; not where a file could not be read, which may be mended by then.
+        lasting: whether another build may use it; false if a file could not be read, because that may be repaired by
+            then.
     """
 
     source: Source
@@ -91,7 +92,7 @@ def ingest_folder(
     """Ingests a folder of a source into a stage below `root`, or returns the cached stage if nothing has changed.
 
     Args:
-        key: the folder's of `stage_keys`.
+        key: the key of the folder from `stage_keys`.
         root: path or fsspec address; the engine's workers write to it.
         scratch: a folder on this machine, for catalogs of a remote `root`.
     """
@@ -199,7 +200,7 @@ def examine_images(
     """Examines every image that a usable record names, and writes their bytes to the folder `address`.
 
     Returns:
-        how many of them are there and could not be read.
+        the number of images that exist and could not be read.
     """
     from tqdm import tqdm
 

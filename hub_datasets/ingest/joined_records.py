@@ -36,7 +36,7 @@ def records_by_picture(stages: Mapping[int, Stage]) -> Iterator[Found]:
     """Yields the records with a usable image, sorted by picture, then by stage and seq.
 
     Args:
-        stages: those of one source by their numbers, in order.
+        stages: the stages of one source by their numbers, in order.
     """
     if len(stages) == 1:
         yield from merge_by_picture(stages)

@@ -22,7 +22,7 @@ from hub_datasets.sources.base import Source
 def source_folders(arguments: argparse.Namespace) -> Iterator[tuple[Source, Folder]]:
     """Yields each requested source with every folder of its flag, sorted by label: flags have no order.
 
-    Raises BuildError where a folder is missing or empty, is given twice, or is inside another one of its source.
+    Raises BuildError if a folder is missing or empty, is given twice, or is inside another folder of its source.
     """
     for source in SOURCES:
         addresses = [normalize_address(address) for address in getattr(arguments, source.flag.removeprefix("--")) or ()]
@@ -65,7 +65,7 @@ def labels(addresses: Sequence[str], flag: str) -> list[str]:
     """Returns a label for each address: the shortest part of its path that distinguishes it from the others.
 
     `in/january` and `in/february` are `january` and `february`; `a/2024/reports` and `b/2024/reports` are `a` and `b`.
-    Where no single part differs everywhere, the last parts are joined: `a-x`, `a-y` and `b-x`.
+    If no single part distinguishes all of them, the last parts are joined: `a-x`, `a-y` and `b-x`.
     """
     paths = [parts(address) for address in addresses]
     for depth in range(1, max(map(len, paths)) + 1):

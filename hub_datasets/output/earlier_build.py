@@ -31,7 +31,7 @@ def check_output(output: str, cache: str) -> list[str]:
 
     Args:
         output: path or address of a folder that is not empty.
-        cache: path or address of what was read, which must not lie in it.
+        cache: path or address of the cache, which must not be inside it.
 
     Raises:
         BuildError: no build wrote to the folder, or replacing it would lose what no build wrote.
@@ -82,7 +82,7 @@ def contents_of(output: str) -> Contents | None:
 def output_names(output: str) -> list[str]:
     """Returns the names in a folder and, as `pairs/x.parquet`, in the folders of a build; links are not followed.
 
-    Behind an address without the cache, which lies there.
+    At a remote address, the cache, which is inside the folder, is left out.
     """
     remote = storage.is_remote(output)
     found = []

@@ -33,10 +33,10 @@ class Output:
 
     Attributes:
         address: where the Parquet files go.
-        local: folder on this machine for everything else; the same one where `address` is of this machine.
+        local: folder on this machine for everything else; the same folder if `address` is local.
         parquet: names of the Parquet files that were written.
-        infos: what `datasets` wants to know of each config.
-        card: the card of the build that is replaced, in which a person may have written; None where there is none.
+        infos: the DatasetInfo of each config.
+        card: the card of the build that is replaced, which may contain a person's edits; None if there is none.
         report: the text of that build's report.
     """
 
@@ -143,7 +143,7 @@ def sizes(output: str, names: list[str] | dict[str, int]) -> dict[str, int]:
 def written_folder(output: str, key: str, scratch: Path) -> Iterator[Output]:
     """Gives an Output to write to; if no error occurs, it is put in place, and its manifest is written last.
 
-    What an earlier build wrote there is gone then, but for what a person wrote into its card; everything else stays.
+    The files of an earlier build are removed, except a person's edits in its card; all other files are kept.
     """
     card = next((text for name in (CARD, KEPT) if (text := text_in(output, name)) is not None), None)
     earlier = {"card": card, "report": text_in(output, "report.json", "replace")}

@@ -46,12 +46,12 @@ def plan_shards(
     """Divides the rows of a split into shards of about the same size, and the shards into row groups.
 
     Args:
-        schema: of the Parquet files, with what `datasets` wants to know of its features.
+        schema: schema of the Parquet files, with the features of `datasets`.
         rows: file of the rows, one JSON a line.
         ends: where each line ends, in bytes.
         sizes: bytes of each row with its images.
         target: folder or address below which `{config}/{split}-00000-of-00001.parquet` will lie.
-        least: as many shards as this, where there are rows enough.
+        least: minimum number of shards, if there are enough rows.
     """
     total = sum(sizes)
     count = min(max(-(-total // SHARD_BYTES), least, 1), len(sizes))
@@ -81,8 +81,8 @@ def plan_shards(
 def write_shard(shard: Shard) -> dict[str, int]:
     """Writes one Parquet file in a worker; returns its `rows`, its `bytes`, and the bytes of its rows in `memory`.
 
-    Images are stored as they are. In `chat` an image is often in many rows: each row group keeps it once, and points
-    to it (a dictionary). Chunks are cut where the content says, so that the Hub stores what did not change once.
+    Images are stored unchanged. In `chat` an image often occurs in many rows: each row group stores it once, as a
+    dictionary value. Pages are cut at content-defined boundaries, so that the Hub stores unchanged parts only once.
     """
     config, schema = shard["config"], schema_of(shard)
     leaves = leaf_names(schema)
@@ -148,7 +148,7 @@ def read_tables(shard: Shard, pointing: bool = False) -> Iterator[tuple[pa.Table
     """Yields each row group as a table, and the bytes that are saved by storing repeated images once.
 
     Args:
-        pointing: whether the table holds the bytes of an image once and points to them.
+        pointing: whether the table stores repeated images once, as dictionary values.
     """
     schema = schema_of(shard)
     with storage.open_file(shard["rows"], "rb") as file, Images() as images:

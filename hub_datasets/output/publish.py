@@ -53,15 +53,16 @@ def refuse_address(folder: str | Path) -> None:
 def push_dataset(folder: str | Path, repo_id: str, private: bool = True, redistribute: bool = False) -> str:
     """Pushes the build in `folder` to the dataset repository `repo_id`, which is created if it does not exist.
 
-    Files of an earlier build that this one does not have are removed in the same commit. What a person changed in the
-    card, here or there, stays; where both were changed, what is there stays.
+    Files of an earlier build that this one does not have are removed in the same commit. A person's edits of the card,
+    here or on the Hub, are kept; if both were edited, the Hub's version is kept.
 
     Args:
-        redistribute: push sources, too, whose licence is not known to allow it; otherwise they are refused.
+        redistribute: whether to push sources whose license is not known to allow redistribution; otherwise they are
+            refused.
 
     Returns:
-        the address of the repository. Raises BuildError where the Hub refuses, or the repository is public and
-        `private` is asked for.
+        the address of the repository. Raises BuildError if the Hub refuses, or if the repository is public and
+        `private` is set.
     """
     refuse_address(folder)
     folder = storage.local_path(folder)

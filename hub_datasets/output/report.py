@@ -96,7 +96,7 @@ def source_report(decisions: Decisions, name: str, left_out: Mapping[int, Sequen
     Args:
         left_out: captions that `rows.write_rows` left out, by stage.
 
-    Raises AssertionError if a record got lost.
+    Raises AssertionError if a record was lost.
     """
     numbers = decisions.sources[name]
     stages = [decisions.stages[number] for number in numbers]

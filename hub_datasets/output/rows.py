@@ -34,7 +34,7 @@ class RowFile:
 
     Attributes:
         ends: where each line ends, in bytes.
-        sizes: bytes of the columns of each row and of its images, wherever these lie: shards are cut by them.
+        sizes: bytes of the columns and images of each row, which determine the shards.
     """
 
     path: Path | str
@@ -210,7 +210,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 def samples(decisions: Decisions, each: int = 6) -> list[Sample]:
     """Returns some pictures of each source for the card.
 
-    None that is flagged for review, and none of a source that may not be passed on.
+    Pictures that are flagged for review, and those of sources that must not be redistributed, are left out.
     """
     from hub_datasets.texts.identifiers import find_identifiers
     from model_cards.pictures.contact_sheet import Sample

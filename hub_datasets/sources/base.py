@@ -20,18 +20,18 @@ class Source:
         name: the value of the column `source_dataset`.
         flag: the command-line option that names its folder, or each of several.
         kind: which question templates fit its images: a key of `chat.TEMPLATES`.
-        read: yields a RawRecord for each row or file found in one folder, a Rejection for each that cannot be one (a
-            line that is no JSON, a row without its columns), and an Ignored for files that are no data. Raises
-            BuildError where the folder is not this source at all, or a file of it cannot be parsed.
-        title, homepage, licence, citation: for the card. `licence` is an SPDX identifier where there is one.
-        redistributable: whether its licence lets others publish it; if not, a push is refused unless told otherwise.
-        caption: makes the text of a pair from an image's questions and answers, for sources whose records have no
-            text of their own. It gets all accepted records of one image in one language, in source order, and the
-            longest length allowed.
-        settle: what to do with the records of one source that share an image, pixel for pixel: yields each record to
-            keep, and a Rejection for each other one. `duplicates.drop_repeats` unless a source knows better.
-        choices: command-line options of its own: the name, and its values with the default first. `settle` gets the
-            chosen values by name.
+        read: yields a RawRecord for each row or file found in one folder, a Rejection for each invalid one (a line that
+            is not JSON, a row without its columns), and an Ignored for files that are not data. Raises BuildError if
+            the folder is not this source, or a file cannot be parsed.
+        title, homepage, licence, citation: for the card. `licence` is an SPDX identifier if there is one.
+        redistributable: whether its license allows redistribution; if not, a push requires --redistribute.
+        caption: makes the text of a pair from an image's questions and answers, for sources whose records have no text.
+            Its arguments are all accepted records of one image in one language, in source order, and the maximum
+            length.
+        settle: resolves the records of one source with the same pixels: yields each record to keep, and a Rejection for
+            each other one. The default is `conflicts.drop_repeats`.
+        choices: its own command-line options by name, each with its values, the default first. `settle` receives the
+            chosen values.
     """
 
     name: str

@@ -12,11 +12,11 @@ NAMED = 5  # a rejection names as many other records
 def drop_repeats(records: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
     """Yields the records of one image without repeated statements, which become rejections that name the first.
 
-    The first one gets the groups of its repeats: all of them must stay in one split.
+    The first record receives the groups of its repeats, because all of them must stay in one split.
 
     Args:
         records: all records of one source whose images have the same pixels.
-        settings: the source's own choices; none matters here.
+        settings: the source's own options; not used.
     """
     first: dict[tuple, RawRecord] = {}
     settled: list[RawRecord | Rejection] = []
@@ -37,11 +37,11 @@ def drop_repeats(records: list[RawRecord], settings: dict[str, str]) -> Iterator
 def one_label(records: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
     """Works like `drop_repeats` for sources whose category is a diagnosis: an image can have only one.
 
-    Where the categories differ nobody can say which is right: all the records are rejected, each naming the others.
+    If the categories differ, the right one is unknown: all the records are rejected, each naming the others.
 
     Args:
         records: all records of one source whose images have the same pixels.
-        settings: the source's own choices; none matters here.
+        settings: the source's own options; not used.
     """
     if len({record.category for record in records}) == 1:
         yield from drop_repeats(records, settings)

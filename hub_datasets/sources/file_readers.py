@@ -68,8 +68,7 @@ class ImageIndex:
     def find(self, end: str) -> list[str]:
         """Returns the files whose names end like this, one per content: none, one, or several that differ.
 
-        Of files with the same content the least nested is taken. One in the very letters of `end` comes before one
-        in others.
+        Of files with the same content the least nested is returned. A name in the same case as `end` is preferred.
         """
         if end not in self._found:
             names = self._names.get(end.lower(), [])
@@ -123,8 +122,8 @@ def read_json_array(folder: Folder, name: str) -> list[Any]:
 def read_csv_rows(folder: Folder, name: str, required: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str] | None]]:
     """Yields (line number, row) of a CSV file with a header; the row is None if its number of cells is wrong.
 
-    Raises BuildError where a required column is missing or a column occurs twice, and where a quoted cell has no end
-    or goes on behind it: the rows that it swallowed cannot be told from its text.
+    Raises BuildError if a required column is missing or a column occurs twice, and if a quoted cell is not closed or
+        continues after its closing quote: the rows inside it cannot be distinguished from its text.
     """
     place = folder.named(name)
     reader = csv.reader(io.StringIO(read_text(folder, name), newline=""), strict=True)

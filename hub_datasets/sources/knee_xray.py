@@ -33,7 +33,7 @@ CONFLICTS = ("reject", "keep_lower", "keep_higher")
 def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
     """Yields a record for every file in a grade folder of either layout, sorted by name, and Ignored for the others.
 
-    Raises BuildError where there is no grade folder.
+    Raises BuildError if there is no grade folder.
     """
     names = [file.name for file in folder.files() if not is_junk(file.name)]
     layouts = {name: grade_folder(name) for name in names}
@@ -52,7 +52,7 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
 def grade_folder(name: str) -> dict | None:
     """Returns the grade and the expert or official split in the last two folders of a name; None for other names.
 
-    A zip file that was left as it is, and a folder in a folder of its own name, count once.
+    A zip file, and a folder inside a folder of the same name, count as one folder.
     """
     parts: list[str] = []
     for part in name.split("/")[:-1]:
@@ -112,8 +112,8 @@ def describe(grade: int, by_expert: dict[str, int]) -> str:
 def settle(copies: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
     """Merges the files with the same image into one record.
 
-    The first file is kept, with the grades of both experts; the others are rejected as copies. Where the grades
-    differ nobody can say which is right: `knee_conflicts` is `reject` (all the files are rejected, each naming the
+    The first file is kept, with the grades of both experts; the others are rejected as copies. If the grades differ,
+    the right one is unknown: `knee_conflicts` is `reject` (all the files are rejected, each naming the
     others), `keep_lower` or `keep_higher` (the files with the other grade are rejected; the text and the metadata say
     who gave it).
     """

@@ -46,7 +46,7 @@ ADVICE = {
 def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
     """Yields a record for every image of every report, in the order of the files' names.
 
-    Raises BuildError where no file holds reports, or a table cannot be decoded or parsed.
+    Raises BuildError if no file contains reports, or a table cannot be decoded or parsed.
     """
     images = Images(file.name for file in folder.files() if not is_junk(file.name))
     passed_over: list[Ignored] = []
@@ -91,8 +91,8 @@ def read_files(folder: Folder, images: Images) -> Iterator[Iterator[RawRecord | 
 def read_file(folder: Folder, name: str, images: Images) -> Iterator[RawRecord | Rejection] | Ignored:
     """Returns the content of one file; Ignored if it is valid, not a table of reports and not at the top level.
 
-    Raises BuildError where it cannot be read, decoded or parsed, or lies at the top and is no table of reports; of CSV
-    that is broken further down when its records are taken.
+    Raises BuildError if it cannot be read, decoded or parsed, or is at the top level and not a table of reports. For
+    CSV that is damaged further down, the error is raised when its records are read.
     """
     shown = printable(name)
     is_xml = name.lower().endswith(".xml")

@@ -56,7 +56,7 @@ REQUIRED = ("patient_id", "lesion_id", "age", "region", "diagnostic", "img_id")
 def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
     """Yields a record for every row of `metadata.csv`, in any folder, and Ignored for files that no row names.
 
-    Raises BuildError without that file or its columns, and where two of them differ.
+    Raises BuildError if that file or its columns are missing, or if two of them differ.
     """
     table, *copies = find_files(folder, TABLE) or [None]
     if table is None:
@@ -122,7 +122,7 @@ def settle(records: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRe
 def describe(row: dict[str, str]) -> str:
     """Describes a lesion from the filled cells of a row; empty and `UNK` cells are not mentioned.
 
-    Raises ValueError where the age, a diameter or the skin type is no number or cannot be true.
+    Raises ValueError if the age, a diameter or the skin type is not a number or is impossible.
     """
     text = f"Skin lesion, {DIAGNOSES[row['diagnostic']]}"
     text += {"True": ", confirmed by biopsy", "False": ", not confirmed by biopsy"}.get(row.get("biopsed", ""), "")

@@ -78,8 +78,8 @@ SIGN = re.compile(r" *(?:[?;!]|(?<![0-9])[,:]|[,:](?![0-9])) *")
 def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
     """Yields a record for every question of the split files, which may be in any single folder or zip file.
 
-    Raises BuildError where there is none of them, where they lie in several folders or contradict each other, and
-    where their rows are not SLAKE's.
+    Raises BuildError if there are no split files, if they are in several folders and differ, or if their rows are not
+    SLAKE's.
     """
     tables, repeated = find_tables(folder)
     rows = {name: read_json_array(folder, name) for name in tables}
@@ -215,8 +215,8 @@ def caption(records: list[RawRecord], max_chars: int) -> str:
     """Returns a caption of one image from its own questions and answers in one language.
 
     Modality and location come first; then the questions with their answers, as many as fit in `max_chars` characters,
-    by their kind and in the order of the source. Left out are questions of general knowledge, which say nothing of the
-    image, and an answer that only repeats the modality or the location.
+    by their kind and in the order of the source. Questions of general knowledge, which are not about the image, and
+    answers that only repeat the modality or the location are left out.
     """
     first = records[0]
     modality, location = first.metadata["modality"], first.metadata["location"]

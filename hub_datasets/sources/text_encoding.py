@@ -43,7 +43,7 @@ SHORT = 8  # characters; shares in shorter texts are meaningless
 def decode_text(data: bytes, name: str) -> str:
     """Returns the text of a file that must be valid from its first byte to its last.
 
-    Raises BuildError, which names the byte, where it is neither UTF-8, UTF-16 or UTF-32 with a mark, nor GB18030.
+    Raises BuildError, which names the byte, if it is not UTF-8, UTF-16 or UTF-32 with a byte order mark, or GB18030.
     """
     text = decode_lines(data, name)
     if BROKEN.search(text):
@@ -54,8 +54,8 @@ def decode_text(data: bytes, name: str) -> str:
 def decode_lines(data: bytes, name: str) -> str:
     """Returns the text of a file of lines, in which a broken line must not affect the others.
 
-    A broken line holds a lone surrogate (see `broken_byte`). Raises BuildError where more than half of the lines are
-    broken: then the file is in another encoding.
+    A broken line contains a lone surrogate (see `broken_byte`). Raises BuildError if more than half of the lines are
+    broken, because the file is then in another encoding.
     """
     for mark, encoding in BYTE_ORDER_MARKS:
         if data.startswith(mark):
@@ -79,8 +79,8 @@ def decode_lines(data: bytes, name: str) -> str:
 def decode_gb18030(data: bytes) -> str:
     """Returns the text with a lone surrogate in each broken line.
 
-    No code of two bytes ends in a line break, a comma, a semicolon, a tab or a quotation mark: the lines and cells
-    around a broken byte are sound.
+    No two-byte code ends in a line break, a comma, a semicolon, a tab or a quotation mark, so the lines and cells
+    around a broken byte are intact.
     """
     lines = data.decode("gb18030", "surrogateescape").split("\n")
     for number, line in enumerate(lines):
@@ -92,8 +92,8 @@ def decode_gb18030(data: bytes) -> str:
 def is_doubtful(line: str) -> bool:
     """Returns whether a line that is valid GB18030 was probably meant as something else.
 
-    Where a byte was lost, the rest of the line pairs up wrongly, into rare characters. And where one line in a Chinese
-    file is UTF-8, a lone sign such as `°` reads as one everyday character.
+    If a byte was lost, the remaining bytes of the line are paired wrongly, into rare characters. And if one line in a
+    Chinese file is UTF-8, a single character such as `°` reads as one common Chinese character.
     """
     characters = CHINESE.findall(line)
     if len(characters) >= SHORT:
@@ -112,8 +112,8 @@ def is_doubtful(line: str) -> bool:
 def reads_like_chinese(text: str) -> bool:
     """Returns whether the valid lines of a text decoded as GB18030 are Chinese, not another encoding.
 
-    Of what is not ASCII most must be Chinese characters or what stands beside them; of the characters most must be
-    everyday ones, and at least one, or a twentieth, among the commonest.
+    Most non-ASCII characters must be Chinese characters or punctuation; most of the Chinese characters must be common
+    ones, and at least one, or a twentieth, among the most common.
     """
     sound = "\n".join(line for line in text.split("\n") if not BROKEN.search(line))
     foreign, beside, characters = (len(kind.findall(sound)) for kind in (FOREIGN, BESIDE, CHINESE))

@@ -56,8 +56,8 @@ class Accepted:
     """A record that becomes a row.
 
     Attributes:
-        stage: the folder that it is of.
-        image: its columns of the catalog.
+        stage: the stage that it comes from.
+        image: the image's columns in the catalog.
     """
 
     record: RawRecord
@@ -76,7 +76,7 @@ class Decisions:
     """The tables of a build.
 
     Attributes:
-        stages: those of one source after each other, one for each of its folders.
+        stages: one per folder; the stages of one source follow each other.
         sources: the numbers of the stages of each source, by the source's name.
     """
 
@@ -194,7 +194,7 @@ class Decisions:
         """Assigns a split to every group, and to every record that of its group or the source's own.
 
         Args:
-            split_by: `group`, or `official` for the source's own splits where it has them.
+            split_by: `group`, or `official` for the source's own splits if it has any.
             memory: splits of an earlier build by key digest, see `splits.read_memory`.
 
         Returns:
@@ -301,7 +301,7 @@ class Decisions:
     def memory(self) -> Iterator[str]:
         """Yields the lines from which the next build keeps these splits: the digest of a key, and its split.
 
-        What an earlier build has told stays, so that rows that go and come back are where they were.
+        The lines of an earlier build are kept, so that rows that disappear and return have their former splits.
         """
         query = """SELECT key, split FROM keys JOIN groups ON groups.root = keys.root
             WHERE key NOT LIKE '%/conversation:%'"""  # which changes with its texts
@@ -325,7 +325,7 @@ def group_keys(record: RawRecord, image: dict[str, Any], label: str = "") -> lis
     """Returns the keys that connect a record to others: its picture, and the keys of its source and file.
 
     Args:
-        label: of its folder. The same conversation key in two folders is two conversations.
+        label: the label of its folder. The same conversation key in two folders is two conversations.
     """
     own = [*record.groups, *json.loads(image["groups"])]
     if record.conversation:

@@ -70,8 +70,8 @@ class Fractions:
 def split_of(group_id: str, fractions: Fractions) -> str:
     """Returns the split of a group: `test`, `validation` or `train`, from the group's hash.
 
-    The hash lies in [0, 1); the test set takes its lowest part and validation the next, so the test set stays the
-    same when the share of validation changes.
+    The hash is in [0, 1); the test split has the lowest part and validation the next, so that the test split does not
+    change with the share of validation.
     """
     position = position_of(group_id)
     if position < fractions.test:
@@ -89,8 +89,8 @@ def position_of(group_id: str) -> float:
 def remembered_split(old: Iterable[str]) -> str:
     """Returns the split of a group whose keys had these splits in an earlier build, usually the same one.
 
-    New rows can tie two old groups together. Then `train` wins: a row of the test set that is tied to one that models
-    were trained on was no fair test.
+    New rows can connect two old groups. Then `train` takes precedence: a test row that is connected to a training row
+    was not a fair test.
     """
     found = set(old)
     return next(split for split in SPLITS if split in found)
@@ -102,8 +102,8 @@ def fill_gaps(
     """Moves single groups so that every source and language is in every split, if it has enough groups.
 
     A stratum has enough for a split when its groups times the split's share are at least 1. The group that moves is
-    the one next in line by its hash in the split that has most of them; none moves that would leave a gap behind, of
-    this stratum or another. Whatever the shares, some group is in `train`.
+    the one next in line by its hash in the split that has most of them; no group is moved that would leave a gap in
+    this stratum or another. Independent of the shares, `train` has at least one group.
 
     Args:
         strata: the names of its groups for each (source, language).
@@ -162,7 +162,7 @@ def gaps_left(
 def key_digest(key: str) -> str:
     """Returns what is remembered of a key: 16 hexadecimal digits.
 
-    They do not hide it: whoever knows how keys are made can try them all, as with every hash of a short number.
+    They do not hide the key: anyone who knows how keys are made can try them all, as with every hash of a short number.
     """
     return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
 

@@ -26,7 +26,7 @@ def find_leaks(decisions: Decisions) -> dict[str, Any]:
     """Counts the pictures, near-duplicates, patients, studies and conversations that are in more than one split.
 
     Returns:
-        `checked`: how many of each kind there are; `leaks`: how many are in more than one split; `examples`: some of
+        `checked`: number of keys of each kind; `leaks`: number of those in more than one split; `examples`: some of
         them by name.
     """
     checked: Counter[str] = Counter({"image": 0, "near_duplicate": 0, "patient": 0, "study": 0})

@@ -21,7 +21,7 @@ def near_duplicates(hashes: np.ndarray, distance: int = NEAR_DISTANCE) -> np.nda
     """Returns edges between hashes that differ in at most `distance` bits, enough to connect every cluster.
 
     Two hashes are connected, directly or through others, exactly if a chain of such pairs leads from one to the other.
-    Not every pair of a cluster is among the edges: a thousand equal images need 999 of them. A hash without any bit
+    Not every pair of a cluster is an edge: a thousand equal images have 999 edges. A hash of zeros
     (`hashing.NO_STRUCTURE`) has no edge.
 
     Args:
@@ -32,7 +32,7 @@ def near_duplicates(hashes: np.ndarray, distance: int = NEAR_DISTANCE) -> np.nda
         [M, 2], int64: row numbers i < j, sorted.
 
     Raises:
-        ValueError: for an array or a distance that is none.
+        ValueError: the array or the distance is invalid.
     """
     hashes = np.ascontiguousarray(hashes)
     if hashes.dtype != np.uint8 or hashes.ndim != 2 or hashes.shape[1] * 8 != HASH_BITS:

@@ -43,9 +43,9 @@ class Pattern:
     """A kind of identifier, with the expression that finds it.
 
     Attributes:
-        words: it cannot occur in a text that has none of these, in lower case. They are quick to look for.
-        digits: nor in one where fewer digits follow each other, with no letters between them.
-        check: looks more closely at what the expression found.
+        words: lower-case words of which a text must contain one; they are fast to search for.
+        digits: minimum number of consecutive digits, without letters between them, that a text must contain.
+        check: verifies what the expression found.
     """
 
     kind: str
@@ -186,8 +186,8 @@ NEIGHBORS = re.compile(r"\d(?:(?:[^\w×]|[年月日]){0,3}\d){2,100}")  # three 
 def find_identifiers(text: str) -> list[Flag]:
     """Finds identifiers of persons: numbers, addresses, dates with a day, and names after a title or a label.
 
-    Full-width characters and the digits of other scripts count like plain ones. Positions are those of `text`, the
-    first character is number 1.
+    Full-width characters and digits of other scripts are treated as plain ones. Positions are those in `text`, counted
+    from 1.
 
     Returns:
         A flag for each place, in the order of the text. Its kind is one of `email`, `url`, `birth_date`,

@@ -79,7 +79,7 @@ NOBODY = places(
 def patient_key(value: object) -> str | None:
     """Returns `patient:<16 hex digits>` for a patient's identifier in a DICOM file or a cell; None for a placeholder.
 
-    A lone `0` is somebody: many tables number their patients from there.
+    A single `0` is not a placeholder: many tables number their patients from 0.
     """
     return hash_key("patient", value)
 
@@ -122,7 +122,8 @@ def note_study(groups: Iterable[str], patients: dict[str, set[str]]) -> None:
 def own_study(groups: tuple[str, ...], patients: Mapping[str, set[str]]) -> tuple[str, ...]:
     """Returns the groups of a record with its study renamed so that no other patient has it.
 
-    Some hospitals number each patient's studies from 1: a study that occurs with several patients is a study of each.
+    Some hospitals number each patient's studies from 1: a study ID that occurs with several patients is a separate
+    study for each.
 
     Args:
         patients: those of each study, as `note_study` has found them.

@@ -78,7 +78,7 @@ def check_text(record: RawRecord, min_chars: int, max_chars: int) -> Problem | N
 def check_characters(name: str, text: str) -> Problem | None:
     """Checks that a text has no characters that were lost in decoding, and no control characters.
 
-    Joiners and spaces without width (U+200B to U+200F) pass: they are common in Chinese that was copied from a page.
+    Zero-width joiners and spaces (U+200B to U+200F) are allowed: they are common in Chinese text copied from web pages.
     """
     if found := BROKEN_ENCODING.search(text):
         why = "the file was read in the wrong encoding, or a character was lost before; correct the source"

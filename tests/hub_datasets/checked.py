@@ -1,4 +1,4 @@
-"""The steps of a build in this process, one after the other, for tests that look between them."""
+"""Runs the steps of a build one by one in this process, for tests that look between them."""
 
 from __future__ import annotations
 

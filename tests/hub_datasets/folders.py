@@ -1,4 +1,4 @@
-"""What the tests of folders share: names that must be refused, zip files of any kind, and reading with a check."""
+"""Provides unsafe names, zip files of all kinds, and reading with a check, for the tests of folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources that are already read: catalogs and image files made of records by hand, for tests of what comes after."""
+"""Creates ingested sources, catalogs and image files, from hand-made records, for tests of the later steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image files put together by hand: codings that Pillow does not write, and every place where metadata can stand."""
+"""Assembles image files by hand: codings that Pillow does not write, and metadata in every possible place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows with images as `write_rows` leaves them on disk, made by hand, for tests of the Parquet files."""
+"""Creates rows with images in the form that `write_rows` leaves on disk, for tests of the Parquet files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command from end to end: what it reads, what it rejects, what it writes, and that it writes the same again."""
+"""Checks the command from end to end: what it reads, rejects and writes, and that it writes the same again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an earlier build has read is not read again: by what is on the disk, not by the clock."""
+"""Checks that what an earlier build has read is not read again, by files on disk and not by time."""
 
 from __future__ import annotations
 

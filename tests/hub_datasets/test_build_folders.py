@@ -1,4 +1,4 @@
-"""Downloads as people leave them: packed, nested, behind an address. The rows are those of the unpacked folder."""
+"""Checks that packed, nested and remote downloads give the rows of the unpacked folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thousands of damaged inputs: each is rejected by name, or the build says no; never a traceback, never a lost row."""
+"""Checks that each of thousands of damaged inputs is rejected by name or refused, without tracebacks and lost rows."""
 
 from __future__ import annotations
 

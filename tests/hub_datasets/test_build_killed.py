@@ -1,4 +1,4 @@
-"""A build that is killed at any moment leaves no output, or the old one, and the next build is as if nothing was.
+"""Checks that a build that is killed at any moment leaves no output or the old one, and that the next build succeeds.
 
 SIGKILL goes to the command alone, as the kernel's does when memory runs out: its workers have to end by themselves.
 """

@@ -1,4 +1,4 @@
-"""What a file or a text may tell about a patient: taken out of the images, or flagged, and never repeated."""
+"""Checks that information about a patient is removed from images, or flagged, and never repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples of the real sources in their own bytes, SLAKE, PAD-UFES-20 and OAI knees at once; 3,300 Mendeley names."""
+"""Builds from samples of the real sources, SLAKE, PAD-UFES-20 and OAI knees, and from 3,300 Mendeley names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every reason for which a record can be rejected, in one build: counted, named, and nothing lost."""
+"""Checks every reason for a rejection in one build: counted, named, and no record lost."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Input that cannot be built: one clear message, exit status 2, and nothing on the disk that was not there before.
+"""Checks input that cannot be built: one clear message, exit status 2, and no new files on disk.
 
-But for one thing: a source that was read to its end stays in the cache, for the next attempt.
+The exception is a source that was read completely, which stays in the cache for the next attempt.
 """
 
 from __future__ import annotations

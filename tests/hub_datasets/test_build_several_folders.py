@@ -1,4 +1,4 @@
-"""Builds from several folders of one source: rows of all, told apart by folder, in any order."""
+"""Checks builds from several folders of one source: rows of all, distinguished by folder, in any order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which split a row lands: with its patient, its picture and what looks like it, and there it stays."""
+"""Checks that a row is in one split with its patient, picture and near-duplicates, and stays there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every flag: what it does by default, what it takes, and one message for each mistake."""
+"""Checks every flag: its default, its values, and one message for each mistake."""
 
 from __future__ import annotations
 

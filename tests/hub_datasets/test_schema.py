@@ -1,4 +1,4 @@
-"""The columns of the two configs, and the codes: what other programs read stays as it is."""
+"""Checks the columns of the two configs and the codes, which other programs read."""
 
 from __future__ import annotations
 

@@ -29,9 +29,9 @@ class Doctype(Exception):
 def parse_xml(data: bytes) -> ElementTree.Element | Problem:
     """Returns the root element of a file.
 
-    A document type is refused as soon as it begins, before anything in it is read: only there can entities be
-    declared, and a few lines of those grow to gigabytes, or name files of this machine or addresses to be fetched.
-    No real report has one. With it gone, the size of the tree is bounded by that of the file.
+    A document type is refused as soon as it begins, before its content is read: it can declare entities, of which a few
+        lines expand to gigabytes, or refer to local files or remote addresses. No real report has one. Without it, the
+        size of the tree is bounded by that of the file.
     """
     if len(data) > MAX_BYTES:
         return Problem(Reason.MALFORMED_ROW, f"{len(data):,} bytes; a report has at most {MAX_BYTES:,}")

@@ -36,7 +36,7 @@ class Images:
     def find(self, path: str, table: str) -> str:
         r"""Returns the file of a path below the folder, or below the table's folder; the separator may be `\`.
 
-        A path that means none is returned as it is: the check of the image says that it is missing, or outside.
+        A path without a file is returned unchanged, so that the check of the image reports it as missing or outside.
         """
         for given in (path, path.strip().replace("\\", "/")):
             for start in ("", posixpath.dirname(table)):
@@ -48,7 +48,7 @@ class Images:
     def find_stem(self, stem: str) -> str | Problem:
         """Returns the image whose name without its suffix is `stem`, in any folder.
 
-        Of several kinds a PNG comes before a JPEG and that before DICOM; of two of the same kind none is chosen.
+        PNG is preferred to JPEG, and JPEG to DICOM; two files of the same kind are ambiguous.
         """
         found = self.by_stem.get(stem, [])
         if not found:
@@ -74,9 +74,9 @@ def make_records(
     """Yields a record for each image that a row names, or one rejection.
 
     Args:
-        item: where the row stands.
+        item: position of the row.
         table: the name of its file.
-        numbered: whether the study can be told from image ids of the form `<study>_<number>`.
+        numbered: whether the study is derived from image IDs of the form `<study>_<number>`.
     """
     try:
         yield from records_of_row(item, row, table, images, numbered)
@@ -148,7 +148,7 @@ def row_key(names: list[str | Problem], paths: list[str], text: str) -> str:
 def named_images(value: Any, name: str, table: str, images: Images) -> list[str]:
     """Returns the paths in a row's image column: one text, several separated by `;` or `|`, or a list under `images`.
 
-    Raises UnusableRow where it is something else.
+    Raises UnusableRow for anything else.
     """
     if isinstance(value, list) and name.strip().casefold() == "images":
         paths = value

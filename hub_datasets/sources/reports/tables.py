@@ -41,7 +41,7 @@ class Table:
     """The content of a file.
 
     Attributes:
-        rows: where each row stands, and its cells by column, or what is wrong with it; read as they are taken.
+        rows: the position of each row, and its cells by column or what is wrong with it; read lazily.
         numbered: whether image ids are `<study>_<number>`, as in the annotations of XrayGLM.
     """
 
@@ -52,8 +52,8 @@ class Table:
 def read_report_table(name: str, data: bytes) -> Table:
     """Reads the bytes of a file according to the suffix of its name.
 
-    Raises BuildError where it cannot be decoded or parsed, and NotReports where no row has the columns. Of CSV the part
-    that is broken may lie anywhere: it raises where its rows are taken.
+    Raises BuildError if it cannot be decoded or parsed, and NotReports if no row has the columns. CSV may be damaged at
+    any place: the error is raised when its rows are read.
     """
     suffix = name[name.rfind(".") :].lower()
     if suffix == ".json":
@@ -147,8 +147,8 @@ def check_columns(name: str, rows: Iterable[Row]) -> None:
 def read_csv(name: str, text: str) -> Iterator[Row]:
     """Yields a row for each line below the header with a cell that is not empty.
 
-    Raises BuildError where a column occurs twice, and where a quoted cell has no end or goes on behind it: the rows
-    that it swallowed cannot be told from its text.
+    Raises BuildError if a column occurs twice, and if a quoted cell is not closed or continues after its closing quote:
+        the rows inside it cannot be distinguished from its text.
     """
     skipped = 0
     if above := SEPARATOR_LINE.match(text):
@@ -177,7 +177,7 @@ def read_csv(name: str, text: str) -> Iterator[Row]:
 def delimiter(name: str, text: str) -> str:
     """Returns the delimiter with which the header has the required columns.
 
-    Raises NotReports where it does at none.
+    Raises NotReports if there is none.
     """
     headers = {}
     for character in DELIMITERS:

@@ -1,4 +1,4 @@
-"""How records read as a conversation."""
+"""Checks how records become conversations."""
 
 from __future__ import annotations
 

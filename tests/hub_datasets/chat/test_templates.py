@@ -1,4 +1,4 @@
-"""The questions that are asked of images without one."""
+"""Checks the questions for images without one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Rows of the config `chat`, read back from Parquet, in the collators of other trainers.
+"""Checks rows of the config `chat`, read back from Parquet, in the collators of other trainers.
 
-TRL takes `messages` as they are. LLaMA-Factory wants marks for the images in the text, and takes `marked_messages`.
+TRL uses `messages`. LLaMA-Factory requires marks for the images in the text and uses `marked_messages`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Folders behind an address that fsspec knows: the same names, the same refusals."""
+"""Checks folders at addresses that fsspec opens: the same names and the same refusals as on disk."""
 
 from __future__ import annotations
 

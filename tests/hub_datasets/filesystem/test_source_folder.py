@@ -1,4 +1,4 @@
-"""What a folder lists and reads, on the disk, in zip files and behind an address; and all that it must refuse."""
+"""Checks what a folder lists and reads, on disk, in zip files and at an address, and what it must refuse."""
 
 from __future__ import annotations
 

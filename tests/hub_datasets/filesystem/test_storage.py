@@ -1,4 +1,4 @@
-"""Every function on a path of this machine and behind an address; folders that appear at once; one build at a time."""
+"""Checks every function on a local path and at an address, the replacement of folders, and the lock of a build."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Zip files left unpacked: what is in them is read, and what would do harm is refused by name."""
+"""Checks that zip files are read without unpacking, and that harmful ones are refused by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images in the colors of a profile are published in sRGB, without it; the formulas are written down once more here."""
+"""Checks that images with a color profile are published in sRGB without it, against an independent formula."""
 
 from __future__ import annotations
 

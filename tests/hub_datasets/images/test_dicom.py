@@ -1,4 +1,4 @@
-"""DICOM files, from those that come with pydicom to those that lie about themselves, become plain 8-bit pictures."""
+"""Checks the conversion of DICOM files, from those of pydicom to files with false headers, to 8-bit pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same picture has the same hash, pictures that look alike have close ones, and a statement is kept once."""
+"""Checks that equal pictures have equal hashes, similar ones close hashes, and that repeated statements are dropped."""
 
 from __future__ import annotations
 

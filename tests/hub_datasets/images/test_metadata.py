@@ -1,4 +1,4 @@
-"""Nothing that a file says besides its pixels survives, and the pixels do not change."""
+"""Checks that no metadata of a file survives, and that the pixels do not change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A PNG without its last rows is told from one whose last rows are black."""
+"""Checks that a PNG with missing last rows is distinguished from one whose last rows are black."""
 
 from __future__ import annotations
 

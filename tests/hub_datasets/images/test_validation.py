@@ -1,4 +1,4 @@
-"""What is published of an image: its own bytes where that is possible, and else the same pixels."""
+"""Checks the published bytes of an image: its own where possible, else the same pixels."""
 
 from __future__ import annotations
 

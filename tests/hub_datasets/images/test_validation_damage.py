@@ -1,4 +1,4 @@
-"""No bytes make the examination of an image raise, warn or print."""
+"""Checks that no bytes make the examination of an image raise, warn or print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every reason why an image is refused, with a file that has the fault; and what looks like it and is none."""
+"""Checks every reason for rejecting an image with a file that has the fault, and similar files that are valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values of more than 8 bits become bytes by one formula, which is written down here once more in plain numpy."""
+"""Checks the mapping of values of more than 8 bits to bytes against an independent formula in plain numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tasks for engines, in a module that other processes can import."""
+"""Provides tasks for engines in a module that other processes can import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written to a catalog is what comes out again, in the order of the source."""
+"""Checks that a catalog returns what was written to it, in the order of the source."""
 
 from __future__ import annotations
 

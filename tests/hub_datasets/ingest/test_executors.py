@@ -1,4 +1,4 @@
-"""The same results in the same order, whoever does the work; and what happens when a task or a process fails."""
+"""Checks that all engines give the same results in the same order, and what happens when a task or process fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One pass over a source: every image examined once, its bytes kept, and nothing read again that did not change."""
+"""Checks that each image is examined once, that its bytes are kept, and that unchanged files are not read again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The records of several folders of one source: what is told apart, what is taken for the same, and in which order."""
+"""Checks how the records of several folders of one source are distinguished, merged and ordered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which folders a source is read from: none twice, none inside another one, and each with a short label of its own."""
+"""Checks that no folder is read twice or inside another one, and that each has a short label."""
 
 from __future__ import annotations
 

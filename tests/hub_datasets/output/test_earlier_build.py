@@ -1,4 +1,4 @@
-"""`--overwrite` of a build replaces what a build wrote, and nothing else, whatever is named as its output folder."""
+"""Checks that `--overwrite` replaces what a build wrote and nothing else, for any output folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When is a result whole and what was asked for? And a result behind an address: its last file is written last."""
+"""Checks when a result is complete and current, and that at an address the last file is written last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows lie in which Parquet file and row group, how they are coded, and that every byte comes back."""
+"""Checks which rows are in which Parquet file and row group, how they are coded, and that every byte comes back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""To the Hub and back: private, in one commit, only what may leave this machine, and nothing twice."""
+"""Checks pushes to the Hub: private, in one commit, only shareable files, and without repetition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every number of the report is counted again from the files beside it; every rejection has its line."""
+"""Checks every number in the report by counting the files beside it, and that every rejection has its line."""
 
 from __future__ import annotations
 

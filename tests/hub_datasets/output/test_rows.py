@@ -1,4 +1,4 @@
-"""Accepted records become rows: one a text, one a caption, one a conversation; the same rows again as JSON lines."""
+"""Checks how accepted records become rows: one per text, per caption, per conversation, and the same as JSON lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes damaged by chance, the same for the same seed."""
+"""Damages bytes at random, reproducibly for a seed."""
 
 from __future__ import annotations
 

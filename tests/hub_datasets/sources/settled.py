@@ -1,4 +1,4 @@
-"""A source read to its end: images opened through the folder, texts checked, records of the same bytes settled."""
+"""Reads a source completely: opens its images, checks texts, and resolves records with equal bytes."""
 
 from __future__ import annotations
 

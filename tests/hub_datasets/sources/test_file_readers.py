@@ -1,4 +1,4 @@
-"""Text, JSON and CSV as people export them, and each of their faults with one clear message."""
+"""Checks text, JSON and CSV as people export them, and one clear message for each fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both layouts, files that are no data, experts who agree and who do not."""
+"""Checks both layouts, files that are not data, and experts who agree and disagree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of reports in each of their forms, and the rows that nobody would write but somebody has."""
+"""Checks tables of reports in each of their forms, and unusual rows that occur in practice."""
 
 from __future__ import annotations
 

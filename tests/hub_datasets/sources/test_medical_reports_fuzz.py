@@ -1,4 +1,4 @@
-"""Hundreds of damaged files: each is read, rejected row by row, or refused by name, and nothing else is changed."""
+"""Checks that each of hundreds of damaged files is read, rejected by row, or refused by name, without other changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table and its cells: what is known is said, what is not known is not, and what cannot be is rejected."""
+"""Checks the table and its cells: known values are stated, unknown ones are not, impossible ones are rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The split files, rows of other shapes, and the caption that an image's questions and answers make."""
+"""Checks the split files, irregular rows, and the caption made of an image's questions and answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encodings that tables come in, what is refused, and how far a broken byte reaches."""
+"""Checks the encodings of tables, what is refused, and how far a broken byte reaches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which records become rows, what ties them together, and which split they get: over tables on disk."""
+"""Checks which records become rows, what connects them, and which split they get, over tables on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Groups against plain sets over random graphs; splits that depend on nothing but the group's name; gaps filled."""
+"""Checks groups against plain sets over random graphs, splits that depend only on a group's name, and filled gaps."""
 
 from __future__ import annotations
 

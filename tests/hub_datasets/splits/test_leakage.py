@@ -1,4 +1,4 @@
-"""The gate before anything is written: a split that is broken by hand is found, whatever kind of key it breaks."""
+"""Checks that a split that is broken by hand is found before anything is written, for every kind of key."""
 
 from __future__ import annotations
 

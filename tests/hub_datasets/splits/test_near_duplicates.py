@@ -1,4 +1,4 @@
-"""The edges connect the same clusters as a comparison of all pairs does."""
+"""Checks that the edges connect the same clusters as a comparison of all pairs."""
 
 from __future__ import annotations
 

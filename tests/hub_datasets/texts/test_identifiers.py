@@ -1,4 +1,4 @@
-"""What names a person is flagged where it is and not repeated; what a finding says is not flagged."""
+"""Checks that identifiers of persons are flagged and not repeated, and that findings are not flagged."""
 
 from __future__ import annotations
 

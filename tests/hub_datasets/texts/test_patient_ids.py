@@ -1,4 +1,4 @@
-"""Which columns and cells name a patient or a study, and that a DICOM file names the same."""
+"""Checks which columns and cells identify a patient or a study, and that DICOM files give the same keys."""
 
 from __future__ import annotations
 

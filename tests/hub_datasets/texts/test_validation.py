@@ -1,4 +1,4 @@
-"""Every reason why a text is refused; and what must not be refused."""
+"""Checks every reason for rejecting a text, and texts that must not be rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of the two languages, and the language of a text that has none."""
+"""Checks the names of the two languages, and the detection of a text's language."""
 
 from __future__ import annotations
 

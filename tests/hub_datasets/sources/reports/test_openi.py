@@ -1,4 +1,4 @@
-"""Reports of OpenI, written here in the structure of the real ones, and what XML can do to its reader."""
+"""Checks OpenI reports in the structure of the real ones, and defenses against harmful XML."""
 
 from __future__ import annotations
 

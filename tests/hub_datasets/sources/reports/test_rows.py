@@ -1,4 +1,4 @@
-"""One report with several images, patients and studies, and image ids without a path."""
+"""Checks reports with several images, patients and studies, and image IDs without a path."""
 
 from __future__ import annotations
 
