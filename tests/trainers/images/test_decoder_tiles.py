@@ -154,7 +154,7 @@ def test_more_than_8_bits_are_refused_and_not_cut_off(mode):
     # only a PNG file of 16 bits is let through to where the mode is looked at
     message = "more than 8 bits per channel" if mode == "I;16" else "not a readable JPEG or PNG"
     for step in (READER, READER.tiles):
-        with pytest.raises(InputError, match=rf"row 3 \(ct/3.png\).*{message}.*hub_datasets"):
+        with pytest.raises(InputError, match=rf"row 3 \(ct/3.png\).*{message}.*medpairs build"):
             step(data, "--dataset, row 3 (ct/3.png)")
 
 
@@ -260,7 +260,7 @@ def test_a_batch_without_an_image_stays_as_it_is():
 
 def test_a_mask_of_other_tiles_is_an_error():
     batch, _ = batch_of(FILES[:3])
-    with pytest.raises(ValueError, match="aspect_ratio_mask has places for 4"):
+    with pytest.raises(ValueError, match="12 tiles do not match the 4 ones in aspect_ratio_mask"):
         unpack_tiles(batch | {"aspect_ratio_mask": torch.tensor([[1, 1, 1, 1]])}, image_processor())
 
 
