@@ -19,7 +19,6 @@ from hub_datasets.records import Flag
 from hub_datasets.synthetic.drawings.canvas import to_image
 from hub_datasets.synthetic.drawings.chest import ChestFindings, draw_chest
 from hub_datasets.synthetic.drawings.knee import draw_knee
-from hub_datasets.texts import identifiers
 from hub_datasets.texts.identifiers import find_identifiers
 
 # what is found stands between angle brackets
@@ -298,6 +297,6 @@ def test_real_images_are_flagged_where_they_have_text(real_data, engine):
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "rapidocr_onnxruntime", None)  # an import of it fails
-    monkeypatch.setattr(identifiers, "text_engine", functools.cache(burned_in_text.text_engine.__wrapped__))
+    monkeypatch.setattr(burned_in_text, "text_engine", functools.cache(burned_in_text.text_engine.__wrapped__))
     with pytest.raises(BuildError, match=r"pip install 'medpairs\[ocr\]'"):
         find_burned_in_text(Image.new("L", (64, 64)))
