@@ -17,7 +17,7 @@ from pathlib import Path
 
 from model_cards.commands.console import Parser, command
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NAME = "medpairs"
 # Variables whose values are harmless. Of the others that matter only the names are printed: they may hold a secret.
 SHOWN = re.compile(

@@ -234,7 +234,7 @@ def test_what_the_new_one_has_under_the_same_name_is_kept_beside_it(tmp_path, ca
     with storage.replaced_folder(tmp_path / "out", not_mine) as work:
         write_files(work, {"mine": "new"})
     assert tree(tmp_path) == {"out/mine": b"new", ".out.medpairs-old/mine": b"precious"}
-    assert f"is kept in {tmp_path}/.out.medpairs-old" in capsys.readouterr().out
+    assert f"are kept in {tmp_path}/.out.medpairs-old" in capsys.readouterr().out
 
 
 def test_hidden_folders_of_others_stay(tmp_path):

@@ -241,7 +241,7 @@ def test_ray_that_is_not_installed(monkeypatch):
         make_engine("ray", 2)
     engine = LazyEngine("ray", 2)
     assert engine.is_remote
-    with pytest.raises(BuildError, match="needs Ray"):
+    with pytest.raises(BuildError, match="requires Ray"):
         engine.map(executor_tasks.square, tasks(1))
     engine.close()
 
