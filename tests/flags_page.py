@@ -30,8 +30,9 @@ def command_section(name: str) -> str:
     parser = parser_of(name)
     parts = [f"## medpairs {name}\n"]
     for group in parser._action_groups:
-        shown = (action for action in group._group_actions if action.help != argparse.SUPPRESS)
-        actions = [action for action in shown if action.dest not in HIDDEN]
+        actions = [action for action in group._group_actions if action.dest not in HIDDEN]
+        unlisted = [action for action in actions if action.help == argparse.SUPPRESS]  # `--no_x`, named beside `--x`
+        actions = [action for action in actions if action not in unlisted]
         if not actions:
             continue
         if group.title not in ("options", "positional arguments"):
@@ -39,16 +40,17 @@ def command_section(name: str) -> str:
             if group.description:
                 parts.append(f"{' '.join(group.description.split())}\n")
         parts.append("| flag | value | meaning |\n|---|---|---|")
-        parts += [line_of(action, parser) for action in actions]
+        parts += [line_of(action, unlisted, parser) for action in actions]
         parts.append("")
     if len(parts) == 1:
         parts.append("This command has no flags.\n")
     return "\n".join(parts)
 
 
-def line_of(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
-    """A line of the table: the flag, what it takes, its help with its default."""
-    names = ", ".join(f"`{name}`" for name in action.option_strings) or f"`{action.dest}`"
+def line_of(action: argparse.Action, unlisted: list[argparse.Action], parser: argparse.ArgumentParser) -> str:
+    """A line of the table: the flag and what turns it off, what it takes, its help with its default."""
+    spelled = [name for one in (action, *unlisted) if one.dest == action.dest for name in one.option_strings]
+    names = ", ".join(f"`{name}`" for name in spelled) or f"`{action.dest}`"
     said = parser._get_formatter()._expand_help(action) if action.help else ""
     if action.default not in (None, "", False, argparse.SUPPRESS) and action.nargs != 0:
         default = " ".join(map(str, action.default)) if isinstance(action.default, list) else str(action.default)

@@ -468,7 +468,7 @@ def pairs_alone(pairs, tmp_path_factory) -> Path:
             "--load_in_4bit --train_scope full",
             ("--load_in_4bit cannot be combined with --train_scope full: ", "give lora"),
         ),
-        ("--max_seq_length 10", ("--max_seq_length 10: 60 rows (row 0, ", "would do")),
+        ("--max_seq_length 10", ("--max_seq_length 10: 60 rows (row 0, ", "Use at least --max_seq_length")),
         ("--modules_to_save lm_hat", ("--modules_to_save lm_hat: there is no such module", "lm_head")),
         ("--export adapter", ("--export adapter", "--tiny")),
         ("--metric_for_best_model acuracy", ("--metric_for_best_model acuracy: ", "accuracy_closed")),
