@@ -34,7 +34,7 @@ def report(run, tmp_path_factory) -> str:
 def test_it_names_versions_machine_and_packages(report):
     import torch
 
-    assert report.startswith(f"medpairs: {version()}")
+    assert report.startswith(f"medpairs: {version()}") and report.splitlines()[0].endswith(f", in {ROOT}")
     assert f"\nPython: {platform.python_version()} (CPython), " in report
     for line in ("system: ", "processor: ", "memory: ", "CUDA: ", "GPU", "packages:\n", "environment:\n"):
         assert f"\n{line}" in report
