@@ -317,9 +317,9 @@ def test_a_card_edited_after_the_build_is_pushed_without_building_again(push, re
     push(reports, repo_name)
     path = tmp_path / "out/README.md"
     path.write_text(edited(path.read_text("utf-8")), "utf-8")
-    manifest = (tmp_path / "out/.build.json").stat().st_mtime_ns
+    report = (tmp_path / "out/report.json").stat().st_mtime_ns  # which a build would replace
     build(reports, tmp_path / "out", "--push_to_hub", repo_name)
-    assert (tmp_path / "out/.build.json").stat().st_mtime_ns == manifest
+    assert (tmp_path / "out/report.json").stat().st_mtime_ns == report
     assert card_of(repo_name) == path.read_text("utf-8")
 
 
