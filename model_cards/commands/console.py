@@ -29,7 +29,7 @@ SECRET = "_token"  # noqa: S105 (how the names of flags end whose value is not s
 SHOWN = 100  # characters of a value that a message repeats
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # pathlib makes one slash of two
 # Of an address: user name and password, and what comes after the path, which may hold a signature.
-NOT_SHOWN = re.compile(r"(?<=:/)(/?)[^/@]*@|[?#].*", re.DOTALL)
+NOT_SHOWN = re.compile(r"(?<=:/)(/?)[^/]*@|[?#].*", re.DOTALL)
 
 
 class CommandError(Exception):

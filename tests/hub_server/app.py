@@ -53,8 +53,9 @@ class Fault:
         status: what they are answered with; None for the right answer, late.
         headers: of that answer.
         body: its text, as of a gateway in front of the Hub; unless given, JSON as the Hub writes it.
-        done: carry the request out first, so that only its answer is lost.
-        hold: the request waits until this is set, at most a minute.
+        done: carry the request out first, so that only its answer is lost or late.
+        hold: the request, or with `done` its answer, waits until this is set, at most a minute.
+        carried_out: set when `done` has carried a request out.
     """
 
     method: str
@@ -65,6 +66,7 @@ class Fault:
     body: str | None = None
     done: bool = False
     hold: threading.Event | None = None
+    carried_out: threading.Event = field(default_factory=threading.Event)
 
 
 class HubApp:
@@ -107,12 +109,17 @@ class HubApp:
     def answer(self, request: Request, route: Route | None, arguments: dict[str, str]) -> Reply:
         """Runs in a thread: the right answer, or that of a fault."""
         fault = self.fault_of(request)
-        if fault and fault.hold:
-            fault.hold.wait(60)
-        if fault is None or fault.status is None:
-            return self.right_answer(request, route, arguments)
+        reply = None
+        if fault is None or fault.done:
+            reply = self.right_answer(request, route, arguments)
+        if fault is None:
+            return reply
         if fault.done:
-            self.right_answer(request, route, arguments)
+            fault.carried_out.set()
+        if fault.hold:
+            fault.hold.wait(60)
+        if fault.status is None:
+            return reply or self.right_answer(request, route, arguments)
         if fault.body is not None:
             return Reply(fault.body, fault.status, {"content-type": "text/html"} | fault.headers)
         return error_reply(request, HubError(fault.status, "The Hub is busy", headers=fault.headers))

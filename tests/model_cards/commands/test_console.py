@@ -66,7 +66,7 @@ def test_what_is_secret_is_not_repeated(capsys):
     assert said(capsys, "--hub_token", "hf_one", "--hub_token", "hf_two") == (
         "command: error: argument --hub_token: given twice; give it once"
     )
-    address = "s3://me:key@bucket/x?sig=SECRET#part"
+    address = "s3://me:key@y@bucket/x?sig=SECRET#part"
     for flag, shown in (("--dir", "s3:/bucket/x"), ("--text", "s3://bucket/x")):  # one of them is a Path
         assert said(capsys, flag, address, flag, "y" * 1000) == (
             f"command: error: argument {flag}: given twice, as '{shown}' and '{'y' * 100}...'; give it once"

@@ -396,7 +396,7 @@ def right_pixels(reader):
 
 
 def test_a_killed_build_is_gone_on_with(tmp_path, start):
-    folder, done, seconds = tmp_path / "caches", 0, time.monotonic() + 60
+    folder, done, seconds = tmp_path / "caches", 0, time.monotonic() + 300
     process, _ = start(folder, 5)
     try:
         while done < COUNT // 4:
