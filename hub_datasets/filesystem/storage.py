@@ -34,12 +34,16 @@ def shown(address: str | os.PathLike) -> str:
     """Returns an address as messages, reports, cards and logs show it: on one line and without secrets.
 
     User name and password, query and fragment of a remote address are left out: a signed address has its signature
-    there. Every text that a user sees or that is written to a file takes an address from this function alone.
+    there. Every text that a user sees or that is written to a file takes an address from this function alone, or from
+    `shareable`, where a program opens what was written.
     """
+    return printable(shareable(address))
+
+
+def shareable(address: str | os.PathLike) -> str:
+    """Returns an address without secrets, and otherwise as it is, so that it can still be opened."""
     text = str(address)
-    if is_remote(text):
-        text = "::".join(map(without_secrets, text.split("::")))
-    return printable(text)
+    return "::".join(map(without_secrets, text.split("::"))) if is_remote(text) else text
 
 
 def without_secrets(address: str) -> str:

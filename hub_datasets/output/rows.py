@@ -191,7 +191,7 @@ def write_chat_instructions(folder: Path, output: Path, addresses: Sequence[str]
         for split in SPLITS:
             for row in read_rows(folder / f"chat-{split}.jsonl"):
                 columns = row["columns"]
-                address = storage.shown(addresses[row["stage"]])
+                address = storage.shareable(addresses[row["stage"]])
                 paths = [storage.join(address, path) for path in row["paths"]]
                 line = {"image": paths[0]} if len(paths) == 1 else {"images": paths}
                 line |= {"messages": columns.pop("messages"), "split": split} | columns
