@@ -20,7 +20,6 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import demo_processes
 from demo_processes import hub, processor_seconds, run, run_beside, run_code
@@ -41,7 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     """The command. Returns the exit status, see `model_cards/commands/console.py`."""
     parser = Parser(prog="medpairs demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, interrupt)  # `kill` and schedulers; Ctrl-C does so by itself
+    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C; `kill` and schedulers
+        signal.signal(number, demo_processes.children.interrupt)
     try:
         walk()
     except KeyboardInterrupt as error:
@@ -50,10 +50,6 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         demo_processes.children.end()
     return 0
-
-
-def interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
 
 
 def walk() -> None:

@@ -28,23 +28,46 @@ class Children:
     def __init__(self) -> None:
         self.running: list[subprocess.Popen] = []
         self.lock, self.ended = threading.Lock(), False
+        self.starting = self.interrupted = False
 
     def start(self, words: list[str], environment: dict[str, str] | None, **more: Any) -> subprocess.Popen:
         """A process with more variables in its environment; `more` is what Popen takes."""
         with self.lock:
             if self.ended:
                 raise CommandError("the demo has ended")
-            process = subprocess.Popen(
-                words, env=child_environment(environment), text=True, start_new_session=True, **more
-            )
-            self.running.append(process)
+            self.starting = True
+            try:
+                process = subprocess.Popen(
+                    words, env=child_environment(environment), text=True, start_new_session=True, **more
+                )
+                self.running.append(process)
+            finally:
+                self.starting = False
+        if self.interrupted:
+            raise KeyboardInterrupt
         return process
+
+    def interrupt(self, *_: Any) -> None:
+        """Handles a signal that ends the demo; a process that is just being started is noted first, and so ends too.
+
+        Raises:
+            KeyboardInterrupt: here, or at the end of the start.
+        """
+        self.interrupted = True
+        if not self.starting:
+            raise KeyboardInterrupt
 
     def end(self) -> None:
         """Ends all of them, by force where they take too long. None is started any more."""
         with self.lock:
             self.ended = True
         running = [process for process in self.running if process.poll() is None]
+        # The first one is the Hub: if it ended before its clients, they would report a lost connection.
+        self.end_together(running[1:])
+        self.end_together(running[:1])
+
+    def end_together(self, running: list[subprocess.Popen]) -> None:
+        """Ends some of the processes at the same time."""
         for process in running:
             self.tell(process, signal.SIGTERM)
         deadline = time.monotonic() + SECONDS_TO_END

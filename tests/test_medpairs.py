@@ -70,7 +70,7 @@ def test_each_command_names_itself(capsys, monkeypatch, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["train-encoder", "train-decoder"])
 def test_each_training_names_itself(run, name):
-    assert run("python", "medpairs.py", name, "--help").stdout.startswith(f"usage: medpairs {name} [-h]")
+    assert run("python", "medpairs.py", name, "--help").stdout.startswith(f"usage: medpairs {name} [RECIPE]")
 
 
 # --- which files it runs ---

@@ -370,7 +370,7 @@ def test_help_imports_nothing_heavy():
     assert "hub_datasets" in loaded and not heavy & set(loaded)
     shown = subprocess.run([*command, "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     flags = [word for action in argument_parser()._actions for word in action.option_strings]
-    assert len(flags) > 25 and all(flag in shown for flag in flags) and "(0.05)" in shown
+    assert len(flags) > 25 and all(flag in shown for flag in flags) and "0.05)" in shown
 
 
 def test_the_script_finds_the_project_from_anywhere(raw, tmp_path):

@@ -121,7 +121,7 @@ def test_a_run_with_adapters_goes_on_with_the_same_flags_only(with_adapters, run
     (tmp_path / "recipe.yaml").write_text("kept: true")
     for words, said in (
         ((), "was trained with adapters; give the --lora_towers"),
-        (("--lora_towers", "both", "--lora_r", "8"), "lora_r 4 and not 8"),
+        (("--lora_towers", "both", "--lora_r", "8"), "lora_r was 4 and is 8 now"),
     ):
         command = ("python", "trainers/run_encoder.py", *few, *QUICK, *STEPS, *words, "--output_dir", tmp_path)
         command += ("--resume_from_checkpoint", "True")
