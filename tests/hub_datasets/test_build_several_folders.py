@@ -218,7 +218,7 @@ def test_a_second_export_with_all_of_the_first(batches, tmp_path):
     assert source["folders"]["march"]["rejected"] == {"duplicate_image": 12}
     assert report["duplicates"]["exact"] == {"medical_reports": 12} and report["moved"] == 0
     messages = {line["item"]: line["message"] for line in read_lines(tmp_path / "out/rejections.jsonl")}
-    assert "copy of the image as january/reports.jsonl line 3" in messages["march/reports.jsonl line 3"]
+    assert "copy of the image the text of january/reports.jsonl line 3" in messages["march/reports.jsonl line 3"]
     assert before.items() <= splits_by_text(tmp_path / "out").items()
 
 
@@ -303,7 +303,7 @@ def test_a_folder_of_ones_own_beside_a_synthetic_one(batches, tmp_path, capsys):
     write_marker(drawn)
     words = ["--reports_dir", own, "--reports_dir", drawn, "--output_dir", tmp_path / "out", *FLAGS]
     assert main([*map(str, words), "--push_to_hub", "org/never"]) == 2
-    assert "the license of medical_reports (january) is not known to allow it" in capsys.readouterr().err
+    assert "the license of medical_reports (january) is not known to allow redistribution" in capsys.readouterr().err
     assert main([*map(str, words)]) == 0
     rows = load_dataset(str(tmp_path / "out"), "pairs")
     licences = {(row["image_path"].split("/")[1], row["license"]) for part in rows.values() for row in part}
@@ -326,7 +326,7 @@ def test_a_build_of_which_a_part_may_not_be_shared_is_not_pushed_later(batches, 
     own, drawn = batches["--reports_dir"]
     write_marker(drawn)
     build_here({"--reports_dir": [own, drawn]}, tmp_path / "out", *FLAGS)
-    with pytest.raises(BuildError, match="the license of medical_reports is not known to allow it"):
+    with pytest.raises(BuildError, match="the license of medical_reports is not known to allow redistribution"):
         push_dataset(tmp_path / "out", repo_name)
     write_marker(own)
     build_here({"--reports_dir": [own, drawn]}, tmp_path / "out", *FLAGS, "--overwrite")
