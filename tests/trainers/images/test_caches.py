@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.hub_datasets.layouts import tree, write_files
 from trainers.encoder.frozen_tower_cache import write_embeddings
 from trainers.images.cache_builder import cached_images
 from trainers.images.caches import pixel_caches
+
+
+@pytest.fixture(autouse=True)
+def no_cache_of_others(tmp_path, monkeypatch):
+    """The default folder of caches, in which other tests may have left some, is another one here."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "default"))
 
 
 @dataclass
