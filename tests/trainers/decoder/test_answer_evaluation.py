@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 from accelerate import Accelerator
@@ -82,11 +84,11 @@ def test_the_same_rows_each_time_and_by_seed(rows, decoder, chat):
 @pytest.mark.parametrize("batch_size", [1, 5])
 def test_answers_are_those_of_the_evaluation_and_are_scored_as_there(rows, decoder, batch_size):
     model, processor = decoder
+    model = copy.deepcopy(model).double()  # in float32 the last bits, which depend on the batch, may decide a token
     scored = evaluation(rows, processor, batch_size=batch_size)
     found = scored(model, Accelerator(cpu=True))
     table = rows.rows.select(scored.chosen)
-    # In batches of the same size: a tie between two tokens is decided by the last bits, which depend on the size.
-    texts = generate_answers(model, processor, table, batch_size, 8)
+    texts = generate_answers(model, processor, table, 1, 8)
     assert len(set(texts)) > 3
     references = [messages[-1]["content"] for messages in table["messages"]]
     expected, _ = score_answers(texts, references, table["language"], table["answer_type"])
