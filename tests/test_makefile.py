@@ -22,11 +22,15 @@ RESULTS = (
 )  # fmt: skip
 
 
+# When make runs these tests, a make inside them would print the folders that it enters and leaves.
+QUIET = "--no-print-directory"
+
+
 def commands_of(target: str) -> list[str]:
     """What make would run for a target where nothing is installed."""
     if not shutil.which("make"):
         pytest.skip("make is not here")
-    words = ("make", "--dry-run", "--always-make", target)
+    words = ("make", QUIET, "--dry-run", "--always-make", target)
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
@@ -61,7 +65,7 @@ def test_threads_of_make_wait_without_spinning(tmp_path, given, seen):
     more = tmp_path / "more.mk"
     more.write_text("show:\n\t@echo $$OMP_WAIT_POLICY\n")
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
-    words = ["make", "-f", ROOT / "Makefile", "-f", more, "show"]
+    words = ["make", QUIET, "-f", ROOT / "Makefile", "-f", more, "show"]
     done = subprocess.run(words, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
     assert done.stdout.strip() == seen
 
