@@ -110,6 +110,7 @@ def test_help_names_its_flag(build):
     assert "--eyes_dir" in build("--help").stdout
 
 
+@pytest.mark.slow
 def test_the_metric_is_pushed_and_opens(project, metric, run):
     environment = {"PYTHONPATH": str(project)}
     words = ("--namespace", "org", "--metrics", METRIC.name)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import few
 from tests.pages import DOCS, ROOT
 
 FOLDERS = ("hub_datasets", "modeling", "trainers", "evaluation", "model_cards")
@@ -65,7 +66,7 @@ def test_the_extras_are_those_that_the_page_names(wheel):
     assert extras == named and extras >= {"completion", "demo", "dicom", "docs", "ocr", "quantization", "ray", "zh"}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", few(COMMANDS, "build"))
 def test_the_console_commands_answer(command, installed, run, tmp_path):
     script = installed / "bin" / f"medpairs-{command}"
     process = run(sys.executable, script, "--help", cwd=tmp_path, env={"PYTHONPATH": str(installed)})
@@ -84,6 +85,7 @@ def test_the_console_command_answers(installed, run, tmp_path):
         assert done.returncode == 2 and "in a clone of the repository only" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_installed_build_works_outside_the_repository(installed, run, tmp_path):
     environment = {"PYTHONPATH": str(installed)}
     run(

@@ -10,6 +10,8 @@ from tests.benchmarks.decoder import end_to_end as benchmark
 from tests.benchmarks.decoder import peers
 from tests.benchmarks.decoder.end_to_end import OURS, TRL, TRL_WORKERS, figures, rates, ratios
 
+pytestmark = pytest.mark.slow
+
 TRAININGS = ("trl", "trl_defaults", "hf", "ours")
 ROWS = 16
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.benchmarks.decoder import image_input
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):

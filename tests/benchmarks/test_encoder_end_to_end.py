@@ -182,6 +182,8 @@ def test_a_command_that_fails_says_why(tmp_path):
 def test_moments_and_memory_of_a_command(tmp_path):
     code = """
 import pathlib, sys, time
+
+pytestmark = pytest.mark.slow
 memory = bytearray(200 * 2**20)
 for step in (9, 10):
     end = time.process_time() + 0.3

@@ -8,6 +8,8 @@ import pytest
 from tests.benchmarks.encoder import image_input
 from tests.trainers.images.encoded_images import KINDS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):

@@ -9,6 +9,8 @@ import pytest
 
 from tests.benchmarks.encoder.gradient_cache import RESULT, TEXTS, WAYS, measure
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"width": 32, "layers": 1, "image_size": 32}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
 from tests.benchmarks.dataset.near_duplicates import RESULT, all_pairs, clusters, expected_pairs, labels, patient
 
@@ -12,6 +13,7 @@ from tests.benchmarks.dataset.near_duplicates import RESULT, all_pairs, clusters
 PLANTED = {"synthetic knee_xray": 2, "synthetic medical_reports": 2}
 
 
+@pytest.mark.slow
 def test_a_small_run(run, tmp_path):
     output = tmp_path / "result.json"
     command = ["python", "tests/benchmarks/dataset/near_duplicates.py", "--counts", "2000", "--scale", "0.05"]

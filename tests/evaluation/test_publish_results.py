@@ -219,6 +219,7 @@ def test_no_token_is_written_or_printed(trained_encoder, trained_decoder, tmp_pa
         assert ModelCard.load(pushed / "README.md").data.model_name == name
 
 
+@pytest.mark.slow
 def test_a_trained_model_a_person_and_an_evaluation(trained_encoder, build, tmp_path, run):
     """A person corrects the license and writes a section; then the model is scored, and trained again."""
     folder, name = tmp_path / "again", "org/edited-siglip"

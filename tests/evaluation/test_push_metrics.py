@@ -20,6 +20,7 @@ print(json.dumps([bleu, recall, vqa]))
 """
 
 
+@pytest.mark.slow
 def test_the_metrics_open_in_a_fresh_process(run, tmp_path, capsys, hub):
     assert main(["--namespace", "tester"]) == 0
     printed = capsys.readouterr().out.splitlines()

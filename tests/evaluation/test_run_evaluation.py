@@ -311,6 +311,7 @@ def test_help_imports_nothing_heavy(run):
         assert words in done.stdout
 
 
+@pytest.mark.slow
 def test_it_runs_from_any_folder(run, encoder, build, tmp_path, request):
     script = request.config.rootpath / "evaluation" / "run_evaluation.py"
     command = ["python", script, "--model", encoder, "--dataset", build, "--split", "test"]

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import few
 from tests.conftest import ROOT
 from tests.forked import BUILD, Forked
 from tests.hub_datasets.layouts import picture, report_row, tree, write_files, write_four_sources, write_reports
@@ -118,6 +119,7 @@ def check_that_nothing_is_lost(expected: Undisturbed, output: Path) -> None:
     assert {path.name for path in output.parent.iterdir()} == {"out", ".out.cache"}
 
 
+@pytest.mark.slow
 def test_a_build_has_workers_to_lose(undisturbed, tmp_path):
     process = start(undisturbed.sources, tmp_path / "out", *FLAGS)
     most = 0
@@ -128,7 +130,8 @@ def test_a_build_has_workers_to_lose(undisturbed, tmp_path):
     wait_until_alone(process.pid)
 
 
-@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in (1, 2))])
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(3))
 def test_killed_at_every_step(undisturbed, tmp_path, part):
     """One kill after the other on what the one before left behind, and then a build that is let alone."""
     killed = 0
@@ -212,7 +215,9 @@ def test_a_build_that_is_killed_leaves_nothing_in_the_folder_for_temporary_files
     assert kill(process) and tree(tmp_path / "tmp") == {}
 
 
-@pytest.mark.parametrize("moment", [".out.cache/scratch", ".out.cache/medical_reports-*/images-000000.bin", WORK])
+@pytest.mark.parametrize(
+    "moment", few([".out.cache/scratch", ".out.cache/medical_reports-*/images-000000.bin", WORK], WORK)
+)
 def test_ctrl_c_ends_all_of_it_in_one_line(undisturbed, tmp_path, moment):
     """A terminal sends SIGINT to the command and to its workers."""
     words = [str(word) for flag, folder in undisturbed.sources.items() for word in (flag, folder)]

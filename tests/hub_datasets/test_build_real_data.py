@@ -39,6 +39,7 @@ def official(folder: Path) -> list[dict]:
     return [row for name in names for row in json.loads((folder / f"{name}.json").read_text("utf-8"))]
 
 
+@pytest.mark.slow
 def test_slake(built, sources, real_data):
     rows = official(real_data / "slake")
     assert sources["slake"]["read"] == len(rows) == 319
@@ -132,6 +133,7 @@ def mendeley(real_data, tmp_path_factory) -> tuple[Path, list[dict]]:
     return write_files(folder, files), rows
 
 
+@pytest.mark.slow
 def test_the_3300_mendeley_files(build, mendeley, tmp_path):
     folder, rows = mendeley
     grades, experts = defaultdict(set), defaultdict(set)

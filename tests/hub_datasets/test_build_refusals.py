@@ -211,7 +211,11 @@ def test_splits_that_are_none(refused, raw, tmp_path):
     assert f"{tmp_path / 'kept/splits.txt'}: splits.txt line 1 is not a key and a split" in message
 
 
-@pytest.mark.parametrize("more", [(), ("--cache_dir", "elsewhere")], ids=["one cache", "two caches"])
+@pytest.mark.parametrize(
+    "more",
+    [(), pytest.param(("--cache_dir", "elsewhere"), marks=pytest.mark.slow)],
+    ids=["one cache", "two caches"],
+)
 def test_two_builds_at_once(build, raw, tmp_path, more):
     """Of the same output: the second is refused, whatever cache it is given, and the first is not disturbed."""
     write_files(raw, {"reports/images/0.png": encoded(picture(1, size=(4000, 4000)))})  # a second's work
@@ -230,6 +234,7 @@ def test_two_builds_at_once(build, raw, tmp_path, more):
     build({"--slake_dir": raw / "slake"}, tmp_path / "out", "--overwrite", *flags)
 
 
+@pytest.mark.slow
 def test_two_builds_at_once_with_one_cache(build, raw, tmp_path):
     write_files(raw, {"reports/images/0.png": encoded(picture(1, size=(4000, 4000)))})
     cache = ("--cache_dir", str(tmp_path / "cache"))

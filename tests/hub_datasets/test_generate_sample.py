@@ -137,6 +137,7 @@ def test_hidden_folders_of_others_beside_it_stay(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.drawing", "out"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(tmp_path):
     for name, seed in (("one", 0), ("two", 0), ("other", 1)):
         generate_sample.generate(tmp_path / name, seed=seed, scale=0.05)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from model_cards.dataset_card import address
+from tests.cases import few
 from tests.model_cards import small_dataset
 from tests.model_cards.markdown import HOSTILE, code_blocks, front_matter, headings, one_line, parse, tables
 
@@ -40,7 +41,7 @@ def test_a_setting_is_one_word_of_the_command(card_of, report, value):
     assert headings(text) == plain
 
 
-@pytest.mark.parametrize("hostile", [text for text in HOSTILE if "More Information" not in text])
+@pytest.mark.parametrize("hostile", few((text for text in HOSTILE if "More Information" not in text), *HOSTILE[:3]))
 def test_data_cannot_leave_its_place(card_of, report, hostile):
     def links(text: str) -> list:
         inline = [child for token in parse(text) for child in token.children or []]

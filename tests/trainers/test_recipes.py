@@ -12,6 +12,7 @@ import torch
 from modeling.siglip_medical.configuration_siglip_medical import SiglipMedicalConfig
 from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel
 from tests.benchmarks.decoder.gpu_table import LEARNED, TOKENS, llama_config
+from tests.cases import few
 from trainers.base.parser import parse
 from trainers.base.recipe_file import RECIPES, shipped
 from trainers.decoder.arguments import DecoderArguments, DecoderTrainingArguments
@@ -96,7 +97,7 @@ def test_the_peak_that_is_named_is_the_estimate_for_llama_and_fits(recipe):
     assert estimate.peak < ROOM * DECODERS[recipe] * 1e9
 
 
-@pytest.mark.parametrize("recipe", [name for name in shipped() if name.startswith("decoder")])
+@pytest.mark.parametrize("recipe", few(name for name in shipped() if name.startswith("decoder")))
 def test_a_dry_run_of_a_decoder_goes_through(recipe, tiny_decoder, dataset, tmp_path, capsys):
     from trainers.decoder.dry_run import describe, load_bare
 
@@ -109,7 +110,7 @@ def test_a_dry_run_of_a_decoder_goes_through(recipe, tiny_decoder, dataset, tmp_
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("recipe", [name for name in shipped() if name.startswith("encoder")])
+@pytest.mark.parametrize("recipe", few(name for name in shipped() if name.startswith("encoder")))
 def test_a_dry_run_of_it_goes_through(recipe, tiny_encoder, dataset, tmp_path, capsys):
     from trainers.run_encoder import main
 

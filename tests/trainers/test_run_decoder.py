@@ -100,6 +100,7 @@ def test_the_adapters_are_in_the_weights_of_the_text_decoder_and_nowhere_else(pu
     assert summary["train_scope"] == "lora" and 0 < summary["trainable_parameters"] < summary["parameters"] / 4
 
 
+@pytest.mark.slow
 def test_it_answers_in_a_fresh_process(pushed, run, tmp_path):
     code = f"""
 import json, sys
@@ -149,6 +150,7 @@ def watched(few_chats, speaking_decoder, tmp_path_factory) -> tuple[Path, str]:
     return folder / "out", printed
 
 
+@pytest.mark.slow
 def test_the_best_by_a_score_is_what_is_exported(watched):
     from transformers import AutoModelForImageTextToText
 
@@ -288,6 +290,7 @@ def test_the_card_of_pushed_adapters_names_their_base(pushed_adapters):
     assert card.data.pipeline_tag == "image-text-to-text"
 
 
+@pytest.mark.slow
 def test_pushed_adapters_open_elsewhere_and_answer_as_they_do_here(pushed_adapters, run, tiny_decoder, tmp_path):
     """In a fresh process on another machine, which has neither the output folder nor the base; and not as the base."""
     folder, repository = pushed_adapters
@@ -300,7 +303,8 @@ def test_pushed_adapters_open_elsewhere_and_answer_as_they_do_here(pushed_adapte
     assert there[BASE]["logits"] != pytest.approx(here, abs=1e-2)
 
 
-@pytest.mark.parametrize("last", ["merged", pytest.param("adapters", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("last", ["merged", "adapters"])
 def test_what_was_pushed_last_is_what_opens(last, pushed_adapters, pushed, run, repo_name, tmp_path):
     """A model over adapters, and adapters over a model: `from_pretrained` would open the adapters either way."""
     from huggingface_hub import HfApi
@@ -372,6 +376,7 @@ def test_both_are_the_same_model(tiny_decoder, few_chats, tmp_path):
     assert torch.allclose(merged, adapted, atol=1e-5) and not torch.allclose(merged, base, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_base_and_its_commit_are_printed(base_repository, few_chats, tmp_path):
     from huggingface_hub import HfApi
 
@@ -424,9 +429,8 @@ def test_a_dry_run_writes_nothing(few_chats, tmp_path):
     assert printed.splitlines()[-1] == "Dry run: nothing was trained, and nothing written."
 
 
-@pytest.mark.parametrize(
-    "recipe", ["gpu_16gb", *(pytest.param(name, marks=pytest.mark.slow) for name in ("demo", "8_gpus"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["gpu_16gb", "demo", "8_gpus"])
 def test_a_dry_run_of_a_shipped_recipe(recipe, few_chats, tmp_path):
     words = f"--config {recipe} --tiny --dry_run --use_cpu --image_cache none"
     status, printed = command(tmp_path, words, "--dataset", few_chats)

@@ -69,6 +69,7 @@ def test_it_is_private_and_without_checkpoints(pushed, hub):
     assert "_training_files.json" not in names and (pushed[0] / "_training_files.json").is_file()
 
 
+@pytest.mark.slow
 def test_it_opens_in_a_fresh_process_with_the_same_embeddings(pushed, run, tmp_path):
     """Through either door, from the Hub and from the folder."""
     folder, repository = pushed
@@ -143,6 +144,7 @@ def test_a_folder_is_pushed_to_a_public_repository_only_if_that_is_meant(pushed,
     assert capsys.readouterr().out.count("The Hub answers ") == 2
 
 
+@pytest.mark.slow
 def test_a_longer_run_keeps_what_a_person_wrote_into_the_card(pushed, run, dataset, tmp_path):
     """And shows the result of the new weights alone, though the folder has both."""
     folder = tmp_path / "longer"

@@ -85,6 +85,7 @@ def test_compute_refuses_invalid_queries_and_stays_usable(metric, arguments, mes
     assert metric.compute(**valid) == {"recall_at_1": 0.5, "recall_at_3": 1, "median_rank": 1.5}
 
 
+@pytest.mark.slow
 def test_the_folder_is_a_complete_space(check_space):
     assert check_space("retrieval_recall") == pytest.approx(
         {

@@ -67,6 +67,7 @@ def test_marks_of_the_side_are_passed_over(engine):
     assert find_burned_in_text(written(phantoms()["knee"], "R")) is None
 
 
+@pytest.mark.slow
 def test_real_images_are_flagged_where_they_have_text(real_data, engine):
     """Of the SLAKE images here, one radiograph says PORTABLE; the knees and the skin lesions say nothing."""
     images = [*real_data.glob("slake/imgs/*/source.jpg"), *real_data.glob("knee/oai*/*/*/*.png")]

@@ -63,6 +63,7 @@ def load(repo: str) -> dict:
     return json.loads(run_main("tests.hub_datasets.loaded", repo).stdout)
 
 
+@pytest.mark.slow
 def test_a_pushed_dataset_loads_in_a_fresh_process(push, built_small, run, repo_name):
     done = push(built_small.sources, repo_name, "--val_fraction", "0.3", "--redistribute")
     assert done.stdout.rstrip().endswith(f"/datasets/{repo_name}")
@@ -74,6 +75,7 @@ def test_a_pushed_dataset_loads_in_a_fresh_process(push, built_small, run, repo_
         assert found[config]["same"] and found[config]["size"] == [12, 10]
 
 
+@pytest.mark.slow
 def test_the_folder_remembers_where_it_was_pushed_until_it_is_built_again(push, build, reports, repo_name, tmp_path):
     push(reports, repo_name)
     manifest = json.loads((tmp_path / "out" / ".build.json").read_text())
@@ -209,6 +211,7 @@ def test_a_smaller_build_takes_the_place_of_a_larger_one(push, reports, repo_nam
     assert load(repo_name)["pairs"]["plain"] == {"train": 40}
 
 
+@pytest.mark.slow
 def test_what_others_put_into_the_repository_stays(push, reports, repo_name):
     push(reports, repo_name)
     notes = {"path_or_fileobj": b"Ours.\n", "path_in_repo": "NOTES.md", "repo_type": "dataset"}
@@ -237,6 +240,7 @@ def test_files_of_people_beside_ours_stay(name, push, reports, repo_name):
 PUSH = "import sys; from hub_datasets.output.publish import push_dataset; push_dataset(sys.argv[1], sys.argv[2])"
 
 
+@pytest.mark.slow
 def test_two_processes_that_push_at_once_leave_one_of_their_builds(build, hub, repo_name, tmp_path):
     """Both have seen the same commit before either writes: what the first one writes, the second has to replace."""
     rows = {}
@@ -290,7 +294,8 @@ def card_of(repo: str) -> str:
     return Path(HfApi().hf_hub_download(repo, "README.md", repo_type="dataset")).read_text("utf-8")
 
 
-@pytest.mark.parametrize("place", ["folder", pytest.param("repository", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["folder", "repository"])
 def test_an_edited_card_survives_a_larger_build(place, push, reports, repo_name, tmp_path):
     path = tmp_path / "out/README.md"
     push(reports, repo_name, *HELD_OUT)
@@ -371,6 +376,7 @@ def test_a_card_that_is_not_yaml_is_named_by_the_build(build, reports, tmp_path)
     assert (tmp_path / "out/README.md").read_text() == "---\na: [\n---\n# Mine\n"
 
 
+@pytest.mark.slow
 def test_a_source_that_grew_is_pushed_again(push, repo_name, tmp_path):
     rows = [pad_row(n) for n in range(30)]
     pad = {"--pad_ufes_dir": write_pad(tmp_path / "pad", rows)}

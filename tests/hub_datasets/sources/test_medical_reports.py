@@ -45,6 +45,7 @@ def rejection_of(folder, row: object) -> Rejection:
     return rejection
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["r.jsonl", "r.csv"])
 def test_memory_grows_with_the_table_and_not_with_its_records(name, tmp_path):
     """A record takes more than 8 kB with all that it holds; of the table, bytes and text are held."""

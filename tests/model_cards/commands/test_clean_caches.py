@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,15 +19,22 @@ from tests.hub_datasets.layouts import tree, write_files
 MINE = {"home/datasets/medpairs-pixels/notes.txt": "mine", "data/.processed.cache/thesis.docx": "mine"}
 
 
-@pytest.fixture
-def used(run, tmp_path):
-    """A folder where a build and an evaluation's reading of its output have left their caches, and a person files."""
-    environment = {"HF_HOME": str(tmp_path / "home")}
-    run("python", ROOT / "medpairs.py", "sample", "--output_dir", "sample", "--scale", "0.05", cwd=tmp_path)
+@pytest.fixture(scope="module")
+def built(run, tmp_path_factory) -> Path:
+    """A folder where a build and an evaluation's reading of its output have left their caches."""
+    folder = tmp_path_factory.mktemp("used")
+    run("python", ROOT / "medpairs.py", "sample", "--output_dir", "sample", "--scale", "0.05", cwd=folder)
     words = ["--slake_dir", "sample/slake", "--val_fraction", "0.3", "--num_proc", "1"]
-    run("python", ROOT / "medpairs.py", "build", *words, cwd=tmp_path)
+    run("python", ROOT / "medpairs.py", "build", *words, cwd=folder)
     code = "from evaluation.loading import load_splits; load_splits('data/processed', 'chat', ['train'])"
-    run("python", "-c", code, cwd=tmp_path, env=environment)
+    run("python", "-c", code, cwd=folder, env={"HF_HOME": str(folder / "home")})
+    return folder
+
+
+@pytest.fixture
+def used(built, tmp_path):
+    """Such a folder for one test, where a person has left files, too."""
+    shutil.copytree(built, tmp_path, dirs_exist_ok=True)
     pixels = tmp_path / "home/datasets/medpairs-pixels"
     name = "0" * 32
     files = {f"{name}/{file}": "x" * 2048 for file in ("pixels.u8", "images.table", "manifest.json")}

@@ -207,6 +207,7 @@ def test_no_command_makes_a_folder_of_an_address(run, tmp_path, command, flag):
     assert "s3://... is not on this machine; name a folder that is" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_threads_wait_without_spinning(run):
     """Before torch, which reads it as it is imported; what the user has set stays."""
     code = "import os, sys; import trainers.base.parser; print(os.environ['OMP_WAIT_POLICY'])"

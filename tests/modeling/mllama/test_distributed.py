@@ -6,10 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[3]
 SETUPS = ["ddp", "ddp,lora", "fsdp2", "fsdp2,lora", "fsdp2,head", "fsdp2,last"]
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_gradients_of_one(tiny_mllama):
     """All setups share one launch, because starting two processes takes longer than the comparisons."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

@@ -48,6 +48,7 @@ def in_another_process(work: Callable[[], None]) -> int:
     return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
 
+@pytest.mark.slow
 def test_whatever_moment_a_process_is_killed_at_the_best_and_a_last_one_are_whole(tmp_path):
     """Killed at each file operation of writing checkpoint 6 in the place of a damaged one, and of deleting 1 and 4."""
     moment, seen = 0, set()

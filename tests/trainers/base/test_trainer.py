@@ -118,7 +118,7 @@ def test_a_run_that_is_over_does_no_update_more(run, make_trainer):
     assert_same(resumed, straight)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json"])
+@pytest.mark.parametrize("name", few(["model.safetensors", "optimizer.pt", "rng_state.pth", "trainer_state.json"]))
 def test_a_checkpoint_cut_off_is_passed_over_and_the_end_is_the_same(name, run, make_trainer, capsys):
     straight, copy = run
     for step, keep in (("checkpoint-6", 0), ("checkpoint-5", -100)):
@@ -141,6 +141,7 @@ def test_a_moved_folder_still_has_its_best(run, make_trainer):
     assert_same(resumed, straight)
 
 
+@pytest.mark.slow
 def test_a_longer_run_goes_on(run, make_trainer):
     """With a constant rate it is what the long run would have been from the start."""
     flags = {"lr_scheduler_type": "constant", "warmup_steps": 0}

@@ -83,6 +83,7 @@ def test_rows_are_counted(tiny_decoder, dataset, tmp_path, capsys):
     assert f"the vision tower runs {towers / len(rows):.2f} times per row" in said
 
 
+@pytest.mark.slow
 def test_the_memory_adds_up(tiny_decoder, dataset, tmp_path, capsys):
     describe(*inputs_of(dataset, tiny_decoder, tmp_path))
     said = capsys.readouterr().out

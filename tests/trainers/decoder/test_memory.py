@@ -106,6 +106,7 @@ def test_layers_of_few_bits_hold_as_many_bytes_as_real_ones(bits):
     assert held == sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
+@pytest.mark.slow
 def test_few_bits_take_the_text_decoder_and_leave_the_rest():
     whole, four, eight = (
         estimate(dtype=torch.bfloat16, **flags).parts for flags in ({}, {"load_in_4bit": True}, {"load_in_8bit": True})
@@ -183,6 +184,7 @@ def test_every_scope_goes_through_in_bfloat16(scope):
 # --- Llama 3.2 11B ---
 
 
+@pytest.mark.slow
 def test_llama_is_estimated_without_its_memory():
     """Its weights in bfloat16 are 19.9 GiB with a head of its own (vLLM issue 10569)."""
     resident = in_memory("VmRSS")

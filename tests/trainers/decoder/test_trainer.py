@@ -50,6 +50,7 @@ def course(trainer) -> list[dict]:
 # ---- resuming --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scope", few(["full", "lora"]))
 def test_a_resumed_run_has_the_log_of_an_undisturbed_one(make_trainer, scope):
     """Stock Trainer loads nothing into a fully trained Mllama, and only warns: its losses start again."""

@@ -44,6 +44,7 @@ def losses(folder) -> list[float]:
     return [entry["loss"] for entry in state["log_history"] if "loss" in entry]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_with_adapters_has_the_same_losses_and_weights(with_adapters, run, few, tmp_path):
     from safetensors.torch import load_file
 
@@ -58,6 +59,7 @@ def test_a_resumed_run_with_adapters_has_the_same_losses_and_weights(with_adapte
         assert mine.keys() == theirs.keys() and all(mine[key].equal(theirs[key]) for key in mine)
 
 
+@pytest.mark.slow
 def test_each_checkpoint_and_the_model_open_in_a_fresh_process(with_adapters, run, tmp_path):
     """Through either door, with the same logits; and the adapter beside the model that it was trained from."""
     folder, _ = with_adapters

@@ -13,6 +13,8 @@ import torch
 from tests.trainers.encoder.distributed_run import RUNS, trainer_run
 from tests.trainers.small_pairs import gradients, relative_error, small_model, small_pairs, stack
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 FIGURES = ("loss", "grad_norm", "temperature", "logit_bias", "matched_cosine", "hardest_negative_cosine")
 FIGURES += ("hardest_negative_cosine_max", "hardest_negative_wins", "learning_rate")

@@ -65,6 +65,7 @@ def test_the_memory_adds_up(said):
         assert whole == pytest.approx(sum(cells[place] for cells in columns.values()), abs=len(columns))
 
 
+@pytest.mark.slow
 def test_the_run_takes_the_course_that_it_told(said, run, dataset, tmp_path):
     words = ("--output_dir", tmp_path / "out", "--eval_steps", "3", "--logging_steps", "1", "--disable_tqdm", "True")
     words += ("--save_steps", "6", "--save_total_limit", "99")

@@ -93,6 +93,7 @@ def test_the_command_killed_while_it_writes_a_checkpoint(stratified, run):
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
+@pytest.mark.slow
 def test_an_end_that_was_killed_is_done_again(stratified):
     """Killed between the last update and the card: no update more, the same end."""
     folder = stratified.folder / "ended"

@@ -85,7 +85,7 @@ def test_an_update_has_the_gradient_of_its_contrasts(make_trainer, contrastive_b
     [
         {"bf16": True},
         {"gradient_checkpointing": True},
-        {"torch_compile": True, "torch_compile_backend": "eager"},
+        pytest.param({"torch_compile": True, "torch_compile_backend": "eager"}, marks=pytest.mark.slow),
     ],
     ids=lambda way: next(iter(way)),
 )

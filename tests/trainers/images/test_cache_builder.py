@@ -19,6 +19,7 @@ import torch
 
 from evaluation.loading import InputError
 from evaluation.scoring.encoder import content_id
+from tests.cases import few
 from tests.forked import Forked
 from tests.trainers.chat_images import READER as TILES
 from tests.trainers.images.build_cache import READERS, encoded_row
@@ -369,7 +370,7 @@ def test_what_decides_the_tiles_decides_the_folder(tmp_path, change):
 # --- processes ---
 
 
-@pytest.fixture(params=READERS)
+@pytest.fixture(params=few(READERS))
 def start(request, tmp_path):
     """`start(folder, milliseconds)`: (a process that builds the cache of COUNT images, the file that it prints to).
 

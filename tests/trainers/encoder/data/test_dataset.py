@@ -12,6 +12,7 @@ from trainers.images.cache_location import cache_folder
 FLAGS = ("--augment", "light", "--horizontal_flip", "--batch_sampler", "stratified", "--draft_decode")
 
 
+@pytest.mark.slow
 def test_a_training_with_every_flag_of_the_input_and_its_resume(run, dataset, tmp_path):
     """The second part of the resumed training is the undisturbed one's: order, augmentation and loss."""
     common = ("--tiny", "--dataset", dataset, "--image_cache", tmp_path / "pixels", "--image_workers", "2", *FLAGS)

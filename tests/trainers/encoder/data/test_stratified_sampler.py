@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import BatchSampler
 from transformers import Trainer, TrainingArguments
 
+from tests.cases import few
 from tests.trainers.images.encoded_images import KINDS, READER, dataset
 from trainers.base.callbacks import EpochCallback
 from trainers.encoder.data.dataset import EncoderRows
@@ -202,8 +203,9 @@ def test_each_epoch_of_a_training_has_the_order_of_its_number(tmp_path, ones):
         assert list(chain(*model.seen[epoch * 7 : epoch * 7 + 7])) == list(sampler)
 
 
-@pytest.mark.parametrize("kind", ["stratified", "random"])
-@pytest.mark.parametrize("updates", [8, 16])
+@pytest.mark.parametrize(
+    ("kind", "updates"), few([("stratified", 8), ("stratified", 16), ("random", 8), ("random", 16)])
+)
 def test_a_resumed_training_goes_on_with_the_rows_and_pixels_it_would_have_had(tmp_path, ones, kind, updates):
     """Checkpoints in the middle of the second and of the third epoch."""
     whole = fit(tmp_path, ones, kind)
