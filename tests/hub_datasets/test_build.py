@@ -18,6 +18,7 @@ import pytest
 from datasets import Image, List, load_dataset
 
 from hub_datasets.schema import chat_features, pair_features
+from tests.cases import few
 from tests.conftest import ROOT
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.layouts import (
@@ -271,6 +272,7 @@ def test_two_builds_are_the_same_to_the_last_byte(build, tmp_path):
     assert written[0] == written[1]
 
 
+@pytest.mark.slow
 def test_relative_folders_stay_relative(build, tmp_path):
     write_reports(tmp_path / "my reports", [report_row(0)])
     command = {"--reports_dir": Path("my reports")}
@@ -280,7 +282,7 @@ def test_relative_folders_stay_relative(build, tmp_path):
     assert line["image"] == "my reports/images/0.png"
 
 
-@pytest.mark.parametrize("flag", ["--knee_dir", "--pad_ufes_dir", "--slake_dir", "--reports_dir"])
+@pytest.mark.parametrize("flag", few(["--knee_dir", "--pad_ufes_dir", "--slake_dir", "--reports_dir"]))
 def test_any_one_source_will_do(build, built_small, tmp_path, flag):
     build({flag: built_small.sources[flag]}, tmp_path / "out", "--val_fraction", "0")
     one = load_dataset(str(tmp_path / "out"), "pairs", split="train")

@@ -163,6 +163,7 @@ def test_settings_of_what_is_read_are_asked_again(tmp_path, flags):
     assert stages(tmp_path / ".out.cache")["medical_reports"] != old["medical_reports"]
 
 
+@pytest.mark.slow
 def test_another_version_of_the_code_reads_again(run, clone, tmp_path):
     folder = write_reports(tmp_path / "reports", [report_row(0), report_row(1)])
     for name in ("hub_datasets", "model_cards"):

@@ -210,6 +210,7 @@ def test_damaged_xml(tmp_path):
     assert others >= 0 and report["read"] + others >= XML_FILES
 
 
+@pytest.mark.slow
 def test_a_whole_build_of_damaged_rows_can_be_loaded(build, tmp_path):
     """What is accepted in spite of the damage is written, and read again by `load_dataset`."""
     write_four_sources(tmp_path / "raw")

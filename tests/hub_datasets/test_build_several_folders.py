@@ -14,6 +14,7 @@ from datasets import Image, load_dataset
 from hub_datasets.build import main
 from hub_datasets.sources import SOURCES
 from hub_datasets.synthetic.marker import write_marker
+from tests.cases import few
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.layouts import (
     jpeg,
@@ -72,7 +73,7 @@ def counts(report: dict, flag: str) -> dict[str, int]:
 # --- Rows
 
 
-@pytest.mark.parametrize("flag", NAMES)
+@pytest.mark.parametrize("flag", few(NAMES, "--reports_dir"))
 def test_two_folders_give_the_rows_of_both(batches, tmp_path, flag):
     """argparse alone takes the last one and says nothing."""
     both = build_here({flag: batches[flag]}, tmp_path / "both", *FLAGS)

@@ -135,6 +135,7 @@ def test_adding_rows_moves_no_old_row(sample, tmp_path):
     assert new == {"train", "validation", "test"}
 
 
+@pytest.mark.slow
 def test_rows_that_go_and_come_back_are_where_they_were(tmp_path):
     """A name that an earlier build gave to a group, and a gap that it filled, bind the builds that follow."""
     rows = [report_row(n, patient_id=n // 2) for n in range(40)]

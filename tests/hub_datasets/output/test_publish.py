@@ -96,6 +96,7 @@ def test_a_folder_without_a_manifest_is_not_given_one(reports, build, repo_name,
     assert not (tmp_path / "out" / ".build.json").exists()
 
 
+@pytest.mark.slow
 def test_the_card_says_of_the_splits_what_is_loaded(push, reports, repo_name):
     push(reports, repo_name, *HELD_OUT, "--num_shards", "3")
     card = DatasetCard.load(repo_name, repo_type="dataset")
@@ -269,6 +270,7 @@ def test_two_processes_that_push_at_once_leave_one_of_their_builds(build, hub, r
     assert load(repo_name)["pairs"]["plain"] == rows[count]
 
 
+@pytest.mark.slow
 def test_a_busy_hub_is_asked_again(push, reports, hub, repo_name):
     hub.fault("POST", "/commit/", 429, headers={"retry-after": "1"})
     hub.fault("POST", "/commit/", 503, headers={"retry-after": "0"})
@@ -341,6 +343,7 @@ def test_where_both_were_edited_the_one_in_the_repository_stays(push, reports, r
     assert path.read_text("utf-8").endswith("Written by hand.\n")
 
 
+@pytest.mark.slow
 def test_a_card_that_was_never_ours_gets_the_keys_of_the_data(push, reports, repo_name):
     HfApi().create_repo(repo_name, repo_type="dataset", private=True)
     mine = "---\nlicense: mit  # mine\nconfigs:\n- config_name: own\n  data_files: own.csv\n---\n# Mine\n"

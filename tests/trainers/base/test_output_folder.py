@@ -247,6 +247,7 @@ def test_a_training_of_an_earlier_version_is_recognized(keep, out):
 # --- a training that was killed ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("earlier", [False, True], ids=["an empty folder", "a card of an earlier training"])
 def test_a_training_killed_before_its_first_checkpoint_is_begun_again_by_auto(earlier, command, out, tmp_path):
     folder = out if earlier else tmp_path / "new"

@@ -92,6 +92,7 @@ def test_with_a_process_that_loads_the_rows(make_trainer):
     assert_same(resumed, straight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", few([3, 4]))
 def test_early_stopping_has_waited_as_long_as_it_had(step, make_trainer):
     """A rate of zero: no recall is better than the first. Also after the checkpoint at which it stopped."""

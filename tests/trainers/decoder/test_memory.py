@@ -121,6 +121,7 @@ def test_few_bits_take_the_text_decoder_and_leave_the_rest():
 # --- what decides it ---
 
 
+@pytest.mark.slow
 def test_an_image_that_rows_share_is_counted_once():
     """With the tower learning, so that it keeps what its backward pass needs."""
     update = replace(UPDATE, rows=8)

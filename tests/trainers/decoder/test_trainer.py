@@ -172,6 +172,7 @@ def test_which_direction_is_better(tmp_path, metric, greater):
     assert given.greater_is_better is not greater
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("metric", "better"), [("bleu_1", max), ("perplexity", min)])
 def test_the_best_checkpoint_by_a_metric_and_patience(make_trainer, monkeypatch, metric, better):
     values = iter([1.0, 3.0, 2.0, 0.5, 5.0] if better is max else [3.0, 1.0, 2.0, 4.0, 0.1])

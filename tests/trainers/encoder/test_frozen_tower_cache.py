@@ -227,6 +227,7 @@ def test_a_damaged_best_checkpoint_with_adapters_is_not_loaded(make_trainer):
         trainer._load_best_model()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", few(["gradient_checkpointing", "activation_checkpointing"]))
 def test_activation_checkpointing_that_would_lose_gradients_is_refused(name, make_trainer):
     flags = {name: True, f"{name}_kwargs": {"use_reentrant": True}}

@@ -110,6 +110,7 @@ def test_the_gradient_cache_takes_the_memory_of_a_micro_batch():
     assert large.peak - small.peak < 40 * MIB and large.peak > small.peak
 
 
+@pytest.mark.slow
 def test_checkpointing_and_bfloat16_take_less():
     shapes = [
         UpdateShape(32, 32, micro_batches=2, bf16=b, activation_checkpointing=c)
@@ -149,6 +150,7 @@ def test_an_evaluation_keeps_one_layer_at_a_time():
     assert evaluation.parts[GRADIENTS] == 0 and set(evaluation.parts) == set(KINDS)
 
 
+@pytest.mark.slow
 def test_a_model_of_400_million_is_estimated_without_its_memory():
     """The size of SigLIP so400m at 448 pixels, 3.5 GB of weights alone, in the memory that this process has."""
     resident = resident_memory()
