@@ -118,10 +118,13 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     from hub_datasets.output import report, rows
     from hub_datasets.splits import leakage
     from hub_datasets.splits.assignment import Decisions
+    from hub_datasets.splits.guarantees import guarantee
+    from hub_datasets.splits.scans import find_scans
 
     decisions = Decisions(scratch / "decisions.sqlite", stages, options.chat_turns)
     decisions.settle(options.choices)
     near = decisions.find_near_duplicates(options.near_distance)
+    scans = find_scans(decisions)
     decisions.make_groups()
     assigned = decisions.assign_splits(options.fractions, options.split_by, options.memory())
     leaks = leakage.find_leaks(decisions)
@@ -142,6 +145,9 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         content = write_reports(stages, options, decisions, output.local, scratch, statistics, written)
         content |= {"coverage": assigned["coverage"], "moved": len(assigned["moved"])}
         content["duplicates"] = report.duplicate_report(decisions, near)
+        content["scans"] = scans
+        for name, counts in content["sources"].items():
+            counts["guarantee"] = guarantee(decisions, name, scans.get(name))
         content["leakage"] = {
             "split_by": options.split_by,
             **leaks,

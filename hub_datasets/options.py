@@ -20,6 +20,7 @@ from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
 from hub_datasets.splits.groups import Fractions, read_memory
 from hub_datasets.synthetic.marker import is_synthetic
+from hub_datasets.texts.official_splits import ADVICE
 from hub_datasets.texts.validation import TextSettings
 
 MEMORY = "splits.txt"
@@ -155,10 +156,23 @@ def read_options(arguments: argparse.Namespace) -> BuildOptions:
             "synthetic sources: medpairs sample --output_dir data/sample"
         )
     check_places(arguments, folders)
+    refuse_idle_flags(arguments, folders)
     options = options_of(arguments, folders)
     if options.keep_splits:
         options.memory()  # its errors are raised before the sources are read
     return options
+
+
+def refuse_idle_flags(arguments: argparse.Namespace, folders: Sequence[tuple[Source, Folder]]) -> None:
+    """Raise BuildError for a flag that can have no effect on these sources, whatever they contain."""
+    given = {source.name for source, _ in folders}
+    for source in SOURCES:
+        for name, values in source.choices.items():
+            if getattr(arguments, name) != values[0] and source.name not in given:
+                raise BuildError(f"--{name} requires {source.flag}")
+    if arguments.split_by == "official":
+        if lacking := list(dict.fromkeys(source.name for source, _ in folders if not source.official_splits)):
+            raise BuildError(f"--split_by official: {' and '.join(lacking)} has no official splits; {ADVICE}")
 
 
 def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folder], ...]) -> BuildOptions:

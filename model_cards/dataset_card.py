@@ -40,6 +40,7 @@ TAGS = {
 KEYS = {
     "image": "image with identical pixels",
     "near_duplicate": "similar image, by perceptual hash",
+    "scan": "two slices of one scan, by image number and correlation",
     "patient": "patient",
     "study": "study or report",
     "image_number": "image number of the source",

@@ -23,6 +23,7 @@ TABLES = f"""
 CREATE TABLE records (seq INTEGER PRIMARY KEY, item, image, record, flags, code, message);
 CREATE TABLE ignored (item, why);
 CREATE TABLE images (name PRIMARY KEY, {", ".join(IMAGE_COLUMNS)});
+CREATE TABLE thumbnails (name PRIMARY KEY, gray) WITHOUT ROWID;
 """
 INDICES = "CREATE INDEX images_by_pixels ON images (pixels); CREATE INDEX records_by_image ON records (image);"
 CACHE_KIB = 8_000  # of SQLite's pages, for each open file
@@ -82,8 +83,10 @@ class Catalog:
     def add_images(self, found: Iterable[dict[str, Any]]) -> None:
         """Adds the results of a worker for images: `name` and the known ones of IMAGE_COLUMNS."""
         assignments = ", ".join(f"{column} = :{column}" for column in IMAGE_COLUMNS)
-        empty = dict.fromkeys(IMAGE_COLUMNS)
+        empty, found = dict.fromkeys(IMAGE_COLUMNS), list(found)
         self.database.executemany(f"UPDATE images SET {assignments} WHERE name = :name", (empty | row for row in found))
+        small = ((row["name"], row["thumbnail"]) for row in found if row.get("thumbnail"))  # of sources with scans
+        self.database.executemany("INSERT INTO thumbnails VALUES (?, ?)", small)
 
     def finish(self) -> None:
         """Creates the indices for reading, and closes the file."""
@@ -118,6 +121,10 @@ class Catalog:
             for item, flags in self.database.execute(query):
                 for flag in json.loads(flags):
                     yield item, where, flag["kind"], flag["detail"]
+
+    def thumbnail(self, name: str) -> bytes:
+        """Returns the gray values of an image of a source with scans, see `ExaminedImage.thumbnail`."""
+        return self.database.execute("SELECT gray FROM thumbnails WHERE name = ?", (name,)).fetchone()[0]
 
     def ignored(self) -> Iterator[tuple[str, str]]:
         """Yields (item, why)."""

@@ -207,6 +207,7 @@ def examine_images(
     catalog = Catalog(path, "change")
     total = catalog.count_images()
     common = {"folder": storage.absolute(folder.address), "reading": uuid.uuid4().hex, "settings": asdict(settings)}
+    common["thumbnails"] = source.scans
     failures = 0
     tasks = (
         {**common, "names": names, "target": storage.join(address, f"images-{number:06d}.bin")}
@@ -263,6 +264,7 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
                     "window": found.window,
                     "stripped": json.dumps(found.stripped),
                     "flags": json.dumps([asdict(flag) for flag in found.flags]),
+                    "thumbnail": found.thumbnail if task.get("thumbnails") else None,
                 }
             )
             offset += len(found.data)

@@ -255,8 +255,11 @@ def summary(report: dict[str, Any]) -> str:
         ]
     for config, splits in report["splits"].items():
         lines.append(f"{config}: " + ", ".join(f"{split} {rows:,}" for split, rows in splits.items()))
-    if unnamed := [name for name, counts in report["sources"].items() if not counts["patients"]]:
-        lines.append(f"{', '.join(unnamed)}: no patient IDs: images of one patient may end up in different splits")
+    if report["leakage"].get("split_by") != "official":
+        warned = defaultdict(list)
+        for name, counts in report["sources"].items():
+            warned[counts.get("guarantee", {}).get("warning", "")].append(name)
+        lines += [f"{', '.join(names)}: {warning}" for warning, names in warned.items() if warning]
     near = report["duplicates"]["near"]
     if near["clusters"]:
         lines.append(f"near-duplicates: {near['images']:,} images in {near['clusters']:,} clusters, kept together")

@@ -46,6 +46,7 @@ CREATE TABLE rejections (id INTEGER PRIMARY KEY, stage INTEGER, item, code, mess
 CREATE TABLE keys (id INTEGER PRIMARY KEY, key UNIQUE, root INTEGER);
 CREATE TABLE record_keys (owner INTEGER, key INTEGER);
 CREATE TABLE near (first INTEGER, second INTEGER);
+CREATE TABLE scans (first INTEGER, second INTEGER);
 CREATE TABLE groups (root INTEGER PRIMARY KEY, name, split);
 """
 ACCEPTED = f"INSERT INTO accepted VALUES ({', '.join('?' * (len(IMAGE_COLUMNS) + 8))})"
@@ -174,13 +175,13 @@ class Decisions:
         return {"distance": distance, "pairs": len(edges), **found}
 
     def make_groups(self) -> None:
-        """Connects the keys of each record, and those of near-duplicates, and names every group."""
+        """Connects the keys of each record, of near-duplicates and of slices of a scan, and names every group."""
         (count,) = self.database.execute("SELECT coalesce(max(id), 0) FROM keys").fetchone()
         groups = Groups(count + 1)
         query = "SELECT first_key, key FROM record_keys JOIN accepted ON accepted.id = owner"
         for first, key in self.database.execute(query):
             groups.connect((first, key))
-        for first, second in self.database.execute("SELECT first, second FROM near"):
+        for first, second in self.database.execute("SELECT * FROM near UNION ALL SELECT * FROM scans"):
             groups.connect((first, second))
         self.database.executemany(
             "UPDATE keys SET root = ? WHERE id = ?", ((groups.root(key), key) for key in range(1, count + 1))
