@@ -39,6 +39,8 @@ def main(argv: list[str] | None = None) -> int:
             if not arguments.redistribute:
                 refuse_restricted_sources(options.restricted_sources())
             check_push(options.output, arguments.push_to_hub, public=arguments.public)
+        if arguments.redistribute and not options.restricted_sources():
+            print("--redistribute has no effect: the licenses of all these sources allow redistribution")
         report = build(options)
         print(report_lines(report))
         output = storage.shown(options.output)
@@ -116,19 +118,26 @@ def build(options: BuildOptions) -> dict[str, Any]:
 def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path) -> dict[str, Any]:
     """Resolves duplicates, assigns splits and writes the dataset; returns the report."""
     from hub_datasets.output import report, rows
+    from hub_datasets.output.idle_flags import idle_flags
     from hub_datasets.splits import leakage
     from hub_datasets.splits.assignment import Decisions
     from hub_datasets.splits.guarantees import guarantee
+    from hub_datasets.splits.moved_groups import moved_groups
+    from hub_datasets.splits.official import count_official
     from hub_datasets.splits.scans import find_scans
+    from hub_datasets.splits.ties import refuse_ties
 
     decisions = Decisions(scratch / "decisions.sqlite", stages, options.chat_turns)
     decisions.settle(options.choices)
     near = decisions.find_near_duplicates(options.near_distance)
     scans = find_scans(decisions)
     decisions.make_groups()
-    assigned = decisions.assign_splits(options.fractions, options.split_by, options.memory())
+    memory = options.memory()
+    assigned = decisions.assign_splits(options.fractions, options.split_by, memory)
+    official = count_official(decisions) if options.split_by == "official" else {}
     leaks = leakage.find_leaks(decisions)
     if options.split_by == "group":
+        refuse_ties(decisions, options.near_distance, options.fractions)
         leakage.refuse_leaks(leaks)
 
     statistics = report.RowStatistics()
@@ -143,7 +152,13 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         engine.in_background(output.write_shards, written.files, engine, options.num_shards) as finished,
     ):
         content = write_reports(stages, options, decisions, output.local, scratch, statistics, written)
-        content |= {"coverage": assigned["coverage"], "moved": len(assigned["moved"])}
+        content |= {"coverage": assigned["coverage"], "moved": len(assigned["moved"]), "official": official}
+        content["moved_groups"] = report.write_moved(
+            output.local / "moved.jsonl", decisions, moved_groups(decisions, memory, assigned["moved"])
+        )
+        kept = {"from": storage.shown(options.keep_splits) if options.keep_splits else ""}
+        content["kept_splits"] = kept | {"groups": assigned["kept"], "of": assigned["groups"]}
+        content["questions"] = decisions.count_questions()
         content["duplicates"] = report.duplicate_report(decisions, near)
         content["scans"] = scans
         for name, counts in content["sources"].items():
@@ -157,6 +172,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         samples = rows.samples(decisions)
         content["numbered_categories"] = output.draw_card(content, samples)
         content["shards"] = shards = finished()
+        content["idle_flags"] = list(idle_flags(content))
     llama_factory.write_llama_factory_info(output.local / "llama_factory" / "dataset_info.json", shards["chat"])
     output.write_card(content, samples)
     decisions.close()
@@ -173,6 +189,7 @@ def write_reports(
     rows.write_chat_instructions(scratch, local / "chat_instructions.jsonl", addresses)
     report.write_rejections(local / "rejections.jsonl", decisions)
     review = report.write_review(local / "review.jsonl", decisions, options.images.ocr)
+    report.write_records(local / "records.jsonl", decisions)
     with (local / "splits.txt").open("w", encoding="ascii") as file:
         file.writelines(options.memory_header())
         file.writelines(decisions.memory())

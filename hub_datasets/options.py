@@ -18,6 +18,7 @@ from hub_datasets.images.windowing import parse_window
 from hub_datasets.ingest.source_folders import normalize_address, source_folders
 from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
+from hub_datasets.splits.earlier_splits import is_hub_name, pinned_address
 from hub_datasets.splits.groups import Fractions, read_memory
 from hub_datasets.synthetic.marker import is_synthetic
 from hub_datasets.texts.official_splits import ADVICE
@@ -156,6 +157,9 @@ def read_options(arguments: argparse.Namespace) -> BuildOptions:
             "synthetic sources: medpairs sample --output_dir data/sample"
         )
     check_places(arguments, folders)
+    if is_hub_name(arguments.keep_splits):
+        arguments.keep_splits = pinned_address(arguments.keep_splits)
+        print(f"--keep_splits reads {arguments.keep_splits}")
     refuse_idle_flags(arguments, folders)
     options = options_of(arguments, folders)
     if options.keep_splits:
@@ -170,9 +174,9 @@ def refuse_idle_flags(arguments: argparse.Namespace, folders: Sequence[tuple[Sou
         for name, values in source.choices.items():
             if getattr(arguments, name) != values[0] and source.name not in given:
                 raise BuildError(f"--{name} requires {source.flag}")
-    if arguments.split_by == "official":
-        if lacking := list(dict.fromkeys(source.name for source, _ in folders if not source.official_splits)):
-            raise BuildError(f"--split_by official: {' and '.join(lacking)} has no official splits; {ADVICE}")
+    lacking = list(dict.fromkeys(source.name for source, _ in folders if not source.official_splits))
+    if arguments.split_by == "official" and lacking:
+        raise BuildError(f"--split_by official: {' and '.join(lacking)} has no official splits; {ADVICE}")
 
 
 def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folder], ...]) -> BuildOptions:

@@ -37,7 +37,8 @@ from hub_datasets.splits.groups import (
 ONE_IMAGE = "accepted.image || ' ' || accepted.language"
 ONE_CONVERSATION = "coalesce(accepted.conversation, accepted.id)"
 IN_STAGES = "stage IN (SELECT value FROM json_each(?))"
-ITEM, OFFICIAL_SPLIT = (RawRecord.__slots__.index(name) for name in ("item", "official_split"))  # places in the JSON
+# places in the JSON of a record
+ITEM, TEXT, GROUPS, OFFICIAL_SPLIT = map(RawRecord.__slots__.index, ("item", "text", "groups", "official_split"))
 STAGE_SHIFT = 40  # a record's number is its stage's number, shifted, and its place there: sorted as they were read
 TABLES = f"""
 CREATE TABLE accepted (id INTEGER PRIMARY KEY, stage INTEGER, language, image, conversation, record,
@@ -199,7 +200,8 @@ class Decisions:
             memory: splits of an earlier build by key digest, see `splits.read_memory`.
 
         Returns:
-            `coverage`: gaps that are left; `moved`: groups whose keys the earlier build had in several splits.
+            `coverage`: gaps that are left; `moved`: groups whose keys the earlier build had in several splits;
+            `kept`: number of groups that the earlier build knew; `groups`: number of all groups.
         """
         self._remembered = dict(memory)
         splits, fixed, moved = {}, set(), []
@@ -211,6 +213,7 @@ class Decisions:
                 fixed.add(name)
             if len(set(old)) > 1:
                 moved.append(name)
+        kept = len(fixed)
         query = """SELECT DISTINCT stage, language, name FROM accepted JOIN keys ON keys.id = first_key
             JOIN groups ON groups.root = keys.root"""
         strata = by_stratum((self.stages[stage].source.name, *rest) for stage, *rest in self.database.execute(query))
@@ -227,7 +230,7 @@ class Decisions:
             query = "UPDATE accepted SET split = coalesce(nullif(record ->> ?, ''), split)"
             self.database.execute(query, (OFFICIAL_SPLIT,))
             gaps = self._official_gaps(strata, fractions)
-        return {"coverage": gaps, "moved": moved}
+        return {"coverage": gaps, "moved": moved, "kept": kept, "groups": len(splits)}
 
     def _official_gaps(self, strata: Mapping[tuple[str, str], set[str]], fractions: Fractions) -> list[dict]:
         """Returns the missing splits where rows have the splits of their sources."""
@@ -283,6 +286,10 @@ class Decisions:
         """Returns the number of rows of a stage in the table `accepted` or `rejections`."""
         return self.database.execute(f"SELECT count(*) FROM {table} WHERE stage = ?", (stage,)).fetchone()[0]
 
+    def count_questions(self) -> int:
+        """Returns the number of accepted records that are a question with an answer."""
+        return self.database.execute("SELECT count(*) FROM accepted WHERE record ->> ? IS NULL", (TEXT,)).fetchone()[0]
+
     def count_images(self, stages: list[int]) -> int:
         """Returns the number of distinct pictures among the accepted records of some stages."""
         query = f"SELECT count(DISTINCT pixels) FROM accepted WHERE {IN_STAGES}"
@@ -298,6 +305,15 @@ class Decisions:
         """Returns the number of groups with records in each split."""
         query = "SELECT DISTINCT root, split FROM accepted JOIN keys ON keys.id = first_key"
         return count_splits(split for _, split in self.database.execute(query))
+
+    def places(self, stage: int) -> Iterator[str]:
+        """Yields a line of JSON for each accepted record of a stage: its item, image, split, group, keys and hashes."""
+        query = """SELECT json_object('source', ?, 'item', record ->> ?, 'image', image, 'split', accepted.split,
+            'group', name, 'keys', json(record -> ?), 'file_keys', json(accepted.groups), 'pixels', pixels,
+            'content', content) FROM accepted JOIN keys ON keys.id = first_key JOIN groups ON groups.root = keys.root
+            WHERE stage = ? ORDER BY accepted.id"""
+        values = (self.stages[stage].source.name, ITEM, GROUPS, stage)
+        yield from (line for (line,) in self.database.execute(query, values))
 
     def memory(self) -> Iterator[str]:
         """Yields the lines from which the next build keeps these splits: the digest of a key, and its split.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from hub_datasets.ingest.catalog import to_json
-from hub_datasets.splits.assignment import IN_STAGES, Decisions
+from hub_datasets.splits.assignment import Decisions
 
 KINDS = {"patient": "patient IDs", "study": "studies", "lesion": "lesions", "image": "image numbers"}
 PIXELS = "pixels"  # equal images and near-duplicates, in every source
@@ -44,8 +44,9 @@ def guarantee(decisions: Decisions, name: str, scans: dict[str, Any] | None) -> 
 
 def count_rows(decisions: Decisions, stages: list[int], kind: str) -> int:
     """Returns the number of accepted records of some stages that have a key of a kind."""
-    query = f"""SELECT count(DISTINCT owner) FROM record_keys JOIN accepted ON accepted.id = owner
-        JOIN keys ON keys.id = record_keys.key WHERE {IN_STAGES} AND keys.key LIKE ?"""
+    query = """SELECT count(DISTINCT owner) FROM record_keys JOIN accepted ON accepted.id = owner
+        JOIN keys ON keys.id = record_keys.key
+        WHERE stage IN (SELECT value FROM json_each(?)) AND keys.key LIKE ?"""
     return decisions.database.execute(query, (to_json(stages), f"%/{kind}:%")).fetchone()[0]
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from hub_datasets.texts.patient_ids import fold, folded, places
 
 SPLIT_COLUMNS = places(
-    "split official_split data_split dataset_split split_name subset partition fold 划分 数据划分 数据集划分 拆分 子集 集合"
+    "split official_split data_split dataset_split split_name subset partition fold "
+    "划分 数据划分 数据集划分 拆分 子集 集合"
 )
 NAMES = {
     "train": "train training trainset training_set train_set tr 训练 训练集 训练数据 训练组",
