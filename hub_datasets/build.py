@@ -118,7 +118,8 @@ def build(options: BuildOptions) -> dict[str, Any]:
 def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path) -> dict[str, Any]:
     """Resolves duplicates, assigns splits and writes the dataset; returns the report."""
     from hub_datasets.output import report, rows
-    from hub_datasets.output.idle_flags import idle_flags
+    from hub_datasets.output.idle_flags import count_questions, idle_flags
+    from hub_datasets.output.local_files import write_moved
     from hub_datasets.splits import leakage
     from hub_datasets.splits.assignment import Decisions
     from hub_datasets.splits.guarantees import guarantee
@@ -153,12 +154,12 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     ):
         content = write_reports(stages, options, decisions, output.local, scratch, statistics, written)
         content |= {"coverage": assigned["coverage"], "moved": len(assigned["moved"]), "official": official}
-        content["moved_groups"] = report.write_moved(
-            output.local / "moved.jsonl", decisions, moved_groups(decisions, memory, assigned["moved"])
+        content["moved_groups"] = write_moved(
+            output.local, decisions, moved_groups(decisions, memory, assigned["moved"])
         )
         kept = {"from": storage.shown(options.keep_splits) if options.keep_splits else ""}
         content["kept_splits"] = kept | {"groups": assigned["kept"], "of": assigned["groups"]}
-        content["questions"] = decisions.count_questions()
+        content["questions"] = count_questions(decisions)
         content["duplicates"] = report.duplicate_report(decisions, near)
         content["scans"] = scans
         for name, counts in content["sources"].items():
@@ -184,12 +185,13 @@ def write_reports(
 ) -> dict[str, Any]:
     """Writes the files beside the Parquet files; returns the parts of the report about sources and rows."""
     from hub_datasets.output import report, rows
+    from hub_datasets.output.local_files import write_records
 
     addresses = [stage.folder.address for stage in stages]
     rows.write_chat_instructions(scratch, local / "chat_instructions.jsonl", addresses)
     report.write_rejections(local / "rejections.jsonl", decisions)
     review = report.write_review(local / "review.jsonl", decisions, options.images.ocr)
-    report.write_records(local / "records.jsonl", decisions)
+    write_records(local, decisions)
     with (local / "splits.txt").open("w", encoding="ascii") as file:
         file.writelines(options.memory_header())
         file.writelines(decisions.memory())

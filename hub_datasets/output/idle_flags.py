@@ -10,6 +10,7 @@ from typing import Any
 
 from hub_datasets.records import Reason
 from hub_datasets.sources import SOURCES
+from hub_datasets.splits.assignment import TEXT, Decisions
 
 
 def idle_flags(report: Mapping[str, Any]) -> Iterator[str]:
@@ -62,3 +63,9 @@ def idle_split_flags(report: Mapping[str, Any], given: Mapping[str, Any]) -> Ite
         yield f"--keep_splits {kept['from']} has no effect: none of its patients, studies or images is in these sources"
     elif fractions and kept["groups"] and kept["groups"] == kept["of"]:
         yield f"{' and '.join(fractions)} has no effect: every group keeps the split of the earlier build"
+
+
+def count_questions(decisions: Decisions) -> int:
+    """Returns the number of accepted records that are a question with an answer."""
+    query = "SELECT count(*) FROM accepted WHERE record ->> ? IS NULL"
+    return decisions.database.execute(query, (TEXT,)).fetchone()[0]

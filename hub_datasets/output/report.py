@@ -23,7 +23,6 @@ COUNTED = {  # the columns whose values are counted, by config
     "chat": ("source_dataset", "language", "category", "license", "template_id", "answer_type"),
 }
 EXAMPLES = 3  # rejections that the report shows for each reason
-MOVED = 20  # groups that changed their split
 IGNORED = 100  # passed-over files that it names for each source
 
 
@@ -203,13 +202,6 @@ def write_rejections(path: Path, decisions: Decisions) -> None:
                 file.write(json.dumps(asdict(rejection), ensure_ascii=False) + "\n")
 
 
-def write_records(path: Path, decisions: Decisions) -> None:
-    """Writes one line of JSON per accepted record: where it is now, for `medpairs where`. It is not published."""
-    with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        for number in range(len(decisions.stages)):
-            file.writelines(f"{line}\n" for line in decisions.places(number))
-
-
 def write_review(path: Path, decisions: Decisions, ocr: bool) -> dict[str, Any]:
     """Writes one line of JSON per flag for a person to review before the data is shared; returns the counts.
 
@@ -223,24 +215,6 @@ def write_review(path: Path, decisions: Decisions, ocr: bool) -> dict[str, Any]:
                 line = {"source": stage.source.name, "item": item, "in": where, "kind": kind, "detail": detail}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
     return {"rows": kinds.total(), "flags": dict(sorted(kinds.items())), "file": path.name, "ocr": ocr}
-
-
-def write_moved(path: Path, decisions: Decisions, moved: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Writes one line of JSON per group that changed its split, with the rows that are the reason, if there are any.
-
-    Returns:
-        the first of them for the report, which names only rows of sources that may be published.
-    """
-    shown: list[dict[str, Any]] = []
-    lines = []
-    for group in moved:
-        rows = group.pop("rows")
-        lines.append(group | {"rows": [item for _, item in rows]})
-        public = [item for stage, item in rows if is_shareable(decisions.stages[stage])]
-        shown.append(group | {"rows": public if len(public) == len(rows) else []})
-    if lines:
-        path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
-    return shown[:MOVED]
 
 
 def stage_flags(stage: Stage) -> Iterator[tuple[str, str, str, str]]:

@@ -286,10 +286,6 @@ class Decisions:
         """Returns the number of rows of a stage in the table `accepted` or `rejections`."""
         return self.database.execute(f"SELECT count(*) FROM {table} WHERE stage = ?", (stage,)).fetchone()[0]
 
-    def count_questions(self) -> int:
-        """Returns the number of accepted records that are a question with an answer."""
-        return self.database.execute("SELECT count(*) FROM accepted WHERE record ->> ? IS NULL", (TEXT,)).fetchone()[0]
-
     def count_images(self, stages: list[int]) -> int:
         """Returns the number of distinct pictures among the accepted records of some stages."""
         query = f"SELECT count(DISTINCT pixels) FROM accepted WHERE {IN_STAGES}"
@@ -305,15 +301,6 @@ class Decisions:
         """Returns the number of groups with records in each split."""
         query = "SELECT DISTINCT root, split FROM accepted JOIN keys ON keys.id = first_key"
         return count_splits(split for _, split in self.database.execute(query))
-
-    def places(self, stage: int) -> Iterator[str]:
-        """Yields a line of JSON for each accepted record of a stage: its item, image, split, group, keys and hashes."""
-        query = """SELECT json_object('source', ?, 'item', record ->> ?, 'image', image, 'split', accepted.split,
-            'group', name, 'keys', json(record -> ?), 'file_keys', json(accepted.groups), 'pixels', pixels,
-            'content', content) FROM accepted JOIN keys ON keys.id = first_key JOIN groups ON groups.root = keys.root
-            WHERE stage = ? ORDER BY accepted.id"""
-        values = (self.stages[stage].source.name, ITEM, GROUPS, stage)
-        yield from (line for (line,) in self.database.execute(query, values))
 
     def memory(self) -> Iterator[str]:
         """Yields the lines from which the next build keeps these splits: the digest of a key, and its split.
