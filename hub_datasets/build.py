@@ -125,11 +125,14 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     from hub_datasets.splits.guarantees import guarantee
     from hub_datasets.splits.moved_groups import moved_groups
     from hub_datasets.splits.official import count_official
+    from hub_datasets.splits.review import Review
     from hub_datasets.splits.scans import find_scans
     from hub_datasets.splits.ties import refuse_ties
 
     decisions = Decisions(scratch / "decisions.sqlite", stages, options.chat_turns)
-    decisions.settle(options.choices)
+    review = Review(options.review, options.texts)
+    decisions.settle(options.choices, review)
+    report.check_review(stages, review)
     near = decisions.find_near_duplicates(options.near_distance)
     scans = find_scans(decisions)
     decisions.make_groups()
@@ -152,7 +155,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         rows.shared(written, options.cache),
         engine.in_background(output.write_shards, written.files, engine, options.num_shards) as finished,
     ):
-        content = write_reports(stages, options, decisions, output.local, scratch, statistics, written)
+        content = write_reports(stages, options, decisions, review, output.local, scratch, statistics, written)
         content |= {"coverage": assigned["coverage"], "moved": len(assigned["moved"]), "official": official}
         content["moved_groups"] = write_moved(
             output.local, decisions, moved_groups(decisions, memory, assigned["moved"])
@@ -181,7 +184,14 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
 
 
 def write_reports(
-    stages: list, options: BuildOptions, decisions: Any, local: Path, scratch: Path, statistics: Any, written: Any
+    stages: list,
+    options: BuildOptions,
+    decisions: Any,
+    review: Any,
+    local: Path,
+    scratch: Path,
+    statistics: Any,
+    written: Any,
 ) -> dict[str, Any]:
     """Writes the files beside the Parquet files; returns the parts of the report about sources and rows."""
     from hub_datasets.output import report, rows
@@ -190,7 +200,7 @@ def write_reports(
     addresses = [stage.folder.address for stage in stages]
     rows.write_chat_instructions(scratch, local / "chat_instructions.jsonl", addresses)
     report.write_rejections(local / "rejections.jsonl", decisions)
-    review = report.write_review(local / "review.jsonl", decisions, options.images.ocr)
+    flags = report.write_review(local / "review.jsonl", decisions, options.images.ocr, review)
     write_records(local, decisions)
     with (local / "splits.txt").open("w", encoding="ascii") as file:
         file.writelines(options.memory_header())
@@ -201,7 +211,7 @@ def write_reports(
         "splits": statistics.splits(),
         "rows_by": statistics.rows_by(),
         "groups": decisions.count_groups(),
-        "review": review,
+        "review": flags,
         "images": report.image_report(decisions),
         "texts": statistics.texts(),
         "settings": options.settings(),

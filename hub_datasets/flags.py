@@ -64,8 +64,8 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         "--keep_splits",
         default="",
         metavar="DIR",
-        help="earlier build or dataset whose rows keep their splits (default: the build in --output_dir, if its "
-        "fractions are the same)",
+        help="earlier build whose rows keep their splits: a folder, an address, or a dataset on the Hub as ORG/NAME or "
+        "ORG/NAME@REVISION (default: the build in --output_dir, if its fractions are the same)",
     )
     splits.add_argument(
         "--near_distance",
@@ -110,6 +110,14 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         "--ocr",
         action="store_true",
         help="search images for burned-in text, and list it in review.jsonl; requires medpairs[ocr]",
+    )
+
+    checks.add_argument(
+        "--review",
+        default="",
+        metavar="FILE",
+        help="CSV file with the columns item, decision (accept, reject or replace) and text: a person's decisions about "
+        "rows and images named as in review.jsonl, which every build applies again (default: none)",
     )
 
     chat = parser.add_argument_group("chat")

@@ -20,6 +20,7 @@ from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
 from hub_datasets.splits.earlier_splits import is_hub_name, pinned_address
 from hub_datasets.splits.groups import Fractions, read_memory
+from hub_datasets.splits.review import Review
 from hub_datasets.synthetic.marker import is_synthetic
 from hub_datasets.texts.official_splits import ADVICE
 from hub_datasets.texts.validation import TextSettings
@@ -38,6 +39,7 @@ class BuildOptions:
         cache: path or address of the cache of sources that were read.
         choices: values of the sources' own flags, by name.
         keep_splits: folder of the build whose splits are kept; empty for the build that is replaced.
+        review: file with a person's decisions about rows; empty for none.
     """
 
     folders: tuple[tuple[Source, Folder], ...]
@@ -49,6 +51,7 @@ class BuildOptions:
     choices: dict[str, str] = field(default_factory=dict)
     split_by: str = "group"
     keep_splits: str = ""
+    review: str = ""
     near_distance: int = 0
     chat_turns: str = "single"
     system_prompt: str = ""
@@ -107,7 +110,8 @@ class BuildOptions:
         if kept and kept != self.output:  # the other build may have changed since
             kept = self.memory()
         written_by = [code_of("model_cards"), installed_version("datasets"), installed_version("pyarrow")]
-        return digest([sources, self.settings(), kept, written_by])
+        review = digest(storage.read(self.review).hex()) if self.review else ""
+        return digest([sources, self.settings(), kept, review, written_by])
 
     def locks(self) -> dict[str, str]:
         """Return the folders that only one build at a time may use, each with the message for a second build."""
@@ -164,6 +168,7 @@ def read_options(arguments: argparse.Namespace) -> BuildOptions:
     options = options_of(arguments, folders)
     if options.keep_splits:
         options.memory()  # its errors are raised before the sources are read
+    Review(options.review, options.texts)  # so are those of the file's rows
     return options
 
 
@@ -193,6 +198,7 @@ def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folde
         choices={name: getattr(arguments, name) for source in SOURCES for name in source.choices},
         split_by=arguments.split_by,
         keep_splits=arguments.keep_splits,
+        review=arguments.review,
         near_distance=arguments.near_distance,
         chat_turns=arguments.chat_turns,
         system_prompt=arguments.system_prompt,
@@ -205,7 +211,7 @@ def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folde
 
 def check_flags(arguments: argparse.Namespace) -> None:
     """Raise BuildError, which names the flag, for an invalid value."""
-    for flag in ("output_dir", "cache_dir", "keep_splits"):
+    for flag in ("output_dir", "cache_dir", "keep_splits", "review"):
         setattr(arguments, flag, normalize_address(value) if (value := getattr(arguments, flag)) else value)
     for flag in ("public", "redistribute"):
         if getattr(arguments, flag) and not arguments.push_to_hub:
@@ -285,7 +291,7 @@ def check_places(arguments: argparse.Namespace, folders: Sequence[tuple[Source, 
 
 def addresses_of(arguments: argparse.Namespace) -> list[str]:
     """Return every folder and address among the flags."""
-    flags = [getattr(arguments, flag) for flag in ("output_dir", "cache_dir", "keep_splits")]
+    flags = [getattr(arguments, flag) for flag in ("output_dir", "cache_dir", "keep_splits", "review")]
     given = (getattr(arguments, source.flag.removeprefix("--")) or () for source in SOURCES)
     return [*filter(None, flags), *(address for folders in given for address in folders)]
 

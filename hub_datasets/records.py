@@ -27,6 +27,7 @@ class Reason(enum.StrEnum):
     DUPLICATE_IMAGE = "duplicate_image"
     DUPLICATE_ROW = "duplicate_row"
     CONFLICTING_LABELS = "conflicting_labels"
+    REVIEWED = "reviewed"
 
 
 @dataclass(frozen=True, slots=True)

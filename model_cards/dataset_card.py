@@ -313,6 +313,8 @@ def rebuild_command(report: Mapping) -> str:
             continue
         values = [] if value is True else value if isinstance(value, list | tuple) else [value]
         words.append(" ".join([f"--{flag}", *(shlex.quote(str(item)) for item in values)]))
+    if report["review"].get("decisions"):
+        words.append("--review <decisions.csv>")
     return " \\\n    ".join(["medpairs build", *words, "--output_dir <folder>"])
 
 

@@ -33,6 +33,7 @@ from hub_datasets.splits.groups import (
     remembered_split,
     split_of,
 )
+from hub_datasets.splits.review import Review
 
 ONE_IMAGE = "accepted.image || ' ' || accepted.language"
 ONE_CONVERSATION = "coalesce(accepted.conversation, accepted.id)"
@@ -93,24 +94,35 @@ class Decisions:
         self.database = connect(path)
         self.database.executescript(TABLES)
 
-    def settle(self, settings: Mapping[str, str]) -> None:
+    def settle(self, settings: Mapping[str, str], review: Review | None = None) -> None:
         """Accepts or rejects every record of every source.
 
         Args:
             settings: the values of the sources' own options (`Source.choices`).
+            review: a person's decisions, which come first.
         """
+        review = review or Review()
         for name, numbers in self.sources.items():
             stages = {number: self.stages[number] for number in numbers}
             for number, seq, rejection in joined_records.rejections(stages):
                 self._reject(number, seq, rejection)
+                review.note(name, rejection.item)
             settle = stages[numbers[0]].source.settle or drop_repeats
             for _, members in groupby(joined_records.records_by_picture(stages), key=lambda member: member[0]):
                 group = list(members)
                 places: dict[str, list[tuple[int, int, RawRecord, dict]]] = {}
                 for _, number, seq, record, image in group:
                     places.setdefault(record.item, []).append((number, seq, record, image))
-                kept, left_out = [], []
-                for settled in settle([record for *_, record, _ in group], dict(settings)):
+                kept, left_out, records = [], [], []
+                for _, number, seq, record, image in group:
+                    decided = review.apply(record)
+                    if isinstance(decided, Rejection):
+                        places[record.item].remove((number, seq, record, image))
+                        self._reject(number, seq, decided)
+                        left_out += group_keys(record, image, stages[number].folder.label)
+                    else:
+                        records.append(decided)
+                for settled in settle(records, dict(settings)) if records else ():
                     number, seq, record, image = places[settled.item].pop(0)
                     if isinstance(settled, Rejection):
                         self._reject(number, seq, settled)
