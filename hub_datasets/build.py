@@ -119,7 +119,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     """Resolves duplicates, assigns splits and writes the dataset; returns the report."""
     from hub_datasets.output import report, rows
     from hub_datasets.output.idle_flags import count_questions, idle_flags
-    from hub_datasets.output.local_files import write_moved
+    from hub_datasets.output.local_files import check_review, write_moved
     from hub_datasets.splits import leakage
     from hub_datasets.splits.assignment import Decisions
     from hub_datasets.splits.guarantees import guarantee
@@ -132,7 +132,8 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     decisions = Decisions(scratch / "decisions.sqlite", stages, options.chat_turns)
     review = Review(options.review, options.texts)
     decisions.settle(options.choices, review)
-    report.check_review(stages, review)
+    check_review(stages, review)
+    check_review(stages, review)
     near = decisions.find_near_duplicates(options.near_distance)
     scans = find_scans(decisions)
     decisions.make_groups()

@@ -12,7 +12,7 @@ from typing import Any
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.source_folder import Folder
-from hub_datasets.flags import argument_parser
+from hub_datasets.flags import argument_parser, refuse_idle_flags
 from hub_datasets.images.validation import ImageSettings
 from hub_datasets.images.windowing import parse_window
 from hub_datasets.ingest.source_folders import normalize_address, source_folders
@@ -22,7 +22,6 @@ from hub_datasets.splits.earlier_splits import is_hub_name, pinned_address
 from hub_datasets.splits.groups import Fractions, read_memory
 from hub_datasets.splits.review import Review
 from hub_datasets.synthetic.marker import is_synthetic
-from hub_datasets.texts.official_splits import ADVICE
 from hub_datasets.texts.validation import TextSettings
 
 MEMORY = "splits.txt"
@@ -164,24 +163,12 @@ def read_options(arguments: argparse.Namespace) -> BuildOptions:
     if is_hub_name(arguments.keep_splits):
         arguments.keep_splits = pinned_address(arguments.keep_splits)
         print(f"--keep_splits reads {arguments.keep_splits}")
-    refuse_idle_flags(arguments, folders)
+    refuse_idle_flags(arguments, [source for source, _ in folders])
     options = options_of(arguments, folders)
     if options.keep_splits:
         options.memory()  # its errors are raised before the sources are read
     Review(options.review, options.texts)  # so are those of the file's rows
     return options
-
-
-def refuse_idle_flags(arguments: argparse.Namespace, folders: Sequence[tuple[Source, Folder]]) -> None:
-    """Raise BuildError for a flag that can have no effect on these sources, whatever they contain."""
-    given = {source.name for source, _ in folders}
-    for source in SOURCES:
-        for name, values in source.choices.items():
-            if getattr(arguments, name) != values[0] and source.name not in given:
-                raise BuildError(f"--{name} requires {source.flag}")
-    lacking = list(dict.fromkeys(source.name for source, _ in folders if not source.official_splits))
-    if arguments.split_by == "official" and lacking:
-        raise BuildError(f"--split_by official: {' and '.join(lacking)} has no official splits; {ADVICE}")
 
 
 def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folder], ...]) -> BuildOptions:

@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hub_datasets.output.report import is_shareable
+from hub_datasets.ingest.ingest import Stage
+from hub_datasets.output.report import is_shareable, stage_flags
 from hub_datasets.splits.assignment import GROUPS, ITEM, Decisions
+from hub_datasets.splits.review import Review
 
 RECORDS, MOVED = "records.jsonl", "moved.jsonl"
 SHOWN = 20  # groups that moved in the report
@@ -46,3 +48,11 @@ def write_moved(folder: Path, decisions: Decisions, moved: Iterable[dict[str, An
         with (folder / MOVED).open("w", encoding="utf-8", errors="backslashreplace") as file:
             file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
     return shown[:SHOWN]
+
+
+def check_review(stages: Iterable[Stage], review: Review) -> None:
+    """Raises BuildError for a decision about something that is neither a record nor flagged, after `settle`."""
+    for stage in stages if review else ():
+        for item, *_ in stage_flags(stage):  # also images without a usable record, and folders
+            review.note(stage.source.name, item)
+    review.check()

@@ -136,7 +136,7 @@ class Wanted:
         return self.is_name(*names)
 
     def is_path(self, path: str) -> bool:
-        """Returns whether the ID is a path, its last parts, its name without the suffix, or a path that ends with it."""
+        """Returns whether the ID is a path, its last parts, its name without suffix, or a path that ends with it."""
         folded = path.casefold()
         is_part = folded.endswith(f"/{self.plain}") or self.plain.replace("\\", "/").endswith(f"/{folded}")
         return is_part or self.is_name(path, *file_names(path))

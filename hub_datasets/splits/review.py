@@ -6,9 +6,9 @@
     images/7.png,accept,
 
 An item is written as in `review.jsonl`; other columns of that file (`source`, `in`, `kind`, `detail`) may stay, and
-`source` is required where two sources have an item of the same name. `accept` says that the flags of an item were looked
-at, `reject` takes the row or all rows of an image out, and `replace` gives the row another text, or a question another
-answer. The file belongs to the sources, not to one build: every build applies it again.
+`source` is required where two sources have an item of the same name. `accept` says that the flags of an item were
+looked at, `reject` takes the row or all rows of an image out, and `replace` gives the row another text, or a question
+another answer. The file belongs to the sources, not to one build: every build applies it again.
 """
 
 from __future__ import annotations
@@ -76,6 +76,10 @@ class Review:
         for decision in read_decisions(address) if address else ():
             self._add(decision)
 
+    def __bool__(self) -> bool:
+        """Returns whether there are decisions."""
+        return bool(self._by_item)
+
     def _add(self, new: Decision) -> None:
         for old in self._by_item[new.item]:
             if old.source and new.source and old.source != new.source:
@@ -87,7 +91,7 @@ class Review:
 
     def find(self, source: str, item: str) -> Decision | None:
         """Returns the decision about an item of a source, and notes that the item exists."""
-        for decision in self._by_item.get(item, ()) if self._by_item else ():
+        for decision in self._by_item.get(item, ()):
             if decision.source in ("", source):
                 self._sources[decision.place].add(source)
                 return decision
@@ -112,7 +116,8 @@ class Review:
             return record
         self._effective.add(chosen.place)
         if chosen.decision == "reject":
-            return Rejection(record.source, record.item, Reason.REVIEWED, f"rejected in {chosen.place}")
+            place = chosen.place.removeprefix("--review ").rpartition("/")[2]  # reports do not name folders
+            return Rejection(record.source, record.item, Reason.REVIEWED, f"rejected by a person in {place}")
         return self._with_text(record, chosen)
 
     def _with_text(self, record: RawRecord, decision: Decision) -> RawRecord:
@@ -130,7 +135,7 @@ class Review:
         return changed
 
     def note(self, source: str, item: str) -> None:
-        """Notes that a row exists that was rejected before any decision."""
+        """Notes that an item exists that no accepted record has."""
         self.find(source, item)
 
     def of_flag(self, source: str, item: str, where: str) -> str:
@@ -152,8 +157,8 @@ class Review:
             found = self._sources.get(decision.place)
             if not found:
                 raise BuildError(
-                    f"{decision.place}: no row or image {printable(decision.item)!r} in these sources; write items as in "
-                    "review.jsonl"
+                    f"{decision.place}: no row or image {printable(decision.item)!r} in these sources; write items as "
+                    "in review.jsonl"
                 )
             if len(found) > 1:
                 names = " and ".join(sorted(found))
