@@ -161,8 +161,10 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         content["moved_groups"] = write_moved(
             output.local, decisions, moved_groups(decisions, memory, assigned["moved"])
         )
-        kept = {"from": storage.shown(options.keep_splits) if options.keep_splits else ""}
-        content["kept_splits"] = kept | {"groups": assigned["kept"], "of": assigned["groups"]}
+        content["kept_splits"] = {}
+        if options.keep_splits:
+            known = {"groups": assigned["kept"], "of": assigned["groups"]}
+            content["kept_splits"] = {"from": storage.shown(options.keep_splits)} | known
         content["questions"] = count_questions(decisions)
         content["duplicates"] = report.duplicate_report(decisions, near)
         content["scans"] = scans

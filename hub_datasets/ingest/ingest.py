@@ -7,6 +7,7 @@ read. Each folder of a source has its own stage.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -264,7 +265,7 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
                     "window": found.window,
                     "stripped": json.dumps(found.stripped),
                     "flags": json.dumps([asdict(flag) for flag in found.flags]),
-                    "thumbnail": found.thumbnail if task.get("thumbnails") else None,
+                    "thumbnail": base64.b64encode(found.thumbnail).decode() if task.get("thumbnails") else None,
                 }
             )
             offset += len(found.data)

@@ -56,12 +56,12 @@ def idle_split_flags(report: Mapping[str, Any], given: Mapping[str, Any]) -> Ite
                 rows = f"{left:,} of {counts['rows']:,} rows of {name}"
                 yield f"--split_by official: {rows} have no official split, and are assigned by their groups"
         if all(counts["rows"] == counts["official"] for counts in official.values()):
-            idle = [*fractions, *(["--keep_splits"] if kept["from"] else [])]
+            idle = [*fractions, *(["--keep_splits"] if kept else [])]
             if idle:
                 yield f"{' and '.join(idle)} has no effect: every row has an official split"
-    elif kept["from"] and not kept["groups"]:
+    elif kept and not kept["groups"]:
         yield f"--keep_splits {kept['from']} has no effect: none of its patients, studies or images is in these sources"
-    elif fractions and kept["groups"] and kept["groups"] == kept["of"]:
+    elif kept and fractions and kept["groups"] == kept["of"]:
         yield f"{' and '.join(fractions)} has no effect: every group keeps the split of the earlier build"
 
 

@@ -1,4 +1,4 @@
-"""Writes the files of a build that are never published: where each accepted record is, and which groups moved.
+"""Writes the files of a build that are never published: where each record is, and which groups moved.
 
 `medpairs where` reads them. They name files and rows of the sources.
 """
@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.ingest import Stage
 from hub_datasets.output.report import is_shareable, stage_flags
-from hub_datasets.splits.assignment import GROUPS, ITEM, Decisions
+from hub_datasets.splits.assignment import GROUPS, ITEM, STAGE_SHIFT, Decisions
 from hub_datasets.splits.review import Review
 
 RECORDS, MOVED = "records.jsonl", "moved.jsonl"
@@ -24,11 +25,21 @@ LINE = """SELECT json_object('source', ?, 'item', record ->> ?, 'image', image, 
 
 
 def write_records(folder: Path, decisions: Decisions) -> None:
-    """Writes one line of JSON per accepted record: its source, item, image, split, group, keys and hashes."""
+    """Writes one line of JSON per accepted record: its source, item, image, split, group, keys and hashes.
+
+    Of a rejected record whose row names an image: source, item, image and `rejected`, the code.
+    """
     with (folder / RECORDS).open("w", encoding="utf-8", errors="backslashreplace") as file:
         for number, stage in enumerate(decisions.stages):
             lines = decisions.database.execute(LINE, (stage.source.name, ITEM, GROUPS, number))
             file.writelines(f"{line}\n" for (line,) in lines)
+            catalog = Catalog(stage.catalog)
+            query = "SELECT id, item, code FROM rejections WHERE stage = ? ORDER BY id"
+            for row, item, code in decisions.database.execute(query, (number,)):
+                if image := catalog.image_of(row - (number << STAGE_SHIFT)):
+                    line = {"source": stage.source.name, "item": item, "image": stage.folder.labeled(image)}
+                    file.write(json.dumps(line | {"rejected": code}, ensure_ascii=False) + "\n")
+            catalog.close()
 
 
 def write_moved(folder: Path, decisions: Decisions, moved: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -157,16 +157,21 @@ def find(dataset: str, name: str) -> Findings:
     """Searches the files of a build for an ID. Raises BuildError for a damaged file."""
     wanted = Wanted(name)
     found = Findings()
+    rejected: set[str] = set()  # items of rejected rows about the image
     memory = memory_of(dataset)
     found.remembered = list(dict.fromkeys((kind, memory[one]) for one, kind in wanted.keys.items() if one in memory))
     if storage.exists(storage.join(dataset, RECORDS)):
-        found.accepted = [line for line in lines_of(dataset, RECORDS) if is_accepted(wanted, line)]
+        for line in lines_of(dataset, RECORDS):
+            if "rejected" not in line:
+                found.accepted += [line] if is_accepted(wanted, line) else []
+            elif wanted.is_path(line["image"]):
+                rejected.add(line["item"])
     else:
         found.rows = list(parquet_rows(dataset, wanted))
     items = {line["item"] for line in found.accepted}
     named = ItemsIn(items)
     for line in lines_of(dataset, "rejections.jsonl"):
-        if wanted.is_item(line["item"]) or f"'{wanted.plain}'" in line["message"].casefold():
+        if line["item"] in rejected or wanted.is_item(line["item"]):
             found.rejected.append(line)
         elif named.any(line["message"]):
             found.copies.append(line)
