@@ -39,6 +39,13 @@ def sample(words: list[str]) -> int:
     return main(words)
 
 
+def where(words: list[str]) -> int:
+    """Finds a patient, file or row in a built dataset: its split, or why it was rejected."""
+    from hub_datasets.where import main
+
+    return main(words)
+
+
 def train_encoder(words: list[str]) -> int:
     """Fine-tunes a SigLIP encoder on image-text pairs."""
     from trainers.run_encoder import main
@@ -115,6 +122,7 @@ def clean(words: list[str]) -> int:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "sample": sample,
     "build": build,
+    "where": where,
     "train-encoder": train_encoder,
     "train-decoder": train_decoder,
     "evaluate": evaluate,

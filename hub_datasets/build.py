@@ -39,6 +39,8 @@ def main(argv: list[str] | None = None) -> int:
             if not arguments.redistribute:
                 refuse_restricted_sources(options.restricted_sources())
             check_push(options.output, arguments.push_to_hub, public=arguments.public)
+        if arguments.redistribute and not options.restricted_sources():
+            print("--redistribute has no effect: the licenses of all these sources allow redistribution")
         report = build(options)
         print(report_lines(report))
         output = storage.shown(options.output)
@@ -116,16 +118,31 @@ def build(options: BuildOptions) -> dict[str, Any]:
 def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path) -> dict[str, Any]:
     """Resolves duplicates, assigns splits and writes the dataset; returns the report."""
     from hub_datasets.output import report, rows
+    from hub_datasets.output.idle_flags import count_questions, idle_flags
+    from hub_datasets.output.local_files import check_review, write_moved
     from hub_datasets.splits import leakage
     from hub_datasets.splits.assignment import Decisions
+    from hub_datasets.splits.guarantees import guarantee
+    from hub_datasets.splits.moved_groups import moved_groups
+    from hub_datasets.splits.official import count_official
+    from hub_datasets.splits.review import Review
+    from hub_datasets.splits.scans import find_scans
+    from hub_datasets.splits.ties import refuse_ties
 
     decisions = Decisions(scratch / "decisions.sqlite", stages, options.chat_turns)
-    decisions.settle(options.choices)
+    review = Review(options.review, options.texts)
+    decisions.settle(options.choices, review)
+    check_review(stages, review)
+    check_review(stages, review)
     near = decisions.find_near_duplicates(options.near_distance)
+    scans = find_scans(decisions)
     decisions.make_groups()
-    assigned = decisions.assign_splits(options.fractions, options.split_by, options.memory())
+    memory = options.memory()
+    assigned = decisions.assign_splits(options.fractions, options.split_by, memory)
+    official = count_official(decisions) if options.split_by == "official" else {}
     leaks = leakage.find_leaks(decisions)
     if options.split_by == "group":
+        refuse_ties(decisions, options.near_distance, options.fractions)
         leakage.refuse_leaks(leaks)
 
     statistics = report.RowStatistics()
@@ -139,9 +156,20 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         rows.shared(written, options.cache),
         engine.in_background(output.write_shards, written.files, engine, options.num_shards) as finished,
     ):
-        content = write_reports(stages, options, decisions, output.local, scratch, statistics, written)
-        content |= {"coverage": assigned["coverage"], "moved": len(assigned["moved"])}
+        content = write_reports(stages, options, decisions, review, output.local, scratch, statistics, written)
+        content |= {"coverage": assigned["coverage"], "moved": len(assigned["moved"]), "official": official}
+        content["moved_groups"] = write_moved(
+            output.local, decisions, moved_groups(decisions, memory, assigned["moved"])
+        )
+        content["kept_splits"] = {}
+        if options.keep_splits:
+            known = {"groups": assigned["kept"], "of": assigned["groups"]}
+            content["kept_splits"] = {"from": storage.shown(options.keep_splits)} | known
+        content["questions"] = count_questions(decisions)
         content["duplicates"] = report.duplicate_report(decisions, near)
+        content["scans"] = scans
+        for name, counts in content["sources"].items():
+            counts["guarantee"] = guarantee(decisions, name, scans.get(name))
         content["leakage"] = {
             "split_by": options.split_by,
             **leaks,
@@ -151,6 +179,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         samples = rows.samples(decisions)
         content["numbered_categories"] = output.draw_card(content, samples)
         content["shards"] = shards = finished()
+        content["idle_flags"] = list(idle_flags(content))
     llama_factory.write_llama_factory_info(output.local / "llama_factory" / "dataset_info.json", shards["chat"])
     output.write_card(content, samples)
     decisions.close()
@@ -158,15 +187,24 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
 
 
 def write_reports(
-    stages: list, options: BuildOptions, decisions: Any, local: Path, scratch: Path, statistics: Any, written: Any
+    stages: list,
+    options: BuildOptions,
+    decisions: Any,
+    review: Any,
+    local: Path,
+    scratch: Path,
+    statistics: Any,
+    written: Any,
 ) -> dict[str, Any]:
     """Writes the files beside the Parquet files; returns the parts of the report about sources and rows."""
     from hub_datasets.output import report, rows
+    from hub_datasets.output.local_files import write_records
 
     addresses = [stage.folder.address for stage in stages]
     rows.write_chat_instructions(scratch, local / "chat_instructions.jsonl", addresses)
     report.write_rejections(local / "rejections.jsonl", decisions)
-    review = report.write_review(local / "review.jsonl", decisions, options.images.ocr)
+    flags = report.write_review(local / "review.jsonl", decisions, options.images.ocr, review)
+    write_records(local, decisions)
     with (local / "splits.txt").open("w", encoding="ascii") as file:
         file.writelines(options.memory_header())
         file.writelines(decisions.memory())
@@ -176,7 +214,7 @@ def write_reports(
         "splits": statistics.splits(),
         "rows_by": statistics.rows_by(),
         "groups": decisions.count_groups(),
-        "review": review,
+        "review": flags,
         "images": report.image_report(decisions),
         "texts": statistics.texts(),
         "settings": options.settings(),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 
+from hub_datasets.errors import BuildError
 from hub_datasets.ingest.executors import ENGINES
 from hub_datasets.schema import TURNS
 from hub_datasets.sources import SOURCES
+from hub_datasets.sources.base import Source
+from hub_datasets.texts.official_splits import ADVICE
 from model_cards.commands.console import Parser
 
 SPLIT_BY = ("group", "official")
@@ -64,8 +68,8 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         "--keep_splits",
         default="",
         metavar="DIR",
-        help="earlier build or dataset whose rows keep their splits (default: the build in --output_dir, if its "
-        "fractions are the same)",
+        help="earlier build whose rows keep their splits: a folder, an address, or a dataset on the Hub as ORG/NAME or "
+        "ORG/NAME@REVISION (default: the build in --output_dir, if its fractions are the same)",
     )
     splits.add_argument(
         "--near_distance",
@@ -112,6 +116,14 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         help="search images for burned-in text, and list it in review.jsonl; requires medpairs[ocr]",
     )
 
+    checks.add_argument(
+        "--review",
+        default="",
+        metavar="FILE",
+        help="CSV file with a person's decisions: the columns item, named as in review.jsonl, decision (accept, reject "
+        "or replace) and text; every build applies it again (default: none)",
+    )
+
     chat = parser.add_argument_group("chat")
     chat.add_argument(
         "--chat_turns",
@@ -154,3 +166,15 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         help="push sources whose license is not known to allow redistribution as well",
     )
     return parser
+
+
+def refuse_idle_flags(arguments: argparse.Namespace, sources: Iterable[Source]) -> None:
+    """Raise BuildError for a flag that can have no effect on the given sources, whatever they contain."""
+    given = {source.name: source for source in sources}
+    for source in SOURCES:
+        for name, values in source.choices.items():
+            if getattr(arguments, name) != values[0] and source.name not in given:
+                raise BuildError(f"--{name} requires {source.flag}")
+    lacking = [name for name, source in given.items() if not source.official_splits]
+    if arguments.split_by == "official" and lacking:
+        raise BuildError(f"--split_by official: {' and '.join(lacking)} has no official splits; {ADVICE}")

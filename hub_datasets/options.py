@@ -12,13 +12,15 @@ from typing import Any
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.source_folder import Folder
-from hub_datasets.flags import argument_parser
+from hub_datasets.flags import argument_parser, refuse_idle_flags
 from hub_datasets.images.validation import ImageSettings
 from hub_datasets.images.windowing import parse_window
 from hub_datasets.ingest.source_folders import normalize_address, source_folders
 from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
+from hub_datasets.splits.earlier_splits import is_hub_name, pinned_address
 from hub_datasets.splits.groups import Fractions, read_memory
+from hub_datasets.splits.review import Review
 from hub_datasets.synthetic.marker import is_synthetic
 from hub_datasets.texts.validation import TextSettings
 
@@ -36,6 +38,7 @@ class BuildOptions:
         cache: path or address of the cache of sources that were read.
         choices: values of the sources' own flags, by name.
         keep_splits: folder of the build whose splits are kept; empty for the build that is replaced.
+        review: file with a person's decisions about rows; empty for none.
     """
 
     folders: tuple[tuple[Source, Folder], ...]
@@ -47,6 +50,7 @@ class BuildOptions:
     choices: dict[str, str] = field(default_factory=dict)
     split_by: str = "group"
     keep_splits: str = ""
+    review: str = ""
     near_distance: int = 0
     chat_turns: str = "single"
     system_prompt: str = ""
@@ -105,7 +109,8 @@ class BuildOptions:
         if kept and kept != self.output:  # the other build may have changed since
             kept = self.memory()
         written_by = [code_of("model_cards"), installed_version("datasets"), installed_version("pyarrow")]
-        return digest([sources, self.settings(), kept, written_by])
+        review = digest(storage.read(self.review).hex()) if self.review else ""
+        return digest([sources, self.settings(), kept, review, written_by])
 
     def locks(self) -> dict[str, str]:
         """Return the folders that only one build at a time may use, each with the message for a second build."""
@@ -155,9 +160,14 @@ def read_options(arguments: argparse.Namespace) -> BuildOptions:
             "synthetic sources: medpairs sample --output_dir data/sample"
         )
     check_places(arguments, folders)
+    if is_hub_name(arguments.keep_splits):
+        arguments.keep_splits = pinned_address(arguments.keep_splits)
+        print(f"--keep_splits reads {arguments.keep_splits}")
+    refuse_idle_flags(arguments, [source for source, _ in folders])
     options = options_of(arguments, folders)
     if options.keep_splits:
         options.memory()  # its errors are raised before the sources are read
+    Review(options.review, options.texts)  # so are those of the file's rows
     return options
 
 
@@ -175,6 +185,7 @@ def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folde
         choices={name: getattr(arguments, name) for source in SOURCES for name in source.choices},
         split_by=arguments.split_by,
         keep_splits=arguments.keep_splits,
+        review=arguments.review,
         near_distance=arguments.near_distance,
         chat_turns=arguments.chat_turns,
         system_prompt=arguments.system_prompt,
@@ -187,7 +198,7 @@ def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folde
 
 def check_flags(arguments: argparse.Namespace) -> None:
     """Raise BuildError, which names the flag, for an invalid value."""
-    for flag in ("output_dir", "cache_dir", "keep_splits"):
+    for flag in ("output_dir", "cache_dir", "keep_splits", "review"):
         setattr(arguments, flag, normalize_address(value) if (value := getattr(arguments, flag)) else value)
     for flag in ("public", "redistribute"):
         if getattr(arguments, flag) and not arguments.push_to_hub:
@@ -267,7 +278,7 @@ def check_places(arguments: argparse.Namespace, folders: Sequence[tuple[Source, 
 
 def addresses_of(arguments: argparse.Namespace) -> list[str]:
     """Return every folder and address among the flags."""
-    flags = [getattr(arguments, flag) for flag in ("output_dir", "cache_dir", "keep_splits")]
+    flags = [getattr(arguments, flag) for flag in ("output_dir", "cache_dir", "keep_splits", "review")]
     given = (getattr(arguments, source.flag.removeprefix("--")) or () for source in SOURCES)
     return [*filter(None, flags), *(address for folders in given for address in folders)]
 

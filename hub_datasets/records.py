@@ -27,6 +27,7 @@ class Reason(enum.StrEnum):
     DUPLICATE_IMAGE = "duplicate_image"
     DUPLICATE_ROW = "duplicate_row"
     CONFLICTING_LABELS = "conflicting_labels"
+    REVIEWED = "reviewed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,9 @@ class RawRecord:
             the two views of one report. Empty: the record is a conversation by itself.
         official_split: `train`, `validation` or `test`, if the source has its own splits.
         metadata: the source's own fields, unchanged.
+        scan_series, scan_number: for a source whose image numbers follow its scans, what slices of one scan have in
+            common, for example the modality, and the number: images with close numbers are compared (`splits/scans`).
+            An empty series: the number says nothing about scans.
     """
 
     source: str
@@ -101,3 +105,5 @@ class RawRecord:
     conversation: str = ""
     official_split: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    scan_series: str = ""
+    scan_number: int = 0

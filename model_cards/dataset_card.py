@@ -40,6 +40,7 @@ TAGS = {
 KEYS = {
     "image": "image with identical pixels",
     "near_duplicate": "similar image, by perceptual hash",
+    "scan": "two slices of one scan, by image number and correlation",
     "patient": "patient",
     "study": "study or report",
     "image_number": "image number of the source",
@@ -312,6 +313,8 @@ def rebuild_command(report: Mapping) -> str:
             continue
         values = [] if value is True else value if isinstance(value, list | tuple) else [value]
         words.append(" ".join([f"--{flag}", *(shlex.quote(str(item)) for item in values)]))
+    if report["review"].get("decisions"):
+        words.append("--review <decisions.csv>")
     return " \\\n    ".join(["medpairs build", *words, "--output_dir <folder>"])
 
 

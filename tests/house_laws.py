@@ -21,7 +21,7 @@ MAY_IMPORT = {
 # The rooms of a folder from the top floor down: a room imports those of the floors below and itself, nothing beside it.
 FLOORS: dict[str, list[set[str]]] = {
     "hub_datasets": [
-        {"build", "med_pairs", "generate_sample", "ingest_caches"},
+        {"build", "med_pairs", "generate_sample", "ingest_caches", "where"},
         {"output", "options"},
         {"splits", "flags"},
         {"ingest"},

@@ -59,7 +59,9 @@ def test_a_wrong_command_is_one_line_with_the_closest_name(capsys, word, hint):
     assert capsys.readouterr().err == f"error: {word!r} is not a command of medpairs; {hint}\n"
 
 
-@pytest.mark.parametrize("name", ["sample", "build", "evaluate", "leaderboard", "push-metrics", "env", "clean", "demo"])
+@pytest.mark.parametrize(
+    "name", ["sample", "build", "where", "evaluate", "leaderboard", "push-metrics", "env", "clean", "demo"]
+)
 def test_each_command_names_itself(capsys, monkeypatch, name):
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as ended:

@@ -89,10 +89,19 @@ def perceptual_hash(image: Image.Image) -> bytes:
     pictures, mirrored ones too, differ in about half. A picture with too little structure to be distinguished from
     others, for example a plain black one, gets NO_STRUCTURE.
     """
+    return thumbnail_hash(gray_thumbnail(image))
+
+
+def gray_thumbnail(image: Image.Image) -> np.ndarray:
+    """Returns the gray picture averaged to [SIDE, SIDE], uint8."""
     if image.mode != "RGB":  # an RGB image is cheaper to turn gray when it is small
         image = to_mode(image, "L")
-    small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L")
-    spectrum = COSINES @ np.asarray(small, dtype=np.float32) @ COSINES.T
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L"))
+
+
+def thumbnail_hash(thumbnail: np.ndarray) -> bytes:
+    """Returns the `perceptual_hash` of the image with this `gray_thumbnail`."""
+    spectrum = COSINES @ thumbnail.astype(np.float32) @ COSINES.T
     if np.count_nonzero(np.abs(spectrum) > NOISE * SIDE / 2) < LEAST_STRUCTURE:  # amplitude 1: coefficient SIDE / 2
         return NO_STRUCTURE
     spectrum = np.round(spectrum, 1)  # what only rounding errors tell apart becomes equal, on every machine

@@ -61,6 +61,7 @@ class ExaminedImage:
         window: how values of more than 8 bits became 8 bits; empty for an 8-bit image.
         stripped: what was removed from the original file: "EXIF", "GPS", "comment", ...
         flags: findings that a person should review.
+        thumbnail: the picture as 64 x 64 gray values (`hashing.gray_thumbnail`), row by row.
     """
 
     data: bytes
@@ -73,6 +74,7 @@ class ExaminedImage:
     window: str = ""
     stripped: tuple[str, ...] = ()
     flags: tuple[Flag, ...] = ()
+    thumbnail: bytes = b""
 
 
 def examine_image(data: bytes, name: str, settings: ImageSettings) -> ExaminedImage | Problem:
@@ -219,7 +221,7 @@ def make_examined_image(
     flags: tuple[Flag, ...] = (),
 ) -> ExaminedImage:
     """Returns the published bytes with the hashes and flags that are computed from the pixels."""
-    from hub_datasets.images.hashing import perceptual_hash, pixel_hash, without_opaque_alpha
+    from hub_datasets.images.hashing import gray_thumbnail, pixel_hash, thumbnail_hash, without_opaque_alpha
 
     if isinstance(image.info.get("transparency"), bytes):  # of a palette; Pillow warns when that turns into gray
         image = image.convert("RGBA")
@@ -229,5 +231,6 @@ def make_examined_image(
 
         found = find_burned_in_text(image)
         flags = (*flags, found) if found else flags
-    hashes = pixel_hash(image), perceptual_hash(image)
-    return ExaminedImage(data, format, *image.size, *hashes, groups, window, stripped, flags)
+    small = gray_thumbnail(image)
+    hashes = pixel_hash(image), thumbnail_hash(small)
+    return ExaminedImage(data, format, *image.size, *hashes, groups, window, stripped, flags, small.tobytes())

@@ -6,6 +6,7 @@ it; the columns `file`, `offset` and `length` locate them.
 
 from __future__ import annotations
 
+import base64
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ TABLES = f"""
 CREATE TABLE records (seq INTEGER PRIMARY KEY, item, image, record, flags, code, message);
 CREATE TABLE ignored (item, why);
 CREATE TABLE images (name PRIMARY KEY, {", ".join(IMAGE_COLUMNS)});
+CREATE TABLE thumbnails (name PRIMARY KEY, gray) WITHOUT ROWID;
 """
 INDICES = "CREATE INDEX images_by_pixels ON images (pixels); CREATE INDEX records_by_image ON records (image);"
 CACHE_KIB = 8_000  # of SQLite's pages, for each open file
@@ -80,10 +82,15 @@ class Catalog:
         return self.database.execute("SELECT count(*) FROM images").fetchone()[0]
 
     def add_images(self, found: Iterable[dict[str, Any]]) -> None:
-        """Adds the results of a worker for images: `name` and the known ones of IMAGE_COLUMNS."""
+        """Adds the results of a worker for images: `name` and the known ones of IMAGE_COLUMNS.
+
+        Of sources with scans also `thumbnail`, in Base64: results travel as JSON.
+        """
         assignments = ", ".join(f"{column} = :{column}" for column in IMAGE_COLUMNS)
-        empty = dict.fromkeys(IMAGE_COLUMNS)
+        empty, found = dict.fromkeys(IMAGE_COLUMNS), list(found)
         self.database.executemany(f"UPDATE images SET {assignments} WHERE name = :name", (empty | row for row in found))
+        small = ((row["name"], base64.b64decode(row["thumbnail"])) for row in found if row.get("thumbnail"))
+        self.database.executemany("INSERT INTO thumbnails VALUES (?, ?)", small)
 
     def finish(self) -> None:
         """Creates the indices for reading, and closes the file."""
@@ -118,6 +125,14 @@ class Catalog:
             for item, flags in self.database.execute(query):
                 for flag in json.loads(flags):
                     yield item, where, flag["kind"], flag["detail"]
+
+    def image_of(self, seq: int) -> str | None:
+        """Returns the name of a record's image; None if its texts could not be used."""
+        return self.database.execute("SELECT image FROM records WHERE seq = ?", (seq,)).fetchone()[0]
+
+    def thumbnail(self, name: str) -> bytes:
+        """Returns the gray values of an image of a source with scans, see `ExaminedImage.thumbnail`."""
+        return self.database.execute("SELECT gray FROM thumbnails WHERE name = ?", (name,)).fetchone()[0]
 
     def ignored(self) -> Iterator[tuple[str, str]]:
         """Yields (item, why)."""

@@ -7,6 +7,7 @@ read. Each folder of a source has its own stage.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -207,6 +208,7 @@ def examine_images(
     catalog = Catalog(path, "change")
     total = catalog.count_images()
     common = {"folder": storage.absolute(folder.address), "reading": uuid.uuid4().hex, "settings": asdict(settings)}
+    common["thumbnails"] = source.scans
     failures = 0
     tasks = (
         {**common, "names": names, "target": storage.join(address, f"images-{number:06d}.bin")}
@@ -263,6 +265,7 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
                     "window": found.window,
                     "stripped": json.dumps(found.stripped),
                     "flags": json.dumps([asdict(flag) for flag in found.flags]),
+                    "thumbnail": base64.b64encode(found.thumbnail).decode() if task.get("thumbnails") else None,
                 }
             )
             offset += len(found.data)

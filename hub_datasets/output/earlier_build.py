@@ -20,7 +20,7 @@ REPORT, CARD = "report.json", "README.md"
 FOLDERS = ("pairs", "chat", "assets", "llama_factory")
 # Names that a build writes, or pushes.
 WRITTEN = re.compile(
-    r"README\.md|(report|\.build)\.json|(rejections|review|chat_instructions)\.jsonl|splits\.txt|eval\.yaml"
+    r"README\.md|(report|\.build)\.json|(rejections|review|records|moved|chat_instructions)\.jsonl|splits\.txt|eval\.yaml"
     r"|llama_factory/dataset_info\.json|assets/[^/]+\.png|(pairs|chat)/[^/]+\.parquet|" + "|".join(FOLDERS)
 )
 SHARD = re.compile(r"(pairs|chat)/\w+-\d{5}-of-\d{5}\.parquet")

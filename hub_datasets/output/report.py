@@ -13,16 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from hub_datasets.ingest.catalog import Catalog
-from hub_datasets.ingest.ingest import Stage, find_in_name
+from hub_datasets.ingest.ingest import Stage, find_in_name, find_tokens
 from hub_datasets.records import Ignored
 from hub_datasets.schema import CONFIGS, SPLITS
 from hub_datasets.splits.assignment import Decisions
+from hub_datasets.splits.review import Review
+from hub_datasets.texts.identifiers import find_identifiers
 
 COUNTED = {  # the columns whose values are counted, by config
     "pairs": ("source_dataset", "language", "category", "license"),
     "chat": ("source_dataset", "language", "category", "license", "template_id", "answer_type"),
 }
 EXAMPLES = 3  # rejections that the report shows for each reason
+REPLACEMENT = "replacement"  # where a flag is: the text that --review gives
 IGNORED = 100  # passed-over files that it names for each source
 
 
@@ -202,19 +205,35 @@ def write_rejections(path: Path, decisions: Decisions) -> None:
                 file.write(json.dumps(asdict(rejection), ensure_ascii=False) + "\n")
 
 
-def write_review(path: Path, decisions: Decisions, ocr: bool) -> dict[str, Any]:
+def write_review(path: Path, decisions: Decisions, ocr: bool, review: Review | None = None) -> dict[str, Any]:
     """Writes one line of JSON per flag for a person to review before the data is shared; returns the counts.
 
-    Flags of rejected records are among them: their files are still in the source's folder.
+    Flags of rejected records are among them: their files are still in the source's folder. A flag that `--review`
+    decides about has a `decision`. Of a replaced text, the new one is searched, too.
     """
+    review = review or Review()
     kinds: Counter[str] = Counter()
+    unreviewed = 0
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
-        for stage in decisions.stages:
-            for item, where, kind, detail in stage_flags(stage):
-                kinds[kind] += 1
-                line = {"source": stage.source.name, "item": item, "in": where, "kind": kind, "detail": detail}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    return {"rows": kinds.total(), "flags": dict(sorted(kinds.items())), "file": path.name, "ocr": ocr}
+        for source, item, where, kind, detail in all_flags(decisions, review):
+            kinds[kind] += 1
+            line = {"source": source, "item": item, "in": where, "kind": kind, "detail": detail}
+            if decision := "" if where == REPLACEMENT else review.of_flag(source, item, where):
+                line["decision"] = decision
+            unreviewed += not decision
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    counts = {"rows": kinds.total(), "flags": dict(sorted(kinds.items())), "file": path.name, "ocr": ocr}
+    return counts | {"unreviewed": unreviewed} | review.counts()
+
+
+def all_flags(decisions: Decisions, review: Review) -> Iterator[tuple[str, str, str, str, str]]:
+    """Yields (source, item or image, where, kind, detail) of the flags of all stages and of replaced texts."""
+    for stage in decisions.stages:
+        for flag in stage_flags(stage):
+            yield stage.source.name, *flag
+    for (source, item), text in review.replaced.items():
+        for flag in (*find_identifiers(text), *find_tokens(text)):
+            yield source, item, REPLACEMENT, flag.kind, flag.detail
 
 
 def stage_flags(stage: Stage) -> Iterator[tuple[str, str, str, str]]:
@@ -255,8 +274,11 @@ def summary(report: dict[str, Any]) -> str:
         ]
     for config, splits in report["splits"].items():
         lines.append(f"{config}: " + ", ".join(f"{split} {rows:,}" for split, rows in splits.items()))
-    if unnamed := [name for name, counts in report["sources"].items() if not counts["patients"]]:
-        lines.append(f"{', '.join(unnamed)}: no patient IDs: images of one patient may end up in different splits")
+    if report["leakage"].get("split_by") != "official":
+        warned = defaultdict(list)
+        for name, counts in report["sources"].items():
+            warned[counts.get("guarantee", {}).get("warning", "")].append(name)
+        lines += [f"{', '.join(names)}: {warning}" for warning, names in warned.items() if warning]
     near = report["duplicates"]["near"]
     if near["clusters"]:
         lines.append(f"near-duplicates: {near['images']:,} images in {near['clusters']:,} clusters, kept together")
@@ -264,7 +286,11 @@ def summary(report: dict[str, Any]) -> str:
         place = f"{gap['source']} ({gap['language']})"
         lines.append(f"no rows of {place} in {', '.join(gap['missing'])}: {gap['why']} ({gap['groups']:,})")
     if moved := report["moved"]:
-        lines.append(f"{moved:,} groups changed their split, because new rows connect groups of different splits")
+        lines.append(f"{moved:,} groups changed their split, because new rows connect groups of different splits:")
+        for group in report.get("moved_groups", ())[:3]:
+            rows = f" ({', '.join(group['rows'])})" if group["rows"] else ""
+            lines.append(f"  {group['group']} is in {group['split']} now: {group['why']}{rows}")
+        lines.append("  all of them, with the rows that connect them, are in moved.jsonl")
     for kind, number in report["leakage"]["leaks"].items():
         if number:
             lines.append(f"LEAK: {number:,} {kind.replace('_', ' ')} in more than one split")
@@ -272,9 +298,15 @@ def summary(report: dict[str, Any]) -> str:
         if leak["images_in_several_files"]:
             several, images = leak["images_in_several_files"], leak["images"]
             lines.append(f"{name}: its official splits share {several:,} of {images:,} images")
+    lines += report.get("idle_flags", ())
     if flags := report["review"]["flags"]:
         kinds = ", ".join(f"{kind} {number:,}" for kind, number in flags.items())
         lines.append(f"to review before sharing ({report['review']['file']}): {kinds}")
+    if decided := report["review"].get("decisions"):
+        kinds = ", ".join(f"{kind} {number:,}" for kind, number in decided.items())
+        lines.append(f"--review: {kinds}; {report['review']['unreviewed']:,} flags are not reviewed")
+        if idle := report["review"]["idle"]:
+            lines.append(f"--review: {idle:,} decisions have no effect: their rows are not flagged, or rejected anyway")
     if numbered := report.get("numbered_categories"):
         categories = "1 category is" if numbered == 1 else f"{numbered:,} categories are"
         lines.append(

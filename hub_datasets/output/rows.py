@@ -20,6 +20,7 @@ from hub_datasets.output.report import RowStatistics, is_shareable
 from hub_datasets.records import Ignored
 from hub_datasets.schema import CONFIGS, SPLITS
 from hub_datasets.splits.assignment import ONE_CONVERSATION, ONE_IMAGE, Accepted, Decisions
+from hub_datasets.splits.review import MARK
 from hub_datasets.texts.validation import TextSettings, check_text
 
 if TYPE_CHECKING:
@@ -167,6 +168,8 @@ def shared_metadata(members: list[Accepted]) -> dict[str, Any]:
     """Returns the fields that are equal in all records, and the items of the records."""
     first, *others = [member.record.metadata for member in members]
     shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    if reviewed := [member.record.item for member in members if MARK in member.record.metadata]:
+        shared[MARK] = reviewed  # the records whose text a person replaced
     return shared | {"items": [member.record.item for member in members]}
 
 

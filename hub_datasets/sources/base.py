@@ -32,6 +32,8 @@ class Source:
             each other one. The default is `conflicts.drop_repeats`.
         choices: its own command-line options by name, each with its values, the default first. `settle` receives the
             chosen values.
+        scans: whether its records have a `scan_series` and a `scan_number`, by which slices of one scan are joined.
+        official_splits: whether its records can have an official split; if not, `--split_by official` is refused.
     """
 
     name: str
@@ -46,3 +48,5 @@ class Source:
     caption: Callable[[list[RawRecord], int], str] | None = None
     settle: Callable[[list[RawRecord], dict[str, str]], Iterator[RawRecord | Rejection]] | None = None
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    scans: bool = False
+    official_splits: bool = True

@@ -181,6 +181,7 @@ SOURCE = Source(
     kind="skin_lesion",
     read=read,
     settle=settle,
+    official_splits=False,
     redistributable=True,
     title="PAD-UFES-20: skin lesion photographs with patient clinical information",
     homepage="https://data.mendeley.com/datasets/zr7vgbcyr2/1",

@@ -2,7 +2,8 @@
 
 `train.json`, `validate.json` (`validation.json` in the copy on the Hub) and `test.json` have one row per question. The
 image of a row is `imgs/xmlabN/source.jpg`. The official files were split by language, so that an image is often in two
-of them. Rows are therefore grouped by image, and their official file is kept as metadata.
+of them. Rows are therefore grouped by image, and their official file is kept as metadata. The images have no patients,
+but their numbers follow the scans: slices of one person have close numbers, and are joined by `splits/scans`.
 
 Other datasets are derived from SLAKE and have files of the same names: CSLAKE and CEDO have other keys, and SLAKE-CP
 distributes the same rows differently over the files. They are not accepted as SLAKE.
@@ -208,6 +209,8 @@ def make_record(item: str, row: Any, official_split: str, table: str, images: Im
         groups=(f"image:{row['img_id']}",),
         official_split=official_split,
         metadata=row | {"official_split": official_split},
+        scan_series=row["modality"],
+        scan_number=row["img_id"],
     )
 
 
@@ -259,6 +262,7 @@ SOURCE = Source(
     kind="question_answering",
     read=read,
     caption=caption,
+    scans=True,
     redistributable=True,
     title="SLAKE: a semantically-labeled knowledge-enhanced dataset for medical visual question answering",
     homepage="https://www.med-vqa.com/slake/",

@@ -33,11 +33,13 @@ from hub_datasets.splits.groups import (
     remembered_split,
     split_of,
 )
+from hub_datasets.splits.review import Review
 
 ONE_IMAGE = "accepted.image || ' ' || accepted.language"
 ONE_CONVERSATION = "coalesce(accepted.conversation, accepted.id)"
 IN_STAGES = "stage IN (SELECT value FROM json_each(?))"
-ITEM, OFFICIAL_SPLIT = (RawRecord.__slots__.index(name) for name in ("item", "official_split"))  # places in the JSON
+# places in the JSON of a record
+ITEM, TEXT, GROUPS, OFFICIAL_SPLIT = map(RawRecord.__slots__.index, ("item", "text", "groups", "official_split"))
 STAGE_SHIFT = 40  # a record's number is its stage's number, shifted, and its place there: sorted as they were read
 TABLES = f"""
 CREATE TABLE accepted (id INTEGER PRIMARY KEY, stage INTEGER, language, image, conversation, record,
@@ -46,6 +48,7 @@ CREATE TABLE rejections (id INTEGER PRIMARY KEY, stage INTEGER, item, code, mess
 CREATE TABLE keys (id INTEGER PRIMARY KEY, key UNIQUE, root INTEGER);
 CREATE TABLE record_keys (owner INTEGER, key INTEGER);
 CREATE TABLE near (first INTEGER, second INTEGER);
+CREATE TABLE scans (first INTEGER, second INTEGER);
 CREATE TABLE groups (root INTEGER PRIMARY KEY, name, split);
 """
 ACCEPTED = f"INSERT INTO accepted VALUES ({', '.join('?' * (len(IMAGE_COLUMNS) + 8))})"
@@ -91,24 +94,35 @@ class Decisions:
         self.database = connect(path)
         self.database.executescript(TABLES)
 
-    def settle(self, settings: Mapping[str, str]) -> None:
+    def settle(self, settings: Mapping[str, str], review: Review | None = None) -> None:
         """Accepts or rejects every record of every source.
 
         Args:
             settings: the values of the sources' own options (`Source.choices`).
+            review: a person's decisions, which come first.
         """
+        review = review or Review()
         for name, numbers in self.sources.items():
             stages = {number: self.stages[number] for number in numbers}
             for number, seq, rejection in joined_records.rejections(stages):
                 self._reject(number, seq, rejection)
+                review.note(name, rejection.item)
             settle = stages[numbers[0]].source.settle or drop_repeats
             for _, members in groupby(joined_records.records_by_picture(stages), key=lambda member: member[0]):
                 group = list(members)
                 places: dict[str, list[tuple[int, int, RawRecord, dict]]] = {}
                 for _, number, seq, record, image in group:
                     places.setdefault(record.item, []).append((number, seq, record, image))
-                kept, left_out = [], []
-                for settled in settle([record for *_, record, _ in group], dict(settings)):
+                kept, left_out, records = [], [], []
+                for _, number, seq, record, image in group:
+                    decided = review.apply(record)
+                    if isinstance(decided, Rejection):
+                        places[record.item].remove((number, seq, record, image))
+                        self._reject(number, seq, decided)
+                        left_out += group_keys(record, image, stages[number].folder.label)
+                    else:
+                        records.append(decided)
+                for settled in settle(records, dict(settings)) if records else ():
                     number, seq, record, image = places[settled.item].pop(0)
                     if isinstance(settled, Rejection):
                         self._reject(number, seq, settled)
@@ -174,13 +188,13 @@ class Decisions:
         return {"distance": distance, "pairs": len(edges), **found}
 
     def make_groups(self) -> None:
-        """Connects the keys of each record, and those of near-duplicates, and names every group."""
+        """Connects the keys of each record, of near-duplicates and of slices of a scan, and names every group."""
         (count,) = self.database.execute("SELECT coalesce(max(id), 0) FROM keys").fetchone()
         groups = Groups(count + 1)
         query = "SELECT first_key, key FROM record_keys JOIN accepted ON accepted.id = owner"
         for first, key in self.database.execute(query):
             groups.connect((first, key))
-        for first, second in self.database.execute("SELECT first, second FROM near"):
+        for first, second in self.database.execute("SELECT * FROM near UNION ALL SELECT * FROM scans"):
             groups.connect((first, second))
         self.database.executemany(
             "UPDATE keys SET root = ? WHERE id = ?", ((groups.root(key), key) for key in range(1, count + 1))
@@ -198,7 +212,8 @@ class Decisions:
             memory: splits of an earlier build by key digest, see `splits.read_memory`.
 
         Returns:
-            `coverage`: gaps that are left; `moved`: groups whose keys the earlier build had in several splits.
+            `coverage`: gaps that are left; `moved`: groups whose keys the earlier build had in several splits;
+            `kept`: number of groups that the earlier build knew; `groups`: number of all groups.
         """
         self._remembered = dict(memory)
         splits, fixed, moved = {}, set(), []
@@ -210,6 +225,7 @@ class Decisions:
                 fixed.add(name)
             if len(set(old)) > 1:
                 moved.append(name)
+        kept = len(fixed)
         query = """SELECT DISTINCT stage, language, name FROM accepted JOIN keys ON keys.id = first_key
             JOIN groups ON groups.root = keys.root"""
         strata = by_stratum((self.stages[stage].source.name, *rest) for stage, *rest in self.database.execute(query))
@@ -226,7 +242,7 @@ class Decisions:
             query = "UPDATE accepted SET split = coalesce(nullif(record ->> ?, ''), split)"
             self.database.execute(query, (OFFICIAL_SPLIT,))
             gaps = self._official_gaps(strata, fractions)
-        return {"coverage": gaps, "moved": moved}
+        return {"coverage": gaps, "moved": moved, "kept": kept, "groups": len(splits)}
 
     def _official_gaps(self, strata: Mapping[tuple[str, str], set[str]], fractions: Fractions) -> list[dict]:
         """Returns the missing splits where rows have the splits of their sources."""

@@ -15,15 +15,16 @@ NAMED = 10  # leaks that the report names, for each kind
 # key, its records' splits
 SHARED_KEYS = """SELECT keys.id, keys.key, group_concat(DISTINCT split) FROM record_keys
     JOIN keys ON keys.id = record_keys.key JOIN accepted ON accepted.id = owner GROUP BY keys.id"""
-# the two pictures of a near-duplicate, and the splits of the records of both
-NEAR = """SELECT first, second, group_concat(DISTINCT split) FROM near
+# the two pictures of a pair in the table `near` or `scans`, and the splits of the records of both
+PAIRS = """SELECT first, second, group_concat(DISTINCT split) FROM {}
     JOIN accepted ON accepted.first_key = first OR accepted.first_key = second GROUP BY first, second"""
+PICTURES = {"near_duplicate": "near", "scan": "scans"}  # kind of leak: table of its pairs
 EXAMPLES = f"""SELECT split, min(accepted.id), record ->> {ITEM} FROM accepted JOIN record_keys ON owner = accepted.id
     WHERE key = ? GROUP BY split"""
 
 
 def find_leaks(decisions: Decisions) -> dict[str, Any]:
-    """Counts the pictures, near-duplicates, patients, studies and conversations that are in more than one split.
+    """Counts the pictures, near-duplicates, scans, patients, studies, ... that are in more than one split.
 
     Returns:
         `checked`: number of keys of each kind; `leaks`: number of those in more than one split; `examples`: some of
@@ -34,8 +35,12 @@ def find_leaks(decisions: Decisions) -> dict[str, Any]:
     examples: dict[str, list[str]] = defaultdict(list)
     decisions.database.execute("CREATE INDEX IF NOT EXISTS by_first_key ON accepted (first_key)")
     shared = ((kind_of(key), (number,), key, splits) for number, key, splits in decisions.database.execute(SHARED_KEYS))
-    near = (("near_duplicate", pair, "two pictures", splits) for *pair, splits in decisions.database.execute(NEAR))
-    for found in (shared, near):
+    alike = (
+        (kind, pair, "two pictures", splits)
+        for kind, table in PICTURES.items()
+        for *pair, splits in decisions.database.execute(PAIRS.format(table))
+    )
+    for found in (shared, alike):
         for kind, numbers, name, splits in found:
             checked[kind] += 1
             if "," in splits:

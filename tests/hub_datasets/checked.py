@@ -17,6 +17,7 @@ from hub_datasets.options import BuildOptions, argument_parser, read_options
 from hub_datasets.records import Ignored, RawRecord, Rejection
 from hub_datasets.sources import SOURCES
 from hub_datasets.splits.assignment import Decisions
+from hub_datasets.splits.scans import find_scans
 from tests.hub_datasets.layouts import collect_rejections
 
 
@@ -79,6 +80,7 @@ def decided(options: BuildOptions, work: Path, memory: Mapping[str, str] | None 
     decisions = Decisions(work / "decisions.sqlite", staged(options, work), options.chat_turns)
     decisions.settle(options.choices)
     decisions.find_near_duplicates(options.near_distance)
+    find_scans(decisions)
     decisions.make_groups()
     assigned = decisions.assign_splits(options.fractions, options.split_by, memory or {})
     return decisions, assigned

@@ -19,6 +19,7 @@ from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
 from hub_datasets.splits.assignment import Decisions
 from hub_datasets.splits.groups import Fractions
+from hub_datasets.splits.scans import find_scans
 
 BY_NAME = {source.name: source for source in SOURCES}
 
@@ -125,5 +126,6 @@ def decide(
     """The tables of a build as the rows are made from them, and what `assign_splits` says."""
     decisions = settled(folder, *stages, turns=turns)
     decisions.find_near_duplicates(distance)
+    find_scans(decisions)
     decisions.make_groups()
     return decisions, decisions.assign_splits(fractions, split_by, memory or {})

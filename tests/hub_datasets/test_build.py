@@ -32,7 +32,7 @@ from tests.hub_datasets.layouts import (
 
 FILES = {
     "README.md", "report.json", "rejections.jsonl", "review.jsonl", "chat_instructions.jsonl", "splits.txt",
-    "eval.yaml", ".build.json", "llama_factory/dataset_info.json",
+    "records.jsonl", "eval.yaml", ".build.json", "llama_factory/dataset_info.json",
     *(f"assets/{name}.png" for name in ("funnel", "splits", "categories", "text_lengths", "contact_sheet")),
     *(f"{c}/{s}-00000-of-00001.parquet" for c in ("pairs", "chat") for s in ("train", "validation", "test")),
 }  # fmt: skip

@@ -141,7 +141,7 @@ def test_other_settings_use_what_was_read(raw, tmp_path):
     build_here(raw, tmp_path / "out")
     kept = stamps(tmp_path / ".out.cache")
     for flags in (["--val_fraction", "0.4", "--test_fraction", "0.2"], ["--chat_turns", "multi"],
-                  ["--system_prompt", "Answer briefly."], ["--num_shards", "3"], ["--split_by", "official"],
+                  ["--system_prompt", "Answer briefly."], ["--num_shards", "3"],
                   ["--near_distance", "0"], ["--knee_conflicts", "keep_lower"]):  # fmt: skip
         with reading(raw) as read:
             report = build_here(raw, tmp_path / "out", "--overwrite", *flags)

@@ -258,12 +258,3 @@ def test_the_official_splits_of_real_slake(real_data, tmp_path):
     leak = report["leakage"]["official"]["slake"]
     assert (leak["images"], leak["images_in_several_files"]) == (15, 9)
     assert "9 of its 15 images" in (tmp_path / "out/README.md").read_text("utf-8")
-
-
-def test_sources_without_splits_of_their_own_are_split_by_groups(built_small, tmp_path):
-    """`official` says nothing about them."""
-    flags = ("--val_fraction", "0.3")
-    build_here(built_small.sources, tmp_path / "out", "--split_by", "official", *flags)
-    groups = {key: split for key, split in splits_of(built_small.folder).items() if not key[0].startswith("slake/")}
-    official = {key: split for key, split in splits_of(tmp_path / "out").items() if not key[0].startswith("slake/")}
-    assert official == groups and len(groups) > 20

@@ -25,7 +25,7 @@ FLAGS = (
     *(flag for source in SOURCES for flag in (source.flag, *(f"--{name}" for name in source.choices))),
     "--output_dir", "--overwrite", "--num_shards", "--val_fraction", "--test_fraction", "--split_by", "--keep_splits",
     "--near_distance",
-    "--min_text_chars", "--max_text_chars", "--max_image_pixels", "--min_image_side", "--window", "--ocr",
+    "--min_text_chars", "--max_text_chars", "--max_image_pixels", "--min_image_side", "--window", "--ocr", "--review",
     "--chat_turns", "--system_prompt", "--engine", "--num_proc", "--cache_dir", "--push_to_hub", "--public",
     "--redistribute",
 )  # fmt: skip
@@ -83,10 +83,11 @@ def test_without_any_flag(options, reports, tmp_path):
      ("--num_shards", "1000", 1000), ("--knee_conflicts", "keep_lower", "keep_lower")],
     ids=str,
 )  # fmt: skip
-def test_a_flag_changes_its_own_setting_and_the_key(options, flag, value, setting):
-    found = options(f"{flag}={value}")
+def test_a_flag_changes_its_own_setting_and_the_key(options, flag, value, setting, tmp_path):
+    knees = ("--knee_dir", write_files(tmp_path / "knees", {"x.png": "x"}))
+    found = options(*knees, f"{flag}={value}")
     assert found.settings() == DEFAULTS | {flag.removeprefix("--"): setting} and found.defaults() == DEFAULTS
-    assert found.key(["k"]) != options().key(["k"])
+    assert found.key(["k", "l"]) != options(*knees).key(["k", "l"])
 
 
 @pytest.mark.parametrize("flags", [("--num_proc", "7"), ("--engine", "ray"), ("--cache_dir", "x"), ("--overwrite",)])

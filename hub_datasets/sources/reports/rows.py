@@ -14,6 +14,7 @@ from hub_datasets.records import Problem, RawRecord, Reason, Rejection
 from hub_datasets.schema import LANGUAGES
 from hub_datasets.sources.reports.language import language_by_majority, language_named
 from hub_datasets.sources.reports.tables import EXPECTED, IMAGE_COLUMNS, TEXT_COLUMNS, column, missing
+from hub_datasets.texts.official_splits import split_in_row, split_of_path
 from hub_datasets.texts.patient_ids import patient_of, study_key, study_of
 
 NAME = "medical_reports"
@@ -127,6 +128,7 @@ def records_of_row(item: str, row: Any, table: str, images: Images, numbered: bo
             text=text,
             groups=groups,
             conversation=conversation,
+            official_split=split_in_row(row) or split_of_path(name) or split_of_path(table),
             metadata={key: value for key, value in row.items() if key != text_column},
         )
 

@@ -200,6 +200,7 @@ def test_copies_and_what_is_to_be_reviewed(counted):
     review = read_lines(counted.folder / "review.jsonl")
     assert counted.report["review"] == {
         "rows": len(review), "flags": Counter(line["kind"] for line in review), "file": "review.jsonl", "ocr": False,
+        "unreviewed": len(review), "decisions": {}, "idle": 0,
     }  # fmt: skip
 
 
@@ -319,7 +320,9 @@ def test_a_line_for_each_rejection(tmp_path):
 def test_what_a_person_should_look_at(decisions, tmp_path):
     """Flags of rejected records, too: their files are still in the folder."""
     found = write_review(tmp_path / "review.jsonl", decisions, ocr=True)
-    assert found == {"rows": 3, "flags": {"burned_in_text": 1, "email": 2}, "file": "review.jsonl", "ocr": True}
+    kinds = {"burned_in_text": 1, "email": 2}
+    nothing = {"unreviewed": 3, "decisions": {}, "idle": 0}
+    assert found == {"rows": 3, "flags": kinds, "file": "review.jsonl", "ocr": True} | nothing
     common = {"source": "medical_reports"}
     email = {"in": "text", "kind": "email", "detail": "in the text"}
     assert read_lines(tmp_path / "review.jsonl") == [
@@ -387,15 +390,22 @@ def test_rows_are_counted_by_their_columns():
 
 def test_the_summary():
     rejected = {"conflicting_labels": 1, "image_missing": 2_000}
+    unnamed = {"guarantee": {"warning": "no patient IDs: images of one patient may be in different splits"}}
     made = SimpleNamespace(
         sources={
-            "knee_xray": {"read": 3_501, "accepted": 1_500, "rejected": rejected, "ignored_count": 1, "patients": 9},
-            "slake": {"read": 1, "accepted": 1, "rejected": {}, "ignored_count": 0, "patients": 0},
-            "medical_reports": {"read": 1, "accepted": 1, "rejected": {}, "ignored_count": 0, "patients": 0},
+            "knee_xray": {"read": 3_501, "accepted": 1_500, "rejected": rejected, "ignored_count": 1}
+            | {"guarantee": {"warning": ""}},
+            "slake": {"read": 1, "accepted": 1, "rejected": {}, "ignored_count": 0} | unnamed,
+            "medical_reports": {"read": 1, "accepted": 1, "rejected": {}, "ignored_count": 0} | unnamed,
         },
         splits={"pairs": {"train": 3_000, "validation": 1}, "chat": {"train": 1}},
         duplicates={"near": {"clusters": 2, "images": 1_005}},
         moved=1_002,
+        moved_groups=[
+            {"group": "s/patient:1", "split": "train", "why": "a row has A and B", "rows": ["t.csv line 3"]},
+            *({"group": f"s/patient:{n}", "split": "train", "why": "a row has A and B", "rows": []} for n in (2, 3, 4)),
+        ],
+        idle_flags=["--window 0:9 has no effect: ..."],
         coverage=[{"source": "slake", "language": "zh", "groups": 3, "missing": ["validation", "test"], "why": "few"}],
         leakage={
             "leaks": {"image": 1_200, "near_duplicate": 3, "patient": 0},
@@ -404,7 +414,8 @@ def test_the_summary():
                 "other": {"images_in_several_files": 0, "images": 9},
             },
         },
-        review={"flags": {"email": 1_001, "phone_number": 2}, "file": "review.jsonl"},
+        review={"flags": {"email": 1_001, "phone_number": 2}, "file": "review.jsonl", "unreviewed": 1_000}
+        | {"decisions": {"accept": 2, "reject": 1}, "idle": 1},
         numbered_categories=1_003,
     )
     assert summary(vars(made)).splitlines() == [
@@ -413,14 +424,21 @@ def test_the_summary():
         "medical_reports: read 1, accepted 1",
         "pairs: train 3,000, validation 1",
         "chat: train 1",
-        "slake, medical_reports: no patient IDs: images of one patient may end up in different splits",
+        "slake, medical_reports: no patient IDs: images of one patient may be in different splits",
         "near-duplicates: 1,005 images in 2 clusters, kept together",
         "no rows of slake (zh) in validation, test: few (3)",
-        "1,002 groups changed their split, because new rows connect groups of different splits",
+        "1,002 groups changed their split, because new rows connect groups of different splits:",
+        "  s/patient:1 is in train now: a row has A and B (t.csv line 3)",
+        "  s/patient:2 is in train now: a row has A and B",
+        "  s/patient:3 is in train now: a row has A and B",
+        "  all of them, with the rows that connect them, are in moved.jsonl",
         "LEAK: 1,200 image in more than one split",
         "LEAK: 3 near duplicate in more than one split",
         "slake: its official splits share 640 of 642 images",
+        "--window 0:9 has no effect: ...",
         "to review before sharing (review.jsonl): email 1,001, phone_number 2",
+        "--review: accept 2, reject 1; 1,000 flags are not reviewed",
+        "--review: 1 decisions have no effect: their rows are not flagged, or rejected anyway",
         "1,003 categories are numbered in the card's pictures, because no installed font has their characters; "
         "for Chinese: pip install 'medpairs[zh]'",
     ]

@@ -361,7 +361,7 @@ def test_a_group_that_fills_a_gap_stays_when_another_would_be_next_in_line(tmp_p
         raise AssertionError("no case found")
     new, assigned = decided_for(tmp_path, few + more, fractions=Fractions(0.1), memory=remembered(old))
     assert {item for item, (_, split) in rows_of(new).items() if split == "validation"} == {forced}
-    assert assigned == {"coverage": [], "moved": []}
+    assert assigned == {"coverage": [], "moved": [], "kept": len(few), "groups": len(few) + len(more)}
 
 
 def test_a_group_whose_name_changes_keeps_its_split(tmp_path):
