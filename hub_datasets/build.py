@@ -1,4 +1,4 @@
-"""Builds the configs `pairs` and `chat` from raw source folders, as Parquet files with a report of all that was read.
+"""Builds the configs `pairs`, `chat` and `regions` from raw source folders, as Parquet with a report of all files.
 
     medpairs build --slake_dir data/Datasets/SLAKE --pad_ufes_dir data/Datasets/PAD-UFES-20 --output_dir data/processed
 
@@ -116,6 +116,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
 def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path) -> dict[str, Any]:
     """Resolves duplicates, assigns splits and writes the dataset; returns the report."""
     from hub_datasets.output import report, rows
+    from hub_datasets.output.samples import Samples
     from hub_datasets.splits import leakage
     from hub_datasets.splits.assignment import Decisions
 
@@ -128,9 +129,14 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     if options.split_by == "group":
         leakage.refuse_leaks(leaks)
 
-    statistics = report.RowStatistics()
-    written = rows.write_rows(decisions, scratch, options.texts, options.system_prompt, statistics)
-    if not written.files["pairs"]:
+    output.classes, too_many = decisions.classes()
+    statistics, pairs = report.RowStatistics(options.configs, output.classes), Samples()
+    written = rows.write_rows(
+        decisions, scratch, options.texts, options.system_prompt, statistics, options.configs, output.classes, pairs
+    )
+    if "regions" in written.files and not written.files["regions"]:
+        del written.files["regions"]
+    if not written.files.get("pairs", True):
         raise BuildError(
             f"no text of a pair is longer than --min_text_chars {options.texts.min_chars} and shorter than "
             f"--max_text_chars {options.texts.max_chars} characters; change these bounds"
@@ -148,10 +154,13 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
             "examples": leaks["examples"] if all(map(report.is_shareable, stages)) else [],
             "official": leakage.official_leaks(decisions),
         }
-        samples = rows.samples(decisions)
+        content |= {"classes": output.classes, "labels_left_out": too_many}
+        samples = pairs.chosen()
         content["numbered_categories"] = output.draw_card(content, samples)
         content["shards"] = shards = finished()
-    llama_factory.write_llama_factory_info(output.local / "llama_factory" / "dataset_info.json", shards["chat"])
+        content["bytes"] = output.bytes()
+    if "chat" in shards:
+        llama_factory.write_llama_factory_info(output.local / "llama_factory" / "dataset_info.json", shards["chat"])
     output.write_card(content, samples)
     decisions.close()
     return content
@@ -164,7 +173,8 @@ def write_reports(
     from hub_datasets.output import report, rows
 
     addresses = [stage.folder.address for stage in stages]
-    rows.write_chat_instructions(scratch, local / "chat_instructions.jsonl", addresses)
+    if "chat" in options.configs:
+        rows.write_chat_instructions(scratch, local / "chat_instructions.jsonl", addresses)
     report.write_rejections(local / "rejections.jsonl", decisions)
     review = report.write_review(local / "review.jsonl", decisions, options.images.ocr)
     with (local / "splits.txt").open("w", encoding="ascii") as file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from hub_datasets.ingest.executors import ENGINES
-from hub_datasets.schema import TURNS
+from hub_datasets.schema import CONFIGS, TURNS
 from hub_datasets.sources import SOURCES
 from model_cards.commands.console import Parser
 
@@ -41,6 +41,14 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--num_shards", type=int, default=1, help="minimum number of Parquet files per split (default: %(default)s)"
+    )
+
+    result.add_argument(
+        "--configs",
+        default=",".join(CONFIGS),
+        metavar="NAMES",
+        help="configs to write, separated by commas; `regions` is written where a source marks something in its images "
+        "(default: %(default)s)",
     )
 
     splits = parser.add_argument_group("splits")

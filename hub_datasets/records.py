@@ -52,6 +52,22 @@ class Ignored:
 
 
 @dataclass(frozen=True, slots=True)
+class Regions:
+    """What a source marks in one of its images.
+
+    Attributes:
+        image: the image, as its records name it.
+        boxes: `(name, x, y, width, height)` in pixels from the upper left corner.
+        mask: path of an image of the same size in which each region has a color of its own; empty if there is none.
+    """
+
+    source: str
+    image: str
+    boxes: tuple[tuple[str, float, float, float, float], ...]
+    mask: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """The reason why an image or a text cannot be used."""
 
@@ -87,6 +103,9 @@ class RawRecord:
             the two views of one report. Empty: the record is a conversation by itself.
         official_split: `train`, `validation` or `test`, if the source has its own splits.
         metadata: the source's own fields, unchanged.
+        label: the class of the image in its source's own list of classes; empty if the source has none.
+        modality: how the image was taken, for example `X-ray`; empty if unknown.
+        body_part: what it shows, for example `knee`; empty if unknown.
     """
 
     source: str
@@ -101,3 +120,6 @@ class RawRecord:
     conversation: str = ""
     official_split: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    label: str = ""
+    modality: str = ""
+    body_part: str = ""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hub_datasets.errors import printable
-from hub_datasets.records import Flag, Ignored, RawRecord, Reason, Rejection
+from hub_datasets.records import Flag, Ignored, RawRecord, Reason, Regions, Rejection
 
 # What a worker finds out about an image: the first three say where its bytes are, `code` and `message` what is wrong.
 IMAGE_COLUMNS = ("file", "offset", "length", "content", "format", "width", "height", "pixels", "perceptual", "groups",
@@ -22,6 +22,7 @@ IMAGE_COLUMNS = ("file", "offset", "length", "content", "format", "width", "heig
 TABLES = f"""
 CREATE TABLE records (seq INTEGER PRIMARY KEY, item, image, record, flags, code, message);
 CREATE TABLE ignored (item, why);
+CREATE TABLE regions (image PRIMARY KEY, boxes, mask);
 CREATE TABLE images (name PRIMARY KEY, {", ".join(IMAGE_COLUMNS)});
 """
 INDICES = "CREATE INDEX images_by_pixels ON images (pixels); CREATE INDEX records_by_image ON records (image);"
@@ -72,6 +73,13 @@ class Catalog:
         """Adds a file or item that was passed over."""
         self.database.execute("INSERT INTO ignored VALUES (?, ?)", (printable(ignored.item), printable(ignored.why)))
 
+    def add_regions(self, regions: Regions) -> None:
+        """Adds what a source marks in an image, and the name of the mask, which is read like an image."""
+        values = (regions.image, to_json(regions.boxes), regions.mask)
+        self.database.execute("INSERT OR IGNORE INTO regions VALUES (?, ?, ?)", values)
+        if regions.mask:
+            self.database.execute("INSERT OR IGNORE INTO images (name) VALUES (?)", (regions.mask,))
+
     def image_names(self) -> Iterator[str]:
         """Yields the names of the images that records refer to, each once, in the order of the records."""
         yield from (name for (name,) in self.database.execute("SELECT name FROM images ORDER BY rowid"))
@@ -118,6 +126,22 @@ class Catalog:
             for item, flags in self.database.execute(query):
                 for flag in json.loads(flags):
                     yield item, where, flag["kind"], flag["detail"]
+
+    def has_regions(self) -> bool:
+        return self.database.execute("SELECT 1 FROM regions").fetchone() is not None
+
+    def regions_of(self, image: str) -> tuple[list[list], str, dict[str, Any]] | None:
+        """Returns the boxes in an image, the name of its mask and the mask's row; None if nothing is marked in it.
+
+        Without a mask, the name and the row are empty.
+        """
+        query = f"""SELECT boxes, mask, {", ".join(f"images.{c}" for c in IMAGE_COLUMNS)}
+            FROM regions LEFT JOIN images ON images.name = mask WHERE image = ?"""
+        found = self.database.execute(query, (image,)).fetchone()
+        if found is None:
+            return None
+        boxes, mask, *columns = found
+        return json.loads(boxes), mask, dict(zip(IMAGE_COLUMNS, columns, strict=True)) if mask else {}
 
     def ignored(self) -> Iterator[tuple[str, str]]:
         """Yields (item, why)."""

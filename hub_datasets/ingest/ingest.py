@@ -28,7 +28,7 @@ from hub_datasets.filesystem.source_folder import Folder, FolderError
 from hub_datasets.images.validation import ImageSettings, examine_image
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import Engine
-from hub_datasets.records import Flag, Ignored, Problem, RawRecord, Rejection
+from hub_datasets.records import Flag, Ignored, Problem, RawRecord, Regions, Rejection
 from hub_datasets.sources.base import Source
 from hub_datasets.synthetic.marker import is_synthetic
 from hub_datasets.texts.validation import TextSettings, check_text, check_writable
@@ -149,6 +149,8 @@ def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path
     for record in tqdm(source.read(folder), desc=f"{named}: records", unit="", disable=None):
         if isinstance(record, Ignored):
             catalog.ignore(record)
+        elif isinstance(record, Regions):
+            catalog.add_regions(record)
         elif isinstance(record, Rejection):
             catalog.reject(record.item, record.code, record.message)
         elif problem := check_writable(record) or check_text(record, texts.min_chars, texts.max_chars):
