@@ -250,7 +250,9 @@ def check_turns(turns: list[list[dict]]) -> None:
         if [turn["role"] for turn in messages[-2:]] != ["user", "assistant"]:
             raise ValueError(f"row {row}: the conversation does not end with a user turn and an assistant turn")
         if not part_types(messages) <= {"image", "text"} or not are_images_first(messages):
-            raise ValueError(f"row {row}: image parts must be in front of the first question, and other parts are texts")
+            raise ValueError(
+                f"row {row}: image parts must be in front of the first question, and other parts are texts"
+            )
 
 
 def to_device(model):

@@ -116,7 +116,9 @@ def build(options: BuildOptions) -> dict[str, Any]:
 def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path) -> dict[str, Any]:
     """Resolves duplicates, assigns splits and writes the dataset; returns the report."""
     from hub_datasets.output import report, rows
-    from hub_datasets.output.samples import Samples
+    from hub_datasets.output.card.baselines import baselines
+    from hub_datasets.output.card.samples import Samples
+    from hub_datasets.output.card.subgroups import Subgroups
     from hub_datasets.splits import leakage
     from hub_datasets.splits.assignment import Decisions
 
@@ -130,10 +132,11 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         leakage.refuse_leaks(leaks)
 
     output.classes, too_many = decisions.classes()
-    statistics, pairs = report.RowStatistics(options.configs, output.classes), Samples()
+    statistics, pairs, subgroups = report.RowStatistics(options.configs, output.classes), Samples(), Subgroups()
     written = rows.write_rows(
-        decisions, scratch, options.texts, options.system_prompt, statistics, options.configs, output.classes, pairs
-    )
+        decisions, scratch, options.texts, options.system_prompt, statistics, options.configs, output.classes, pairs,
+        subgroups,
+    )  # fmt: skip
     if "regions" in written.files and not written.files["regions"]:
         del written.files["regions"]
     if not written.files.get("pairs", True):
@@ -154,7 +157,8 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
             "examples": leaks["examples"] if all(map(report.is_shareable, stages)) else [],
             "official": leakage.official_leaks(decisions),
         }
-        content |= {"classes": output.classes, "labels_left_out": too_many}
+        content |= {"classes": output.classes, "labels_left_out": too_many, "subgroups": subgroups.found()}
+        content["baselines"] = baselines(decisions, content["rows_by"].get("pairs", {}).get("label", {}))
         samples = pairs.chosen()
         content["numbered_categories"] = output.draw_card(content, samples)
         content["shards"] = shards = finished()

@@ -33,7 +33,7 @@ Row = tuple[str, dict[str, Any], list[Picture]]  # split, columns, images
 
 
 def base_columns(members: list[Accepted], metadata: dict[str, Any]) -> dict[str, Any]:
-    """Returns the columns that all configs have, for the records of one row; `official_split` is null if they differ."""
+    """Returns the columns that all configs have, for the records of a row; `official_split` is null if they differ."""
     accepted = members[0]
     record, official = accepted.record, {member.record.official_split for member in members}
     return {

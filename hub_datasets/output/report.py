@@ -92,14 +92,27 @@ def spread(values: Counter[int]) -> dict[str, int]:
     return {"min": 0, "median": 0, "max": 0}
 
 
-def histogram(values: Counter[int], bins: int = 20) -> list[list[int]]:
-    """Returns `[low, high, number]` of bins of equal width from the minimum to the maximum; high is exclusive."""
-    low = min(values)
-    width = max(1, -(-(max(values) + 1 - low) // bins))
+def histogram(values: Counter[int], bins: int = 16) -> list[list[int]]:
+    """Returns `[low, high, number]` of bins of equal width with round bounds; high is exclusive.
+
+    The last bin is wider where the largest hundredth of the values would make all others narrow.
+    """
+    most, seen = max(values), 0
+    for value in sorted(values):
+        seen += values[value]
+        if seen >= 0.99 * values.total():
+            most = value
+            break
+    steps = (base * 10**power for power in range(20) for base in (1, 2, 5))
+    width = next(step for step in steps if most // step - min(values) // step < bins)
+    first = min(values) // width
+    count = most // width - first + 1
     numbers: Counter[int] = Counter()
     for value, number in values.items():
-        numbers[(value - low) // width] += number
-    return [[low + width * n, low + width * (n + 1), numbers[n]] for n in range(max(numbers) + 1)]
+        numbers[min(value // width - first, count - 1)] += number
+    found = [[width * (first + n), width * (first + n + 1), numbers[n]] for n in range(count)]
+    found[-1][1] = max(found[-1][1], max(values) + 1)
+    return found
 
 
 def is_shareable(stage: Stage) -> bool:
@@ -290,6 +303,8 @@ def summary(report: dict[str, Any]) -> str:
         if leak["images_in_several_files"]:
             several, images = leak["images_in_several_files"], leak["images"]
             lines.append(f"{name}: its official splits share {several:,} of {images:,} images")
+    for name, number in report.get("labels_left_out", {}).items():
+        lines.append(f"{name}: {number:,} different labels are too many to be classes; the column label is empty")
     if flags := report["review"]["flags"]:
         kinds = ", ".join(f"{kind} {number:,}" for kind, number in flags.items())
         lines.append(f"to review before sharing ({report['review']['file']}): {kinds}")

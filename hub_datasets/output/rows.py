@@ -26,7 +26,8 @@ from hub_datasets.splits.assignment import ONE_CONVERSATION, ONE_IMAGE, Accepted
 from hub_datasets.texts.validation import TextSettings, check_text
 
 if TYPE_CHECKING:
-    from hub_datasets.output.samples import Samples
+    from hub_datasets.output.card.samples import Samples
+    from hub_datasets.output.card.subgroups import Subgroups
 
 
 @dataclass(slots=True)
@@ -77,6 +78,7 @@ def write_rows(
     configs: Sequence[str] = CONFIGS,
     classes: Sequence[str] = (),
     samples: Samples | None = None,
+    subgroups: Subgroups | None = None,
 ) -> Written:
     """Writes `{config}-{split}.jsonl` to `folder`, in the order of the stages; a split without rows gets no file.
 
@@ -87,6 +89,7 @@ def write_rows(
         configs: those to write.
         classes: the names of the classes in the column `label`.
         samples: chooses the pairs that the card shows.
+        subgroups: counts the pairs of subgroups of patients.
     """
     digest = hashlib.sha256(json.dumps(list(classes)).encode())
     numbers = {name: number for number, name in enumerate(classes)}
@@ -114,6 +117,8 @@ def write_rows(
                     statistics.add(config, split, columns)
                     if config == "pairs" and samples is not None:
                         samples.add(pictures[0].accepted, columns)
+                    if config == "pairs" and subgroups is not None:
+                        subgroups.add(pictures[0].accepted.record, split)
     files = {config: {split: file for split, file in parts.items() if file.ends} for config, parts in files.items()}
     return Written(files, digest.hexdigest()[:16], left_out)
 
