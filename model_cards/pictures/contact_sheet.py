@@ -14,11 +14,8 @@ from model_cards.pictures.fonts import is_drawable, wrapped
 
 COLUMNS, GAP = 4, 12  # images per line; units between two images
 HIGH = 130  # units: height of an image
-NAMES, TEXT_LINES, TEXT_LINE = (
-    36,
-    5,
-    12,
-)  # units for category and source below an image; lines of its text; units of each
+NAMES = 36  # units for the category and the source below an image
+TEXT_LINES, TEXT_LINE = 5, 12  # lines of an image's text; units of each
 CAPTION = NAMES + TEXT_LINES * TEXT_LINE
 MOST = 40  # images on a sheet
 MAX_BYTES = 600_000

@@ -248,11 +248,11 @@ def test_where_each_line_ends_and_how_large_each_row_is(tmp_path):
         for file in parts.values():
             content = file.path.read_bytes()
             start, pictures = 0, zip(file.images, file.lengths, strict=True)
-            for end, size, count in zip(file.ends, file.sizes, file.counts, strict=True):
+            for end, size, images in zip(file.ends, file.sizes, file.counts, strict=True):
                 line = json.loads(content[start:end])
                 assert content[end - 1 : end] == b"\n"
                 # the same wherever the images lie, so that the same shards are cut in every folder
-                assert size == len(json.dumps(line["columns"])) and count == len(line["images"])
+                assert size == len(json.dumps(line["columns"])) and images == len(line["images"])
                 for place in line["images"]:
                     assert next(pictures) == (int(place[4][:16], 16), place[2])
                 start = end
