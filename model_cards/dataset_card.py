@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from model_cards.card_update import contents, front_matter, merge_card, outside, set_front_matter, split_card
+from model_cards.croissant import croissant
 from model_cards.dataset_tables import (
     FEW,
     bibtex_of,
@@ -27,7 +28,7 @@ from model_cards.pictures.charts import categories, class_shares, funnel, split_
 from model_cards.pictures.contact_sheet import Sample, choose, contact_sheet
 from model_cards.pictures.fonts import labels
 from model_cards.rendering import code, render_card
-from model_cards.results import write_text
+from model_cards.results import write_json, write_text
 
 __all__ = ["Sample", "write_dataset_card", "write_pictures"]
 
@@ -72,9 +73,10 @@ def write_dataset_card(
     current: str | None = None,
     earlier: str | None = None,
 ) -> list[str]:
-    """Writes `README.md`, and `eval.yaml` if there is a test split. `write_pictures` writes the pictures of the card.
+    """Writes `README.md`, `croissant.json`, and `eval.yaml` if there is a test split.
 
-    `load_dataset` and the viewer of the Hub read the YAML of the card. The same input gives the same bytes.
+    `write_pictures` writes the pictures of the card. `load_dataset` and the viewer of the Hub read its YAML. The same
+    input gives the same bytes.
 
     Args:
         folder: contains `{config}/{split}-*.parquet`.
@@ -101,10 +103,12 @@ def write_dataset_card(
         DatasetInfosDict(infos).to_dataset_card_data(data)
         card = render(data, report, shown)
         write_benchmark(folder / "eval.yaml", TITLE, report)
+        described = croissant(TITLE, report, {config: info.features for config, info in infos.items()})
     except KeyError as error:
         raise ValueError(f"the report lacks {error}") from None
     text, notes = merge_dataset_card(current, card.content, earlier)
     write_text(folder / "README.md", text)
+    write_json(folder / "croissant.json", described)
     return notes
 
 

@@ -153,12 +153,12 @@ def test_a_chat_template_reads_the_messages_as_they_are(rows, processor, index):
 # As in the chat templates of SmolVLM and Idefics, Qwen2-VL and LLaVA: which parts are images for them, and which texts.
 TEMPLATES = {
     "smolvlm": "{% for message in messages %}{{message['role']}}{% if message['content'][0]['type'] == 'image' %}"
-    "{{':'}}{% else %}{{': '}}{% endif %}{% for line in message['content'] %}{% if line['type'] == 'text' %}{{line['text']}}"
-    "{% elif line['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}<end>{% endfor %}",
+    "{{':'}}{% else %}{{': '}}{% endif %}{% for line in message['content'] %}{% if line['type'] == 'text' %}"
+    "{{line['text']}}{% elif line['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}<end>{% endfor %}",
     "qwen": "{% for message in messages %}{{message['role']}}:{% if message['content'] is string %}"
-    "{{message['content']}}{% else %}{% for content in message['content'] %}{% if content['type'] == 'image' or 'image' in content or "
-    "'image_url' in content %}<image>{% elif 'text' in content %}{{content['text']}}{% endif %}{% endfor %}{% endif %}"
-    "<end>{% endfor %}",
+    "{{message['content']}}{% else %}{% for content in message['content'] %}{% if content['type'] == 'image' or "
+    "'image' in content or 'image_url' in content %}<image>{% elif 'text' in content %}{{content['text']}}{% endif %}"
+    "{% endfor %}{% endif %}<end>{% endfor %}",
     "llava": "{% for message in messages %}{{message['role']}}:{% for content in message['content'] | "
     "selectattr('type', 'equalto', 'image') %}{{ '<image>' }}{% endfor %}{% for content in message['content'] | "
     "selectattr('type', 'equalto', 'text') %}{{ content['text'] }}{% endfor %}<end>{% endfor %}",
