@@ -51,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
             raise BuildError(f"the build failed: {error.strerror or type(error).__name__}") from None
         raise
     except KeyboardInterrupt as error:
-        error.add_note("the same command reuses every source that was read completely")
+        if not getattr(error, "__notes__", None):  # `build` has not begun, or is done
+            error.add_note(what_is_kept([], ""))
         raise
     return 0
 
@@ -88,17 +89,20 @@ def build(options: BuildOptions) -> dict[str, Any]:
         if not is_empty(options.output):
             kept = check_output(options.output, options.cache)
         engine = LazyEngine(options.engine, options.num_proc)
+        stages = []
         try:
-            stages = [
-                ingest_folder(source, folder, key, options.images, options.texts, engine, options.cache, scratch)
-                for (source, folder), key in zip(options.folders, keys, strict=True)
-            ]
+            for (source, folder), key in zip(options.folders, keys, strict=True):
+                settings = (options.images, options.texts, engine, options.cache, scratch)
+                stages.append(ingest_folder(source, folder, key, *settings))
             lasting = all(stage.lasting for stage in stages)  # else the next build has to look again
             with written_folder(options.output, build_key if lasting else "", scratch) as output:
                 report = write_dataset(stages, options, engine, output, scratch)
             if kept:
                 print(f"--overwrite: kept in {place}, because no build wrote it: {some(kept)}")
             remove_stale(options.cache, stages)
+        except KeyboardInterrupt as error:
+            error.add_note(what_is_kept(stages, cache))
+            raise
         except sqlite3.OperationalError as error:
             raise BuildError(f"{cache}: cannot be read or written: {error}; is the disk full?") from None
         except sqlite3.DatabaseError as error:
@@ -111,6 +115,14 @@ def build(options: BuildOptions) -> dict[str, Any]:
         finally:
             engine.close()
     return report
+
+
+def what_is_kept(stages: list, cache: str) -> str:
+    """Returns what an interrupted build leaves, and how it is resumed."""
+    if not stages:
+        return "no source was read completely, so that the same command begins from the start"
+    names = ", ".join(f"{stage.source.name} {stage.folder.label}".rstrip() for stage in stages)
+    return f"kept in {cache}: {names}; the same command resumes after these"
 
 
 def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def field_of(config: str, column: str, feature: Any) -> dict[str, Any]:
     if shape:
         field |= {"isArray": True, "arrayShape": ",".join(shape)}
     if isinstance(inner, Mapping):  # a list of messages: each part of a message is a field of its own
-        field["repeated"] = True  # as above, so that each message is a record with its parts
+        field["repeated"] = True  # as for images below, so that each message is a record with its parts
         field["subField"] = [
             {
                 "@type": "cr:Field",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.ingest.executors import InProcess, LazyEngine
+from hub_datasets.ingest.progress import counted
 from hub_datasets.output.earlier_build import CARD, MANIFEST, SHARD, manifest_of, own_files, read_manifest
 from hub_datasets.schema import CONFIGS, features_of
 
@@ -64,7 +65,8 @@ class Output:
         size = sum(sum(file.sizes) + sum(file.lengths) for parts in files.values() for file in parts.values())
         chosen = engine if size > WORTH_A_TASK or engine.is_remote else InProcess()
         tasks = [shard for parts in shards.values() for part in parts.values() for shard in part]
-        written = dict(zip((task["target"] for task in tasks), chosen.map(write_shard, tasks), strict=True))
+        results = counted(chosen.map(write_shard, tasks), "Parquet files", len(tasks))
+        written = dict(zip((task["target"] for task in tasks), results, strict=True))
         self.parquet |= {"/".join(task["target"].split("/")[-2:]) for task in tasks}
         for config, parts in shards.items():
             self.infos[config] = dataset_info(config, self.classes, parts, written)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from hub_datasets.chat import conversations, llama_factory
 from hub_datasets.chat.content_parts import to_parts
 from hub_datasets.filesystem import storage
+from hub_datasets.ingest.progress import Progress
 from hub_datasets.output.columns import Row, base_columns, picture_of, shared_metadata
 from hub_datasets.output.region_rows import region_rows
 from hub_datasets.output.report import RowStatistics
@@ -101,6 +102,7 @@ def write_rows(
         "regions": lambda number: region_rows(decisions, number, left_out[number]),
     }
     with ExitStack() as stack:
+        progress = stack.enter_context(Progress("rows"))
         for config in configs:
             files[config] = {split: RowFile(folder / f"{config}-{split}.jsonl") for split in SPLITS}
             opened = {split: stack.enter_context(file.path.open("wb")) for split, file in files[config].items()}
@@ -115,6 +117,7 @@ def write_rows(
                     files[config][split].add(len(line), len(content), ((place[2], place[4]) for place in places))
                     opened[split].write(line.encode())
                     statistics.add(config, split, columns)
+                    progress.update()
                     if config == "pairs" and samples is not None:
                         samples.add(pictures[0].accepted, columns)
                     if config == "pairs" and subgroups is not None:

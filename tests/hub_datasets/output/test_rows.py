@@ -184,8 +184,8 @@ def test_an_image_of_which_no_region_is_left_has_no_row(tmp_path):
 
 
 def test_what_the_project_drew_has_its_licence(tmp_path):
-    lines, *_ = write(tmp_path, [report(1), question(1, 1)], stage={"synthetic": True})
-    assert {row["license"] for config in lines for row in columns_of(lines, config)} == {"Apache-2.0"}
+    lines, *_ = write(tmp_path, [report(1), question(1, 1), LIVER], stage={"synthetic": True})
+    assert {row["license"] for config in CONFIGS for row in columns_of(lines, config)} == {"Apache-2.0"}
 
 
 METADATA = {
@@ -231,14 +231,15 @@ def test_splits_come_in_their_order_and_empty_ones_are_left_out(tmp_path):
     }  # fmt: skip
 
 
-def test_the_rows_are_in_the_order_of_the_sources(tmp_path):
+def test_the_rows_are_in_the_order_of_the_sources_and_those_about_one_picture_follow_each_other(tmp_path):
     records = [question(n, n % 5) for n in range(20)] + [report(n) for n in range(15)]
     lines, _, decisions, _ = write(tmp_path, records, fractions=Fractions(0.3, 0.3))
     splits = {one.record.item: one.split for number in (0, 1) for (one,) in decisions.accepted(number)}
+    ordered = sorted(records[:20], key=lambda record: int(record.item.split()[1]) % 5) + records[20:]
     for split in SPLITS:
         numbers = [json.loads(row["metadata"]) for row in columns_of(lines, "chat", split)]
         found = [f"row {one['qid']}" if "qid" in one else f"line {one['n']}" for one in numbers]
-        assert found == [record.item for record in records if splits[record.item] == split]
+        assert found == [record.item for record in ordered if splits[record.item] == split]
 
 
 def test_where_each_line_ends_and_how_large_each_row_is(tmp_path):
@@ -267,12 +268,12 @@ def test_a_caption_for_each_image_and_language(tmp_path):
     pairs = columns_of(lines, "pairs")
     assert [(row["image_path"], row["language"], json.loads(row["metadata"])["items"]) for row in pairs] == [
         ("slake/imgs/1/source.jpg", "en", ["row 1", "row 4"]),
-        ("slake/imgs/2/source.jpg", "en", ["row 2"]),
         ("slake/imgs/1/source.jpg", "zh", ["row 3"]),
+        ("slake/imgs/2/source.jpg", "en", ["row 2"]),
     ]
     assert pairs[0]["text"] == "CT image, lungs. Question 1? 42. Question 4? 42."
     assert [row["plain_messages"][0]["content"] for row in columns_of(lines, "chat")] == [
-        f"Question {n}?" for n in (1, 2, 3, 4)
+        f"Question {n}?" for n in (1, 3, 4, 2)
     ]
 
 
