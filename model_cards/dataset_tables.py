@@ -16,7 +16,7 @@ def class_tables(report: Mapping[str, Any]) -> dict[str, dict[str, Counts]]:
     """Returns the rows of each class by source, class and split, in the order of the column `label`."""
     labels = report["rows_by"].get("pairs", {}).get("label", {})
     tables: dict[str, dict[str, Counts]] = {}
-    for name in [*report.get("classes", ()), *labels]:
+    for name in [*report["classes"], *labels]:
         source, _, label = name.partition("/")
         tables.setdefault(source, {})[label] = labels.get(name, {})
     return {source: table for source, table in tables.items() if any(table.values())}
@@ -37,7 +37,7 @@ def subgroup_rows(report: Mapping[str, Any]) -> list[tuple[str, str, str, Counts
     """Returns (source, kind, value, rows by split) of all subgroups."""
     return [
         (source, KINDS.get(kind, kind), value, counts)
-        for source, kinds in report.get("subgroups", {}).items()
+        for source, kinds in report["subgroups"].items()
         for kind, values in kinds.items()
         for value, counts in values.items()
     ]

@@ -199,7 +199,8 @@ def test_only_the_split_files_are_read_and_the_rest_is_counted(tmp_path):
 
 # --- Boxes and masks
 
-BOXES = '\ufeff[{"Liver": [33.0, 67, 98.5, 108]}, {"Left Kidney": [1, 2, 3, 4], "Spleen": [5, 6, 7, 8]}, {"Liver": [9, 9, 9, 9]}]'
+BOXES = """\ufeff[{"Liver": [33.0, 67, 98.5, 108]}, {"Left Kidney": [1, 2, 3, 4], "Spleen": [5, 6, 7, 8]},
+{"Liver": [9, 9, 9, 9]}]"""
 
 
 def regions_beside(tmp_path, **files: str) -> tuple[list[Regions], list[str]]:
