@@ -10,9 +10,9 @@ from tests.hub_datasets.hand_made import report
 
 @pytest.mark.parametrize(
     ("value", "band"),
-    [(0, "under 20"), ("19.9", "under 20"), ("20", "20 to 39"), (59, "40 to 59"), ("055Y", "40 to 59"), ("60岁", "60 to 79"),
-     ("80.0", "80 and over"), (130, "80 and over"), (131, "unknown"), (-1, "unknown"), ("", "unknown"), ("UNK", "unknown"),
-     ("nan", "unknown"), ("inf", "unknown"), (None, "unknown"), ("6M", "unknown")],
+    [(0, "under 20"), ("19.9", "under 20"), ("20", "20 to 39"), (59, "40 to 59"), ("055Y", "40 to 59"),
+     ("60岁", "60 to 79"), ("80.0", "80 and over"), (130, "80 and over"), (131, "unknown"), (-1, "unknown"),
+     ("", "unknown"), ("UNK", "unknown"), ("nan", "unknown"), ("inf", "unknown"), (None, "unknown"), ("6M", "unknown")],
 )  # fmt: skip
 def test_an_age_band(value, band):
     assert age_band(value) == band
@@ -25,8 +25,8 @@ def test_a_skin_type(value, shown):
 
 @pytest.mark.parametrize(
     ("metadata", "sex"),
-    [({"gender": "FEMALE"}, "female"), ({"PatientSex": " M "}, "male"), ({"性别": "女"}, "female"), ({"sex": None}, "unknown"),
-     ({"sex": "", "gender": "male"}, "male"), ({"sex": "other"}, "unknown"), ({}, "unknown"), ({"sex": 1}, "unknown")],
+    [({"gender": "FEMALE"}, "female"), ({"PatientSex": " M "}, "male"), ({"性别": "女"}, "female"),
+     ({"sex": None}, "unknown"), ({"sex": "", "gender": "male"}, "male"), ({"sex": "other"}, "unknown"), ({}, "unknown"), ({"sex": 1}, "unknown")],
 )  # fmt: skip
 def test_a_sex(metadata, sex):
     assert subgroups_of(report(1, metadata=metadata))["sex"] == sex
