@@ -26,7 +26,8 @@ def test_a_skin_type(value, shown):
 @pytest.mark.parametrize(
     ("metadata", "sex"),
     [({"gender": "FEMALE"}, "female"), ({"PatientSex": " M "}, "male"), ({"性别": "女"}, "female"),
-     ({"sex": None}, "unknown"), ({"sex": "", "gender": "male"}, "male"), ({"sex": "other"}, "unknown"), ({}, "unknown"), ({"sex": 1}, "unknown")],
+     ({"sex": None}, "unknown"), ({"sex": "", "gender": "male"}, "male"),
+     ({"sex": "other"}, "unknown"), ({}, "unknown"), ({"sex": 1}, "unknown")],
 )  # fmt: skip
 def test_a_sex(metadata, sex):
     assert subgroups_of(report(1, metadata=metadata))["sex"] == sex
