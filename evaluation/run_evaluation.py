@@ -209,11 +209,13 @@ def score_decoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, l
 
     from evaluation.scoring.answers import score_answers
     from evaluation.scoring.decoder import answer_loss, generate_answers
+    from evaluation.scoring.messages import plain_messages
 
-    turns, languages = list(rows["messages"]), list(rows["language"])
+    conversations, languages = list(rows["messages"]), list(rows["language"])
+    turns = list(map(plain_messages, conversations))
     kinds = list(rows["answer_type"]) if "answer_type" in rows.column_names else [""] * len(rows)
     try:  # scores the references against themselves, to find invalid rows before hours of generation
-        check_turns(turns)
+        check_turns(conversations)
         references = [messages[-1]["content"] for messages in turns]
         score_answers(references, references, languages, kinds)
     except ValueError as error:
@@ -241,10 +243,16 @@ def score_decoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, l
 
 
 def check_turns(turns: list[list[dict]]) -> None:
-    """Raises ValueError unless every conversation ends with a question and its answer."""
+    """Raises ValueError unless every conversation ends with a question and its answer, and images come first."""
+    from evaluation.scoring.messages import are_images_first, part_types
+
     for row, messages in enumerate(turns):
         if [turn["role"] for turn in messages[-2:]] != ["user", "assistant"]:
             raise ValueError(f"row {row}: the conversation does not end with a user turn and an assistant turn")
+        if not part_types(messages) <= {"image", "text"} or not are_images_first(messages):
+            raise ValueError(
+                f"row {row}: image parts must be in front of the first question, and other parts are texts"
+            )
 
 
 def to_device(model):

@@ -1,4 +1,4 @@
-"""Builds the configs `pairs` and `chat` from raw source folders, as Parquet files with a report of all that was read.
+"""Builds the configs `pairs`, `chat` and `regions` from raw source folders, as Parquet with a report of all files.
 
     medpairs build --slake_dir data/Datasets/SLAKE --pad_ufes_dir data/Datasets/PAD-UFES-20 --output_dir data/processed
 
@@ -53,7 +53,8 @@ def main(argv: list[str] | None = None) -> int:
             raise BuildError(f"the build failed: {error.strerror or type(error).__name__}") from None
         raise
     except KeyboardInterrupt as error:
-        error.add_note("the same command reuses every source that was read completely")
+        if not getattr(error, "__notes__", None):  # `build` has not begun, or is done
+            error.add_note(what_is_kept([], ""))
         raise
     return 0
 
@@ -90,17 +91,20 @@ def build(options: BuildOptions) -> dict[str, Any]:
         if not is_empty(options.output):
             kept = check_output(options.output, options.cache)
         engine = LazyEngine(options.engine, options.num_proc)
+        stages = []
         try:
-            stages = [
-                ingest_folder(source, folder, key, options.images, options.texts, engine, options.cache, scratch)
-                for (source, folder), key in zip(options.folders, keys, strict=True)
-            ]
+            for (source, folder), key in zip(options.folders, keys, strict=True):
+                settings = (options.images, options.texts, engine, options.cache, scratch)
+                stages.append(ingest_folder(source, folder, key, *settings))
             lasting = all(stage.lasting for stage in stages)  # else the next build has to look again
             with written_folder(options.output, build_key if lasting else "", scratch) as output:
                 report = write_dataset(stages, options, engine, output, scratch)
             if kept:
                 print(f"--overwrite: kept in {place}, because no build wrote it: {some(kept)}")
             remove_stale(options.cache, stages)
+        except KeyboardInterrupt as error:
+            error.add_note(what_is_kept(stages, cache))
+            raise
         except sqlite3.OperationalError as error:
             raise BuildError(f"{cache}: cannot be read or written: {error}; is the disk full?") from None
         except sqlite3.DatabaseError as error:
@@ -115,9 +119,20 @@ def build(options: BuildOptions) -> dict[str, Any]:
     return report
 
 
+def what_is_kept(stages: list, cache: str) -> str:
+    """Returns what an interrupted build leaves, and how it is resumed."""
+    if not stages:
+        return "no source was read completely, so that the same command begins from the start"
+    names = ", ".join(f"{stage.source.name} {stage.folder.label}".rstrip() for stage in stages)
+    return f"kept in {cache}: {names}; the same command resumes after these"
+
+
 def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path) -> dict[str, Any]:
     """Resolves duplicates, assigns splits and writes the dataset; returns the report."""
     from hub_datasets.output import report, rows
+    from hub_datasets.output.card.baselines import baselines
+    from hub_datasets.output.card.samples import Samples
+    from hub_datasets.output.card.subgroups import Subgroups
     from hub_datasets.output.idle_flags import count_questions, idle_flags
     from hub_datasets.output.local_files import check_review, write_moved
     from hub_datasets.splits import leakage
@@ -133,7 +148,6 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     review = Review(options.review, options.texts)
     decisions.settle(options.choices, review)
     check_review(stages, review)
-    check_review(stages, review)
     near = decisions.find_near_duplicates(options.near_distance)
     scans = find_scans(decisions)
     decisions.make_groups()
@@ -145,9 +159,15 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         refuse_ties(decisions, options.near_distance, options.fractions)
         leakage.refuse_leaks(leaks)
 
-    statistics = report.RowStatistics()
-    written = rows.write_rows(decisions, scratch, options.texts, options.system_prompt, statistics)
-    if not written.files["pairs"]:
+    output.classes, too_many = decisions.classes()
+    statistics, pairs, subgroups = report.RowStatistics(options.configs, output.classes), Samples(), Subgroups()
+    written = rows.write_rows(
+        decisions, scratch, options.texts, options.system_prompt, statistics, options.configs, output.classes, pairs,
+        subgroups,
+    )  # fmt: skip
+    if "regions" in written.files and not written.files["regions"]:
+        del written.files["regions"]
+    if not written.files.get("pairs", True):
         raise BuildError(
             f"no text of a pair is longer than --min_text_chars {options.texts.min_chars} and shorter than "
             f"--max_text_chars {options.texts.max_chars} characters; change these bounds"
@@ -176,11 +196,15 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
             "examples": leaks["examples"] if all(map(report.is_shareable, stages)) else [],
             "official": leakage.official_leaks(decisions),
         }
-        samples = rows.samples(decisions)
+        content |= {"classes": output.classes, "labels_left_out": too_many, "subgroups": subgroups.found()}
+        content["baselines"] = baselines(decisions, content["rows_by"].get("pairs", {}).get("label", {}))
+        samples = pairs.chosen()
         content["numbered_categories"] = output.draw_card(content, samples)
         content["shards"] = shards = finished()
+        content["bytes"] = output.bytes()
         content["idle_flags"] = list(idle_flags(content))
-    llama_factory.write_llama_factory_info(output.local / "llama_factory" / "dataset_info.json", shards["chat"])
+    if "chat" in shards:
+        llama_factory.write_llama_factory_info(output.local / "llama_factory" / "dataset_info.json", shards["chat"])
     output.write_card(content, samples)
     decisions.close()
     return content
@@ -201,7 +225,8 @@ def write_reports(
     from hub_datasets.output.local_files import write_records
 
     addresses = [stage.folder.address for stage in stages]
-    rows.write_chat_instructions(scratch, local / "chat_instructions.jsonl", addresses)
+    if "chat" in options.configs:
+        rows.write_chat_instructions(scratch, local / "chat_instructions.jsonl", addresses)
     report.write_rejections(local / "rejections.jsonl", decisions)
     flags = report.write_review(local / "review.jsonl", decisions, options.images.ocr, review)
     write_records(local, decisions)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from hub_datasets.errors import BuildError
 from hub_datasets.ingest.executors import ENGINES
-from hub_datasets.schema import TURNS
+from hub_datasets.schema import CONFIGS, TURNS
 from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
 from hub_datasets.texts.official_splits import ADVICE
@@ -45,6 +45,14 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--num_shards", type=int, default=1, help="minimum number of Parquet files per split (default: %(default)s)"
+    )
+
+    result.add_argument(
+        "--configs",
+        default=",".join(CONFIGS),
+        metavar="NAMES",
+        help="configs to write, separated by commas; `regions` is written where a source marks something in its images "
+        "(default: %(default)s)",
     )
 
     splits = parser.add_argument_group("splits")

@@ -35,7 +35,8 @@ class MedPairs:
     """One config of the dataset, from raw folders to rows.
 
     Args:
-        config: `pairs`, an image and a text about it, or `chat`, the same images as conversations.
+        config: `pairs`, an image and a text about it; `chat`, the same images as conversations; or `regions`, the
+            images with boxes and masks.
         options: flags of `medpairs build` without their dashes, for example `slake_dir`, `val_fraction` or `ocr`. A
             source with several folders takes a list, a switch takes True or False.
 
@@ -58,8 +59,8 @@ class MedPairs:
 
     @property
     def features(self) -> datasets.Features:
-        """The columns of the rows."""
-        return features_of(self.config)
+        """The columns of the rows. The classes of `label` are known after `download_and_prepare`."""
+        return features_of(self.config, self.report.get("classes", ()))
 
     def download_and_prepare(self, output_dir: str | Path | None = None) -> None:
         """Build the dataset, or do nothing where it is already what the sources and options ask for.

@@ -16,6 +16,7 @@ from hub_datasets.flags import argument_parser, refuse_idle_flags
 from hub_datasets.images.validation import ImageSettings
 from hub_datasets.images.windowing import parse_window
 from hub_datasets.ingest.source_folders import normalize_address, source_folders
+from hub_datasets.schema import CONFIGS
 from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
 from hub_datasets.splits.earlier_splits import is_hub_name, pinned_address
@@ -55,6 +56,7 @@ class BuildOptions:
     chat_turns: str = "single"
     system_prompt: str = ""
     num_shards: int = 1
+    configs: tuple[str, ...] = CONFIGS
     engine: str = "local"
     num_proc: int = 1
     overwrite: bool = False
@@ -75,6 +77,7 @@ class BuildOptions:
             "chat_turns": self.chat_turns,
             "system_prompt": self.system_prompt,
             "num_shards": self.num_shards,
+            "configs": ",".join(self.configs),
             **self.choices,
         }
 
@@ -190,6 +193,7 @@ def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folde
         chat_turns=arguments.chat_turns,
         system_prompt=arguments.system_prompt,
         num_shards=arguments.num_shards,
+        configs=arguments.configs,
         engine=arguments.engine,
         num_proc=arguments.num_proc or processors(),
         overwrite=arguments.overwrite,
@@ -205,6 +209,7 @@ def check_flags(arguments: argparse.Namespace) -> None:
             raise BuildError(f"--{flag} requires --push_to_hub ORG/NAME")
     if arguments.push_to_hub:
         check_repository(arguments.push_to_hub)
+    arguments.configs = configs_named(arguments.configs)
     held_out = (arguments.val_fraction, arguments.test_fraction)
     if not (min(held_out) >= 0 and sum(held_out) < 1):  # in this form it is also true for NaN
         raise BuildError(
@@ -231,6 +236,16 @@ def check_flags(arguments: argparse.Namespace) -> None:
     parse_window(arguments.window)
     if arguments.ocr and find_spec("rapidocr_onnxruntime") is None:
         raise BuildError("--ocr requires an extra: pip install 'medpairs[ocr]'")
+
+
+def configs_named(value: str) -> tuple[str, ...]:
+    """Return the configs in a list like `pairs,chat`, in the order of CONFIGS. Raise BuildError for any other word."""
+    names = [word.strip() for word in value.split(",")] if isinstance(value, str) else list(value)
+    if unknown := [name for name in names if name not in CONFIGS]:
+        raise BuildError(f"--configs {value}: {unknown[0]!r} is not a config; choose from {', '.join(CONFIGS)}")
+    if set(names) == {"regions"}:
+        raise BuildError("--configs regions: add pairs or chat, because only some images have regions")
+    return tuple(config for config in CONFIGS if config in names)
 
 
 def check_repository(name: str) -> None:

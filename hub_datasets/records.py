@@ -53,6 +53,22 @@ class Ignored:
 
 
 @dataclass(frozen=True, slots=True)
+class Regions:
+    """What a source marks in one of its images.
+
+    Attributes:
+        image: the image, as its records name it.
+        boxes: `(name, x, y, width, height)` in pixels from the upper left corner.
+        mask: path of an image of the same size in which each region has a color of its own; empty if there is none.
+    """
+
+    source: str
+    image: str
+    boxes: tuple[tuple[str, float, float, float, float], ...]
+    mask: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """The reason why an image or a text cannot be used."""
 
@@ -91,6 +107,9 @@ class RawRecord:
         scan_series, scan_number: for a source whose image numbers follow its scans, what slices of one scan have in
             common, for example the modality, and the number: images with close numbers are compared (`splits/scans`).
             An empty series: the number says nothing about scans.
+        label: the class of the image in its source's own list of classes; empty if the source has none.
+        modality: how the image was taken, for example `X-ray`; empty if unknown.
+        body_part: what it shows, for example `knee`; empty if unknown.
     """
 
     source: str
@@ -107,3 +126,6 @@ class RawRecord:
     metadata: dict[str, Any] = field(default_factory=dict)
     scan_series: str = ""
     scan_number: int = 0
+    label: str = ""
+    modality: str = ""
+    body_part: str = ""

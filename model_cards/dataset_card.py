@@ -13,12 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from model_cards.card_update import contents, front_matter, merge_card, outside, set_front_matter, split_card
+from model_cards.croissant import croissant
+from model_cards.dataset_tables import (
+    FEW,
+    bibtex_of,
+    class_picture,
+    class_tables,
+    is_too_few,
+    share,
+    subgroup_rows,
+)
 from model_cards.hub_leaderboard import write_benchmark
-from model_cards.pictures.charts import categories, funnel, split_order, split_shares, text_lengths
+from model_cards.pictures.charts import categories, class_shares, funnel, split_order, split_shares, text_lengths
 from model_cards.pictures.contact_sheet import Sample, choose, contact_sheet
 from model_cards.pictures.fonts import labels
 from model_cards.rendering import code, render_card
-from model_cards.results import write_text
+from model_cards.results import write_json, write_text
 
 __all__ = ["Sample", "write_dataset_card", "write_pictures"]
 
@@ -47,6 +57,11 @@ KEYS = {
     "conversation": "conversation",
     "lesion": "lesion",
 }
+CONFIGS = {
+    "pairs": "an image and a text about it",
+    "chat": "the same images as conversations",
+    "regions": "images with boxes and masks of what they show",
+}
 VALUES_SHOWN = 40  # values of a column in a table of the card
 TEXT_SHOWN = 200  # characters of a text below the contact sheet, and of an example
 
@@ -59,9 +74,10 @@ def write_dataset_card(
     current: str | None = None,
     earlier: str | None = None,
 ) -> list[str]:
-    """Writes `README.md`, and `eval.yaml` if there is a test split. `write_pictures` writes the pictures of the card.
+    """Writes `README.md`, `croissant.json`, and `eval.yaml` if there is a test split.
 
-    `load_dataset` and the viewer of the Hub read the YAML of the card. The same input gives the same bytes.
+    `write_pictures` writes the pictures of the card. `load_dataset` and the viewer of the Hub read its YAML. The same
+    input gives the same bytes.
 
     Args:
         folder: contains `{config}/{split}-*.parquet`.
@@ -88,10 +104,12 @@ def write_dataset_card(
         DatasetInfosDict(infos).to_dataset_card_data(data)
         card = render(data, report, shown)
         write_benchmark(folder / "eval.yaml", TITLE, report)
+        described = croissant(TITLE, report, {config: info.features for config, info in infos.items()})
     except KeyError as error:
         raise ValueError(f"the report lacks {error}") from None
     text, notes = merge_dataset_card(current, card.content, earlier)
     write_text(folder / "README.md", text)
+    write_json(folder / "croissant.json", described)
     return notes
 
 
@@ -180,7 +198,7 @@ def write_pictures(folder: Path, report: Mapping, samples: Sequence[Sample]) -> 
 
 def draw(report: Mapping, shown: Sequence[Sample]) -> dict[str, bytes]:
     """Draws the pictures; returns PNGs by file name."""
-    by_category = report["rows_by"]["pairs"]["category"]
+    by_category = report["rows_by"][main_config(report)]["category"]
     names = picture_labels(report, shown)
     pictures = {
         "funnel.png": funnel(report["sources"]),
@@ -188,12 +206,24 @@ def draw(report: Mapping, shown: Sequence[Sample]) -> dict[str, bytes]:
         "categories.png": categories({name: sum(counts.values()) for name, counts in by_category.items()}, names),
         "text_lengths.png": text_lengths(report["texts"]),
     }
+    for source, table in class_tables(report).items():
+        pictures[class_picture(source)] = class_shares(source, table)
     return pictures | ({"contact_sheet.png": contact_sheet(shown, names)} if shown else {})
+
+
+def main_config(report: Mapping) -> str:
+    """Returns `pairs`, or `chat` for a dataset without it."""
+    return "pairs" if "pairs" in report["rows_by"] else "chat"
+
+
+def with_column(report: Mapping, column: str) -> list[str]:
+    """Returns the configs whose rows are counted by a column, and have values in it."""
+    return [config for config, columns in report["rows_by"].items() if columns.get(column)]
 
 
 def picture_labels(report: Mapping, shown: Sequence[Sample]) -> dict[str, str]:
     """Returns the label of each category in pictures."""
-    return labels({*report["rows_by"]["pairs"]["category"], *(sample.category for sample in shown)})
+    return labels({*report["rows_by"][main_config(report)]["category"], *(sample.category for sample in shown)})
 
 
 def numbered(names: Mapping[str, str]) -> dict[str, str]:
@@ -216,14 +246,14 @@ def card_data(report: Mapping, configs: Sequence[str]) -> Any:
     kinds = {tag: None for source in sources for tag in TAGS.get(source["kind"], ())}
     return DatasetCardData(
         pretty_name=TITLE,
-        language=sorted(report["rows_by"]["pairs"]["language"]),
+        language=sorted(report["rows_by"][main_config(report)]["language"]),
         license=license_id if license_id in HUB_LICENSES else "other",
-        size_categories=[size_category(sum(report["splits"]["chat"].values()))],
+        size_categories=[size_category(max(sum(splits.values()) for splits in report["splits"].values()))],
         task_categories=["image-text-to-text", "visual-question-answering", "zero-shot-image-classification"],
         annotations_creators=["found"] * bool(real) + ["machine-generated"] * bool(synthetic),
         source_datasets=["original"] * own + ["extended|other"] * published,
         tags=["medical", "image-text", "medpairs", *kinds, *(["synthetic"] if not real else [])],
-        configs=[config_yaml(config, report, default=config == "pairs") for config in configs],
+        configs=[config_yaml(config, report, default=config == main_config(report)) for config in configs],
     )
 
 
@@ -272,6 +302,16 @@ def render(data: Any, report: Mapping, shown: Sequence[Sample]) -> Any:
         values=largest_values,
         renamed=numbered(picture_labels(report, shown)),
         shown=shown,
+        every_category=set(report["rows_by"][main_config(report)]["category"]) <= {one.category for one in shown},
+        configs=CONFIGS,
+        with_column=with_column,
+        class_tables=class_tables,
+        class_picture=class_picture,
+        share=share,
+        subgroups=subgroup_rows(report),
+        is_too_few=is_too_few,
+        few=FEW,
+        bibtex=fenced(bibtex_of(report), "bibtex") if bibtex_of(report) else "",
         clipped=clipped,
         address=address,
         megabytes=megabytes,
@@ -318,10 +358,10 @@ def rebuild_command(report: Mapping) -> str:
     return " \\\n    ".join(["medpairs build", *words, "--output_dir <folder>"])
 
 
-def fenced(text: str) -> str:
+def fenced(text: str, language: str = "bash") -> str:
     """Returns a code block whose fence is longer than any run of backticks in the text."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    return f"{fence}bash\n{text}\n{fence}"
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def address(url: str) -> str:

@@ -17,6 +17,7 @@ from transformers.models.mllama.processing_mllama import (
     get_cross_attention_token_mask,
 )
 
+from evaluation.scoring.messages import plain_messages
 from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX, is_sharded
 from modeling.mllama.patch import find_decoder, prepare_mllama
 
@@ -33,11 +34,11 @@ def to_turns(messages: list[dict], images: list[dict]) -> list[dict]:
     end the turn or refer to a missing image. White space around answers is removed.
 
     Args:
-        messages: turns with `role` and plain `content`.
+        messages: turns with `role` and `content`, plain or as content parts.
         images: the image parts, which are inserted before the first question.
     """
     turns = []
-    for message in messages:
+    for message in plain_messages(messages):
         text = message["content"].replace("<|", "< |")  # the tokenizer recognizes control tokens by "<|"
         text = text.strip() if message["role"] == "assistant" else text
         turns.append({"role": message["role"], "content": [{"type": "text", "text": text}]})

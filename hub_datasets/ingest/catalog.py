@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hub_datasets.errors import printable
-from hub_datasets.records import Flag, Ignored, RawRecord, Reason, Rejection
+from hub_datasets.records import Flag, Ignored, RawRecord, Reason, Regions, Rejection
 
 # What a worker finds out about an image: the first three say where its bytes are, `code` and `message` what is wrong.
 IMAGE_COLUMNS = ("file", "offset", "length", "content", "format", "width", "height", "pixels", "perceptual", "groups",
@@ -23,6 +23,7 @@ IMAGE_COLUMNS = ("file", "offset", "length", "content", "format", "width", "heig
 TABLES = f"""
 CREATE TABLE records (seq INTEGER PRIMARY KEY, item, image, record, flags, code, message);
 CREATE TABLE ignored (item, why);
+CREATE TABLE regions (image PRIMARY KEY, boxes, mask);
 CREATE TABLE images (name PRIMARY KEY, {", ".join(IMAGE_COLUMNS)});
 CREATE TABLE thumbnails (name PRIMARY KEY, gray) WITHOUT ROWID;
 """
@@ -73,6 +74,13 @@ class Catalog:
     def ignore(self, ignored: Ignored) -> None:
         """Adds a file or item that was passed over."""
         self.database.execute("INSERT INTO ignored VALUES (?, ?)", (printable(ignored.item), printable(ignored.why)))
+
+    def add_regions(self, regions: Regions) -> None:
+        """Adds what a source marks in an image, and the name of the mask, which is read like an image."""
+        values = (regions.image, to_json(regions.boxes), regions.mask)
+        self.database.execute("INSERT OR IGNORE INTO regions VALUES (?, ?, ?)", values)
+        if regions.mask:
+            self.database.execute("INSERT OR IGNORE INTO images (name) VALUES (?)", (regions.mask,))
 
     def image_names(self) -> Iterator[str]:
         """Yields the names of the images that records refer to, each once, in the order of the records."""
@@ -133,6 +141,22 @@ class Catalog:
     def thumbnail(self, name: str) -> bytes:
         """Returns the gray values of an image of a source with scans, see `ExaminedImage.thumbnail`."""
         return self.database.execute("SELECT gray FROM thumbnails WHERE name = ?", (name,)).fetchone()[0]
+
+    def has_regions(self) -> bool:
+        return self.database.execute("SELECT 1 FROM regions").fetchone() is not None
+
+    def regions_of(self, image: str) -> tuple[list[list], str, dict[str, Any]] | None:
+        """Returns the boxes in an image, the name of its mask and the mask's row; None if nothing is marked in it.
+
+        Without a mask, the name and the row are empty.
+        """
+        query = f"""SELECT boxes, mask, {", ".join(f"images.{c}" for c in IMAGE_COLUMNS)}
+            FROM regions LEFT JOIN images ON images.name = mask WHERE image = ?"""
+        found = self.database.execute(query, (image,)).fetchone()
+        if found is None:
+            return None
+        boxes, mask, *columns = found
+        return json.loads(boxes), mask, dict(zip(IMAGE_COLUMNS, columns, strict=True)) if mask else {}
 
     def ignored(self) -> Iterator[tuple[str, str]]:
         """Yields (item, why)."""

@@ -29,7 +29,8 @@ from hub_datasets.filesystem.source_folder import Folder, FolderError
 from hub_datasets.images.validation import ImageSettings, examine_image
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import Engine
-from hub_datasets.records import Flag, Ignored, Problem, RawRecord, Rejection
+from hub_datasets.ingest.progress import Progress, counted
+from hub_datasets.records import Flag, Ignored, Problem, RawRecord, Regions, Rejection
 from hub_datasets.sources.base import Source
 from hub_datasets.synthetic.marker import is_synthetic
 from hub_datasets.texts.validation import TextSettings, check_text, check_writable
@@ -141,15 +142,15 @@ def is_complete(address: str) -> bool:
 
 def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path) -> None:
     """Reads all records of a source and checks everything except the images."""
-    from tqdm import tqdm
-
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     catalog = Catalog(path, "create")
     named = f"{source.name} {folder.label}".rstrip()
-    for record in tqdm(source.read(folder), desc=f"{named}: records", unit="", disable=None):
+    for record in counted(source.read(folder), f"{named}: records"):
         if isinstance(record, Ignored):
             catalog.ignore(record)
+        elif isinstance(record, Regions):
+            catalog.add_regions(record)
         elif isinstance(record, Rejection):
             catalog.reject(record.item, record.code, record.message)
         elif problem := check_writable(record) or check_text(record, texts.min_chars, texts.max_chars):
@@ -203,8 +204,6 @@ def examine_images(
     Returns:
         the number of images that exist and could not be read.
     """
-    from tqdm import tqdm
-
     catalog = Catalog(path, "change")
     total = catalog.count_images()
     common = {"folder": storage.absolute(folder.address), "reading": uuid.uuid4().hex, "settings": asdict(settings)}
@@ -215,7 +214,7 @@ def examine_images(
         for number, names in enumerate(batches(catalog.image_names(), total))
     )
     named = f"{source.name} {folder.label}".rstrip()
-    with tqdm(total=total, desc=f"{named}: images", unit="", disable=None) as progress:
+    with Progress(f"{named}: images", total) as progress:
         for result in engine.map(examine_batch, tasks):
             catalog.add_images(result["images"])
             failures += result["failures"]

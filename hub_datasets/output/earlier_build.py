@@ -17,13 +17,14 @@ from model_cards.commands.owned_files import Contents, held_in, some, user_place
 
 MANIFEST = ".build.json"  # what the result was made from and the size of each of its files
 REPORT, CARD = "report.json", "README.md"
-FOLDERS = ("pairs", "chat", "assets", "llama_factory")
+FOLDERS = ("pairs", "chat", "regions", "assets", "llama_factory")
 # Names that a build writes, or pushes.
 WRITTEN = re.compile(
-    r"README\.md|(report|\.build)\.json|(rejections|review|records|moved|chat_instructions)\.jsonl|splits\.txt|eval\.yaml"
-    r"|llama_factory/dataset_info\.json|assets/[^/]+\.png|(pairs|chat)/[^/]+\.parquet|" + "|".join(FOLDERS)
+    r"README\.md|(report|\.build|croissant)\.json|(rejections|review|records|moved|chat_instructions)\.jsonl|splits\.txt"
+    r"|eval\.yaml|llama_factory/dataset_info\.json|assets/[^/]+\.png|(pairs|chat|regions)/[^/]+\.parquet|"
+    + "|".join(FOLDERS)
 )
-SHARD = re.compile(r"(pairs|chat)/\w+-\d{5}-of-\d{5}\.parquet")
+SHARD = re.compile(r"(pairs|chat|regions)/\w+-\d{5}-of-\d{5}\.parquet")
 
 
 def check_output(output: str, cache: str) -> list[str]:

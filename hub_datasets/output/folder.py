@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.ingest.executors import InProcess, LazyEngine
+from hub_datasets.ingest.progress import counted
 from hub_datasets.output.earlier_build import CARD, MANIFEST, SHARD, manifest_of, own_files, read_manifest
 from hub_datasets.schema import CONFIGS, features_of
 
@@ -35,6 +36,7 @@ class Output:
         address: where the Parquet files go.
         local: folder on this machine for everything else; the same folder if `address` is local.
         parquet: names of the Parquet files that were written.
+        classes: the names of the classes in the column `label`.
         infos: the DatasetInfo of each config.
         card: the card of the build that is replaced, which may contain a person's edits; None if there is none.
         report: the text of that build's report.
@@ -43,6 +45,7 @@ class Output:
     address: str
     local: Path
     parquet: set[str] = field(default_factory=set)
+    classes: list[str] = field(default_factory=list)
     infos: dict[str, Any] = field(default_factory=dict)
     card: str | None = None
     report: str | None = None
@@ -50,24 +53,30 @@ class Output:
     def write_shards(
         self, files: dict[str, dict[str, RowFile]], engine: LazyEngine, least: int
     ) -> dict[str, dict[str, int]]:
-        """Writes the Parquet files of both configs; returns their number by config and split."""
+        """Writes the Parquet files of all configs; returns their number by config and split."""
         from hub_datasets.output.parquet import plan_shards, write_shard
 
         shards: dict[str, dict[str, list[Shard]]] = {}
-        for config in CONFIGS:
-            schema = features_of(config).arrow_schema
+        for config, parts in files.items():
+            schema = features_of(config, self.classes).arrow_schema
             shards[config] = {
-                split: plan_shards(config, split, schema, str(f.path), f.ends, f.sizes, self.address, least)
-                for split, f in files[config].items()
+                split: plan_shards(config, split, schema, file, self.address, least) for split, file in parts.items()
             }
-        size = sum(sum(file.sizes) for parts in files.values() for file in parts.values())
+        size = sum(sum(file.sizes) + sum(file.lengths) for parts in files.values() for file in parts.values())
         chosen = engine if size > WORTH_A_TASK or engine.is_remote else InProcess()
         tasks = [shard for parts in shards.values() for part in parts.values() for shard in part]
-        written = dict(zip((task["target"] for task in tasks), chosen.map(write_shard, tasks), strict=True))
+        results = counted(chosen.map(write_shard, tasks), "Parquet files", len(tasks))
+        written = dict(zip((task["target"] for task in tasks), results, strict=True))
         self.parquet |= {"/".join(task["target"].split("/")[-2:]) for task in tasks}
-        for config in CONFIGS:
-            self.infos[config] = dataset_info(config, shards[config], written)
+        for config, parts in shards.items():
+            self.infos[config] = dataset_info(config, self.classes, parts, written)
         return {config: {split: len(part) for split, part in parts.items()} for config, parts in shards.items()}
+
+    def bytes(self) -> dict[str, dict[str, int]]:
+        """Returns the bytes of each config's Parquet files, and of its rows as `load_dataset` unfolds them."""
+        return {
+            config: {"files": info.download_size, "unfolded": info.dataset_size} for config, info in self.infos.items()
+        }
 
     def draw_card(self, report: dict[str, Any], samples: list) -> int:
         """Draws the card's pictures, from those parts of the report that are known before the shards are written.
@@ -92,11 +101,13 @@ class Output:
             print(note)
 
 
-def dataset_info(config: str, shards: dict[str, list[Shard]], written: dict[str, dict[str, int]]) -> DatasetInfo:
+def dataset_info(
+    config: str, classes: list[str], shards: dict[str, list[Shard]], written: dict[str, dict[str, int]]
+) -> DatasetInfo:
     """Returns the columns of a config, and the rows and bytes of each of its splits, as `load_dataset` checks them."""
     from datasets import DatasetInfo, SplitDict, SplitInfo
 
-    info = DatasetInfo(features=features_of(config), config_name=config)
+    info = DatasetInfo(features=features_of(config, classes), config_name=config)
     info.splits = SplitDict(dataset_name=DATASET_NAME)
     for split, part in shards.items():
         rows, size = (sum(written[shard["target"]][what] for shard in part) for what in ("rows", "memory"))

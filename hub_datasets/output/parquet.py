@@ -8,9 +8,9 @@ from __future__ import annotations
 import base64
 import json
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,89 +18,144 @@ import xxhash
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
+from hub_datasets.schema import IMAGE_COLUMNS
 
-IMAGE_COLUMN = {"pairs": "image", "chat": "images"}
-# The leaf of the Parquet schema that holds the images' bytes: they are compressed already.
-BYTES_LEAF = {"pairs": "image.bytes", "chat": "images.list.element.bytes"}
+if TYPE_CHECKING:
+    from hub_datasets.output.rows import RowFile
+
+# The leaves of the Parquet schema that hold the images' bytes: they are compressed already.
+BYTES_LEAVES = {
+    "pairs": ("image.bytes",),
+    "chat": ("images.list.element.bytes",),
+    "regions": ("image.bytes", "mask.bytes"),
+}
 ROW_GROUP_BYTES = 32_000_000  # a reader holds a row group at a time; the Hub's viewer requires less than 100 MB
-SHARD_BYTES = 256_000_000
+SHARD_BYTES = 300_000_000
 # Pages are cut at content-defined boundaries, as in `datasets`, so that the Hub stores unchanged parts only once.
 CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
 
-# An image while `chat` is written: a place in a list of bytes, and its name.
+# An image while repeated images are written: a place in a list of bytes, and its name.
 POINTING = pa.struct({"bytes": pa.dictionary(pa.int32(), pa.binary()), "path": pa.string()})
 Picture = tuple[str, int, int, str, str]  # file, offset, length, name, hash of the bytes
-Shard = dict[str, Any]  # config, schema, rows (file), start and end (bytes in it), groups (rows of each), target
+# config, schema, rows (file), start and end (bytes in it), groups (rows of each), pointing, target
+Shard = dict[str, Any]
 
 
-def plan_shards(
-    config: str,
-    split: str,
-    schema: pa.Schema,
-    rows: str,
-    ends: Sequence[int],
-    sizes: Sequence[int],
-    target: str,
-    least: int,
-) -> list[Shard]:
+def plan_shards(config: str, split: str, schema: pa.Schema, file: RowFile, target: str, least: int) -> list[Shard]:
     """Divides the rows of a split into shards of about the same size, and the shards into row groups.
 
     Args:
         schema: schema of the Parquet files, with the features of `datasets`.
-        rows: file of the rows, one JSON a line.
-        ends: where each line ends, in bytes.
-        sizes: bytes of each row with its images.
-        target: folder or address below which `{config}/{split}-00000-of-00001.parquet` will lie.
+        file: the rows.
+        target: folder or address below which `{config}/{split}-00000-of-00001.parquet` will be.
         least: minimum number of shards, if there are enough rows.
     """
-    total = sum(sizes)
-    count = min(max(-(-total // SHARD_BYTES), least, 1), len(sizes))
-    common = {"config": config, "schema": base64.b64encode(schema.serialize()).decode(), "rows": rows}
-    shards, start, row, seen = [], 0, 0, 0
+    sizes = stored_sizes(file)
+    total, rows = sum(sizes), len(sizes)
+    count = min(max(shard_count(total), least, 1), rows)
+    common = {"config": config, "schema": base64.b64encode(schema.serialize()).decode(), "rows": str(file.path)}
+    shards: list[Shard] = []
+    start = row = seen = 0
+    pictures = row_pictures(file)
     for number in range(count):
-        groups, size, in_group = [0], 0, 0
+        groups, in_group, in_shard, repeats = [0], RowGroup(), 0, False
         # at least one row for each shard that follows; the last one takes what is left
-        while row < len(sizes) - (count - number - 1):
-            if size and number < count - 1 and seen + sizes[row] / 2 > total * (number + 1) / count:
+        while row < rows - (count - number - 1):
+            if in_shard and number < count - 1 and seen + sizes[row] / 2 > total * (number + 1) / count:
                 break
-            if groups[-1] and in_group + sizes[row] > ROW_GROUP_BYTES:
+            images = next(pictures)
+            if groups[-1] and in_group.size + in_group.added(file.sizes[row], images) > ROW_GROUP_BYTES:
                 groups.append(0)
-                in_group = 0
-            in_group += sizes[row]
+                in_group = RowGroup()
+            repeats |= in_group.repeats(images)
+            in_group.add(file.sizes[row], images)
             groups[-1] += 1
-            size += sizes[row]
+            in_shard += 1
             seen += sizes[row]
             row += 1
         name = f"{split}-{number:05d}-of-{count:05d}.parquet"
-        place = {"start": start, "end": ends[row - 1], "groups": groups, "target": storage.join(target, config, name)}
-        shards.append(common | place)
-        start = ends[row - 1]
+        place = {"start": start, "end": file.ends[row - 1], "groups": groups}
+        # A mask is an image of its own, so that nothing is repeated in `regions`.
+        repeated = {"pointing": repeats and config != "regions"}
+        shards.append(common | place | repeated | {"target": storage.join(target, config, name)})
+        start = file.ends[row - 1]
     return shards
+
+
+def shard_count(total: int) -> int:
+    """Returns the number of shards for some bytes: 1, 2, 3, 4, 6, 9, 13, 19 and so on, each about half more.
+
+    A shard then holds between 200 and 300 MB (150 MB of two), and the number, which is part of every file's name, stays
+    the same until the data has grown by about half.
+    """
+    count = 1
+    while total > count * SHARD_BYTES:
+        count = max(count + 1, count * 3 // 2)
+    return count
+
+
+def stored_sizes(file: RowFile) -> array:
+    """Returns the bytes that each row adds to a file that stores an image once in each row group."""
+    sizes, group = array("q"), RowGroup()
+    for columns, images in zip(file.sizes, row_pictures(file), strict=True):
+        if group.size + group.added(columns, images) > ROW_GROUP_BYTES:
+            group = RowGroup()
+        sizes.append(group.added(columns, images))
+        group.add(columns, images)
+    return sizes
+
+
+def row_pictures(file: RowFile) -> Iterator[dict[int, int]]:
+    """Yields the images of each row: the bytes of each, by the number that equal images share."""
+    start = 0
+    for count in file.counts:
+        yield dict(zip(file.images[start : start + count], file.lengths[start : start + count], strict=True))
+        start += count
+
+
+class RowGroup:
+    """The bytes of a row group that stores each image once."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._held: set[int] = set()
+
+    def added(self, columns: int, images: dict[int, int]) -> int:
+        """Returns the bytes that a row would add: those of its columns and of images that the group does not have."""
+        return columns + sum(length for image, length in images.items() if image not in self._held)
+
+    def repeats(self, images: dict[int, int]) -> bool:
+        """Returns whether the group has one of the images."""
+        return not self._held.isdisjoint(images)
+
+    def add(self, columns: int, images: dict[int, int]) -> None:
+        self.size += self.added(columns, images)
+        self._held.update(images)
 
 
 def write_shard(shard: Shard) -> dict[str, int]:
     """Writes one Parquet file in a worker; returns its `rows`, its `bytes`, and the bytes of its rows in `memory`.
 
-    Images are stored unchanged. In `chat` an image often occurs in many rows: each row group stores it once, as a
-    dictionary value. Pages are cut at content-defined boundaries, so that the Hub stores unchanged parts only once.
+    Images are stored unchanged. Where an image occurs in several rows, each row group stores it once, as a dictionary
+    value. Pages are cut at content-defined boundaries, so that the Hub stores unchanged parts only once.
     """
-    config, schema = shard["config"], schema_of(shard)
-    leaves = leaf_names(schema)
+    config, schema, pointing = shard["config"], schema_of(shard), shard["pointing"]
+    leaves, images = leaf_names(schema), BYTES_LEAVES[shard["config"]]
     with open_sink(shard["target"]) as file:
         writer = pq.ParquetWriter(
             file,
-            schema if config == "pairs" else schema.set(*deduplicated_images(schema)),
-            compression={leaf: "none" if leaf == BYTES_LEAF[config] else "snappy" for leaf in leaves},
-            use_dictionary=[leaf for leaf in leaves if leaf != BYTES_LEAF["pairs"]],
+            schema.set(*deduplicated_images(schema, config)) if pointing else schema,
+            compression={leaf: "none" if leaf in images else "snappy" for leaf in leaves},
+            use_dictionary=[leaf for leaf in leaves if pointing or leaf not in images],
             dictionary_pagesize_limit=4 * ROW_GROUP_BYTES,  # so that all images of a row group fit
-            write_statistics=[leaf for leaf in leaves if leaf != BYTES_LEAF[config]],
+            write_statistics=[leaf for leaf in leaves if leaf not in images],
             use_content_defined_chunking=CHUNKING,
             write_page_index=True,
             store_schema=False,
         )
         memory = 0
         with writer:
-            for table, repeated in read_tables(shard, config == "chat"):
+            for table, repeated in read_tables(shard, pointing):
                 writer.write_table(table, row_group_size=len(table))
                 memory += table.nbytes + repeated
                 del table  # before the next row group is read
@@ -132,10 +187,11 @@ def leaf_names(schema: pa.Schema) -> list[str]:
     return [columns.column(number).path for number in range(len(columns))]
 
 
-def deduplicated_images(schema: pa.Schema) -> tuple[int, pa.Field]:
-    """Returns the index and the field of the image column of `chat`, with a type that stores each image once."""
-    place = schema.get_field_index(IMAGE_COLUMN["chat"])
-    return place, schema.field(place).with_type(pa.list_(POINTING))
+def deduplicated_images(schema: pa.Schema, config: str) -> tuple[int, pa.Field]:
+    """Returns the index and field of the image column of `pairs` or `chat`, with a type that stores each image once."""
+    (column,) = IMAGE_COLUMNS[config]
+    place = schema.get_field_index(column)
+    return place, schema.field(place).with_type(pa.list_(POINTING) if config == "chat" else POINTING)
 
 
 def shard_tables(shard: Shard) -> Iterator[pa.Table]:
@@ -187,29 +243,40 @@ def make_table(
     config: str, schema: pa.Schema, rows: list[dict[str, Any]], images: Images, pointing: bool
 ) -> tuple[pa.Table, int]:
     """Returns rows with their images in the form that `read_tables` yields."""
-    pictures, repeated = picture_array([picture for row in rows for picture in row["images"]], images, pointing)
+    pictures, repeated = {}, 0
+    for place, column in enumerate(IMAGE_COLUMNS[config]):
+        if config == "chat":
+            found = [picture for row in rows for picture in row["images"]]
+        else:  # the image of this column; None if the row has none
+            found = [row["images"][place] if place < len(row["images"]) else None for row in rows]
+        pictures[column], saved = picture_array(found, images, pointing)
+        repeated += saved
     if config == "chat":
         ends = accumulate((len(row["images"]) for row in rows), initial=0)
-        pictures = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pictures)
+        pictures[column] = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pictures[column])
     if pointing:
-        schema = schema.set(*deduplicated_images(schema))
+        schema = schema.set(*deduplicated_images(schema, config))
     columns = [
-        pictures.cast(field.type)  # the names of its parts
-        if field.name == IMAGE_COLUMN[config]
+        pictures[field.name].cast(field.type)  # the names of its parts
+        if field.name in pictures
         else pa.array((row["columns"][field.name] for row in rows), field.type)
         for field in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema), repeated
 
 
-def picture_array(pictures: list[Picture], images: Images, pointing: bool) -> tuple[pa.StructArray, int]:
+def picture_array(pictures: list[Picture | None], images: Images, pointing: bool) -> tuple[pa.StructArray, int]:
     """Reads the bytes of images into an Arrow array with their names; also returns the bytes saved by pointing."""
+    nothing: Picture = ("", 0, 0, "", "")
+    missing = pa.array([picture is None for picture in pictures])
+    pictures = [nothing if picture is None else picture for picture in pictures]
     held = list({picture[4]: picture for picture in pictures}.values()) if pointing else pictures
     ends = array("i", accumulate((length for _, _, length, *_ in held), initial=0))
     buffer = pa.allocate_buffer(ends[-1])
     view = memoryview(buffer)
     for (file, offset, _, _, content), start, end in zip(held, ends, ends[1:], strict=False):
-        images.read_into(view[start:end], file, offset, content)
+        if file:
+            images.read_into(view[start:end], file, offset, content)
     data = pa.BinaryArray.from_buffers(pa.binary(), len(held), [None, pa.py_buffer(ends), buffer])
     if pointing:
         # Equal images must be one value, even from different files: for a repeated dictionary value, Parquet reserves
@@ -219,4 +286,4 @@ def picture_array(pictures: list[Picture], images: Images, pointing: bool) -> tu
         data = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), data)
     repeated = sum(length for _, _, length, *_ in pictures) - ends[-1]
     names = pa.array([name for *_, name, _ in pictures], pa.string())
-    return pa.StructArray.from_arrays([data, names], ["bytes", "path"]), repeated
+    return pa.StructArray.from_arrays([data, names], ["bytes", "path"], mask=missing), repeated

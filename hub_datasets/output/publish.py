@@ -14,12 +14,12 @@ from hub_datasets.output.earlier_build import MANIFEST, read_manifest
 
 # Rejections and flags name files and rows of the sources, and the JSONL holds paths of this machine: they stay here.
 CARD = "README.md"
-FILES = [CARD, "report.json", "splits.txt", "eval.yaml", "llama_factory/dataset_info.json"]
-PATTERNS = ["pairs/*.parquet", "chat/*.parquet", "assets/*.png"]
+FILES = [CARD, "croissant.json", "report.json", "splits.txt", "eval.yaml", "llama_factory/dataset_info.json"]
+PATTERNS = ["pairs/*.parquet", "chat/*.parquet", "regions/*.parquet", "assets/*.png"]
 # What a build may have pushed and a later one may lack; other files in the repository are somebody else's.
 OURS = re.compile(
-    r"eval\.yaml|(pairs|chat)/\w+-\d{5}-of-\d{5}\.parquet"
-    r"|assets/(funnel|splits|categories|text_lengths|contact_sheet)\.png"
+    r"eval\.yaml|croissant\.json|(pairs|chat|regions)/\w+-\d{5}-of-\d{5}\.parquet"
+    r"|assets/(funnel|splits|categories|text_lengths|contact_sheet|classes-\w+)\.png"
 )
 
 

@@ -21,8 +21,9 @@ from hub_datasets.splits.review import Review
 from hub_datasets.texts.identifiers import find_identifiers
 
 COUNTED = {  # the columns whose values are counted, by config
-    "pairs": ("source_dataset", "language", "category", "license"),
+    "pairs": ("source_dataset", "language", "category", "license", "label", "modality", "body_part"),
     "chat": ("source_dataset", "language", "category", "license", "template_id", "answer_type"),
+    "regions": ("source_dataset", "license"),
 }
 EXAMPLES = 3  # rejections that the report shows for each reason
 REPLACEMENT = "replacement"  # where a flag is: the text that --review gives
@@ -30,9 +31,16 @@ IGNORED = 100  # passed-over files that it names for each source
 
 
 class RowStatistics:
-    """Counts rows as they are written: by split, by the values of some columns, and by text length."""
+    """Counts rows as they are written: by split, by the values of some columns, and by text length.
 
-    def __init__(self) -> None:
+    Args:
+        configs: those that are written.
+        classes: the names of the classes in the column `label`.
+    """
+
+    def __init__(self, configs: Sequence[str] = CONFIGS, classes: Sequence[str] = ()) -> None:
+        self.configs = configs
+        self.classes = classes
         self.rows: Counter[tuple[str, str]] = Counter()
         self.values: Counter[tuple[str, str, str, str]] = Counter()
         self.lengths: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
@@ -40,29 +48,38 @@ class RowStatistics:
     def add(self, config: str, split: str, columns: dict[str, Any]) -> None:
         self.rows[config, split] += 1
         for column in COUNTED[config]:
-            if columns[column]:
-                self.values[config, column, columns[column], split] += 1
+            value = columns[column]
+            if column == "label":
+                value = None if value is None else self.classes[value]
+            if value:
+                self.values[config, column, value, split] += 1
+        if config == "regions":
+            return
         if config == "pairs":
             said = len(columns["text"])
         else:
-            said = sum(len(turn["content"]) for turn in columns["messages"] if turn["role"] == "assistant")
+            said = sum(len(turn["content"]) for turn in columns["plain_messages"] if turn["role"] == "assistant")
         self.lengths[config, columns["language"]][said] += 1
+
+    def written(self) -> list[str]:
+        """Returns the configs that the dataset has; `regions` is not one of them if no source marks anything."""
+        return [config for config in self.configs if config != "regions" or any(c == config for c, _ in self.rows)]
 
     def splits(self) -> dict[str, dict[str, int]]:
         """Returns the number of rows by config and split."""
-        found = {config: {split: self.rows[config, split] for split in SPLITS} for config in CONFIGS}
+        found = {config: {split: self.rows[config, split] for split in SPLITS} for config in self.written()}
         return {config: {split: rows for split, rows in parts.items() if rows} for config, parts in found.items()}
 
     def rows_by(self) -> dict[str, dict[str, dict[str, dict[str, int]]]]:
         """Returns the number of rows by config, column, value and split."""
-        counts: dict = {config: {column: {} for column in COUNTED[config]} for config in CONFIGS}
+        counts: dict = {config: {column: {} for column in COUNTED[config]} for config in self.written()}
         for (config, column, value, split), number in sorted(self.values.items()):
             counts[config][column].setdefault(value, {})[split] = number
         return counts
 
     def texts(self) -> dict[str, dict[str, dict[str, Any]]]:
         """Returns the lengths in characters of pairs' texts and of answers in `chat`, by config and language."""
-        found: dict = {config: {} for config in CONFIGS}
+        found: dict = {config: {} for config in self.written() if config != "regions"}
         for (config, language), lengths in sorted(self.lengths.items()):
             found[config][language] = spread(lengths) | {"histogram": histogram(lengths)}
         return found
@@ -78,14 +95,27 @@ def spread(values: Counter[int]) -> dict[str, int]:
     return {"min": 0, "median": 0, "max": 0}
 
 
-def histogram(values: Counter[int], bins: int = 20) -> list[list[int]]:
-    """Returns `[low, high, number]` of bins of equal width from the minimum to the maximum; high is exclusive."""
-    low = min(values)
-    width = max(1, -(-(max(values) + 1 - low) // bins))
+def histogram(values: Counter[int], bins: int = 16) -> list[list[int]]:
+    """Returns `[low, high, number]` of bins of equal width with round bounds; high is exclusive.
+
+    The last bin is wider where the largest hundredth of the values would make all others narrow.
+    """
+    most, seen = max(values), 0
+    for value in sorted(values):
+        seen += values[value]
+        if seen >= 0.99 * values.total():
+            most = value
+            break
+    steps = (base * 10**power for power in range(20) for base in (1, 2, 5))
+    width = next(step for step in steps if most // step - min(values) // step < bins)
+    first = min(values) // width
+    count = most // width - first + 1
     numbers: Counter[int] = Counter()
     for value, number in values.items():
-        numbers[(value - low) // width] += number
-    return [[low + width * n, low + width * (n + 1), numbers[n]] for n in range(max(numbers) + 1)]
+        numbers[min(value // width - first, count - 1)] += number
+    found = [[width * (first + n), width * (first + n + 1), numbers[n]] for n in range(count)]
+    found[-1][1] = max(found[-1][1], max(values) + 1)
+    return found
 
 
 def is_shareable(stage: Stage) -> bool:
@@ -121,6 +151,7 @@ def source_report(decisions: Decisions, name: str, left_out: Mapping[int, Sequen
         "licence": source.licence,
         "redistributable": source.redistributable,
         "citation": source.citation,
+        "bibtex": source.bibtex,
         "synthetic": all(stage.synthetic for stage in stages),
         "read": sum(folder.read for folder in folders),
         "accepted": sum(folder.accepted for folder in folders),
@@ -298,6 +329,8 @@ def summary(report: dict[str, Any]) -> str:
         if leak["images_in_several_files"]:
             several, images = leak["images_in_several_files"], leak["images"]
             lines.append(f"{name}: its official splits share {several:,} of {images:,} images")
+    for name, number in report.get("labels_left_out", {}).items():
+        lines.append(f"{name}: {number:,} different labels are too many to be classes; the column label is empty")
     lines += report.get("idle_flags", ())
     if flags := report["review"]["flags"]:
         kinds = ", ".join(f"{kind} {number:,}" for kind, number in flags.items())

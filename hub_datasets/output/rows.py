@@ -1,4 +1,4 @@
-"""Writes accepted records as rows of both configs: lines of JSON with the location of the bytes of their images."""
+"""Writes accepted records as rows of the configs: lines of JSON with the location of the bytes of their images."""
 
 from __future__ import annotations
 
@@ -7,26 +7,28 @@ import json
 import shutil
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from hub_datasets.chat import conversations, llama_factory
+from hub_datasets.chat.content_parts import to_parts
 from hub_datasets.filesystem import storage
-from hub_datasets.ingest.ingest import bytes_of
-from hub_datasets.output.report import RowStatistics, is_shareable
+from hub_datasets.ingest.progress import Progress
+from hub_datasets.output.columns import Row, base_columns, picture_of, shared_metadata
+from hub_datasets.output.region_rows import region_rows
+from hub_datasets.output.report import RowStatistics
 from hub_datasets.records import Ignored
-from hub_datasets.schema import CONFIGS, SPLITS
+from hub_datasets.schema import CONFIGS, SPLITS, class_name
 from hub_datasets.splits.assignment import ONE_CONVERSATION, ONE_IMAGE, Accepted, Decisions
-from hub_datasets.splits.review import MARK
 from hub_datasets.texts.validation import TextSettings, check_text
 
 if TYPE_CHECKING:
-    from model_cards.pictures.contact_sheet import Sample
-
-SYNTHETIC_LICENSE = "Apache-2.0"  # that of the program which draws them
+    from hub_datasets.output.card.samples import Samples
+    from hub_datasets.output.card.subgroups import Subgroups
 
 
 @dataclass(slots=True)
@@ -35,12 +37,28 @@ class RowFile:
 
     Attributes:
         ends: where each line ends, in bytes.
-        sizes: bytes of the columns and images of each row, which determine the shards.
+        sizes: bytes of the columns of each row.
+        counts: number of images of each row.
+        images, lengths: for all images of all rows a number that equal images share, and their bytes; with the sizes
+            they determine the shards.
     """
 
     path: Path | str
     ends: array = field(default_factory=lambda: array("q"))
     sizes: array = field(default_factory=lambda: array("q"))
+    counts: array = field(default_factory=lambda: array("H"))
+    images: array = field(default_factory=lambda: array("Q"))
+    lengths: array = field(default_factory=lambda: array("q"))
+
+    def add(self, line: int, columns: int, pictures: Iterable[tuple[int, str]]) -> None:
+        """Adds a row: the bytes of its line and of its columns, and the bytes and the hash of each image."""
+        self.ends.append((self.ends[-1] if self.ends else 0) + line)
+        self.sizes.append(columns)
+        before = len(self.images)
+        for length, content in pictures:
+            self.images.append(int(content[:16], 16))
+            self.lengths.append(length)
+        self.counts.append(len(self.images) - before)
 
 
 @dataclass(slots=True)
@@ -53,37 +71,57 @@ class Written:
 
 
 def write_rows(
-    decisions: Decisions, folder: Path, texts: TextSettings, system_prompt: str, statistics: RowStatistics
+    decisions: Decisions,
+    folder: Path,
+    texts: TextSettings,
+    system_prompt: str,
+    statistics: RowStatistics,
+    configs: Sequence[str] = CONFIGS,
+    classes: Sequence[str] = (),
+    samples: Samples | None = None,
+    subgroups: Subgroups | None = None,
 ) -> Written:
     """Writes `{config}-{split}.jsonl` to `folder`, in the order of the stages; a split without rows gets no file.
 
     A line holds `columns`, those of the config but for the images; `images`: file, offset, length, name and hash of
     each; `stage`, its number; and `paths`: those of the images below the folder that the stage was read from.
+
+    Args:
+        configs: those to write.
+        classes: the names of the classes in the column `label`.
+        samples: chooses the pairs that the card shows.
+        subgroups: counts the pairs of subgroups of patients.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(json.dumps(list(classes)).encode())
+    numbers = {name: number for number, name in enumerate(classes)}
     files: dict[str, dict[str, RowFile]] = {}
     left_out: dict[int, list[Ignored]] = defaultdict(list)
     makers = {
-        "pairs": lambda number: pair_rows(decisions, number, texts, left_out[number]),
+        "pairs": lambda number: pair_rows(decisions, number, texts, left_out[number], numbers),
         "chat": lambda number: chat_rows(decisions, number, system_prompt),
+        "regions": lambda number: region_rows(decisions, number, left_out[number]),
     }
     with ExitStack() as stack:
-        for config in CONFIGS:
+        progress = stack.enter_context(Progress("rows"))
+        for config in configs:
             files[config] = {split: RowFile(folder / f"{config}-{split}.jsonl") for split in SPLITS}
             opened = {split: stack.enter_context(file.path.open("wb")) for split, file in files[config].items()}
             for number in range(len(decisions.stages)):
-                for split, columns, images in makers[config](number):
-                    places = [image_place(accepted) for accepted in images]
-                    paths = [accepted.path for accepted in images]
-                    content, contents = json.dumps(columns), [accepted.image["content"] for accepted in images]
+                for split, columns, pictures in makers[config](number):
+                    places = [picture.place for picture in pictures]
+                    paths = [picture.path for picture in pictures]
+                    content, contents = json.dumps(columns), [place[4] for place in places]
                     digest.update(f"{config} {split} {content} {contents}\n".encode())
                     where = f'"images": {json.dumps(places)}, "stage": {number}, "paths": {json.dumps(paths)}'
                     line = f'{{"columns": {content}, {where}}}\n'
-                    row_file = files[config][split]
-                    row_file.ends.append((row_file.ends[-1] if row_file.ends else 0) + len(line))
-                    row_file.sizes.append(len(content) + sum(place[2] for place in places))
+                    files[config][split].add(len(line), len(content), ((place[2], place[4]) for place in places))
                     opened[split].write(line.encode())
                     statistics.add(config, split, columns)
+                    progress.update()
+                    if config == "pairs" and samples is not None:
+                        samples.add(pictures[0].accepted, columns)
+                    if config == "pairs" and subgroups is not None:
+                        subgroups.add(pictures[0].accepted.record, split)
     files = {config: {split: file for split, file in parts.items() if file.ends} for config, parts in files.items()}
     return Written(files, digest.hexdigest()[:16], left_out)
 
@@ -108,9 +146,13 @@ def shared(written: Written, cache: str) -> Iterator[None]:
 
 
 def pair_rows(
-    decisions: Decisions, number: int, texts: TextSettings, left_out: list[Ignored]
-) -> Iterator[tuple[str, dict[str, Any], list[Accepted]]]:
-    """Yields (split, columns, images) for every text, or for every image and language of a source with captions.
+    decisions: Decisions,
+    number: int,
+    texts: TextSettings,
+    left_out: list[Ignored],
+    classes: Mapping[str, int] = MappingProxyType({}),
+) -> Iterator[Row]:
+    """Yields a row for every text, or for every image and language of a source with captions.
 
     A caption outside the bounds is left out and added to `left_out`: its questions and answers are still chats.
     """
@@ -118,66 +160,49 @@ def pair_rows(
     if caption is None:
         for (accepted,) in decisions.accepted(number):
             record = accepted.record
-            yield accepted.split, base_columns(accepted, record.metadata) | {"text": record.text}, [accepted]
+            yield pair_row([accepted], record.text, record.metadata, classes)
         return
-    for members in decisions.accepted(number, ONE_IMAGE):
+    for members in decisions.accepted(number, ONE_IMAGE, by_picture=True):
         records = [member.record for member in members]
         text = caption(records, texts.max_chars - 1)
         if problem := check_text(replace(records[0], text=text), texts.min_chars, texts.max_chars):
             item = f"caption of {records[0].image} ({records[0].language})"
             left_out.append(Ignored(records[0].source, item, problem.message))
             continue
-        yield members[0].split, base_columns(members[0], shared_metadata(members)) | {"text": text}, members[:1]
+        yield pair_row(members, text, shared_metadata(members), classes)
 
 
-def chat_rows(
-    decisions: Decisions, number: int, system_prompt: str
-) -> Iterator[tuple[str, dict[str, Any], list[Accepted]]]:
-    """Yields (split, columns, images) for every conversation."""
-    for members in decisions.accepted(number, ONE_CONVERSATION):
+def pair_row(members: list[Accepted], text: str, metadata: dict[str, Any], classes: Mapping[str, int]) -> Row:
+    """Returns a row of the config `pairs`; a label that is not one of the classes is null."""
+    accepted = members[0]
+    record = accepted.record
+    columns = base_columns(members, metadata) | {
+        "language": record.language,
+        "text": text,
+        "label": classes.get(class_name(record.source, record.label)) if record.label else None,
+        "width": accepted.image["width"],
+        "height": accepted.image["height"],
+    }
+    return accepted.split, columns, [picture_of(accepted)]
+
+
+def chat_rows(decisions: Decisions, number: int, system_prompt: str) -> Iterator[Row]:
+    """Yields a row for every conversation."""
+    by_picture = decisions.stages[number].source.caption is not None
+    for members in decisions.accepted(number, ONE_CONVERSATION, by_picture=by_picture):
         records = [member.record for member in members]
         metadata = records[0].metadata if len(members) == 1 else shared_metadata(members)
         kind = members[0].stage.source.kind
         conversation = conversations.make_conversation(records, kind, system_prompt, members[0].image["pixels"])
         images = members if records[0].text is not None else members[:1]
-        marked = {"marked_messages": llama_factory.mark_images(conversation["messages"], len(images))}
-        columns = base_columns(members[0], metadata) | conversation | marked
-        yield members[0].split, columns, images
-
-
-def base_columns(accepted: Accepted, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Returns the columns that both configs have."""
-    record = accepted.record
-    return {
-        "image_path": f"{record.source}/{record.image}",
-        "source_dataset": record.source,
-        "category": record.category,
-        "language": record.language,
-        "license": license_of(accepted),
-        "group_id": accepted.group_id,
-        "metadata": json.dumps(metadata, ensure_ascii=False),
-    }
-
-
-def license_of(accepted: Accepted) -> str:
-    """Returns the license of a row: its source's, or the project's if the images are synthetic."""
-    return SYNTHETIC_LICENSE if accepted.stage.synthetic else accepted.stage.source.licence
-
-
-def shared_metadata(members: list[Accepted]) -> dict[str, Any]:
-    """Returns the fields that are equal in all records, and the items of the records."""
-    first, *others = [member.record.metadata for member in members]
-    shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
-    if reviewed := [member.record.item for member in members if MARK in member.record.metadata]:
-        shared[MARK] = reviewed  # the records whose text a person replaced
-    return shared | {"items": [member.record.item for member in members]}
-
-
-def image_place(accepted: Accepted) -> tuple[str, int, int, str, str]:
-    """Returns file, offset, length and name of an image's bytes, and their hash."""
-    image = accepted.image
-    name = accepted.record.image.rsplit("/", 1)[-1]
-    return storage.join(accepted.stage.address, image["file"]), image["offset"], image["length"], name, image["content"]
+        plain = conversation["messages"]
+        forms = {
+            "messages": to_parts(plain, len(images)),
+            "plain_messages": plain,
+            "marked_messages": llama_factory.mark_images(plain, len(images)),
+        }
+        columns = conversation | forms | {"language": records[0].language} | base_columns(members, metadata)
+        yield members[0].split, columns, list(map(picture_of, images))
 
 
 def write_chat_instructions(folder: Path, output: Path, addresses: Sequence[str]) -> None:
@@ -197,9 +222,9 @@ def write_chat_instructions(folder: Path, output: Path, addresses: Sequence[str]
                 address = storage.shareable(addresses[row["stage"]])
                 paths = [storage.join(address, path) for path in row["paths"]]
                 line = {"image": paths[0]} if len(paths) == 1 else {"images": paths}
-                line |= {"messages": columns.pop("messages"), "split": split} | columns
-                line["metadata"] = json.loads(columns["metadata"])
-                del line["marked_messages"], line["image_path"]
+                line |= {"messages": columns.pop("plain_messages"), "split": split}
+                del columns["messages"], columns["marked_messages"], columns["image_path"]
+                line |= columns | {"metadata": json.loads(columns["metadata"])}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
@@ -208,24 +233,3 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     if path.exists():
         with path.open("rb") as file:
             yield from map(json.loads, file)
-
-
-def samples(decisions: Decisions, each: int = 6) -> list[Sample]:
-    """Returns some pictures of each source for the card.
-
-    Pictures that are flagged for review, and those of sources that must not be redistributed, are left out.
-    """
-    from hub_datasets.texts.identifiers import find_identifiers
-    from model_cards.pictures.contact_sheet import Sample
-
-    chosen = []
-    for numbers in decisions.sources.values():
-        shared = [number for number in numbers if is_shareable(decisions.stages[number])]
-        for accepted in decisions.pictures(shared, each):
-            record = accepted.record
-            said = record.text if record.text is not None else f"{record.question} {record.answer}"
-            if find_identifiers(said):
-                continue
-            data = bytes_of(accepted.stage, accepted.image)
-            chosen.append(Sample(data, record.source, record.category, record.language, said))
-    return chosen

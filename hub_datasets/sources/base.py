@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hub_datasets.records import Ignored, RawRecord, Rejection
+from hub_datasets.records import Ignored, RawRecord, Regions, Rejection
 
 if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help` does not need it
     from hub_datasets.filesystem.source_folder import Folder
@@ -21,7 +21,8 @@ class Source:
         flag: the command-line option that names its folder, or each of several.
         kind: which question templates fit its images: a key of `chat.TEMPLATES`.
         read: yields a RawRecord for each row or file found in one folder, a Rejection for each invalid one (a line that
-            is not JSON, a row without its columns), and an Ignored for files that are not data. Raises BuildError if
+            is not JSON, a row without its columns), an Ignored for files that are not data, and Regions for images in
+            which something is marked. Raises BuildError if
             the folder is not this source, or a file cannot be parsed.
         title, homepage, licence, citation: for the card. `licence` is an SPDX identifier if there is one.
         redistributable: whether its license allows redistribution; if not, a push requires --redistribute.
@@ -30,6 +31,9 @@ class Source:
             length.
         settle: resolves the records of one source with the same pixels: yields each record to keep, and a Rejection for
             each other one. The default is `conflicts.drop_repeats`.
+        labels: all classes of its records' `label`, in their order, so that a class has the same number in every build;
+            empty for a source whose classes are those that its records name.
+        bibtex: the BibTeX entries of its publications, for the card.
         choices: its own command-line options by name, each with its values, the default first. `settle` receives the
             chosen values.
         scans: whether its records have a `scan_series` and a `scan_number`, by which slices of one scan are joined.
@@ -39,7 +43,7 @@ class Source:
     name: str
     flag: str
     kind: str
-    read: Callable[[Folder], Iterator[RawRecord | Rejection | Ignored]]
+    read: Callable[[Folder], Iterator[RawRecord | Rejection | Ignored | Regions]]
     title: str
     homepage: str
     licence: str
@@ -47,6 +51,8 @@ class Source:
     redistributable: bool = True
     caption: Callable[[list[RawRecord], int], str] | None = None
     settle: Callable[[list[RawRecord], dict[str, str]], Iterator[RawRecord | Rejection]] | None = None
+    labels: tuple[str, ...] = ()
+    bibtex: str = ""
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     scans: bool = False
     official_splits: bool = True

@@ -93,6 +93,9 @@ def make_record(image: str, grade: int, expert: str = "", oai_folder: str = "") 
         groups=groups,
         official_split=OAI_SPLITS.get(oai_folder, ""),
         metadata=metadata,
+        label=GRADES[grade],
+        modality="X-ray",
+        body_part="knee",
     )
 
 
@@ -162,6 +165,7 @@ SOURCE = Source(
     read=read,
     settle=settle,
     choices={"knee_conflicts": CONFLICTS},
+    labels=GRADES,
     redistributable=True,
     title="Knee X-rays with Kellgren-Lawrence grades (Mendeley Digital Knee X-ray Images; OAI kneeKL224)",
     homepage="https://data.mendeley.com/datasets/t9ndx37v5h/1",
@@ -171,4 +175,20 @@ SOURCE = Source(
         "doi:10.17632/t9ndx37v5h.1; Chen, P.: Knee Osteoarthritis Severity Grading Dataset. "
         "Mendeley Data, V1 (2018). doi:10.17632/56rmx5bjcr.1"
     ),
+    bibtex="""@misc{gornale2020digital,
+  author = {Gornale, Shivanand and Patravali, Pooja},
+  title = {Digital Knee X-ray Images},
+  publisher = {Mendeley Data},
+  version = {1},
+  year = {2020},
+  doi = {10.17632/t9ndx37v5h.1}
+}
+@misc{chen2018knee,
+  author = {Chen, Pingjun},
+  title = {Knee Osteoarthritis Severity Grading Dataset},
+  publisher = {Mendeley Data},
+  version = {1},
+  year = {2018},
+  doi = {10.17632/56rmx5bjcr.1}
+}""",
 )

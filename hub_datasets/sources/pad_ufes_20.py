@@ -109,6 +109,9 @@ def make_record(item: str, row: dict[str, str] | None, images: ImageIndex) -> Ra
         text=text,
         groups=tuple(groups),
         metadata=row,
+        label=DIAGNOSES[row["diagnostic"]],
+        modality="clinical photograph",
+        body_part="" if row["region"] in UNKNOWN else row["region"].lower(),
     )
 
 
@@ -190,4 +193,14 @@ SOURCE = Source(
         "Pacheco, A. G. C., et al.: PAD-UFES-20: a skin lesion dataset composed of patient data and clinical images "
         "collected from smartphones. Data in Brief 32 (2020). doi:10.17632/zr7vgbcyr2.1"
     ),
+    labels=tuple(DIAGNOSES.values()),
+    bibtex="""@article{pacheco2020pad,
+  author = {Pacheco, Andre G. C. and others},
+  title = {{PAD-UFES-20}: a skin lesion dataset composed of patient data and clinical images collected from
+    smartphones},
+  journal = {Data in Brief},
+  volume = {32},
+  year = {2020},
+  note = {Data: doi:10.17632/zr7vgbcyr2.1}
+}""",
 )

@@ -19,7 +19,7 @@ from typing import Any
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem.source_folder import Folder
-from hub_datasets.records import Ignored, RawRecord, Reason, Rejection
+from hub_datasets.records import Ignored, RawRecord, Reason, Regions, Rejection
 from hub_datasets.schema import LANGUAGES
 from hub_datasets.sources.base import Source
 from hub_datasets.sources.file_readers import (
@@ -32,6 +32,7 @@ from hub_datasets.sources.file_readers import (
     read_json_array,
     read_table,
 )
+from hub_datasets.sources.slake_regions import read_regions
 
 NAME = "slake"
 # file name: official split
@@ -76,7 +77,7 @@ SIGNS_ZH = str.maketrans("?,;:!", "？，；：！")
 SIGN = re.compile(r" *(?:[?;!]|(?<![0-9])[,:]|[,:](?![0-9])) *")
 
 
-def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
+def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored | Regions]:
     """Yields a record for every question of the split files, which may be in any single folder or zip file.
 
     Raises BuildError if there are no split files, if they are in several folders and differ, or if their rows are not
@@ -96,10 +97,11 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
             if isinstance(record, RawRecord):
                 used.add(record.image)
             yield record
+    yield from read_regions(folder, NAME, used)
     yield from passed_over_by_default(NAME, folder)
     for name, why in repeated.items():
         yield Ignored(NAME, printable(name), why)
-    others: dict[str, list[str]] = defaultdict(list)  # masks, boxes, and the questions once more, of 642 images
+    others: dict[str, list[str]] = defaultdict(list)  # the questions once more, of 642 images
     for file in folder.files():
         if file.name not in used and not is_junk(file.name):
             others[file.name.rpartition("/")[2].lower()].append(file.name)
@@ -211,6 +213,8 @@ def make_record(item: str, row: Any, official_split: str, table: str, images: Im
         metadata=row | {"official_split": official_split},
         scan_series=row["modality"],
         scan_number=row["img_id"],
+        modality=MODALITIES_EN.get(row["modality"], row["modality"]),
+        body_part=LOCATIONS_EN.get(row["location"], row["location"].replace("_", " ").lower()),
     )
 
 
@@ -271,4 +275,12 @@ SOURCE = Source(
         "Liu, B., et al.: SLAKE: a semantically-labeled knowledge-enhanced dataset for medical visual question "
         "answering. ISBI 2021. arXiv:2102.09542"
     ),
+    bibtex="""@inproceedings{liu2021slake,
+  author = {Liu, Bo and others},
+  title = {{SLAKE}: a semantically-labeled knowledge-enhanced dataset for medical visual question answering},
+  booktitle = {IEEE International Symposium on Biomedical Imaging (ISBI)},
+  year = {2021},
+  eprint = {2102.09542},
+  archivePrefix = {arXiv}
+}""",
 )

@@ -19,6 +19,7 @@ from hub_datasets.ingest import joined_records
 from hub_datasets.ingest.catalog import IMAGE_COLUMNS, connect, decoded, encoded, printable, to_json
 from hub_datasets.ingest.ingest import Stage
 from hub_datasets.records import RawRecord, Reason, Rejection
+from hub_datasets.schema import class_name
 from hub_datasets.sources.conflicts import drop_repeats
 from hub_datasets.splits.groups import (
     Fractions,
@@ -36,10 +37,14 @@ from hub_datasets.splits.groups import (
 from hub_datasets.splits.review import Review
 
 ONE_IMAGE = "accepted.image || ' ' || accepted.language"
+ONE_PICTURE = "accepted.first_key"
 ONE_CONVERSATION = "coalesce(accepted.conversation, accepted.id)"
 IN_STAGES = "stage IN (SELECT value FROM json_each(?))"
-# places in the JSON of a record
-ITEM, TEXT, GROUPS, OFFICIAL_SPLIT = map(RawRecord.__slots__.index, ("item", "text", "groups", "official_split"))
+# Places in the JSON of a record.
+ITEM, TEXT, GROUPS, OFFICIAL_SPLIT, LABEL = map(
+    RawRecord.__slots__.index, ("item", "text", "groups", "official_split", "label")
+)
+MOST_CLASSES = 1000  # of a source; more labels than this are IDs or texts
 STAGE_SHIFT = 40  # a record's number is its stage's number, shifted, and its place there: sorted as they were read
 TABLES = f"""
 CREATE TABLE accepted (id INTEGER PRIMARY KEY, stage INTEGER, language, image, conversation, record,
@@ -261,18 +266,23 @@ class Decisions:
 
     # --- read when rows are made
 
-    def accepted(self, stage: int, together: str = "accepted.id", only: int | None = None) -> Iterator[list[Accepted]]:
+    def accepted(
+        self, stage: int, together: str = "accepted.id", only: int | None = None, by_picture: bool = False
+    ) -> Iterator[list[Accepted]]:
         """Yields the accepted records of a stage in the order of its folder.
 
         Args:
             together: a value by which records are listed together, such as ONE_IMAGE, each list in place of its first.
             only: the number of a single record.
+            by_picture: whether all lists about one picture follow each other, in place of the first one, so that a
+                Parquet file stores the picture once. No list may have several pictures.
         """
+        order = "min(accepted.id) OVER (PARTITION BY first_key, accepted.split)" if by_picture else "first"
         columns = ", ".join(IMAGE_COLUMNS)
         query = f"""SELECT min(accepted.id) OVER (PARTITION BY {together}, accepted.split) AS first,
             record, name, accepted.split, {columns} FROM accepted
             JOIN keys ON keys.id = first_key JOIN groups ON groups.root = keys.root
-            WHERE stage = ? AND (? IS NULL OR accepted.id = ?) ORDER BY first, accepted.id"""
+            WHERE stage = ? AND (? IS NULL OR accepted.id = ?) ORDER BY {order}, first, accepted.id"""
         for _, rows in groupby(self.database.execute(query, (stage, only, only)), key=lambda row: row[0]):
             yield [
                 Accepted(
@@ -281,12 +291,26 @@ class Decisions:
                 for _, record, group, split, *image in rows
             ]
 
-    def pictures(self, stages: list[int], count: int) -> list[Accepted]:
-        """Yields a record of each unflagged picture with the lowest hashes of some stages: the same in every build."""
-        query = f"""SELECT min(id) FROM accepted WHERE {IN_STAGES} AND flags = '[]' GROUP BY first_key
-            ORDER BY pixels LIMIT ?"""
-        ids = sorted(number for (number,) in self.database.execute(query, (to_json(stages), count)))
-        return [accepted for one in ids for (accepted,) in self.accepted(one >> STAGE_SHIFT, only=one)]
+    def classes(self) -> tuple[list[str], dict[str, int]]:
+        """Returns the names of all classes, and the number of labels of each source that has too many to be classes.
+
+        The classes are sorted by source. Those of a source are its own list or, without one, the labels of its accepted
+        records in alphabetical order.
+        """
+        names: list[str] = []
+        too_many: dict[str, int] = {}
+        for source, numbers in self.sources.items():
+            labels = list(self.stages[numbers[0]].source.labels)
+            query = f"SELECT DISTINCT record ->> ? FROM accepted WHERE {IN_STAGES} ORDER BY 1"
+            found = {label for (label,) in self.database.execute(query, (LABEL, to_json(numbers))) if label}
+            if labels and not found:  # nothing of this source has a label
+                continue
+            labels += sorted(found - set(labels))
+            if len(labels) > MOST_CLASSES:
+                too_many[source] = len(labels)
+            else:
+                names += [class_name(source, label) for label in labels]
+        return names, too_many
 
     def rejections(self, stage: int) -> Iterator[Rejection]:
         """Yields the rejections of a stage in the order of its folder."""

@@ -8,6 +8,7 @@ so that they can be drawn in a thread.
 from __future__ import annotations
 
 import io
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -32,9 +33,13 @@ PAPER, BORDER, GRID, INK, MUTED = "#FCFCFB", "#D5D9DE", "#E3E6EA", "#1F2933", "#
 # White text on each of these colors, and each color on the paper, has a contrast of at least 4.5 (WCAG 2).
 ACCEPTED, OTHER = "#2C6AA0", "#69737E"
 REASONS = ("#B4540A", "#8A3F7F", "#13795B", "#B3304F", "#7A6A00", "#4B4FA8")
+CLASSES = (
+    "#2C6AA0", "#B4540A", "#13795B", "#8A3F7F", "#7A6A00", "#B3304F", "#4B4FA8", "#2F7A86", "#86592D", "#5B6B2F",
+)  # fmt: skip
 SPLITS = {"train": "#2C6AA0", "validation": "#B4540A", "test": "#13795B"}
 CATEGORIES_SHOWN = 15
 BARS_WIDTH = WIDTH - 2 * MARGIN - LABEL - NUMBERS  # units: width of a stacked bar
+COUNTED_BINS = 20  # columns of a histogram that are wide enough for their numbers
 HAIRLINE, THINNEST = 0.75, 2.25  # units: gap between two segments of a bar, minimum width of a segment with its gap
 
 
@@ -100,6 +105,26 @@ def categories(counts: Mapping[str, int], labels: Mapping[str, str]) -> bytes:
     return rendered(figure)
 
 
+def class_shares(source: str, table: Mapping[str, Mapping[str, int]]) -> bytes:
+    """Draws one bar per split: the share of each class of a source.
+
+    The ten largest classes have their own colors; the rest is shown as `other classes`.
+
+    Args:
+        table: rows by class and split, in the order of the classes.
+    """
+    ranked = sorted(table, key=lambda name: -sum(table[name].values()))
+    shown = [name for name in table if name in set(ranked[: len(CLASSES)])]
+    rows = []
+    for split in split_order({split for counts in table.values() for split in counts}):
+        counts = {name: table[name].get(split, 0) for name in shown}
+        if len(ranked) > len(shown):
+            counts["other classes"] = sum(table[name].get(split, 0) for name in ranked if name not in counts)
+        rows.append((split, counts, f"{sum(counts.values()):,} rows"))
+    colors = {**dict(zip(shown, CLASSES, strict=False)), "other classes": OTHER}
+    return stacked_bars(f"Classes of {source}", "share of the rows of pairs", [("", rows)], colors)
+
+
 def text_lengths(texts: Mapping[str, Mapping[str, Mapping]]) -> bytes:
     """Draws one histogram per config and language.
 
@@ -122,18 +147,41 @@ def histogram(axes: Axes, bins: Sequence[Sequence[float]]) -> None:
     counts = [count for _, _, count in bins]
     largest = max(counts, default=0)
     axes.set(xlim=(0, max(len(bins), 1)), ylim=(0, largest or 1))
-    axes.axhline(largest or 1, color=GRID, linewidth=1)
-    style([axes.text(0, (largest or 1) * 1.02, f"{largest:,}", va="bottom")], SMALL, MUTED)
+    if len(bins) > COUNTED_BINS:  # the columns are too narrow for their numbers
+        axes.axhline(largest or 1, color=GRID, linewidth=1)
+        style([axes.text(0, (largest or 1) * 1.02, f"{largest:,}", va="bottom")], SMALL, MUTED)
     heights = [max(count, largest / PANEL) if count else 0 for count in counts]  # one unit at least
-    axes.bar(range(len(bins)), heights, width=1 - len(bins) / PANEL_WIDTH, align="edge", color=ACCEPTED)
+    drawn = axes.bar(range(len(bins)), heights, width=1 - len(bins) / PANEL_WIDTH, align="edge", color=ACCEPTED)
+    if len(bins) <= COUNTED_BINS:
+        numbers = axes.bar_label(drawn, [short(count) if count else "" for count in counts], padding=1)
+        style(numbers, SMALL, MUTED)
     axes.spines["bottom"].set(visible=True, color=MUTED, linewidth=1)
     edges = [low for low, _, _ in bins] + [bins[-1][1]] if bins else []
+    if len(bins) > 1 and bins[-1][1] - bins[-1][0] > bins[0][1] - bins[0][0]:  # the last column holds all longer texts
+        edges[-1] = math.inf
     every = max(-(-len(edges) // 7), 1)  # rounded up; seven numbers of five digits fit below a panel
     places = range(0, len(edges), every)
-    axes.set_xticks(places, [f"{edges[place]:,.0f}" for place in places])
+    axes.set_xticks(places, [edge_label(edges, place) for place in places])
     style(axes.get_xticklabels(), SMALL, MUTED)
     for place, label in zip(places, axes.get_xticklabels(), strict=True):
         label.set_horizontalalignment("left" if place == 0 else "right" if place == len(bins) else "center")
+
+
+def edge_label(edges: Sequence[float], place: int) -> str:
+    """Returns the label of a bound between two columns: `≥ 400` for the last one if the last column has no end."""
+    if math.isinf(edges[place]):
+        return ""
+    open_end = place + 1 < len(edges) and math.isinf(edges[place + 1])
+    return f"≥ {edges[place]:,.0f}" if open_end else f"{edges[place]:,.0f}"
+
+
+def short(count: float) -> str:
+    """Returns a count in at most four characters: `987`, `1.2k`, `12k`, `1.2M`."""
+    for limit, unit, divisor in ((1e3, "", 1), (1e6, "k", 1e3), (1e9, "M", 1e6)):
+        if count < limit:
+            shown = f"{count / divisor:.1f}" if unit and count < 10 * divisor else f"{count / divisor:.0f}"
+            return f"{shown.removesuffix('.0')}{unit}"
+    return f"{count / 1e9:.0f}G"
 
 
 def stacked_bars(

@@ -10,9 +10,14 @@ from dataclasses import dataclass
 from PIL import Image, ImageChops
 
 from model_cards.pictures.charts import MARGIN, MUTED, SCALE, SMALL, WIDTH, canvas, new_figure, png, write
+from model_cards.pictures.fonts import is_drawable, wrapped
 
-COLUMNS, GAP, CAPTION = 6, 10, 36  # images per line; units between two images; units below an image for its caption
-MOST = 24  # images on a sheet
+COLUMNS, GAP = 4, 12  # images per line; units between two images
+HIGH = 130  # units: height of an image
+NAMES = 36  # units for the category and the source below an image
+TEXT_LINES, TEXT_LINE = 5, 12  # lines of an image's text; units of each
+CAPTION = NAMES + TEXT_LINES * TEXT_LINE
+MOST = 40  # images on a sheet
 MAX_BYTES = 600_000
 MAX_ENLARGED = 2.0  # maximum magnification, so that a tiny image stays small and sharp
 MAT = "#EBEDEF"  # background of the images
@@ -56,6 +61,8 @@ def by_turns(queues: list[list]) -> list:
 def contact_sheet(samples: Sequence[Sample], labels: Mapping[str, str]) -> bytes:
     """Returns a PNG with the samples in their order, numbered from 1, with as many colors as fit below 600 kB.
 
+    The beginning of a sample's text stands below it, as much as fits in five lines.
+
     Args:
         samples: at least one sample.
         labels: the label of each category in pictures, from `fonts.labels`.
@@ -69,19 +76,23 @@ def contact_sheet(samples: Sequence[Sample], labels: Mapping[str, str]) -> bytes
     side = (WIDTH - 2 * MARGIN - (COLUMNS - 1) * GAP) // COLUMNS
     columns = min(COLUMNS, len(samples))
     wide = max(2 * MARGIN + columns * side + (columns - 1) * GAP, 2 * MARGIN + 2 * side)
-    figure = new_figure("", "", MARGIN + lines * (side + CAPTION + GAP) - GAP, width=wide)
+    figure = new_figure("", "", MARGIN + lines * (HIGH + CAPTION + GAP) - GAP, width=wide)
     places = []
     for place, sample in enumerate(samples):
-        left, top = MARGIN + place % COLUMNS * (side + GAP), MARGIN + place // COLUMNS * (side + CAPTION + GAP)
+        left, top = MARGIN + place % COLUMNS * (side + GAP), MARGIN + place // COLUMNS * (HIGH + CAPTION + GAP)
         places.append((left * SCALE, top * SCALE))
-        write(figure, left, top + side + 12, f"{place + 1}. {labels[sample.category]}", width=side)
-        write(figure, left, top + side + 27, sample.source, SMALL, MUTED, width=side)
+        write(figure, left, top + HIGH + 12, f"{place + 1}. {labels[sample.category]}", width=side)
+        write(figure, left, top + HIGH + 27, sample.source, SMALL, MUTED, width=side)
+        said = sample.text if is_drawable(" ".join(sample.text.split())) else "(the text is in the table below)"
+        for number, line in enumerate(wrapped(said, SMALL, side, TEXT_LINES)):
+            write(figure, left, top + HIGH + NAMES + TEXT_LINE * number + 6, line, SMALL, width=side)
     sheet, pictures = canvas(figure), []
     for sample, (x, y) in zip(samples, places, strict=True):
-        pictures.append(thumbnail(sample.data, side * SCALE))
-        sheet.paste(MAT, (x, y, x + side * SCALE, y + side * SCALE))
+        wide, high = side * SCALE, HIGH * SCALE
+        pictures.append(thumbnail(sample.data, wide, high))
+        sheet.paste(MAT, (x, y, x + wide, y + high))
         width, height = pictures[-1].size
-        sheet.paste(pictures[-1], (x + side - width // 2, y + side - height // 2))
+        sheet.paste(pictures[-1], (x + (wide - width) // 2, y + (high - height) // 2))
     palettes = (palette(pictures, size) for size in (256, 128, 64, 16, 4))
     sheets = (png(sheet.quantize(palette=few, dither=Image.Dither.NONE)) for few in palettes)
     return next(content for content in sheets if len(content) < MAX_BYTES)
@@ -113,12 +124,12 @@ def is_colored(picture: Image.Image) -> bool:
     return max(channel.getextrema()[1] for channel in apart) > GRAY
 
 
-def thumbnail(data: bytes, side: int) -> Image.Image:
-    """Scales an image to fit a square of `side` pixels, without cropping or distortion, and replaces transparency."""
+def thumbnail(data: bytes, wide: int, high: int) -> Image.Image:
+    """Scales an image to fit `wide` x `high` pixels, without cropping or distortion, and replaces transparency."""
     with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-        image.draft(None, (side, side))  # a large JPEG is decoded at a fraction of its size
+        image.draft(None, (wide, high))  # a large JPEG is decoded at a fraction of its size
         picture = image.convert("RGBA") if image.has_transparency_data else image.convert("RGB")
-    factor = min(side / max(picture.size), MAX_ENLARGED)
+    factor = min(wide / picture.width, high / picture.height, MAX_ENLARGED)
     size = [max(round(length * factor), 1) for length in picture.size]
     picture = picture.resize(size, Image.Resampling.LANCZOS)
     if picture.mode == "RGBA":

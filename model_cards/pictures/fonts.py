@@ -95,6 +95,27 @@ def fitted(text: str, size: float, width: float) -> str:
     return text[: max(kept - 1, 0)].rstrip() + "…"
 
 
+def wrapped(text: str, size: float, width: float, most: int) -> list[str]:
+    """Returns the text in lines of at most `width` points, and of at most `most` lines; the last one ends with `…` if
+    more text follows. Lines end at spaces where there are any."""
+    left, lines = " ".join(text.split()), []
+    while left and len(lines) < most:
+        if len(lines) == most - 1:
+            return [*lines, fitted(left, size, width)]
+        kept = fitting(left, size, width)
+        space = left.rfind(" ", 0, kept + 1) if kept < len(left) else -1
+        end = space if space > 0 else max(kept, 1)
+        lines.append(left[:end].rstrip())
+        left = left[end:].lstrip()
+    return lines
+
+
+def fitting(text: str, size: float, width: float) -> int:
+    """Returns how many characters from the start of a text fit in `width` points."""
+    most = min(len(text), int(width / size * 5))  # no character is narrower than a fifth of its size
+    return bisect_right(range(1, most + 1), width, key=lambda kept: text_width(text[:kept], size))
+
+
 def text_width(text: str, size: float) -> float:
     """Returns the width of a text in points."""
     from matplotlib.backends.backend_agg import RendererAgg

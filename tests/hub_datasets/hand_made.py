@@ -14,7 +14,7 @@ from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.images.hashing import NO_STRUCTURE
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.ingest import CATALOG, Stage
-from hub_datasets.records import Flag, Ignored, RawRecord, Rejection
+from hub_datasets.records import Flag, Ignored, RawRecord, Regions, Rejection
 from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
 from hub_datasets.splits.assignment import Decisions
@@ -38,6 +38,7 @@ def question(number: int, image: int, language: str = "en", official_split: str 
     record.question, record.answer, record.official_split = f"Question {number}?", "42", official_split
     record.groups = (f"image:{image}",)
     record.metadata = {"modality": "CT", "location": "Lung", "qid": number} | fields
+    record.modality, record.body_part = "CT", "lungs"
     return record
 
 
@@ -53,7 +54,7 @@ def content_of(name: str) -> bytes:
 
 def make_stage(
     folder: Path,
-    found: Iterable[RawRecord | Rejection | Ignored],
+    found: Iterable[RawRecord | Rejection | Ignored | Regions],
     images: Mapping[str, Mapping[str, Any]] | None = None,
     source: Source | None = None,
     flags: Mapping[str, list[Flag]] | None = None,
@@ -77,6 +78,8 @@ def make_stage(
     for one in found:
         if isinstance(one, Ignored):
             catalog.ignore(one)
+        elif isinstance(one, Regions):
+            catalog.add_regions(one)
         elif isinstance(one, Rejection):
             catalog.reject(one.item, one.code, one.message)
         else:

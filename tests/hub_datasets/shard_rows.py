@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from itertools import accumulate
 from pathlib import Path
 
 import xxhash
 
+from hub_datasets.chat.content_parts import to_parts
 from hub_datasets.output.parquet import Shard, plan_shards
-from hub_datasets.schema import features_of
+from hub_datasets.output.rows import RowFile
+from hub_datasets.schema import IMAGE_COLUMNS, features_of
 
 
 def digest_of(data: bytes) -> str:
@@ -17,15 +18,23 @@ def digest_of(data: bytes) -> str:
     return xxhash.xxh3_128_hexdigest(data)
 
 
+CLASSES = ("one", "two")  # the classes of the column `label`
+
+
 def row(config: str, number: int, said: str, images: int = 1, **columns: str) -> tuple[dict, int]:
     """The columns of a row that says this, and the number of its (first) image."""
-    texts = {name: f"{name} {number}" for name in features_of(config) if name not in ("image", "images", "text")}
+    features = features_of(config, CLASSES)
+    found = {name: f"{name} {number}" for name in features if name not in IMAGE_COLUMNS[config]}
+    found |= {name: number for name in ("width", "height") if name in features}
     if config == "pairs":
-        texts["text"] = said
+        found |= {"text": said, "label": number % 3 if number % 3 < 2 else None}
+    elif config == "regions":
+        found |= {"boxes": [[0.5, 1.0, 2.0, float(number)]] * (number % 3), "labels": [said] * (number % 3)}
     else:
-        texts["messages"] = [{"role": "user", "content": "?"}, {"role": "assistant", "content": said}]
-        texts["marked_messages"] = [{"role": "user", "content": "<image>" * images + "?"}, texts["messages"][1]]
-    return texts | columns, images
+        plain = [{"role": "user", "content": "?"}, {"role": "assistant", "content": said}]
+        found |= {"messages": to_parts(plain, images), "plain_messages": plain}
+        found["marked_messages"] = [{"role": "user", "content": "<image>" * images + "?"}, plain[1]]
+    return found | columns, images
 
 
 def write_rows(
@@ -46,6 +55,8 @@ def write_rows(
     ]
     path = folder / f"{config}-{split}.jsonl"
     path.write_bytes(b"".join(lines))
-    ends = list(accumulate(map(len, lines)))
-    sizes = [len(line) + sum(map(len, images)) for line, (_, images) in zip(lines, rows, strict=True)]
-    return plan_shards(config, split, features_of(config).arrow_schema, str(path), ends, sizes, target, least)
+    file = RowFile(path)
+    for line, (columns, images) in zip(lines, rows, strict=True):
+        pictures = [(len(data), digest_of(data)) for data in images]
+        file.add(len(line), len(json.dumps(columns)), pictures)
+    return plan_shards(config, split, features_of(config, CLASSES).arrow_schema, file, target, least)

@@ -1,32 +1,54 @@
-"""Checks the columns of the two configs and the codes, which other programs read."""
+"""Checks the columns of the configs and the codes, which other programs read."""
 
 from __future__ import annotations
 
 from dataclasses import fields
 
-from datasets import Features, Image, List, Value
+from datasets import ClassLabel, Features, Image, List, Value
 
 from hub_datasets.errors import printable
 from hub_datasets.records import RawRecord, Reason
-from hub_datasets.schema import CONFIGS, LANGUAGES, SPLITS, TURNS, chat_features, pair_features
+from hub_datasets.schema import (
+    CONFIGS,
+    LANGUAGES,
+    SPLITS,
+    TURNS,
+    chat_features,
+    features_of,
+    pair_features,
+    region_features,
+)
 
 TEXT = Value("string")
 MESSAGES = List({"role": TEXT, "content": TEXT})
+PARTS = List({"role": TEXT, "content": List({"type": TEXT, "text": TEXT})})
+
+
+COMMON = dict.fromkeys(
+    ["image_path", "source_dataset", "category", "license", "official_split", "patient", "study", "modality",
+     "body_part", "group_id", "metadata"], TEXT
+)  # fmt: skip
+SIZE = {"width": Value("int32"), "height": Value("int32")}
 
 
 def test_columns_of_pairs():
-    assert pair_features() == Features(
-        image=Image(), image_path=TEXT, text=TEXT, source_dataset=TEXT, category=TEXT, language=TEXT, license=TEXT,
-        group_id=TEXT, metadata=TEXT,
-    )  # fmt: skip
+    label = ClassLabel(names=["knee_xray/Normal", "knee_xray/Severe"])
+    expected = Features(image=Image(), text=TEXT, label=label, language=TEXT, **SIZE, **COMMON)
+    assert pair_features(["knee_xray/Normal", "knee_xray/Severe"]) == features_of("pairs", label.names) == expected
+    assert pair_features()["label"] == ClassLabel(names=[])
 
 
 def test_columns_of_chat():
     assert chat_features() == Features(
-        images=List(Image()), messages=MESSAGES, marked_messages=MESSAGES, image_path=TEXT, source_dataset=TEXT,
-        category=TEXT, language=TEXT, license=TEXT, template_id=TEXT, answer_type=TEXT, modality=TEXT, location=TEXT,
-        content_type=TEXT, group_id=TEXT, metadata=TEXT,
+        images=List(Image()), messages=PARTS, plain_messages=MESSAGES, marked_messages=MESSAGES, language=TEXT,
+        template_id=TEXT, answer_type=TEXT, location=TEXT, content_type=TEXT, **COMMON,
     )  # fmt: skip
+
+
+def test_columns_of_regions():
+    boxes = List(List(Value("float32"), length=4))
+    assert region_features() == Features(image=Image(), mask=Image(), boxes=boxes, labels=List(TEXT), **SIZE, **COMMON)
+    assert features_of("regions", ["knee_xray/Normal"]) == region_features()
 
 
 def test_a_code_is_its_name_in_small_letters():
@@ -35,7 +57,7 @@ def test_a_code_is_its_name_in_small_letters():
 
 
 def test_the_names_that_folders_and_columns_have():
-    assert (CONFIGS, SPLITS) == (("pairs", "chat"), ("train", "validation", "test"))
+    assert (CONFIGS, SPLITS) == (("pairs", "chat", "regions"), ("train", "validation", "test"))
     assert (LANGUAGES, TURNS) == (("en", "zh"), ("single", "multi"))
 
 
@@ -43,7 +65,7 @@ def test_the_order_of_a_records_fields():
     """Catalogs hold records as lists in this order."""
     assert RawRecord.__slots__ == tuple(field.name for field in fields(RawRecord)) == (
         "source", "item", "image", "category", "language", "text", "question", "answer", "groups", "conversation",
-        "official_split", "metadata",
+        "official_split", "metadata", "label", "modality", "body_part",
     )  # fmt: skip
 
 

@@ -34,8 +34,9 @@ PUBLISHED = {
     "redistributable": True,
     "citation": "Somebody: A set. doi:10.1/abc",
     "synthetic": True,
+    "bibtex": "@misc{somebody2021set,\n  title = {A set}\n}",
 }
-OWN = PUBLISHED | {"title": "Reports of one's own", "homepage": "", "licence": "unknown", "citation": ""}
+OWN = PUBLISHED | {"title": "Reports of one's own", "homepage": "", "licence": "unknown", "citation": "", "bibtex": ""}
 FLAGS = {"knee_xray": "--knee_dir", "slake": "--slake_dir", "medical_reports": "--reports_dir"}
 KINDS = {"knee_xray": "radiograph", "slake": "question_answering", "medical_reports": "report"}
 
@@ -150,6 +151,26 @@ def make_report() -> dict:
             },
             "settings": {"val_fraction": 0.2, "test_fraction": 0.1, "window": "auto", "ocr": True, "system_prompt": ""},
             "fingerprint": "0123456789abcdef",
+            "classes": ["knee_xray/Normal", "knee_xray/Severe"],
+            "labels_left_out": {"medical_reports": 1_301},
+            "bytes": {
+                "pairs": {"files": 1_310_000, "unfolded": 1_320_000},
+                "chat": {"files": 1_330_000, "unfolded": 1_340_000},
+            },
+            "baselines": [
+                {
+                    "source": "slake",
+                    "language": "zh",
+                    "split": "test",
+                    "rule": "most frequent answer to the question",
+                    "rows": 401,
+                    "correct": 302,
+                    "share": 0.753,
+                    "low": 0.7086,
+                    "high": 0.7926,
+                },
+            ],
+            "subgroups": {"knee_xray": {"sex": {"female": {"train": 411, "test": 412}, "unknown": {"train": 413}}}},
         }
     )
 
@@ -173,11 +194,14 @@ def source_report(name: str, place: int) -> dict:
 
 def rows_by(config: str) -> dict[str, dict[str, dict[str, int]]]:
     columns = ["source_dataset", "language", "category", "license"]
-    columns += ["template_id", "answer_type"] if config == "chat" else []
+    columns += ["template_id", "answer_type"] if config == "chat" else ["label"]
     counts: dict = {column: {} for column in columns}
     for place, content in enumerate(ROWS):
         for column in columns:
-            by_split = counts[column].setdefault(row(config, place)[column], {})
+            value = row(config, place)[column] if column != "label" else f"{content[0]}/{content[1]}"
+            if column == "label" and content[0] != "knee_xray":
+                continue
+            by_split = counts[column].setdefault(value, {})
             by_split[content[3]] = by_split.get(content[3], 0) + 1
     return counts
 

@@ -120,7 +120,7 @@ def test_another_fingerprint_is_another_yaml(card_of, report):
 def test_every_picture_is_there_and_no_other_file(dataset):
     shown = pictures((dataset / "README.md").read_text(encoding="utf-8"))
     assert sorted(shown) == sorted(f"assets/{path.name}" for path in (dataset / "assets").iterdir())
-    assert len(shown) == 5 and all((dataset / path).read_bytes().startswith(b"\x89PNG") for path in shown)
+    assert len(shown) == 6 and all((dataset / path).read_bytes().startswith(b"\x89PNG") for path in shown)
 
 
 def test_without_samples_there_is_no_contact_sheet(card_of, report, tmp_path):
@@ -151,7 +151,7 @@ def test_the_same_input_gives_the_same_bytes(dataset, tmp_path):
     write_dataset_card(tmp_path, report, small_dataset.write_parquet(tmp_path), small_dataset.samples())
     written = [path.relative_to(tmp_path) for path in sorted(tmp_path.rglob("*")) if path.suffix != ".parquet"]
     written = [path for path in written if (tmp_path / path).is_file()]
-    assert len(written) == 7  # README.md, eval.yaml and five pictures
+    assert len(written) == 9  # README.md, croissant.json, eval.yaml and six pictures
     for path in written:
         assert (tmp_path / path).read_bytes() == (dataset / path).read_bytes(), path
 
@@ -225,6 +225,8 @@ def test_a_report_with_nothing_to_tell(card_of, report):
         config: {column: {"one": {"train": 4}} for column in columns} for config, columns in report["rows_by"].items()
     }
     report |= {"groups": {"train": 4}, "coverage": []}
+    report |= {"classes": [], "labels_left_out": {}, "baselines": [], "subgroups": {}}
+    report["rows_by"]["pairs"]["label"] = {}
     report["duplicates"]["exact"] = report["images"]["stripped"] = report["review"]["flags"] = {}
     report["review"]["ocr"] = False
     text = card_of(report)
@@ -233,6 +235,41 @@ def test_a_report_with_nothing_to_tell(card_of, report):
     assert table(text, "source", "read")[0][4] == "none"
     assert "No source contains two images with identical pixels." in text and "No metadata was found." in text
     assert "images were not searched for burned-in text" in text
+    assert "### Classes" not in text and "## Subgroups" not in text and "## Baselines" not in text
+
+
+def test_classes_baselines_and_subgroups(card_of, report):
+    text = card_of(report)
+    assert table(text, "knee_xray", "train", "share", "validation") == [
+        ["Normal", "1", "50.0%", "0", "0.0%", "1", "100.0%"],
+        ["Severe", "1", "50.0%", "1", "100.0%", "0", "0.0%"],
+    ]
+    assert table(text, "source", "split", "rule") == [
+        ["slake (zh)", "test", "most frequent answer to the question", "401", "302", "0.753 (0.7086 to 0.7926)"]
+    ]
+    report["subgroups"]["knee_xray"]["sex"]["male"] = {"train": 3, "validation": 29, "test": 30}
+    assert table(card_of(report), "source", "subgroup", "value") == [
+        ["knee_xray", "sex", "female", "411", "0, too few to test", "412"],
+        ["knee_xray", "sex", "unknown", "413", "0, too few to test", "0, too few to test"],
+        ["knee_xray", "sex", "male", "3", "29, too few to test", "30"],
+    ]
+    assert "```bibtex\n@misc{somebody2021set," in text
+
+
+def test_a_dataset_of_conversations_alone(dataset, report, tmp_path):
+    """With --configs chat: the tables, the pictures and the default config are those of `chat`."""
+    from datasets import get_dataset_config_info
+
+    for part in ("splits", "shards", "rows_by", "texts", "bytes"):
+        del report[part]["pairs"]
+    report["baselines"] = []
+    write_pictures(tmp_path, report, [])
+    write_dataset_card(tmp_path, report, {"chat": get_dataset_config_info(str(dataset), "chat")}, [])
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    fields = front_matter(text)
+    assert [(one["config_name"], one["default"]) for one in fields["configs"]] == [("chat", True)]
+    assert fields["language"] == ["en", "zh"] and "### Classes" not in text
+    assert table(text, "source_dataset", "chat train", "chat validation", "chat test")
 
 
 def test_many_values_of_a_column_are_counted_not_dropped(card_of, report):
@@ -241,7 +278,7 @@ def test_many_values_of_a_column_are_counted_not_dropped(card_of, report):
     text = card_of(report)
     lines = table(text, "category")
     assert [line[0] for line in lines] == [f"class {number:03}" for number in range(40)]
-    assert f"10 more values, with {sum(1000 - number for number in range(40, 50)):,} rows in both configs" in text
+    assert f"10 more values, with {sum(1000 - number for number in range(40, 50)):,} rows in all configs" in text
 
 
 @pytest.mark.parametrize("missing", list(small_dataset.make_report()))

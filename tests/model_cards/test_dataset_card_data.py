@@ -85,8 +85,15 @@ def renamed_everywhere(report: dict, hostile: str) -> dict:
     rename(knee["rejected"], "image_missing")
     rename(report["sources"], "knee_xray")
     for columns in report["rows_by"].values():
-        for values in columns.values():
-            rename(values, next(iter(values)))
+        for column, values in columns.items():
+            if column != "label":
+                rename(values, next(iter(values)))
+    report["rows_by"]["pairs"]["label"][f"knee_xray/{hostile}"] = report["rows_by"]["pairs"]["label"].pop(
+        "knee_xray/Normal"
+    )
+    report["classes"][0] = f"knee_xray/{hostile}"
+    report["baselines"][0] |= {"source": hostile, "language": hostile, "rule": hostile}
+    report["subgroups"] = {hostile: {hostile: {hostile: {"train": 1}, "unknown": {"train": 413}}}}
     for values in (report["duplicates"]["exact"], report["images"]["stripped"], report["images"]["formats"]):
         rename(values, next(iter(values)))
     rename(report["review"]["flags"], "phone_number")

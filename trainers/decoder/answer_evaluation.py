@@ -18,6 +18,7 @@ import torch.distributed as dist
 
 from evaluation.scoring.answers import score_answers
 from evaluation.scoring.decoder import answer_texts
+from evaluation.scoring.messages import plain_messages
 from trainers.base.distributed import rank, world_size
 from trainers.decoder.data.collator import PromptCollator
 from trainers.images.decoder_tiles import unpack_tiles
@@ -153,7 +154,7 @@ def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
 
 def last_turn(rows: Any, row: int) -> tuple[str, str]:
     """Returns the last question of a row that `--max_seq_length` leaves, and its answer."""
-    messages = rows.rows.select_columns(["messages"])[row]["messages"]
+    messages = plain_messages(rows.rows.select_columns(["messages"])[row]["messages"])
     answers = [position for position, message in enumerate(messages) if message["role"] == "assistant"]
     # The last answer, or as many before it as turns were dropped.
     position = answers[-1 - int(rows.chats.dropped_turns[row])]

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from evaluation.loading import DECODER_TYPES, InputError, load_advice
+from evaluation.scoring.messages import plain_messages
 from trainers.base.inputs import starting_commit
 from trainers.base.training_plan import (
     Schedule,
@@ -95,7 +96,7 @@ def bare_checkpoint(arguments: DecoderArguments, rows: Any, training: DecoderTra
         if arguments.tiny:
             from modeling.tiny_checkpoints import write_tiny_decoder
 
-            texts = [turn["content"] for messages in rows["messages"] for turn in messages]
+            texts = [turn["content"] for messages in rows["messages"] for turn in plain_messages(messages)]
             write_tiny_decoder(Path(scratch), texts, CHAT_TEMPLATE, training.seed)
             name = scratch
         else:

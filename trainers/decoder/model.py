@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from evaluation.loading import DECODER_TYPES, InputError, load_model_and_processor, model_type
+from evaluation.scoring.messages import plain_messages
 from trainers.base.inputs import starting_commit
 from trainers.decoder.arguments import MERGED, DecoderArguments, DecoderTrainingArguments
 from trainers.decoder.data.collator import CHAT_TEMPLATE
@@ -44,7 +45,7 @@ def load_decoder(arguments: DecoderArguments, rows: Any, training: DecoderTraini
     from modeling.tiny_checkpoints import write_tiny_decoder
     from trainers.base.distributed import from_first, rank
 
-    texts = [turn["content"] for messages in rows["messages"] for turn in messages]
+    texts = [turn["content"] for messages in rows["messages"] for turn in plain_messages(messages)]
     scratch = tempfile.TemporaryDirectory(prefix="medpairs-tiny-")
     # All processes use the folder of the first one, which alone writes the weights.
     folder = from_first(scratch.name)

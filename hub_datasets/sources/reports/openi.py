@@ -109,6 +109,8 @@ def make_records(name: str, root: ElementTree.Element, images: Images) -> Iterat
             text=text,
             groups=(key,) if (key := study_key(study)) else (),
             conversation=name,
+            modality="X-ray",
+            body_part="chest",
             metadata={"image_id": image_id, "image_caption": first_text(parent, "caption"), **metadata},
         )
 

@@ -21,6 +21,8 @@ NAME = "medical_reports"
 # The kinds of image in the order in which they are preferred where several have one stem.
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 SEPARATOR = re.compile(r"[;|]")
+MODALITY_COLUMNS = ("modality", "检查类型", "检查方式")
+BODY_PART_COLUMNS = ("body_part", "bodypart", "body part", "bodypartexamined", "检查部位", "部位")
 NUMBERED = re.compile(r"(.+)_[0-9]{1,2}")  # <study>_<number of the image>
 
 
@@ -130,7 +132,15 @@ def records_of_row(item: str, row: Any, table: str, images: Images, numbered: bo
             conversation=conversation,
             official_split=split_in_row(row) or split_of_path(name) or split_of_path(table),
             metadata={key: value for key, value in row.items() if key != text_column},
+            modality=cell(row, MODALITY_COLUMNS),
+            body_part=cell(row, BODY_PART_COLUMNS),
         )
+
+
+def cell(row: dict[str, Any], names: tuple[str, ...]) -> str:
+    """Returns the text in the first of these columns that a row has; empty if there is none."""
+    value = row.get(column(row, names) or "")
+    return " ".join(value.split()) if isinstance(value, str) else ""
 
 
 def find_image(path: str, image_column: str, table: str, images: Images) -> str | Problem:

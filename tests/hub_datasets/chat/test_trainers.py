@@ -1,6 +1,7 @@
 """Checks rows of the config `chat`, read back from Parquet, in the collators of other trainers.
 
-TRL uses `messages`. LLaMA-Factory requires marks for the images in the text and uses `marked_messages`.
+TRL and chat templates use `messages`. LLaMA-Factory requires marks for the images in the text and uses
+`marked_messages`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from hub_datasets.chat.content_parts import to_parts
 from hub_datasets.chat.conversations import make_conversation
 from hub_datasets.chat.llama_factory import mark_images, write_llama_factory_info
 from hub_datasets.records import RawRecord
@@ -72,7 +74,9 @@ def rows(parquet_folder):
         images = [{"bytes": image_bytes(3 * number + n), "path": name} for n, name in enumerate(names)]
         row = dict.fromkeys(features, "") | {"images": images, "metadata": json.dumps({"item": records[0].item})}
         row |= make_conversation(records, kind, system_prompt)
-        made.append(row | {"marked_messages": mark_images(row["messages"], len(images))})
+        plain = row["messages"]
+        row |= {"messages": to_parts(plain, len(images)), "plain_messages": plain}
+        made.append(row | {"marked_messages": mark_images(plain, len(images))})
     file = parquet_folder / "chat" / "train-00000-of-00001.parquet"
     file.parent.mkdir()
     Dataset.from_list(made, features=features).to_parquet(file)
@@ -85,7 +89,7 @@ def checkpoint(rows, tmp_path_factory) -> Path:
     from trainers.decoder.data.collator import CHAT_TEMPLATE
 
     folder = tmp_path_factory.mktemp("decoder")
-    texts = [turn["content"] for messages in rows["messages"] for turn in messages]
+    texts = [turn["content"] for messages in rows["plain_messages"] for turn in messages]
     write_tiny_decoder(folder, texts, CHAT_TEMPLATE)
     return folder
 
@@ -112,7 +116,7 @@ def collate(processor):
 def rendered(row: dict) -> str:
     """A row as Llama 3.2 Vision reads it, put together by hand."""
     text, images = "<|begin_of_text|>", "<|image|>" * len(row["images"])
-    for turn in row["messages"]:
+    for turn in row["plain_messages"]:
         text += f"<|start_header_id|>{turn['role']}<|end_header_id|>\n\n"
         if turn["role"] == "system":
             text += "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n"
@@ -129,10 +133,47 @@ def tokens(batch, index: int) -> list[int]:
 def test_the_rows_hold_what_they_are_said_to_hold(rows):
     assert rows.features == chat_features()
     assert [len(row["images"]) for row in rows] == IMAGES
-    roles = [[turn["role"] for turn in messages] for messages in rows["messages"]]
+    roles = [[turn["role"] for turn in messages] for messages in rows["plain_messages"]]
     turn = ["user", "assistant"]
     assert roles == [turn, ["system", *turn], turn * 4, ["system", *turn], ["system", *turn * 3], turn]
-    assert rows[2]["messages"][3]["content"] == "42", "a text, not a number"
+    assert rows[2]["plain_messages"][3]["content"] == "42", "a text, not a number"
+    assert rows[2]["messages"][3] == {"role": "assistant", "content": [{"type": "text", "text": "42"}]}
+    image, text = rows[2]["messages"][0]["content"]
+    assert (image, text) == ({"type": "image", "text": None}, {"type": "text", "text": "Question 0?"})
+
+
+@pytest.mark.parametrize("index", range(len(NAMES)), ids=NAMES)
+def test_a_chat_template_reads_the_messages_as_they_are(rows, processor, index):
+    """One image token for each image, and every word, without a conversion."""
+    template = processor.chat_template
+    text = processor.apply_chat_template(rows[index]["messages"], chat_template=template)
+    assert text == rendered(rows[index]) and text.count("<|image|>") == IMAGES[index]
+
+
+# As in the chat templates of SmolVLM and Idefics, Qwen2-VL and LLaVA: which parts are images for them, and which texts.
+TEMPLATES = {
+    "smolvlm": "{% for message in messages %}{{message['role']}}{% if message['content'][0]['type'] == 'image' %}"
+    "{{':'}}{% else %}{{': '}}{% endif %}{% for line in message['content'] %}{% if line['type'] == 'text' %}"
+    "{{line['text']}}{% elif line['type'] == 'image' %}{{ '<image>' }}{% endif %}{% endfor %}<end>{% endfor %}",
+    "qwen": "{% for message in messages %}{{message['role']}}:{% if message['content'] is string %}"
+    "{{message['content']}}{% else %}{% for content in message['content'] %}{% if content['type'] == 'image' or "
+    "'image' in content or 'image_url' in content %}<image>{% elif 'text' in content %}{{content['text']}}{% endif %}"
+    "{% endfor %}{% endif %}<end>{% endfor %}",
+    "llava": "{% for message in messages %}{{message['role']}}:{% for content in message['content'] | "
+    "selectattr('type', 'equalto', 'image') %}{{ '<image>' }}{% endfor %}{% for content in message['content'] | "
+    "selectattr('type', 'equalto', 'text') %}{{ content['text'] }}{% endfor %}<end>{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_other_models_templates_give_an_image_token_for_each_image_part(rows, processor, name):
+    for row, images in zip(rows, IMAGES, strict=True):
+        text = processor.apply_chat_template(row["messages"], chat_template=TEMPLATES[name])
+        turns = [turn for turn in text.split("<end>") if turn]
+        assert text.count("<image>") == images and "None" not in text
+        assert [turn.split(":", 1)[1].replace("<image>", "").strip() for turn in turns] == [
+            turn["content"].strip() for turn in row["plain_messages"]
+        ]
 
 
 def test_trl_makes_one_batch_of_all_rows(rows, collate):
@@ -168,7 +209,8 @@ def test_trl_s_labels_are_the_tokens_without_the_padding(rows, collate):
 @pytest.mark.parametrize("index", range(len(NAMES)), ids=NAMES)
 def test_trl_s_labels_are_the_answers_with_assistant_only_loss(rows, collate, processor, index):
     labels = collate(rows, assistant_only_loss=True)["labels"][index]
-    answers = [turn["content"] + "<|eot_id|>" for turn in rows[index]["messages"] if turn["role"] == "assistant"]
+    turns = rows[index]["plain_messages"]
+    answers = [turn["content"] + "<|eot_id|>" for turn in turns if turn["role"] == "assistant"]
     assert processor.tokenizer.decode(labels[labels != -100]) == "".join(answers)
 
 
@@ -214,7 +256,7 @@ def test_rows_for_llama_factory_keep_its_rules(rows, llama_factory_folder):
         texts = [turn[tags["content_tag"]] for turn in turns]
         assert "".join(texts).count("<image>") == len(row[columns["images"]])
         assert [text.removeprefix("<image>" * len(row["images"])) for text in texts] == [
-            turn["content"] for turn in row["messages"]
+            turn["content"] for turn in row["plain_messages"]
         ]
 
 
@@ -243,7 +285,7 @@ def test_llama_factory_converts_the_rows(rows, llama_factory_folder, llama_facto
         images = plugin.get_mm_inputs(made["_images"], [], [], [len(row["images"])], [0], [0], [[0]], processor)
         assert images["pixel_values"].shape[:2] == (1, len(row["images"]))
         as_read = [turn | {"content": turn["content"].replace("<|image|>", "")} for turn in messages]
-        assert system + as_read == row["messages"]
+        assert system + as_read == row["plain_messages"]
         assert messages[0]["content"].startswith("<|image|>" * len(row["images"]))
 
 
@@ -253,4 +295,4 @@ def test_llama_factory_refuses_rows_without_marks(rows, llama_factory, processor
 
     plugin = get_mm_plugin("mllama", image_token="<|image|>")
     with pytest.raises(ValueError, match="number of images does not match"):
-        plugin.process_messages(rows[0]["messages"], rows[0]["images"], [], [], processor)
+        plugin.process_messages(rows[0]["plain_messages"], rows[0]["images"], [], [], processor)

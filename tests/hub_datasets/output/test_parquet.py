@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,18 +16,27 @@ from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.ingest.executors import InProcess, Processes
 from hub_datasets.output import parquet as shards_of
-from hub_datasets.output.parquet import plan_shards, write_shard
-from hub_datasets.schema import CONFIGS, chat_features, features_of, pair_features
+from hub_datasets.output.parquet import plan_shards, shard_count, write_shard
+from hub_datasets.output.rows import RowFile
+from hub_datasets.schema import CONFIGS, IMAGE_COLUMNS, chat_features, features_of, pair_features, region_features
 from tests.hub_datasets.layouts import encoded, jpeg, picture, png, tree
-from tests.hub_datasets.shard_rows import digest_of, row, write_rows
+from tests.hub_datasets.shard_rows import CLASSES, digest_of, row, write_rows
 
 SCHEMA = pa.schema([("text", pa.string())])
 
 
+def file_of(rows: list[dict[int, int]], columns: int = 0) -> RowFile:
+    """Rows whose lines are ten bytes long, each with the sizes of its images by their numbers."""
+    file = RowFile("rows.jsonl")
+    for images in rows:
+        file.add(10, columns, ((length, f"{number:016x}") for number, length in images.items()))
+    return file
+
+
 def plan(sizes: list[int], least: int = 1) -> list[dict]:
-    """Shards of rows whose lines are ten bytes long."""
-    ends = list(accumulate([10] * len(sizes)))
-    return plan_shards("pairs", "train", SCHEMA, "rows.jsonl", ends, sizes, "out", least)
+    """Shards of rows with an image of its own each."""
+    file = file_of([{number: size} for number, size in enumerate(sizes)])
+    return plan_shards("pairs", "train", SCHEMA, file, "out", least)
 
 
 def parts_of(shards: list[dict], sizes: list[int]) -> list[list[list[int]]]:
@@ -63,7 +72,7 @@ def test_every_row_is_in_one_shard_in_order(small, seed):
     for shard in shards:
         assert sum(shard["groups"]) * 10 == shard["end"] - shard["start"] > 0
     parts = parts_of(shards, sizes)
-    needed = max(-(-sum(sizes) // 2560), least)
+    needed = max(shard_count(sum(sizes)), least)
     assert len(shards) == min(needed, len(sizes))
     for part in parts:
         for group in part:
@@ -81,6 +90,44 @@ def test_a_row_group_is_only_closed_where_the_next_row_would_not_fit(small, seed
             assert sum(group) + following[0] > 320
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_an_image_counts_once_in_a_row_group(small, seed):
+    """No row group holds more than fits, and none is closed while the next row fits, where rows share images."""
+    rng = random.Random(seed)
+    sizes = {number: rng.choice([5, 40, 100, 400]) for number in range(20)}
+    rows = [{n: sizes[n] for n in {rng.randrange(20), rng.randrange(20)}} for _ in range(200)]
+    if rng.random() < 0.5:  # neighbors share images, as those of one picture do
+        rows.sort(key=min)
+    shards = plan_shards("chat", "train", SCHEMA, file_of(rows, columns=3), "out", rng.choice([1, 4]))
+    left = iter(rows)
+    for shard in shards:
+        groups = [[next(left) for _ in range(count)] for count in shard["groups"]]
+        stored = [sum({n: size for images in group for n, size in images.items()}.values()) for group in groups]
+        for group, size, following in zip(groups, stored, [*groups[1:], None], strict=True):
+            assert size + 3 * len(group) <= 320 or len(group) == 1
+            if following:
+                new = sum(length for n, length in following[0].items() if not any(n in images for images in group))
+                assert size + 3 * len(group) + 3 + new > 320
+        shared = any(sum(map(len, group)) > len(set().union(*group)) for group in groups)
+        assert shard["pointing"] == shared
+    assert next(left, None) is None
+
+
+def test_the_number_of_shards_grows_in_steps_of_about_a_half():
+    counts = [shard_count(megabytes * 1_000_000) for megabytes in range(1, 20_000)]
+    assert counts == sorted(counts) and sorted(set(counts)) == [1, 2, 3, 4, 6, 9, 13, 19, 28, 42, 63, 94]
+    for megabytes, count in enumerate(counts, 1):
+        assert megabytes / count <= 300
+        assert count == 1 or megabytes / count >= (150 if count == 2 else 199)
+
+
+def test_rows_that_share_images_are_cut_by_what_they_store():
+    """4 GB of rows about 20 images of 10 MB, as questions are: one file."""
+    rows = [{number // 20: 10_000_000} for number in range(400)]
+    (shard,) = plan_shards("chat", "train", SCHEMA, file_of(rows), "out", 1)
+    assert shard["pointing"] and shard["groups"] == [60] * 6 + [40]
+
+
 @pytest.mark.parametrize("least", [1, 3, 8])
 def test_shards_of_equal_rows_are_of_the_same_size(small, least):
     shards = plan([40] * 240, least)
@@ -93,8 +140,8 @@ def test_small_data_is_one_shard_with_one_row_group():
 
 
 def test_large_data_keeps_to_what_readers_and_the_hub_take():
-    """300 MB: two files; row groups far below the 100 MB that the viewer takes."""
-    sizes = [300_000] * 1000
+    """600 MB: two files; row groups far below the 100 MB that the viewer takes."""
+    sizes = [300_000] * 2000
     shards = plan(sizes)
     assert len(shards) == 2
     assert all(sum(group) <= 32_000_000 for part in parts_of(shards, sizes) for group in part)
@@ -124,7 +171,7 @@ def rows_of(config: str) -> list[tuple[dict, list[bytes]]]:
     images = [png(0), jpeg(1), palette, png(3, mode="L"), png(4, mode="RGBA")]
     found = []
     for number, answer in enumerate(ANSWERS):
-        several = 2 if config == "chat" and number == 5 else 1
+        several = 2 if (config, number) == ("chat", 5) or (config == "regions" and number % 2) else 1
         columns, _ = row(config, number, answer, several, metadata=json.dumps({"n": number, "answer": answer}))
         found.append((columns, [images[(number // 3 + more) % len(images)] for more in range(several)]))
     return found
@@ -132,7 +179,7 @@ def rows_of(config: str) -> list[tuple[dict, list[bytes]]]:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> tuple[Path, dict[str, list]]:
-    """A folder with both configs in two shards, and the rows that went in."""
+    """A folder with all configs in two shards, and the rows that went in."""
     folder, given = tmp_path_factory.mktemp("shards"), {}
     for config in CONFIGS:
         given[config] = rows_of(config)
@@ -147,9 +194,16 @@ def loaded(folder, config: str, **options):
 
 
 def undecoded(dataset, config: str):
-    return dataset.cast_column(
-        *(("image", Image(decode=False)) if config == "pairs" else ("images", List(Image(decode=False))))
-    )
+    for column in IMAGE_COLUMNS[config]:
+        dataset = dataset.cast_column(column, List(Image(decode=False)) if config == "chat" else Image(decode=False))
+    return dataset
+
+
+def images_of(example: dict, config: str) -> list[dict]:
+    """The images of a row, with their bytes."""
+    if config == "chat":
+        return example["images"]
+    return [example[column] for column in IMAGE_COLUMNS[config] if example[column] is not None]
 
 
 @pytest.mark.parametrize("streaming", [False, True])
@@ -159,15 +213,18 @@ def test_what_is_loaded_is_what_went_in(written, config, streaming):
     found = list(undecoded(loaded(folder, config, streaming=streaming), config))
     assert len(found) == len(given[config])
     for example, (columns, images) in zip(found, given[config], strict=True):
-        pictures = example.pop("image" if config == "pairs" else "images")
-        assert [picture["bytes"] for picture in ([pictures] if config == "pairs" else pictures)] == images
+        assert [picture["bytes"] for picture in images_of(example, config)] == images
+        for column in IMAGE_COLUMNS[config]:
+            del example[column]
         assert example == columns and all(type(example[name]) is type(columns[name]) for name in columns)
 
 
 def test_features_come_back_from_the_files_alone(written):
     folder, _ = written
-    assert loaded(folder, "pairs").features == pair_features()
+    assert loaded(folder, "pairs").features == pair_features(CLASSES)
+    assert loaded(folder, "pairs").features["label"].names == list(CLASSES)
     assert loaded(folder, "chat").features == chat_features()
+    assert loaded(folder, "regions").features == region_features()
 
 
 def test_images_are_decoded_as_they_are_coded(written):
@@ -178,7 +235,8 @@ def test_images_are_decoded_as_they_are_coded(written):
 @pytest.mark.parametrize("config", CONFIGS)
 def test_image_bytes_are_not_compressed_and_all_else_is(written, config):
     folder, _ = written
-    leaf = {"pairs": "image.bytes", "chat": "images.list.element.bytes"}[config]
+    images = {"pairs": ["image.bytes"], "chat": ["images.list.element.bytes"], "regions": ["image.bytes", "mask.bytes"]}
+    leaves = images[config]
     for path in sorted((folder / config).iterdir()):
         content, file = path.read_bytes(), pq.ParquetFile(path)
         compression = {}
@@ -186,29 +244,32 @@ def test_image_bytes_are_not_compressed_and_all_else_is(written, config):
             for column in range(file.metadata.num_columns):
                 found = file.metadata.row_group(group).column(column)
                 compression[found.path_in_schema] = found.compression
-                if found.path_in_schema == leaf:
+                if found.path_in_schema in leaves:
                     assert found.statistics is None  # the smallest and the largest image as bytes: of no use
-        assert compression.pop(leaf) == "UNCOMPRESSED" and set(compression.values()) == {"SNAPPY"}
-        for images in pq.read_table(path)["image" if config == "pairs" else "images"].to_pylist():
-            for image in [images] if config == "pairs" else images:
+        assert {compression.pop(leaf) for leaf in leaves} == {"UNCOMPRESSED"}
+        assert set(compression.values()) == {"SNAPPY"}
+        for example in pq.read_table(path).select(IMAGE_COLUMNS[config]).to_pylist():
+            for image in images_of(example, config):
                 assert image["bytes"] in content  # so that the Hub can store each part of the file once
 
 
-def test_a_row_group_of_chat_holds_each_image_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards_of, "ROW_GROUP_BYTES", 400_000)
-    images = [random.Random(n).randbytes(20_000) for n in range(4)]
-    rows = [(row("chat", n, f"answer {n}")[0], [images[n // 10]]) for n in range(40)]
-    (shard,) = write_rows(tmp_path / "rows", "chat", "train", rows, str(tmp_path))
+@pytest.mark.parametrize("config", ["pairs", "chat"])
+def test_a_row_group_holds_each_image_once(tmp_path, monkeypatch, config):
+    """Of the questions about an image, and of its captions in two languages."""
+    monkeypatch.setattr(shards_of, "ROW_GROUP_BYTES", 45_000)
+    images = [random.Random(n).randbytes(20_000) for n in range(6)]
+    rows = [(row(config, n, f"answer {n}")[0], [images[n // 4]]) for n in range(24)]
+    (shard,) = write_rows(tmp_path / "rows", config, "train", rows, str(tmp_path))
     write_shard(shard)
     content = Path(shard["target"]).read_bytes()
-    assert len(shard["groups"]) == 3 and len(content) < 6 * 20_000 + 50_000
+    assert len(shard["groups"]) in (3, 4, 5) and len(content) < 10 * 20_000 + 60_000
     file = pq.ParquetFile(shard["target"])
     start = 0
     for number, count in enumerate(shard["groups"]):
         column = next(
             column
             for column in map(file.metadata.row_group(number).column, range(file.metadata.num_columns))
-            if column.path_in_schema == "images.list.element.bytes"
+            if column.path_in_schema == shards_of.BYTES_LEAVES[config][0]
         )
         distinct = {rows[n][1][0] for n in range(start, start + count)}
         first = min(offset for offset in (column.dictionary_page_offset, column.data_page_offset) if offset)
@@ -340,6 +401,6 @@ def test_a_cache_that_is_gone(tmp_path):
         write_shard(shard)
 
 
-def test_the_leaves_of_both_schemas():
+def test_the_leaves_of_all_schemas():
     for config in CONFIGS:
-        assert shards_of.BYTES_LEAF[config] in shards_of.leaf_names(features_of(config).arrow_schema)
+        assert {*shards_of.BYTES_LEAVES[config]} < {*shards_of.leaf_names(features_of(config).arrow_schema)}

@@ -89,11 +89,15 @@ def test_rows_by_split(counted):
 
 def test_rows_by_column(counted):
     columns = {
-        "pairs": {"source_dataset", "language", "category", "license"},
+        "pairs": {"source_dataset", "language", "category", "license", "label", "modality", "body_part"},
         "chat": {"source_dataset", "language", "category", "license", "template_id", "answer_type"},
+        "regions": {"source_dataset", "license"},
     }
+    classes = counted.report["classes"]
     for config, rows in counted.rows.items():
         found = counted.report["rows_by"][config]
+        if config == "pairs":
+            rows = [row | {"label": row["label"] is not None and classes[row["label"]]} for row in rows]
         assert set(found) == columns[config]
         for column, by_value in found.items():
             expected = defaultdict(Counter)
@@ -166,13 +170,15 @@ def test_the_gaps_are_those_of_the_rows(counted):
 
 
 def test_lengths_of_texts(counted):
-    for config, rows in counted.rows.items():
+    assert set(counted.report["texts"]) == {"pairs", "chat"}
+    for config in ("pairs", "chat"):
+        rows = counted.rows[config]
         lengths = defaultdict(list)
         for row in rows:
             said = (
                 row["text"]
                 if config == "pairs"
-                else "".join(turn["content"] for turn in row["messages"] if turn["role"] == "assistant")
+                else "".join(turn["content"] for turn in row["plain_messages"] if turn["role"] == "assistant")
             )
             lengths[row["language"]].append(len(said))
         found = counted.report["texts"][config]
@@ -364,18 +370,20 @@ def test_the_spread_of_nothing():
 
 
 def test_rows_are_counted_by_their_columns():
-    statistics = RowStatistics()
+    statistics = RowStatistics(classes=["s/no", "s/yes"])
     common = {"source_dataset": "s", "language": "en", "category": "c", "license": ""}
+    common |= {"label": None, "modality": None, "body_part": "knee"}
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "?"},
              {"role": "assistant", "content": "Yes"}, {"role": "user", "content": "?"},
              {"role": "assistant", "content": "42"}]  # fmt: skip
-    statistics.add("pairs", "test", common | {"text": "1234"})
+    statistics.add("pairs", "test", common | {"text": "1234", "label": 0})
     statistics.add("pairs", "train", common | {"text": "12", "category": "d"})
-    statistics.add("chat", "train", common | {"messages": turns, "template_id": "", "answer_type": "OPEN"})
+    statistics.add("chat", "train", common | {"plain_messages": turns, "template_id": "", "answer_type": "OPEN"})
     assert statistics.splits() == {"pairs": {"train": 1, "test": 1}, "chat": {"train": 1}}
     assert statistics.rows_by()["pairs"] == {
         "source_dataset": {"s": {"test": 1, "train": 1}}, "language": {"en": {"test": 1, "train": 1}},
-        "category": {"c": {"test": 1}, "d": {"train": 1}}, "license": {},
+        "category": {"c": {"test": 1}, "d": {"train": 1}}, "license": {}, "label": {"s/no": {"test": 1}},
+        "modality": {}, "body_part": {"knee": {"test": 1, "train": 1}},
     }  # fmt: skip
     assert statistics.rows_by()["chat"]["answer_type"] == {"OPEN": {"train": 1}}
     assert statistics.rows_by()["chat"]["template_id"] == {}

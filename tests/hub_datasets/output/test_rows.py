@@ -11,8 +11,9 @@ import pytest
 from hub_datasets.filesystem import storage
 from hub_datasets.output import rows as rows_of
 from hub_datasets.output.report import RowStatistics
-from hub_datasets.schema import SPLITS, chat_features, pair_features
-from hub_datasets.splits.groups import Fractions
+from hub_datasets.records import Regions
+from hub_datasets.schema import CONFIGS, IMAGE_COLUMNS, SPLITS, features_of
+from hub_datasets.splits.groups import Fractions, key_digest
 from hub_datasets.texts.validation import TextSettings
 from tests.hub_datasets.hand_made import content_of, decide, make_stage, question, report, source_of
 from tests.hub_datasets.layouts import read_lines
@@ -31,18 +32,22 @@ def stages_of(folder, records, images=None, **options):
     return found
 
 
-def write(tmp_path, records, *, images=None, texts=TextSettings(), system_prompt="", stage=None, **options):  # noqa: B008
+def write(
+    tmp_path, records, *, images=None, texts=TextSettings(), system_prompt="", stage=None, configs=CONFIGS, classes=(),  # noqa: B008
+    samples=None, **options,
+):  # fmt: skip
     """(the lines of every file by config and split, what `write_rows` returns, the tables, the folder)."""
     folder = tmp_path / f"build-{next(serial)}"
     stages = stages_of(folder, records, images, **(stage or {}))
     decisions, _ = decide(folder, *stages, **({"fractions": Fractions(0)} | options))
-    statistics = RowStatistics()
-    written = rows_of.write_rows(decisions, folder, texts, system_prompt, statistics)
+    statistics = RowStatistics(configs, classes)
+    written = rows_of.write_rows(decisions, folder, texts, system_prompt, statistics, configs, classes, samples)
     lines = {
         config: {split: read_lines(file.path) for split, file in parts.items()}
         for config, parts in written.files.items()
     }
-    assert statistics.splits() == {config: {s: len(p) for s, p in parts.items()} for config, parts in lines.items()}
+    counted = {config: {s: len(p) for s, p in parts.items()} for config, parts in lines.items()}
+    assert statistics.splits() == {config: parts for config, parts in counted.items() if parts or config != "regions"}
     return lines, written, decisions, folder
 
 
@@ -59,19 +64,24 @@ def test_every_column_of_a_report(tmp_path):
     common = {
         "image_path": "medical_reports/images/1.png", "source_dataset": "medical_reports", "category": "report",
         "language": "en", "license": "unknown", "group_id": f"image:{accepted.image['pixels']}",
+        "official_split": None, "patient": None, "study": None, "modality": None, "body_part": None,
         "metadata": '{"n": 1, "view": ""}',
     }  # fmt: skip
     (pair,), (chat,) = lines["pairs"]["train"], lines["chat"]["train"]
-    assert pair["columns"] == common | {"text": "Report 1."}
-    asked = chat["columns"]["messages"][0]["content"]
+    assert pair["columns"] == common | {"text": "Report 1.", "label": None, "width": 12, "height": 10}
+    asked = chat["columns"]["plain_messages"][0]["content"]
     assert chat["columns"] == common | {
-        "messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": "Report 1."}],
+        "messages": [
+            {"role": "user", "content": [{"type": "image", "text": None}, {"type": "text", "text": asked}]},
+            {"role": "assistant", "content": [{"type": "text", "text": "Report 1."}]},
+        ],
+        "plain_messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": "Report 1."}],
         "marked_messages": [
             {"role": "user", "content": f"<image>{asked}"},
             {"role": "assistant", "content": "Report 1."},
         ],
         "template_id": chat["columns"]["template_id"],
-        "answer_type": "", "modality": "", "location": "", "content_type": "",
+        "answer_type": "", "location": "", "content_type": "",
     }  # fmt: skip
     assert chat["columns"]["template_id"].startswith("report-en-") and asked
     data = content_of("images/1.png")
@@ -85,20 +95,97 @@ def test_every_column_of_a_question(tmp_path):
     (row,) = columns_of(lines, "chat")
     assert {name: row[name] for name in fields} == fields
     assert (row["template_id"], row["license"], row["image_path"]) == ("", "CC-BY-4.0", "slake/imgs/7/source.jpg")
-    assert row["messages"] == [{"role": "user", "content": "Question 1?"}, {"role": "assistant", "content": "42"}]
+    assert row["plain_messages"] == [{"role": "user", "content": "Question 1?"}, {"role": "assistant", "content": "42"}]
+    assert (row["official_split"], row["body_part"], row["patient"]) == ("train", "lungs", None)
     assert json.loads(row["metadata"]) == {"modality": "CT", "location": "Lung", "qid": 1} | fields
 
 
 def test_the_columns_are_those_of_the_schema(tmp_path):
-    lines, *_ = write(tmp_path, [report(1), question(1, 1)])
-    for config, features, image in (("pairs", pair_features(), "image"), ("chat", chat_features(), "images")):
+    lines, *_ = write(tmp_path, [report(1), question(1, 1), LIVER])
+    for config in CONFIGS:
         for row in columns_of(lines, config):
-            assert set(row) | {image} == set(features)
+            assert {*row, *IMAGE_COLUMNS[config]} == set(features_of(config))
+
+
+def test_a_patient_and_a_study_are_the_hashes_of_their_keys(tmp_path):
+    """The same in all configs and splits, other ones in another source, and of several the first."""
+    both = report(2, groups=("study:9", "patient:B", "patient:A"))
+    in_file = {"images/3.png": {"groups": ["patient:C", "study:1"]}}
+    lines, *_ = write(tmp_path, [report(1, groups=("patient:A",)), both, report(3), question(1, 1)], images=in_file)
+    for config in ("pairs", "chat"):
+        found = {row["image_path"][-12:]: (row["patient"], row["study"]) for row in columns_of(lines, config)}
+        assert list(found.values()) == [
+            (None, None),
+            (key_digest("medical_reports/patient:A"), None),
+            (key_digest("medical_reports/patient:A"), key_digest("medical_reports/study:9")),
+            (key_digest("medical_reports/patient:C"), key_digest("medical_reports/study:1")),
+        ]
+
+
+def test_a_label_is_the_number_of_its_class(tmp_path):
+    records = [report(n, label=label) for n, label in enumerate(("", "b", "a", "b", "strange"))]
+    lines, *_ = write(tmp_path, records, classes=["medical_reports/a", "medical_reports/b"])
+    assert [row["label"] for row in columns_of(lines, "pairs")] == [None, 1, 0, 1, None]
+    other, *_ = write(tmp_path, records, classes=["knee_xray/a", "medical_reports/b"])
+    assert [row["label"] for row in columns_of(other, "pairs")] == [None, 1, None, 1, None]
+
+
+def test_only_the_configs_that_are_asked_for_are_written(tmp_path):
+    for configs in (("pairs",), ("chat",), ("pairs", "regions")):
+        lines, written, *_ = write(tmp_path, [report(1), question(1, 1), LIVER], configs=configs)
+        assert tuple(lines) == configs == tuple(written.files)
+
+
+# --- Regions
+
+LIVER = Regions("slake", "imgs/1/source.jpg", (("Liver", 0.0, 2.0, 6.5, 8.0),), "imgs/1/mask.png")
+
+
+def test_a_row_for_each_picture_with_regions(tmp_path):
+    marked = [LIVER, Regions("slake", "imgs/2/source.jpg", (("Lung", 1, 1, 2, 2), ("Lung", 5, 5, 2, 2)))]
+    records = [question(1, 1), question(2, 1, "zh", plane="axial"), question(3, 2), question(4, 3)]
+    lines, written, *_ = write(tmp_path, [*records, *marked, Regions("slake", "imgs/9/source.jpg", ())])
+    first, second = lines["regions"]["train"]
+    assert first["columns"]["labels"] == ["Liver"] and first["columns"]["boxes"] == [[0.0, 2.0, 6.5, 8.0]]
+    assert (second["columns"]["labels"], second["columns"]["boxes"]) == (["Lung"] * 2, [[1, 1, 2, 2], [5, 5, 2, 2]])
+    assert [[place[3] for place in row["images"]] for row in (first, second)] == [
+        ["source.jpg", "mask.png"], ["source.jpg"],
+    ]  # fmt: skip
+    assert json.loads(first["columns"]["metadata"]) == {"modality": "CT", "location": "Lung"}
+    assert (first["columns"]["width"], first["columns"]["height"]) == (12, 10)
+    assert written.left_out[0] == []
+
+
+@pytest.mark.parametrize(
+    ("box", "mask", "why"),
+    [
+        ((6, 2, 7.5, 8), {}, "the box [6, 2, 7.5, 8] of 'Liver' is not inside the image of 12 x 10 pixels"),
+        ((-1, 2, 2, 2), {}, "not inside"),
+        ((1, 2, 0, 2), {}, "not inside"),
+        ((6, 2, 7, 8), {"width": 13}, "13 x 10 pixels, and its image has 12 x 10"),
+        ((6, 2, 7, 8), {"code": "image_truncated", "message": "cut"}, "the mask was left out: cut"),
+        ((6, 2, 7, 8), {"window": "0:9"}, "more than 8 bits"),
+    ],
+)
+def test_what_cannot_be_used_of_regions_is_left_out_by_name(tmp_path, box, mask, why):
+    regions = replace(LIVER, boxes=(("Liver", *box), ("Lung", 1, 1, 2, 2)))
+    lines, written, *_ = write(tmp_path, [question(1, 1), regions], images={"imgs/1/mask.png": mask} if mask else None)
+    ((row,),) = lines["regions"].values()
+    assert row["columns"]["labels"] == (["Liver", "Lung"] if mask else ["Lung"])
+    assert len(row["images"]) == (1 if mask else 2)
+    (ignored,) = written.left_out[0]
+    assert why in ignored.why and "imgs/1/" in ignored.item
+
+
+def test_an_image_of_which_no_region_is_left_has_no_row(tmp_path):
+    regions = replace(LIVER, boxes=(("Liver", 0, 0, 99, 9),), mask="")
+    lines, *_ = write(tmp_path, [question(1, 1), regions])
+    assert lines["regions"] == {}
 
 
 def test_what_the_project_drew_has_its_licence(tmp_path):
-    lines, *_ = write(tmp_path, [report(1), question(1, 1)], stage={"synthetic": True})
-    assert {row["license"] for config in lines for row in columns_of(lines, config)} == {"Apache-2.0"}
+    lines, *_ = write(tmp_path, [report(1), question(1, 1), LIVER], stage={"synthetic": True})
+    assert {row["license"] for config in CONFIGS for row in columns_of(lines, config)} == {"Apache-2.0"}
 
 
 METADATA = {
@@ -120,10 +207,12 @@ def test_the_metadata_is_json_that_keeps_every_value(tmp_path):
 def test_a_system_prompt_is_the_first_message(tmp_path):
     lines, *_ = write(tmp_path, [report(1), question(1, 1)], system_prompt="Be brief.")
     for row in columns_of(lines, "chat"):
-        for column in ("messages", "marked_messages"):
+        for column in ("plain_messages", "marked_messages"):
             roles = [message["role"] for message in row[column]]
             assert roles == ["system", "user", "assistant"] and row[column][0]["content"] == "Be brief."
-        assert row["marked_messages"][1]["content"] == "<image>" + row["messages"][1]["content"]
+        assert row["marked_messages"][1]["content"] == "<image>" + row["plain_messages"][1]["content"]
+        types = [[part["type"] for part in message["content"]] for message in row["messages"]]
+        assert types == [["text"], ["image", "text"], ["text"]]
 
 
 # --- Splits and files
@@ -142,29 +231,33 @@ def test_splits_come_in_their_order_and_empty_ones_are_left_out(tmp_path):
     }  # fmt: skip
 
 
-def test_the_rows_are_in_the_order_of_the_sources(tmp_path):
+def test_the_rows_are_in_the_order_of_the_sources_and_those_about_one_picture_follow_each_other(tmp_path):
     records = [question(n, n % 5) for n in range(20)] + [report(n) for n in range(15)]
     lines, _, decisions, _ = write(tmp_path, records, fractions=Fractions(0.3, 0.3))
     splits = {one.record.item: one.split for number in (0, 1) for (one,) in decisions.accepted(number)}
+    ordered = sorted(records[:20], key=lambda record: int(record.item.split()[1]) % 5) + records[20:]
     for split in SPLITS:
         numbers = [json.loads(row["metadata"]) for row in columns_of(lines, "chat", split)]
         found = [f"row {one['qid']}" if "qid" in one else f"line {one['n']}" for one in numbers]
-        assert found == [record.item for record in records if splits[record.item] == split]
+        assert found == [record.item for record in ordered if splits[record.item] == split]
 
 
 def test_where_each_line_ends_and_how_large_each_row_is(tmp_path):
-    _, written, *_ = write(tmp_path, [report(n, text=f"肺 {n} " + "x" * 9 * n) for n in range(9)])
+    both = [report(n, conversation="study 1", text="Two views.") for n in (10, 11)]
+    _, written, *_ = write(tmp_path, [*(report(n, text=f"肺 {n} " + "x" * 9 * n) for n in range(9)), *both])
     for parts in written.files.values():
         for file in parts.values():
             content = file.path.read_bytes()
-            start = 0
-            for end, size in zip(file.ends, file.sizes, strict=True):
+            start, pictures = 0, zip(file.images, file.lengths, strict=True)
+            for end, size, images in zip(file.ends, file.sizes, file.counts, strict=True):
                 line = json.loads(content[start:end])
                 assert content[end - 1 : end] == b"\n"
                 # the same wherever the images lie, so that the same shards are cut in every folder
-                assert size == len(json.dumps(line["columns"])) + sum(place[2] for place in line["images"])
+                assert size == len(json.dumps(line["columns"])) and images == len(line["images"])
+                for place in line["images"]:
+                    assert next(pictures) == (int(place[4][:16], 16), place[2])
                 start = end
-            assert start == len(content)
+            assert start == len(content) and next(pictures, None) is None
 
 
 # --- Captions
@@ -175,12 +268,12 @@ def test_a_caption_for_each_image_and_language(tmp_path):
     pairs = columns_of(lines, "pairs")
     assert [(row["image_path"], row["language"], json.loads(row["metadata"])["items"]) for row in pairs] == [
         ("slake/imgs/1/source.jpg", "en", ["row 1", "row 4"]),
-        ("slake/imgs/2/source.jpg", "en", ["row 2"]),
         ("slake/imgs/1/source.jpg", "zh", ["row 3"]),
+        ("slake/imgs/2/source.jpg", "en", ["row 2"]),
     ]
     assert pairs[0]["text"] == "CT image, lungs. Question 1? 42. Question 4? 42."
-    assert [row["messages"][0]["content"] for row in columns_of(lines, "chat")] == [
-        f"Question {n}?" for n in (1, 2, 3, 4)
+    assert [row["plain_messages"][0]["content"] for row in columns_of(lines, "chat")] == [
+        f"Question {n}?" for n in (1, 3, 4, 2)
     ]
 
 
@@ -231,10 +324,10 @@ def test_all_questions_of_an_image_are_one_conversation_if_asked_for(tmp_path):
     multi, *_ = write(tmp_path, records, turns="multi")
     assert multi["pairs"] != [] and columns_of(multi, "pairs") == columns_of(single, "pairs")
     rows = columns_of(multi, "chat")
-    assert [len(row["messages"]) for row in rows] == [4, 2, 2, 2] and len(columns_of(single, "chat")) == 5
+    assert [len(row["plain_messages"]) for row in rows] == [4, 2, 2, 2] and len(columns_of(single, "chat")) == 5
     first = rows[0]
-    assert [message["content"] for message in first["messages"]] == ["Question 1?", "42", "Question 4?", "42"]
-    assert [message["role"] for message in first["messages"]] == ["user", "assistant"] * 2
+    assert [message["content"] for message in first["plain_messages"]] == ["Question 1?", "42", "Question 4?", "42"]
+    assert [message["role"] for message in first["plain_messages"]] == ["user", "assistant"] * 2
     assert [message["content"] for message in first["marked_messages"]][:3] == [
         "<image>Question 1?", "42", "Question 4?",
     ]  # fmt: skip
@@ -254,7 +347,7 @@ def test_several_images_of_one_examination(tmp_path):
     assert [place[1:3] for place in chats[1]["images"]] == [
         [len(content_of("images/0.png")) * n, len(content_of("images/0.png"))] for n in (1, 2)
     ]
-    assert row["marked_messages"][0]["content"] == "<image><image>" + row["messages"][0]["content"]
+    assert row["marked_messages"][0]["content"] == "<image><image>" + row["plain_messages"][0]["content"]
     assert row["image_path"] == "medical_reports/images/1.png"
     assert json.loads(row["metadata"]) == {"view": "", "items": ["line 1", "line 2"]}
     assert json.loads(single["metadata"]) == {"n": 0, "view": ""}
@@ -281,9 +374,10 @@ def test_chat_instructions_are_the_chat_rows_with_paths_as_they_were_given(tmp_p
         assert instruction["split"] == split and instruction["metadata"] == json.loads(columns["metadata"])
         folder_given = {"slake": "data/raw/", "medical_reports": "s3://bucket/reports/"}[columns["source_dataset"]]
         assert instruction["image"] == folder_given + line["paths"][0]
-        rest = set(columns) - {"marked_messages", "image_path", "metadata"}
+        rest = set(columns) - {"messages", "plain_messages", "marked_messages", "image_path", "metadata"}
         assert {name: instruction[name] for name in rest} == {name: columns[name] for name in rest}
-        assert set(instruction) == rest | {"image", "split", "metadata"}
+        assert instruction["messages"] == columns["plain_messages"]
+        assert set(instruction) == rest | {"image", "messages", "split", "metadata"}
     assert "问题三？" in (folder / "chat.jsonl").read_text("utf-8")
 
 
@@ -389,17 +483,3 @@ def test_files_of_rows_are_taken_back_when_a_build_fails(tmp_path):
 
 def test_rows_of_a_split_that_is_not_there(tmp_path):
     assert list(rows_of.read_rows(tmp_path / "chat-test.jsonl")) == []
-
-
-def test_samples_for_the_card_leave_out_what_may_not_be_passed_on(tmp_path):
-    records = [question(n, n // 2) for n in range(20)] + [report(n) for n in range(9)]
-    _, _, decisions, _ = write(tmp_path, records)
-    samples = rows_of.samples(decisions, each=4)
-    assert [sample.source for sample in samples] == ["slake"] * 4
-    assert len({sample.data for sample in samples}) == 4
-    _, _, decisions, _ = write(tmp_path, records, stage={"synthetic": True})
-    samples = rows_of.samples(decisions, each=4)
-    assert [sample.source for sample in samples] == ["slake"] * 4 + ["medical_reports"] * 4
-    shown = {sample.data for sample in samples}
-    assert shown <= {content_of(record.image) for record in records} and len(shown) == 8
-    assert samples[0].text.endswith("? 42") and samples[-1].text.startswith("Report ")

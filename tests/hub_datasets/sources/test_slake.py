@@ -13,7 +13,7 @@ import pytest
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem.source_folder import Folder
-from hub_datasets.records import RawRecord, Reason, Rejection
+from hub_datasets.records import Ignored, RawRecord, Reason, Regions, Rejection
 from hub_datasets.sources.slake import LOCATIONS_EN, LOCATIONS_ZH, SOURCE, caption
 from tests.hub_datasets.layouts import collect_records, jpeg, slake_row, write_files, write_slake
 from tests.hub_datasets.sources.mutations import mutated
@@ -191,11 +191,65 @@ def test_only_the_split_files_are_read_and_the_rest_is_counted(tmp_path):
     assert ignored(found) == {
         "imgs/Thumbs.db": "junk file of the operating system",
         "KG/en_organ.csv": "contains no questions of a split",
-        "imgs/xmlab0/mask.png and 4 more": "contains no questions of a split",
         "imgs/xmlab0/question.json and 4 more": "contains no questions of a split",
         "imgs/xmlab9/source.jpg": "not named in any question",
         "mask.txt": "contains no questions of a split",
     }
+
+
+# --- Boxes and masks
+
+BOXES = """\ufeff[{"Liver": [33.0, 67, 98.5, 108]}, {"Left Kidney": [1, 2, 3, 4], "Spleen": [5, 6, 7, 8]},
+{"Liver": [9, 9, 9, 9]}]"""
+
+
+def regions_beside(tmp_path, **files: str) -> tuple[list[Regions], list[str]]:
+    """What is marked in one image with these files beside it, and the files that could not be used."""
+    write_slake(tmp_path, train=[slake_row(0, 0, "Q?", "A")])
+    write_files(tmp_path, {f"imgs/xmlab0/{name.replace('_', '.')}": content for name, content in files.items()})
+    found = read(tmp_path)
+    why = [one.why for one in found if isinstance(one, Ignored)]
+    return [one for one in found if isinstance(one, Regions)], why
+
+
+def test_the_boxes_and_the_mask_of_an_image(tmp_path):
+    ((marked,), why) = regions_beside(tmp_path, detection_json=BOXES, mask_png="a mask")
+    assert (marked.image, marked.mask, why) == ("imgs/xmlab0/source.jpg", "imgs/xmlab0/mask.png", [])
+    assert marked.boxes == (
+        ("Liver", 33.0, 67.0, 98.5, 108.0), ("Left Kidney", 1, 2, 3, 4), ("Spleen", 5, 6, 7, 8), ("Liver", 9, 9, 9, 9),
+    )  # fmt: skip
+
+
+def test_an_image_with_only_one_of_the_two_files(tmp_path):
+    ((marked,), _) = regions_beside(tmp_path / "boxes", detection_json=BOXES)
+    assert len(marked.boxes) == 4 and marked.mask == ""
+    ((marked,), _) = regions_beside(tmp_path / "mask", detection_json="[]", mask_png="a mask")
+    assert marked.boxes == () and marked.mask == "imgs/xmlab0/mask.png"
+    assert regions_beside(tmp_path / "nothing", detection_json="[]") == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("{", "not a list of boxes"),
+        ('{"Liver": [1, 2, 3, 4]}', "expected a list of objects"),
+        ('[["Liver", 1, 2, 3, 4]]', "expected a list of objects"),
+        ('[{"Liver": [1, 2, 3]}]', "the box of 'Liver' is not four numbers"),
+        ('[{"Liver": [1, 2, 3, "4"]}]', "the box of 'Liver' is not four numbers"),
+        ('[{"Liver": [1, 2, 3, true]}]', "the box of 'Liver' is not four numbers"),
+        ('[{"Liver": [1, 2, 3, NaN]}]', "the box of 'Liver' is not four numbers"),
+        ('[{"Liver": 7}]', "the box of 'Liver' is not four numbers"),
+        ('[{"": [1, 2, 3, 4]}]', "a name is not one line"),
+        ('[{"a\\nb": [1, 2, 3, 4]}]', "a name is not one line"),
+        ("[" * 100_000, "not a list of boxes"),
+        ("[" + ", ".join(['{"Liver": [1, 2, 3, 4]}'] * 1001) + "]", "1,001 boxes; at most 1,000"),
+        (" " * 2_000_000, "2,000,000 bytes"),
+    ],
+)
+def test_a_file_of_boxes_that_cannot_be_used_is_named_and_the_mask_is_kept(tmp_path, content, why):
+    found, named = regions_beside(tmp_path, detection_json=content, mask_png="a mask")
+    assert [(one.boxes, one.mask) for one in found] == [((), "imgs/xmlab0/mask.png")]
+    assert (len(named) == 1 and why in named[0]) if why else named == []
 
 
 # --- Other sets with files of the same names
@@ -392,7 +446,9 @@ def test_the_full_size(tmp_path):
         files[f"imgs/xmlab{n}/detection.json"] = "[]"
     found = read(write_files(tmp_path, files))
     records = [one for one in found if isinstance(one, RawRecord)]
-    assert len(records) == 14_028 and len(found) - len(records) == len(ignored(found)) == 3
+    assert len(records) == 14_028 and len(ignored(found)) == 1
+    regions = [one for one in found if isinstance(one, Regions)]
+    assert len(regions) == len({one.image for one in regions}) == 642 == len(found) - len(records) - 1
     assert Counter((record.official_split, record.language) for record in records) == {
         ("train", "en"): 4919, ("train", "zh"): 4916, ("validation", "en"): 1053, ("validation", "zh"): 1046,
         ("test", "en"): 1061, ("test", "zh"): 1033,

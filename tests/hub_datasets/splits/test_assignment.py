@@ -507,18 +507,6 @@ def test_which_records_are_one_conversation():
     assert conversation_of(question(0, 1), "multi") != conversation_of(question(0, 1, "zh"), "multi")
 
 
-def test_pictures_for_the_card_are_the_same_in_every_build(tmp_path):
-    records = [report(n, f"images/{n % 12}.png") for n in range(36)]
-    found = []
-    for order in (records, records[::-1]):
-        decisions, _ = decided_for(tmp_path, order)
-        chosen = decisions.pictures([0], 5)
-        assert len(chosen) == len({one.image["pixels"] for one in chosen}) == 5
-        found.append({one.image["pixels"] for one in chosen})
-    assert found[0] == found[1]
-    assert len(decisions.pictures([0], 100)) == 12
-
-
 def test_the_number_of_a_record_leaves_room_for_a_trillion():
     assert 1 << STAGE_SHIFT > 10**12 and (1000 << STAGE_SHIFT) < 2**63
 

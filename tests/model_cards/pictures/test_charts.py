@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import re
 import subprocess
@@ -16,13 +17,15 @@ import pytest
 from PIL import Image
 
 from model_cards.pictures import charts
-from model_cards.pictures.charts import categories, funnel, split_shares, text_lengths
+from model_cards.pictures import contact_sheet as contact_sheet_module
+from model_cards.pictures.charts import categories, class_shares, funnel, split_shares, text_lengths
 from model_cards.pictures.contact_sheet import COLUMNS, MAT, MAX_BYTES, MOST, Sample, choose, contact_sheet, thumbnail
 from model_cards.pictures.fonts import labels
 from tests.model_cards import small_dataset
 
 ROOT = Path(__file__).resolve().parents[3]
 PLOT_BYTES = 60_000
+WHOLE_BAR = charts.BARS_WIDTH * charts.SCALE  # pixels
 LONG = "a category whose name is far longer than any column of a picture can be, " * 3
 SEVERAL = """
 import hashlib
@@ -170,6 +173,29 @@ def test_categories_are_true_to_scale_and_the_rest_is_counted():
     assert picture.shape == (height, charts.WIDTH * charts.SCALE, 3)
 
 
+def test_the_classes_of_a_source_are_true_to_scale():
+    table = {"no": {"train": 30, "test": 1}, "yes": {"train": 10, "test": 1}, "rare": {}}
+    picture = pixels(class_shares("eyes", table))
+    assert bar_length(picture, charts.CLASSES[0], 0) == pytest.approx(0.75 * WHOLE_BAR, abs=4)
+    assert bar_length(picture, charts.CLASSES[1], 0) == pytest.approx(0.25 * WHOLE_BAR, abs=4)
+    assert bar_length(picture, charts.CLASSES[1], 1) == pytest.approx(0.5 * WHOLE_BAR, abs=4)
+    many = {f"class {n}": {"train": 1} for n in range(30)}
+    assert bar_length(pixels(class_shares("eyes", many)), charts.OTHER) == pytest.approx(2 / 3 * WHOLE_BAR, abs=4)
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, "0"), (7, "7"), (987, "987"), (1000, "1k"), (1234, "1.2k"), (12_345, "12k"), (3_400_000, "3.4M"), (2e9, "2G")],
+)
+def test_a_number_above_a_column_is_short(count, shown):
+    assert charts.short(count) == shown
+
+
+def test_a_last_column_without_an_end_says_so():
+    assert charts.edge_label([0, 20, 40, math.inf], 2) == "≥ 40" and charts.edge_label([0, 20, 40, math.inf], 3) == ""
+    assert charts.edge_label([0, 20, 40, 60], 2) == "40"
+
+
 def test_one_row_beside_a_million_can_be_seen():
     picture = pixels(categories({"many": 10**9, "one": 1, "none": 0}, labels(["many", "one", "none"])))
     assert [bar_length(picture, charts.ACCEPTED, bar) for bar in (1, 2)] == [pytest.approx(2, abs=1), 0]
@@ -189,7 +215,8 @@ def test_the_columns_of_a_histogram_are_true_to_scale():
     heights = picture.sum(axis=0)
     left = charts.MARGIN * charts.SCALE
     wide = (charts.WIDTH - 2 * charts.MARGIN - charts.PANEL_GAP) / 2 * charts.SCALE
-    of_bins = [int(heights[round(left + wide * (place + 0.5) / 4)]) for place in range(4)]
+    # a quarter of a column from its edge: its number stands above the middle
+    of_bins = [int(heights[round(left + wide * (place + 0.25) / 4)]) for place in range(4)]
     assert of_bins == pytest.approx([216, 108, 0, 27], abs=2)
 
 
@@ -203,6 +230,8 @@ def test_the_columns_of_a_histogram_are_true_to_scale():
         lambda: split_shares({"pairs": {"source_dataset": {"a": {"fold 1": 4, "fold 2": 4, "fold 3": 1}}}}),
         lambda: categories({LONG: 10**9, "": 1, "肺部": 2, "zero": 0}, labels([LONG, "", "肺部", "zero"])),
         lambda: categories({}, {}),
+        lambda: class_shares(LONG, {LONG: {"train": 1}, "肺部": {"fold 1": 2}, "": {}}),
+        lambda: class_shares("none", {}),
         lambda: text_lengths({}),
         lambda: text_lengths({"pairs": {"en": {"median": 0, "histogram": []}}}),
         lambda: text_lengths({"pairs": {"en": {"median": 3.5, "histogram": [[3, 4, 1]]}}}),
@@ -257,30 +286,48 @@ def test_a_dollar_sign_begins_no_formula():
 
 def test_a_thumbnail_is_whole_and_undistorted():
     for size in ((640, 161), (161, 640), (500, 500), (3000, 1000)):
-        small = thumbnail(encoded(Image.new("RGB", size, "red")), 224)
+        small = thumbnail(encoded(Image.new("RGB", size, "red")), 224, 224)
         assert max(small.size) == 224
         assert small.width / small.height == pytest.approx(size[0] / size[1], rel=0.02)
 
 
+def test_a_thumbnail_fits_a_place_that_is_not_square():
+    for size, fits in (((640, 160), (200, 50)), ((160, 640), (25, 100)), ((300, 300), (100, 100))):
+        assert thumbnail(encoded(Image.new("RGB", size, "red")), 200, 100).size == fits
+
+
+def test_the_text_of_a_sample_stands_below_it():
+    """Five lines at most, and what no font can draw is said to be in the table."""
+    plain = Image.new("L", (300, 200), 90)
+    sheets = {}
+    for said in ("", "One line.", "word " * 500, "\U000f0000 private"):
+        shown = Sample(encoded(plain), "slake", "Lung", "en", said)
+        picture = pixels(contact_sheet([shown], {"Lung": "Lung"}))
+        top = (charts.MARGIN + contact_sheet_module.HIGH + contact_sheet_module.NAMES) * charts.SCALE
+        ink = np.argwhere((picture[top:] < 100).all(axis=2))[:, 0]
+        sheets[said] = len({int(y) // (contact_sheet_module.TEXT_LINE * charts.SCALE) for y in ink})
+    assert list(sheets.values()) == [0, 1, 5, 2]
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_a_tiny_image_is_not_blown_up(kind):
-    assert thumbnail(encoded(Image.new("L", (20, 8), 90), kind), 224).size == (40, 16)
+    assert thumbnail(encoded(Image.new("L", (20, 8), 90), kind), 224, 224).size == (40, 16)
 
 
 def test_an_image_of_one_line_has_a_thumbnail():
-    assert thumbnail(encoded(Image.new("L", (4000, 8), 90)), 224).size == (224, 1)
+    assert thumbnail(encoded(Image.new("L", (4000, 8), 90)), 224, 224).size == (224, 1)
 
 
 def test_transparency_lies_on_the_mat():
     image = Image.new("RGBA", (300, 300), (0, 0, 0, 0))
     image.paste((250, 0, 0, 255), (100, 100, 200, 200))
-    small = np.asarray(thumbnail(encoded(image), 150)).astype(int)
+    small = np.asarray(thumbnail(encoded(image), 150, 150)).astype(int)
     assert (small[5, 5] == rgb(MAT)).all() and (small[75, 75] == [250, 0, 0]).all()
 
 
 def test_only_jpeg_and_png_are_opened():
     with pytest.raises(OSError, match="cannot identify"):
-        thumbnail(encoded(Image.new("RGB", (50, 50)), "GIF"), 100)
+        thumbnail(encoded(Image.new("RGB", (50, 50)), "GIF"), 100, 100)
 
 
 def test_a_sheet_has_every_sample_in_its_place():

@@ -15,6 +15,7 @@ import numpy as np
 
 from evaluation.loading import InputError
 from evaluation.scoring.decoder import to_turns
+from evaluation.scoring.messages import are_images_first, part_types, plain_text
 from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX
 
 # Version of the cached columns. It is part of the cache's name: a new version tokenizes all rows again.
@@ -28,6 +29,8 @@ FAULTS = {
     2: "without an assistant message at the end",
     3: "with an empty answer",
     4: "with a role other than system, user and assistant",
+    5: "with content parts other than images and texts",
+    6: "with image parts that are not one for each image, all in front of the first question",
 }
 
 
@@ -209,7 +212,7 @@ def encode_batch(batch: Any, tokenizer: Any, template: str) -> Any:
 
     counts = pc.fill_null(pc.list_value_length(batch["images"]), 0).to_pylist()
     messages = batch["messages"].to_pylist()
-    faults = [find_fault(conversation) for conversation in messages]
+    faults = [find_fault(conversation, count) for conversation, count in zip(messages, counts, strict=True)]
     turns = [
         to_turns(conversation, [{"type": "image"}] * count)
         for conversation, count, fault in zip(messages, counts, faults, strict=True)
@@ -249,8 +252,8 @@ def tokens_of(turns: list[list[dict]], tokenizer: Any, template: str) -> tuple[l
     return encoded["input_ids"], starts, ends
 
 
-def find_fault(messages: list[dict]) -> int:
-    """Returns what is wrong with a conversation, a key of FAULTS, or 0."""
+def find_fault(messages: list[dict], images: int) -> int:
+    """Returns what is wrong with a conversation about some images, a key of FAULTS, or 0."""
     roles = [message["role"] for message in messages]
     if not set(roles) <= {"system", "user", "assistant"}:
         return 4
@@ -258,9 +261,11 @@ def find_fault(messages: list[dict]) -> int:
         return 1
     if roles[-1] != "assistant":
         return 2
-    if any(not (message["content"] or "").strip() for message in messages if message["role"] == "assistant"):
+    if not part_types(messages) <= {"image", "text"}:
+        return 5
+    if any(not (plain_text(m["content"]) or "").strip() for m in messages if m["role"] == "assistant"):
         return 3
-    return 0
+    return 0 if are_images_first(messages, images) else 6
 
 
 def check_faults(faults: np.ndarray, rows: Any) -> None:

@@ -1,0 +1,88 @@
+"""Makes the columns that the rows of all configs have, and locates their images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hub_datasets.filesystem import storage
+from hub_datasets.splits.assignment import Accepted
+from hub_datasets.splits.groups import key_digest
+from hub_datasets.splits.review import MARK
+
+SYNTHETIC_LICENSE = "Apache-2.0"  # that of the program which draws them
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image of a row.
+
+    Attributes:
+        accepted: the record that it belongs to.
+        place: file, offset, length and name of its bytes, and their hash.
+        path: its path below its folder.
+    """
+
+    accepted: Accepted
+    place: tuple[str, int, int, str, str]
+    path: str
+
+
+Row = tuple[str, dict[str, Any], list[Picture]]  # split, columns, images
+
+
+def base_columns(members: list[Accepted], metadata: dict[str, Any]) -> dict[str, Any]:
+    """Returns the columns that all configs have, for the records of a row; `official_split` is null if they differ."""
+    accepted = members[0]
+    record, official = accepted.record, {member.record.official_split for member in members}
+    return {
+        "image_path": f"{record.source}/{record.image}",
+        "source_dataset": record.source,
+        "category": record.category,
+        "license": license_of(accepted),
+        "official_split": record.official_split or None if len(official) == 1 else None,
+        "patient": hashed_key(accepted, "patient"),
+        "study": hashed_key(accepted, "study"),
+        "modality": record.modality or None,
+        "body_part": record.body_part or None,
+        "group_id": accepted.group_id,
+        "metadata": json.dumps(metadata, ensure_ascii=False),
+    }
+
+
+def hashed_key(accepted: Accepted, kind: str) -> str | None:
+    """Returns the hash of a record's patient or study, as `splits.txt` has it; None where the source names none.
+
+    Of several, for example those of two copies of one picture, it is the first in alphabetical order; `group_id` is the
+    same for all of them.
+    """
+    source, keys = accepted.record.source, [*accepted.record.groups, *json.loads(accepted.image["groups"])]
+    found = sorted(key for key in keys if key.startswith(f"{kind}:"))
+    return key_digest(f"{source}/{found[0]}") if found else None
+
+
+def license_of(accepted: Accepted) -> str:
+    """Returns the license of a row: its source's, or the project's if the images are synthetic."""
+    return SYNTHETIC_LICENSE if accepted.stage.synthetic else accepted.stage.source.licence
+
+
+def shared_metadata(members: list[Accepted]) -> dict[str, Any]:
+    """Returns the fields that are equal in all records, and the items of the records."""
+    first, *others = [member.record.metadata for member in members]
+    shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    if reviewed := [member.record.item for member in members if MARK in member.record.metadata]:
+        shared[MARK] = reviewed  # the records whose text a person replaced
+    return shared | {"items": [member.record.item for member in members]}
+
+
+def picture_of(accepted: Accepted) -> Picture:
+    """Returns the image of a record."""
+    return Picture(accepted, image_place(accepted, accepted.record.image, accepted.image), accepted.path)
+
+
+def image_place(accepted: Accepted, path: str, image: Mapping[str, Any]) -> tuple[str, int, int, str, str]:
+    """Returns file, offset, length and name of an image's bytes in the stage of a record, and their hash."""
+    file, name = storage.join(accepted.stage.address, image["file"]), path.rsplit("/", 1)[-1]
+    return file, image["offset"], image["length"], name, image["content"]
