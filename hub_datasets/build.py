@@ -115,12 +115,14 @@ def build(options: BuildOptions) -> dict[str, Any]:
 
 def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path) -> dict[str, Any]:
     """Resolves duplicates, assigns splits and writes the dataset; returns the report."""
-    from hub_datasets.output import report, rows
+    from hub_datasets.output import report, rows, targets
     from hub_datasets.splits import leakage
     from hub_datasets.splits.assignment import Decisions
+    from hub_datasets.splits.ungrounded import settle_targets
 
     decisions = Decisions(scratch / "decisions.sqlite", stages, options.chat_turns)
     decisions.settle(options.choices)
+    stripped = settle_targets(decisions, options.ungrounded, options.texts)
     near = decisions.find_near_duplicates(options.near_distance)
     decisions.make_groups()
     assigned = decisions.assign_splits(options.fractions, options.split_by, options.memory())
@@ -129,7 +131,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         leakage.refuse_leaks(leaks)
 
     statistics = report.RowStatistics()
-    written = rows.write_rows(decisions, scratch, options.texts, options.system_prompt, statistics)
+    written = rows.write_rows(decisions, scratch, options.texts, options.system_prompt, statistics, options.ungrounded)
     if not written.files["pairs"]:
         raise BuildError(
             f"no text of a pair is longer than --min_text_chars {options.texts.min_chars} and shorter than "
@@ -140,6 +142,12 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         engine.in_background(output.write_shards, written.files, engine, options.num_shards) as finished,
     ):
         content = write_reports(stages, options, decisions, output.local, scratch, statistics, written)
+        content["targets"] = targets.target_report(
+            statistics.targets,
+            options.ungrounded,
+            stripped,
+            closed={stage.source.name for stage in stages if not report.is_shareable(stage)},
+        )
         content |= {"coverage": assigned["coverage"], "moved": len(assigned["moved"])}
         content["duplicates"] = report.duplicate_report(decisions, near)
         content["leakage"] = {

@@ -7,6 +7,7 @@ import argparse
 from hub_datasets.ingest.executors import ENGINES
 from hub_datasets.schema import TURNS
 from hub_datasets.sources import SOURCES
+from hub_datasets.texts.grounding.policy import MODES
 from model_cards.commands.console import Parser
 
 SPLIT_BY = ("group", "official")
@@ -29,7 +30,7 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
                 f"--{name}",
                 choices=values,
                 default=values[0],
-                help=f"rule for images of {source.flag} with contradicting labels (default: %(default)s)",
+                help=f"{source.choice_help[name]} (default: %(default)s)",
             )
 
     result = parser.add_argument_group("result")
@@ -110,6 +111,15 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         "--ocr",
         action="store_true",
         help="search images for burned-in text, and list it in review.jsonl; requires medpairs[ocr]",
+    )
+
+    checks.add_argument(
+        "--ungrounded",
+        choices=sorted(MODES),
+        default=MODES[0],
+        help="what becomes of texts and answers that say what no image shows (history, age, change since an earlier "
+        "film, ...): `mark` names the kinds in the column `ungrounded`; `keep` leaves it empty; `strip` takes the "
+        "sentences out; `reject` rejects the records; all count them (default: %(default)s)",
     )
 
     chat = parser.add_argument_group("chat")

@@ -27,6 +27,7 @@ class Reason(enum.StrEnum):
     DUPLICATE_IMAGE = "duplicate_image"
     DUPLICATE_ROW = "duplicate_row"
     CONFLICTING_LABELS = "conflicting_labels"
+    UNGROUNDED = "ungrounded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,15 @@ class RawRecord:
         item: where a person finds it, for example `metadata.csv line 17 (PAT_46_881_939.png)`.
         image: path of the image relative to the source's folder, as the source gives it (not to be trusted).
         text: the text of the pair. None for a question and answer, which become part of a caption of their image.
-        question, answer: a turn of a conversation as the source gives it.
+        question, answer: a turn of a conversation as the source gives it. With a text, the answer in `chat` if it is
+            not the text.
         groups: keys of everything that must stay in one split, such as `patient:PAT_46` or `study:12`. The image
             itself is added when its content is known.
         conversation: records of one source with the same value are one conversation with several images, for example
             the two views of one report. Empty: the record is a conversation by itself.
         official_split: `train`, `validation` or `test`, if the source has its own splits.
         metadata: the source's own fields, unchanged.
+        context: what the image cannot show, in words: a second form of the conversation has it in the question.
     """
 
     source: str
@@ -101,3 +104,4 @@ class RawRecord:
     conversation: str = ""
     official_split: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    context: str = ""

@@ -14,15 +14,17 @@ if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help`
 LANGUAGES = ("en", "zh")
 SPLITS = ("train", "validation", "test")
 CONFIGS = ("pairs", "chat")
+CONTEXTS = ("none", "clinical")  # what a question tells besides its image
 TURNS = ("single", "multi")  # one conversation for each question, or for all questions of an image
 
 
 def pair_features() -> datasets.Features:
     """Columns of the config `pairs`: one image with one text about it.
 
-    `metadata` is JSON in a string: `Json()` cuts floats to 10 decimals, and `datasets` before 4.7 cannot open it.
+    `ungrounded` names the kinds of what the text says and the image cannot show, see `texts/grounding`. `metadata` is
+    JSON in a string: `Json()` cuts floats to 10 decimals, and `datasets` before 4.7 cannot open it.
     """
-    from datasets import Features, Image, Value
+    from datasets import Features, Image, List, Value
 
     return Features(
         {
@@ -32,6 +34,7 @@ def pair_features() -> datasets.Features:
             "source_dataset": Value("string"),
             "category": Value("string"),
             "language": Value("string"),
+            "ungrounded": List(Value("string")),
             "license": Value("string"),
             "group_id": Value("string"),
             "metadata": Value("string"),
@@ -57,8 +60,10 @@ def chat_features() -> datasets.Features:
             "source_dataset": Value("string"),
             "category": Value("string"),
             "language": Value("string"),
+            "ungrounded": List(Value("string")),
             "license": Value("string"),
             "template_id": Value("string"),
+            "context": Value("string"),
             "answer_type": Value("string"),
             "modality": Value("string"),
             "location": Value("string"),

@@ -14,13 +14,14 @@ from typing import Any
 
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.ingest import Stage, find_in_name
+from hub_datasets.output.targets import TargetStatistics, target_lines
 from hub_datasets.records import Ignored
 from hub_datasets.schema import CONFIGS, SPLITS
 from hub_datasets.splits.assignment import Decisions
 
 COUNTED = {  # the columns whose values are counted, by config
     "pairs": ("source_dataset", "language", "category", "license"),
-    "chat": ("source_dataset", "language", "category", "license", "template_id", "answer_type"),
+    "chat": ("source_dataset", "language", "category", "license", "template_id", "context", "answer_type"),
 }
 EXAMPLES = 3  # rejections that the report shows for each reason
 IGNORED = 100  # passed-over files that it names for each source
@@ -33,9 +34,11 @@ class RowStatistics:
         self.rows: Counter[tuple[str, str]] = Counter()
         self.values: Counter[tuple[str, str, str, str]] = Counter()
         self.lengths: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+        self.targets = TargetStatistics()
 
     def add(self, config: str, split: str, columns: dict[str, Any]) -> None:
         self.rows[config, split] += 1
+        self.targets.add(config, split, columns)
         for column in COUNTED[config]:
             if columns[column]:
                 self.values[config, column, columns[column], split] += 1
@@ -255,6 +258,7 @@ def summary(report: dict[str, Any]) -> str:
         ]
     for config, splits in report["splits"].items():
         lines.append(f"{config}: " + ", ".join(f"{split} {rows:,}" for split, rows in splits.items()))
+    lines += target_lines(report["targets"])
     if unnamed := [name for name, counts in report["sources"].items() if not counts["patients"]]:
         lines.append(f"{', '.join(unnamed)}: no patient IDs: images of one patient may end up in different splits")
     near = report["duplicates"]["near"]

@@ -17,9 +17,11 @@ from hub_datasets.chat import conversations, llama_factory
 from hub_datasets.filesystem import storage
 from hub_datasets.ingest.ingest import bytes_of
 from hub_datasets.output.report import RowStatistics, is_shareable
-from hub_datasets.records import Ignored
+from hub_datasets.records import Ignored, Problem, Reason
 from hub_datasets.schema import CONFIGS, SPLITS
 from hub_datasets.splits.assignment import ONE_CONVERSATION, ONE_IMAGE, Accepted, Decisions
+from hub_datasets.texts.grounding.audit import ungrounded_kinds
+from hub_datasets.texts.grounding.policy import MODES, ORIGINAL, refusal, settle_target
 from hub_datasets.texts.validation import TextSettings, check_text
 
 if TYPE_CHECKING:
@@ -52,7 +54,12 @@ class Written:
 
 
 def write_rows(
-    decisions: Decisions, folder: Path, texts: TextSettings, system_prompt: str, statistics: RowStatistics
+    decisions: Decisions,
+    folder: Path,
+    texts: TextSettings,
+    system_prompt: str,
+    statistics: RowStatistics,
+    ungrounded: str = MODES[0],
 ) -> Written:
     """Writes `{config}-{split}.jsonl` to `folder`, in the order of the stages; a split without rows gets no file.
 
@@ -63,7 +70,7 @@ def write_rows(
     files: dict[str, dict[str, RowFile]] = {}
     left_out: dict[int, list[Ignored]] = defaultdict(list)
     makers = {
-        "pairs": lambda number: pair_rows(decisions, number, texts, left_out[number]),
+        "pairs": lambda number: pair_rows(decisions, number, texts, left_out[number], ungrounded),
         "chat": lambda number: chat_rows(decisions, number, system_prompt),
     }
     with ExitStack() as stack:
@@ -72,6 +79,9 @@ def write_rows(
             opened = {split: stack.enter_context(file.path.open("wb")) for split, file in files[config].items()}
             for number in range(len(decisions.stages)):
                 for split, columns, images in makers[config](number):
+                    statistics.add(config, split, columns)
+                    if ungrounded == "keep":
+                        columns["ungrounded"] = []
                     places = [image_place(accepted) for accepted in images]
                     paths = [accepted.path for accepted in images]
                     content, contents = json.dumps(columns), [accepted.image["content"] for accepted in images]
@@ -82,7 +92,6 @@ def write_rows(
                     row_file.ends.append((row_file.ends[-1] if row_file.ends else 0) + len(line))
                     row_file.sizes.append(len(content) + sum(place[2] for place in places))
                     opened[split].write(line.encode())
-                    statistics.add(config, split, columns)
     files = {config: {split: file for split, file in parts.items() if file.ends} for config, parts in files.items()}
     return Written(files, digest.hexdigest()[:16], left_out)
 
@@ -107,41 +116,56 @@ def shared(written: Written, cache: str) -> Iterator[None]:
 
 
 def pair_rows(
-    decisions: Decisions, number: int, texts: TextSettings, left_out: list[Ignored]
+    decisions: Decisions, number: int, texts: TextSettings, left_out: list[Ignored], ungrounded: str = MODES[0]
 ) -> Iterator[tuple[str, dict[str, Any], list[Accepted]]]:
     """Yields (split, columns, images) for every text, or for every image and language of a source with captions.
 
-    A caption outside the bounds is left out and added to `left_out`: its questions and answers are still chats.
+    A caption outside the bounds is left out and added to `left_out`: its questions and answers are still chats. So is a
+    text that names more views than the one image of its pair, where `ungrounded` is `strip` or `reject`.
     """
     caption = decisions.stages[number].source.caption
-    if caption is None:
-        for (accepted,) in decisions.accepted(number):
-            record = accepted.record
-            yield accepted.split, base_columns(accepted, record.metadata) | {"text": record.text}, [accepted]
-        return
-    for members in decisions.accepted(number, ONE_IMAGE):
+    together = ONE_IMAGE if caption else "accepted.id"
+    for members in decisions.accepted(number, together):
         records = [member.record for member in members]
-        text = caption(records, texts.max_chars - 1)
-        if problem := check_text(replace(records[0], text=text), texts.min_chars, texts.max_chars):
-            item = f"caption of {records[0].image} ({records[0].language})"
+        text = caption(records, texts.max_chars - 1) if caption else records[0].text
+        target = settle_target(text, records[0].language, 1, ungrounded)
+        metadata = shared_metadata(members) if caption else records[0].metadata
+        problem = None
+        if target.text != text:
+            metadata = {ORIGINAL: text} | metadata
+            problem = Problem(Reason.UNGROUNDED, refusal(target.found, ungrounded)) if not target.text else None
+        if problem is None and (caption or target.text != text):
+            problem = check_text(replace(records[0], text=target.text), texts.min_chars, texts.max_chars)
+        if problem:
+            item = f"{'caption' if caption else 'text'} of {records[0].image} ({records[0].language})"
             left_out.append(Ignored(records[0].source, item, problem.message))
             continue
-        yield members[0].split, base_columns(members[0], shared_metadata(members)) | {"text": text}, members[:1]
+        columns = base_columns(members[0], metadata) | {"text": target.text, "ungrounded": list(target.kinds)}
+        yield members[0].split, columns, members[:1]
 
 
 def chat_rows(
     decisions: Decisions, number: int, system_prompt: str
 ) -> Iterator[tuple[str, dict[str, Any], list[Accepted]]]:
-    """Yields (split, columns, images) for every conversation."""
+    """Yields (split, columns, images) for every conversation, in each of its forms: without and with context."""
     for members in decisions.accepted(number, ONE_CONVERSATION):
         records = [member.record for member in members]
         metadata = records[0].metadata if len(members) == 1 else shared_metadata(members)
         kind = members[0].stage.source.kind
-        conversation = conversations.make_conversation(records, kind, system_prompt, members[0].image["pixels"])
         images = members if records[0].text is not None else members[:1]
-        marked = {"marked_messages": llama_factory.mark_images(conversation["messages"], len(images))}
-        columns = base_columns(members[0], metadata) | conversation | marked
-        yield members[0].split, columns, images
+        picture = members[0].image["pixels"]
+        for context in conversations.contexts_of(records):
+            conversation = conversations.make_conversation(records, kind, system_prompt, picture, context)
+            messages = conversation["messages"]
+            marked = {"marked_messages": llama_factory.mark_images(messages, len(images))}
+            audited = {"ungrounded": answers_ungrounded(messages, records[0].language, len(images))}
+            yield members[0].split, base_columns(members[0], metadata) | conversation | marked | audited, images
+
+
+def answers_ungrounded(messages: list[dict[str, str]], language: str, images: int) -> list[str]:
+    """Returns the kinds, sorted, of what the answers of a conversation say that its images cannot show."""
+    answers = (turn["content"] for turn in messages if turn["role"] == "assistant")
+    return sorted({kind for answer in answers for kind in ungrounded_kinds(answer, language, images)})
 
 
 def base_columns(accepted: Accepted, metadata: dict[str, Any]) -> dict[str, Any]:
@@ -164,9 +188,11 @@ def license_of(accepted: Accepted) -> str:
 
 
 def shared_metadata(members: list[Accepted]) -> dict[str, Any]:
-    """Returns the fields that are equal in all records, and the items of the records."""
-    first, *others = [member.record.metadata for member in members]
+    """Returns the fields that are equal in all records, the items, and the answers before sentences were taken out."""
+    first, *others = every = [member.record.metadata for member in members]
     shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    if ORIGINAL not in shared and any(ORIGINAL in one for one in every):
+        shared[ORIGINAL] = [one.get(ORIGINAL) for one in every]
     return shared | {"items": [member.record.item for member in members]}
 
 

@@ -32,6 +32,7 @@ class Source:
             each other one. The default is `conflicts.drop_repeats`.
         choices: its own command-line options by name, each with its values, the default first. `settle` receives the
             chosen values.
+        choice_help: the help texts of these options.
     """
 
     name: str
@@ -46,3 +47,4 @@ class Source:
     caption: Callable[[list[RawRecord], int], str] | None = None
     settle: Callable[[list[RawRecord], dict[str, str]], Iterator[RawRecord | Rejection]] | None = None
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    choice_help: dict[str, str] = field(default_factory=dict)

@@ -16,13 +16,14 @@ from hub_datasets.texts.grounding import chinese, english, views
 AUDITED = ("en", "zh")  # the languages with rules; texts in other languages are counted as not audited
 CACHED = 20_000  # texts, of which most datasets have few that differ: about 10 MB
 HAN = re.compile("[\u3400-\u9fff]")
-# A sentence ends at a line end, or at a stop before a blank that does not follow a title, an initial or a number in a
-# list. A decimal point is not followed by a blank.
+# A sentence ends at a line end, or at a stop before a blank that does not follow a title, an initial or an
+# abbreviation. A question and its answer, as in a caption, are one sentence.
 ENDS = {
-    "en": re.compile(r"(?<=[.!?;])(?<!\bdr\.)(?<!\bmr\.)(?<!\bmrs\.)(?<!\bvs\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\b[a-z]\.)"
-                     r"(?<!\bapprox\.)(?<!\bno\.)\s+|\s*\n+\s*", re.IGNORECASE),
-    "zh": re.compile(r"(?<=[。！？；!?;])\s*|\s*\n+\s*|(?<=[\u3400-\u9fff][.])\s+"),
+    "en": re.compile(r"(?<=[.!;])(?<!\bdr\.)(?<!\bmr\.)(?<!\bmrs\.)(?<!\bvs\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\b[a-z]\.)"
+                     r"(?<!\bapprox\.)\s+|\s*\n+\s*", re.IGNORECASE),
+    "zh": re.compile(r"(?<=[。！；!;])\s*|\s*\n+\s*|(?<=[\u3400-\u9fff][.])\s+"),
 }  # fmt: skip
+QUESTION = re.compile(r"[^.!;?。！；？]*[?？]")  # it claims nothing
 
 
 class Sentence(NamedTuple):
@@ -58,7 +59,7 @@ def audited(text: str, language: str, images: int = 1) -> tuple[Sentence, ...]:
     for part in parts:
         sentence = part.lower()
         rules = chinese if HAN.search(sentence) else english
-        sentence = rules.ADVICE.sub(" ", sentence)
+        sentence = rules.ADVICE.sub(" ", QUESTION.sub(" ", sentence))
         found.append({rule.kind for rule in rules.RULES if rule.applies(sentence)})
     named: dict[str, int] = {}
     naming = []

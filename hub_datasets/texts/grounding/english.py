@@ -49,7 +49,7 @@ RULES: tuple[Rule, ...] = (
             r"(?:previous|prior)ly (?:seen|noted|described)",
             r"again (?:seen|noted|demonstrated|identified|visuali[sz]ed|shown|present|evident|observed|is|are)",
             r"(?:is|are|once|seen|noted) again", r"once more", r"redemonstrat\w+", r"re-?demonstrat\w+",
-            r"new(?:ly)?", r"worse(?:n\w*)?", r"improv(?:e[ds]?|ing|ements?)", r"progress(?:ed|es|ing|ion|ively|ive)",
+            r"new(?:ly)?", r"worse(?:n\w*)?", r"improv(?:ed|es|ing|ements?)", r"progress(?:ed|es|ing|ion|ively|ive)",
             r"resol(?:ved|ves|ving|ution)",
             r"(?:in|de)creas(?:ing|ed) (?:in (?:size|extent|number|conspicuity|volume)|from|since|over|compared)",
             r"(?:in|de)creasing", "enlarging", "evolving", "evolution", "diminishing", "remains?", "remained",
@@ -118,6 +118,8 @@ RULES: tuple[Rule, ...] = (
             r"admitted (?:for|with|to|after|because)", r"(?:asbestos|occupational|silica|tb|radiation) exposure",
             r"exposed to", r"exposure to", r"(?:transplant|transplantation) (?:recipient|patient)", r"risk factors?",
             "pregnan(?:t|cy)", "chemotherapy", "radiotherapy",
+            r"(?:surgical|medical|supportive|drug|physical|conservative) (?:treatment|therapy)", "pharmacotherapy",
+            r"medications?",
         ],
         [
             r"natural history", r"(?:well[- ])?known as",
@@ -147,7 +149,8 @@ RULES: tuple[Rule, ...] = (
             r"(?:blurred|blurry|double|impaired) vision", "limping", r"burning sensation", "discomfort", "insomnia",
             r"present(?:s|ed|ing) with", r"hoarse(?:ness)?", "dysphagia",
             r"difficulty (?:in )?(?:breathing|swallowing|walking|speaking|urinating)", r"altered mental status",
-            "confusion", "stiffness", "cramps?", r"unconscious(?:ness)?", r"irritab(?:le|ility)",
+            "confusion", "tinnitus", r"arrh?ythmias?", r"visual impairment",
+            "stiffness", "cramps?", r"unconscious(?:ness)?", r"irritab(?:le|ility)",
         ],
     ),
     word_rule(
@@ -175,7 +178,8 @@ RULES: tuple[Rule, ...] = (
         "sex",
         [
             r"(?:wo)?m[ae]n", r"(?:fe)?males?", r"girls?", r"boys?", r"lady", r"ladies", r"gentlem[ae]n", r"she",
-            r"hers?", r"he", r"his", r"him", r"mrs?", r"gender", r"sex: ?[mf]", r"\d{1,3}[- ]?(?:yo|y/o|yr)[- ]?[mf]",
+            r"hers?", r"he", r"his", r"him", r"mr\. [a-z]+", r"(?:mrs|ms)\.? [a-z]+",
+            r"gender", r"sex: ?[mf]", r"\d{1,3}[- ]?(?:yo|y/o|yr)[- ]?[mf]",
         ],
         [
             r"(?:fe)?male (?:pelvi[sc]|breasts?|urethra|genital\w*|reproductive|anatomy|pattern|organs?|sex organs)",
