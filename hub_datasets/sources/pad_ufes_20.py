@@ -51,7 +51,8 @@ SYMPTOMS = {
 }
 VISIBLE = "elevation"  # the one of them that a photograph shows
 ELEVATION = {"True": "elevated", "False": "not elevated"}
-HISTORY = {"skin_cancer_history": "skin cancer", "cancer_history": "cancer"}
+HISTORY = {"skin_cancer_history": "skin cancer", "cancer_history": "cancer of any kind"}
+YES = {"True": "yes", "False": "no"}
 BIOPSY = {"True": "a biopsy was taken", "False": "no biopsy was taken"}
 TEXTS = ("visible", "clinical")
 UNKNOWN = ("", "UNK")
@@ -180,14 +181,12 @@ def clinical_context(row: dict[str, str]) -> str:
     person = {"FEMALE": "woman", "MALE": "man"}.get(row.get("gender", ""), "")
     parts = []
     if (age := number(row, "age")) is not None:
-        parts.append(f"{person or 'patient'} aged {age:g} years")
+        parts.append(f"{person or 'patient'} aged {age:g} year{'s' if age != 1 else ''}")
     elif person:
         parts.append(person)
     if skin := skin_type(row):
         parts.append(f"Fitzpatrick skin type {skin}")
-    for answer, words in (("True", "a history of "), ("False", "no history of ")):
-        if diseases := [disease for column, disease in HISTORY.items() if row.get(column) == answer]:
-            parts.append(words + (" or " if answer == "False" else " and ").join(diseases))
+    known = [f"{disease} {YES[row[column]]}" for column, disease in HISTORY.items() if row.get(column) in YES]
     lesion = [f"{diameters} mm"] if (diameters := known_diameters(row)) else []
     for place in (0, 1):
         answer = ("True", "False")[place]
@@ -196,7 +195,11 @@ def clinical_context(row: dict[str, str]) -> str:
             lesion.append(f"it {join_phrases(phrases)}")
     if biopsy := BIOPSY.get(row.get("biopsed", "")):
         lesion.append(biopsy)
-    sentences = [", ".join(parts), f"The lesion: {'; '.join(lesion)}" if lesion else ""]
+    sentences = [
+        ", ".join(parts),
+        f"personal or family history: {', '.join(known)}" if known else "",
+        f"the lesion: {'; '.join(lesion)}" if lesion else "",
+    ]
     return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences if sentence)
 
 

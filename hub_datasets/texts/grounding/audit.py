@@ -23,7 +23,8 @@ ENDS = {
                      r"(?<!\bapprox\.)\s+|\s*\n+\s*", re.IGNORECASE),
     "zh": re.compile(r"(?<=[。！；!;])\s*|\s*\n+\s*|(?<=[\u3400-\u9fff][.])\s+"),
 }  # fmt: skip
-QUESTION = re.compile(r"[^.!;?。！；？]*[?？]")  # it claims nothing
+QUESTION_MARK = re.compile("[?？]")
+STOPS = ".!;。！；"
 
 
 class Sentence(NamedTuple):
@@ -59,7 +60,7 @@ def audited(text: str, language: str, images: int = 1) -> tuple[Sentence, ...]:
     for part in parts:
         sentence = part.lower()
         rules = chinese if HAN.search(sentence) else english
-        sentence = rules.ADVICE.sub(" ", QUESTION.sub(" ", sentence))
+        sentence = rules.ADVICE.sub(" ", without_questions(sentence))
         found.append({rule.kind for rule in rules.RULES if rule.applies(sentence)})
     named: dict[str, int] = {}
     naming = []
@@ -86,3 +87,10 @@ def split_sentences(text: str, language: str) -> Iterator[str]:
             start = end.end()
     if start < len(text):
         yield text[start:]
+
+
+def without_questions(sentence: str) -> str:
+    """Returns a sentence without its questions, which claim nothing."""
+    *asked, rest = QUESTION_MARK.split(sentence)
+    before = (part[: max(map(part.rfind, STOPS)) + 1] for part in asked)
+    return " ".join((*before, rest))

@@ -37,7 +37,7 @@ COUNTS = {
 NAME = rf"(?:{'|'.join(sorted(map(re.escape, ENGLISH), key=len, reverse=True))})"
 FILM = r"(?:views?|projections?|radiographs?|films?|images?|x-?rays?|radiography)"
 LISTED = re.compile(
-    rf"\b({NAME}(?:(?:\s*(?:,\s*and|,|and|or|as well as|/|&|\+)\s*)(?:an? |the |left |right )?{NAME})*)"
+    rf"\b({NAME}(?:(?:\s*(?:,\s*and|,|and|or|as well as|/|&|\+)\s*)(?:an? |the |left |right )?{NAME}){{0,6}})"
     rf"\s+(?:[a-z-]+ ){{0,2}}?(?:{FILM}|chest)\b"
 )
 COUNTED = re.compile(
@@ -51,7 +51,9 @@ VIEW_NAMES = re.compile(NAME)
 CHINESE = {"正": 1, "侧": 1, "双斜": 2, "斜": 1, "张口": 1, "过伸": 1, "过屈": 1, "切线": 1, "穿胸": 1, "蛙式": 1}
 SIGN = rf"(?:{'|'.join(CHINESE)})"
 # not `左侧位于`: on the left side
-LISTED_ZH = re.compile(rf"(?<![左右两双对患健一内外同])(?:{SIGN})(?:位?(?:片|像)?[、,，及和/]?\s*{SIGN})*位(?![于置])")
+LISTED_ZH = re.compile(
+    rf"(?<![左右两双对患健一内外同])(?:{SIGN})(?:位?(?:片|像)?[、,，及和/]?\s*{SIGN}){{0,6}}位(?![于置])"
+)
 SIGNS = re.compile(SIGN)
 COUNTED_ZH = re.compile(r"([2-9二两三四五六七八九])\s*(?:个|张)?(?:不同)?(?:位(?:片|像|置)|体位|投照位)")
 REFERRED_ZH = re.compile(
