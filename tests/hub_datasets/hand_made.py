@@ -19,6 +19,8 @@ from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
 from hub_datasets.splits.assignment import Decisions
 from hub_datasets.splits.groups import Fractions
+from hub_datasets.splits.ungrounded import settle_targets
+from hub_datasets.texts.validation import TextSettings
 
 BY_NAME = {source.name: source for source in SOURCES}
 
@@ -121,9 +123,11 @@ def decide(
     split_by: str = "group",
     memory: Mapping[str, str] | None = None,
     distance: int = 15,
+    ungrounded: str = "mark",
 ) -> tuple[Decisions, dict[str, Any]]:
     """The tables of a build as the rows are made from them, and what `assign_splits` says."""
     decisions = settled(folder, *stages, turns=turns)
+    settle_targets(decisions, ungrounded, TextSettings())
     decisions.find_near_duplicates(distance)
     decisions.make_groups()
     return decisions, decisions.assign_splits(fractions, split_by, memory or {})

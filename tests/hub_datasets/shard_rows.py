@@ -20,6 +20,7 @@ def digest_of(data: bytes) -> str:
 def row(config: str, number: int, said: str, images: int = 1, **columns: str) -> tuple[dict, int]:
     """The columns of a row that says this, and the number of its (first) image."""
     texts = {name: f"{name} {number}" for name in features_of(config) if name not in ("image", "images", "text")}
+    texts["ungrounded"] = ["age", "sex"][: number % 3]
     if config == "pairs":
         texts["text"] = said
     else:

@@ -16,21 +16,22 @@ MESSAGES = List({"role": TEXT, "content": TEXT})
 
 def test_columns_of_pairs():
     assert pair_features() == Features(
-        image=Image(), image_path=TEXT, text=TEXT, source_dataset=TEXT, category=TEXT, language=TEXT, license=TEXT,
-        group_id=TEXT, metadata=TEXT,
+        image=Image(), image_path=TEXT, text=TEXT, source_dataset=TEXT, category=TEXT, language=TEXT,
+        ungrounded=List(TEXT), license=TEXT, group_id=TEXT, metadata=TEXT,
     )  # fmt: skip
 
 
 def test_columns_of_chat():
     assert chat_features() == Features(
         images=List(Image()), messages=MESSAGES, marked_messages=MESSAGES, image_path=TEXT, source_dataset=TEXT,
-        category=TEXT, language=TEXT, license=TEXT, template_id=TEXT, answer_type=TEXT, modality=TEXT, location=TEXT,
+        category=TEXT, language=TEXT, ungrounded=List(TEXT), license=TEXT, template_id=TEXT, context=TEXT,
+        answer_type=TEXT, modality=TEXT, location=TEXT,
         content_type=TEXT, group_id=TEXT, metadata=TEXT,
     )  # fmt: skip
 
 
 def test_a_code_is_its_name_in_small_letters():
-    assert len(Reason) == 17
+    assert len(Reason) == 18
     assert all(str(reason) == reason.value == reason.name.lower() for reason in Reason)
 
 
@@ -43,7 +44,7 @@ def test_the_order_of_a_records_fields():
     """Catalogs hold records as lists in this order."""
     assert RawRecord.__slots__ == tuple(field.name for field in fields(RawRecord)) == (
         "source", "item", "image", "category", "language", "text", "question", "answer", "groups", "conversation",
-        "official_split", "metadata",
+        "official_split", "metadata", "context",
     )  # fmt: skip
 
 

@@ -167,7 +167,7 @@ def test_the_copies_of_an_image_become_one_record_with_both_grades(tmp_path):
     kept, *rejections = settled(SOURCE, write_knee(tmp_path, dict.fromkeys(names, 1)))
     assert kept.item == names[0]
     assert kept.metadata == {"kellgren_lawrence_grade": 1, "grade_by_expert": {"I": 1, "II": 1}}
-    assert kept.text == "Knee X-ray, Kellgren-Lawrence grade 1: doubtful osteoarthritis.", ()
+    assert kept.text == "Knee X-ray, Kellgren-Lawrence grade 1: doubtful osteoarthritis."
     assert fates(rejections) == {names[1]: "duplicate_image", names[2]: "duplicate_image"}
     assert all(names[0] in rejection.message for rejection in rejections)
 
