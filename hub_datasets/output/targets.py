@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from hub_datasets.schema import CONFIGS, SPLITS
+from hub_datasets.schema import CONFIGS, CONTEXTS, SPLITS
 from hub_datasets.texts.grounding.audit import AUDITED
 from hub_datasets.texts.identifiers import find_identifiers
 
@@ -53,6 +53,8 @@ class TargetStatistics:
         self.rows[place] += 1
         self.ungrounded[place] += bool(columns["ungrounded"])
         self.kinds.update((*place, kind) for kind in columns["ungrounded"])
+        if columns.get("context", CONTEXTS[0]) != CONTEXTS[0]:
+            return  # the second form of a conversation: the same answer is no repeat
         said = columns["text"] if config == "pairs" else "\n".join(answers(columns["messages"]))
         self.varieties[config, columns["source_dataset"], split].add(said, columns["category"])
 
@@ -76,7 +78,7 @@ def target_report(
         `ungrounded`: the mode; `rows`: by config, source and language the rows, those with a claim that no image shows,
         and the kinds; `settled`: records by source, language and kind that `strip` changed or rejected, or `reject`
         rejected; `variety`: by config, source and split the rows, distinct texts, share of repeats, the most frequent
-        text with its count, and the rows per category.
+        text with its count, and the rows per category; a conversation in two forms counts once.
     """
     rows: dict[str, Any] = {config: {} for config in CONFIGS}
     for place, number in sorted(statistics.rows.items()):
