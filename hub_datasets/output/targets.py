@@ -77,7 +77,7 @@ def target_report(
     Returns:
         `ungrounded`: the mode; `rows`: by config, source and language the rows, those with a claim that no image shows,
         and the kinds; `settled`: records by source, language and kind that `strip` changed or rejected, or `reject`
-        rejected; `variety`: by config, source and split the rows, distinct texts, share of repeats, the most frequent
+        rejected; `variety`: by config, source and split the rows, distinct texts, repeats, the most frequent
         text with its count, and the rows per category; a conversation in two forms counts once.
     """
     rows: dict[str, Any] = {config: {} for config in CONFIGS}
@@ -110,7 +110,7 @@ def variety_report(found: Variety, closed: bool) -> dict[str, Any]:
     return {
         "rows": found.rows,
         "distinct": len(found.counts),
-        "repeats": round(1 - len(found.counts) / found.rows, 4),
+        "repeats": found.rows - len(found.counts),
         "most_frequent": {"rows": found.largest, "text": text},
         "categories": dict(sorted(found.categories.items(), key=lambda item: (-item[1], item[0]))),
     }
