@@ -129,7 +129,7 @@ def what_is_kept(stages: list, cache: str) -> str:
 
 def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path) -> dict[str, Any]:
     """Resolves duplicates, assigns splits and writes the dataset; returns the report."""
-    from hub_datasets.output import report, rows
+    from hub_datasets.output import report, rows, targets
     from hub_datasets.output.card.baselines import baselines
     from hub_datasets.output.card.samples import Samples
     from hub_datasets.output.card.subgroups import Subgroups
@@ -143,11 +143,13 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     from hub_datasets.splits.review import Review
     from hub_datasets.splits.scans import find_scans
     from hub_datasets.splits.ties import refuse_ties
+    from hub_datasets.splits.ungrounded import settle_targets
 
     decisions = Decisions(scratch / "decisions.sqlite", stages, options.chat_turns)
     review = Review(options.review, options.texts)
     decisions.settle(options.choices, review)
     check_review(stages, review)
+    stripped = settle_targets(decisions, options.ungrounded, options.texts)
     near = decisions.find_near_duplicates(options.near_distance)
     scans = find_scans(decisions)
     decisions.make_groups()
@@ -163,7 +165,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     statistics, pairs, subgroups = report.RowStatistics(options.configs, output.classes), Samples(), Subgroups()
     written = rows.write_rows(
         decisions, scratch, options.texts, options.system_prompt, statistics, options.configs, output.classes, pairs,
-        subgroups,
+        subgroups, options.ungrounded,
     )  # fmt: skip
     if "regions" in written.files and not written.files["regions"]:
         del written.files["regions"]
@@ -177,6 +179,12 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         engine.in_background(output.write_shards, written.files, engine, options.num_shards) as finished,
     ):
         content = write_reports(stages, options, decisions, review, output.local, scratch, statistics, written)
+        content["targets"] = targets.target_report(
+            statistics.targets,
+            options.ungrounded,
+            stripped,
+            closed={stage.source.name for stage in stages if not report.is_shareable(stage)},
+        )
         content |= {"coverage": assigned["coverage"], "moved": len(assigned["moved"]), "official": official}
         content["moved_groups"] = write_moved(
             output.local, decisions, moved_groups(decisions, memory, assigned["moved"])

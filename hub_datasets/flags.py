@@ -10,6 +10,7 @@ from hub_datasets.ingest.executors import ENGINES
 from hub_datasets.schema import CONFIGS, TURNS
 from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
+from hub_datasets.texts.grounding.policy import MODES
 from hub_datasets.texts.official_splits import ADVICE
 from model_cards.commands.console import Parser
 
@@ -33,7 +34,7 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
                 f"--{name}",
                 choices=values,
                 default=values[0],
-                help=f"rule for images of {source.flag} with contradicting labels (default: %(default)s)",
+                help=f"{source.choice_help[name]} (default: %(default)s)",
             )
 
     result = parser.add_argument_group("result")
@@ -130,6 +131,14 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         metavar="FILE",
         help="CSV file with a person's decisions: the columns item, named as in review.jsonl, decision (accept, reject "
         "or replace) and text; every build applies it again (default: none)",
+    )
+    checks.add_argument(
+        "--ungrounded",
+        choices=sorted(MODES),
+        default=MODES[0],
+        help="what becomes of texts and answers that say what no image shows (history, age, change since an earlier "
+        "film, ...): `mark` names the kinds in the column `ungrounded`; `keep` leaves it empty; `strip` takes the "
+        "sentences out; `reject` rejects the records; all count them (default: %(default)s)",
     )
 
     chat = parser.add_argument_group("chat")

@@ -55,6 +55,7 @@ class BuildOptions:
     near_distance: int = 0
     chat_turns: str = "single"
     system_prompt: str = ""
+    ungrounded: str = "mark"
     num_shards: int = 1
     configs: tuple[str, ...] = CONFIGS
     engine: str = "local"
@@ -76,6 +77,7 @@ class BuildOptions:
             "near_distance": self.near_distance,
             "chat_turns": self.chat_turns,
             "system_prompt": self.system_prompt,
+            "ungrounded": self.ungrounded,
             "num_shards": self.num_shards,
             "configs": ",".join(self.configs),
             **self.choices,
@@ -192,6 +194,7 @@ def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folde
         near_distance=arguments.near_distance,
         chat_turns=arguments.chat_turns,
         system_prompt=arguments.system_prompt,
+        ungrounded=arguments.ungrounded,
         num_shards=arguments.num_shards,
         configs=arguments.configs,
         engine=arguments.engine,
@@ -233,6 +236,11 @@ def check_flags(arguments: argparse.Namespace) -> None:
     for flag, least in (("num_proc", 0), ("num_shards", 1), ("max_image_pixels", 1), ("min_image_side", 1)):
         if (value := getattr(arguments, flag)) < least:
             raise BuildError(f"--{flag} is {value}; use at least {least}")
+    if arguments.pad_text == "clinical" and arguments.ungrounded in ("strip", "reject") and arguments.pad_ufes_dir:
+        raise BuildError(
+            f"--pad_text clinical states history, age and sizes, which --ungrounded {arguments.ungrounded} refuses; "
+            "use --pad_text visible, or --ungrounded mark"
+        )
     parse_window(arguments.window)
     if arguments.ocr and find_spec("rapidocr_onnxruntime") is None:
         raise BuildError("--ocr requires an extra: pip install 'medpairs[ocr]'")

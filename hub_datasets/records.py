@@ -28,6 +28,7 @@ class Reason(enum.StrEnum):
     DUPLICATE_ROW = "duplicate_row"
     CONFLICTING_LABELS = "conflicting_labels"
     REVIEWED = "reviewed"
+    UNGROUNDED = "ungrounded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,8 @@ class RawRecord:
         item: where a person finds it, for example `metadata.csv line 17 (PAT_46_881_939.png)`.
         image: path of the image relative to the source's folder, as the source gives it (not to be trusted).
         text: the text of the pair. None for a question and answer, which become part of a caption of their image.
-        question, answer: a turn of a conversation as the source gives it.
+        question, answer: a turn of a conversation as the source gives it. With a text, the answer in `chat` if it is
+            not the text.
         groups: keys of everything that must stay in one split, such as `patient:PAT_46` or `study:12`. The image
             itself is added when its content is known.
         conversation: records of one source with the same value are one conversation with several images, for example
@@ -110,6 +112,7 @@ class RawRecord:
         label: the class of the image in its source's own list of classes; empty if the source has none.
         modality: how the image was taken, for example `X-ray`; empty if unknown.
         body_part: what it shows, for example `knee`; empty if unknown.
+        context: what the image cannot show, in words: a second form of the conversation has it in the question.
     """
 
     source: str
@@ -129,3 +132,4 @@ class RawRecord:
     label: str = ""
     modality: str = ""
     body_part: str = ""
+    context: str = ""

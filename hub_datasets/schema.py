@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help`
 LANGUAGES = ("en", "zh")
 SPLITS = ("train", "validation", "test")
 CONFIGS = ("pairs", "chat", "regions")
+CONTEXTS = ("none", "clinical")  # what a question tells besides its image
 TURNS = ("single", "multi")  # one conversation for each question, or for all questions of an image
 # The columns of each config that hold images; the last column of `regions` is null where there is no mask.
 IMAGE_COLUMNS = {"pairs": ("image",), "chat": ("images",), "regions": ("image", "mask")}
@@ -23,10 +24,12 @@ IMAGE_COLUMNS = {"pairs": ("image",), "chat": ("images",), "regions": ("image", 
 def pair_features(classes: Sequence[str] = ()) -> datasets.Features:
     """Columns of the config `pairs`: one image with one text about it.
 
+    `ungrounded` names the kinds of what the text says and the image cannot show, see `texts/grounding`.
+
     Args:
         classes: the names of the classes in `label`, see `class_name`.
     """
-    from datasets import ClassLabel, Features, Image, Value
+    from datasets import ClassLabel, Features, Image, List, Value
 
     return Features(
         {
@@ -37,6 +40,7 @@ def pair_features(classes: Sequence[str] = ()) -> datasets.Features:
             "width": Value("int32"),
             "height": Value("int32"),
             "language": Value("string"),
+            "ungrounded": List(Value("string")),
             **common_columns(),
         }
     )
@@ -62,7 +66,9 @@ def chat_features() -> datasets.Features:
             "marked_messages": List({"role": Value("string"), "content": Value("string")}),
             "image_path": Value("string"),
             "language": Value("string"),
+            "ungrounded": List(Value("string")),
             "template_id": Value("string"),
+            "context": Value("string"),
             "answer_type": Value("string"),
             "location": Value("string"),
             "content_type": Value("string"),

@@ -62,7 +62,15 @@ CONFIGS = {
     "chat": "the same images as conversations",
     "regions": "images with boxes and masks of what they show",
 }
+# What became of claims that no image shows, by the value of --ungrounded.
+MODES = {
+    "mark": "The column `ungrounded` names their kinds.",
+    "keep": "They were only counted: the column `ungrounded` is empty.",
+    "strip": "The sentences were taken out; the original text is in `metadata`.",
+    "reject": "The records were rejected.",
+}
 VALUES_SHOWN = 40  # values of a column in a table of the card
+CATEGORIES_SHOWN = 8  # in a cell of a table
 TEXT_SHOWN = 200  # characters of a text below the contact sheet, and of an example
 
 
@@ -300,6 +308,8 @@ def render(data: Any, report: Mapping, shown: Sequence[Sample]) -> Any:
         leaks=sum(report["leakage"]["leaks"].values()),
         keys=KEYS,
         values=largest_values,
+        balance=balance,
+        modes=MODES,
         renamed=numbered(picture_labels(report, shown)),
         shown=shown,
         every_category=set(report["rows_by"][main_config(report)]["category"]) <= {one.category for one in shown},
@@ -336,6 +346,13 @@ def largest_values(report: Mapping, column: str) -> tuple[list[tuple[str, dict[s
     ranked = sorted(rows, key=lambda value: (-total[value], value))
     rest = ranked[VALUES_SHOWN:]
     return [(value, rows[value]) for value in ranked[:VALUES_SHOWN]], len(rest), sum(total[value] for value in rest)
+
+
+def balance(categories: Mapping[str, int]) -> str:
+    """Returns the categories with their rows, those with the most first, and how many more there are."""
+    named = [f"{name} {rows:,}" for name, rows in list(categories.items())[:CATEGORIES_SHOWN]]
+    more = len(categories) - len(named)
+    return ", ".join(named) + (f" and {more:,} more" if more else "")
 
 
 def rebuild_command(report: Mapping) -> str:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 
-from hub_datasets.chat.templates import COUNTS, TEMPLATES
+from hub_datasets.chat.templates import CONTEXT, COUNTS, TEMPLATES
 from hub_datasets.records import RawRecord
+from hub_datasets.schema import CONTEXTS
 
 # A source's attributes of a question, by the names of its field and of the column.
 FIELDS = ("answer_type", "modality", "location", "content_type")
 
 
-def make_conversation(records: list[RawRecord], kind: str, system_prompt: str = "", picture: str = "") -> dict:
+def make_conversation(
+    records: list[RawRecord], kind: str, system_prompt: str = "", picture: str = "", context: str = CONTEXTS[0]
+) -> dict:
     """Returns the columns of a row of the config `chat`, except its images, for the records of one conversation.
 
     The question for a record with a text comes from a template of its kind and language; a record's own question is
@@ -24,11 +27,12 @@ def make_conversation(records: list[RawRecord], kind: str, system_prompt: str = 
         kind: a key of `TEMPLATES`.
         system_prompt: the first message; none if empty.
         picture: an identifier of the image that survives a move of its file, for example a hash of its pixels.
+        context: one of `contexts_of(records)`: whether the question tells what the image cannot show.
 
     Returns:
-        `messages`, a list of `{"role", "content"}`; `template_id`, empty for questions of the source's own; and
-        `answer_type`, `modality`, `location`, `content_type` from the source: empty if it has none, or if the turns
-        differ.
+        `messages`, a list of `{"role", "content"}`; `template_id`, empty for questions of the source's own;
+        `context`; and `answer_type`, `modality`, `location`, `content_type` from the source: empty if it has none, or
+        if the turns differ.
 
     Raises:
         ValueError: the records are not one conversation.
@@ -39,13 +43,22 @@ def make_conversation(records: list[RawRecord], kind: str, system_prompt: str = 
         turns = [(record.question, record.answer) for record in records]
     else:
         template_id, question = choose_question(kind, first.language, record_key(first, picture), len(records))
-        turns = [(question, first.text)]
+        if context != CONTEXTS[0]:
+            question = CONTEXT[first.language].format(question=question, context=first.context)
+        turns = [(question, first.text if first.answer is None else first.answer)]
     messages = [{"role": "system", "content": system_prompt}] if system_prompt.strip() else []
     for question, answer in turns:
         messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return {"messages": messages, "template_id": template_id} | {
+    return {"messages": messages, "template_id": template_id, "context": context} | {
         field: common_value(records, field) for field in FIELDS
     }
+
+
+def contexts_of(records: list[RawRecord]) -> tuple[str, ...]:
+    """Returns the forms of a conversation: without context and, where its records have one and the same, with it."""
+    first = records[0]
+    shared = first.context and all(record.context == first.context for record in records)
+    return CONTEXTS if shared and first.text is not None else CONTEXTS[:1]
 
 
 def common_value(records: list[RawRecord], field: str) -> str:
@@ -63,7 +76,7 @@ def check_one_conversation(records: list[RawRecord]) -> None:
         both = f"{first.source}: {first.item} and {other.item} cannot be one conversation:"
         if (other.source, other.language) != (first.source, first.language):
             raise ValueError(f"{both} {first.source}, {first.language} and {other.source}, {other.language}")
-        if other.text != first.text:
+        if other.text != first.text or (first.text is not None and other.answer != first.answer):
             raise ValueError(f"{both} their texts differ")
         if other.text is None and (other.question is None or other.answer is None):
             raise ValueError(f"{other.source}: {other.item} has neither a text nor a question with its answer")

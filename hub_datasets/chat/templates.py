@@ -126,6 +126,9 @@ TEMPLATES: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
     },
 }  # fmt: skip
 
+# A question that tells what the image cannot show. Published rows have these words: they are never changed.
+CONTEXT = {"en": "{question}\n\nClinical context: {context}", "zh": "{question}\n\n临床资料：{context}"}
+
 # From two to ten; larger numbers are digits. 两 and not 二, because a measure word follows.
 COUNTS = {
     "en": ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),

@@ -11,6 +11,7 @@ from hub_datasets.filesystem import storage
 from hub_datasets.splits.assignment import Accepted
 from hub_datasets.splits.groups import key_digest
 from hub_datasets.splits.review import MARK
+from hub_datasets.texts.grounding.policy import ORIGINAL
 
 SYNTHETIC_LICENSE = "Apache-2.0"  # that of the program which draws them
 
@@ -69,9 +70,11 @@ def license_of(accepted: Accepted) -> str:
 
 
 def shared_metadata(members: list[Accepted]) -> dict[str, Any]:
-    """Returns the fields that are equal in all records, and the items of the records."""
-    first, *others = [member.record.metadata for member in members]
+    """Returns the fields that are equal in all records, the items, and the answers before sentences were taken out."""
+    first, *others = every = [member.record.metadata for member in members]
     shared = {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+    if ORIGINAL not in shared and any(ORIGINAL in one for one in every):
+        shared[ORIGINAL] = [one.get(ORIGINAL) for one in every]
     if reviewed := [member.record.item for member in members if MARK in member.record.metadata]:
         shared[MARK] = reviewed  # the records whose text a person replaced
     return shared | {"items": [member.record.item for member in members]}

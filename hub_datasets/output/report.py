@@ -14,6 +14,7 @@ from typing import Any
 
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.ingest import Stage, find_in_name, find_tokens
+from hub_datasets.output.targets import TargetStatistics, target_lines
 from hub_datasets.records import Ignored
 from hub_datasets.schema import CONFIGS, SPLITS
 from hub_datasets.splits.assignment import Decisions
@@ -22,7 +23,7 @@ from hub_datasets.texts.identifiers import find_identifiers
 
 COUNTED = {  # the columns whose values are counted, by config
     "pairs": ("source_dataset", "language", "category", "license", "label", "modality", "body_part"),
-    "chat": ("source_dataset", "language", "category", "license", "template_id", "answer_type"),
+    "chat": ("source_dataset", "language", "category", "license", "template_id", "context", "answer_type"),
     "regions": ("source_dataset", "license"),
 }
 EXAMPLES = 3  # rejections that the report shows for each reason
@@ -44,9 +45,11 @@ class RowStatistics:
         self.rows: Counter[tuple[str, str]] = Counter()
         self.values: Counter[tuple[str, str, str, str]] = Counter()
         self.lengths: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+        self.targets = TargetStatistics()
 
     def add(self, config: str, split: str, columns: dict[str, Any]) -> None:
         self.rows[config, split] += 1
+        self.targets.add(config, split, columns)
         for column in COUNTED[config]:
             value = columns[column]
             if column == "label":
@@ -305,6 +308,7 @@ def summary(report: dict[str, Any]) -> str:
         ]
     for config, splits in report["splits"].items():
         lines.append(f"{config}: " + ", ".join(f"{split} {rows:,}" for split, rows in splits.items()))
+    lines += target_lines(report["targets"])
     if report["leakage"].get("split_by") != "official":
         warned = defaultdict(list)
         for name, counts in report["sources"].items():

@@ -21,9 +21,11 @@ from hub_datasets.ingest.progress import Progress
 from hub_datasets.output.columns import Row, base_columns, picture_of, shared_metadata
 from hub_datasets.output.region_rows import region_rows
 from hub_datasets.output.report import RowStatistics
-from hub_datasets.records import Ignored
+from hub_datasets.records import Ignored, Problem, Reason
 from hub_datasets.schema import CONFIGS, SPLITS, class_name
 from hub_datasets.splits.assignment import ONE_CONVERSATION, ONE_IMAGE, Accepted, Decisions
+from hub_datasets.texts.grounding.audit import ungrounded_kinds
+from hub_datasets.texts.grounding.policy import MODES, ORIGINAL, refusal, settle_target
 from hub_datasets.texts.validation import TextSettings, check_text
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ def write_rows(
     classes: Sequence[str] = (),
     samples: Samples | None = None,
     subgroups: Subgroups | None = None,
+    ungrounded: str = MODES[0],
 ) -> Written:
     """Writes `{config}-{split}.jsonl` to `folder`, in the order of the stages; a split without rows gets no file.
 
@@ -97,7 +100,7 @@ def write_rows(
     files: dict[str, dict[str, RowFile]] = {}
     left_out: dict[int, list[Ignored]] = defaultdict(list)
     makers = {
-        "pairs": lambda number: pair_rows(decisions, number, texts, left_out[number], numbers),
+        "pairs": lambda number: pair_rows(decisions, number, texts, left_out[number], numbers, ungrounded),
         "chat": lambda number: chat_rows(decisions, number, system_prompt),
         "regions": lambda number: region_rows(decisions, number, left_out[number]),
     }
@@ -108,6 +111,9 @@ def write_rows(
             opened = {split: stack.enter_context(file.path.open("wb")) for split, file in files[config].items()}
             for number in range(len(decisions.stages)):
                 for split, columns, pictures in makers[config](number):
+                    statistics.add(config, split, columns)
+                    if ungrounded == "keep" and "ungrounded" in columns:
+                        columns["ungrounded"] = []
                     places = [picture.place for picture in pictures]
                     paths = [picture.path for picture in pictures]
                     content, contents = json.dumps(columns), [place[4] for place in places]
@@ -116,7 +122,6 @@ def write_rows(
                     line = f'{{"columns": {content}, {where}}}\n'
                     files[config][split].add(len(line), len(content), ((place[2], place[4]) for place in places))
                     opened[split].write(line.encode())
-                    statistics.add(config, split, columns)
                     progress.update()
                     if config == "pairs" and samples is not None:
                         samples.add(pictures[0].accepted, columns)
@@ -151,34 +156,43 @@ def pair_rows(
     texts: TextSettings,
     left_out: list[Ignored],
     classes: Mapping[str, int] = MappingProxyType({}),
+    ungrounded: str = MODES[0],
 ) -> Iterator[Row]:
     """Yields a row for every text, or for every image and language of a source with captions.
 
-    A caption outside the bounds is left out and added to `left_out`: its questions and answers are still chats.
+    A caption outside the bounds is left out and added to `left_out`: its questions and answers are still chats. So is a
+    text that names more views than the one image of its pair, where `ungrounded` is `strip` or `reject`.
     """
     caption = decisions.stages[number].source.caption
-    if caption is None:
-        for (accepted,) in decisions.accepted(number):
-            record = accepted.record
-            yield pair_row([accepted], record.text, record.metadata, classes)
-        return
-    for members in decisions.accepted(number, ONE_IMAGE, by_picture=True):
+    together = ONE_IMAGE if caption else "accepted.id"
+    for members in decisions.accepted(number, together, by_picture=caption is not None):
         records = [member.record for member in members]
-        text = caption(records, texts.max_chars - 1)
-        if problem := check_text(replace(records[0], text=text), texts.min_chars, texts.max_chars):
-            item = f"caption of {records[0].image} ({records[0].language})"
+        text = caption(records, texts.max_chars - 1) if caption else records[0].text
+        target = settle_target(text, records[0].language, 1, ungrounded)
+        metadata = shared_metadata(members) if caption else records[0].metadata
+        problem = None
+        if target.text != text:
+            metadata = {ORIGINAL: text} | metadata
+            problem = Problem(Reason.UNGROUNDED, refusal(target.found, ungrounded)) if not target.text else None
+        if problem is None and (caption or target.text != text):
+            problem = check_text(replace(records[0], text=target.text), texts.min_chars, texts.max_chars)
+        if problem:
+            item = f"{'caption' if caption else 'text'} of {records[0].image} ({records[0].language})"
             left_out.append(Ignored(records[0].source, item, problem.message))
             continue
-        yield pair_row(members, text, shared_metadata(members), classes)
+        yield pair_row(members, target.text, list(target.kinds), metadata, classes)
 
 
-def pair_row(members: list[Accepted], text: str, metadata: dict[str, Any], classes: Mapping[str, int]) -> Row:
+def pair_row(
+    members: list[Accepted], text: str, kinds: list[str], metadata: dict[str, Any], classes: Mapping[str, int]
+) -> Row:
     """Returns a row of the config `pairs`; a label that is not one of the classes is null."""
     accepted = members[0]
     record = accepted.record
     columns = base_columns(members, metadata) | {
         "language": record.language,
         "text": text,
+        "ungrounded": kinds,
         "label": classes.get(class_name(record.source, record.label)) if record.label else None,
         "width": accepted.image["width"],
         "height": accepted.image["height"],
@@ -187,22 +201,31 @@ def pair_row(members: list[Accepted], text: str, metadata: dict[str, Any], class
 
 
 def chat_rows(decisions: Decisions, number: int, system_prompt: str) -> Iterator[Row]:
-    """Yields a row for every conversation."""
+    """Yields a row for every conversation, in each of its forms: without and with context."""
     by_picture = decisions.stages[number].source.caption is not None
     for members in decisions.accepted(number, ONE_CONVERSATION, by_picture=by_picture):
         records = [member.record for member in members]
         metadata = records[0].metadata if len(members) == 1 else shared_metadata(members)
         kind = members[0].stage.source.kind
-        conversation = conversations.make_conversation(records, kind, system_prompt, members[0].image["pixels"])
         images = members if records[0].text is not None else members[:1]
-        plain = conversation["messages"]
-        forms = {
-            "messages": to_parts(plain, len(images)),
-            "plain_messages": plain,
-            "marked_messages": llama_factory.mark_images(plain, len(images)),
-        }
-        columns = conversation | forms | {"language": records[0].language} | base_columns(members, metadata)
-        yield members[0].split, columns, list(map(picture_of, images))
+        picture, language = members[0].image["pixels"], records[0].language
+        for context in conversations.contexts_of(records):
+            conversation = conversations.make_conversation(records, kind, system_prompt, picture, context)
+            plain = conversation["messages"]
+            columns = conversation | {
+                "messages": to_parts(plain, len(images)),
+                "plain_messages": plain,
+                "marked_messages": llama_factory.mark_images(plain, len(images)),
+                "language": language,
+                "ungrounded": answers_ungrounded(plain, language, len(images)),
+            }
+            yield members[0].split, columns | base_columns(members, metadata), list(map(picture_of, images))
+
+
+def answers_ungrounded(messages: list[dict[str, str]], language: str, images: int) -> list[str]:
+    """Returns the kinds, sorted, of what the answers of a conversation say that its images cannot show."""
+    answers = (turn["content"] for turn in messages if turn["role"] == "assistant")
+    return sorted({kind for answer in answers for kind in ungrounded_kinds(answer, language, images)})
 
 
 def write_chat_instructions(folder: Path, output: Path, addresses: Sequence[str]) -> None:

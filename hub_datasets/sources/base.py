@@ -38,6 +38,7 @@ class Source:
             chosen values.
         scans: whether its records have a `scan_series` and a `scan_number`, by which slices of one scan are joined.
         official_splits: whether its records can have an official split; if not, `--split_by official` is refused.
+        choice_help: the help texts of these options.
     """
 
     name: str
@@ -56,3 +57,4 @@ class Source:
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     scans: bool = False
     official_splits: bool = True
+    choice_help: dict[str, str] = field(default_factory=dict)

@@ -27,6 +27,7 @@ OAI_GRADES = {str(grade): grade for grade in range(len(GRADES))}
 # `auto_test` holds other crops of the patients of `test`.
 OAI_SPLITS = {"train": "train", "val": "validation", "test": "test", "auto_test": "test"}
 OAI_FILE = re.compile(r"(\d{7})(?!\d)([LR])?", re.ASCII)
+SIDES = {"L": "left", "R": "right"}
 CONFLICTS = ("reject", "keep_lower", "keep_higher")
 
 
@@ -89,7 +90,7 @@ def make_record(image: str, grade: int, expert: str = "", oai_folder: str = "") 
         image=image,
         category=GRADES[grade],
         language="en",
-        text=describe(grade, {expert: grade} if expert else {}),
+        text=describe(grade, metadata.get("side", "")),
         groups=groups,
         official_split=OAI_SPLITS.get(oai_folder, ""),
         metadata=metadata,
@@ -99,17 +100,11 @@ def make_record(image: str, grade: int, expert: str = "", oai_folder: str = "") 
     )
 
 
-def describe(grade: int, by_expert: dict[str, int]) -> str:
-    """Describes the grade in words, the experts who gave it, and other grades."""
+def describe(grade: int, side: str = "") -> str:
+    """Describes a grade in words, with the side if the name of the file says it (`L` or `R`)."""
     finding = "no osteoarthritis" if grade == 0 else f"{GRADES[grade].lower()} osteoarthritis"
-    text = f"Knee X-ray, Kellgren-Lawrence grade {grade}: {finding}."
-    experts = sorted(expert for expert, given in by_expert.items() if given == grade)
-    if experts:
-        text += f" Graded by medical expert{'s' if len(experts) > 1 else ''} {' and '.join(experts)}."
-    for expert, given in sorted(by_expert.items()):
-        if given != grade:
-            text += f" Medical expert {expert} graded it {given} ({GRADES[given].lower()})."
-    return text
+    what = f"X-ray of the {SIDES[side]} knee" if side else "Knee X-ray"
+    return f"{what}, Kellgren-Lawrence grade {grade}: {finding}."
 
 
 def settle(copies: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
@@ -117,8 +112,8 @@ def settle(copies: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRec
 
     The first file is kept, with the grades of both experts; the others are rejected as copies. If the grades differ,
     the right one is unknown: `knee_conflicts` is `reject` (all the files are rejected, each naming the
-    others), `keep_lower` or `keep_higher` (the files with the other grade are rejected; the text and the metadata say
-    who gave it).
+    others), `keep_lower` or `keep_higher` (the files with the other grade are rejected; the metadata says who gave
+    it).
     """
     choice = settings.get("knee_conflicts", CONFLICTS[0])
     grades = sorted({grade_of(record) for record in copies})
@@ -154,7 +149,8 @@ def merge(kept: RawRecord, copies: list[RawRecord], grades: list[int]) -> RawRec
     if len(grades) > 1:
         metadata["conflicting_grades"] = grades
     groups = sorted({group for record in copies for group in record.groups})
-    text = describe(grade_of(kept), by_expert)
+    sides = {record.metadata.get("side", "") for record in copies}
+    text = describe(grade_of(kept), sides.pop() if len(sides) == 1 else "")  # two names that disagree say nothing
     return replace(kept, text=text, groups=tuple(groups), metadata=metadata)
 
 
@@ -166,6 +162,7 @@ SOURCE = Source(
     settle=settle,
     choices={"knee_conflicts": CONFLICTS},
     labels=GRADES,
+    choice_help={"knee_conflicts": "rule for images of --knee_dir with contradicting labels"},
     redistributable=True,
     title="Knee X-rays with Kellgren-Lawrence grades (Mendeley Digital Knee X-ray Images; OAI kneeKL224)",
     homepage="https://data.mendeley.com/datasets/t9ndx37v5h/1",

@@ -3,13 +3,18 @@
 `metadata.csv` has one row per image. The images are in `images/imgs_part_{1,2,3}/`; they are found by name in any
 subfolder and in the original zip files. If several files have the name, they must have the same bytes; otherwise the
 row is ambiguous and is rejected. A cell may be empty (not asked), `UNK` (asked, not known), `True` or `False`: the
-metadata keeps these values apart, the text contains only what is known.
+metadata keeps these values apart, texts contain only what is known.
+
+The text of a row is what the photograph shows: diagnosis, site and elevation. What it cannot show (age, sex, skin type,
+history, symptoms, diameters, biopsy) is the record's `context`, which the question of a second form of its conversation
+tells. `--pad_text clinical` puts it into the texts of pairs; the answers of conversations stay what can be seen.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem.source_folder import Folder
@@ -44,6 +49,12 @@ SYMPTOMS = {
     "bleed": ("bleeds", "does not bleed"),
     "elevation": ("is elevated", "is not elevated"),
 }
+VISIBLE = "elevation"  # the one of them that a photograph shows
+ELEVATION = {"True": "elevated", "False": "not elevated"}
+HISTORY = {"skin_cancer_history": "skin cancer", "cancer_history": "cancer of any kind"}
+YES = {"True": "yes", "False": "no"}
+BIOPSY = {"True": "a biopsy was taken", "False": "no biopsy was taken"}
+TEXTS = ("visible", "clinical")
 UNKNOWN = ("", "UNK")
 NUMBER = re.compile(r"\s*[0-9]{1,9}(\.[0-9]*)?\s*", re.ASCII)
 TABLE = "metadata.csv"
@@ -89,7 +100,7 @@ def make_record(item: str, row: dict[str, str] | None, images: ImageIndex) -> Ra
     if row["diagnostic"] not in DIAGNOSES:
         return malformed(f"unknown diagnostic {row['diagnostic']!r}; expected one of {', '.join(DIAGNOSES)}")
     try:
-        text = describe(row)
+        text, context = describe_visible(row), clinical_context(row)
     except ValueError as error:
         return malformed(str(error))
     found = images.find(row["img_id"])
@@ -112,18 +123,34 @@ def make_record(item: str, row: dict[str, str] | None, images: ImageIndex) -> Ra
         label=DIAGNOSES[row["diagnostic"]],
         modality="clinical photograph",
         body_part="" if row["region"] in UNKNOWN else row["region"].lower(),
+        context=context,
     )
 
 
 def settle(records: list[RawRecord], settings: dict[str, str]) -> Iterator[RawRecord | Rejection]:
-    """Rejects all rows of an image that disagree on the diagnosis, and repeated statements."""
+    """Rejects all rows of an image that disagree on the diagnosis, and repeated statements.
+
+    With the setting `pad_text` of `clinical`, the text of a record becomes the clinical one, and the text before that
+    its answer.
+    """
     from hub_datasets.sources.conflicts import one_label
 
-    return one_label(records, settings)
+    for record in one_label(records, settings):
+        if isinstance(record, RawRecord) and settings.get("pad_text") == "clinical":
+            yield replace(record, text=describe_clinical(record.metadata), answer=record.text)
+        else:
+            yield record
 
 
-def describe(row: dict[str, str]) -> str:
-    """Describes a lesion from the filled cells of a row; empty and `UNK` cells are not mentioned.
+def describe_visible(row: dict[str, str]) -> str:
+    """Describes what a photograph shows: the diagnosis, the site and the elevation, as far as they are known."""
+    text = "Skin lesion" if row["region"] in UNKNOWN else f"Skin lesion on the {row['region'].lower()}"
+    elevation = ELEVATION.get(row.get(VISIBLE, ""))
+    return f"{text}: {DIAGNOSES[row['diagnostic']]}{f', {elevation}' if elevation else ''}."
+
+
+def describe_clinical(row: dict[str, str]) -> str:
+    """Describes a lesion and its patient from all filled cells of a row; empty and `UNK` cells are not mentioned.
 
     Raises ValueError if the age, a diameter or the skin type is not a number or is impossible.
     """
@@ -147,6 +174,36 @@ def describe(row: dict[str, str]) -> str:
         if phrases:
             text += f". It {join_phrases(phrases)}"
     return text + "."
+
+
+def clinical_context(row: dict[str, str]) -> str:
+    """Returns, in sentences, what is known of a lesion and its patient and no photograph shows; empty if nothing is.
+
+    Raises ValueError if the age, a diameter or the skin type is not a number or is impossible.
+    """
+    person = {"FEMALE": "woman", "MALE": "man"}.get(row.get("gender", ""), "")
+    parts = []
+    if (age := number(row, "age")) is not None:
+        parts.append(f"{person or 'patient'} aged {age:g} year{'s' if age != 1 else ''}")
+    elif person:
+        parts.append(person)
+    if skin := skin_type(row):
+        parts.append(f"Fitzpatrick skin type {skin}")
+    known = [f"{disease} {YES[row[column]]}" for column, disease in HISTORY.items() if row.get(column) in YES]
+    lesion = [f"{diameters} mm"] if (diameters := known_diameters(row)) else []
+    for place in (0, 1):
+        answer = ("True", "False")[place]
+        phrases = [said[place] for column, said in SYMPTOMS.items() if row.get(column) == answer and column != VISIBLE]
+        if phrases:
+            lesion.append(f"it {join_phrases(phrases)}")
+    if biopsy := BIOPSY.get(row.get("biopsed", "")):
+        lesion.append(biopsy)
+    sentences = [
+        ", ".join(parts),
+        f"personal or family history: {', '.join(known)}" if known else "",
+        f"the lesion: {'; '.join(lesion)}" if lesion else "",
+    ]
+    return " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences if sentence)
 
 
 def known_diameters(row: dict[str, str]) -> str:
@@ -185,6 +242,11 @@ SOURCE = Source(
     read=read,
     settle=settle,
     official_splits=False,
+    choices={"pad_text": TEXTS},
+    choice_help={
+        "pad_text": "texts of the pairs of --pad_ufes_dir: `visible` says what the photograph shows, `clinical` adds "
+        "age, sex, history, symptoms, size and biopsy"
+    },
     redistributable=True,
     title="PAD-UFES-20: skin lesion photographs with patient clinical information",
     homepage="https://data.mendeley.com/datasets/zr7vgbcyr2/1",

@@ -138,14 +138,19 @@ class Decisions:
                     self._tie(kept[0], left_out)
                 if lost := [item for item, left in places.items() if left]:
                     raise AssertionError(f"{name}: settle gave no answer for {lost[:3]}")
+        self.refuse_empty()
+        self.database.executescript(
+            "CREATE INDEX by_key ON record_keys (key); CREATE INDEX by_picture ON accepted (pixels);"
+            "CREATE INDEX by_owner ON record_keys (owner);"
+        )
+
+    def refuse_empty(self) -> None:
+        """Raises BuildError, which names the first rejection, if no record is accepted."""
         if not self.database.execute("SELECT 1 FROM accepted").fetchone():
             query = "SELECT count(*), item, message, min(id) FROM rejections"  # the columns are those of the lowest id
             count, item, message, _ = self.database.execute(query).fetchone()
             example = f", the first is {item}: {message}" if count else ""
             raise BuildError(f"no row was accepted; {count:,} were rejected{example}")
-        self.database.executescript(
-            "CREATE INDEX by_key ON record_keys (key); CREATE INDEX by_picture ON accepted (pixels);"
-        )
 
     def _accept(self, stage: int, seq: int, record: RawRecord, image: dict[str, Any]) -> int:
         number = (stage << STAGE_SHIFT) + seq
@@ -161,7 +166,11 @@ class Decisions:
         self.database.executemany("INSERT INTO record_keys VALUES (?, ?)", values)
 
     def _reject(self, stage: int, seq: int, rejection: Rejection) -> None:
-        values = ((stage << STAGE_SHIFT) + seq, stage, rejection.item, str(rejection.code))
+        self.reject((stage << STAGE_SHIFT) + seq, stage, rejection)
+
+    def reject(self, number: int, stage: int, rejection: Rejection) -> None:
+        """Adds the rejection of the record with a number."""
+        values = (number, stage, rejection.item, str(rejection.code))
         self.database.execute("INSERT INTO rejections VALUES (?, ?, ?, ?, ?)", (*values, printable(rejection.message)))
 
     def _key(self, key: str) -> int:

@@ -20,6 +20,8 @@ from hub_datasets.sources.base import Source
 from hub_datasets.splits.assignment import Decisions
 from hub_datasets.splits.groups import Fractions
 from hub_datasets.splits.scans import find_scans
+from hub_datasets.splits.ungrounded import settle_targets
+from hub_datasets.texts.validation import TextSettings
 
 BY_NAME = {source.name: source for source in SOURCES}
 
@@ -125,9 +127,11 @@ def decide(
     split_by: str = "group",
     memory: Mapping[str, str] | None = None,
     distance: int = 15,
+    ungrounded: str = "mark",
 ) -> tuple[Decisions, dict[str, Any]]:
     """The tables of a build as the rows are made from them, and what `assign_splits` says."""
     decisions = settled(folder, *stages, turns=turns)
+    settle_targets(decisions, ungrounded, TextSettings())
     decisions.find_near_duplicates(distance)
     find_scans(decisions)
     decisions.make_groups()

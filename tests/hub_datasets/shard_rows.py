@@ -26,6 +26,8 @@ def row(config: str, number: int, said: str, images: int = 1, **columns: str) ->
     features = features_of(config, CLASSES)
     found = {name: f"{name} {number}" for name in features if name not in IMAGE_COLUMNS[config]}
     found |= {name: number for name in ("width", "height") if name in features}
+    if "ungrounded" in features:
+        found["ungrounded"] = ["age", "sex"][: number % 3]
     if config == "pairs":
         found |= {"text": said, "label": number % 3 if number % 3 < 2 else None}
     elif config == "regions":

@@ -19,21 +19,21 @@ from hub_datasets.splits.groups import Fractions, key_digest, memory_line
 from hub_datasets.synthetic.marker import write_marker
 from hub_datasets.texts.validation import TextSettings
 from tests.conftest import ROOT
-from tests.hub_datasets.layouts import report_row, write_files, write_reports
+from tests.hub_datasets.layouts import pad_row, report_row, write_files, write_pad, write_reports
 
 FLAGS = (
     *(flag for source in SOURCES for flag in (source.flag, *(f"--{name}" for name in source.choices))),
     "--output_dir", "--overwrite", "--num_shards", "--val_fraction", "--test_fraction", "--split_by", "--keep_splits",
     "--near_distance",
     "--min_text_chars", "--max_text_chars", "--max_image_pixels", "--min_image_side", "--window", "--ocr", "--review",
-    "--chat_turns", "--system_prompt", "--engine", "--num_proc", "--cache_dir", "--push_to_hub", "--public",
-    "--redistribute",
+    "--ungrounded", "--chat_turns", "--system_prompt", "--engine", "--num_proc", "--cache_dir", "--push_to_hub",
+    "--public", "--redistribute",
 )  # fmt: skip
 DEFAULTS = {
     "val_fraction": 0.05, "test_fraction": 0.0, "split_by": "group", "min_text_chars": 5, "max_text_chars": 1000,
     "max_image_pixels": 64_000_000, "min_image_side": 8, "window": "auto", "ocr": False,
     "near_distance": near_duplicates.NEAR_DISTANCE, "chat_turns": "single", "system_prompt": "", "num_shards": 1,
-    "knee_conflicts": "reject",
+    "ungrounded": "mark", "knee_conflicts": "reject", "pad_text": "visible",
 }  # fmt: skip
 
 
@@ -305,6 +305,16 @@ def test_the_key_names_the_splits_that_are_kept(options, reports, tmp_path):
 
 
 # --- Help
+
+
+@pytest.mark.parametrize("mode", ["strip", "reject"])
+def test_clinical_texts_cannot_be_asked_for_and_refused(options, tmp_path, mode):
+    pad = write_pad(tmp_path / "pad", [pad_row(1)])
+    flags = ("--pad_ufes_dir", pad, "--pad_text", "clinical", "--ungrounded")
+    with pytest.raises(BuildError, match=f"--pad_text clinical states .*, which --ungrounded {mode} refuses; use"):
+        options(*flags, mode)
+    assert options(*flags, "keep").ungrounded == "keep"
+    assert options("--pad_ufes_dir", pad, "--ungrounded", mode).choices["pad_text"] == "visible"
 
 
 def test_help_names_every_flag():

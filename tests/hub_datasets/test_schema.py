@@ -33,7 +33,7 @@ SIZE = {"width": Value("int32"), "height": Value("int32")}
 
 def test_columns_of_pairs():
     label = ClassLabel(names=["knee_xray/Normal", "knee_xray/Severe"])
-    expected = Features(image=Image(), text=TEXT, label=label, language=TEXT, **SIZE, **COMMON)
+    expected = Features(image=Image(), text=TEXT, label=label, language=TEXT, ungrounded=List(TEXT), **SIZE, **COMMON)
     assert pair_features(["knee_xray/Normal", "knee_xray/Severe"]) == features_of("pairs", label.names) == expected
     assert pair_features()["label"] == ClassLabel(names=[])
 
@@ -41,7 +41,8 @@ def test_columns_of_pairs():
 def test_columns_of_chat():
     assert chat_features() == Features(
         images=List(Image()), messages=PARTS, plain_messages=MESSAGES, marked_messages=MESSAGES, language=TEXT,
-        template_id=TEXT, answer_type=TEXT, location=TEXT, content_type=TEXT, **COMMON,
+        ungrounded=List(TEXT), template_id=TEXT, context=TEXT, answer_type=TEXT, location=TEXT, content_type=TEXT,
+        **COMMON,
     )  # fmt: skip
 
 
@@ -52,7 +53,7 @@ def test_columns_of_regions():
 
 
 def test_a_code_is_its_name_in_small_letters():
-    assert len(Reason) == 17
+    assert len(Reason) == 18
     assert all(str(reason) == reason.value == reason.name.lower() for reason in Reason)
 
 
@@ -65,7 +66,7 @@ def test_the_order_of_a_records_fields():
     """Catalogs hold records as lists in this order."""
     assert RawRecord.__slots__ == tuple(field.name for field in fields(RawRecord)) == (
         "source", "item", "image", "category", "language", "text", "question", "answer", "groups", "conversation",
-        "official_split", "metadata", "label", "modality", "body_part",
+        "official_split", "metadata", "label", "modality", "body_part", "context",
     )  # fmt: skip
 
 

@@ -149,6 +149,7 @@ def make_report() -> dict:
                 config: {language: lengths(place) for place, language in enumerate(("en", "zh"))}
                 for config in ("pairs", "chat")
             },
+            "targets": targets(),
             "settings": {"val_fraction": 0.2, "test_fraction": 0.1, "window": "auto", "ocr": True, "system_prompt": ""},
             "fingerprint": "0123456789abcdef",
             "classes": ["knee_xray/Normal", "knee_xray/Severe"],
@@ -173,6 +174,19 @@ def make_report() -> dict:
             "subgroups": {"knee_xray": {"sex": {"female": {"train": 411, "test": 412}, "unknown": {"train": 413}}}},
         }
     )
+
+
+def targets() -> dict:
+    """Returns the part of the report about what texts say, of one source."""
+    variety = {"rows": 105, "distinct": 106, "repeats": 21, "most_frequent": {"rows": 108, "text": "Often."}}
+    variety["categories"] = {"Lung": 109, "Head": 110}
+    claims = {"rows": 101, "audited": True, "ungrounded": 102, "kinds": {"age": 103}}
+    return {
+        "ungrounded": "mark",
+        "rows": {"pairs": {"slake": {"en": claims}}},
+        "settled": {"slake": {"en": {"sex": 104}}},
+        "variety": {"pairs": {"slake": {"train": variety}}},
+    }
 
 
 def source_report(name: str, place: int) -> dict:

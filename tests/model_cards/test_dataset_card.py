@@ -10,6 +10,8 @@ import pytest
 from datasets import load_dataset
 from huggingface_hub import DatasetCard, DatasetCardData
 
+from hub_datasets.texts.grounding.policy import MODES
+from model_cards.dataset_card import MODES as CARD_MODES
 from model_cards.dataset_card import size_category, write_dataset_card, write_pictures
 from model_cards.pictures.fonts import font_files
 from tests.model_cards import small_dataset
@@ -286,6 +288,27 @@ def test_a_report_that_lacks_something_is_an_error(card_of, report, missing):
     del report[missing]
     with pytest.raises(ValueError, match=missing):
         card_of(report)
+
+
+def test_repeats_balance_and_claims(card_of, report):
+    card = card_of(report)
+    assert "| `pairs` | `slake` | train | 105 | 106 | 21 (20.0%) | 108 | Lung 109, Head 110 |" in card
+    assert "Most frequent in `pairs` of `slake`: “Often.”" in card
+    assert (
+        "| `pairs` | `slake` | `en` | 101 | 102 | age 103 |" in card
+        and "changed or rejected because of sex 104." in card
+    )
+    found = report["targets"]["variety"]["pairs"]["slake"]["train"]
+    found["categories"] = {f"class {number}": 20 - number for number in range(10)}
+    report["targets"]["rows"]["pairs"]["slake"]["en"]["audited"] = False
+    card = card_of(report)
+    assert "class 7 13 and 2 more |" in card and "| 101 | not searched |" in card
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_became_of_claims(card_of, report, mode):
+    report["targets"]["ungrounded"] = mode
+    assert CARD_MODES[mode] in card_of(report)
 
 
 def test_size_category():

@@ -8,10 +8,10 @@ from collections import Counter
 import pytest
 
 from hub_datasets.chat import conversations
-from hub_datasets.chat.conversations import choose_question, make_conversation, record_key
+from hub_datasets.chat.conversations import choose_question, contexts_of, make_conversation, record_key
 from hub_datasets.chat.llama_factory import llama_factory_info, mark_images
 from hub_datasets.records import RawRecord
-from hub_datasets.schema import LANGUAGES
+from hub_datasets.schema import CONTEXTS, LANGUAGES
 
 EMPTY = {"answer_type": "", "modality": "", "location": "", "content_type": ""}
 SLAKE = {"answer_type": "CLOSED", "modality": "X-Ray", "location": "Lung", "content_type": "Abnormality", "qid": 7}
@@ -74,6 +74,27 @@ def test_views_with_one_report_are_one_turn_that_speaks_of_several_images():
     expected = templates("report", "en", 1)[made["template_id"]].replace("{count}", "three")
     assert made["messages"] == turns(expected, "Clear lungs.")
     assert make_conversation(views[:1], "report")["template_id"] == made["template_id"], "one view was lost"
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "Clinical context: "), ("zh", "临床资料：")])
+def test_the_context_is_in_the_question_and_never_in_the_answer(language, words):
+    known = record(language, text="Nevus.", context="8 years")
+    assert contexts_of([known]) == CONTEXTS == ("none", "clinical")
+    plain, clinical = (make_conversation([known], "skin_lesion", context=form) for form in CONTEXTS)
+    assert (plain["context"], clinical["context"]) == CONTEXTS
+    asked = plain["messages"][0]["content"]
+    assert clinical["messages"] == turns(f"{asked}\n\n{words}8 years", "Nevus.") and "8 years" not in asked
+    assert clinical["template_id"] == plain["template_id"]
+
+
+def test_records_without_one_context_have_one_form():
+    views = [record(image=f"{n}.png", text="Clear.", conversation="1", context=f"{n} years") for n in range(2)]
+    assert contexts_of(views) == contexts_of([record(text="Clear.")]) == contexts_of([question("a?", "b")]) == ("none",)
+
+
+def test_an_answer_beside_the_text_is_the_answer():
+    made = make_conversation([record(text="Nevus of a man.", answer="Nevus.")], "skin_lesion")
+    assert made["messages"][-1]["content"] == "Nevus."
 
 
 def test_the_system_prompt_comes_first():

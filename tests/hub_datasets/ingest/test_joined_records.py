@@ -284,5 +284,6 @@ def test_the_summary_counts_each_folder(decisions):
         "duplicates": {"near": {"clusters": 0}},
         "leakage": {"leaks": {}, "official": {}},
         "review": {"flags": {}},
+        "targets": {"rows": {}, "settled": {}, "variety": {}},
     }
     assert summary(report).splitlines()[1:3] == ["  january: read 4, accepted 2", "  february: read 3, accepted 1"]

@@ -90,7 +90,7 @@ def test_rows_by_split(counted):
 def test_rows_by_column(counted):
     columns = {
         "pairs": {"source_dataset", "language", "category", "license", "label", "modality", "body_part"},
-        "chat": {"source_dataset", "language", "category", "license", "template_id", "answer_type"},
+        "chat": {"source_dataset", "language", "category", "license", "template_id", "context", "answer_type"},
         "regions": {"source_dataset", "license"},
     }
     classes = counted.report["classes"]
@@ -111,7 +111,8 @@ def test_what_was_read_was_accepted_or_rejected(counted):
     for name, source in counted.report["sources"].items():
         rejected = Counter(line["code"] for line in counted.rejections if line["source"] == name)
         assert source["rejected"] == rejected and list(source["rejected"]) == sorted(rejected)
-        accepted = sum(items_of(row) for row in counted.rows["chat"] if row["source_dataset"] == name)
+        accepted = sum(items_of(row) for row in counted.rows["chat"]
+                       if row["source_dataset"] == name and row["context"] == "none")  # fmt: skip
         assert source["accepted"] == accepted and source["read"] == accepted + rejected.total()
     assert len(counted.rejections) == sum(sum(one["rejected"].values()) for one in counted.report["sources"].values())
 
@@ -371,14 +372,15 @@ def test_the_spread_of_nothing():
 
 def test_rows_are_counted_by_their_columns():
     statistics = RowStatistics(classes=["s/no", "s/yes"])
-    common = {"source_dataset": "s", "language": "en", "category": "c", "license": ""}
+    common = {"source_dataset": "s", "language": "en", "category": "c", "license": "", "ungrounded": []}
     common |= {"label": None, "modality": None, "body_part": "knee"}
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "?"},
              {"role": "assistant", "content": "Yes"}, {"role": "user", "content": "?"},
              {"role": "assistant", "content": "42"}]  # fmt: skip
     statistics.add("pairs", "test", common | {"text": "1234", "label": 0})
     statistics.add("pairs", "train", common | {"text": "12", "category": "d"})
-    statistics.add("chat", "train", common | {"plain_messages": turns, "template_id": "", "answer_type": "OPEN"})
+    statistics.add("chat", "train", common | {"plain_messages": turns, "template_id": "", "context": "none",
+                                              "answer_type": "OPEN"})  # fmt: skip
     assert statistics.splits() == {"pairs": {"train": 1, "test": 1}, "chat": {"train": 1}}
     assert statistics.rows_by()["pairs"] == {
         "source_dataset": {"s": {"test": 1, "train": 1}}, "language": {"en": {"test": 1, "train": 1}},
@@ -425,6 +427,26 @@ def test_the_summary():
         review={"flags": {"email": 1_001, "phone_number": 2}, "file": "review.jsonl", "unreviewed": 1_000}
         | {"decisions": {"accept": 2, "reject": 1}, "idle": 1},
         numbered_categories=1_003,
+        targets={
+            "ungrounded": "strip",
+            "rows": {
+                "pairs": {
+                    "slake": {
+                        "en": {"rows": 2_000, "audited": True, "ungrounded": 1_004, "kinds": {"age": 1_004, "sex": 2}},
+                        "fr": {"rows": 3, "audited": False, "ungrounded": 0, "kinds": {}},
+                    }
+                },
+                "chat": {},
+            },
+            "settled": {"slake": {"en": {"age": 1_005}}},
+            "variety": {
+                "pairs": {
+                    "knee_xray": {"train": {"rows": 2_000, "distinct": 5}, "test": {"rows": 3, "distinct": 3}},
+                    "slake": {"train": {"rows": 3, "distinct": 2}},
+                },
+                "chat": {},
+            },
+        },
     )
     assert summary(vars(made)).splitlines() == [
         "knee_xray: read 3,501, accepted 1,500 (conflicting_labels 1, image_missing 2,000); ignored 1",
@@ -432,6 +454,10 @@ def test_the_summary():
         "medical_reports: read 1, accepted 1",
         "pairs: train 3,000, validation 1",
         "chat: train 1",
+        "pairs, slake (en): 1,004 of 2,000 say what no image shows: age 1,004, sex 2",
+        "pairs, slake (fr): 3 rows were not audited for such claims",
+        "--ungrounded strip, slake (en): records with age 1,005",
+        "knee_xray: the texts of its 2,003 pairs repeat: 8 distinct ones, counted in each split",
         "slake, medical_reports: no patient IDs: images of one patient may be in different splits",
         "near-duplicates: 1,005 images in 2 clusters, kept together",
         "no rows of slake (zh) in validation, test: few (3)",

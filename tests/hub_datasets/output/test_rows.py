@@ -34,14 +34,16 @@ def stages_of(folder, records, images=None, **options):
 
 def write(
     tmp_path, records, *, images=None, texts=TextSettings(), system_prompt="", stage=None, configs=CONFIGS, classes=(),  # noqa: B008
-    samples=None, **options,
+    samples=None, ungrounded="mark", **options,
 ):  # fmt: skip
     """(the lines of every file by config and split, what `write_rows` returns, the tables, the folder)."""
     folder = tmp_path / f"build-{next(serial)}"
     stages = stages_of(folder, records, images, **(stage or {}))
-    decisions, _ = decide(folder, *stages, **({"fractions": Fractions(0)} | options))
+    decisions, _ = decide(folder, *stages, **({"fractions": Fractions(0), "ungrounded": ungrounded} | options))
     statistics = RowStatistics(configs, classes)
-    written = rows_of.write_rows(decisions, folder, texts, system_prompt, statistics, configs, classes, samples)
+    written = rows_of.write_rows(
+        decisions, folder, texts, system_prompt, statistics, configs, classes, samples, ungrounded=ungrounded
+    )
     lines = {
         config: {split: read_lines(file.path) for split, file in parts.items()}
         for config, parts in written.files.items()
@@ -65,7 +67,7 @@ def test_every_column_of_a_report(tmp_path):
         "image_path": "medical_reports/images/1.png", "source_dataset": "medical_reports", "category": "report",
         "language": "en", "license": "unknown", "group_id": f"image:{accepted.image['pixels']}",
         "official_split": None, "patient": None, "study": None, "modality": None, "body_part": None,
-        "metadata": '{"n": 1, "view": ""}',
+        "metadata": '{"n": 1, "view": ""}', "ungrounded": [],
     }  # fmt: skip
     (pair,), (chat,) = lines["pairs"]["train"], lines["chat"]["train"]
     assert pair["columns"] == common | {"text": "Report 1.", "label": None, "width": 12, "height": 10}
@@ -80,7 +82,7 @@ def test_every_column_of_a_report(tmp_path):
             {"role": "user", "content": f"<image>{asked}"},
             {"role": "assistant", "content": "Report 1."},
         ],
-        "template_id": chat["columns"]["template_id"],
+        "template_id": chat["columns"]["template_id"], "context": "none",
         "answer_type": "", "location": "", "content_type": "",
     }  # fmt: skip
     assert chat["columns"]["template_id"].startswith("report-en-") and asked
@@ -452,6 +454,78 @@ def test_splits_prompts_and_turns_change_the_fingerprint(tmp_path):
         fingerprint(tmp_path, changed(0, official_split="test"), split_by="official"),
     ]
     assert len(set(found)) == 5
+
+
+# --- What no image shows
+
+SAID = "The lungs are clear. Heart size is unchanged. PA and lateral views of the chest."
+
+
+@pytest.mark.parametrize(("mode", "kinds"), [("mark", ["comparison", "view"]), ("keep", [])])
+def test_what_no_image_shows_is_marked_and_with_keep_only_counted(tmp_path, mode, kinds):
+    lines, *_ = write(tmp_path, [report(1, text=SAID), report(2)], ungrounded=mode)
+    for config in ("pairs", "chat"):
+        assert [columns["ungrounded"] for columns in columns_of(lines, config)] == [kinds, []]
+    statistics = RowStatistics()
+    statistics.add("pairs", "train", columns_of(lines, "pairs")[0])
+    assert statistics.targets.ungrounded.total() == (mode == "mark")
+
+
+def test_a_conversation_may_name_as_many_views_as_it_has_images(tmp_path):
+    views = [report(n, text=SAID, conversation="study 1", groups=("study:1",)) for n in (1, 2)]
+    lines, *_ = write(tmp_path, views)
+    assert [columns["ungrounded"] for columns in columns_of(lines, "pairs")] == [["comparison", "view"]] * 2
+    assert [columns["ungrounded"] for columns in columns_of(lines, "chat")] == [["comparison"]]
+
+
+def test_strip_takes_the_sentences_out_and_keeps_the_original(tmp_path):
+    views = [report(n, text=SAID, conversation="study 1", groups=("study:1",)) for n in (1, 2)]
+    lines, *_ = write(tmp_path, views, ungrounded="strip")
+    (chat,) = columns_of(lines, "chat")
+    assert chat["messages"][-1]["content"] == "The lungs are clear. PA and lateral views of the chest."
+    for columns in (chat, *columns_of(lines, "pairs")):
+        assert json.loads(columns["metadata"])["original_text"] == SAID and columns["ungrounded"] == []
+    assert {columns["text"] for columns in columns_of(lines, "pairs")} == {"The lungs are clear."}, "of one view"
+
+
+def test_a_pair_that_names_other_views_is_left_out_where_its_study_is_kept(tmp_path):
+    text = "PA and lateral views: clear lungs."
+    views = [report(n, text=text, conversation="study 1", groups=("study:1",)) for n in (1, 2)] + [report(3)]
+    for mode in ("strip", "reject"):
+        lines, written, *_ = write(tmp_path, views, ungrounded=mode)
+        assert [columns["text"] for columns in columns_of(lines, "pairs")] == ["Report 3."]
+        assert sorted(len(line["images"]) for line in lines["chat"]["train"]) == [1, 2]
+        left_out = [one for several in written.left_out.values() for one in several]
+        assert len(left_out) == 2 and all("(view)" in one.why for one in left_out)
+
+
+def test_all_answers_of_an_image_are_audited(tmp_path):
+    records = [question(number, 1) for number in range(3)]
+    for record, answer in zip(records, ("Chest pain", "Lung", "Quit smoking"), strict=True):
+        record.answer = answer
+    lines, *_ = write(tmp_path, records)
+    assert [c["ungrounded"] for c in columns_of(lines, "chat")] == [["symptoms"], [], ["history"]]
+    lines, *_ = write(tmp_path, records, turns="multi")
+    assert [c["ungrounded"] for c in columns_of(lines, "chat")] == [["history", "symptoms"]]
+    lines, *_ = write(tmp_path, records, turns="multi", ungrounded="strip")
+    assert [turn["content"] for turn in columns_of(lines, "chat")[0]["messages"]][1:] == ["Lung"]
+    records[0].answer = "Pleural effusion. Chest pain."
+    lines, *_ = write(tmp_path, records[:2], turns="multi", ungrounded="strip")
+    (chat,) = columns_of(lines, "chat")
+    assert chat["messages"][1]["content"] == "Pleural effusion."
+    assert json.loads(chat["metadata"])["original_text"] == ["Pleural effusion. Chest pain.", None]
+
+
+def test_a_record_with_context_is_two_conversations(tmp_path):
+    lines, *_ = write(tmp_path, [report(1, context="Man aged 50 years."), report(2)])
+    assert len(columns_of(lines, "pairs")) == 2
+    plain, clinical, other = columns_of(lines, "chat")
+    assert [c["context"] for c in (plain, clinical, other)] == ["none", "clinical", "none"]
+    assert clinical["messages"][0]["content"] == (
+        plain["messages"][0]["content"] + "\n\nClinical context: Man aged 50 years."
+    )
+    assert clinical["messages"][1] == plain["messages"][1] and clinical["ungrounded"] == []
+    assert clinical["template_id"] == plain["template_id"] and clinical["group_id"] == plain["group_id"]
 
 
 # --- For workers elsewhere, and for the card

@@ -13,6 +13,7 @@ from hub_datasets.errors import BuildError
 from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.records import RawRecord, Reason, Rejection
 from hub_datasets.sources.knee_xray import GRADES, SOURCE, describe, read
+from hub_datasets.texts.grounding.audit import ungrounded_kinds
 from tests.hub_datasets.layouts import collect_records, png, write_files, write_knee
 from tests.hub_datasets.sources.settled import fates, ignored, settled
 
@@ -30,9 +31,7 @@ def test_the_mendeley_layout(tmp_path, above):
     assert (record.source, record.category, record.language) == ("knee_xray", "Moderate", "en")
     assert record.image == record.item and record.groups == ()
     assert record.metadata == {"kellgren_lawrence_grade": 3, "grade_by_expert": {"II": 3}}
-    assert record.text == (
-        "Knee X-ray, Kellgren-Lawrence grade 3: moderate osteoarthritis. Graded by medical expert II."
-    )
+    assert record.text == "Knee X-ray, Kellgren-Lawrence grade 3: moderate osteoarthritis."
     normal = found[above + "MedicalExpert-I/0Normal/NormalG0 (1).png"]
     assert "grade 0: no osteoarthritis." in normal.text
 
@@ -46,7 +45,9 @@ def test_the_oai_layout(tmp_path):
         "kellgren_lawrence_grade": 2, "official_split": "train", "patient_id": "9000099", "side": "R",
     }  # fmt: skip
     assert record.groups == ("patient:9000099",) and record.category == "Mild"
-    assert record.text == "Knee X-ray, Kellgren-Lawrence grade 2: mild osteoarthritis."
+    assert record.text == "X-ray of the right knee, Kellgren-Lawrence grade 2: mild osteoarthritis."
+    assert found["val/0/9001695L.png"].text == "X-ray of the left knee, Kellgren-Lawrence grade 0: no osteoarthritis."
+    assert found["auto_test/4/9001695_1.png"].text.startswith("Knee X-ray, "), "its name says no side"
     assert found["val/0/9001695L.png"].groups == found["auto_test/4/9001695_1.png"].groups == ("patient:9001695",)
     assert found["val/0/9001695L.png"].metadata["side"] == "L"
     assert "side" not in found["auto_test/4/9001695_1.png"].metadata
@@ -166,7 +167,7 @@ def test_the_copies_of_an_image_become_one_record_with_both_grades(tmp_path):
     kept, *rejections = settled(SOURCE, write_knee(tmp_path, dict.fromkeys(names, 1)))
     assert kept.item == names[0]
     assert kept.metadata == {"kellgren_lawrence_grade": 1, "grade_by_expert": {"I": 1, "II": 1}}
-    assert kept.text.endswith("doubtful osteoarthritis. Graded by medical experts I and II.")
+    assert kept.text == "Knee X-ray, Kellgren-Lawrence grade 1: doubtful osteoarthritis."
     assert fates(rejections) == {names[1]: "duplicate_image", names[2]: "duplicate_image"}
     assert all(names[0] in rejection.message for rejection in rejections)
 
@@ -190,17 +191,11 @@ def test_a_conflict_may_be_kept_with_one_of_its_grades(tmp_path, choice, grade):
     }  # fmt: skip
     if grade == 0:
         assert kept.item == COPIES[0]
-        assert kept.text == (
-            "Knee X-ray, Kellgren-Lawrence grade 0: no osteoarthritis. Graded by medical expert I. "
-            "Medical expert II graded it 1 (doubtful)."
-        )
+        assert kept.text == "Knee X-ray, Kellgren-Lawrence grade 0: no osteoarthritis."
         assert fates(rejections) == {COPIES[1]: "duplicate_image", COPIES[2]: "conflicting_labels"}
     else:
         assert kept.item == COPIES[2]
-        assert kept.text == (
-            "Knee X-ray, Kellgren-Lawrence grade 1: doubtful osteoarthritis. Graded by medical expert II. "
-            "Medical expert I graded it 0 (normal)."
-        )
+        assert kept.text == "Knee X-ray, Kellgren-Lawrence grade 1: doubtful osteoarthritis."
         assert fates(rejections) == {COPIES[0]: "conflicting_labels", COPIES[1]: "conflicting_labels"}
     assert all(kept.item in rejection.message and f"grade {grade}" in rejection.message
                for rejection in rejections if rejection.code is Reason.CONFLICTING_LABELS)  # fmt: skip
@@ -230,9 +225,17 @@ def test_copies_tie_their_patients_together(tmp_path):
     assert kept.groups == ("patient:9000000", "patient:9000001")
 
 
-def test_who_graded():
-    assert describe(4, {}) == "Knee X-ray, Kellgren-Lawrence grade 4: severe osteoarthritis."
-    assert describe(0, {"II": 0}).endswith("no osteoarthritis. Graded by medical expert II.")
+def test_a_side_is_said_only_where_the_names_agree(tmp_path):
+    names = ["train/0/9000000L.png", "val/0/9000000R.png"]
+    kept, _ = settled(SOURCE, write_knee(tmp_path / "a", dict.fromkeys(names, 1)))
+    assert kept.text == "Knee X-ray, Kellgren-Lawrence grade 0: no osteoarthritis."
+    kept, _ = settled(SOURCE, write_knee(tmp_path / "b", dict.fromkeys([names[0], "val/0/9000001L.png"], 1)))
+    assert kept.text == "X-ray of the left knee, Kellgren-Lawrence grade 0: no osteoarthritis."
+
+
+def test_no_text_says_more_than_the_image():
+    texts = {describe(grade, side) for grade in range(5) for side in ("", "L", "R")}
+    assert len(texts) == 15 and {ungrounded_kinds(text, "en") for text in texts} == {()}
 
 
 # --- The real names, folders, copies and conflicts of the Mendeley set, with an image for each content
@@ -283,5 +286,5 @@ def test_the_3300_files(mendeley, choice):
             chosen = 0 if choice == "keep_lower" else 1
             assert kept[file_id].category == GRADES[chosen]
             assert kept[file_id].metadata["grade_by_expert"] == {"I": 0, "II": 1}
-            assert f"grade {chosen}:" in kept[file_id].text and f"graded it {1 - chosen}" in kept[file_id].text
+            assert f"grade {chosen}:" in kept[file_id].text and "xpert" not in kept[file_id].text
     assert all(set(record.metadata["grade_by_expert"]) == {"I", "II"} for record in kept.values())

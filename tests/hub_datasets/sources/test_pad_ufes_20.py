@@ -15,7 +15,8 @@ import pytest
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.records import RawRecord, Reason, Rejection
-from hub_datasets.sources.pad_ufes_20 import DIAGNOSES, SOURCE, describe
+from hub_datasets.sources.pad_ufes_20 import DIAGNOSES, SOURCE, clinical_context, describe_clinical, describe_visible
+from hub_datasets.texts.grounding.audit import ungrounded_kinds
 from tests.hub_datasets.layouts import PAD_COLUMNS, collect_records, csv_text, pad_row, png, write_files, write_pad
 from tests.hub_datasets.sources.mutations import mutated
 from tests.hub_datasets.sources.settled import fates, ignored, settled
@@ -112,7 +113,7 @@ def test_a_row_without_its_image_is_rejected_by_name(tmp_path):
 
 def test_rows_of_one_image(tmp_path):
     """The same pixels with two diagnoses are a conflict; one diagnosis that is said twice is said once."""
-    rows = [pad_row(0), pad_row(1, diagnostic="MEL"), pad_row(2), pad_row(3, age="20"), pad_row(4)]
+    rows = [pad_row(0), pad_row(1, diagnostic="MEL"), pad_row(2), pad_row(3, region="EAR"), pad_row(4)]
     same = {f"images/imgs_part_{n % 3 + 1}/{row['img_id']}": png(7 if n < 2 else 8) for n, row in enumerate(rows)}
     write_files(tmp_path, {"metadata.csv": csv_text(rows), **same})
     done = settled(SOURCE, tmp_path)
@@ -121,8 +122,64 @@ def test_rows_of_one_image(tmp_path):
     assert codes["4"] in ("duplicate_row", "duplicate_image"), "it says what row 2 says"
 
 
-def test_the_whole_description():
-    assert describe(pad_row(1, grew="True", hurt="True", changed="False")) == (
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ({}, "Skin lesion on the face: basal cell carcinoma."),
+        ({"elevation": "True"}, "Skin lesion on the face: basal cell carcinoma, elevated."),
+        ({"elevation": "False", "region": "UNK"}, "Skin lesion: basal cell carcinoma, not elevated."),
+        ({"elevation": "UNK", "region": "", "diagnostic": "NEV"}, "Skin lesion: nevus."),
+    ],
+)
+def test_the_text_says_what_the_photograph_shows(tmp_path, cells, said):
+    row = pad_row(1, grew="True", hurt="True", smoke="True", skin_cancer_history="True", **cells)
+    (record,) = collect_records(read(write_pad(tmp_path, [row])))
+    assert record.text == describe_visible(row) == said
+    assert ungrounded_kinds(record.text, "en") == ()
+
+
+def test_the_context_is_what_the_photograph_cannot_show(tmp_path):
+    row = pad_row(1, grew="True", hurt="True", changed="False", elevation="True", skin_cancer_history="True",
+                  cancer_history="False")  # fmt: skip
+    (record,) = collect_records(read(write_pad(tmp_path, [row])))
+    assert record.context == clinical_context(row)
+    assert record.context == (
+        "Woman aged 55 years, Fitzpatrick skin type 2. Personal or family history: skin cancer yes, cancer of any "
+        "kind no. The lesion: 6 x 5 mm; it itches, has grown and hurts; it has not changed and does not bleed; a "
+        "biopsy was taken."
+    )
+    assert set(ungrounded_kinds(record.context, "en")) == {
+        "age", "biopsy", "comparison", "history", "measurement", "sex", "symptoms",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cells", "context"),
+    [
+        ({}, ""),
+        ({"gender": "MALE"}, "Man."),
+        ({"age": "1"}, "Patient aged 1 year."),
+        ({"age": "0", "gender": "FEMALE", "elevation": "True"}, "Woman aged 0 years."),
+        ({"diameter_1": "0.0", "diameter_2": "4.0"}, "The lesion: 4 mm."),
+        ({"biopsed": "False"}, "The lesion: no biopsy was taken."),
+        ({"cancer_history": "True"}, "Personal or family history: cancer of any kind yes."),
+    ],
+)
+def test_the_context_says_nothing_of_what_is_not_known(cells, context):
+    assert clinical_context(dict.fromkeys(PAD_COLUMNS, "UNK") | {"diagnostic": "NEV"} | cells) == context
+
+
+def test_the_clinical_text_is_an_option(tmp_path):
+    row = pad_row(1, elevation="True")
+    folder = write_pad(tmp_path, [row])
+    (visible,), (clinical,) = settled(SOURCE, folder), settled(SOURCE, folder, pad_text="clinical")
+    assert (visible.text, visible.answer) == (describe_visible(row), None)
+    assert (clinical.text, clinical.answer) == (describe_clinical(row), visible.text), "the answer of a chat"
+    assert clinical.context == visible.context
+
+
+def test_the_whole_clinical_description():
+    assert describe_clinical(pad_row(1, grew="True", hurt="True", changed="False")) == (
         "Skin lesion, basal cell carcinoma, confirmed by biopsy, on the face of a 55-year-old woman, 6 x 5 mm, "
         "Fitzpatrick skin type 2. It itches, has grown and hurts. It has not changed and does not bleed."
     )
@@ -130,10 +187,10 @@ def test_the_whole_description():
 
 def test_a_description_says_nothing_of_what_is_not_known():
     bare = dict.fromkeys(PAD_COLUMNS, "") | {"diagnostic": "NEV", "region": "BACK", "age": "8"}
-    assert describe(bare) == "Skin lesion, nevus, on the back of an 8-year-old patient."
+    assert describe_clinical(bare) == "Skin lesion, nevus, on the back of an 8-year-old patient."
     unknown = dict.fromkeys(PAD_COLUMNS, "UNK") | {"diagnostic": "NEV"}
-    assert describe(unknown) == "Skin lesion, nevus."
-    assert describe({"diagnostic": "NEV", "region": "", "age": ""}) == "Skin lesion, nevus."
+    assert describe_clinical(unknown) == "Skin lesion, nevus."
+    assert describe_clinical({"diagnostic": "NEV", "region": "", "age": ""}) == "Skin lesion, nevus."
 
 
 @pytest.mark.parametrize(
@@ -156,12 +213,12 @@ def test_a_description_says_nothing_of_what_is_not_known():
     ],
 )
 def test_cells_of_a_description(cells, said):
-    assert said in describe(pad_row(1, **cells))
+    assert said in describe_clinical(pad_row(1, **cells))
 
 
 @pytest.mark.parametrize("code", DIAGNOSES)
 def test_every_diagnosis_has_its_words(code):
-    assert describe(pad_row(1, diagnostic=code)).startswith(f"Skin lesion, {DIAGNOSES[code]}, ")
+    assert describe_clinical(pad_row(1, diagnostic=code)).startswith(f"Skin lesion, {DIAGNOSES[code]}, ")
 
 
 @pytest.mark.parametrize("column", ["age", "fitspatrick", "diameter_1", "diameter_2"])
@@ -231,7 +288,7 @@ def test_the_columns_that_only_the_text_uses_may_be_absent(tmp_path):
     row = {key: value for key, value in pad_row(1).items() if key not in ("biopsed", "itch", "diameter_1", "gender")}
     write_files(tmp_path, {"metadata.csv": csv_text([row])})
     (record,) = collect_records(read(tmp_path))
-    assert record.metadata == row and "of a 55-year-old patient, 5 mm" in record.text
+    assert record.metadata == row and record.context.startswith("Patient aged 55 years, Fitzpatrick skin type 2. The")
 
 
 # --- The real table
@@ -244,11 +301,12 @@ def test_the_real_sample(real_data):
     assert Counter(fates(done).values()) == {"accepted": 7, "image_missing": 50}
     records = collect_records(read(real_data / "pad_ufes"))
     assert [record.metadata for record in records] == rows
-    assert all(record.text.startswith(f"Skin lesion, {DIAGNOSES[record.category]}, ") for record in records)
+    assert all(DIAGNOSES[record.category] in record.text and "biopsy" not in record.text for record in records)
+    assert {ungrounded_kinds(record.text, "en") for record in records} == {()}
     for record, row in zip(records, rows, strict=True):
-        assert (", confirmed by biopsy" in record.text) == (row["biopsed"] == "True")
-        assert (", not confirmed by biopsy" in record.text) == (row["biopsed"] == "False")
-        assert ("UNK" not in record.text) and record.groups[0] == f"patient:{row['patient_id']}"
+        assert ("; a biopsy was taken" in record.context) == (row["biopsed"] == "True")
+        assert ("no biopsy was taken" in record.context) == (row["biopsed"] == "False")
+        assert ("UNK" not in record.text + record.context) and record.groups[0] == f"patient:{row['patient_id']}"
 
 
 def settled_without_repeats(path: Path) -> list:
