@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hub_datasets.errors import printable
-from hub_datasets.records import Flag, Ignored, RawRecord, Reason, Rejection
+from hub_datasets.records import Flag, Ignored, RawRecord, Reason, Rejection, TableNote
 
 # What a worker finds out about an image: the first three say where its bytes are, `code` and `message` what is wrong.
 IMAGE_COLUMNS = ("file", "offset", "length", "content", "format", "width", "height", "pixels", "perceptual", "groups",
@@ -22,6 +22,7 @@ IMAGE_COLUMNS = ("file", "offset", "length", "content", "format", "width", "heig
 TABLES = f"""
 CREATE TABLE records (seq INTEGER PRIMARY KEY, item, image, record, flags, code, message);
 CREATE TABLE ignored (item, why);
+CREATE TABLE tables (note);
 CREATE TABLE images (name PRIMARY KEY, {", ".join(IMAGE_COLUMNS)});
 """
 INDICES = "CREATE INDEX images_by_pixels ON images (pixels); CREATE INDEX records_by_image ON records (image);"
@@ -71,6 +72,10 @@ class Catalog:
     def ignore(self, ignored: Ignored) -> None:
         """Adds a file or item that was passed over."""
         self.database.execute("INSERT INTO ignored VALUES (?, ?)", (printable(ignored.item), printable(ignored.why)))
+
+    def note(self, note: TableNote) -> None:
+        """Adds how a table was understood."""
+        self.database.execute("INSERT INTO tables VALUES (?)", (to_json(asdict(note)),))
 
     def image_names(self) -> Iterator[str]:
         """Yields the names of the images that records refer to, each once, in the order of the records."""
@@ -122,6 +127,11 @@ class Catalog:
     def ignored(self) -> Iterator[tuple[str, str]]:
         """Yields (item, why)."""
         yield from self.database.execute("SELECT item, why FROM ignored ORDER BY rowid")
+
+    def notes(self) -> Iterator[TableNote]:
+        """Yields how each table was understood, in the order in which the tables were read."""
+        for (note,) in self.database.execute("SELECT note FROM tables ORDER BY rowid"):
+            yield TableNote(**json.loads(note))
 
     def count_read(self) -> int:
         return self.database.execute("SELECT count(*) FROM records").fetchone()[0]

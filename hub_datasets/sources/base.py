@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hub_datasets.records import Ignored, RawRecord, Rejection
 
 if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help` does not need it
-    from hub_datasets.filesystem.source_folder import Folder
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class Source:
             length.
         settle: resolves the records of one source with the same pixels: yields each record to keep, and a Rejection for
             each other one. The default is `conflicts.drop_repeats`.
+        tables: whether its columns can be named by flags such as --image_column; `read` then also takes them and a list
+            for notes on its tables.
         choices: its own command-line options by name, each with its values, the default first. `settle` receives the
             chosen values.
     """
@@ -37,7 +39,7 @@ class Source:
     name: str
     flag: str
     kind: str
-    read: Callable[[Folder], Iterator[RawRecord | Rejection | Ignored]]
+    read: Callable[..., Iterator[RawRecord | Rejection | Ignored]]
     title: str
     homepage: str
     licence: str
@@ -45,4 +47,5 @@ class Source:
     redistributable: bool = True
     caption: Callable[[list[RawRecord], int], str] | None = None
     settle: Callable[[list[RawRecord], dict[str, str]], Iterator[RawRecord | Rejection]] | None = None
+    tables: bool = False
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)

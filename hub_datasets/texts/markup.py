@@ -1,0 +1,161 @@
+"""Reduces HTML, RTF and the escapes of Excel's XML to the text that a reader of the report saw.
+
+Reports are exported with the formatting of the program that they were typed in. Only what is certainly markup is
+touched: a `<` before a number, or a word in angle brackets that is not an element of HTML, stays as it is.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from html.parser import HTMLParser
+
+# An element with its attributes; a name alone is not enough, because `a<b and c>d` is text.
+ELEMENTS = (
+    "p|br|b|i|u|s|a|div|span|html|head|body|title|meta|style|script|table|tbody|thead|tr|td|th|li|ul|ol|dl|dt|dd|strong"
+    "|em|h[1-6]|font|center|pre|hr|sup|sub|small|big|img|o:p"
+)
+TAG = re.compile(rf"</?(?:{ELEMENTS})(?:\s[^<>=]*=[^<>]*)?\s*/?>", re.IGNORECASE)
+KNOWN = re.compile(rf"(?:{ELEMENTS})\Z", re.IGNORECASE)
+ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|deg|micro|plusmn|times|middot|[lr]dquo|[lr]squo|[mn]dash|[a-z]{1,6}"
+                    r"(?:uml|acute|grave|circ|cedil|tilde|ring|slash|lig)"
+                    r"|#[0-9]{1,7}|#x[0-9a-f]{1,6});", re.I)  # fmt: skip
+BLOCKS = {"p", "br", "div", "tr", "li", "table", "ul", "ol", "dl", "dt", "dd", "pre", "hr", "title",
+          "h1", "h2", "h3", "h4", "h5", "h6"}  # fmt: skip
+UNSEEN = {"script", "style", "head", "title"}
+ESCAPED = re.compile(r"_x([0-9A-Fa-f]{4})_")  # how Excel writes a character that XML cannot hold
+RTF_TOKEN = re.compile(
+    r"\\([a-zA-Z]{1,32})(-?[0-9]{1,10})? ?"  # a control word with its number
+    r"|\\'([0-9a-fA-F]{2})"  # a byte in the file's code page
+    r"|\\([^a-zA-Z])"  # an escaped character
+    r"|([{}])|[\r\n]+|([^\\{}\r\n]+)"
+)
+# Groups that hold settings, not text.
+RTF_SETTINGS = {"fonttbl", "colortbl", "stylesheet", "info", "pict", "object", "header", "footer", "headerl", "headerr",
+                "footerl", "footerr", "generator", "listtable", "listoverridetable", "rsidtbl", "themedata", "xmlnstbl",
+                "fldinst", "datastore", "latentstyles", "revtbl", "filetbl", "bkmkstart", "bkmkend"}  # fmt: skip
+RTF_CHARACTERS = {"par": "\n", "line": "\n", "row": "\n", "sect": "\n", "page": "\n", "tab": "\t", "cell": "\t",
+                  "emdash": "—", "endash": "–", "lquote": "‘", "rquote": "’", "ldblquote": "“", "rdblquote": "”",
+                  "bullet": "•", "emspace": " ", "enspace": " "}  # fmt: skip
+RTF_CODE_PAGES = {936: "gb18030", 950: "big5", 932: "shift_jis", 949: "euc_kr", 65001: "utf-8"}
+
+
+def is_html(text: str) -> bool:
+    """Returns whether a text holds an element or a character entity of HTML."""
+    return ("<" in text and TAG.search(text) is not None) or ("&" in text and ENTITY.search(text) is not None)
+
+
+def html_to_text(text: str) -> str:
+    """Returns the text of HTML, a line for each block; a text with character entities alone keeps its lines."""
+    if not TAG.search(text):
+        return ENTITY.sub(lambda found: html.unescape(found[0]), text).replace("\xa0", " ")
+    reader = TextOfHtml()
+    reader.feed(text)
+    reader.close()
+    return tidy("".join(reader.parts))
+
+
+class TextOfHtml(HTMLParser):
+    """Collects what a page shows. An element that HTML does not have, such as `<NAME>`, is text."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[str] = []
+        self.unseen = 0
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        if not KNOWN.match(tag):
+            self.parts.append(self.get_starttag_text() or "")
+        elif tag in UNSEEN:
+            self.unseen += 1
+        elif tag in BLOCKS:
+            self.parts.append("\n")
+        elif tag in ("td", "th"):
+            self.parts.append(" ")
+
+    def handle_endtag(self, tag: str) -> None:
+        if not KNOWN.match(tag):
+            self.parts.append(f"</{tag}>")
+        elif tag in UNSEEN:
+            self.unseen = max(0, self.unseen - 1)
+        elif tag in BLOCKS:
+            self.parts.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        if not self.unseen:
+            self.parts.append(data.replace("\xa0", " "))
+
+
+def tidy(text: str) -> str:
+    """Returns lines without blanks around and between them."""
+    lines = (" ".join(line.split()) for line in text.split("\n"))
+    return "\n".join(line for line in lines if line)
+
+
+def unescape_excel(text: str) -> str:
+    """Returns the text with `_x000D_` and the like as the characters that they stand for, line ends as one."""
+    found = ESCAPED.sub(lambda code: chr(int(code[1], 16)), text)
+    return re.sub(r"\r\n?[ \t]*\n?", "\n", found).strip()
+
+
+def is_rtf(text: str) -> bool:
+    return text.lstrip().startswith("{\\rtf")
+
+
+def rtf_to_text(text: str) -> str:
+    r"""Returns the text of RTF: without settings, pictures and fields; `\'e9` by its code page, `\u233?` as U+00E9.
+
+    One pass over the text with a stack of its groups, so the time grows with its length whatever it holds.
+    """
+    parts: list[str] = []
+    unseen, skip, code_page = [False], 0, "cp1252"
+    byte_run = bytearray()  # a character of several bytes is written as several \'xx
+
+    def flush() -> None:
+        if byte_run:
+            parts.append(byte_run.decode(code_page, "replace"))
+            byte_run.clear()
+
+    for token in RTF_TOKEN.finditer(text):
+        word, number, byte, escaped, brace, plain = token.groups()
+        if byte is None:
+            flush()
+        if brace == "{":
+            unseen.append(unseen[-1])
+        elif brace == "}":
+            if len(unseen) > 1:
+                unseen.pop()
+        elif word:
+            if word in RTF_SETTINGS:
+                unseen[-1] = True
+            elif word == "ansicpg" and number:
+                code_page = RTF_CODE_PAGES.get(int(number), f"cp{int(number)}")
+                code_page = code_page if is_codec(code_page) else "cp1252"
+            elif word == "u" and number and not unseen[-1]:
+                parts.append(chr(int(number) % 65536))
+                skip = 1  # the character for readers that do not know the word
+            elif word in RTF_CHARACTERS and not unseen[-1]:
+                parts.append(RTF_CHARACTERS[word])
+        elif escaped == "*":
+            unseen[-1] = True
+        elif unseen[-1]:
+            continue
+        elif byte is not None:
+            if not skip:
+                byte_run.append(int(byte, 16))
+            skip = 0
+        elif escaped:
+            parts.append({"~": " ", "_": "-", "-": "", "\n": "\n", "\r": "\n"}.get(escaped, escaped))
+        elif plain:
+            parts.append(plain[skip:])
+            skip = 0
+    flush()
+    return tidy("".join(parts))
+
+
+def is_codec(name: str) -> bool:
+    """Returns whether Python knows an encoding of bytes."""
+    try:
+        return bool(b"a".decode(name))
+    except (LookupError, UnicodeError):
+        return False
