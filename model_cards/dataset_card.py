@@ -215,7 +215,7 @@ def card_data(report: Mapping, configs: Sequence[str]) -> Any:
     kinds = {tag: None for source in sources for tag in TAGS.get(source["kind"], ())}
     return DatasetCardData(
         pretty_name=TITLE,
-        language=sorted(report["rows_by"]["pairs"]["language"]),
+        language=sorted(set(report["rows_by"]["pairs"]["language"]) - {"und"}),  # undetermined is not a tag of the Hub
         license=license_id if license_id in HUB_LICENSES else "other",
         size_categories=[size_category(sum(report["splits"]["chat"].values()))],
         task_categories=["image-text-to-text", "visual-question-answering", "zero-shot-image-classification"],

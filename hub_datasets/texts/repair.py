@@ -45,7 +45,9 @@ seethereport seereports seefullreport seeattached seeattachedreport seeabove see
 seecomments seeimpression seefindings asabove sameasabove notext noreport noreportavailable nodescription
 notavailable notapplicable notreported notprovided notdictated reportnotavailable reportpending tobereported
 loremipsum name ref value div0 num nd xxx xxxx siehebericht siehebefund sieheoben so keineangabe ka voirrapport
-voircompterendu verinforme vedireferto verlaudo 無 无 没有 暂无 暂无报告 暂无描述 空 同上 同前 见报告 详见报告 请见报告 见上 见下 见上文 如上 见附件 见描述
+voircompterendu verinforme vedireferto verlaudo
+無 无 没有 暂无 暂无报告 暂无描述 空 同上 同前 见报告 详见报告
+请见报告 见上 见下 见上文 如上 见附件 见描述
 未填 未填写 未写 未提供 未报告 无报告 无描述 无内容 待报告 待写 略 不详 未知
 """
 PLACEHOLDERS = frozenset(NO_TEXT.split())

@@ -14,7 +14,8 @@ from xml.parsers import expat
 from hub_datasets.records import Problem, RawRecord, Reason, Rejection
 from hub_datasets.sources.reports.image_names import Images
 from hub_datasets.sources.reports.language import language_named
-from hub_datasets.sources.reports.rows import NAME, SHOWN_LANGUAGES
+from hub_datasets.sources.reports.row_texts import SHOWN_LANGUAGES
+from hub_datasets.sources.reports.rows import NAME
 from hub_datasets.texts.patient_ids import study_key
 
 ROOT = "eCitation"

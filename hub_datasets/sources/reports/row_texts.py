@@ -36,6 +36,11 @@ class Reading:
     counting: bool = True
     repaired: Counter[str] = field(default_factory=Counter)
 
+    def count(self, language: str) -> None:
+        """Counts the language of a text in the first pass."""
+        if self.counting:
+            self.majority.add(language)
+
 
 @dataclass(frozen=True, slots=True)
 class Said:
@@ -122,14 +127,14 @@ def find_language(row: dict[str, Any], text: str, roles: Roles, named: str, read
         if language is None:
             raise UnusableRow(f"language {value!r:.80}; expected {SHOWN_LANGUAGES}")
         if language != UNDETERMINED:
+            reading.count(language)
             return language
     found = detect(text)
     if named and (found == UNDETERMINED or has_script(text, named)):
         return named
     if found == UNDETERMINED and not reading.counting:
         return reading.majority.language()
-    if reading.counting:
-        reading.majority.add(found)
+    reading.count(found)
     return found
 
 

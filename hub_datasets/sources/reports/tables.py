@@ -121,7 +121,8 @@ def json_header(table: Table) -> list[str]:
         named = lacking(roles_of(tuple(header), table.names), table.names) if table.names.given() else ""
         found = row.message if isinstance(row, Problem) else f"its columns are: {listed(row)}"
         expected = named or f"no row has {EXPECTED}"
-        raise NotReports(f"{table.name}: {expected}; {item.removeprefix(table.name).strip()}: {found}; {NAME_THEM}")
+        where = item.removeprefix(table.name).strip()
+        raise NotReports(f"{table.name}: {expected}; {NAME_THEM}; {where}: {found}")
     return list(header)
 
 
