@@ -124,6 +124,7 @@ def text_columns(header: list[str]) -> tuple[TextColumns, ...]:
     by_language: dict[str, dict[str, tuple[int, str]]] = {}
     for name in header:
         bare, language = without_language(name)
+        language = language or CHINESE_HEADER * bool(CHINESE_NAME.search(name))
         for kind, names in (("text", known.TEXT), ("findings", known.FINDINGS), ("impression", known.IMPRESSION)):
             place = names.get(folded(bare))
             if place is None and bare != name:
@@ -132,7 +133,7 @@ def text_columns(header: list[str]) -> tuple[TextColumns, ...]:
                 continue
             found = by_language.setdefault(language, {})
             found[kind] = min(found.get(kind, (place, name)), (place, name))
-    split_chinese_headers(by_language)
+    merge_chinese_headers(by_language)
     texts = (
         TextColumns(language, **{kind: name for kind, (_, name) in found.items()})
         for language, found in by_language.items()
@@ -140,17 +141,16 @@ def text_columns(header: list[str]) -> tuple[TextColumns, ...]:
     return tuple(sorted(texts, key=lambda one: (one.language != "", one.language == CHINESE_HEADER)))
 
 
-def split_chinese_headers(by_language: dict[str, dict[str, tuple[int, str]]]) -> None:
-    """Moves a Chinese header beside an English one of the same kind (`report`, `报告`) to a language of its own."""
-    plain = by_language.get("")
-    if plain is None:
+def merge_chinese_headers(by_language: dict[str, dict[str, tuple[int, str]]]) -> None:
+    """Makes columns with a Chinese header plain ones, unless an English header of the same kind is beside one."""
+    chinese = by_language.pop(CHINESE_HEADER, None)
+    if chinese is None:
         return
-    chinese = {kind: found for kind, found in plain.items() if CHINESE_NAME.search(found[1])}
-    if not chinese or len(chinese) == len(plain):
-        return
-    for kind in chinese:
-        del plain[kind]
-    by_language[CHINESE_HEADER] = chinese
+    plain = by_language.setdefault("", {})
+    if plain.keys() & chinese.keys():
+        by_language[CHINESE_HEADER] = chinese
+    else:
+        plain |= chinese
 
 
 def without_language(name: str) -> tuple[str, str]:

@@ -27,7 +27,7 @@ TEXT_TABLES = (".csv", ".tsv", ".txt", ".tab", ".psv")
 SUFFIXES = (*TEXT_TABLES, ".json", ".jsonl", ".ndjson", *EXCEL)
 SAMPLE = 30  # rows that decide which of several columns names the image
 BASE64 = re.compile(r"(?:data:image/[\w.+-]+;base64,)?(?:iVBORw0KGgo|/9j/|R0lGOD|Qk[0-9A-Za-z]{2}|UklGR|SUkq|TU0AK)"
-                    r"[A-Za-z0-9+/=\s]{100}|data:image/")  # fmt: skip
+                    r"[A-Za-z0-9+/=\s]{60}|data:image/")  # fmt: skip
 FEW_KEYS = 200  # columns of a JSON table that are listed in the report
 
 
