@@ -152,8 +152,9 @@ class Part:
         """Returns how the table was understood, when its records have been read."""
         columns, kept = described(self.table.roles(), self.table.header)
         if self.table.by_key:
-            columns["image"] = [column for _, column in self.table.roles().keys[:1]]
-            kept = [name for name in kept if name not in columns["image"]]
+            keyword, column = self.table.roles().keys[0]
+            columns = {"image": [f"{column} ({keyword} in the DICOM headers)"]} | columns
+            kept = [name for name in kept if name != column]
         repaired = dict(sorted((reading.repaired + Counter(self.table.repaired())).items()))
         return TableNote(self.table.name, columns, kept, self.table.encoding, self.rows, repaired)
 

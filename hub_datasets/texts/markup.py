@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import html
 import re
-from html.parser import HTMLParser
 
 # An element with its attributes; a name alone is not enough, because `a<b and c>d` is text.
 ELEMENTS = (
     "p|br|b|i|u|s|a|div|span|html|head|body|title|meta|style|script|table|tbody|thead|tr|td|th|li|ul|ol|dl|dt|dd|strong"
     "|em|h[1-6]|font|center|pre|hr|sup|sub|small|big|img|o:p"
 )
-TAG = re.compile(rf"</?(?:{ELEMENTS})(?:\s[^<>=]*=[^<>]*)?\s*/?>", re.IGNORECASE)
-KNOWN = re.compile(rf"(?:{ELEMENTS})\Z", re.IGNORECASE)
+TAG = re.compile(rf"<(?P<end>/?)(?P<name>{ELEMENTS})(?:\s[^<>=]*=[^<>]*)?\s*/?>", re.IGNORECASE)
+MARK = re.compile(rf"{TAG.pattern}|<!--", re.IGNORECASE)
 ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|deg|micro|plusmn|times|middot|[lr]dquo|[lr]squo|[mn]dash|[a-z]{1,6}"
                     r"(?:uml|acute|grave|circ|cedil|tilde|ring|slash|lig)"
                     r"|#[0-9]{1,7}|#x[0-9a-f]{1,6});", re.I)  # fmt: skip
@@ -46,44 +45,40 @@ def is_html(text: str) -> bool:
 
 
 def html_to_text(text: str) -> str:
-    """Returns the text of HTML, a line for each block; a text with character entities alone keeps its lines."""
+    """Returns the text of HTML, a line for each block; a text with character entities alone keeps its lines.
+
+    An element that HTML does not have, such as `<NAME>`, is text. Python's own parser is not used, because its time on
+    tags that are never closed grows with the square of the length.
+    """
     if not TAG.search(text):
-        return ENTITY.sub(lambda found: html.unescape(found[0]), text).replace("\xa0", " ")
-    reader = TextOfHtml()
-    reader.feed(text)
-    reader.close()
-    return tidy("".join(reader.parts))
+        return unescape(text)
+    parts, place, unseen = [], 0, ""
+    for found in MARK.finditer(text):
+        if found.start() < place:  # inside a comment
+            continue
+        if not unseen:
+            parts.append(unescape(text[place : found.start()]))
+        place = found.end()
+        name = (found["name"] or "").lower()
+        if not name:  # a comment, which ends with the text if it is not closed
+            end = text.find("-->", place)
+            place = len(text) if end < 0 else end + 3
+        elif unseen:
+            unseen = "" if found["end"] and name == unseen else unseen
+        elif name in UNSEEN:
+            unseen = "" if found["end"] else name
+        elif name in BLOCKS:
+            parts.append("\n")
+        elif name in ("td", "th"):
+            parts.append(" ")
+    if not unseen:
+        parts.append(unescape(text[place:]))
+    return tidy("".join(parts))
 
 
-class TextOfHtml(HTMLParser):
-    """Collects what a page shows. An element that HTML does not have, such as `<NAME>`, is text."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.parts: list[str] = []
-        self.unseen = 0
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        if not KNOWN.match(tag):
-            self.parts.append(self.get_starttag_text() or "")
-        elif tag in UNSEEN:
-            self.unseen += 1
-        elif tag in BLOCKS:
-            self.parts.append("\n")
-        elif tag in ("td", "th"):
-            self.parts.append(" ")
-
-    def handle_endtag(self, tag: str) -> None:
-        if not KNOWN.match(tag):
-            self.parts.append(f"</{tag}>")
-        elif tag in UNSEEN:
-            self.unseen = max(0, self.unseen - 1)
-        elif tag in BLOCKS:
-            self.parts.append("\n")
-
-    def handle_data(self, data: str) -> None:
-        if not self.unseen:
-            self.parts.append(data.replace("\xa0", " "))
+def unescape(text: str) -> str:
+    """Returns a text with its character entities as the characters that they stand for."""
+    return ENTITY.sub(lambda found: html.unescape(found[0]), text).replace("\xa0", " ") if "&" in text else text
 
 
 def tidy(text: str) -> str:
@@ -95,7 +90,7 @@ def tidy(text: str) -> str:
 def unescape_excel(text: str) -> str:
     """Returns the text with `_x000D_` and the like as the characters that they stand for, line ends as one."""
     found = ESCAPED.sub(lambda code: chr(int(code[1], 16)), text)
-    return re.sub(r"\r\n?[ \t]*\n?", "\n", found).strip()
+    return re.sub(r"\r\n? *", "\n", found).strip()
 
 
 def is_rtf(text: str) -> bool:

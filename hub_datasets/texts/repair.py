@@ -25,12 +25,15 @@ def one_of(numbers: range) -> str:
 
 FOLLOWING = one_of(range(0x80, 0xC0))
 MISREAD = re.compile("|".join(f"{one_of(leads)}{FOLLOWING}{{{length - 1}}}" for length, leads in LEADS.items()))
+# A letter before a quotation mark or dash that ends a word, such as `Ä“`, may be meant where nothing else is misread.
+AMBIGUOUS = re.compile("[\xc2-\xdf][“”‘’„‚–—…•™›‹†‡][^a-zà-ÿ]?")
 # What reports hold: Latin letters, Greek, Cyrillic, punctuation, signs, Chinese, Japanese and Korean. Other results are
 # a coincidence: `ß“` at the end of a German quotation is valid UTF-8 for a letter of N'Ko.
 PLAUSIBLE = re.compile(
-    "[\xa0-\u017f\u0300-\u04ff\u0590-\u06ff\u0e00-\u0e7f\u1e00-\u1eff\u2010-\u2044\u20ac\u2100-\u22ff\u2460-\u25ff"
+    "[\x80-\u017f\u0192\u02c6\u02dc\u0300-\u04ff\u0590-\u06ff\u0e00-\u0e7f\u1e00-\u1eff\u2010-\u2044\u20ac\u2100-\u22ff\u2460-\u25ff"
     "\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]+"
 )
+MOST_MARKUP = 100_000  # characters; a longer text is too long for a report, and markup can be costly to read
 ROUNDS = 3  # a text may have been read wrongly more than once
 # U+FFFD, saved as UTF-8 and read as GBK; and memory that was never written, read as GBK.
 LOST_IN_GBK = re.compile("锟斤拷|烫烫烫|屯屯屯")
@@ -59,9 +62,9 @@ def repair(text: str) -> tuple[str, tuple[str, ...]]:
     text = text.strip().strip("\0").strip()  # columns of a fixed width are filled up with NUL
     if "_x" in text and (found := unescape_excel(text)) != text:
         text, kinds = found, [*kinds, "excel_escapes"]
-    if is_rtf(text):
+    if len(text) <= MOST_MARKUP and is_rtf(text):
         text, kinds = rtf_to_text(text), [*kinds, "rtf"]
-    if is_html(text) and (found := html_to_text(text)) != text:
+    if len(text) <= MOST_MARKUP and is_html(text) and (found := html_to_text(text)) != text:
         text, kinds = found, [*kinds, "html"]
     if (found := repair_encoding(text)) != text:
         kinds += [] if found.startswith(LOST) else ["encoding"]
@@ -80,6 +83,8 @@ def repair_encoding(text: str) -> str:
         return text
     given = text
     for _ in range(ROUNDS):
+        if all(map(AMBIGUOUS.fullmatch, (one[0] + text[one.end() : one.end() + 1] for one in MISREAD.finditer(text)))):
+            break
         found = MISREAD.sub(read_again, text)
         if found == text:
             break
@@ -87,7 +92,9 @@ def repair_encoding(text: str) -> str:
     shown = sum(not character.isspace() for character in text)
     garbled = LOST_IN_GBK.search(text) or len(HIGH_LATIN.findall(text)) > max(3, MOST_HIGH_LATIN * shown)
     if text != given:  # a byte of some characters was lost, so that they could not be read again
-        garbled = garbled or LEFT_OVER.search(text) or (CHINESE.search(text) and LETTERS.search(text))
+        garbled = (
+            garbled or LEFT_OVER.search(text) or MISREAD.search(text) or (CHINESE.search(text) and LETTERS.search(text))
+        )
     return LOST + text if garbled else text
 
 

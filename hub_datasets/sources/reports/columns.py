@@ -172,7 +172,7 @@ def prefer(roles: Roles, image: str) -> Roles:
 
 def described(roles: Roles, header: list[str]) -> tuple[dict[str, list[str]], list[str]]:
     """Returns what the columns were taken for, and those that were not understood, for the report."""
-    columns: dict[str, list[str]] = {"image": list(roles.image[:1]) or [column for _, column in roles.keys[:1]]}
+    columns: dict[str, list[str]] = {"image": list(roles.image[:1])}
     for one in roles.texts:
         for kind in ("text",) if one.text else ("findings", "impression"):  # the others are for rows without a text
             if column := getattr(one, kind):

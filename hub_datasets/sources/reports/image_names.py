@@ -54,6 +54,7 @@ class Images:
         self._by_folded_stem: dict[str, list[str]] = defaultdict(list)
         self._by_number: dict[str, list[str]] = defaultdict(list)
         self._with_images: set[str] = set()  # folders with an image in them or below
+        self._find = functools.lru_cache(1024)(self._find_once)  # a row's name is searched more than once
         self._moved: dict[str, tuple[list[str], list[str]]] = {}  # of a table: a beginning of its paths, and ours
         for name in sorted(self.names):
             self._by_base[folded(posixpath.basename(name))].append(name)
@@ -74,6 +75,9 @@ class Images:
 
         A path without a file is returned unchanged, so that the check of the image reports it as missing or outside.
         """
+        return path if path in self.names else self._find(path, table)
+
+    def _find_once(self, path: str, table: str) -> str | Problem:
         for given in (path, path.strip().replace("\\", "/")):
             for start in ("", posixpath.dirname(table)):
                 name = posixpath.normpath(posixpath.join(start, given)) if given else ""
@@ -104,6 +108,7 @@ class Images:
         if len(pairs) == 1:
             theirs, ours = pairs.pop()
             self._moved[table] = (list(theirs), list(ours))
+            self._find.cache_clear()
 
     def has(self, path: str, table: str) -> bool:
         """Returns whether a table's cell names one file."""

@@ -18,6 +18,7 @@ from hub_datasets.texts.repair import repair
 HEADING = re.compile(
     r"\s*(?:findings?|impressions?|影像所见|影像诊断|检查所见|诊断意见|conclusions?)\s*[:：]", re.IGNORECASE
 )
+ENOUGH = 5000  # texts of a folder by which the language of most is known
 SHOWN_LANGUAGES = "a name or an ISO 639-1 code such as en, zh, de, es or ja"
 
 
@@ -129,6 +130,8 @@ def find_language(row: dict[str, Any], text: str, roles: Roles, named: str, read
         if language != UNDETERMINED:
             reading.count(language)
             return language
+    if reading.counting and reading.majority.decided.total() >= ENOUGH:
+        return UNDETERMINED  # the records of the first pass are only counted
     found = detect(text)
     if named and (found == UNDETERMINED or has_script(text, named)):
         return named
