@@ -63,7 +63,7 @@ def report_lines(report: dict[str, Any]) -> str:
 
 
 def print_tables(stages: list) -> None:
-    """Prints what the columns of each table were taken for, before anything is made of them."""
+    """Prints what the columns of each table were taken for."""
     from hub_datasets.output.tables import table_lines
 
     for line in table_lines(stages):
@@ -101,10 +101,10 @@ def build(options: BuildOptions) -> dict[str, Any]:
                 ingest_folder(source, folder, key, options.images, options.texts, engine, options.cache, scratch)
                 for (source, folder), key in zip(options.folders, keys, strict=True)
             ]
-            print_tables(stages)
             lasting = all(stage.lasting for stage in stages)  # else the next build has to look again
             with written_folder(options.output, build_key if lasting else "", scratch) as output:
                 report = write_dataset(stages, options, engine, output, scratch)
+            print_tables(stages)
             if kept:
                 print(f"--overwrite: kept in {place}, because no build wrote it: {some(kept)}")
             remove_stale(options.cache, stages)

@@ -156,7 +156,8 @@ class Part:
             columns = {"image": [f"{column} ({keyword} in the DICOM headers)"]} | columns
             kept = [name for name in kept if name != column]
         repaired = dict(sorted((reading.repaired + Counter(self.table.repaired())).items()))
-        return TableNote(self.table.name, columns, kept, self.table.encoding, self.rows, repaired)
+        columns = {role: list(map(printable, names)) for role, names in columns.items()}
+        return TableNote(self.table.name, columns, list(map(printable, kept)), self.table.encoding, self.rows, repaired)
 
 
 def read_files(folder: Folder, images: Images, columns: ColumnNames, reading: Reading) -> Iterator[Part | Ignored]:

@@ -26,7 +26,9 @@ from collections.abc import Callable, Iterable, Mapping
 from hub_datasets.records import Problem, Reason
 
 # The kinds of image in the order in which they are preferred where several have one stem.
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".dic", ".tif", ".tiff", ".bmp", ".webp")
+IMAGE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".dic", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k",
+)  # fmt: skip
 LIST = ", ".join(IMAGE_SUFFIXES)
 WHOLE_NUMBER = re.compile(r"0*([0-9]{1,18})(?:\.0+)?")
 DRIVE = re.compile(r"\A[A-Za-z]:|\A[A-Za-z][A-Za-z0-9+.-]*://[^/]*")
