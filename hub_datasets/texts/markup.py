@@ -9,13 +9,16 @@ from __future__ import annotations
 import html
 import re
 
-# An element with its attributes; a name alone is not enough, because `a<b and c>d` is text.
+# An element with its attributes; those of one letter must be closed or have a value, because `a<b and c>d` is text.
+LETTERS = "p|b|i|u|s|a"
 ELEMENTS = (
-    "p|br|b|i|u|s|a|div|span|html|head|body|title|meta|style|script|table|tbody|thead|tr|td|th|li|ul|ol|dl|dt|dd|strong"
+    "br|div|span|html|head|body|title|meta|style|script|table|tbody|thead|tr|td|th|li|ul|ol|dl|dt|dd|strong"
     "|em|h[1-6]|font|center|pre|hr|sup|sub|small|big|img|o:p"
 )
-TAG = re.compile(rf"<(?P<end>/?)(?P<name>{ELEMENTS})(?:\s[^<>=]*=[^<>]*)?\s*/?>", re.IGNORECASE)
-MARK = re.compile(rf"{TAG.pattern}|<!--", re.IGNORECASE)
+TAG = re.compile(
+    rf"<(?P<end>/?)(?P<name>{ELEMENTS}(?=[\s/>])|(?:{LETTERS})(?=\s*/?>|\s[^<>=]*=))[^<>]*>", re.IGNORECASE
+)
+MARK = re.compile(rf"{TAG.pattern}|<!--|<!doctype[^<>]*>|<\?xml[^<>]*>", re.IGNORECASE)
 ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|deg|micro|plusmn|times|middot|[lr]dquo|[lr]squo|[mn]dash|[a-z]{1,6}"
                     r"(?:uml|acute|grave|circ|cedil|tilde|ring|slash|lig)"
                     r"|#[0-9]{1,7}|#x[0-9a-f]{1,6});", re.I)  # fmt: skip
@@ -60,7 +63,7 @@ def html_to_text(text: str) -> str:
             parts.append(unescape(text[place : found.start()]))
         place = found.end()
         name = (found["name"] or "").lower()
-        if not name:  # a comment, which ends with the text if it is not closed
+        if not name and found[0] == "<!--":  # a comment, which ends with the text if it is not closed
             end = text.find("-->", place)
             place = len(text) if end < 0 else end + 3
         elif unseen:
@@ -103,7 +106,7 @@ def rtf_to_text(text: str) -> str:
     One pass over the text with a stack of its groups, so the time grows with its length whatever it holds.
     """
     parts: list[str] = []
-    unseen, skip, code_page = [False], 0, "cp1252"
+    unseen, skip, skipped, code_page = [False], 0, 1, "cp1252"
     byte_run = bytearray()  # a character of several bytes is written as several \'xx
 
     def flush() -> None:
@@ -128,7 +131,9 @@ def rtf_to_text(text: str) -> str:
                 code_page = code_page if is_codec(code_page) else "cp1252"
             elif word == "u" and number and not unseen[-1]:
                 parts.append(chr(int(number) % 65536))
-                skip = 1  # the character for readers that do not know the word
+                skip = skipped  # the characters for readers that do not know the word
+            elif word == "uc" and number:
+                skipped = min(4, max(0, int(number)))
             elif word in RTF_CHARACTERS and not unseen[-1]:
                 parts.append(RTF_CHARACTERS[word])
         elif escaped == "*":
@@ -138,7 +143,7 @@ def rtf_to_text(text: str) -> str:
         elif byte is not None:
             if not skip:
                 byte_run.append(int(byte, 16))
-            skip = 0
+            skip = max(0, skip - 1)
         elif escaped:
             parts.append({"~": " ", "_": "-", "-": "", "\n": "\n", "\r": "\n"}.get(escaped, escaped))
         elif plain:

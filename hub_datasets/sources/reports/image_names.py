@@ -29,8 +29,10 @@ from hub_datasets.records import Problem, Reason
 IMAGE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".dic", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k",
 )  # fmt: skip
+DICOM_SUFFIXES = (".dcm", ".dicom", ".dic")
 LIST = ", ".join(IMAGE_SUFFIXES)
 WHOLE_NUMBER = re.compile(r"0*([0-9]{1,18})(?:\.0+)?")
+QUOTED = re.compile(r"\A(['\"])(.*)\1\Z", re.DOTALL)
 DRIVE = re.compile(r"\A[A-Za-z]:|\A[A-Za-z][A-Za-z0-9+.-]*://[^/]*")
 
 
@@ -57,6 +59,7 @@ class Images:
         self._by_number: dict[str, list[str]] = defaultdict(list)
         self._with_images: set[str] = set()  # folders with an image in them or below
         self._find = functools.lru_cache(1024)(self._find_once)  # a row's name is searched more than once
+        self._folders = functools.cache(lambda name: [folded(part) for part in name.split("/")[:-1]])
         self._moved: dict[str, tuple[list[str], list[str]]] = {}  # of a table: a beginning of its paths, and ours
         for name in sorted(self.names):
             self._by_base[folded(posixpath.basename(name))].append(name)
@@ -122,10 +125,12 @@ class Images:
             return None
         base = folded(parts[-1])
         found = self._fitting(self._by_base.get(base, []), parts, home)
-        if not found and not parts[-1].lower().endswith(IMAGE_SUFFIXES):
+        stem, suffix = posixpath.splitext(base)
+        if not found and suffix in DICOM_SUFFIXES:  # the pictures were converted, the table was not
+            found = best_kind(self._fitting(self._by_folded_stem.get(stem, []), parts, home))
+        elif not found and suffix not in IMAGE_SUFFIXES:
             found = best_kind(self._fitting(self._by_folded_stem.get(base, []), parts, home))
-            number = WHOLE_NUMBER.fullmatch(base)
-            if not found and number:
+            if not found and (number := WHOLE_NUMBER.fullmatch(base)):
                 found = best_kind(self._fitting(self._by_number.get(number[1], []), parts[-1:], home))
         if len(found) > 1:
             message = f"{'/'.join(parts)!r} is ambiguous: {found[0]!r} or {found[1]!r}; give the path, or remove one"
@@ -143,7 +148,7 @@ class Images:
         for name in names:
             if not name.startswith(inside):
                 continue
-            folders = [folded(part) for part in name.split("/")[:-1]]
+            folders = self._folders(name)
             same = common_end(folders, given)
             whole = same == len(folders) or same == len(given)
             if home and name.startswith(f"{home}/"):
@@ -183,7 +188,7 @@ def folded(name: str) -> str:
 
 def parts_of(path: str) -> list[str]:
     """Returns the parts of a path without drive, `.` and `..`; none for a path that names no file."""
-    given = DRIVE.sub("", path.strip().replace("\\", "/"))
+    given = DRIVE.sub("", QUOTED.sub(r"\2", path.strip()).replace("\\", "/"))
     if "\0" in given or len(given) > 4096:
         return []
     parts = [part for part in posixpath.normpath(given).split("/") if part and part not in (".", "..")] if given else []

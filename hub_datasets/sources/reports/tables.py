@@ -143,8 +143,20 @@ def choose_image(table: Table, path: str, images: Images) -> None:
             images.learn(paths, path)
             found[name] = sum(images.has(one, path) for one in paths)
     best = next((name for name in roles.image if found[name]), "")
-    table.first = best if best and best != roles.image[0] else ""
     table.by_key = not best and bool(roles.keys) and bool(images.keys())
+    if not roles.image and not table.by_key:
+        best = column_of_files([column for _, column in roles.keys], rows, path, images)
+    table.first = best if (best,) != roles.image[:1] else ""
+
+
+def column_of_files(columns: list[str], rows: list[dict[str, Any]], path: str, images: Images) -> str:
+    """Returns the only one of some columns of identifiers whose cells nearly all name files; empty if none does."""
+    found = []
+    for name in columns:
+        cells = [str(row[name]) for row in rows if isinstance(row.get(name), (str, int)) and str(row[name]).strip()]
+        if cells and sum(images.has(cell, path) for cell in cells) >= 0.8 * len(cells):
+            found.append(name)
+    return found[0] if len(found) == 1 else ""
 
 
 def refuse_base64(table: Table, roles: Roles, rows: list[dict[str, Any]]) -> None:

@@ -18,6 +18,7 @@ from hub_datasets.errors import BuildError
 from hub_datasets.records import ColumnNames, Problem, Reason
 from hub_datasets.sources.reports.columns import NAME_THEM, Roles, listed, roles_of
 from hub_datasets.sources.text_encoding import BROKEN, broken_byte
+from hub_datasets.texts.repair import LOST, repair_encoding
 
 Row = tuple[str, dict[str, Any] | Problem]
 IsImage = Callable[[str], bool]
@@ -26,6 +27,7 @@ DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 SEPARATOR_LINE = re.compile(r"\s*\"?sep=(.)\"?\r?\n", re.IGNORECASE)  # what Excel writes and reads above a header
 BLANK_LINES = re.compile(r"(?:[ \t]*\r?\n)+")
 LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+\Z")
+TITLE_LINES = 6  # a title or a note may stand above the header
 MOST_LINES = 1000  # of one row; a quote that is never closed must not swallow the table
 csv.field_size_limit(2**31 - 1)
 
@@ -52,8 +54,10 @@ class CsvTable:
         for above in (BLANK_LINES, SEPARATOR_LINE):
             if found := above.match(text, self._start):
                 self._start, self._above = found.end(), self._above + found[0].count("\n")
-        self._delimiter = delimiter(name, text, self._start, names)
+        self._delimiter, title = delimiter(name, text, self._start, names)
         lines = Lines(text, self._start)
+        for _ in range(title):
+            next(lines)
         cells = first_row(lines, self._delimiter)
         self.header = named_columns(name, cells, names)
         self.roles = roles_of(tuple(self.header), names)
@@ -178,13 +182,21 @@ def lenient_cells(text: str, delimiter: str) -> list[str]:
         place += len(delimiter)
 
 
-def delimiter(name: str, text: str, start: int, names: ColumnNames) -> str:
-    """Returns the delimiter with which the header has the required columns. Raises NotReports if there is none."""
+def delimiter(name: str, text: str, start: int, names: ColumnNames) -> tuple[str, int]:
+    """Returns the delimiter with which the header has the required columns, and the number of lines above the header.
+
+    Raises NotReports if there is none.
+    """
     headers: dict[str, list[str]] = {}
-    for character in DELIMITERS:
-        headers[character] = first_row(Lines(text, start), character)
-        if roles_of(tuple(cell.strip() for cell in headers[character]), names).is_table():
-            return character
+    for title in range(TITLE_LINES):
+        for character in DELIMITERS:
+            lines = Lines(text, start)
+            for _ in range(title):
+                next(lines, None)
+            cells = first_row(lines, character)
+            if roles_of(tuple(map(column_name, cells)), names).is_table():
+                return character, title
+            headers.setdefault(character, cells)
     best = max(headers, key=lambda character: len(headers[character]))
     header = [cell.strip() for cell in headers[best]]
     found = f"{listed(header)} (at {DELIMITERS[best]})" if header else "nothing"
@@ -196,6 +208,13 @@ def lacking(roles: Roles, names: ColumnNames) -> str:
     if roles.lacking:
         return "; ".join(f"no column {names.given()[flag]!r} ({flag})" for flag in roles.lacking)
     return f"no {' and no '.join(roles.missing())}; {NAME_THEM}"
+
+
+def column_name(cell: str) -> str:
+    """Returns the name in a cell of a header, also if it was read in a wrong encoding."""
+    name = cell.replace("\0", "").strip()
+    found = repair_encoding(name)
+    return name if found.startswith(LOST) else found
 
 
 def first_row(lines: Lines, delimiter: str) -> list[str]:
@@ -213,7 +232,7 @@ def named_columns(name: str, cells: list[str], names: ColumnNames) -> list[str]:
 
     Raises BuildError if the image or the text has two columns of one name: which of them is meant cannot be known.
     """
-    header = [cell.replace("\0", "").strip() or f"column {number}" for number, cell in enumerate(cells, 1)]
+    header = [column_name(cell) or f"column {number}" for number, cell in enumerate(cells, 1)]
     seen: dict[str, list[str]] = {}
     for column in header:
         seen.setdefault(column.casefold(), []).append(column)

@@ -105,6 +105,12 @@ LAYOUTS = {
         {"r.json": "\n".join(json.dumps({"img": f"{n}.png", "caption": t}) for n, t in ((1, CLEAR), (2, FLUID)))} | TWO,
         PAIR),
     "blank lines above the header": ({"r.csv": "\n\n" + two("image,text")} | TWO, PAIR),
+    "a title above the header": ({"r.csv": "Export, May 2024\n\n" + two("image,text")} | TWO, PAIR),
+    "a header that was read in a wrong encoding": (
+        {"r.csv": "å›¾åƒ,æŠ¥å‘Š\n".replace("åƒ", "å\x83\x8f").encode() + two("").encode()[1:]} | TWO, PAIR),
+    "names of DICOM files that were converted": ({"r.csv": two("image,text", "1.dcm", "x/images/2.DCM")} | TWO, PAIR),
+    "names in quotes of their own": ({"r.csv": two("image,text", "'1.png'", "2.png")} | TWO, PAIR),
+    "pictures that are named after a study": ({"r.csv": two("accession_number,report", "1", "2")} | TWO, PAIR),
     "a second column of one name": (
         {"r.csv": f"image,note,text,note\n1.png,a,{CLEAR},b\n2.png,a,{FLUID},b\n"} | TWO, PAIR),
     "a workbook": ({"r.xlsx": workbook([["image", "text"], ["1.png", CLEAR], [], ["2.png", FLUID]])} | TWO, PAIR),
