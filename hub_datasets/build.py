@@ -65,6 +65,14 @@ def report_lines(report: dict[str, Any]) -> str:
     return summary(report)
 
 
+def print_tables(stages: list) -> None:
+    """Prints what the columns of each table were taken for."""
+    from hub_datasets.output.tables import table_lines
+
+    for line in table_lines(stages):
+        print(line)
+
+
 def build(options: BuildOptions) -> dict[str, Any]:
     """Builds a dataset from its sources and returns the report.
 
@@ -99,6 +107,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
             lasting = all(stage.lasting for stage in stages)  # else the next build has to look again
             with written_folder(options.output, build_key if lasting else "", scratch) as output:
                 report = write_dataset(stages, options, engine, output, scratch)
+            print_tables(stages)
             if kept:
                 print(f"--overwrite: kept in {place}, because no build wrote it: {some(kept)}")
             remove_stale(options.cache, stages)

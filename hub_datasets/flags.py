@@ -15,6 +15,13 @@ from hub_datasets.texts.official_splits import ADVICE
 from model_cards.commands.console import Parser
 
 SPLIT_BY = ("group", "official")
+COLUMNS = {
+    "image": "the path, name or ID of the image (default: recognized by its name)",
+    "text": "the text (default: recognized by its name; findings and impression are joined)",
+    "patient": "the ID of the patient (default: recognized by its name)",
+    "split": "the official split: train, validation or test (default: recognized by its name)",
+    "label": "the label, which becomes the category, and the text if there is no other (default: none)",
+}
 
 
 def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
@@ -36,6 +43,14 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
                 default=values[0],
                 help=f"{source.choice_help[name]} (default: %(default)s)",
             )
+
+    columns = parser.add_argument_group(
+        "columns",
+        "Columns of the tables in --reports_dir, by their exact names. Without these flags the usual English and\n"
+        "Chinese names are recognized; the output says what each column was taken for.",
+    )
+    for name, what in COLUMNS.items():
+        columns.add_argument(f"--{name}_column", default="", metavar="NAME", help=f"column with {what}")
 
     result = parser.add_argument_group("result")
     result.add_argument(
@@ -99,6 +114,13 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         type=int,
         default=1000,
         help="texts of pairs must be shorter than this many characters (default: %(default)s)",
+    )
+    checks.add_argument(
+        "--max_report_chars",
+        type=int,
+        default=8000,
+        help="reports of --reports_dir must be shorter than this many characters, instead of --max_text_chars "
+        "(default: %(default)s)",
     )
     checks.add_argument(
         "--max_image_pixels",

@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.source_folder import Folder
-from hub_datasets.flags import argument_parser, refuse_idle_flags
+from hub_datasets.flags import COLUMNS, argument_parser, refuse_idle_flags
 from hub_datasets.images.validation import ImageSettings
 from hub_datasets.images.windowing import parse_window
 from hub_datasets.ingest.source_folders import normalize_address, source_folders
+from hub_datasets.records import ColumnNames
 from hub_datasets.schema import CONFIGS
 from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
@@ -70,6 +71,7 @@ class BuildOptions:
             "split_by": self.split_by,
             "min_text_chars": self.texts.min_chars,
             "max_text_chars": self.texts.max_chars,
+            "max_report_chars": self.texts.max_report_chars,
             "max_image_pixels": self.images.max_pixels,
             "min_image_side": self.images.min_side,
             "window": self.images.window,
@@ -80,6 +82,7 @@ class BuildOptions:
             "ungrounded": self.ungrounded,
             "num_shards": self.num_shards,
             "configs": ",".join(self.configs),
+            **{f"{name}_column": value for name, value in asdict(self.texts.columns).items()},
             **self.choices,
         }
 
@@ -185,7 +188,12 @@ def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folde
             storage.join(arguments.cache_dir, CACHE) if arguments.cache_dir else cache_of(arguments.output_dir)
         ),
         images=ImageSettings(arguments.max_image_pixels, arguments.min_image_side, arguments.window, arguments.ocr),
-        texts=TextSettings(arguments.min_text_chars, arguments.max_text_chars),
+        texts=TextSettings(
+            arguments.min_text_chars,
+            arguments.max_text_chars,
+            arguments.max_report_chars,
+            ColumnNames(**{name: getattr(arguments, f"{name}_column").strip() for name in COLUMNS}),
+        ),
         fractions=Fractions(arguments.val_fraction, arguments.test_fraction),
         choices={name: getattr(arguments, name) for source in SOURCES for name in source.choices},
         split_by=arguments.split_by,
@@ -224,6 +232,12 @@ def check_flags(arguments: argparse.Namespace) -> None:
             f"--min_text_chars is {arguments.min_text_chars} and --max_text_chars is {arguments.max_text_chars}; use "
             "at least 0, and a maximum that is larger by at least 2"
         )
+    if not arguments.min_text_chars < arguments.max_report_chars - 1:
+        raise BuildError(
+            f"--min_text_chars is {arguments.min_text_chars} and --max_report_chars is {arguments.max_report_chars}; "
+            "use a maximum that is larger by at least 2"
+        )
+    check_columns(arguments)
     if arguments.near_distance is None:
         from hub_datasets.splits.near_duplicates import NEAR_DISTANCE
 
@@ -254,6 +268,21 @@ def configs_named(value: str) -> tuple[str, ...]:
     if set(names) == {"regions"}:
         raise BuildError("--configs regions: add pairs or chat, because only some images have regions")
     return tuple(config for config in CONFIGS if config in names)
+
+
+def check_columns(arguments: argparse.Namespace) -> None:
+    """Raise BuildError for a column that is named without a source with tables, or for two purposes."""
+    tables = [source.flag for source in SOURCES if source.tables]
+    names: dict[str, str] = {}
+    for flag in (f"--{name}_column" for name in COLUMNS):
+        value = getattr(arguments, flag.removeprefix("--")).strip()
+        if not value:
+            continue
+        if not any(getattr(arguments, flag.removeprefix("--")) for flag in tables):
+            raise BuildError(f"{flag} requires {' or '.join(tables)}")
+        if value in names:
+            raise BuildError(f"{names[value]} and {flag} both name {value!r}; use a column once")
+        names[value] = flag
 
 
 def check_repository(name: str) -> None:

@@ -133,3 +133,40 @@ class RawRecord:
     modality: str = ""
     body_part: str = ""
     context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnNames:
+    """The columns of a table that the user has named by flags such as `--image_column`; empty: recognized by name."""
+
+    image: str = ""
+    text: str = ""
+    patient: str = ""
+    split: str = ""
+    label: str = ""
+
+    def given(self) -> dict[str, str]:
+        """Returns the columns that are named, by their flag."""
+        named = {name: getattr(self, name) for name in self.__slots__}
+        return {f"--{name}_column": column for name, column in named.items() if column}
+
+
+@dataclass(frozen=True, slots=True)
+class TableNote:
+    """How a table was understood, for the report.
+
+    Attributes:
+        item: the table's file, and its sheet if it has several.
+        columns: what the columns were taken for: columns by `image`, `text`, `findings`, `patient`, ...
+        kept: columns that were not understood and are kept as metadata.
+        encoding: of its text, if it is not UTF-8.
+        rows: number of its rows.
+        repaired: number of repaired cells by kind, and of rows whose quotes or commas were repaired.
+    """
+
+    item: str
+    columns: dict[str, list[str]]
+    kept: list[str]
+    encoding: str = ""
+    rows: int = 0
+    repaired: dict[str, int] = field(default_factory=dict)

@@ -12,7 +12,8 @@ if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help`
     import datasets
 
 
-LANGUAGES = ("en", "zh")
+LANGUAGES = ("en", "zh")  # those of the sources, with question templates; reports may have any code of ISO 639-1
+UNDETERMINED = "und"  # the code of ISO 639-2 for a text whose language is not known
 SPLITS = ("train", "validation", "test")
 CONFIGS = ("pairs", "chat", "regions")
 CONTEXTS = ("none", "clinical")  # what a question tells besides its image

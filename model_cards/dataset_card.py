@@ -254,7 +254,7 @@ def card_data(report: Mapping, configs: Sequence[str]) -> Any:
     kinds = {tag: None for source in sources for tag in TAGS.get(source["kind"], ())}
     return DatasetCardData(
         pretty_name=TITLE,
-        language=sorted(report["rows_by"][main_config(report)]["language"]),
+        language=sorted(set(report["rows_by"][main_config(report)]["language"]) - {"und"}),  # which the Hub has not
         license=license_id if license_id in HUB_LICENSES else "other",
         size_categories=[size_category(max(sum(splits.values()) for splits in report["splits"].values()))],
         task_categories=["image-text-to-text", "visual-question-answering", "zero-shot-image-classification"],

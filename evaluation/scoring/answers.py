@@ -23,7 +23,7 @@ def score_answers(
 
     Args:
         predictions, references: [N] texts.
-        languages: [N] of "en" or "zh" (default: detected from the references).
+        languages: [N] codes of ISO 639 (default: English or Chinese, detected from the references).
         answer_types: [N] of "OPEN", "CLOSED" or any other text. Accuracies count only open and closed answers, not for
             example reports; if there are none, no accuracy is returned.
         rule: the rule of the accuracies, see `vqa_accuracy`.

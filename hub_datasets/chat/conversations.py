@@ -101,14 +101,23 @@ def choose_question(kind: str, language: str, key: str, images: int = 1) -> tupl
     others.
 
     Raises:
-        ValueError: there are no templates of that kind or language.
+        ValueError: there are no templates of that kind.
     """
-    if language not in TEMPLATES.get(kind, {}):
-        raise ValueError(f"no question templates for {kind!r} in {language!r}; kinds are {', '.join(TEMPLATES)}")
+    if kind not in TEMPLATES:
+        raise ValueError(f"no question templates for {kind!r}; kinds are {', '.join(TEMPLATES)}")
+    language = question_language(kind, language)
     templates = {f"{kind}-{language}-{n:02d}": texts for n, texts in enumerate(TEMPLATES[kind][language], 1)}
     chosen = max(templates, key=lambda name: hashlib.blake2b(f"{name} {key}".encode(), digest_size=8).digest())
     one, several = templates[chosen]
     return chosen, one if images == 1 else several.replace("{count}", count_word(images, language))
+
+
+def question_language(kind: str, language: str) -> str:
+    """Returns the language in which a text is asked for: its own, or English where there are no templates in it.
+
+    The answer keeps its language, and so does the row; `template_id` names the language of the question.
+    """
+    return language if language in TEMPLATES[kind] else "en"
 
 
 def count_word(count: int, language: str) -> str:

@@ -171,6 +171,19 @@ class Folder:
             message = f"{name!r} cannot be read: {error.strerror or type(error).__name__}"
             raise FolderError(Reason.IMAGE_UNREADABLE, message) from None
 
+    def read_start(self, name: str, size: int) -> bytes:
+        """Returns at most the first `size` bytes of a file. Raises what `read` raises."""
+        if UNSAFE.search(name) or self._store.is_zip or IN_ZIP.search(name):
+            return self.read(name)[:size]
+        try:
+            with self._store.open(name) as file:
+                return file.read(size)
+        except Unreadable as error:
+            raise FolderError(error.code, f"{name!r} {error.message}") from None
+        except OSError as error:
+            message = f"{name!r} cannot be read: {error.strerror or type(error).__name__}"
+            raise FolderError(Reason.IMAGE_UNREADABLE, message) from None
+
     def _list(self) -> None:
         files: list[File] = []
         self._linked = []

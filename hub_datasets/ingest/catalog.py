@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hub_datasets.errors import printable
-from hub_datasets.records import Flag, Ignored, RawRecord, Reason, Regions, Rejection
+from hub_datasets.records import Flag, Ignored, RawRecord, Reason, Regions, Rejection, TableNote
 
 # What a worker finds out about an image: the first three say where its bytes are, `code` and `message` what is wrong.
 IMAGE_COLUMNS = ("file", "offset", "length", "content", "format", "width", "height", "pixels", "perceptual", "groups",
@@ -24,6 +24,7 @@ TABLES = f"""
 CREATE TABLE records (seq INTEGER PRIMARY KEY, item, image, record, flags, code, message);
 CREATE TABLE ignored (item, why);
 CREATE TABLE regions (image PRIMARY KEY, boxes, mask);
+CREATE TABLE tables (note);
 CREATE TABLE images (name PRIMARY KEY, {", ".join(IMAGE_COLUMNS)});
 CREATE TABLE thumbnails (name PRIMARY KEY, gray) WITHOUT ROWID;
 """
@@ -81,6 +82,10 @@ class Catalog:
         self.database.execute("INSERT OR IGNORE INTO regions VALUES (?, ?, ?)", values)
         if regions.mask:
             self.database.execute("INSERT OR IGNORE INTO images (name) VALUES (?)", (regions.mask,))
+
+    def note(self, note: TableNote) -> None:
+        """Adds how a table was understood."""
+        self.database.execute("INSERT INTO tables VALUES (?)", (to_json(asdict(note)),))
 
     def image_names(self) -> Iterator[str]:
         """Yields the names of the images that records refer to, each once, in the order of the records."""
@@ -161,6 +166,11 @@ class Catalog:
     def ignored(self) -> Iterator[tuple[str, str]]:
         """Yields (item, why)."""
         yield from self.database.execute("SELECT item, why FROM ignored ORDER BY rowid")
+
+    def notes(self) -> Iterator[TableNote]:
+        """Yields how each table was understood, in the order in which the tables were read."""
+        for (note,) in self.database.execute("SELECT note FROM tables ORDER BY rowid"):
+            yield TableNote(**json.loads(note))
 
     def count_read(self) -> int:
         return self.database.execute("SELECT count(*) FROM records").fetchone()[0]

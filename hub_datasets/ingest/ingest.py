@@ -30,7 +30,7 @@ from hub_datasets.images.validation import ImageSettings, examine_image
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import Engine
 from hub_datasets.ingest.progress import Progress, counted
-from hub_datasets.records import Flag, Ignored, Problem, RawRecord, Regions, Rejection
+from hub_datasets.records import Flag, Ignored, Problem, RawRecord, Regions, Rejection, TableNote
 from hub_datasets.sources.base import Source
 from hub_datasets.synthetic.marker import is_synthetic
 from hub_datasets.texts.validation import TextSettings, check_text, check_writable
@@ -43,12 +43,14 @@ DECODERS = (
     "pillow",
     "numpy",
     "rapidocr-onnxruntime",
+    "openpyxl",
+    "py3langid",
     "pydicom",
     "pylibjpeg",
     "pylibjpeg-libjpeg",
     "pylibjpeg-openjpeg",
     "python-gdcm",
-)  # packages
+)  # packages; those that read workbooks and languages decide what a record is, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,17 +148,22 @@ def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path
     path.unlink(missing_ok=True)
     catalog = Catalog(path, "create")
     named = f"{source.name} {folder.label}".rstrip()
-    for record in counted(source.read(folder), f"{named}: records"):
+    notes: list[TableNote] = []
+    records = source.read(folder, texts.columns, notes) if source.tables else source.read(folder)
+    limit = texts.limit(source.kind)
+    for record in counted(records, f"{named}: records"):
         if isinstance(record, Ignored):
             catalog.ignore(record)
         elif isinstance(record, Regions):
             catalog.add_regions(record)
         elif isinstance(record, Rejection):
             catalog.reject(record.item, record.code, record.message)
-        elif problem := check_writable(record) or check_text(record, texts.min_chars, texts.max_chars):
+        elif problem := check_writable(record) or check_text(record, texts.min_chars, *limit):
             catalog.reject(record.item, problem.code, problem.message)
         else:
             catalog.add(record, find_flags(record, source))
+    for note in notes:
+        catalog.note(note)
     catalog.close()
 
 

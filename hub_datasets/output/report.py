@@ -14,6 +14,7 @@ from typing import Any
 
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.ingest import Stage, find_in_name, find_tokens
+from hub_datasets.output.tables import table_reports
 from hub_datasets.output.targets import TargetStatistics, target_lines
 from hub_datasets.records import Ignored
 from hub_datasets.schema import CONFIGS, SPLITS
@@ -162,6 +163,7 @@ def source_report(decisions: Decisions, name: str, left_out: Mapping[int, Sequen
         "examples": {str(code): named[:EXAMPLES] for code, named in sorted(examples.items())},
         "images": decisions.count_images(numbers),
         "patients": decisions.count_keys(numbers, "patient"),
+        "tables": table_reports(stages, is_shareable),
         "ignored": passed_over[:IGNORED],
         "ignored_count": sum(len(folder.passed_over) for folder in folders),
     }

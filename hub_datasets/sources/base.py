@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hub_datasets.records import Ignored, RawRecord, Regions, Rejection
 
 if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help` does not need it
-    from hub_datasets.filesystem.source_folder import Folder
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Source:
         labels: all classes of its records' `label`, in their order, so that a class has the same number in every build;
             empty for a source whose classes are those that its records name.
         bibtex: the BibTeX entries of its publications, for the card.
+        tables: whether its columns can be named by flags such as --image_column; `read` then also takes them and a list
+            for notes on its tables.
         choices: its own command-line options by name, each with its values, the default first. `settle` receives the
             chosen values.
         scans: whether its records have a `scan_series` and a `scan_number`, by which slices of one scan are joined.
@@ -44,7 +46,7 @@ class Source:
     name: str
     flag: str
     kind: str
-    read: Callable[[Folder], Iterator[RawRecord | Rejection | Ignored | Regions]]
+    read: Callable[..., Iterator[RawRecord | Rejection | Ignored | Regions]]
     title: str
     homepage: str
     licence: str
@@ -54,6 +56,7 @@ class Source:
     settle: Callable[[list[RawRecord], dict[str, str]], Iterator[RawRecord | Rejection]] | None = None
     labels: tuple[str, ...] = ()
     bibtex: str = ""
+    tables: bool = False
     choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     scans: bool = False
     official_splits: bool = True

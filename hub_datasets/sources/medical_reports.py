@@ -2,9 +2,9 @@
 
 These files are read from the folder and all its subfolders:
 
-- CSV, TSV, JSON and JSONL tables with a column for the image, a column for the text and, optionally, `language`,
-  `patient_id`, `study_id` or another of the usual names of the two IDs (`patient_ids.py`); other columns are kept as
-  metadata (`reports/tables.py`, `reports/rows.py`);
+- CSV, TSV, JSON, JSONL and Excel tables, and text files with tabs, that have a column for the image and one for the
+  text; other columns are kept as metadata. The names of columns that are recognized are in `reports/column_names.py`;
+  flags such as `--image_column` name others (`reports/columns.py`, `reports/tables.py`, `reports/rows.py`);
 - `{"annotations": [{"image_id": "162_1", "caption": ...}]}`, the form of OpenI in XrayGLM, in English and Chinese;
 - the XML reports of OpenI (`reports/openi.py`).
 
@@ -16,23 +16,26 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem.source_folder import Folder, FolderError
-from hub_datasets.records import Ignored, RawRecord, Reason, Rejection
+from hub_datasets.records import ColumnNames, Ignored, RawRecord, Reason, Rejection, TableNote
 from hub_datasets.sources.base import Source
 from hub_datasets.sources.file_readers import MAX_TABLE_BYTES, is_junk, printable
 from hub_datasets.sources.reports import openi
-from hub_datasets.sources.reports.rows import NAME, Images, make_records
-from hub_datasets.sources.reports.tables import EXPECTED, SUFFIXES, NotReports, Table, read_report_table
+from hub_datasets.sources.reports.columns import EXPECTED, described
+from hub_datasets.sources.reports.dicom_keys import read_keys
+from hub_datasets.sources.reports.image_names import Images
+from hub_datasets.sources.reports.rows import NAME, Reading, make_records
+from hub_datasets.sources.reports.tables import SUFFIXES, NotReports, Table, read_tables
 from hub_datasets.texts.patient_ids import note_study, own_study
 
 # What people keep reports in and what is not read here: what to do about it.
 ADVICE = {
-    ".xlsx": "save it as 'CSV UTF-8'",
-    ".xls": "save it as 'CSV UTF-8'",
+    ".xls": "save it as .xlsx or 'CSV UTF-8'",
+    ".xlsb": "save it as .xlsx or 'CSV UTF-8'",
     ".ods": "save it as CSV in UTF-8",
     ".parquet": "write it as JSONL or CSV",
     ".tgz": "unpack it (tar xzf)",
@@ -41,86 +44,183 @@ ADVICE = {
     ".rar": "unpack it",
     ".7z": "unpack it",
 }
+MANY_TEXTS = 50  # more .txt files than this are not tables: they are reports, one for each image
+RECOGNIZED = ColumnNames()
+EXCEL_LOCK = "~$"  # how the names of files begin that Excel leaves beside an open workbook
 
 
-def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
+def read(
+    folder: Folder,
+    columns: ColumnNames = RECOGNIZED,
+    notes: list[TableNote] | None = None,
+) -> Iterator[RawRecord | Rejection | Ignored]:
     """Yields a record for every image of every report, in the order of the files' names.
+
+    Args:
+        columns: the columns of tables that the user has named.
+        notes: receives how each table was understood, when all its rows have been read.
 
     Raises BuildError if no file contains reports, or a table cannot be decoded or parsed.
     """
-    images = Images(file.name for file in folder.files() if not is_junk(file.name))
+    names = [file.name for file in folder.files() if not is_junk(file.name)]
+    reading = Reading(Images(names, lambda: read_keys(folder, names)))
     passed_over: list[Ignored] = []
     patients: dict[str, set[str]] = defaultdict(set)  # of each study
     used: set[str] = set()
     is_report = False
-    for part in read_files(folder, images):  # twice, so that not all records are held to learn whose a study is
+    lacking: dict[str, list[str]] = dict.fromkeys(columns.given())
+    # Twice, so that not all records are held to learn whose a study is and which language most texts have.
+    for part in read_files(folder, reading.images, columns, reading):
         if isinstance(part, Ignored):
             passed_over.append(part)
             continue
         is_report = True
+        if isinstance(part, Part) and part.table:
+            note_columns(part.table, lacking)
         for record in part:
             if isinstance(record, RawRecord):
                 used.add(record.image)
                 note_study(record.groups, patients)
     if not is_report:
-        seen = [f"{entry.item}: {entry.why}" for entry in passed_over]
-        message = f"{folder.named()}: no .json, .jsonl, .csv or .tsv file with {EXPECTED}, and no XML report of OpenI"
-        raise BuildError("; ".join([message, *seen[:3]]))
-    for part in read_files(folder, images):
+        raise no_reports(folder, passed_over)
+    for flag, header in lacking.items():
+        if header is not None:
+            raise BuildError(
+                f"{flag} {columns.given()[flag]!r}: no table in {folder.named()} has this column; the columns are: "
+                f"{', '.join(header)[:500]}"
+            )
+    reading.counting = False
+    for part in read_files(folder, reading.images, columns, reading):
+        reading.repaired.clear()
         for entry in [part] if isinstance(part, Ignored) else part:
             if isinstance(entry, RawRecord):
                 place_study(entry, patients)
             yield entry
-    if unused := [name for names in images.by_stem.values() for name in names if name not in used]:
+        if notes is not None and isinstance(part, Part) and part.table:
+            notes.append(part.note(reading))
+    if unused := [name for names in reading.images.by_stem.values() for name in names if name not in used]:
         first = printable(min(unused))
         yield Ignored(NAME, f"{len(unused):,} images", f"not named in any readable report; the first is {first}")
 
 
-def read_files(folder: Folder, images: Images) -> Iterator[Iterator[RawRecord | Rejection] | Ignored]:
-    """Yields the records of each file of reports, one file at a time, and an Ignored for other files."""
+def note_columns(table: Table, lacking: dict[str, list[str] | None]) -> None:
+    """Notes the columns of a table for each flag whose column it lacks; None for a flag that a table has fulfilled."""
+    missing = table.roles().lacking
+    for flag in list(lacking):
+        if flag not in missing:
+            del lacking[flag]
+        else:
+            lacking[flag] = [
+                *(lacking[flag] or []),
+                *(name for name in table.header if name not in (lacking[flag] or [])),
+            ]
+
+
+def no_reports(folder: Folder, passed_over: list[Ignored]) -> BuildError:
+    """Returns the error for a folder without reports: what its only table lacks, or what was passed over."""
+    tables = [entry for entry in passed_over if isinstance(entry, NoTable)]
+    if len(tables) == 1 and "/" not in tables[0].item:
+        return NotReports(f"{folder.named()}/{tables[0].item}: {tables[0].why}")
+    seen = [f"{entry.item}: {entry.why}" for entry in [*tables, *(e for e in passed_over if e not in tables)]]
+    kinds = ".json, .jsonl, .csv, .tsv or .xlsx file"
+    return BuildError(
+        "; ".join([f"{folder.named()}: no {kinds} with {EXPECTED}, and no XML report of OpenI", *seen[:3]])
+    )
+
+
+class NoTable(Ignored):
+    """A file in the form of a table that is not a table of reports."""
+
+    __slots__ = ()
+
+
+class Part:
+    """The records of one file, or of one table of it, which can be read once.
+
+    Attributes:
+        table: the table; None for a file that is one report.
+    """
+
+    def __init__(self, records: Iterator[RawRecord | Rejection], table: Table | None = None):
+        self.table, self._records = table, records
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[RawRecord | Rejection]:
+        return self._records
+
+    def note(self, reading: Reading) -> TableNote:
+        """Returns how the table was understood, when its records have been read."""
+        columns, kept = described(self.table.roles(), self.table.header)
+        if self.table.by_key:
+            keyword, column = self.table.roles().keys[0]
+            columns = {"image": [f"{column} ({keyword} in the DICOM headers)"]} | columns
+            kept = [name for name in kept if name != column]
+        repaired = dict(sorted((reading.repaired + Counter(self.table.repaired())).items()))
+        columns = {role: list(map(printable, names)) for role, names in columns.items()}
+        return TableNote(self.table.name, columns, list(map(printable, kept)), self.table.encoding, self.rows, repaired)
+
+
+def read_files(folder: Folder, images: Images, columns: ColumnNames, reading: Reading) -> Iterator[Part | Ignored]:
+    """Yields the records of each file of reports, one table at a time, and an Ignored for other files."""
+    texts = sum(file.name.lower().endswith(".txt") for file in folder.files())
     for file in folder.files():
         suffix = posixpath.splitext(file.name)[1].lower()
-        if is_junk(file.name):
+        if is_junk(file.name) or posixpath.basename(file.name).startswith(EXCEL_LOCK):
             yield Ignored(NAME, printable(file.name), "junk file of the operating system")
         elif suffix in ADVICE:
             yield Ignored(NAME, printable(file.name), f"not read; {ADVICE[suffix]}")
-        elif suffix in SUFFIXES or suffix == ".xml":
-            yield read_file(folder, file.name, images)
+        elif suffix == ".xml":
+            yield read_xml(folder, file.name, images)
+        elif suffix == ".txt" and texts > MANY_TEXTS:
+            continue
+        elif suffix in SUFFIXES:
+            yield from read_file(folder, file.name, columns, reading)
 
 
-def read_file(folder: Folder, name: str, images: Images) -> Iterator[RawRecord | Rejection] | Ignored:
-    """Returns the content of one file; Ignored if it is valid, not a table of reports and not at the top level.
+def read_xml(folder: Folder, name: str, images: Images) -> Part | Ignored:
+    """Returns the records of an XML file; Ignored if it is not a report of OpenI."""
+    shown = printable(name)
+    try:
+        data = folder.read(name, openi.MAX_BYTES)
+    except FolderError as error:  # one report, which need not stop the others
+        return Part(iter([Rejection(NAME, shown, Reason.MALFORMED_ROW, error.message)]))
+    records = openi.read_report(shown, data, images)
+    return Ignored(NAME, shown, "XML, but not a report of OpenI") if records is None else Part(records)
 
-    Raises BuildError if it cannot be read, decoded or parsed, or is at the top level and not a table of reports. For
-    CSV that is damaged further down, the error is raised when its records are read.
+
+def read_file(folder: Folder, name: str, columns: ColumnNames, reading: Reading) -> Iterator[Part | Ignored]:
+    """Yields the tables of one file; Ignored for what is valid and not a table of reports.
+
+    A .txt file that is no table is passed over in silence, as all files are that no table names. Raises BuildError if a
+    file cannot be read, decoded or parsed.
     """
     shown = printable(name)
-    is_xml = name.lower().endswith(".xml")
     try:
-        data = folder.read(name, openi.MAX_BYTES if is_xml else MAX_TABLE_BYTES)
+        tables = read_tables(shown, name, folder.read(name, MAX_TABLE_BYTES), columns, reading.images)
     except FolderError as error:
-        if is_xml:  # one report, which need not stop the others
-            return iter([Rejection(NAME, shown, Reason.MALFORMED_ROW, error.message)])
         raise BuildError(f"{folder.named()}: {error.message}") from None
-    if is_xml:
-        records = openi.read_report(shown, data, images)
-        return Ignored(NAME, shown, "XML, but not a report of OpenI") if records is None else records
-    try:
-        table = read_report_table(shown, data)
     except NotReports as error:
-        if "/" in name:  # many folders of images have tables of their own
-            return Ignored(NAME, shown, str(error).removeprefix(f"{shown}: "))
-        raise NotReports(f"{folder.named()}/{error}") from None
+        tables = [error]
     except BuildError as error:
+        if name.lower().endswith(".txt"):
+            return
         raise BuildError(f"{folder.named()}/{error}") from None
-    return records_of(folder, name, table, images)
+    for table in tables:
+        if isinstance(table, Table):
+            part = Part(iter(()), table)
+            part._records = records_of(folder, name, part, reading)
+            yield part
+        elif not name.lower().endswith(".txt"):
+            item, _, why = str(table).partition(": ")
+            yield NoTable(NAME, item, why)
 
 
-def records_of(folder: Folder, name: str, table: Table, images: Images) -> Iterator[RawRecord | Rejection]:
+def records_of(folder: Folder, name: str, part: Part, reading: Reading) -> Iterator[RawRecord | Rejection]:
     """Yields the records of a table. Raises BuildError if it is damaged after its first rows."""
     try:
-        for item, row in table.rows:
-            yield from make_records(item, row, name, images, table.numbered)
+        for item, row in part.table.rows():
+            part.rows += 1
+            yield from make_records(item, row, name, part.table, reading)
     except BuildError as error:
         raise BuildError(f"{folder.named()}/{error}") from None
 
@@ -143,6 +243,7 @@ SOURCE = Source(
     flag="--reports_dir",
     kind="report",
     read=read,
+    tables=True,
     title="Medical reports with images",
     homepage="",
     licence="unknown",

@@ -1,9 +1,10 @@
-"""Decodes the bytes of a table: UTF-8, UTF-16, UTF-32 or GB18030.
+"""Decodes the bytes of a table: UTF-8, UTF-16, UTF-32, GB18030 or Windows-1252.
 
-A byte order mark decides the encoding. Without one, a file is decoded as UTF-8 or, if that fails, as GB18030, a
-superset of GBK and GB2312 that Chinese spreadsheet programs write. Nearly any bytes are valid GB18030, so the result is
-accepted only if it reads like Chinese. No other encoding is guessed, and text that was garbled before it was saved is
-not repaired.
+A byte order mark decides the encoding. Without one, a file is decoded as UTF-16 if its first characters are ASCII with
+a zero beside each, and as UTF-8. If that fails, two encodings are tried that spreadsheet programs write, and nearly any
+bytes are valid in both, so the result is accepted only if it reads like what they are for: GB18030, a superset of GBK
+and GB2312, like Chinese; Windows-1252, a superset of Latin-1, like a language of Western Europe. No other encoding is
+guessed. Text that was garbled before it was saved is repaired later (`texts/repair.py`).
 """
 
 from __future__ import annotations
@@ -38,6 +39,19 @@ COMMONEST = frozenset(
 )
 LEAST_CHINESE, LEAST_EVERYDAY, LEAST_COMMONEST = 0.8, 0.7, 0.05  # shares; Chinese reports have 0.99, 0.99 and 0.3
 SHORT = 8  # characters; shares in shorter texts are meaningless
+# The letters and signs of Windows-1252 that texts in Western Europe hold. Signs stand beside words, never inside one,
+# unlike the letters of Polish or Turkish that other code pages have in their places; small letters are not followed by
+# capital ones; and a text of Russian or Chinese bytes has hardly any other characters.
+WESTERN_LETTERS = "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜàáâãäåæçèéêëìíîïñòóôõöøùúûüßŒœŠšŽž"
+WESTERN_SIGNS = "“”‘’‚„–—…•€™°±²³µ·×÷½¼¾«»¿¡§®©ªº´¨¹‹›‰†\xa0"
+NEVER_INSIDE = "€™°±²³µ×÷½¼¾«»¿¡§®©ªº¨¹‹›‰†"
+NOT_WESTERN = re.compile(
+    rf"[^\x00-\x7f{WESTERN_LETTERS}{WESTERN_SIGNS}]"
+    rf"|[a-zA-Z{WESTERN_LETTERS}][{NEVER_INSIDE}][a-z{WESTERN_LETTERS}]"
+    rf"|[a-zß-ž][À-ÖØ-ÞŠŽŒ]|[{WESTERN_LETTERS}]{{3}}"
+)
+MOST_WESTERN = 0.25  # share of letters that are not ASCII; French and Portuguese have 0.05
+UTF16_HEAD = 64  # bytes
 
 
 def decode_text(data: bytes, name: str) -> str:
@@ -57,23 +71,49 @@ def decode_lines(data: bytes, name: str) -> str:
     A broken line contains a lone surrogate (see `broken_byte`). Raises BuildError if more than half of the lines are
     broken, because the file is then in another encoding.
     """
-    for mark, encoding in BYTE_ORDER_MARKS:
+    return decode_table(data, name)[0]
+
+
+def decode_table(data: bytes, name: str) -> tuple[str, str]:
+    """Returns the text of a file of lines, as `decode_lines` does, and the name of its encoding."""
+    for mark, encoding in (*BYTE_ORDER_MARKS, *utf16_without_mark(data)):
         if data.startswith(mark):
             try:
-                return data.decode(encoding)
+                return data.decode(encoding), encoding
             except UnicodeDecodeError as error:
                 raise BuildError(f"{name}: broken {encoding} at byte {error.start:,}; {FIX}") from None
     if data.count(0) > len(data) // 5:
         raise BuildError(f"{name}: no text, or UTF-16 without a byte order mark; {FIX}")
-    text = data.decode("utf-8-sig", "surrogateescape")
+    text, encoding = data.decode("utf-8-sig", "surrogateescape"), "UTF-8"
     broken = count_broken(text)
     if broken and not data.startswith(codecs.BOM_UTF8):
         chinese = decode_gb18030(data)
         if reads_like_chinese(chinese) and count_broken(chinese) < broken:
-            text, broken = chinese, count_broken(chinese)
+            text, encoding, broken = chinese, "GB18030", count_broken(chinese)
+        elif not FOREIGN.search(BROKEN.sub("", text)):  # a file with UTF-8 in it was not meant as Windows-1252
+            western = data.decode("cp1252", "surrogateescape")
+            if reads_like_western_text(western):
+                text, encoding, broken = western, "Windows-1252", 0
     if broken and broken * 2 > sum(bool(line.strip()) for line in text.split("\n")):
         raise undecodable(data, name)
-    return text
+    return text, encoding
+
+
+def utf16_without_mark(data: bytes) -> list[tuple[bytes, str]]:
+    """Returns the byte order of UTF-16 that the zeros beside the first characters show, as an entry of a mark."""
+    head = data[:UTF16_HEAD]
+    for start, encoding in ((1, "UTF-16-LE"), (0, "UTF-16-BE")):
+        zeros, others = head[start::2], head[1 - start :: 2]
+        if len(head) >= 8 and zeros.count(0) * 4 >= len(zeros) * 3 and 0 not in others:
+            return [(b"", encoding)]
+    return []
+
+
+def reads_like_western_text(text: str) -> bool:
+    """Returns whether a text decoded as Windows-1252 is one of Western Europe, not of another encoding."""
+    letters = sum(character.isalpha() for character in text)
+    foreign = sum(character in WESTERN_LETTERS for character in text)
+    return not NOT_WESTERN.search(text) and foreign <= MOST_WESTERN * letters
 
 
 def decode_gb18030(data: bytes) -> str:

@@ -7,20 +7,19 @@ without case, as those of `patient_ids.py`. A fold of a cross-validation (`0`, `
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
 
-from hub_datasets.texts.patient_ids import fold, folded, places
+from hub_datasets.texts.patient_ids import fold, places
 
 SPLIT_COLUMNS = places(
     "split official_split data_split dataset_split split_name subset partition fold "
-    "划分 数据划分 数据集划分 拆分 子集 集合"
+    "划分 数据划分 数据集划分 拆分 分割 子集 集合 数据集"
 )
 NAMES = {
-    "train": "train training trainset training_set train_set tr 训练 训练集 训练数据 训练组",
+    "train": "train training trainset training_set train_set tr 训练 训练集 训练数据 训练组 訓練集",
     "validation": "validation valid val validate dev devel development validationset validation_set val_set valid_set "
-    "dev_set 验证 验证集 验证数据 验证组 开发集 校验集",
-    "test": "test testing testset test_set eval evaluation held_out holdout 测试 测试集 测试数据 测试组 留出集",
+    "dev_set 验证 验证集 验证数据 验证组 开发集 校验集 驗證集 開發集",
+    "test": "test testing testset test_set ts eval evaluation held_out hold_out 测试 测试集 "
+    "测试数据 测试组 留出集 測試集",
 }
 BY_NAME = {name: split for split, names in NAMES.items() for name in places(names)}
 ADVICE = (
@@ -40,12 +39,6 @@ def official_split(value: object) -> str | None:
         return None
     name = fold(value)
     return BY_NAME.get(name) or BY_NAME.get(YEAR.sub("", name))
-
-
-def split_in_row(row: Mapping[str, Any]) -> str:
-    """Returns the split in the first of SPLIT_COLUMNS that a table's row has; empty if there is none."""
-    columns = sorted((SPLIT_COLUMNS[name], written) for written in row if (name := folded(written)) in SPLIT_COLUMNS)
-    return next((split for _, written in columns if (split := official_split(row[written]))), "")
 
 
 def split_of_path(path: str) -> str:

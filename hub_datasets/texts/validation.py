@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from hub_datasets.records import Problem, RawRecord, Reason
+from hub_datasets.records import ColumnNames, Problem, RawRecord, Reason
 
 CONTROL_CHARACTERS = re.compile(  # all but tab and line ends: C0 and C1, those that turn the line around, U+FEFF
     "[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]"
@@ -24,10 +24,24 @@ BROKEN_ENCODING = re.compile("[\0\ufffd-\uffff\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class TextSettings:
-    """The bounds of a pair's text: longer than `min_chars` and shorter than `max_chars` characters."""
+    """The bounds of a pair's text, and the columns of tables that hold texts.
+
+    Attributes:
+        min_chars, max_chars: a text must be longer than the first and shorter than the second, in characters.
+        max_report_chars: replaces `max_chars` for reports; those of a CT often pass 1,000 characters.
+        columns: the columns that the user has named.
+    """
 
     min_chars: int = 5
     max_chars: int = 1000
+    max_report_chars: int = 8000
+    columns: ColumnNames = field(default_factory=ColumnNames)
+
+    def limit(self, kind: str) -> tuple[int, str]:
+        """Returns the upper bound for the texts of a kind of source, and the flag that sets it."""
+        if kind == "report":
+            return self.max_report_chars, "--max_report_chars"
+        return self.max_chars, "--max_text_chars"
 
 
 def check_writable(record: RawRecord) -> Problem | None:
@@ -48,11 +62,12 @@ def check_integer(digits: str) -> None:
         raise ValueError(f"the integer {digits:.30} does not fit in 64 bits")
 
 
-def check_text(record: RawRecord, min_chars: int, max_chars: int) -> Problem | None:
+def check_text(record: RawRecord, min_chars: int, max_chars: int, max_flag: str = "--max_text_chars") -> Problem | None:
     """Checks the texts of a record. The bounds apply to the text of a pair; an answer ("No", "是") must not be empty.
 
     Args:
         min_chars, max_chars: the text of a pair must be longer than the first and shorter than the second.
+        max_flag: the flag that sets the second.
     """
     said = {name: getattr(record, name) for name in ("text", "question", "answer")}
     required = ("question", "answer") if record.text is None else ("text",)
@@ -69,9 +84,12 @@ def check_text(record: RawRecord, min_chars: int, max_chars: int) -> Problem | N
         return Problem(Reason.TEXT_LONG, problem) if long else None
     length = len(record.text)
     if length <= min_chars:
-        return Problem(Reason.TEXT_SHORT, f"{length} characters, more than {min_chars} are needed: {record.text!r}")
+        return Problem(
+            Reason.TEXT_SHORT,
+            f"{length} characters, more than {min_chars} are needed (--min_text_chars): {record.text!r}",
+        )
     if length >= max_chars:
-        return Problem(Reason.TEXT_LONG, f"{length:,} characters, fewer than {max_chars:,} are allowed")
+        return Problem(Reason.TEXT_LONG, f"{length:,} characters, fewer than {max_chars:,} are allowed ({max_flag})")
     return None
 
 

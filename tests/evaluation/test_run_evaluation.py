@@ -239,7 +239,7 @@ CHAT = {"images": [], "messages": TURNS, "image_path": "a", "source_dataset": "o
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"language": "fr"}, "config chat: sample 1: the language 'fr' is unknown"),
+        ({"language": "French"}, "config chat: sample 1: the language 'French' is unknown"),
         (
             {"messages": [*TURNS, TURNS[0]]},
             "config chat: row 1: the conversation does not end with a user",

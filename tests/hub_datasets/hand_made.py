@@ -46,7 +46,8 @@ def question(number: int, image: int, language: str = "en", official_split: str 
 
 def source_of(name: str, **changes: Any) -> Source:
     """A source of the project, or one of that name which is like that of reports."""
-    return replace(BY_NAME.get(name, BY_NAME["medical_reports"]), name=name, **changes)
+    plain = {"tables": False} if "read" in changes else {}  # `read` takes the folder alone
+    return replace(BY_NAME.get(name, BY_NAME["medical_reports"]), name=name, **(plain | changes))
 
 
 def content_of(name: str) -> bytes:

@@ -45,7 +45,7 @@ ROWS: dict[Reason, Callable[[int], dict | str]] = {
     Reason.IMAGE_OUTSIDE_ROOT: lambda n: {"image": f"../{n}.png"},
     Reason.TEXT_EMPTY: lambda n: {"text": " "},
     Reason.TEXT_SHORT: lambda n: {"text": "short"},
-    Reason.TEXT_LONG: lambda n: {"text": "x" * 1000},
+    Reason.TEXT_LONG: lambda n: {"text": "x" * 8000},
     Reason.TEXT_ENCODING: lambda n: {"text": f"Fluid in the knee\ufffds joint {n}."},
     Reason.TEXT_CONTROL_CHARACTERS: lambda n: {"text": f"Fluid \x07 in the joint {n}."},
     Reason.MALFORMED_ROW: lambda n: '{"image": ',

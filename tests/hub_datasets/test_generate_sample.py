@@ -466,7 +466,7 @@ def find_report_fault(folder: Path, row: dict | None) -> Reason | None:
         return Reason.IMAGE_MISSING
     if len(text) <= 5:
         return Reason.TEXT_SHORT if text else Reason.TEXT_EMPTY
-    if len(text) >= 1000:
+    if len(text) >= 8000:
         return Reason.TEXT_LONG
     if "\ufffd" in text or "\f" in text:
         return Reason.TEXT_ENCODING if "\ufffd" in text else Reason.TEXT_CONTROL_CHARACTERS

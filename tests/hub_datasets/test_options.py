@@ -25,6 +25,7 @@ FLAGS = (
     *(flag for source in SOURCES for flag in (source.flag, *(f"--{name}" for name in source.choices))),
     "--output_dir", "--overwrite", "--num_shards", "--val_fraction", "--test_fraction", "--split_by", "--keep_splits",
     "--near_distance",
+    "--image_column", "--text_column", "--patient_column", "--split_column", "--label_column", "--max_report_chars",
     "--min_text_chars", "--max_text_chars", "--max_image_pixels", "--min_image_side", "--window", "--ocr", "--review",
     "--ungrounded", "--chat_turns", "--system_prompt", "--engine", "--num_proc", "--cache_dir", "--push_to_hub",
     "--public", "--redistribute",
@@ -33,7 +34,8 @@ DEFAULTS = {
     "val_fraction": 0.05, "test_fraction": 0.0, "split_by": "group", "min_text_chars": 5, "max_text_chars": 1000,
     "max_image_pixels": 64_000_000, "min_image_side": 8, "window": "auto", "ocr": False,
     "near_distance": near_duplicates.NEAR_DISTANCE, "chat_turns": "single", "system_prompt": "", "num_shards": 1,
-    "ungrounded": "mark", "knee_conflicts": "reject", "pad_text": "visible",
+    "ungrounded": "mark", "knee_conflicts": "reject", "pad_text": "visible", "max_report_chars": 8000,
+    "image_column": "", "text_column": "", "patient_column": "", "split_column": "", "label_column": "",
 }  # fmt: skip
 
 
@@ -80,7 +82,9 @@ def test_without_any_flag(options, reports, tmp_path):
      ("--min_text_chars", "0", 0), ("--max_text_chars", "7", 7), ("--max_image_pixels", "1", 1),
      ("--min_image_side", "1", 1), ("--window", "-100:400.5", "-100:400.5"), ("--near_distance", "0", 0),
      ("--near_distance", "127", 127), ("--chat_turns", "multi", "multi"), ("--system_prompt", "Be brief.", "Be brief."),
-     ("--num_shards", "1000", 1000), ("--knee_conflicts", "keep_lower", "keep_lower")],
+     ("--num_shards", "1000", 1000), ("--knee_conflicts", "keep_lower", "keep_lower"),
+     ("--max_report_chars", "9000", 9000), ("--image_column", "a", "a"), ("--text_column", " b ", "b"),
+     ("--patient_column", "c", "c"), ("--split_column", "d", "d"), ("--label_column", "e", "e")],
     ids=str,
 )  # fmt: skip
 def test_a_flag_changes_its_own_setting_and_the_key(options, flag, value, setting, tmp_path):
@@ -135,6 +139,8 @@ def test_the_key_names_what_was_read_and_from_where(options, reports, tmp_path):
         (["--test_fraction", "0.95"], "--val_fraction is 0.05 and --test_fraction is 0.95; both must be at least 0"),
         (["--min_text_chars", "-1"], "--min_text_chars is -1 and --max_text_chars is 1000; use at least 0, and"),
         (["--max_text_chars", "6"], "--min_text_chars is 5 and --max_text_chars is 6; use at least 0, and"),
+        (["--max_report_chars", "6"], "--min_text_chars is 5 and --max_report_chars is 6; use a maximum"),
+        (["--image_column", "a", "--label_column", "a"], "--image_column and --label_column both name 'a'; use"),
         (["--near_distance", "-1"], "--near_distance is -1; use 0 to 127"),
         (["--near_distance", "128"], "--near_distance is 128; use 0 to 127"),
         (["--num_proc", "-1"], "--num_proc is -1; use at least 0"),

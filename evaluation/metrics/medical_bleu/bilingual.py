@@ -1,4 +1,4 @@
-"""Computes BLEU of English and Chinese texts with the sacrebleu tokenizer of each text's language.
+"""Computes BLEU of texts in English, Chinese and other languages with the sacrebleu tokenizer of each text's language.
 
 sacrebleu computes the scores; this file only selects the tokenizer for each text. Nothing is downloaded.
 """
@@ -12,8 +12,11 @@ from typing import NamedTuple
 from sacrebleu.metrics import BLEU
 
 # sacrebleu's tokenizer of each language. 13a finds no word boundaries in Chinese: a whole sentence becomes one token,
-# and identical sentences score 0.0.
-TOKENIZERS = {"en": "13a", "zh": "zh"}
+# and identical sentences score 0.0. Japanese and Thai do not separate words either; their texts are compared by
+# characters, because a tokenizer for words would have to be downloaded. All other languages separate words by spaces.
+TOKENIZERS = {"en": "13a", "zh": "zh", "ja": "char", "th": "char"}
+OTHER_LANGUAGES = "13a"
+_CODE = re.compile("[a-z]{2,3}")  # of ISO 639; `und` is an undetermined language
 
 # A text with at least this share of Chinese characters, not counting white space, is Chinese. The share is low because
 # one Chinese character corresponds to a Latin word of several letters ("MRI T2 加权"), and because an English text that
@@ -58,14 +61,15 @@ def bleu_scores(
     Args:
         predictions: [N] untokenized texts; an empty one counts as a text without words.
         references: [N] texts, or [N] lists of at least one text each; the lists can differ in length.
-        languages: [N] of "en" or "zh". None detects the language of each sample from its references.
+        languages: [N] codes of ISO 639, for example "en" or "zh". None detects Chinese in the references of each
+            sample; all others count as English then.
 
     Returns:
         the scores listed in `medical_bleu.py` and the README, in 0..100.
 
     Raises:
         ValueError: there are no samples, lengths differ, a prediction or reference is not a string, a sample has no
-            reference or a blank one, or a language is unknown. The message names the sample.
+            reference or a blank one, or a language is not a code. The message names the sample.
     """
     references = [[texts] if isinstance(texts, str) else list(texts) for texts in references]
     _check_samples(predictions, references)
@@ -75,7 +79,9 @@ def bleu_scores(
 
     scores: dict[str, CorpusScore] = {}
     counts: dict[str, int] = {}
-    for language, tokenizer in TOKENIZERS.items():
+    used = sorted(set(languages), key=lambda code: (code not in TOKENIZERS, [*TOKENIZERS, code].index(code), code))
+    tokenizers = {language: TOKENIZERS.get(language, OTHER_LANGUAGES) for language in used}
+    for language, tokenizer in tokenizers.items():
         rows = [row for row, value in enumerate(languages) if value == language]
         if rows:
             counts[language] = len(rows)
@@ -83,8 +89,8 @@ def bleu_scores(
                 [predictions[row] for row in rows], [references[row] for row in rows], tokenizer
             )
 
-    # For one corpus of both languages, each text is tokenized here by its language, and not again by sacrebleu.
-    tokenize = {name: BLEU(tokenize=tokenizer).tokenizer for name, tokenizer in TOKENIZERS.items()}
+    # For one corpus of all languages, each text is tokenized here by its language, and not again by sacrebleu.
+    tokenize = {name: BLEU(tokenize=tokenizer).tokenizer for name, tokenizer in tokenizers.items()}
     both = _score_corpus(
         [tokenize[name](text.rstrip()) for name, text in zip(languages, predictions, strict=True)],
         [[tokenize[name](text.rstrip()) for text in texts] for name, texts in zip(languages, references, strict=True)],
@@ -136,5 +142,5 @@ def _check_languages(languages: Sequence[str], num_samples: int) -> None:
             f"There are {len(languages)} languages for {num_samples} samples. Give one per prediction, or omit them."
         )
     for sample, language in enumerate(languages):
-        if language not in TOKENIZERS:
-            raise ValueError(f"sample {sample}: the language {language!r} is unknown. Use en or zh.")
+        if not isinstance(language, str) or not _CODE.fullmatch(language):
+            raise ValueError(f"sample {sample}: the language {language!r} is unknown. Use a code such as en or zh.")

@@ -18,8 +18,8 @@ _KWARGS_DESCRIPTION = """
 Args:
     predictions: the generated texts, untokenized. Empty texts are allowed.
     references: one text, or a list of texts, per prediction; the lists can differ in length.
-    languages: "en" or "zh" per prediction. By default, a sample is Chinese if at least a tenth of the characters of its
-        references are Chinese.
+    languages: "en", "zh" or another code of ISO 639 per prediction. By default, a sample is Chinese if at least a
+        tenth of the characters of its references are Chinese.
 
 Returns:
     bleu, bleu_1: 0..100, over all texts: BLEU with n-grams up to 4 words, and with single words.

@@ -12,7 +12,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-LANGUAGES = ("en", "zh")
+LANGUAGES = ("en", "zh")  # the first in the result
+_CODE = re.compile("[a-z]{2,3}")  # of ISO 639; `und` is an undetermined language
 OPEN, CLOSED = "open", "closed"
 
 # From the VQA evaluation (Antol et al. 2015; vqaEvaluation/vqaEval.py in GT-Vision-Lab/VQA): numbers up to ten are
@@ -47,7 +48,7 @@ def normalize(text: str, language: str | None = None) -> str:
 
     Args:
         text: the answer.
-        language: "en" or "zh"; None detects it.
+        language: a code of ISO 639, of which only "zh" has a rule of its own; None detects Chinese.
     """
     return ("" if (language or detect_language(text)) == "zh" else " ").join(_normalized_words(text))
 
@@ -135,16 +136,17 @@ def vqa_scores(
         predictions: [N] answers; an empty one counts as wrong.
         references: [N] correct answers, not blank.
         answer_types: [N] of "OPEN" and "CLOSED", ignoring case; any other value counts only in the overall score.
-        languages: [N] of "en" and "zh". None, or an entry of None or "", detects the language from the reference.
+        languages: [N] codes of ISO 639, for example "en" or "zh". None, or an entry of None or "", detects Chinese in
+            the reference; all others count as English then.
         rule: a name in `RULES`, or `llava_med`: contains_yes_no for closed questions, token_recall for all others.
 
     Returns:
-        `accuracy`, `accuracy_open` and `accuracy_closed` in 0..1, each also with `_en` and `_zh`, for the combinations
-        that occur; `num_samples` with the same suffixes; and `rule`.
+        `accuracy`, `accuracy_open` and `accuracy_closed` in 0..1, each also with `_en`, `_zh` and other languages, for
+        the combinations that occur; `num_samples` with the same suffixes; and `rule`.
 
     Raises:
         ValueError: there are no samples, lengths differ, a prediction or reference is not a string, a reference is
-            blank, or a language or the rule is unknown. The message names the sample.
+            blank, a language is not a code, or the rule is unknown. The message names the sample.
     """
     if rule not in RULES and rule not in PAIRS:
         raise ValueError(f"The rule {rule!r} is unknown. Use one of {', '.join([*RULES, *PAIRS])}.")
@@ -161,7 +163,8 @@ def vqa_scores(
         for suffix in ("", f"_{kind}") if kind in (OPEN, CLOSED) else ("",):
             groups.setdefault(suffix, []).append(score)
             groups.setdefault(f"{suffix}_{language}", []).append(score)
-    endings = ("", *(f"_{name}" for name in LANGUAGES))
+    others = sorted({language for language in languages if language} - set(LANGUAGES))
+    endings = ("", *(f"_{name}" for name in (*LANGUAGES, *others)))
     order = [f"{suffix}{ending}" for ending in endings for suffix in ("", "_open", "_closed")]
     found = [name for name in order if name in groups]
     means = {f"accuracy{name}": sum(groups[name]) / len(groups[name]) for name in found}
@@ -188,5 +191,5 @@ def check_samples(
             raise ValueError(f"sample {sample}: the reference is {reference!r}. Give a text that is not blank.")
         if answer_type is not None and not isinstance(answer_type, str):
             raise ValueError(f"sample {sample}: the answer type is {answer_type!r}. Give OPEN, CLOSED or None.")
-        if language and language not in LANGUAGES:
-            raise ValueError(f"sample {sample}: the language {language!r} is unknown. Use {' or '.join(LANGUAGES)}.")
+        if language and not (isinstance(language, str) and _CODE.fullmatch(language)):
+            raise ValueError(f"sample {sample}: the language {language!r} is unknown. Use a code such as en or zh.")

@@ -20,7 +20,8 @@ Args:
     references: the correct answers, one per prediction.
     answer_types: "OPEN" or "CLOSED" per prediction, ignoring case; any other value counts only in the overall accuracy.
         Optional.
-    languages: "en" or "zh" per prediction. By default, a sample is Chinese if its reference has a Chinese character.
+    languages: "en", "zh" or another code of ISO 639 per prediction. By default, a sample is Chinese if its reference
+        has a Chinese character.
     rule: "exact", "token_recall", "token_f1", "contains_yes_no", or "llava_med", which is contains_yes_no for closed
         questions and token_recall for all others (default: "exact").
 

@@ -1,1 +1,1 @@
-"""Reads tables and files of radiology reports: their columns, rows, languages, and Open-i's XML."""
+"""Reads tables and files of radiology reports: their columns, rows and languages, and the XML of Open-i."""

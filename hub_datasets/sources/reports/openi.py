@@ -12,8 +12,10 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 from hub_datasets.records import Problem, RawRecord, Reason, Rejection
+from hub_datasets.sources.reports.image_names import Images
 from hub_datasets.sources.reports.language import language_named
-from hub_datasets.sources.reports.rows import NAME, Images
+from hub_datasets.sources.reports.row_texts import SHOWN_LANGUAGES
+from hub_datasets.sources.reports.rows import NAME
 from hub_datasets.texts.patient_ids import study_key
 
 ROOT = "eCitation"
@@ -81,7 +83,7 @@ def make_records(name: str, root: ElementTree.Element, images: Images) -> Iterat
     named = first_text(root, "Language") or "eng"
     language = language_named(named)
     if language is None:
-        yield Rejection(NAME, name, Reason.MALFORMED_ROW, f"language {named!r:.80}; expected English or Chinese")
+        yield Rejection(NAME, name, Reason.MALFORMED_ROW, f"language {named!r:.80}; expected {SHOWN_LANGUAGES}")
         return
     report = root.find("uId")
     study = re.sub(r"\ACXR", "", report.get("id", "").strip()) if report is not None else ""

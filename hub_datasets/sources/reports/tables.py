@@ -1,222 +1,204 @@
-"""Reads the rows of a table of reports: CSV, TSV, JSON, JSONL, or the `{"annotations": [...]}` of XrayGLM.
+"""Reads a file as tables of reports: CSV, TSV, text, JSON, JSONL, Excel, or the `{"annotations": [...]}` of XrayGLM.
 
-A table must have a column for the image and a column for the text. The recognized names are listed below; the first of
-them that a row has is used. Names are compared without case and surrounding blanks.
+A table must have a column for the image, or a key of its DICOM header, and one for the text; see `columns.py`. Of
+several columns that may name the image, the first that names files of the folder is used.
 """
 
 from __future__ import annotations
 
-import csv
-import json
+import posixpath
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from hub_datasets.errors import BuildError
-from hub_datasets.records import Problem, Reason
-from hub_datasets.sources.text_encoding import BROKEN, broken_byte, decode_lines, decode_text
+from hub_datasets.records import ColumnNames, Problem
+from hub_datasets.sources.reports.columns import EXPECTED, NAME_THEM, Roles, listed, prefer, roles_of
+from hub_datasets.sources.reports.formats.csv_rows import CsvTable, NotReports, Row, lacking
+from hub_datasets.sources.reports.formats.excel_rows import SUFFIXES as EXCEL
+from hub_datasets.sources.reports.formats.excel_rows import read_sheets
+from hub_datasets.sources.reports.formats.json_rows import read_json_lines, read_json_rows
+from hub_datasets.sources.reports.image_names import Images
+from hub_datasets.sources.text_encoding import decode_table
 
-SUFFIXES = (".csv", ".tsv", ".json", ".jsonl")
-IMAGE_COLUMNS = ("images", "image", "image_path", "file_name", "image_id")  # `images` and cells may name several
-TEXT_COLUMNS = ("text", "report", "caption")
-EXPECTED = (
-    "a column for the image (images, image, image_path, file_name or image_id) and one for the text (text, report or "
-    "caption)"
-)
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
-SEPARATOR_LINE = re.compile(r"\s*\"?sep=(.)\"?\r?\n", re.IGNORECASE)  # what Excel writes and reads above a header
-NOT_JSON = Problem(Reason.MALFORMED_ROW, "not valid JSON")
-JSON_LINE = re.compile(r"[^\n]*\n|[^\n]+\Z")
-CSV_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+\Z")
-Row = tuple[str, dict[str, Any] | Problem]
-
-
-class NotReports(BuildError):
-    """Raised for a valid file that is not a table of reports."""
+TEXT_TABLES = (".csv", ".tsv", ".txt", ".tab", ".psv")
+SUFFIXES = (*TEXT_TABLES, ".json", ".jsonl", ".ndjson", *EXCEL)
+SAMPLE = 30  # rows that decide which of several columns names the image
+BASE64 = re.compile(r"(?:data:image/[\w.+-]+;base64,)?(?:iVBORw0KGgo|/9j/|R0lGOD|Qk[0-9A-Za-z]{2}|UklGR|SUkq|TU0AK)"
+                    r"[A-Za-z0-9+/=\s]{60}|data:image/")  # fmt: skip
+FEW_KEYS = 200  # columns of a JSON table that are listed in the report
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Table:
-    """The content of a file.
+    """A table of reports.
 
     Attributes:
-        rows: the position of each row, and its cells by column or what is wrong with it; read lazily.
+        name: the file, and the sheet if it has several.
+        rows: yields the position of each row, and its cells by column or what is wrong with it; read lazily.
+        header: the columns; of JSON those of its first rows.
+        names: the columns that the user has named.
+        first: the column of the image that the files speak for; empty if that is the preferred one of each row.
+        by_key: whether the rows are joined with the headers of DICOM files.
         numbered: whether image ids are `<study>_<number>`, as in the annotations of XrayGLM.
+        encoding: of a text, if it is not UTF-8.
+        repaired: returns the number of rows that were recovered, by kind, in the last complete reading.
     """
 
-    rows: Iterator[Row]
+    name: str
+    rows: Callable[[], Iterator[Row]]
+    header: list[str]
+    names: ColumnNames = field(default_factory=ColumnNames)
+    first: str = ""
+    by_key: bool = False
     numbered: bool = False
+    encoding: str = ""
+    repaired: Callable[[], dict[str, int]] = dict
+
+    def roles(self, row: dict[str, Any] | None = None) -> Roles:
+        """Returns what the columns of the table, or of one row, are."""
+        header = tuple(self.header if row is None else row)
+        found = roles_of(header, self.names)
+        return prefer(found, self.first) if self.first in header else found
 
 
-def read_report_table(name: str, data: bytes) -> Table:
-    """Reads the bytes of a file according to the suffix of its name.
+def read_tables(name: str, path: str, data: bytes, names: ColumnNames, images: Images) -> list[Table | NotReports]:
+    """Reads the bytes of a file according to the suffix of its name; one table, or one per sheet of a workbook.
 
-    Raises BuildError if it cannot be decoded or parsed, and NotReports if no row has the columns. CSV may be damaged at
-    any place: the error is raised when its rows are read.
+    Args:
+        name: how messages name the file.
+        path: the file below its folder, from which images are searched.
+
+    Raises BuildError if it cannot be decoded or parsed, and NotReports if no row has the columns.
     """
-    suffix = name[name.rfind(".") :].lower()
-    if suffix == ".json":
-        return read_json_table(name, data)
-    text = decode_lines(data, name)
-    read = read_json_lines if suffix == ".jsonl" else read_csv
-    check_columns(name, read(name, text))
-    return Table(read(name, text))
+    suffix = posixpath.splitext(path)[1].lower()
+    if suffix in EXCEL:
+        tables = [
+            sheet if isinstance(sheet, NotReports)
+            else Table(sheet.name, sheet.rows, sheet.header, names)
+            for sheet in read_sheets(name, data, names)
+        ]  # fmt: skip
+    else:
+        text, encoding = decode_table(data, name)
+        tables = [read_text_table(name, path, text, names, images, "" if encoding == "UTF-8" else encoding)]
+    for table in tables:
+        if isinstance(table, Table):
+            choose_image(table, path, images)
+    return tables
 
 
-def read_json_table(name: str, data: bytes) -> Table:
-    """Reads an array of rows, or an object with one under `annotations`."""
-    content = parse_json(name, decode_text(data, name))
-    numbered = isinstance(content, dict) and isinstance(content.get("annotations"), list)
-    found = content["annotations"] if numbered else content
-    if not isinstance(found, list):
-        message = f"{name}: expected a JSON array of rows, or one under 'annotations', found {describe(content)}"
-        raise NotReports(f"{message}; {EXPECTED} are required")
-    rows = [(f"{name} row {number}", as_row(row)) for number, row in enumerate(found, 1)]
-    check_columns(name, rows)
-    return Table(iter(rows), numbered)
+def read_text_table(name: str, path: str, text: str, names: ColumnNames, images: Images, encoding: str) -> Table:
+    """Reads a table of text: JSON, lines of JSON, or cells with delimiters. Raises NotReports if it is none."""
+    suffix = posixpath.splitext(path)[1].lower()
+    if suffix in TEXT_TABLES:
+        found = CsvTable(name, text, names, lambda cell: any(images.has(one, path) for one in split_paths(cell)))
+        return Table(name, found.rows, found.header, names, encoding=encoding, repaired=lambda: found.repaired)
+    rows, numbered = read_json_rows(name, text) if suffix == ".json" else (None, False)
+    if rows is None:
+        table = Table(name, lambda: read_json_lines(name, text), [], names, encoding=encoding)
+    else:
+        table = Table(name, lambda: iter(rows), [], names, numbered=numbered, encoding=encoding)
+    table.header = json_header(table)
+    return table
 
 
-def parse_json(name: str, text: str) -> Any:
-    """Returns the parsed value. Raises BuildError if the file is truncated or not JSON."""
-    try:
-        return json.loads(text, object_pairs_hook=as_object)
-    except (ValueError, RecursionError) as error:  # ValueError also for an integer of thousands of digits
-        start, end = text.strip()[:1], text.strip()[-1:]
-        cut_off = (start, end) not in (("[", "]"), ("{", "}"))
-        if isinstance(error, json.JSONDecodeError):
-            cut_off = cut_off or error.pos >= len(text.rstrip()) or "Unterminated" in error.msg
-        what = "the file is truncated" if cut_off else "not valid JSON"
-        raise BuildError(f"{name}: {what} ({error}); download or export it again") from None
-
-
-def read_json_lines(name: str, text: str) -> Iterator[Row]:
-    """Yields a row for each line that is not blank."""
-    for number, line in enumerate(split_lines(JSON_LINE, text), 1):
-        if line.strip():
-            yield f"{name} line {number}", parse_line(line)
-
-
-def split_lines(kind: re.Pattern, text: str) -> Iterator[str]:
-    """Yields the lines with their ends. An `io.StringIO` would use four bytes for every character."""
-    return (found[0] for found in kind.finditer(text))
-
-
-def parse_line(line: str) -> dict[str, Any] | Problem:
-    """Returns the row of one line."""
-    if BROKEN.search(line):
-        return undecoded(line)
-    try:
-        return as_row(json.loads(line, object_pairs_hook=as_object))
-    except (ValueError, RecursionError):  # ValueError also for an integer of thousands of digits
-        return NOT_JSON
-
-
-class Repeated(dict):
-    """An object with a repeated key, for which JSON has no rule and of which Python keeps the last value."""
-
-
-def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Returns the object of these keys and values."""
-    found = dict(pairs)
-    return found if len(found) == len(pairs) else Repeated(found)
-
-
-def as_row(value: Any) -> dict[str, Any] | Problem:
-    """Returns the value if it is an object without repeated keys."""
-    if isinstance(value, Repeated):
-        return Problem(Reason.MALFORMED_ROW, "a column occurs more than once in the row")
-    if isinstance(value, dict):
-        return value
-    return Problem(Reason.MALFORMED_ROW, f"expected an object with the columns of a row, found {describe(value)}")
-
-
-def check_columns(name: str, rows: Iterable[Row]) -> None:
-    """Reads rows up to the first that has the columns. Raises NotReports if there are rows and none has them."""
-    first = None
-    for item, row in rows:
-        if isinstance(row, dict) and not missing(row):
-            return
+def json_header(table: Table) -> list[str]:
+    """Returns the columns of the first rows. Raises NotReports if there are rows and none has those of a table."""
+    header: dict[str, None] = {}
+    first, fitting = None, 0
+    for item, row in table.rows():
         first = first or (item, row)
-    if first is not None:
+        if isinstance(row, dict) and len(header) < FEW_KEYS:
+            header |= dict.fromkeys(row)
+        if isinstance(row, dict) and roles_of(tuple(row), table.names).is_table():
+            fitting += 1
+            if fitting == SAMPLE:
+                break
+    if first is not None and not fitting:
         item, row = first
+        named = lacking(roles_of(tuple(header), table.names), table.names) if table.names.given() else ""
         found = row.message if isinstance(row, Problem) else f"its columns are: {listed(row)}"
-        raise NotReports(f"{name}: no row has {EXPECTED}; {item.removeprefix(name).strip()}: {found}")
+        expected = named or f"no row has {EXPECTED}"
+        where = item.removeprefix(table.name).strip()
+        raise NotReports(f"{table.name}: {expected}; {NAME_THEM}; {where}: {found}")
+    return list(header)
 
 
-def read_csv(name: str, text: str) -> Iterator[Row]:
-    """Yields a row for each line below the header with a cell that is not empty.
+def choose_image(table: Table, path: str, images: Images) -> None:
+    """Chooses the column of the image by the files: the first whose cells name files of the folder.
 
-    Raises BuildError if a column occurs twice, and if a quoted cell is not closed or continues after its closing quote:
-        the rows inside it cannot be distinguished from its text.
+    If none does, but a column holds keys of DICOM headers, the rows are joined by them. Raises BuildError for images as
+    text in the cells.
     """
-    skipped = 0
-    if above := SEPARATOR_LINE.match(text):
-        text, skipped = text[above.end() :], 1
-    reader = csv.reader(split_lines(CSV_LINE, text), delimiter=delimiter(name, text), strict=True)
-    try:
-        header = [cell.strip() or f"column {number}" for number, cell in enumerate(next(reader), 1)]
-        folded = [cell.casefold() for cell in header]
-        if twice := sorted({cell for cell in header if folded.count(cell.casefold()) > 1}):
-            raise BuildError(f"{name}: the column {', '.join(map(repr, twice))} occurs more than once")
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if BROKEN.search("".join(cells)):
-                row = undecoded("".join(cells))
-            elif len(cells) != len(header):
-                message = f"{len(cells)} cells; the header has {len(header)}"
-                row = Problem(Reason.MALFORMED_ROW, message)
-            else:
-                row = dict(zip(header, cells, strict=True))
-            yield f"{name} line {reader.line_num + skipped}", row
-    except csv.Error as error:
-        raise BuildError(f"{name} line {reader.line_num + skipped}: not valid CSV ({error})") from None
+    rows = [row for _, row in islice(table.rows(), SAMPLE) if isinstance(row, dict)]
+    roles = table.roles()
+    refuse_base64(table, roles, rows)
+    found = {}
+    for name in roles.image:
+        paths = [one for row in rows for one in split_paths(row.get(name))]
+        found[name] = sum(images.has(one, path) for one in paths)
+        if paths and not found[name]:
+            images.learn(paths, path)
+            found[name] = sum(images.has(one, path) for one in paths)
+    best = next((name for name in roles.image if found[name]), "")
+    table.by_key = not best and bool(roles.keys) and bool(images.keys())
+    if not roles.image and not table.by_key:
+        best = column_of_files([column for _, column in roles.keys], rows, path, images)
+    table.first = best if (best,) != roles.image[:1] else ""
 
 
-def delimiter(name: str, text: str) -> str:
-    """Returns the delimiter with which the header has the required columns.
-
-    Raises NotReports if there is none.
-    """
-    headers = {}
-    for character in DELIMITERS:
-        try:
-            headers[character] = next(csv.reader(split_lines(CSV_LINE, text), delimiter=character), [])
-        except csv.Error:  # a carriage return in the middle of a cell
-            headers[character] = []
-        if headers[character] and not missing(dict.fromkeys(headers[character])):
-            return character
-    best = max(headers, key=lambda character: len(headers[character]))
-    header = dict.fromkeys(headers[best])
-    found = f"{listed(header)} (at {DELIMITERS[best]})" if header else "nothing"
-    lacking = " and no ".join(f"column {' or '.join(names)}" for names in missing(header))
-    raise NotReports(f"{name}: no {lacking}; the columns found are: {found}")
+def column_of_files(columns: list[str], rows: list[dict[str, Any]], path: str, images: Images) -> str:
+    """Returns the only one of some columns of identifiers whose cells nearly all name files; empty if none does."""
+    found = []
+    for name in columns:
+        cells = [str(row[name]) for row in rows if isinstance(row.get(name), (str, int)) and str(row[name]).strip()]
+        if cells and sum(images.has(cell, path) for cell in cells) >= 0.8 * len(cells):
+            found.append(name)
+    return found[0] if len(found) == 1 else ""
 
 
-def missing(row: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Returns the groups of column names of which a row has none."""
-    return [names for names in (IMAGE_COLUMNS, TEXT_COLUMNS) if column(row, names) is None]
+def refuse_base64(table: Table, roles: Roles, rows: list[dict[str, Any]]) -> None:
+    """Raises BuildError if the first cell of the image holds the bytes of a picture as text."""
+    for name in roles.image[:1]:
+        cell = next((row[name] for row in rows if row.get(name)), None)
+        cell = cell.get("bytes") if isinstance(cell, dict) else cell
+        if isinstance(cell, str) and BASE64.match(cell.lstrip()):
+            message = "holds images as base64 text; write them to files, and their names into this column"
+            raise BuildError(f"{table.name}: the column {name!r} {message}")
 
 
-def column(row: dict[str, Any], names: tuple[str, ...]) -> str | None:
-    """Returns the first of the names that a row has, in its spelling there."""
-    written = {key.strip().casefold(): key for key in reversed(row)}
-    return next((written[name] for name in names if name in written), None)
+QUOTED = re.compile(r"\s*(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'|([^\s,'\"\[\]()]+))\s*,?")
+SEPARATOR = re.compile(r"[;|\n]")
+MAX_LIST = 100_000  # characters of a cell
 
 
-def undecoded(text: str) -> Problem:
-    """Returns the reason why a row with a broken byte is rejected."""
-    return Problem(Reason.TEXT_ENCODING, f"the byte {broken_byte(text)} does not belong to the file's encoding")
+def split_paths(value: Any) -> list[str]:
+    """Returns the paths in a cell that may be all of several: of a list, or between `;`, `|`, commas or line ends."""
+    if isinstance(value, (list, tuple)):
+        return [path for one in value for path in split_paths(one)]
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return [str(value)]
+    if not isinstance(value, str) or len(value) > MAX_LIST:
+        return []
+    listed_paths = parse_list(value)
+    if listed_paths is not None:
+        return listed_paths
+    return [value] if value.strip() else []
 
 
-def listed(row: dict[str, Any]) -> str:
-    """Returns the columns of a row for a message, on one line."""
-    return " ".join(", ".join(row).split())[:500].encode(errors="backslashreplace").decode() or "none"
-
-
-def describe(value: Any) -> str:
-    """Returns the kind of a JSON value for a message."""
-    if isinstance(value, dict):
-        return f"an object with the keys {listed(value)}"
-    return {list: "an array", str: "text", bool: "true or false", type(None): "null"}.get(type(value), "a number")
+def parse_list(text: str) -> list[str] | None:
+    """Returns the items of a list in the notation of Python or JSON, `['a.png', "b.png"]`; None if it is not one."""
+    text = text.strip()
+    if len(text) > MAX_LIST or (text[:1], text[-1:]) not in (("[", "]"), ("(", ")")):
+        return None
+    items, place, inside = [], 0, text[1:-1].rstrip()
+    while place < len(inside):
+        found = QUOTED.match(inside, place)
+        if found is None or found.end() == place:
+            return None
+        item = next(part for part in found.groups() if part is not None)
+        items.append(re.sub(r"\\(.)", r"\1", item))
+        place = found.end()
+    return items

@@ -70,7 +70,7 @@ def plant_faults(
     add(ENGLISH, Reason.IMAGE_TOO_LARGE)
     add(ENGLISH, Reason.IMAGE_TOO_SMALL)
     planted.append((ENGLISH, TRUNCATED_LINE, Reason.MALFORMED_ROW))
-    add(CHINESE, Reason.TEXT_LONG, text=describe_at_length(rng, "zh", 1200))
+    add(CHINESE, Reason.TEXT_LONG, text=describe_at_length(rng, "zh", 8200))
     add(CHINESE, Reason.IMAGE_TRUNCATED, suffix=".jpg")
     add(CHINESE, Reason.TEXT_CONTROL_CHARACTERS)
     add(GBK, Reason.IMAGE_ANIMATED)

@@ -167,7 +167,7 @@ def test_given_languages_take_precedence_over_detection():
         ({"references": [["a", " "], ["b"]]}, "sample 0: a reference is ' '"),
         ({"references": [["a"], [None]]}, "sample 1: a reference is None"),
         ({"languages": ["en"]}, "1 languages for 2 samples"),
-        ({"languages": ["en", "fr"]}, "sample 1: the language 'fr' is unknown"),
+        ({"languages": ["en", "French"]}, "sample 1: the language 'French' is unknown"),
     ],
 )
 def test_bleu_scores_refuses_invalid_samples(arguments, message):
@@ -214,7 +214,7 @@ def test_compute_accepts_languages_and_batches(metric):
         ({"references": ["a", ""]}, "sample 1: a reference is ''"),
         ({"references": ["a"]}, "Mismatch in the number of predictions"),
         ({"predictions": [1, 2]}, "don't match the expected format"),
-        ({"languages": ["de", "en"]}, "sample 0: the language 'de'"),
+        ({"languages": ["DE", "en"]}, "sample 0: the language 'DE'"),
     ],
 )
 def test_compute_refuses_invalid_samples_and_stays_usable(metric, arguments, message):
@@ -231,3 +231,16 @@ def test_the_folder_is_a_complete_space(check_space):
     scores = check_space("medical_bleu")
     assert scores["num_samples_en"] == scores["num_samples_zh"] == 1
     assert 0 < scores["bleu"] < scores["bleu_1"] < 100
+
+
+def test_other_languages_are_scored_by_themselves():
+    """German has spaces between its words; Japanese is compared by characters, and `und` counts as neither."""
+    texts = ["Kein Nachweis eines Ergusses rechts.", "両肺野に異常陰影を認めません", "No focal consolidation is seen."]
+    scores = bleu_scores(texts, texts, ["de", "ja", "und"])
+    assert {name: scores[name] for name in scores if name.startswith("bleu")} == pytest.approx(
+        dict.fromkeys(["bleu", "bleu_1", "bleu_ja", "bleu_1_ja", "bleu_de", "bleu_1_de", "bleu_und", "bleu_1_und"], 100)
+    )
+    assert (scores["num_samples_de"], scores["num_samples_ja"]) == (1, 1)
+    assert "tok:char" in scores["signature"]["ja"] and "tok:13a" in scores["signature"]["de"]
+    wrong = bleu_scores(["Kein Erguss links.", *texts[1:]], texts, ["de", "ja", "und"])
+    assert wrong["bleu_ja"] == pytest.approx(100) and wrong["bleu_1_de"] < 60

@@ -212,7 +212,7 @@ def test_without_answer_types_there_is_only_the_overall_accuracy():
         ({"predictions": ["a", None]}, "sample 1: the prediction is None"),
         ({"references": ["a", " "]}, "sample 1: the reference is ' '"),
         ({"answer_types": ["OPEN", 1]}, "sample 1: the answer type is 1"),
-        ({"languages": ["en", "fr"]}, "sample 1: the language 'fr' is unknown. Use en or zh"),
+        ({"languages": ["en", "French"]}, "sample 1: the language 'French' is unknown. Use a code such as en or zh"),
         (
             {"rule": "fuzzy"},
             "rule 'fuzzy' is unknown. Use one of exact, token_recall, token_f1, contains_yes_no, llava_med",
@@ -253,3 +253,11 @@ def test_compute_equals_vqa_scores():
 def test_the_folder_is_a_complete_space(check_space):
     scores = check_space("vqa_accuracy")
     assert scores["accuracy"] == pytest.approx(2 / 3) and scores["accuracy_closed"] == 0.5
+
+
+def test_other_languages_have_an_accuracy_of_their_own():
+    found = vqa_scores(["Ja", "nein", "yes"], ["ja", "ja", "yes"], ["CLOSED"] * 3, ["de", "de", "en"])
+    assert (found["accuracy_en"], found["accuracy_de"], found["accuracy_closed_de"]) == (1.0, 0.5, 0.5)
+    assert found["num_samples_de"] == 2 and list(found)[:4] == [
+        "accuracy", "accuracy_closed", "accuracy_en", "accuracy_closed_en",
+    ]  # fmt: skip

@@ -128,10 +128,17 @@ def test_sources_are_not_mixed():
         make_conversation([record(text="a"), other], "report")
 
 
-@pytest.mark.parametrize(("kind", "language"), [("painting", "en"), ("report", "fr")])
-def test_a_kind_or_a_language_without_templates_is_an_error(kind, language):
-    with pytest.raises(ValueError, match=f"'{kind}' in '{language}'"):
-        choose_question(kind, language, "key")
+def test_a_kind_without_templates_is_an_error():
+    with pytest.raises(ValueError, match="no question templates for 'painting'; kinds are radiograph"):
+        choose_question("painting", "en", "key")
+
+
+@pytest.mark.parametrize("language", ["fr", "ja", "und"])
+def test_texts_in_languages_without_templates_are_asked_for_in_english(language):
+    assert choose_question("report", language, "key") == choose_question("report", "en", "key")
+    assert choose_question("report", language, "key", 3) == choose_question("report", "en", "key", 3)
+    messages = make_conversation([record(language, text="Normal.")], "report")["messages"]
+    assert messages[0]["content"].isascii() and messages[1]["content"] == "Normal."
 
 
 def test_the_key_is_the_image_or_the_examination_in_one_language():

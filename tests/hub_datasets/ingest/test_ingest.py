@@ -206,7 +206,7 @@ def test_everything_that_a_source_yields_is_kept_with_what_became_of_it(tmp_path
         Rejection("medical_reports", "line 1", Reason.MALFORMED_ROW, "no JSON"),
         report(2, text=" "),
         report(3, text="short"),
-        report(4, "images/1.png", text="x" * 1000),
+        report(4, "images/1.png", text="x" * 8000),
         report(5, "images/2.png", metadata={"x": float("nan")}),
         report(6, "images/none.png"),
         report(7, "../secret.png"),

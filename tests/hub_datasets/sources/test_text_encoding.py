@@ -9,7 +9,7 @@ import json
 import pytest
 
 from hub_datasets.errors import BuildError
-from hub_datasets.sources.text_encoding import BROKEN, EVERYDAY, broken_byte, decode_lines, decode_text
+from hub_datasets.sources.text_encoding import BROKEN, EVERYDAY, broken_byte, decode_lines, decode_table, decode_text
 
 CHINESE = "image,text\n1.png,双肺清晰，未见异常。心影大小正常。\n2.png,右肺上叶见一约2.3cm×1.8cm结节影，边缘毛糙。\n"
 ENGLISH = "image,text\n1.png,No focal consolidation; 12 °C – “clear”.\n"
@@ -43,8 +43,8 @@ def test_characters_that_only_gb18030_has():
 
 
 OTHERS = {
-    "latin-1": "Pneumopathie étendue à droite, épanchement pleural modéré.",
-    "cp1252": "“Normal” – façade, 25 °C",
+    "cp1250": "Płuca bez zmian ogniskowych. Serce w granicach normy, żyły prawidłowe.",
+    "cp1254": "Akciğerler doğal, kalp boyutu normal sınırlarda, plevral sıvı izlenmedi.",
     "big5": "雙肺清晰，未見異常。心影大小正常。右肺上葉見一結節影",
     "shift_jis": "両肺野に異常陰影を認めません。心拡大なし。",
     "euc_jp": "両肺野に異常陰影を認めません。心拡大なし。",
@@ -66,9 +66,29 @@ def test_other_encodings_are_refused_and_not_guessed(encoding, lines, reader):
     assert "GB18030" in str(error.value) and "save the file as UTF-8" in str(error.value)
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
+@pytest.mark.parametrize(
+    "text",
+    ["image;texte\n1.png;Pneumopathie étendue à droite, épanchement pleural modéré.\n",
+     "Bild;Befund\n1.png;Herzgröße regelrecht, kein Erguß, 25 °C ± 1, 12 µm²\n",
+     "imagen,informe\n1.png,¿Derrame? No se observa en el pulmón, tamaño 2×3 cm.\n",
+     "image,text\n1.png,12 °C\n", "image,text\n1.png,café\n2.png,été\n"],
+)  # fmt: skip
+def test_languages_of_western_europe(encoding, text):
+    assert decode_table(text.encode(encoding), "r.csv") == (text, "Windows-1252")
+    assert decode_text(text.encode(encoding), "r.csv") == text
+
+
+def test_signs_that_only_windows_has():
+    text = "“Normal” – façade, l’épanchement… 25 °C\n"
+    assert decode_table(text.encode("cp1252"), "r.csv") == (text, "Windows-1252")
+
+
 def test_utf16_without_a_mark_or_cut_in_the_middle():
+    for encoding in ("utf-16-le", "utf-16-be"):
+        assert decode_text("image,text\n1.png,双肺清晰\n".encode(encoding), "r.csv") == "image,text\n1.png,双肺清晰\n"
     with pytest.raises(BuildError, match="UTF-16 without a byte order mark"):
-        decode_text("image,text\n".encode("utf-16-le"), "r.csv")
+        decode_text("双肺 ,\n".encode("utf-16-le") + b"\0" * 9, "r.csv")
     with pytest.raises(BuildError, match=r"r.csv: broken UTF-16 at byte 22; save"):
         decode_text("image,text".encode("utf-16") + b"\n", "r.csv")
 
@@ -115,8 +135,9 @@ def test_a_short_chinese_line_that_is_valid_utf8_too():
     assert decode_text(text.encode("gbk"), "r.csv") == text
 
 
-def test_one_line_of_windows_in_an_english_file():
-    data = b"1.png,clear\n2.png,12 \xb0C\n3.png,clear\n"
+def test_one_line_of_windows_in_a_file_of_utf8():
+    """A file without any other foreign character is one of Windows; this one is not."""
+    data = "1.png,clear é\n".encode() + b"2.png,12 \xb0C\n3.png,clear\n"
     assert [broken_byte(line) for line in decode_lines(data, "r.csv").split("\n")] == ["", "0xB0", "", ""]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hub_datasets.schema import SPLITS
-from hub_datasets.texts.official_splits import BY_NAME, official_split, split_in_row, split_of_path
+from hub_datasets.texts.official_splits import BY_NAME, official_split, split_of_path
 
 
 @pytest.mark.parametrize(
@@ -33,24 +33,6 @@ def test_every_split_has_names_in_both_languages():
     for split in SPLITS:
         names = [name for name, found in BY_NAME.items() if found == split]
         assert split in names and any(not name.isascii() for name in names)
-
-
-@pytest.mark.parametrize(
-    ("row", "split"),
-    [
-        ({"image": "a.png", "split": "test"}, "test"),
-        ({"Split": "VAL"}, "validation"),
-        ({"data-split": "train"}, "train"),
-        ({"数据集划分": "测试集"}, "test"),
-        ({"fold": "3"}, ""),  # of a cross-validation
-        ({"fold": "3", "subset": "train"}, "train"),
-        ({"split": "", "partition": "dev"}, "validation"),
-        ({"text": "test"}, ""),
-        ({"split": None}, ""),
-    ],
-)
-def test_the_split_of_a_row(row, split):
-    assert split_in_row(row) == split
 
 
 @pytest.mark.parametrize(

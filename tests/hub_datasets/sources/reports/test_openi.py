@@ -125,7 +125,7 @@ def test_sections_that_are_not_there(tmp_path, sections, text):
     [
         (report(7, FINDINGS=None, IMPRESSION=""), Reason.TEXT_EMPTY, "neither FINDINGS nor IMPRESSION"),
         (report(7, images=0), Reason.IMAGE_MISSING, "names no image"),
-        (report(7).replace("eng<", "fra<"), Reason.MALFORMED_ROW, "language 'fra'"),
+        (report(7).replace("eng<", "elvish<"), Reason.MALFORMED_ROW, "language 'elvish'"),
         (report(7)[:-300], Reason.MALFORMED_ROW, "not valid XML"),
         ("", Reason.MALFORMED_ROW, "not valid XML: no element found"),
         (report(7, FINDINGS="a < b"), Reason.MALFORMED_ROW, "not valid XML"),
