@@ -37,6 +37,8 @@ def make_conversation(records: list[RawRecord], kind: str, system_prompt: str = 
     first, template_id = records[0], ""
     if first.text is None:
         turns = [(record.question, record.answer) for record in records]
+    elif first.question:  # the source's own request for this text
+        turns = [(first.question, first.text)]
     else:
         template_id, question = choose_question(kind, first.language, record_key(first, picture), len(records))
         turns = [(question, first.text)]

@@ -7,16 +7,18 @@ name: `images/imgs_part_1.zip/imgs_part_1/PAT_1.png`. Files outside the folder c
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from hub_datasets.errors import BuildError, printable
 from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.backends import OUTSIDE, ZIP, open_store
+from hub_datasets.filesystem.parquet_table import CELL, OpenTables, ParquetTable
 from hub_datasets.filesystem.zip_archive import Archive, Unreadable
 from hub_datasets.records import Reason
 
@@ -94,6 +96,7 @@ class Folder:
     def _close(self) -> None:
         """Closes the open zip files, which belong to one process."""
         self._archives: dict[str, Archive] = {}
+        self._tables = OpenTables()
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -159,6 +162,8 @@ class Folder:
         if UNSAFE.search(name):
             raise FolderError(Reason.IMAGE_OUTSIDE_ROOT, f"{name!r} {OUTSIDE}")
         try:
+            if (cell := CELL.fullmatch(name)) and (table := self.table(cell[1])):
+                return table.read(int(cell[2]), None if cell[3] is None else int(cell[3]), limit)
             if found := self._in_zip(name):
                 archive, member = found
                 return archive.read(member, limit)
@@ -170,6 +175,36 @@ class Folder:
             self.failures += 1
             message = f"{name!r} cannot be read: {error.strerror or type(error).__name__}"
             raise FolderError(Reason.IMAGE_UNREADABLE, message) from None
+
+    def open(self, name: str) -> BinaryIO:
+        """Opens a file for reading at any place; one in a zip file is held in memory.
+
+        Raises Unreadable and OSError if it cannot be read, and BuildError as `read` does.
+        """
+        if UNSAFE.search(name):
+            raise Unreadable(Reason.IMAGE_OUTSIDE_ROOT, OUTSIDE)
+        if found := self._in_zip(name):
+            archive, member = found
+            return io.BytesIO(archive.read(member, MAX_FILE_BYTES))
+        return self._store.open(name)
+
+    def table(self, name: str) -> ParquetTable | None:
+        """Returns a Parquet file, open in this process; None if there is no such file, for example a folder.
+
+        Raises BuildError if it is damaged.
+        """
+        if self._pid != os.getpid():
+            self._close()
+        with self._lock:
+            if (table := self._tables.get(name)) is not None:
+                return table
+        try:
+            file = self.open(name)
+        except (Unreadable, OSError):
+            return None
+        table = ParquetTable(file, self.named(name))
+        with self._lock:
+            return self._tables.add(name, table)
 
     def _list(self) -> None:
         files: list[File] = []

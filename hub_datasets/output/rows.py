@@ -19,7 +19,7 @@ from hub_datasets.ingest.ingest import bytes_of
 from hub_datasets.output.report import RowStatistics, is_shareable
 from hub_datasets.records import Ignored
 from hub_datasets.schema import CONFIGS, SPLITS
-from hub_datasets.splits.assignment import ONE_CONVERSATION, ONE_IMAGE, Accepted, Decisions
+from hub_datasets.splits.assignment import ONE_CAPTION, ONE_CONVERSATION, Accepted, Decisions
 from hub_datasets.texts.validation import TextSettings, check_text
 
 if TYPE_CHECKING:
@@ -119,8 +119,11 @@ def pair_rows(
             record = accepted.record
             yield accepted.split, base_columns(accepted, record.metadata) | {"text": record.text}, [accepted]
         return
-    for members in decisions.accepted(number, ONE_IMAGE):
+    for members in decisions.accepted(number, ONE_CAPTION):
         records = [member.record for member in members]
+        if records[0].text is not None:  # a source may have both texts and questions
+            yield members[0].split, base_columns(members[0], records[0].metadata) | {"text": records[0].text}, members
+            continue
         text = caption(records, texts.max_chars - 1)
         if problem := check_text(replace(records[0], text=text), texts.min_chars, texts.max_chars):
             item = f"caption of {records[0].image} ({records[0].language})"

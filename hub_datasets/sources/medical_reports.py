@@ -24,6 +24,9 @@ from hub_datasets.filesystem.source_folder import Folder, FolderError
 from hub_datasets.records import Ignored, RawRecord, Reason, Rejection
 from hub_datasets.sources.base import Source
 from hub_datasets.sources.file_readers import MAX_TABLE_BYTES, is_junk, printable
+from hub_datasets.sources.known_sets.split_names import split_of_record
+from hub_datasets.sources.known_sets.wording import caption
+from hub_datasets.sources.recognition import Layouts, Remaining, add_class_folders, recognize, refusal
 from hub_datasets.sources.reports import openi
 from hub_datasets.sources.reports.rows import NAME, Images, make_records
 from hub_datasets.sources.reports.tables import EXPECTED, SUFFIXES, NotReports, Table, read_report_table
@@ -48,12 +51,23 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
 
     Raises BuildError if no file contains reports, or a table cannot be decoded or parsed.
     """
+    yield from read_folder(folder, with_labels=False)
+
+
+def read_folder(folder: Folder, with_labels: bool) -> Iterator[RawRecord | Rejection | Ignored]:
+    """Yields the records of a folder, and raises what `read` does.
+
+    Args:
+        with_labels: whether images of which only a label is known are read.
+    """
+    layouts = recognize(folder, with_labels)
+    rest = Remaining(folder, layouts.taken)
     images = Images(file.name for file in folder.files() if not is_junk(file.name))
     passed_over: list[Ignored] = []
     patients: dict[str, set[str]] = defaultdict(set)  # of each study
     used: set[str] = set()
     is_report = False
-    for part in read_files(folder, images):  # twice, so that not all records are held to learn whose a study is
+    for part in parts_of(layouts, rest, images):  # twice, so that not all records are held to learn whose a study is
         if isinstance(part, Ignored):
             passed_over.append(part)
             continue
@@ -62,18 +76,32 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
             if isinstance(record, RawRecord):
                 used.add(record.image)
                 note_study(record.groups, patients)
-    if not is_report:
+    if not is_report and with_labels and add_class_folders(layouts, folder):
+        used |= {entry.image for entry in layouts.parts[-1]() if isinstance(entry, RawRecord)}
+    elif not is_report:
+        if refused := refusal(layouts, folder):
+            raise BuildError(refused)
         seen = [f"{entry.item}: {entry.why}" for entry in passed_over]
         message = f"{folder.named()}: no .json, .jsonl, .csv or .tsv file with {EXPECTED}, and no XML report of OpenI"
         raise BuildError("; ".join([message, *seen[:3]]))
-    for part in read_files(folder, images):
+    for part in parts_of(layouts, rest, images):
         for entry in [part] if isinstance(part, Ignored) else part:
             if isinstance(entry, RawRecord):
                 place_study(entry, patients)
+                entry.official_split = entry.official_split or split_of_record(entry)
             yield entry
     if unused := [name for names in images.by_stem.values() for name in names if name not in used]:
         first = printable(min(unused))
         yield Ignored(NAME, f"{len(unused):,} images", f"not named in any readable report; the first is {first}")
+
+
+def parts_of(
+    layouts: Layouts, rest: Remaining, images: Images
+) -> Iterator[Iterator[RawRecord | Rejection | Ignored] | Ignored]:
+    """Yields the records of each recognized layout, then those of the files that are left."""
+    yield from (read_part() for read_part in layouts.parts)
+    yield from layouts.ignored
+    yield from read_files(rest, images)
 
 
 def read_files(folder: Folder, images: Images) -> Iterator[Iterator[RawRecord | Rejection] | Ignored]:
@@ -132,7 +160,7 @@ def place_study(record: RawRecord, patients: Mapping[str, set[str]]) -> None:
     """
     record.groups = own_study(record.groups, patients)
     study = next((key for key in record.groups if key.startswith("study:")), None)
-    if study is None:
+    if study is None or record.text is None:
         return
     said = hashlib.blake2b(record.text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
     record.conversation = f"{study} {record.language} {said}"
@@ -143,6 +171,7 @@ SOURCE = Source(
     flag="--reports_dir",
     kind="report",
     read=read,
+    caption=caption,
     title="Medical reports with images",
     homepage="",
     licence="unknown",

@@ -38,6 +38,9 @@ ONE_IMAGE = "accepted.image || ' ' || accepted.language"
 ONE_CONVERSATION = "coalesce(accepted.conversation, accepted.id)"
 IN_STAGES = "stage IN (SELECT value FROM json_each(?))"
 ITEM, OFFICIAL_SPLIT = (RawRecord.__slots__.index(name) for name in ("item", "official_split"))  # places in the JSON
+# A record with a text is a pair by itself; the questions of an image share a caption.
+TEXT = RawRecord.__slots__.index("text")
+ONE_CAPTION = f"CASE WHEN accepted.record ->> {TEXT} IS NULL THEN {ONE_IMAGE} ELSE accepted.id END"
 STAGE_SHIFT = 40  # a record's number is its stage's number, shifted, and its place there: sorted as they were read
 TABLES = f"""
 CREATE TABLE accepted (id INTEGER PRIMARY KEY, stage INTEGER, language, image, conversation, record,
