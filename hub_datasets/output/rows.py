@@ -138,6 +138,8 @@ def chat_rows(
     """Yields (split, columns, images) for every conversation."""
     for members in decisions.accepted(number, ONE_CONVERSATION):
         records = [member.record for member in members]
+        if records[0].text is None:  # the same picture may lie in several files
+            records = [replace(record, image=records[0].image) for record in records]
         metadata = records[0].metadata if len(members) == 1 else shared_metadata(members)
         kind = members[0].stage.source.kind
         conversation = conversations.make_conversation(records, kind, system_prompt, members[0].image["pixels"])

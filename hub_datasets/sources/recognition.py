@@ -116,14 +116,15 @@ def add_parquet(found: Layouts, folder: Folder, names: Sequence[str], finder: Fi
     files = [name for name in names if name.lower().endswith(parquet_rows.SUFFIX)]
     configs = {name: own_export.config_of(set(parquet_rows.opened(folder, name).columns())) for name in files}
     chosen = "chat" if "chat" in configs.values() else "pairs"
+    built = {posixpath.dirname(posixpath.dirname(name)) for name, config in configs.items() if config == chosen}
+    for root in built:
+        below = [name for name in names if not root or name.startswith(f"{root}/")]
+        found.taken |= {name for name in below if own_export.BESIDE.fullmatch(posixpath.relpath(name, root or "."))}
     for name in files:
         if configs[name] == chosen:
             found.add([name], partial(own_export.read_export, folder, name, chosen, finder))
-            root = posixpath.dirname(posixpath.dirname(name))
-            beside = [posixpath.join(root, base) for base in own_export.FILES]
-            found.taken |= {name for name in beside if folder.has(name)}
-        elif configs[name]:
-            found.pass_over([name], "the same images as in the config chat of this built dataset")
+        elif configs[name] or posixpath.dirname(posixpath.dirname(name)) in built:
+            found.pass_over([name], f"the rows of this built dataset are read from its config {chosen}")
         elif parquet_rows.plan(parquet_rows.opened(folder, name)).kind == "label" and not with_labels:
             found.labels.append(name)
             found.taken.add(name)

@@ -34,11 +34,11 @@ from hub_datasets.splits.groups import (
     split_of,
 )
 
-ONE_IMAGE = "accepted.image || ' ' || accepted.language"
+ONE_IMAGE = "accepted.pixels || ' ' || accepted.language"  # a picture may lie in several files
 ONE_CONVERSATION = "coalesce(accepted.conversation, accepted.id)"
 IN_STAGES = "stage IN (SELECT value FROM json_each(?))"
 ITEM, OFFICIAL_SPLIT = (RawRecord.__slots__.index(name) for name in ("item", "official_split"))  # places in the JSON
-# A record with a text is a pair by itself; the questions of an image share a caption.
+# A record with a text is a pair by itself; the questions of a picture share a caption.
 TEXT = RawRecord.__slots__.index("text")
 ONE_CAPTION = f"CASE WHEN accepted.record ->> {TEXT} IS NULL THEN {ONE_IMAGE} ELSE accepted.id END"
 STAGE_SHIFT = 40  # a record's number is its stage's number, shifted, and its place there: sorted as they were read
@@ -134,7 +134,7 @@ class Decisions:
     def _accept(self, stage: int, seq: int, record: RawRecord, image: dict[str, Any]) -> int:
         number = (stage << STAGE_SHIFT) + seq
         keys = group_keys(record, image, self.stages[stage].folder.label)
-        place = (number, stage, record.language, record.image, conversation_of(record, self.turns))
+        place = (number, stage, record.language, record.image, conversation_of(record, self.turns, image["pixels"]))
         columns = [image[column] for column in IMAGE_COLUMNS]
         self.database.execute(ACCEPTED, (*place, encoded(record), *columns, self._key(keys[0]), None))
         self._tie(number, keys)
@@ -315,12 +315,12 @@ class Decisions:
         self.database.close()
 
 
-def conversation_of(record: RawRecord, turns: str) -> str | None:
+def conversation_of(record: RawRecord, turns: str, pixels: str = "") -> str | None:
     """Returns the common key of the records of one conversation; None if the record is a conversation by itself."""
     if record.text is not None:
         shared = [record.conversation, record.language, record.text] if record.conversation else None
     else:
-        shared = [record.image, record.language] if turns == "multi" else None
+        shared = [pixels or record.image, record.language] if turns == "multi" else None
     return shared and to_json(shared)
 
 

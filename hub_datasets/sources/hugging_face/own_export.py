@@ -7,6 +7,7 @@ of its own keeps it. The groups and splits of the built dataset are kept as grou
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,10 +25,11 @@ from hub_datasets.sources.reports.rows import NAME
 CHAT_COLUMNS = {"marked_messages", "template_id", "group_id", "source_dataset"}
 PAIR_COLUMNS = {"text", "group_id", "source_dataset", "image_path", "license"}
 KEPT = ("source_dataset", "image_path", "license", "group_id")
-FILES = (
-    "report.json", "rejections.jsonl", "review.jsonl", "splits.txt", "chat_instructions.jsonl", "README.md",
-    "llama_factory/dataset_info.json",
-)  # fmt: skip
+# What stands beside the rows of such a dataset: its reports, the pictures of its card, its rows once more.
+BESIDE = re.compile(
+    r"(report\.json|rejections\.jsonl|review\.jsonl|splits\.txt|chat_instructions\.jsonl|README\.md|croissant\.json|"
+    r"\.build\.json|eval\.yaml|llama_factory/dataset_info\.json|assets/\w+\.png)"
+)
 
 
 def config_of(columns: set[str]) -> str:
