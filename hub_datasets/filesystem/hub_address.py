@@ -9,7 +9,7 @@ from hub_datasets.errors import BuildError, one_line
 
 SCHEME = "hf://"
 REPOSITORY = re.compile(
-    r"hf://(?:(?P<kind>datasets|models|spaces)/)?(?P<name>[^/@:?#]+/[^/@:?#]+)"
+    r"hf://(?:(?P<kind>datasets|models|spaces)/)?(?!buckets/)(?P<name>[^/@:?#]+/[^/@:?#]+)"
     r"(?:@(?P<revision>[^/?#]+(?:/pr/[0-9]+)?))?(?P<path>/[^?#]*)?"
 )
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -1,7 +1,7 @@
 """Reads rows and images of a Parquet file, whose image cells are files of their own: `data/train.parquet/17.png`.
 
 Nothing in a Parquet file is trusted: neither the sizes that it declares nor the paths beside its images. Rows are read
-page by page, so that memory holds one page and one cell, whatever the size of a row group.
+page by page, so that memory holds one page and one cell; a page has at most the bytes of its row group.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
 NO_SUFFIX = ".image"  # of an image whose row gives no file name; its bytes say what it is
 BUFFER = 1024 * 1024  # bytes read at once; without it, Arrow reads a column of a row group at once
 ROWS_AT_ONCE = 256
-MAX_CHUNK = 4 * 1024**3  # bytes of one column in a row group, unpacked
+MAX_CHUNK = 2 * 1024**3  # bytes of one column in a row group, unpacked
 MAX_OPEN = 8
 MAX_COLUMNS = 2000
 
@@ -66,7 +66,7 @@ class ParquetTable:
         self.image = found[0] if found else None
         self.other_images = [column.name for column in found[1:]]
         self._reader: Iterator[Any] | None = None
-        self._next = -1  # the row that the reader yields next
+        self._group, self._next = -1, -1  # the row group of the reader, and the row that it yields next
 
     @property
     def row_count(self) -> int:
@@ -169,7 +169,7 @@ class ParquetTable:
                 message = f"cannot be read from its Parquet file: {one_line(error)}"
                 raise Unreadable(Reason.IMAGE_UNREADABLE, message) from None
         if self.image.many:
-            if cell is None or place >= len(cell):
+            if not cell.is_valid or place >= len(cell):
                 raise Unreadable(Reason.IMAGE_MISSING, "is not in its Parquet file")
             cell = cell[place]
         data = cell if self.image.bare or not cell.is_valid else cell["bytes"]
@@ -186,11 +186,11 @@ class ParquetTable:
         while self._groups[number].num_rows == 0:  # several row groups may begin at the same row
             number -= 1
         start = self._starts[number]
-        if self._reader is None or not max(start, self._next) <= row or self._next < start:
+        if self._reader is None or self._group != number or row < self._next:
             self._check(self._groups[number], [self.image.data])
             columns = [self.image.data]
             self._reader = self._file.iter_batches(1, row_groups=[number], columns=columns, use_threads=False)
-            self._next = start
+            self._group, self._next = number, start
         while True:
             batch = next(self._reader, None)
             if batch is None:

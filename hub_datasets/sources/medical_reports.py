@@ -67,15 +67,20 @@ def read_folder(folder: Folder, with_labels: bool) -> Iterator[RawRecord | Rejec
     patients: dict[str, set[str]] = defaultdict(set)  # of each study
     used: set[str] = set()
     is_report = False
-    for part in parts_of(layouts, rest, images):  # twice, so that not all records are held to learn whose a study is
-        if isinstance(part, Ignored):
-            passed_over.append(part)
-            continue
-        is_report = True
-        for record in part:
-            if isinstance(record, RawRecord):
-                used.add(record.image)
-                note_study(record.groups, patients)
+    try:  # read twice, so that not all records are held to learn whose a study is
+        for part in parts_of(layouts, rest, images):
+            if isinstance(part, Ignored):
+                passed_over.append(part)
+                continue
+            is_report = True
+            for record in part:
+                if isinstance(record, RawRecord):
+                    used.add(record.image)
+                    note_study(record.groups, patients)
+    except NotReports:
+        if refused := refusal(layouts, folder):
+            raise BuildError(refused) from None
+        raise
     if not is_report and with_labels and add_class_folders(layouts, folder):
         used |= {entry.image for entry in layouts.parts[-1]() if isinstance(entry, RawRecord)}
     elif not is_report:

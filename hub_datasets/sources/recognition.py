@@ -15,10 +15,11 @@ from typing import Any
 from hub_datasets.errors import BuildError, printable
 from hub_datasets.filesystem.source_folder import File, Folder
 from hub_datasets.records import Ignored, RawRecord, Rejection
+from hub_datasets.sources import look_alikes
 from hub_datasets.sources.file_readers import is_junk, passed_over
 from hub_datasets.sources.hugging_face import own_export, parquet_rows
 from hub_datasets.sources.hugging_face.class_folders import classes, read_classes
-from hub_datasets.sources.known_sets import csv_files, json_files, look_alikes
+from hub_datasets.sources.known_sets import csv_files, json_files
 from hub_datasets.sources.known_sets.finder import Finder
 from hub_datasets.sources.known_sets.text_files import TextFiles
 from hub_datasets.sources.reports.rows import NAME
@@ -38,6 +39,8 @@ ADVICE = {
     ".nii": "write its slices as PNG with a table of texts",
 }
 SAVED = ("state.json", "dataset_info.json", "dataset_dict.json")  # beside the files of save_to_disk
+# What describes other files: for LLaMA-Factory, for `datasets`, for WebDataset.
+DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "croissant.json", "wids-meta.json", "sizes.json")
 Part = Iterator[RawRecord | Rejection | Ignored]
 
 
@@ -186,6 +189,9 @@ def add_advice(found: Layouts, names: Sequence[str]) -> None:
     saved |= {posixpath.dirname(place) for place in saved}
     beside = [name for name in left if posixpath.basename(name) in SAVED and posixpath.dirname(name) in saved]
     found.pass_over(beside, "belongs to the files of save_to_disk")
+    if found.parts:
+        described = [name for name in names if posixpath.basename(name) in DESCRIPTIONS and name not in found.taken]
+        found.pass_over(described, "describes other files")
 
 
 def refusal(found: Layouts, folder: Folder) -> str:

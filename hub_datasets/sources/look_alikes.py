@@ -14,13 +14,15 @@ SLAKE_KEYS = tuple(f'"{key}"'.encode() for key in ("img_id", "img_name", "q_lang
 PAD_COLUMNS = {"patient_id", "lesion_id", "diagnostic", "img_id", "region"}
 MENDELEY = re.compile(r"(?:\A|/)Medical ?Expert[- ]?I{1,2}/[0-4](Normal|Doubtful|Mild|Moderate|Severe)/", re.I)
 OAI = re.compile(r"(?:\A|/)(train|val|test|auto_test)/[0-4]/[0-9]{7}(?:[LR]|_[0-9])\.png\Z")
+MENDELEY_ZIP = re.compile(r"\.zip(?=/)", re.I)  # a zip file counts as a folder
+OTHERS = "--reports_dir or --images_dir"
 
 
 def flag_of(folder: Folder) -> str:
     """Returns the flag that reads a folder of one of the three datasets; empty for any other folder."""
     for file in folder.files():
         base = posixpath.basename(file.name)
-        if MENDELEY.search(file.name) or OAI.search(file.name):
+        if MENDELEY.search(MENDELEY_ZIP.sub("", file.name)) or OAI.search(file.name):
             return "--knee_dir"
         if base.lower() == "metadata.csv" and set(header_of(head_of(folder, file.name))[0]) >= PAD_COLUMNS:
             return "--pad_ufes_dir"
@@ -31,7 +33,7 @@ def flag_of(folder: Folder) -> str:
     return ""
 
 
-def advice(folder: Folder) -> str:
-    """Returns which flag reads a folder that its own flag does not, for the end of a message; empty if none does."""
+def advice(folder: Folder, own: str) -> str:
+    """Returns which flag reads a folder that the flag `own` does not, for the end of a message."""
     flag = flag_of(folder)
-    return f"; this is a folder for {flag}" if flag else ""
+    return f"; this is a folder for {flag}" if flag not in ("", own) else f"; other layouts are read by {OTHERS}"
