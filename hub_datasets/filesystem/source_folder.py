@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from hub_datasets.errors import BuildError, printable
 from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.backends import OUTSIDE, ZIP, open_store
-from hub_datasets.filesystem.parquet_table import CELL, OpenTables, ParquetTable
+from hub_datasets.filesystem.parquet.table import OpenTables, ParquetTable
 from hub_datasets.filesystem.zip_archive import Archive, Unreadable
 from hub_datasets.records import Reason
 
@@ -87,6 +87,7 @@ class Folder:
 
     def _reset(self, zips: dict[str, tuple]) -> None:
         self.failures = 0
+        self._tables = OpenTables(self.open, self.named)
         self._zips = zips  # by name: the signature of each zip file when it was first seen
         self._close()
         self._files: list[File] | None = None
@@ -96,7 +97,6 @@ class Folder:
     def _close(self) -> None:
         """Closes the open zip files, which belong to one process."""
         self._archives: dict[str, Archive] = {}
-        self._tables = OpenTables()
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -162,8 +162,8 @@ class Folder:
         if UNSAFE.search(name):
             raise FolderError(Reason.IMAGE_OUTSIDE_ROOT, f"{name!r} {OUTSIDE}")
         try:
-            if (cell := CELL.fullmatch(name)) and (table := self.table(cell[1])):
-                return table.read(int(cell[2]), None if cell[3] is None else int(cell[3]), limit)
+            if (cell := self._tables.read(name, limit)) is not None:
+                return cell
             if found := self._in_zip(name):
                 archive, member = found
                 return archive.read(member, limit)
@@ -193,18 +193,7 @@ class Folder:
 
         Raises BuildError if it is damaged.
         """
-        if self._pid != os.getpid():
-            self._close()
-        with self._lock:
-            if (table := self._tables.get(name)) is not None:
-                return table
-        try:
-            file = self.open(name)
-        except (Unreadable, OSError):
-            return None
-        table = ParquetTable(file, self.named(name))
-        with self._lock:
-            return self._tables.add(name, table)
+        return self._tables.get(name)
 
     def _list(self) -> None:
         files: list[File] = []

@@ -20,8 +20,9 @@ from hub_datasets.sources.file_readers import is_junk, passed_over
 from hub_datasets.sources.hugging_face import own_export, parquet_rows
 from hub_datasets.sources.hugging_face.class_folders import classes, read_classes
 from hub_datasets.sources.known_sets import csv_files, json_files
+from hub_datasets.sources.known_sets.columns import columns_of
 from hub_datasets.sources.known_sets.finder import Finder
-from hub_datasets.sources.known_sets.text_files import TextFiles
+from hub_datasets.sources.known_sets.text_files import TextFiles, has_words
 from hub_datasets.sources.reports.rows import NAME
 
 # What holds images and texts and is not read, by the end of its name: what to do about it.
@@ -117,7 +118,9 @@ def add_class_folders(found: Layouts, folder: Folder) -> bool:
 def add_parquet(found: Layouts, folder: Folder, names: Sequence[str], finder: Finder, with_labels: bool) -> None:
     """Adds Parquet files, and the datasets that this project has built."""
     files = [name for name in names if name.lower().endswith(parquet_rows.SUFFIX)]
-    configs = {name: own_export.config_of(set(parquet_rows.opened(folder, name).columns())) for name in files}
+    columns = {name: parquet_rows.opened(folder, name).columns() for name in files}
+    configs = {name: own_export.config_of(set(own)) for name, own in columns.items()}
+    kinds = {name: columns_of(own).kind for name, own in columns.items()}
     chosen = "chat" if "chat" in configs.values() else "pairs"
     built = {posixpath.dirname(posixpath.dirname(name)) for name, config in configs.items() if config == chosen}
     for root in built:
@@ -128,7 +131,7 @@ def add_parquet(found: Layouts, folder: Folder, names: Sequence[str], finder: Fi
             found.add([name], partial(own_export.read_export, folder, name, chosen, finder))
         elif configs[name] or posixpath.dirname(posixpath.dirname(name)) in built:
             found.pass_over([name], f"the rows of this built dataset are read from its config {chosen}")
-        elif parquet_rows.plan(parquet_rows.opened(folder, name)).kind == "label" and not with_labels:
+        elif kinds[name] == "label" and not with_labels:
             found.labels.append(name)
             found.taken.add(name)
         else:
@@ -149,8 +152,9 @@ def add_texts(found: Layouts, names: Sequence[str], finder: Finder, folder: Fold
 
 
 def is_content(folder: Folder, name: str) -> bool:
-    """Returns whether a JSON file beside an image holds its text."""
-    return json_files.is_object_with_text(json_files.head_of(folder, name))
+    """Returns whether a file beside an image holds its text."""
+    head = json_files.head_of(folder, name)
+    return json_files.is_object_with_text(head) if name.lower().endswith(".json") else has_words(head)
 
 
 def add_json(found: Layouts, folder: Folder, names: Sequence[str], finder: Finder) -> None:

@@ -1,6 +1,6 @@
 """Reads a dataset that this project has built: the config `chat`, or `pairs` where only that was written.
 
-A row whose question came from a template becomes a record with a text, and gets a question anew; a row with a question
+A row whose question came from a template becomes a record with a text, and gets another question; a row with a question
 of its own keeps it. The groups and splits of the built dataset are kept as groups and official splits.
 """
 

@@ -6,22 +6,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hub_datasets.errors import BuildError, printable
-from hub_datasets.filesystem.parquet_table import ParquetTable
+from hub_datasets.filesystem.parquet.table import ParquetTable
 from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.records import Ignored, Problem, RawRecord, Reason, Rejection
-from hub_datasets.sources.known_sets.columns import Columns, columns_of
-from hub_datasets.sources.known_sets.contents import Content, make_records
+from hub_datasets.sources.known_sets.columns import columns_of
+from hub_datasets.sources.known_sets.contents import Content, make_records, name_of
 from hub_datasets.sources.known_sets.finder import Finder
 from hub_datasets.sources.known_sets.split_names import split_of_path
 from hub_datasets.sources.reports.rows import NAME
 
 SUFFIX = ".parquet"
 NO_BYTES = "the row has no bytes of an image, and no path"
-
-
-def plan(table: ParquetTable) -> Columns:
-    """Returns what the columns of a file hold."""
-    return columns_of(table.columns())
 
 
 def opened(folder: Folder, name: str) -> ParquetTable:
@@ -34,7 +29,7 @@ def opened(folder: Folder, name: str) -> ParquetTable:
 def read_parquet(folder: Folder, name: str, finder: Finder) -> Iterator[RawRecord | Rejection | Ignored]:
     """Yields the records of a file. Raises BuildError if it is damaged."""
     table = opened(folder, name)
-    columns = plan(table)
+    columns = columns_of(table.columns())
     if table.image is None and not columns.image:
         yield Ignored(NAME, printable(name), f"no column of images; its columns are {listed(table.columns())}")
         return
@@ -48,6 +43,8 @@ def read_parquet(folder: Folder, name: str, finder: Finder) -> Iterator[RawRecor
     split = split_of_path(name)
     for number, row, names in table.rows():
         item = f"{printable(name)} row {number}"
+        if columns.kind != "label" and classes and isinstance(row[columns.label], int):
+            row[columns.label] = name_of(row[columns.label], classes)
         images = images_of(name, names, finder) if table.image else paths_in(row.get(columns.image), name, finder)
         yield from make_records(Content(item, row, images, split, classes=classes), columns)
 

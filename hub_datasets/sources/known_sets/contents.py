@@ -194,6 +194,8 @@ def bare_record(
     """Returns a record without texts."""
     row = content.row
     category = row.get(columns.category) if columns.category else None
+    if not category and columns.kind == "text" and isinstance(label := row.get(columns.label), str):
+        category = in_words(label)[:200]
     default = {"text": "report", "label": "label"}.get(columns.kind, "conversation")
     keys = (patient_of(row), study_of(row), *content.groups)
     return RawRecord(

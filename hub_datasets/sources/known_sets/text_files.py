@@ -35,6 +35,7 @@ TEXTS = (".txt", ".text", ".caption", ".report")
 BESIDE = (*TEXTS, ".json", ".cls")  # in the order in which they are preferred where an image has several
 REPORT_NAMES = re.compile(r"(report|findings?|impressions?|caption|text|description|note|报告|描述)\.\w+", re.I)
 MOST_OF_A_STUDY = 20  # images of one text file that is named otherwise
+ASKED = 5  # files of one kind beside images; if none of them holds a text, none does
 MAX_BYTES = 1024 * 1024  # of one text; the longest report of MIMIC-CXR has 12 kB
 MAX_SPLITS = 64 * 1024 * 1024  # bytes of mimic-cxr-2.0.0-split.csv, which has 25 MB
 NOT_REPORTS = re.compile(
@@ -66,13 +67,16 @@ class TextFiles:
         """Finds the text files among names.
 
         Args:
-            is_content: whether the JSON file of a name holds the text of the image beside it; asked once.
+            is_content: whether the file of a name holds a text; asked for a few files of each kind.
         """
         names = list(names)
         beside = {posixpath.join(posixpath.dirname(name), stem_of(name)) for name in finder.names}
-        objects = [name for name in names if name.lower().endswith(".json") and posixpath.splitext(name)[0] in beside]
-        if objects and not is_content(objects[0]):  # each image has a file of something else
-            names = [name for name in names if name not in set(objects)]
+        others: set[str] = set()  # what is beside images and says something else: boxes, headers
+        for suffix in (".txt", ".json"):
+            of_kind = [n for n in names if n.lower().endswith(suffix) and posixpath.splitext(n)[0] in beside]
+            if not any(map(is_content, of_kind[:ASKED])):
+                others.update(of_kind)
+        names = [name for name in names if name not in others]
         self._finder = finder
         self.images: dict[str, list[str]] = {}
         self.captions = [name for name in names if posixpath.basename(name).lower() in CAPTIONS]
@@ -145,6 +149,11 @@ class TextFiles:
             yield from read_captions(folder, name, self._finder)
         for why, passed in by_reason(self.ignored).items():
             yield from passed_over(NAME, passed, why)
+
+
+def has_words(head: bytes) -> bool:
+    """Returns whether the first bytes of a text file are words, and not only numbers: of YOLO, the boxes of objects."""
+    return WORD.search(head.decode("utf-8", "replace").replace("\ufffd", "xx")) is not None
 
 
 def rank(name: str) -> int:

@@ -6,15 +6,16 @@ page by page, so that memory holds one page and one cell; a page has at most the
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, BinaryIO
 
 from hub_datasets.errors import BuildError, one_line
-from hub_datasets.filesystem.parquet_columns import features_of, holds_bytes, image_columns
+from hub_datasets.filesystem.parquet.columns import features_of, holds_bytes, image_columns
 from hub_datasets.filesystem.zip_archive import MAX_RATIO, RATIO_BYTES, Unreadable
 from hub_datasets.records import Reason
 
@@ -201,21 +202,44 @@ class ParquetTable:
 
 
 class OpenTables:
-    """Parquet files that stay open for the images that are read one after the other; each process has its own."""
+    """The Parquet files of a folder that stay open: images are read one after the other, by each process alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, open_file: Callable[[str], BinaryIO], named: Callable[[str], str]) -> None:
+        """Opens nothing yet.
+
+        Args:
+            open_file: opens a file of the folder; it raises Unreadable or OSError where there is none.
+            named: returns how messages name a file.
+        """
+        self._open_file, self._named = open_file, named
+        self._close()
+
+    def _close(self) -> None:
         self._tables: dict[str, ParquetTable] = {}
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
 
     def get(self, name: str) -> ParquetTable | None:
-        """Returns an open file."""
-        return self._tables.get(name)
+        """Returns a file; None if there is no such file, for example a folder. Raises BuildError if it is damaged."""
+        if self._pid != os.getpid():  # a forked process would share its parent's place in the file
+            self._close()
+        with self._lock:
+            if name not in self._tables:
+                try:
+                    file = self._open_file(name)
+                except (Unreadable, OSError):
+                    return None
+                table = ParquetTable(file, self._named(name))
+                if len(self._tables) >= MAX_OPEN:
+                    del self._tables[next(iter(self._tables))]  # closed when its last reader is done
+                self._tables[name] = table
+            return self._tables[name]
 
-    def add(self, name: str, table: ParquetTable) -> ParquetTable:
-        """Keeps a file open, and closes the one that was opened first if there are too many."""
-        if len(self._tables) >= MAX_OPEN:
-            del self._tables[next(iter(self._tables))]
-        self._tables[name] = table
-        return table
+    def read(self, name: str, limit: int) -> bytes | None:
+        """Returns the bytes of an image cell; None for a name that is not in a Parquet file. Raises Unreadable."""
+        cell = CELL.fullmatch(name)
+        table = self.get(cell[1]) if cell else None
+        return table and table.read(int(cell[2]), None if cell[3] is None else int(cell[3]), limit)
 
 
 def path_only(path: object) -> str | None:
