@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import quote, unquote
 
 from hub_datasets.errors import BuildError, one_line
@@ -68,5 +69,10 @@ def split_commit(address: str) -> tuple[str, str]:
 
 
 def advice(address: str) -> str:
-    """Returns how a dataset of the Hub is given, for a path that is none and reads like an ID; else nothing."""
-    return f"; a dataset of the Hub is given as {SCHEME}datasets/{address}" if DATASET_ID.fullmatch(address) else ""
+    """Returns how a dataset of the Hub is given, for a missing path that reads like an ID; else nothing.
+
+    A path in a folder that exists is a slip in the name of a folder.
+    """
+    if not DATASET_ID.fullmatch(address) or Path(address).parent.exists():
+        return ""
+    return f"; a dataset of the Hub is given as {SCHEME}datasets/{address}"

@@ -77,6 +77,8 @@ def test_other_addresses_are_unchanged(address):
     assert pinned(address) == address
 
 
-def test_an_id_is_no_folder(tmp_path):
+def test_an_id_is_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
     assert advice("org/raw") == "; a dataset of the Hub is given as hf://datasets/org/raw"
-    assert advice("/data/raw") == advice("a/b/c") == advice("../raw") == ""
+    assert advice("/data/raw") == advice("data/raw") == advice("a/b/c") == advice("../raw") == ""
