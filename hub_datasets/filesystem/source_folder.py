@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from hub_datasets.errors import BuildError, printable
 from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.backends import OUTSIDE, ZIP, open_store
-from hub_datasets.filesystem.parquet.table import OpenTables, ParquetTable
+from hub_datasets.filesystem.parquet.table import OpenTables, ParquetTable, cell_of
 from hub_datasets.filesystem.zip_archive import Archive, Unreadable
 from hub_datasets.records import Reason
 
@@ -87,7 +87,7 @@ class Folder:
 
     def _reset(self, zips: dict[str, tuple]) -> None:
         self.failures = 0
-        self._tables = OpenTables(self.open, self.named)
+        self._tables = OpenTables()
         self._zips = zips  # by name: the signature of each zip file when it was first seen
         self._close()
         self._files: list[File] | None = None
@@ -162,8 +162,8 @@ class Folder:
         if UNSAFE.search(name):
             raise FolderError(Reason.IMAGE_OUTSIDE_ROOT, f"{name!r} {OUTSIDE}")
         try:
-            if (cell := self._tables.read(name, limit)) is not None:
-                return cell
+            if (cell := cell_of(name)) and (table := self.table(cell[0])):
+                return table.read(cell[1], cell[2], limit)
             if found := self._in_zip(name):
                 archive, member = found
                 return archive.read(member, limit)
@@ -193,7 +193,7 @@ class Folder:
 
         Raises BuildError if it is damaged.
         """
-        return self._tables.get(name)
+        return self._tables.get(name, self.open, self.named(name))
 
     def _list(self) -> None:
         files: list[File] = []

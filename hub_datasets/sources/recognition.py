@@ -141,13 +141,13 @@ def add_parquet(found: Layouts, folder: Folder, names: Sequence[str], finder: Fi
 def add_texts(found: Layouts, names: Sequence[str], finder: Finder, folder: Folder, with_labels: bool) -> None:
     """Adds text files that belong to images."""
     left = [name for name in names if name not in found.taken]
+    if not with_labels:  # of WebDataset, a class
+        classes_beside = [name for name in left if name.lower().endswith(".cls")]
+        found.labels += classes_beside
+        found.pass_over(classes_beside, "a label; --images_dir reads it")
+        left = [name for name in left if name not in found.taken]
     texts = TextFiles(left, finder, partial(is_content, folder))
-    if texts.is_empty():
-        return
-    if not (with_labels or texts.has_texts()):
-        found.labels += texts.taken()
-        found.taken |= texts.taken()
-    else:
+    if not texts.is_empty():
         found.add(texts.taken(), partial(texts.read, folder))
 
 

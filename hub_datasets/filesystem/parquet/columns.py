@@ -47,7 +47,7 @@ def image_columns(schema: Any, features: dict[str, Any], leaves: Sequence[str]) 
         inner, many = field.type, False
         if is_list(inner):
             inner, many = inner.value_type, True
-        below = [leaf for leaf in leaves if leaf.split(".")[0] == field.name]
+        below = [leaf for leaf in leaves if is_below(leaf, field.name)]
         if is_struct(inner) and inner.get_field_index("bytes") >= 0 and is_binary(inner.field("bytes").type):
             data = next((leaf for leaf in below if leaf.endswith(".bytes")), "")
             path = next((leaf for leaf in below if leaf.endswith(".path")), "")
@@ -59,6 +59,11 @@ def image_columns(schema: Any, features: dict[str, Any], leaves: Sequence[str]) 
             and (field.name.casefold() in BYTES_COLUMNS or is_image_feature(features.get(field.name)))
         ):
             yield ImageColumn(field.name, many, below[0], bare=True)
+
+
+def is_below(leaf: str, name: str) -> bool:
+    """Returns whether a leaf column belongs to a column, whose own name may hold dots."""
+    return leaf == name or leaf.startswith(f"{name}.")
 
 
 def is_image_feature(feature: Any) -> bool:

@@ -15,7 +15,7 @@ from itertools import accumulate
 from typing import Any, BinaryIO
 
 from hub_datasets.errors import BuildError, one_line
-from hub_datasets.filesystem.parquet.columns import features_of, holds_bytes, image_columns
+from hub_datasets.filesystem.parquet.columns import features_of, holds_bytes, image_columns, is_below
 from hub_datasets.filesystem.zip_archive import MAX_RATIO, RATIO_BYTES, Unreadable
 from hub_datasets.records import Reason
 
@@ -86,7 +86,7 @@ class ParquetTable:
         in the cell `path`. Raises BuildError if the file is damaged.
         """
         wanted = self.columns()
-        leaves = [leaf for leaf in self._leaves if leaf.split(".")[0] in wanted]
+        leaves = [leaf for leaf in self._leaves if any(is_below(leaf, name) for name in wanted)]
         try:
             for number, group in enumerate(self._groups):
                 self._check(group, leaves)
@@ -204,14 +204,7 @@ class ParquetTable:
 class OpenTables:
     """The Parquet files of a folder that stay open: images are read one after the other, by each process alone."""
 
-    def __init__(self, open_file: Callable[[str], BinaryIO], named: Callable[[str], str]) -> None:
-        """Opens nothing yet.
-
-        Args:
-            open_file: opens a file of the folder; it raises Unreadable or OSError where there is none.
-            named: returns how messages name a file.
-        """
-        self._open_file, self._named = open_file, named
+    def __init__(self) -> None:
         self._close()
 
     def _close(self) -> None:
@@ -219,27 +212,32 @@ class OpenTables:
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
-    def get(self, name: str) -> ParquetTable | None:
-        """Returns a file; None if there is no such file, for example a folder. Raises BuildError if it is damaged."""
+    def get(self, name: str, open_file: Callable[[str], BinaryIO], place: str) -> ParquetTable | None:
+        """Returns a file; None if there is no such file, for example a folder. Raises BuildError if it is damaged.
+
+        Args:
+            open_file: opens a file of the folder; it raises Unreadable or OSError where there is none.
+            place: how messages name the file.
+        """
         if self._pid != os.getpid():  # a forked process would share its parent's place in the file
             self._close()
         with self._lock:
             if name not in self._tables:
                 try:
-                    file = self._open_file(name)
+                    file = open_file(name)
                 except (Unreadable, OSError):
                     return None
-                table = ParquetTable(file, self._named(name))
+                table = ParquetTable(file, place)
                 if len(self._tables) >= MAX_OPEN:
                     del self._tables[next(iter(self._tables))]  # closed when its last reader is done
                 self._tables[name] = table
             return self._tables[name]
 
-    def read(self, name: str, limit: int) -> bytes | None:
-        """Returns the bytes of an image cell; None for a name that is not in a Parquet file. Raises Unreadable."""
-        cell = CELL.fullmatch(name)
-        table = self.get(cell[1]) if cell else None
-        return table and table.read(int(cell[2]), None if cell[3] is None else int(cell[3]), limit)
+
+def cell_of(name: str) -> tuple[str, int, int | None] | None:
+    """Returns the file, the row and the place in a list of an image cell; None for the name of anything else."""
+    found = CELL.fullmatch(name)
+    return found and (found[1], int(found[2]), None if found[3] is None else int(found[3]))
 
 
 def path_only(path: object) -> str | None:

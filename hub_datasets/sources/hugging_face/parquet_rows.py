@@ -43,7 +43,7 @@ def read_parquet(folder: Folder, name: str, finder: Finder) -> Iterator[RawRecor
     split = split_of_path(name)
     for number, row, names in table.rows():
         item = f"{printable(name)} row {number}"
-        if columns.kind != "label" and classes and isinstance(row[columns.label], int):
+        if columns.kind != "label" and classes and isinstance(row.get(columns.label), int):
             row[columns.label] = name_of(row[columns.label], classes)
         images = images_of(name, names, finder) if table.image else paths_in(row.get(columns.image), name, finder)
         yield from make_records(Content(item, row, images, split, classes=classes), columns)

@@ -15,6 +15,7 @@ NAMES = {
     "test": ("test", "testing", "tst", "testset", "eval", "测试", "测试集"),
 }
 SPLITS = {name: split for split, names in NAMES.items() for name in names}
+ARCHIVE = re.compile(r"\.(zip|tar|tgz|tar\.gz)\Z", re.IGNORECASE)
 PARTS = re.compile(r"[-_. ]+")
 
 
@@ -35,7 +36,18 @@ def split_of_path(name: str) -> str:
     The outermost folder counts: in `train/normal/test.png`, `test` is the name of a picture.
     """
     *folders, base = name.split("/")
-    if found := next(filter(None, map(split_named, folders)), ""):
+    if found := next(filter(None, map(split_of_folder, folders)), ""):
         return found
-    words = PARTS.split(base.rpartition(".")[0].casefold())
+    return split_in_words(base.rpartition(".")[0])
+
+
+def split_of_folder(name: str) -> str:
+    """Returns the split of a folder, or of an archive that stands for one: `train-000.tar`."""
+    packed = ARCHIVE.search(name)
+    return split_in_words(name[: packed.start()]) if packed else split_named(name)
+
+
+def split_in_words(name: str) -> str:
+    """Returns the split that the first or the last word of a name gives; empty if neither does."""
+    words = PARTS.split(name)
     return split_named(words[0]) or split_named(words[-1])

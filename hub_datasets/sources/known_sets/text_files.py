@@ -136,10 +136,6 @@ class TextFiles:
         """Returns whether no text file stands for an image."""
         return not self.images and not self.captions
 
-    def has_texts(self) -> bool:
-        """Returns whether there are texts, and not only classes."""
-        return bool(self.captions) or any(not name.lower().endswith(".cls") for name in self.images)
-
     def read(self, folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
         """Yields the records of all text files."""
         splits = read_splits(folder, self.splits) if self.splits else {}

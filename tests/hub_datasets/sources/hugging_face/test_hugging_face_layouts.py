@@ -70,6 +70,9 @@ LAYOUTS = {
     "metadata.jsonl with several files of a row": (
         {"metadata.jsonl": json.dumps({"file_names": ["1.png", "2.png"], "text": CLEAR}), "1.png": "a", "2.png": "b"},
         [("a", "", CLEAR), ("b", "", CLEAR)]),
+    "names with dots, and a label beside a text": (
+        {"x.parquet": parquet({"image": [cell("a")], "text": [CLEAR], "a.b": [3], "label": [1]}, NAMES)},
+        [("a", "", CLEAR)]),
     "an empty shard": (
         {"x-0.parquet": parquet({"image": [cell("a")], "text": [CLEAR]}),
          "x-1.parquet": parquet({"image": pa.array([], pa.struct([("bytes", pa.binary()), ("path", pa.string())])),

@@ -218,6 +218,18 @@ def test_a_layout_of_labels_alone(name, tmp_path):
         entries(tmp_path / "it", {}, "--reports_dir")
 
 
+def test_boxes_beside_all_images_are_no_texts(tmp_path):
+    files = {f"{n}.txt": "0 0.5 0.5 0.1 0.1" for n in range(3)} | {f"{n}.png": "a" for n in range(3)}
+    files["reports.csv"] = csv_text([{"image": "0.png", "text": CLEAR}])
+    assert outcomes(tmp_path, files) == [("a", "", CLEAR)]
+
+
+def test_classes_are_passed_over_where_reports_are_read(tmp_path):
+    files = {"0.png": "a", "0.txt": CLEAR, "1.png": "b", "1.cls": "pneumonia"}
+    ignored = {entry.item: entry.why for entry in entries(tmp_path, files) if isinstance(entry, Ignored)}
+    assert ignored["1.cls"] == "a label; --images_dir reads it"
+
+
 def test_patients_and_studies_of_mimic_cxr_are_those_of_the_names(tmp_path):
     files, _ = LAYOUTS["mimic-cxr"]
     records = [entry for entry in entries(tmp_path, files) if isinstance(entry, RawRecord)]
@@ -305,7 +317,8 @@ def test_a_question_about_an_image_that_is_ambiguous_names_both(tmp_path):
 @pytest.mark.parametrize(
     ("name", "split"),
     [("data/train-00000-of-00001.parquet", "train"), ("val/x/1.png", "validation"), ("metadata_test.csv", "test"),
-     ("验证集/1.png", "validation"), ("train/test/1.png", "train"), ("latest/1.png", ""), ("contest.json", "")],
+     ("验证集/1.png", "validation"), ("train/test/1.png", "train"), ("train-000.tar/0.png", "train"),
+     ("latest/1.png", ""), ("contest.json", "")],
 )  # fmt: skip
 def test_the_split_of_a_path(name, split):
     assert split_names.split_of_path(name) == split
