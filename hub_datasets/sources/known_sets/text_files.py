@@ -15,6 +15,7 @@ import io
 import json
 import posixpath
 import re
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -239,7 +240,7 @@ def read_splits(folder: Folder, name: str) -> dict[str, str]:
         if len(data) > MAX_SPLITS:
             raise BuildError(f"{place}: more than {MAX_SPLITS:,} bytes unpacked; it is not MIMIC-CXR's table of splits")
         rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
-    except (FolderError, OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except (FolderError, OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise BuildError(f"{place}: cannot be read ({error}); download it again, or remove it") from None
     if rows and not {"dicom_id", "split"} <= rows[0].keys():
         raise BuildError(f"{place}: no columns dicom_id and split; download it again, or remove it")
