@@ -42,6 +42,7 @@ ADVICE = {
 SAVED = ("state.json", "dataset_info.json", "dataset_dict.json")  # beside the files of save_to_disk
 # What describes other files: for LLaMA-Factory, for `datasets`, for WebDataset.
 DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "croissant.json", "wids-meta.json", "sizes.json")
+ONLY_LABELS = "labels and no texts; --images_dir reads them"
 Part = Iterator[RawRecord | Rejection | Ignored]
 
 
@@ -118,9 +119,13 @@ def add_class_folders(found: Layouts, folder: Folder) -> bool:
 def add_parquet(found: Layouts, folder: Folder, names: Sequence[str], finder: Finder, with_labels: bool) -> None:
     """Adds Parquet files, and the datasets that this project has built."""
     files = [name for name in names if name.lower().endswith(parquet_rows.SUFFIX)]
-    columns = {name: parquet_rows.opened(folder, name).columns() for name in files}
-    configs = {name: own_export.config_of(set(own)) for name, own in columns.items()}
-    kinds = {name: columns_of(own).kind for name, own in columns.items()}
+    configs: dict[str, str] = {}
+    kinds: dict[str, str] = {}
+    unusable: dict[str, str] = {}
+    for name in files:
+        table = parquet_rows.opened(folder, name)
+        configs[name] = own_export.config_of(set(table.columns()))
+        kinds[name], unusable[name] = columns_of(table.columns()).kind, parquet_rows.why_not(table)
     chosen = "chat" if "chat" in configs.values() else "pairs"
     built = {posixpath.dirname(posixpath.dirname(name)) for name, config in configs.items() if config == chosen}
     for root in built:
@@ -131,9 +136,11 @@ def add_parquet(found: Layouts, folder: Folder, names: Sequence[str], finder: Fi
             found.add([name], partial(own_export.read_export, folder, name, chosen, finder))
         elif configs[name] or posixpath.dirname(posixpath.dirname(name)) in built:
             found.pass_over([name], f"the rows of this built dataset are read from its config {chosen}")
+        elif unusable[name]:
+            found.pass_over([name], unusable[name])
         elif kinds[name] == "label" and not with_labels:
             found.labels.append(name)
-            found.taken.add(name)
+            found.pass_over([name], ONLY_LABELS)
         else:
             found.add([name], partial(parquet_rows.read_parquet, folder, name, finder))
 
@@ -144,7 +151,7 @@ def add_texts(found: Layouts, names: Sequence[str], finder: Finder, folder: Fold
     if not with_labels:  # of WebDataset, a class
         classes_beside = [name for name in left if name.lower().endswith(".cls")]
         found.labels += classes_beside
-        found.pass_over(classes_beside, "a label; --images_dir reads it")
+        found.pass_over(classes_beside, ONLY_LABELS)
         left = [name for name in left if name not in found.taken]
     texts = TextFiles(left, finder, partial(is_content, folder))
     if not texts.is_empty():
@@ -178,7 +185,8 @@ def add_tables(found: Layouts, folder: Folder, names: Sequence[str], finder: Fin
             found.pass_over([name], "the captions are read from captions.txt")
         elif kind in ("skin", "label") and not with_labels:
             found.labels.append(name)
-            found.taken |= {name} if kind == "skin" else set()
+            if kind == "skin":  # of another table, the reader of tables says what it lacks
+                found.pass_over([name], ONLY_LABELS)
         elif kind:
             found.add([name], partial(csv_files.read_table, folder, name, kind, finder))
 

@@ -26,17 +26,19 @@ def opened(folder: Folder, name: str) -> ParquetTable:
     return table
 
 
+def why_not(table: ParquetTable) -> str:
+    """Returns why no records can be made of a file; empty if they can."""
+    columns = columns_of(table.columns())
+    lacking = "" if table.image or columns.image else "images"
+    if not columns.kind:
+        lacking = "texts, questions, conversations or labels"
+    return f"no column of {lacking}; its columns are {listed(table.columns())}" if lacking else ""
+
+
 def read_parquet(folder: Folder, name: str, finder: Finder) -> Iterator[RawRecord | Rejection | Ignored]:
     """Yields the records of a file. Raises BuildError if it is damaged."""
     table = opened(folder, name)
     columns = columns_of(table.columns())
-    if table.image is None and not columns.image:
-        yield Ignored(NAME, printable(name), f"no column of images; its columns are {listed(table.columns())}")
-        return
-    if not columns.kind:
-        message = f"no column of texts, questions, conversations or labels; its columns are {listed(table.columns())}"
-        yield Ignored(NAME, printable(name), message)
-        return
     for other in table.other_images:
         yield Ignored(NAME, f"{printable(name)} column {printable(other)}", f"only {table.image.name} is read")
     classes = class_names(table.features.get(columns.label))

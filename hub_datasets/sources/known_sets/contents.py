@@ -126,8 +126,7 @@ def label_records(content: Content, columns: Columns) -> Iterator[RawRecord | Re
     words = ", ".join(filter(None, (in_words(name) for name in named)))
     if not words:
         raise UnusableRow(f"the label {value!r:.60} is not a word, so it cannot be said in a text")
-    text = label_text(words, content.about)
-    for record in text_records(content, columns, content.item, text, language_of(text) or "en"):
+    for record in text_records(content, columns, content.item, *label_text(words, content.about)):
         if isinstance(record, RawRecord):
             record.category = words[:200]
         yield record

@@ -31,7 +31,9 @@ CHAT = re.compile(rb'"(plain_messages|messages|conversations?|dialog(ue)?)"\s*:\
 QUESTION = re.compile(rb'"(question|questions|query|instruction)"\s*:\s*"', re.I)
 ANSWER = re.compile(rb'"(answers?|response|output)"\s*:', re.I)
 IMAGE_LIST = re.compile(rb'"(image_path|image_paths|file_names)"\s*:\s*\[', re.I)
-SPLIT_KEYS = re.compile(rb'\A(\xef\xbb\xbf)?\s*\{\s*"(train|training|val|valid|validation|dev|test)"\s*:\s*\[', re.I)
+SPLIT_KEYS = re.compile(
+    rb'\A(\xef\xbb\xbf)?\s*\{\s*"(train|training|val|valid|validation|dev|test)"\s*:\s*\[\s*\{', re.I
+)
 ROWS_BELOW = ("annotations", "data", "rows", "questions", "samples", "images")
 # VQA-RAD marks its test questions by how they were phrased.
 VQA_RAD_TEST = {"test_freeform": "test", "test_para": "test", "freeform": "train", "para": "train"}

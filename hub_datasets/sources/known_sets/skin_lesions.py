@@ -34,6 +34,7 @@ UNKNOWN = ("", "unknown", "unk", "nan", "none", "indeterminate")
 IDS = ("image_id", "isic_id", "image_name", "image")
 SITES = ("localization", "anatom_site_general", "anatom_site_general_challenge")
 ABOUT = "Dermatoscopic image"
+COLUMNS = Columns(texts=(("", "text"),), category="category", language="language")
 
 
 def is_known(header: list[str]) -> bool:
@@ -75,12 +76,12 @@ def row_records(
     lesion = cells.get("lesion_id", "").strip()
     content = Content(
         item,
-        said | {"category": words, "text": text},
+        said | {"category": words, "text": text, "language": "en"},
         [finder.find(path, name)],
         split,
         groups=(f"lesion:{lesion}",) if lesion else (),
     )
-    for record in make_records(content, Columns(texts=(("", "text"),), category="category")):
+    for record in make_records(content, COLUMNS):
         if isinstance(record, RawRecord):
-            record.metadata.pop("category", None)
+            record.metadata = said
         yield record

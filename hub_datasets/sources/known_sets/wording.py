@@ -37,13 +37,13 @@ def in_words(name: str) -> str:
     return text if any(character.isalpha() for character in text) else ""
 
 
-def label_text(words: str, about: str = "Image") -> str:
-    """Returns the text of an image of which only the class is known.
+def label_text(words: str, about: str = "Image") -> tuple[str, str]:
+    """Returns the text of an image of which only the class is known, and its language.
 
     Args:
         about: what the images are, for example `Dermatoscopic image`.
     """
-    return f"图像：{words}。" if CHINESE.search(words) else f"{about} of: {words}."
+    return (f"图像：{words}。", "zh") if CHINESE.search(words) else (f"{about} of: {words}.", "en")
 
 
 def language_of(text: str) -> str | None:

@@ -135,6 +135,18 @@ def test_columns_that_say_nothing_are_named(tmp_path):
     assert "no column of images" in ignored["y.parquet"] and "text" in ignored["y.parquet"]
 
 
+@pytest.mark.parametrize("flag", ["--reports_dir", "--images_dir"])
+def test_a_folder_of_such_a_file_alone_is_refused_with_its_columns(flag, tmp_path):
+    with pytest.raises(BuildError, match=r"x.parquet: no column of texts.*; its columns are height"):
+        entries(tmp_path, {"x.parquet": parquet({"image": [cell("a")], "height": [3]})}, flag)
+
+
+def test_labels_beside_texts_are_passed_over_where_reports_are_read(tmp_path):
+    files = {"1.png": "c", "1.txt": CLEAR, TRAIN: LABELS["class labels"][0][TRAIN]}
+    ignored = {entry.item: entry.why for entry in entries(tmp_path, files) if isinstance(entry, Ignored)}
+    assert ignored == {TRAIN: "labels and no texts; --images_dir reads them"}
+
+
 @pytest.mark.parametrize("damage", [lambda data: b"PAR1", lambda data: data[: len(data) // 2], lambda data: b""])
 def test_a_damaged_file_ends_the_build_with_its_name(damage, tmp_path):
     data = damage(LAYOUTS["image and text"][0][TRAIN])

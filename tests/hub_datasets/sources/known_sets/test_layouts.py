@@ -227,7 +227,7 @@ def test_boxes_beside_all_images_are_no_texts(tmp_path):
 def test_classes_are_passed_over_where_reports_are_read(tmp_path):
     files = {"0.png": "a", "0.txt": CLEAR, "1.png": "b", "1.cls": "pneumonia"}
     ignored = {entry.item: entry.why for entry in entries(tmp_path, files) if isinstance(entry, Ignored)}
-    assert ignored["1.cls"] == "a label; --images_dir reads it"
+    assert ignored["1.cls"] == "labels and no texts; --images_dir reads them"
 
 
 def test_patients_and_studies_of_mimic_cxr_are_those_of_the_names(tmp_path):
@@ -322,6 +322,11 @@ def test_a_question_about_an_image_that_is_ambiguous_names_both(tmp_path):
 )  # fmt: skip
 def test_the_split_of_a_path(name, split):
     assert split_names.split_of_path(name) == split
+
+
+def test_lists_of_names_by_split_are_no_rows(tmp_path):
+    files = {"more/splits.json": {"train": ["1.png"], "val": []}, "1.png": "a", "1.txt": CLEAR}
+    assert outcomes(tmp_path, files) == [("a", "", CLEAR)]
 
 
 def test_rows_of_csv_with_other_cells_than_the_header_are_rejected(tmp_path):
