@@ -46,6 +46,7 @@ TAGS = {
     "skin_lesion": ("dermatology",),
     "question_answering": ("medical-vqa",),
     "report": ("medical-reports",),
+    "image": ("labeled-images",),
 }
 KEYS = {
     "image": "image with identical pixels",

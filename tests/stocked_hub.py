@@ -70,7 +70,8 @@ def stock(environment: dict[str, str]) -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         folders = generate(Path(scratch) / "sample", scale=0.3)
-        records = [record for source in SOURCES for record in source.read(Folder(folders[source.name]))]
+        read = {source.name: source.read for source in SOURCES}
+        records = [record for name, folder in folders.items() for record in read[name](Folder(folder))]
         said = [
             text
             for record in records

@@ -124,6 +124,33 @@ TEMPLATES: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
             ("请提供这次影像检查的报告。", "请提供这{count}张影像的检查报告。"),
         ),
     },
+    "image": {
+        "en": (
+            ("What does this image show?", "What do these {count} images show?"),
+            ("Describe this image.", "Describe these {count} images."),
+            ("What can be seen in this image?", "What can be seen in these images?"),
+            ("What is shown here?", "What is shown in these {count} images?"),
+            ("Please describe what you see in this image.", "Please describe what you see in these images."),
+            ("How would you describe this image?", "How would you describe these {count} images?"),
+            ("What is your assessment of this image?", "What is your assessment of these images?"),
+            ("Summarize what this image shows.", "Summarize what these {count} images show."),
+            ("Please write a caption for this image.", "Please write a caption for these {count} images."),
+            ("How would you explain this image to a colleague?",
+             "How would you explain these {count} images to a colleague?"),
+        ),
+        "zh": (
+            ("这张图像显示了什么？", "这{count}张图像显示了什么？"),
+            ("请描述这张图像。", "请描述这{count}张图像。"),
+            ("从这张图像中能看到什么？", "从这些图像中能看到什么？"),
+            ("这里显示的是什么？", "这{count}张图像显示的是什么？"),
+            ("请描述您在这张图像中看到的内容。", "请描述您在这些图像中看到的内容。"),
+            ("您会如何描述这张图像？", "您会如何描述这{count}张图像？"),
+            ("您对这张图像的评估是什么？", "您对这些图像的评估是什么？"),
+            ("请概括这张图像显示的内容。", "请概括这{count}张图像显示的内容。"),
+            ("请为这张图像写一段说明。", "请为这{count}张图像写一段说明。"),
+            ("您会如何向同事解释这张图像？", "您会如何向同事解释这{count}张图像？"),
+        ),
+    },
 }  # fmt: skip
 
 # A question that tells what the image cannot show. Published rows have these words: they are never changed.

@@ -7,16 +7,18 @@ name: `images/imgs_part_1.zip/imgs_part_1/PAT_1.png`. Files outside the folder c
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 from hub_datasets.errors import BuildError, printable
 from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.backends import OUTSIDE, ZIP, open_store
+from hub_datasets.filesystem.parquet.table import OpenTables, ParquetTable, cell_of
 from hub_datasets.filesystem.zip_archive import Archive, Unreadable
 from hub_datasets.records import Reason
 
@@ -85,6 +87,7 @@ class Folder:
 
     def _reset(self, zips: dict[str, tuple]) -> None:
         self.failures = 0
+        self._tables = OpenTables()
         self._zips = zips  # by name: the signature of each zip file when it was first seen
         self._close()
         self._files: list[File] | None = None
@@ -159,6 +162,8 @@ class Folder:
         if UNSAFE.search(name):
             raise FolderError(Reason.IMAGE_OUTSIDE_ROOT, f"{name!r} {OUTSIDE}")
         try:
+            if (cell := cell_of(name)) and (table := self.table(cell[0])):
+                return table.read(cell[1], cell[2], limit)
             if found := self._in_zip(name):
                 archive, member = found
                 return archive.read(member, limit)
@@ -183,6 +188,25 @@ class Folder:
         except OSError as error:
             message = f"{name!r} cannot be read: {error.strerror or type(error).__name__}"
             raise FolderError(Reason.IMAGE_UNREADABLE, message) from None
+
+    def open(self, name: str) -> BinaryIO:
+        """Opens a file for reading at any place; one in a zip file is held in memory.
+
+        Raises Unreadable and OSError if it cannot be read, and BuildError as `read` does.
+        """
+        if UNSAFE.search(name):
+            raise Unreadable(Reason.IMAGE_OUTSIDE_ROOT, OUTSIDE)
+        if found := self._in_zip(name):
+            archive, member = found
+            return io.BytesIO(archive.read(member, MAX_FILE_BYTES))
+        return self._store.open(name)
+
+    def table(self, name: str) -> ParquetTable | None:
+        """Returns a Parquet file, open in this process; None if there is no such file, for example a folder.
+
+        Raises BuildError if it is damaged.
+        """
+        return self._tables.get(name, self.open, self.named(name))
 
     def _list(self) -> None:
         files: list[File] = []

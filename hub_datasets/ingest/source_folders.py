@@ -13,7 +13,7 @@ from itertools import combinations
 from pathlib import Path
 
 from hub_datasets.errors import BuildError, printable
-from hub_datasets.filesystem import storage
+from hub_datasets.filesystem import hub_address, storage
 from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
@@ -28,12 +28,20 @@ def source_folders(arguments: argparse.Namespace) -> Iterator[tuple[Source, Fold
         addresses = [normalize_address(address) for address in getattr(arguments, source.flag.removeprefix("--")) or ()]
         for address in addresses:
             check_is_there(source.flag, address)
-        folders = [Folder(address) for address in addresses]
+        folders = [Folder(pinned_with_note(source.flag, address)) for address in addresses]
         refuse_overlaps(source.flag, folders)
         if len(folders) > 1:
             for folder, label in zip(folders, labels(addresses, source.flag), strict=True):
                 folder.label = label
         yield from ((source, folder) for folder in sorted(folders, key=lambda folder: folder.label))
+
+
+def pinned_with_note(flag: str, address: str) -> str:
+    """Returns an address of the Hub with its commit, which is printed; any other address unchanged."""
+    pinned = hub_address.pinned(address)
+    if pinned != address:
+        print(f"{flag} {storage.shown(address)}: commit {hub_address.split_commit(pinned)[1]}", flush=True)
+    return pinned
 
 
 def check_is_there(flag: str, address: str) -> None:
@@ -42,7 +50,7 @@ def check_is_there(flag: str, address: str) -> None:
         return
     path, place = storage.local_path(address), f"{flag} {storage.shown(address)}"
     if not path.exists():
-        raise BuildError(f"{place}: no such folder")
+        raise BuildError(f"{place}: no such folder{hub_address.advice(address)}")
     if not (path.is_dir() or path.suffix.lower() == ".zip"):
         raise BuildError(f"{place}: neither a folder nor a zip file")
     if path.is_dir() and not any(path.iterdir()):

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hub_datasets.filesystem import hub_address, storage
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.ingest import Stage, find_in_name, find_tokens
 from hub_datasets.output.tables import table_reports
@@ -167,6 +168,9 @@ def source_report(decisions: Decisions, name: str, left_out: Mapping[int, Sequen
         "ignored": passed_over[:IGNORED],
         "ignored_count": sum(len(folder.passed_over) for folder in folders),
     }
+    commits = dict(hub_address.split_commit(storage.shareable(stage.folder.address)) for stage in stages)
+    if any(commits.values()):
+        found["hub_commits"] = {address: commit for address, commit in commits.items() if commit}
     if len(stages) > 1:
         found["folders"] = {
             stage.folder.label: {

@@ -23,7 +23,7 @@ from hub_datasets.output.region_rows import region_rows
 from hub_datasets.output.report import RowStatistics
 from hub_datasets.records import Ignored, Problem, Reason
 from hub_datasets.schema import CONFIGS, SPLITS, class_name
-from hub_datasets.splits.assignment import ONE_CONVERSATION, ONE_IMAGE, Accepted, Decisions
+from hub_datasets.splits.assignment import ONE_CAPTION, ONE_CONVERSATION, Accepted, Decisions
 from hub_datasets.texts.grounding.audit import ungrounded_kinds
 from hub_datasets.texts.grounding.policy import MODES, ORIGINAL, refusal, settle_target
 from hub_datasets.texts.validation import TextSettings, check_text
@@ -164,20 +164,21 @@ def pair_rows(
     text that names more views than the one image of its pair, where `ungrounded` is `strip` or `reject`.
     """
     caption = decisions.stages[number].source.caption
-    together = ONE_IMAGE if caption else "accepted.id"
+    together = ONE_CAPTION if caption else "accepted.id"
     for members in decisions.accepted(number, together, by_picture=caption is not None):
         records = [member.record for member in members]
-        text = caption(records, texts.max_chars - 1) if caption else records[0].text
+        made = caption is not None and records[0].text is None  # a source may have both texts and questions
+        text = caption(records, texts.max_chars - 1) if made else records[0].text
         target = settle_target(text, records[0].language, 1, ungrounded)
-        metadata = shared_metadata(members) if caption else records[0].metadata
+        metadata = shared_metadata(members) if made else records[0].metadata
         problem = None
         if target.text != text:
             metadata = {ORIGINAL: text} | metadata
             problem = Problem(Reason.UNGROUNDED, refusal(target.found, ungrounded)) if not target.text else None
-        if problem is None and (caption or target.text != text):
+        if problem is None and (made or target.text != text):
             problem = check_text(replace(records[0], text=target.text), texts.min_chars, texts.max_chars)
         if problem:
-            item = f"{'caption' if caption else 'text'} of {records[0].image} ({records[0].language})"
+            item = f"{'caption' if made else 'text'} of {records[0].image} ({records[0].language})"
             left_out.append(Ignored(records[0].source, item, problem.message))
             continue
         yield pair_row(members, target.text, list(target.kinds), metadata, classes)
@@ -205,6 +206,8 @@ def chat_rows(decisions: Decisions, number: int, system_prompt: str) -> Iterator
     by_picture = decisions.stages[number].source.caption is not None
     for members in decisions.accepted(number, ONE_CONVERSATION, by_picture=by_picture):
         records = [member.record for member in members]
+        if records[0].text is None:  # the same picture may lie in several files
+            records = [replace(record, image=records[0].image) for record in records]
         metadata = records[0].metadata if len(members) == 1 else shared_metadata(members)
         kind = members[0].stage.source.kind
         images = members if records[0].text is not None else members[:1]

@@ -16,6 +16,7 @@ from dataclasses import replace
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.records import Ignored, RawRecord, Reason, Rejection
+from hub_datasets.sources import look_alikes
 from hub_datasets.sources.base import Source
 from hub_datasets.sources.file_readers import is_junk, passed_over, passed_over_by_default, printable
 
@@ -41,7 +42,7 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
     if not any(layouts.values()):
         raise BuildError(
             f"{folder.named()}: no knee images found; expected MedicalExpert-I/0Normal/*.png (Mendeley) or "
-            "train/0/*.png (OAI)"
+            f"train/0/*.png (OAI){look_alikes.advice(folder, '--knee_dir')}"
         )
     for name, layout in layouts.items():
         if layout:

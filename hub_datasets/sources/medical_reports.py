@@ -24,6 +24,9 @@ from hub_datasets.filesystem.source_folder import Folder, FolderError
 from hub_datasets.records import ColumnNames, Ignored, RawRecord, Reason, Rejection, TableNote
 from hub_datasets.sources.base import Source
 from hub_datasets.sources.file_readers import MAX_TABLE_BYTES, is_junk, printable
+from hub_datasets.sources.known_sets.split_names import split_of_path
+from hub_datasets.sources.known_sets.wording import caption
+from hub_datasets.sources.recognition import Layouts, Remaining, add_class_folders, recognize, refusal
 from hub_datasets.sources.reports import openi
 from hub_datasets.sources.reports.columns import EXPECTED, described
 from hub_datasets.sources.reports.dicom_keys import read_keys
@@ -62,15 +65,29 @@ def read(
 
     Raises BuildError if no file contains reports, or a table cannot be decoded or parsed.
     """
+    yield from read_folder(folder, with_labels=False, columns=columns, notes=notes)
+
+
+def read_folder(
+    folder: Folder, with_labels: bool, columns: ColumnNames = RECOGNIZED, notes: list[TableNote] | None = None
+) -> Iterator[RawRecord | Rejection | Ignored]:
+    """Yields the records of a folder, and raises what `read` does.
+
+    Args:
+        with_labels: whether images of which only a label is known are read.
+        columns, notes: see `read`.
+    """
+    layouts = recognize(folder, with_labels)
+    rest = Remaining(folder, layouts.taken)
     names = [file.name for file in folder.files() if not is_junk(file.name)]
     reading = Reading(Images(names, lambda: read_keys(folder, names)))
     passed_over: list[Ignored] = []
     patients: dict[str, set[str]] = defaultdict(set)  # of each study
     used: set[str] = set()
     is_report = False
-    lacking: dict[str, list[str]] = dict.fromkeys(columns.given())
+    lacking: dict[str, list[str] | None] = dict.fromkeys(columns.given())
     # Twice, so that not all records are held to learn whose a study is and which language most texts have.
-    for part in read_files(folder, reading.images, columns, reading):
+    for part in parts_of(layouts, rest, columns, reading):
         if isinstance(part, Ignored):
             passed_over.append(part)
             continue
@@ -81,8 +98,11 @@ def read(
             if isinstance(record, RawRecord):
                 used.add(record.image)
                 note_study(record.groups, patients)
-    if not is_report:
-        raise no_reports(folder, passed_over)
+    if not is_report and with_labels and add_class_folders(layouts, folder):
+        used |= {entry.image for entry in layouts.parts[-1]() if isinstance(entry, RawRecord)}
+    elif not is_report:
+        refused = refusal(layouts, folder)
+        raise BuildError(refused) if refused else no_reports(folder, passed_over)
     for flag, header in lacking.items():
         if header is not None:
             raise BuildError(
@@ -90,11 +110,12 @@ def read(
                 f"{', '.join(header)[:500]}"
             )
     reading.counting = False
-    for part in read_files(folder, reading.images, columns, reading):
+    for part in parts_of(layouts, rest, columns, reading):
         reading.repaired.clear()
         for entry in [part] if isinstance(part, Ignored) else part:
             if isinstance(entry, RawRecord):
                 place_study(entry, patients)
+                entry.official_split = entry.official_split or split_of_path(f"{posixpath.dirname(entry.image)}/")
             yield entry
         if notes is not None and isinstance(part, Part) and part.table:
             notes.append(part.note(reading))
@@ -158,6 +179,15 @@ class Part:
         repaired = dict(sorted((reading.repaired + Counter(self.table.repaired())).items()))
         columns = {role: list(map(printable, names)) for role, names in columns.items()}
         return TableNote(self.table.name, columns, list(map(printable, kept)), self.table.encoding, self.rows, repaired)
+
+
+def parts_of(
+    layouts: Layouts, rest: Remaining, columns: ColumnNames, reading: Reading
+) -> Iterator[Iterator[RawRecord | Rejection | Ignored] | Part | Ignored]:
+    """Yields the records of each recognized layout, then those of the files that are left."""
+    yield from (read_part() for read_part in layouts.parts)
+    yield from layouts.ignored
+    yield from read_files(rest, reading.images, columns, reading)
 
 
 def read_files(folder: Folder, images: Images, columns: ColumnNames, reading: Reading) -> Iterator[Part | Ignored]:
@@ -232,7 +262,7 @@ def place_study(record: RawRecord, patients: Mapping[str, set[str]]) -> None:
     """
     record.groups = own_study(record.groups, patients)
     study = next((key for key in record.groups if key.startswith("study:")), None)
-    if study is None:
+    if study is None or record.text is None:
         return
     said = hashlib.blake2b(record.text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
     record.conversation = f"{study} {record.language} {said}"
@@ -244,6 +274,7 @@ SOURCE = Source(
     kind="report",
     read=read,
     tables=True,
+    caption=caption,
     title="Medical reports with images",
     homepage="",
     licence="unknown",

@@ -19,6 +19,7 @@ from dataclasses import replace
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.records import Ignored, RawRecord, Reason, Rejection
+from hub_datasets.sources import look_alikes
 from hub_datasets.sources.base import Source
 from hub_datasets.sources.file_readers import (
     ImageIndex,
@@ -71,7 +72,10 @@ def read(folder: Folder) -> Iterator[RawRecord | Rejection | Ignored]:
     """
     table, *copies = find_files(folder, TABLE) or [None]
     if table is None:
-        raise BuildError(f"{folder.named()}: no {TABLE}; --pad_ufes_dir must contain {TABLE} and images/")
+        raise BuildError(
+            f"{folder.named()}: no {TABLE}; --pad_ufes_dir must contain {TABLE} and images/"
+            f"{look_alikes.advice(folder, '--pad_ufes_dir')}"
+        )
     for copy in copies:
         if read_table(folder, copy) != read_table(folder, table):
             raise BuildError(f"{folder.named(copy)}: differs from {table}; keep only one of the two in the folder")

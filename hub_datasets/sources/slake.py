@@ -21,6 +21,7 @@ from hub_datasets.errors import BuildError
 from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.records import Ignored, RawRecord, Reason, Regions, Rejection
 from hub_datasets.schema import LANGUAGES
+from hub_datasets.sources import look_alikes
 from hub_datasets.sources.base import Source
 from hub_datasets.sources.file_readers import (
     ImageIndex,
@@ -117,7 +118,10 @@ def find_tables(folder: Folder) -> tuple[dict[str, str], dict[str, str]]:
         for name in find_files(folder, base):
             places[name.rpartition("/")[0]][name] = split
     if not places:
-        raise BuildError(f"{folder.named()}: none of {', '.join(FILES)}; --slake_dir must contain train.json and imgs/")
+        raise BuildError(
+            f"{folder.named()}: none of {', '.join(FILES)}; --slake_dir must contain train.json and imgs/"
+            f"{look_alikes.advice(folder, '--slake_dir')}"
+        )
     first, *others = sorted(places, key=lambda place: (place.count("/"), place))
     repeated = {}
     for place in others:

@@ -36,7 +36,7 @@ from hub_datasets.splits.groups import (
 )
 from hub_datasets.splits.review import Review
 
-ONE_IMAGE = "accepted.image || ' ' || accepted.language"
+ONE_IMAGE = "accepted.pixels || ' ' || accepted.language"  # a picture may lie in several files
 ONE_PICTURE = "accepted.first_key"
 ONE_CONVERSATION = "coalesce(accepted.conversation, accepted.id)"
 IN_STAGES = "stage IN (SELECT value FROM json_each(?))"
@@ -44,6 +44,8 @@ IN_STAGES = "stage IN (SELECT value FROM json_each(?))"
 ITEM, TEXT, GROUPS, OFFICIAL_SPLIT, LABEL = map(
     RawRecord.__slots__.index, ("item", "text", "groups", "official_split", "label")
 )
+# A record with a text is a pair by itself; the questions of a picture share a caption.
+ONE_CAPTION = f"CASE WHEN accepted.record ->> {TEXT} IS NULL THEN {ONE_IMAGE} ELSE accepted.id END"
 MOST_CLASSES = 1000  # of a source; more labels than this are IDs or texts
 STAGE_SHIFT = 40  # a record's number is its stage's number, shifted, and its place there: sorted as they were read
 TABLES = f"""
@@ -155,7 +157,7 @@ class Decisions:
     def _accept(self, stage: int, seq: int, record: RawRecord, image: dict[str, Any]) -> int:
         number = (stage << STAGE_SHIFT) + seq
         keys = group_keys(record, image, self.stages[stage].folder.label)
-        place = (number, stage, record.language, record.image, conversation_of(record, self.turns))
+        place = (number, stage, record.language, record.image, conversation_of(record, self.turns, image["pixels"]))
         columns = [image[column] for column in IMAGE_COLUMNS]
         self.database.execute(ACCEPTED, (*place, encoded(record), *columns, self._key(keys[0]), None))
         self._tie(number, keys)
@@ -283,12 +285,14 @@ class Decisions:
         Args:
             together: a value by which records are listed together, such as ONE_IMAGE, each list in place of its first.
             only: the number of a single record.
-            by_picture: whether all lists about one picture follow each other, in place of the first one, so that a
-                Parquet file stores the picture once. No list may have several pictures.
+            by_picture: whether all lists of questions about one picture follow each other, in place of the first one,
+                so that a Parquet file stores the picture once. A list of texts may have several pictures.
         """
-        order = "min(accepted.id) OVER (PARTITION BY first_key, accepted.split)" if by_picture else "first"
+        first = f"min(accepted.id) OVER (PARTITION BY {together}, accepted.split)"
+        of_picture = "min(accepted.id) OVER (PARTITION BY first_key, accepted.split)"
+        order = f"CASE WHEN record ->> {TEXT} IS NULL THEN {of_picture} ELSE {first} END" if by_picture else "first"
         columns = ", ".join(IMAGE_COLUMNS)
-        query = f"""SELECT min(accepted.id) OVER (PARTITION BY {together}, accepted.split) AS first,
+        query = f"""SELECT {first} AS first,
             record, name, accepted.split, {columns} FROM accepted
             JOIN keys ON keys.id = first_key JOIN groups ON groups.root = keys.root
             WHERE stage = ? AND (? IS NULL OR accepted.id = ?) ORDER BY {order}, first, accepted.id"""
@@ -361,12 +365,12 @@ class Decisions:
         self.database.close()
 
 
-def conversation_of(record: RawRecord, turns: str) -> str | None:
+def conversation_of(record: RawRecord, turns: str, pixels: str = "") -> str | None:
     """Returns the common key of the records of one conversation; None if the record is a conversation by itself."""
     if record.text is not None:
         shared = [record.conversation, record.language, record.text] if record.conversation else None
     else:
-        shared = [record.image, record.language] if turns == "multi" else None
+        shared = [pixels or record.image, record.language] if turns == "multi" else None
     return shared and to_json(shared)
 
 

@@ -15,10 +15,10 @@ SPLIT_COLUMNS = places(
     "划分 数据划分 数据集划分 拆分 分割 子集 集合 数据集"
 )
 NAMES = {
-    "train": "train training trainset training_set train_set tr 训练 训练集 训练数据 训练组 訓練集",
+    "train": "train training trainset training_set train_set tr trn 训练 训练集 训练数据 训练组 訓練集",
     "validation": "validation valid val validate dev devel development validationset validation_set val_set valid_set "
-    "dev_set 验证 验证集 验证数据 验证组 开发集 校验集 驗證集 開發集",
-    "test": "test testing testset test_set ts eval evaluation held_out hold_out 测试 测试集 "
+    "valset dev_set 验证 验证集 验证数据 验证组 开发集 校验集 驗證集 開發集",
+    "test": "test testing testset test_set ts tst eval evaluation held_out hold_out 测试 测试集 "
     "测试数据 测试组 留出集 測試集",
 }
 BY_NAME = {name: split for split, names in NAMES.items() for name in places(names)}

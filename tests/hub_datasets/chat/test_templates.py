@@ -11,7 +11,7 @@ import pytest
 from hub_datasets.chat.templates import COUNTS, TEMPLATES
 from hub_datasets.schema import LANGUAGES
 
-KINDS = ("radiograph", "skin_lesion", "question_answering", "report")
+KINDS = ("radiograph", "skin_lesion", "question_answering", "report", "image")
 LISTS = [(kind, language) for kind in KINDS for language in LANGUAGES]
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 # The first ten of each list as JSON, in the first 16 digits of their SHA-256: published datasets name them by number.
@@ -24,6 +24,8 @@ PUBLISHED = {
     "question_answering-zh": "34c58646e3b846b9",
     "report-en": "0548d87254e13ec5",
     "report-zh": "ff589cf0a7b4d032",
+    "image-en": "26d4ec5450f5a80d",
+    "image-zh": "669b479a5b5d035a",
 }
 # What answers are made of. "Findings", "lesion" and the like say only what an image was taken for.
 GIVEN_AWAY = {

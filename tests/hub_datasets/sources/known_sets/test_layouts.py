@@ -1,0 +1,334 @@
+"""Checks folders in the layouts of published datasets and tools: each image with its split and what is said of it."""
+
+from __future__ import annotations
+
+import gzip
+
+import pytest
+
+from hub_datasets.errors import BuildError
+from hub_datasets.records import Ignored, RawRecord, Rejection
+from hub_datasets.sources.known_sets import split_names
+from hub_datasets.texts.patient_ids import patient_key, study_key
+from tests.hub_datasets.layouts import csv_text, pad_row, slake_row, write_files, write_pad, write_slake
+from tests.hub_datasets.sources.read_layouts import CLEAR, FLUID, PICTURE, ZH, entries, outcomes
+
+ASK = "Describe this X-ray."
+
+
+def llava(image, *turns: str, **more) -> dict:
+    """A row of LLaVA's JSON: the turns of a human and of the model in alternation."""
+    said = [{"from": ("human", "gpt")[number % 2], "value": turn} for number, turn in enumerate(turns)]
+    return {"id": "1", "image": image, "conversations": said, **more}
+
+
+def messages(*turns: str, system: str = "") -> list[dict]:
+    said = [{"role": ("user", "assistant")[number % 2], "content": turn} for number, turn in enumerate(turns)]
+    return [{"role": "system", "content": system}, *said] if system else said
+
+
+def vqa_rad(number: int, image: str, question: str, answer, phrase: str) -> dict:
+    """A row of `VQA_RAD Dataset Public.json`, with its own keys."""
+    return {
+        "qid": number, "phrase_type": phrase, "qid_linked_id": f"03f{number}", "image_case_url": "https://medpix/1",
+        "image_name": image, "image_organ": "CHEST", "evaluation": "evaluated", "question": question,
+        "question_rephrase": "NULL", "question_relation": "NULL", "question_frame": "NULL", "question_type": "PRES",
+        "answer": answer, "answer_type": "CLOSED",
+    }  # fmt: skip
+
+
+MIMIC = "files/p10/p10000032"
+REPORT = """                                 FINAL REPORT
+ EXAMINATION:  CHEST (PA AND LAT)
+
+ INDICATION:  ___F with new onset ascites  // eval for infection
+
+ FINDINGS:
+
+ There is no focal consolidation,
+ pleural effusion or pneumothorax.
+
+ IMPRESSION:
+
+ No acute process.
+"""
+SECTIONS = "Findings: There is no focal consolidation, pleural effusion or pneumothorax. Impression: No acute process."
+HAM = "lesion_id,image_id,dx,dx_type,age,sex,localization\n"
+
+# name: (files, the flag, what becomes of them)
+LAYOUTS = {
+    "r2gen": (
+        {"annotation.json": {"train": [{"id": "CXR0", "report": CLEAR, "image_path": ["CXR0/0.png", "CXR0/1.png"]}],
+                             "val": [{"id": "CXR1", "report": FLUID, "image_path": ["CXR1/0.png"]}]},
+         "images/CXR0/0.png": "a", "images/CXR0/1.png": "b", "images/CXR1/0.png": "c"},
+        [("a", "train", CLEAR), ("b", "train", CLEAR), ("c", "validation", FLUID)]),
+    "r2gen without splits": (
+        {"a.json": [{"id": 1, "report": CLEAR, "image_path": ["x/0.png", "x/1.png"]}], "x/0.png": "a", "x/1.png": "b"},
+        [("a", "", CLEAR), ("b", "", CLEAR)]),
+    "a text beside each image": (
+        {"1.png": "a", "1.txt": CLEAR, "2.jpg": "b", "2.txt": ZH}, [("a", "", CLEAR), ("b", "", ZH)]),
+    "texts beside images in folders of splits": (
+        {"train/1.png": "a", "train/1.txt": CLEAR, "val/1.png": "b", "val/1.txt": FLUID},
+        [("a", "train", CLEAR), ("b", "validation", FLUID)]),
+    "a report in each folder": (
+        {"s1/a.png": "a", "s1/b.png": "b", "s1/report.txt": CLEAR, "s2/a.png": "c", "s2/notes.txt": FLUID},
+        [("a", "", CLEAR), ("b", "", CLEAR), ("c", "", FLUID)]),
+    "a text of any name in each folder": (
+        {"s1/a.png": "a", "s1/anna.txt": CLEAR, "s2/a.png": "b", "s2/bert.txt": FLUID},
+        [("a", "", CLEAR), ("b", "", FLUID)]),
+    "a text beside a folder": ({"s1.txt": CLEAR, "s1/a.png": "a", "s1/b.png": "b"},
+                               [("a", "", CLEAR), ("b", "", CLEAR)]),
+    "boxes of YOLO": ({"1.png": "a", "1.txt": "0 0.51 0.48 0.2 0.3\n1 0.1 0.2 0.1 0.1", "2.png": "b", "2.txt": CLEAR},
+                      ["malformed_row", ("b", "", CLEAR)]),
+    "mimic-cxr": (
+        {f"{MIMIC}/s50414267.txt": REPORT, f"{MIMIC}/s50414267/02aa-bb.png": "a", f"{MIMIC}/s50414267/174c-dd.png": "b",
+         f"{MIMIC}/s53189527.txt": CLEAR, f"{MIMIC}/s53189527/2a2a.png": "c",
+         "mimic-cxr-2.0.0-split.csv": "dicom_id,study_id,subject_id,split\n02aa-bb,50414267,10000032,train\n"
+                                      "174c-dd,50414267,10000032,validate\n2a2a,53189527,10000032,test\n"},
+        [("a", "train", SECTIONS), ("b", "validation", SECTIONS), ("c", "test", CLEAR)]),
+    "mimic-cxr, splits packed, a study without images": (
+        {f"{MIMIC}/s50414267.txt": REPORT, f"{MIMIC}/s50414267/02aa.png": "a", f"{MIMIC}/s59999999.txt": CLEAR,
+         "mimic-cxr-2.0.0-split.csv.gz": gzip.compress(b"dicom_id,study_id,subject_id,split\n02aa,1,1,test\n")},
+        [("a", "test", SECTIONS), "image_missing"]),
+    "roco": (
+        {"data/train/radiology/captions.txt": f"ROCO_00002\t {CLEAR}\nROCO_00003\t {FLUID}\nROCO_9 no tab\n",
+         "data/train/radiology/keywords.txt": "ROCO_00002\tlung\n", "data/train/radiology/images/ROCO_00002.jpg": "a",
+         "data/train/radiology/images/ROCO_00003.jpg": "b",
+         "data/train/radiology/traindata.csv": f"id,name,caption\nROCO_00002,x.jpg,{CLEAR}\n"},
+        [("a", "train", CLEAR), ("b", "train", FLUID), "malformed_row"]),
+    "roco, its csv alone": (
+        {"radiologytraindata.csv": f"id,name,caption\nROCO_1,PMC1_1.jpg,{CLEAR}\n", "train/PMC1_1.jpg": "a"},
+        [("a", "train", CLEAR)]),
+    "rocov2": (
+        {"train_captions.csv": f"ID,Caption\nROCOv2_2023_train_000001,{CLEAR}\n",
+         "train/ROCOv2_2023_train_000001.jpg": "a"},
+        [("a", "train", CLEAR)]),
+    "vqa-rad": (
+        {"VQA_RAD Dataset Public.json": [
+            vqa_rad(1, "synpic1.jpg", "Is there an effusion?", "Yes", "freeform"),
+            vqa_rad(2, "synpic1.jpg", "How many masses are there?", 3, "test_para"),
+            vqa_rad(3, "gone.jpg", "Is it a CT?", "no", "para")],
+         "VQA_RAD Image Folder/synpic1.jpg": "a"},
+        [("a", "train", ("Is there an effusion?", "Yes")), ("a", "test", ("How many masses are there?", "3")),
+         ("image_missing", "train", ("Is it a CT?", "no"))]),
+    "pathvqa as json": (
+        {"train.json": [{"image": "train_0001", "question": "what are positively charged?", "answer": "histones"}],
+         "images/train/train_0001.jpg": "a"},
+        [("a", "train", ("what are positively charged?", "histones"))]),
+    "questions in csv": (
+        {"test.csv": "Figure_path,Question,Answer\nPMC1.jpg,What is shown?,A lung\nPMC1.jpg,Which side?,Left\n",
+         "figures/PMC1.jpg": "b"},
+        [("b", "test", ("What is shown?", "A lung")), ("b", "test", ("Which side?", "Left"))]),
+    "llava": (
+        {"llava.json": [llava("x/1.jpg", f"{ASK}\n<image>", CLEAR, "Is there an effusion?", "No."),
+                        llava("x/2.jpg", "<image>\nWhich side?", "Left")],
+         "images/x/1.jpg": "a", "images/x/2.jpg": "b"},
+        [("a", "", (ASK, CLEAR)), ("a", "", ("Is there an effusion?", "No.")), ("b", "", ("Which side?", "Left"))]),
+    "llava as jsonl with a broken line": (
+        {"train.jsonl": '{"image": "1.png", "conversations": [{"from": "human", "value": "<image>Which side?"}, '
+                        '{"from": "gpt", "value": "Left"}]}\n{"image": \n', "1.png": "a"},
+        [("a", "train", ("Which side?", "Left")), "malformed_row"]),
+    "llama-factory": (
+        {"train.json": [{"messages": messages(f"<image>{ASK}", CLEAR), "images": ["images/1.png"]}],
+         "dataset_info.json": {"mine": {"file_name": "train.json", "formatting": "sharegpt"}}, "images/1.png": "a"},
+        [("a", "train", (ASK, CLEAR))]),
+    "llama-factory, two images of a study": (
+        {"d.json": [{"messages": messages(f"<image><image>{ASK}", CLEAR, "And now?", "The same."),
+                     "images": ["1.png", "2.png"]}], "1.png": "a", "2.png": "b"},
+        [("a", "", (ASK, CLEAR)), ("b", "", (ASK, CLEAR)), "malformed_row"]),
+    "alpaca with images": (
+        {"d.json": [{"instruction": "请描述这张影像。", "input": "", "output": ZH, "images": ["1.png"]}], "1.png": "a"},
+        [("a", "", ("请描述这张影像。", ZH))]),
+    "openai's parts with the image in them": (
+        {"d.json": [{"messages": [
+            {"role": "user", "content": [{"type": "image", "image": "i/1.png"},
+                                         {"type": "text", "text": "Which side?"}]},
+            {"role": "assistant", "content": [{"type": "text", "text": "Left"}]}]}],
+         "i/1.png": "a"},
+        [("a", "", ("Which side?", "Left"))]),
+    "paths of another computer": (
+        {"d.json": [llava("/home/anna/study/x/1.png", "Which side?", "Left"),
+                    llava("C:\\data\\y\\1.PNG", "Which side?", "Right"),
+                    llava("1.png", "Which side?", "Both")], "x/1.png": "a", "y/1.png": "b"},
+        [("a", "", ("Which side?", "Left")), ("b", "", ("Which side?", "Right")), "malformed_row"]),
+    "paths that lead outside": (
+        {"d.json": [llava("../../etc/passwd", "Which side?", "Left"), llava("https://x.org/1.png", "Which?", "Left"),
+                    llava("data:image/png;base64,AAAA", "Which?", "Left")], "1.png": "a"},
+        [("image_outside_root", "", ("Which side?", "Left")), "image_missing", "image_missing"]),
+    "conversations that are none": (
+        {"d.json": [llava("1.png", "Which side?"), llava("1.png"), {"image": "1.png", "conversations": "x"},
+                    {"image": "1.png", "conversations": [{"from": "tool", "value": "x"}]}, ["no row"],
+                    {"image": ["1.png", 3], "conversations": messages("Which side?", "Left")},
+                    llava("1.png", "Which side?", "Left")], "1.png": "a"},
+        ["malformed_row"] * 6 + [("a", "", ("Which side?", "Left"))]),
+    "webdataset, unpacked": (
+        {"shard-000.tar/0.png": "a", "shard-000.tar/0.txt": CLEAR, "shard-000.tar/0.json": {"caption": "another text"},
+         "shard-000.tar/1.png": "b", "shard-000.tar/1.json": {"caption": FLUID, "key": "1"},
+         "shard-000.tar/1.cls": "3"},
+        [("a", "", CLEAR), ("b", "", FLUID)]),
+}  # fmt: skip
+LABELS = {
+    "classes of webdataset": (
+        {"0.tar/0.png": "a", "0.tar/0.cls": "pneumonia", "0.tar/1.png": "b", "0.tar/1.cls": "7"},
+        [("a", "", "Image of: pneumonia."), "malformed_row"]),
+    "ham10000": (
+        {"HAM10000_metadata.csv": HAM + "HAM_1,ISIC_1,mel,histo,80.0,male,back\nHAM_2,ISIC_2,nv,follow_up,,,unknown\n"
+                                        "HAM_3,ISIC_2,unk,consensus,1,female,face\n",
+         "HAM10000_images_part_1/ISIC_1.jpg": "a", "HAM10000_images_part_2/ISIC_2.jpg": "b"},
+        [("a", "", "Dermatoscopic image of: melanoma, site: back."),
+         ("b", "", "Dermatoscopic image of: melanocytic nevus."), "malformed_row"]),
+    "isic 2019": (
+        {"ISIC_2019_Training_GroundTruth.csv": "image,MEL,NV,BCC,AK,BKL,DF,VASC,SCC,UNK\n"
+                                               "ISIC_1,0.0,1.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0\n"
+                                               "ISIC_2,1.0,1.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0\n", "ISIC_1.jpg": "a"},
+        [("a", "", "Dermatoscopic image of: melanocytic nevus."), "malformed_row"]),
+    "isic 2020": (
+        {"train.csv": "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,benign_malignant,"
+                      "target\nISIC_1,IP_1,male,45,torso,unknown,benign,0\n", "train/ISIC_1.jpg": "a"},
+        [("a", "train", "Dermatoscopic image of: benign, site: torso.")]),
+    "isic archive": (
+        {"metadata.csv": "isic_id,attribution,diagnosis_1,diagnosis_2,diagnosis_3,anatom_site_general\n"
+                         "ISIC_1,X,Benign,Benign melanocytic proliferations,Nevus,\n", "ISIC_1.jpg": "a"},
+        [("a", "", "Dermatoscopic image of: nevus.")]),
+    "a table of labels": (
+        {"labels.csv": "file_name,label\n1.png,Bacterial_Pneumonia\n2.png,3\n", "1.png": "a", "2.png": "b"},
+        [("a", "", "Image of: bacterial pneumonia."), "malformed_row"]),
+    "labels of chestx-ray14": (
+        {"Data_Entry_2017.csv": "Image Index,Finding Labels,Patient ID\n1.png,Effusion|Mass,7\n2.png,No Finding,8\n",
+         "images_001/images/1.png": "a", "images_002/images/2.png": "b"},
+        [("a", "", "Image of: effusion, mass."), ("b", "", "Image of: no finding.")]),
+    "labels in chinese": (
+        {"标签.csv": "图像;类别\n1.png;肺炎\n", "1.png": "a"}, [("a", "", "图像：肺炎。")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("flag", ["--reports_dir", "--images_dir"])
+def test_a_layout_with_texts(name, flag, tmp_path):
+    files, expected = LAYOUTS[name]
+    assert outcomes(tmp_path, files, flag) == expected
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_a_layout_of_labels_alone(name, tmp_path):
+    """Its texts would be no reports, so that the flag for them is named."""
+    files, expected = LABELS[name]
+    assert outcomes(tmp_path / "it", files, "--images_dir") == expected
+    with pytest.raises(BuildError, match=r"gives labels and no texts; --images_dir reads them"):
+        entries(tmp_path / "it", {}, "--reports_dir")
+
+
+def test_boxes_beside_all_images_are_no_texts(tmp_path):
+    files = {f"{n}.txt": "0 0.5 0.5 0.1 0.1" for n in range(3)} | {f"{n}.png": "a" for n in range(3)}
+    files["reports.csv"] = csv_text([{"image": "0.png", "text": CLEAR}])
+    assert outcomes(tmp_path, files) == [("a", "", CLEAR)]
+
+
+def test_classes_are_passed_over_where_reports_are_read(tmp_path):
+    files = {"0.png": "a", "0.txt": CLEAR, "1.png": "b", "1.cls": "pneumonia"}
+    ignored = {entry.item: entry.why for entry in entries(tmp_path, files) if isinstance(entry, Ignored)}
+    assert ignored["1.cls"] == "labels and no texts; --images_dir reads them"
+
+
+def test_patients_and_studies_of_mimic_cxr_are_those_of_the_names(tmp_path):
+    files, _ = LAYOUTS["mimic-cxr"]
+    records = [entry for entry in entries(tmp_path, files) if isinstance(entry, RawRecord)]
+    keys = [{patient_key("10000032"), study_key(number)} for number in ("50414267", "50414267", "53189527")]
+    assert [set(record.groups) for record in records] == keys
+    first, second, third = (record.conversation for record in records)
+    assert first == second != third  # the two views are one conversation
+
+
+def test_groups_languages_and_categories_are_those_of_the_rows(tmp_path):
+    vqa, *_ = entries(tmp_path / "vqa", LAYOUTS["vqa-rad"][0])
+    assert vqa.category == "CHEST" and vqa.groups == (study_key("https://medpix/1"),)
+    assert vqa.metadata["question_type"] == "PRES" and "question" not in vqa.metadata and "(qid 1)" in vqa.item
+    ham, *_ = entries(tmp_path / "ham", LABELS["ham10000"][0], "--images_dir")
+    assert (ham.source, ham.category, ham.groups) == ("labeled_images", "melanoma", ("lesion:HAM_1",))
+    assert ham.metadata["age"] == "80.0" and "male" not in ham.text
+    chinese, *_ = entries(tmp_path / "zh", LABELS["labels in chinese"][0], "--images_dir")
+    assert (chinese.language, chinese.category) == ("zh", "肺炎")
+    nih, *_ = entries(tmp_path / "nih", LABELS["labels of chestx-ray14"][0], "--images_dir")
+    assert nih.groups == (patient_key("7"),)
+
+
+def test_what_the_system_was_told_is_kept_beside_the_turns(tmp_path):
+    rows = [{"messages": messages("<image>Which side?", "Left", system="Be brief."), "images": ["1.png"]}]
+    (record,) = entries(tmp_path, {"d.json": rows, "1.png": "a"})
+    assert (record.question, record.answer, record.metadata["system"]) == ("Which side?", "Left", "Be brief.")
+
+
+def test_files_that_are_passed_over_are_named_with_the_reason(tmp_path):
+    files = LAYOUTS["roco"][0] | {"qas/train.pkl": "x", "old/data-00000-of-00001.arrow": "x", "old/state.json": {}}
+    ignored = {entry.item: entry.why for entry in entries(tmp_path, files) if isinstance(entry, Ignored)}
+    assert "a pickle can run commands" in ignored["qas/train.pkl"]
+    assert "to_parquet" in ignored["old/data-00000-of-00001.arrow"]
+    assert "save_to_disk" in ignored["old/state.json"]
+    assert ignored["data/train/radiology/keywords.txt"] == "part of ROCO, not read"
+    assert "captions.txt" in ignored["data/train/radiology/traindata.csv"]
+
+
+@pytest.mark.parametrize("flag", ["--reports_dir", "--images_dir"])
+@pytest.mark.parametrize("other", ["--slake_dir", "--pad_ufes_dir", "--knee_dir"])
+def test_a_folder_of_another_flag_is_refused_by_name(flag, other, tmp_path):
+    if other == "--slake_dir":
+        write_slake(tmp_path, train=[slake_row(0, 1, "Which organ?", "Lung")])
+    elif other == "--pad_ufes_dir":
+        write_pad(tmp_path, [pad_row(1)])
+    else:
+        write_files(tmp_path, {"MedicalExpert-I/0Normal/NormalG0 (1).png": PICTURE["a"]})
+    with pytest.raises(BuildError, match=f"this is a folder for {other}"):
+        entries(tmp_path, {}, flag)
+
+
+def test_files_of_the_same_names_as_slake_s_with_other_keys_are_read(tmp_path):
+    """CSLAKE and CEDO are derived from SLAKE and are not accepted as SLAKE."""
+    rows = [{"image_name": "x.png", "question": "Which organ?", "answer": "Lung"}]
+    assert outcomes(tmp_path, {"train.json": rows, "x.png": "a"}) == [("a", "train", ("Which organ?", "Lung"))]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[{"image": "1.png", "conversations": [', "the file is truncated"),
+        ('{"train": [{"image_path": ["1.png"]}], }', "not valid JSON"),
+        ('{"a": {"conversations": []}}', "expected a JSON array of rows, or one per split"),
+        ("[" * 100_000 + '"conversations": [', "the file is truncated"),
+    ],
+)
+def test_json_that_cannot_be_read_ends_the_build_with_its_name(content, message, tmp_path):
+    with pytest.raises(BuildError, match=f"d.json: {message}"):
+        entries(tmp_path, {"d.json": content, "1.png": "a"})
+
+
+@pytest.mark.parametrize("packed", [b"no gzip", gzip.compress(bytes(70 * 1024 * 1024)), gzip.compress(b"a,b\n1,2\n")])
+def test_a_table_of_splits_that_is_none_is_refused_in_bounded_memory(packed, tmp_path):
+    files = LAYOUTS["mimic-cxr, splits packed, a study without images"][0] | {"mimic-cxr-2.0.0-split.csv.gz": packed}
+    with pytest.raises(BuildError, match=r"mimic-cxr-2.0.0-split.csv.gz: .*(download it again|not MIMIC-CXR)"):
+        entries(tmp_path, files)
+
+
+def test_a_question_about_an_image_that_is_ambiguous_names_both(tmp_path):
+    files = {"d.json": [llava("1.png", "Which side?", "Left")], "x/1.png": "a", "y/1.png": "b"}
+    rejection = entries(tmp_path, files)[0]
+    assert isinstance(rejection, Rejection) and "'x/1.png' or 'y/1.png'" in rejection.message
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("data/train-00000-of-00001.parquet", "train"), ("val/x/1.png", "validation"), ("metadata_test.csv", "test"),
+     ("验证集/1.png", "validation"), ("train/test/1.png", "train"), ("train-000.tar/0.png", "train"),
+     ("latest/1.png", ""), ("contest.json", "")],
+)  # fmt: skip
+def test_the_split_of_a_path(name, split):
+    assert split_names.split_of_path(name) == split
+
+
+def test_lists_of_names_by_split_are_no_rows(tmp_path):
+    files = {"more/splits.json": {"train": ["1.png"], "val": []}, "1.png": "a", "1.txt": CLEAR}
+    assert outcomes(tmp_path, files) == [("a", "", CLEAR)]
+
+
+def test_rows_of_csv_with_other_cells_than_the_header_are_rejected(tmp_path):
+    text = csv_text([{"image": "1.png", "question": "Which side?", "answer": "Left"}]) + "1.png,only two\n"
+    assert outcomes(tmp_path, {"q.csv": text, "1.png": "a"}) == [("a", "", ("Which side?", "Left")), "malformed_row"]
