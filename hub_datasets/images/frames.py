@@ -15,6 +15,7 @@ FRAMES = ("refuse", "first", "middle", "all")  # the values of --frames
 MAX_FRAMES = 2000  # of one file
 MAX_VALUES = 2**20  # of one TIFF tag; each becomes an object of Python
 BYTES_OF_TIFF = {1, 2, 6, 7}  # types of TIFF values that do not
+TIFF_SIZES = (0, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 0, 0, 8, 8, 8)  # in bytes, of a value of each type
 SUBFILE = 254  # TIFF tag: what a page is
 REDUCED_OR_MASK = 0b101
 MARK = "#"  # between the name of a file and the number of a frame, from 1
@@ -96,8 +97,12 @@ def tiff_pages(data: bytes) -> Pictures:
             tag, type_, values = struct.unpack_from(order + "HH" + offset, data, entry)
             if values > MAX_VALUES and type_ not in BYTES_OF_TIFF:
                 raise ValueError(f"the tag {tag} has {values:,} values")
+            field = entry + entry_size - struct.calcsize(offset)  # holds the values, or the place of more than fit
+            size = values * (TIFF_SIZES[type_] if type_ < len(TIFF_SIZES) else 0)
+            if size > struct.calcsize(offset) and struct.unpack_from(order + offset, data, field)[0] + size > len(data):
+                raise CutOff
             if tag == SUBFILE:
-                (kind,) = struct.unpack_from(order + "I", data, entry + entry_size - struct.calcsize(offset))
+                (kind,) = struct.unpack_from(order + "I", data, field)
         if not kind & REDUCED_OR_MASK or not places:
             places.append(len(seen))
         seen.add(position)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -80,6 +81,21 @@ def read_pictures(
         frames: which of several pictures are used, one of `FRAMES`.
     """
     named = NAMES.get(format, format)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of what it then raises, and of tags that nobody reads
+        yield from pictures_of(data, format, named, max_pixels, min_side, bounds, frames)
+
+
+def pictures_of(
+    data: bytes,
+    format: str,
+    named: str,
+    max_pixels: int,
+    min_side: int,
+    bounds: tuple[float, float] | None,
+    frames: str,
+) -> Iterator[ConvertedPicture | Problem]:
+    """Yields what `read_pictures` yields."""
     try:
         pictures = count_pictures(data, format)
         indices = chosen(len(pictures.places), frames)

@@ -18,7 +18,9 @@ from hub_datasets.texts.patient_ids import patient_of, study_key, study_of
 
 NAME = "medical_reports"
 # The kinds of image in the order in which they are preferred where several have one stem.
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
+IMAGE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k",
+)  # fmt: skip
 SEPARATOR = re.compile(r"[;|]")
 NUMBERED = re.compile(r"(.+)_[0-9]{1,2}")  # <study>_<number of the image>
 
