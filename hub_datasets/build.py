@@ -89,6 +89,8 @@ def build(options: BuildOptions) -> dict[str, Any]:
         for folder, message in options.locks().items():
             held.enter_context(storage.file_lock(folder, message))
         scratch = held.enter_context(storage.scratch_folder(options.cache))
+        for _, folder in options.folders:
+            folder.scratch = str(scratch)  # a tar.gz is unpacked there
         keys = stage_keys(options.folders, options.images, options.texts)
         build_key = options.key(keys)
         if is_current(options.output, build_key):

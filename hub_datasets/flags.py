@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable
 
 from hub_datasets.errors import BuildError
+from hub_datasets.images.frames import FRAMES
 from hub_datasets.ingest.executors import ENGINES
 from hub_datasets.schema import CONFIGS, TURNS
 from hub_datasets.sources import SOURCES
@@ -31,8 +32,9 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
     )
     sources = parser.add_argument_group(
         "sources",
-        "A folder, a zip file or an fsspec address; zip files inside folders are read without unpacking. A flag can\n"
-        "be repeated: its folders become one source, and equal patient or study IDs mean the same patient or study.",
+        "A folder, an archive (zip, tar, tar.gz) or an fsspec address; archives inside folders are read without\n"
+        "unpacking. A flag can be repeated: its folders become one source, and equal patient or study IDs mean the\n"
+        "same patient or study.",
     )
     for source in SOURCES:
         sources.add_argument(source.flag, action="append", metavar="DIR", help=source.title)
@@ -44,6 +46,12 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
                 help=f"{source.choice_help[name]} (default: %(default)s)",
             )
 
+    sources.add_argument(
+        "--follow_links",
+        action="store_true",
+        help="follow links to files and folders wherever they lead (default: only inside a source's folder and in a "
+        "Hub cache)",
+    )
     columns = parser.add_argument_group(
         "columns",
         "Columns of the tables in --reports_dir, by their exact names. Without these flags the usual English and\n"
@@ -140,6 +148,13 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         metavar="LOW:HIGH",
         help="values of images of more than 8 bits that become black and white, as --window=LOW:HIGH; `auto` uses the "
         "stored window or each image's extremes (default: %(default)s)",
+    )
+    checks.add_argument(
+        "--frames",
+        choices=FRAMES,
+        default=FRAMES[0],
+        help="pictures to use of a file with several (multi-frame DICOM, TIFF with pages, animated GIF or WebP): "
+        "`refuse` rejects the file, `all` makes one image of each (default: %(default)s)",
     )
     checks.add_argument(
         "--ocr",

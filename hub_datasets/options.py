@@ -75,6 +75,7 @@ class BuildOptions:
             "max_image_pixels": self.images.max_pixels,
             "min_image_side": self.images.min_side,
             "window": self.images.window,
+            "frames": self.images.frames,
             "ocr": self.images.ocr,
             "near_distance": self.near_distance,
             "chat_turns": self.chat_turns,
@@ -187,7 +188,9 @@ def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folde
         cache=storage.absolute(
             storage.join(arguments.cache_dir, CACHE) if arguments.cache_dir else cache_of(arguments.output_dir)
         ),
-        images=ImageSettings(arguments.max_image_pixels, arguments.min_image_side, arguments.window, arguments.ocr),
+        images=ImageSettings(
+            arguments.max_image_pixels, arguments.min_image_side, arguments.window, arguments.ocr, arguments.frames
+        ),
         texts=TextSettings(
             arguments.min_text_chars,
             arguments.max_text_chars,

@@ -1,7 +1,8 @@
-"""Reads the files of a source folder on this machine or at an fsspec address, including those in zip files.
+"""Reads the files of a source folder on this machine or at an fsspec address, including those in archives.
 
-Names are paths relative to the folder, with `/` as separator. A zip file is treated as a folder with the zip file's
-name: `images/imgs_part_1.zip/imgs_part_1/PAT_1.png`. Files outside the folder cannot be read.
+Names are paths relative to the folder, with `/` as separator. An archive (zip, tar, tar.gz) is treated as a folder with
+the archive's name: `images/imgs_part_1.zip/imgs_part_1/PAT_1.png`. Files outside the folder cannot be read, unless
+links to them are to be followed.
 """
 
 from __future__ import annotations
@@ -10,24 +11,25 @@ import hashlib
 import io
 import os
 import re
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, BinaryIO
 
 from hub_datasets.errors import BuildError, printable
 from hub_datasets.filesystem import storage
-from hub_datasets.filesystem.backends import OUTSIDE, ZIP, open_store
+from hub_datasets.filesystem.archives import Archives
+from hub_datasets.filesystem.backends import open_store
+from hub_datasets.filesystem.local_store import OUTSIDE, hub_snapshot
+from hub_datasets.filesystem.member_names import is_archive
 from hub_datasets.filesystem.parquet.table import OpenTables, ParquetTable, cell_of
-from hub_datasets.filesystem.zip_archive import Archive, Unreadable
+from hub_datasets.filesystem.zip_archive import Unreadable
 from hub_datasets.records import Reason
 
 MAX_FILE_BYTES = 256 * 1024 * 1024  # a larger file is not read at all
-MAX_OPEN_ZIPS = 64
 # What names must not contain, on any operating system: NUL, an address, a root, a drive, `..` (Windows ignores dots and
 # blanks at the end of a name). A backslash is treated as a slash.
 UNSAFE = re.compile(r"\0|://|\A[/\\]|\A[A-Za-z]:|(?:\A|[/\\])\.\.[. ]*(?:[/\\]|\Z)")
-IN_ZIP = re.compile(r"\.zip(?=/)", re.IGNORECASE | re.ASCII)
 
 
 class FolderError(Exception):
@@ -50,7 +52,8 @@ class File:
         name: below the folder, `/` between the parts.
         size: in bytes, unpacked.
         version: changes with the content: the times of the last change of the content and of the inode in
-            nanoseconds, the CRC-32 of a zip file's member, or the version that a store reports.
+            nanoseconds, the CRC-32 of a zip file's member, the tar file and the place in it of a tar file's, or the
+            version that a store reports.
     """
 
     name: str
@@ -63,56 +66,66 @@ def is_unsafe(name: str) -> bool:
     return UNSAFE.search(name) is not None
 
 
-def is_zip(name: str) -> bool:
-    """Returns whether a name is that of a zip file; the `._a.zip` that macOS leaves beside `a.zip` is not."""
-    return name[-len(ZIP) :].lower() == ZIP and not name.rpartition("/")[2].startswith("._")
+def shown_file(address: str, name: str) -> str:
+    """Returns how messages name a file at an address, or the address itself."""
+    return storage.shown(address) + (f"/{printable(name)}" if name else "")
 
 
 class Folder:
     """The files of a source by their names. It can be sent to another process, which opens the files for itself.
 
     Attributes:
-        address: as the user gave it: a path, an address such as `s3://bucket/folder`, or a zip file.
+        address: as the user gave it: a path, an address such as `s3://bucket/folder`, or an archive. For the folder of
+            a repository in a Hub cache it is that of its snapshot.
         label: the name that distinguishes the folder from others of its source; empty if it is the only one.
+        follow_links: whether links are followed wherever they lead.
+        scratch: folder in which archives are unpacked that cannot be read at any place, for example a tar.gz; a
+            temporary folder of the process where it does not exist.
         failures: number of reads that failed although the file exists, for example without permission or in a damaged
             zip file; such a cause can be repaired without a change of `state`.
     """
 
-    def __init__(self, address: str | os.PathLike):
+    def __init__(self, address: str | os.PathLike, follow_links: bool = False, scratch: str = ""):
         """Raises BuildError where an address names a store that is not known or not installed."""
-        self.address = os.fspath(address)
+        self.address = hub_snapshot(os.fspath(address))
+        self.follow_links = follow_links
         self.label = ""
-        self._store = open_store(self.address)
-        self._reset({})
+        self._store = open_store(self.address, follow_links)
+        self._reset({}, scratch)
 
-    def _reset(self, zips: dict[str, tuple]) -> None:
+    def _reset(self, signatures: dict[str, tuple], scratch: str) -> None:
         self.failures = 0
         self._tables = OpenTables()
-        self._zips = zips  # by name: the signature of each zip file when it was first seen
-        self._close()
+        self._archives = Archives(self._store, partial(shown_file, self.address), is_unsafe, signatures)
+        self.scratch = scratch
         self._files: list[File] | None = None
         self._by_name: dict[str, File] = {}
         self._linked: list[str] = []
 
-    def _close(self) -> None:
-        """Closes the open zip files, which belong to one process."""
-        self._archives: dict[str, Archive] = {}
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
-
     def __getstate__(self) -> dict[str, Any]:
-        return {"address": self.address, "label": self.label, "store": self._store, "zips": self._zips}
+        names = ("address", "label", "follow_links", "_store")
+        given = {name: getattr(self, name) for name in names}
+        return given | {"signatures": self._archives.signatures, "scratch": self.scratch}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.address, self.label, self._store = state["address"], state["label"], state["store"]
-        self._reset(state["zips"])
+        signatures, scratch = state.pop("signatures"), state.pop("scratch")
+        vars(self).update(state)
+        self._reset(signatures, scratch)
+
+    @property
+    def scratch(self) -> str:
+        return self._archives.place
+
+    @scratch.setter
+    def scratch(self, folder: str) -> None:
+        self._archives.place = folder
 
     def __repr__(self) -> str:
         return f"Folder({self.named()!r})"
 
     def named(self, name: str = "") -> str:
         """Returns how messages name the folder, or a file in it: on one line and without secrets."""
-        return storage.shown(self.address) + (f"/{printable(name)}" if name else "")
+        return shown_file(self.address, name)
 
     def labeled(self, name: str) -> str:
         """Returns the name of an item or an image, after the folder's label if it has one."""
@@ -123,19 +136,25 @@ class Folder:
         return self._store.holds(other._store)
 
     def files(self) -> Sequence[File]:
-        """Returns all files, sorted by name. Links to folders are not followed, and zip files are folders.
+        """Returns all files, sorted by name. Archives are folders, and links to folders are not followed by default.
 
         A name that cannot be read, for example a link that leads outside, is listed as well, and `read` raises the
-        reason. The list is cached; `state` refreshes it. Raises BuildError if a folder or a zip file cannot be read.
+        reason. The list is cached; `state` refreshes it. Raises BuildError if a folder or an archive cannot be read.
         """
         if self._files is None:
             self._list()
         return self._files
 
     def linked_folders(self) -> Sequence[str]:
-        """Returns the links to folders, which are not followed."""
+        """Returns the links to folders that are not followed."""
         self.files()
         return self._linked
+
+    def why_not_followed(self) -> str:
+        """Returns what the report says about `linked_folders`."""
+        if self.follow_links:
+            return "a link to a folder that contains it, or that was read by several other links"
+        return "a link to a folder; --follow_links reads it"
 
     def has(self, name: str) -> bool:
         """Returns whether a name is in the list of files."""
@@ -157,14 +176,14 @@ class Folder:
         Raises:
             FolderError: it does not exist (IMAGE_MISSING), leads outside (IMAGE_OUTSIDE_ROOT), has more than `limit`
                 bytes (IMAGE_TOO_LARGE) or cannot be read (IMAGE_UNREADABLE).
-            BuildError: its zip file is truncated, or has changed since it was listed.
+            BuildError: its archive is truncated, or has changed since it was listed.
         """
         if UNSAFE.search(name):
             raise FolderError(Reason.IMAGE_OUTSIDE_ROOT, f"{name!r} {OUTSIDE}")
         try:
             if (cell := cell_of(name)) and (table := self.table(cell[0])):
                 return table.read(cell[1], cell[2], limit)
-            if found := self._in_zip(name):
+            if found := self._archives.find(name):
                 archive, member = found
                 return archive.read(member, limit)
             return self._store.read(name, limit)
@@ -178,10 +197,10 @@ class Folder:
 
     def read_start(self, name: str, size: int) -> bytes:
         """Returns at most the first `size` bytes of a file. Raises what `read` raises."""
-        if UNSAFE.search(name) or self._store.is_zip or IN_ZIP.search(name):
-            return self.read(name)[:size]
+        if UNSAFE.search(name):
+            raise FolderError(Reason.IMAGE_OUTSIDE_ROOT, f"{name!r} {OUTSIDE}")
         try:
-            with self._store.open(name) as file:
+            with self.open(name) as file:
                 return file.read(size)
         except Unreadable as error:
             raise FolderError(error.code, f"{name!r} {error.message}") from None
@@ -190,13 +209,13 @@ class Folder:
             raise FolderError(Reason.IMAGE_UNREADABLE, message) from None
 
     def open(self, name: str) -> BinaryIO:
-        """Opens a file for reading at any place; one in a zip file is held in memory.
+        """Opens a file for reading at any place; one in an archive is held in memory.
 
         Raises Unreadable and OSError if it cannot be read, and BuildError as `read` does.
         """
         if UNSAFE.search(name):
             raise Unreadable(Reason.IMAGE_OUTSIDE_ROOT, OUTSIDE)
-        if found := self._in_zip(name):
+        if found := self._archives.find(name):
             archive, member = found
             return io.BytesIO(archive.read(member, MAX_FILE_BYTES))
         return self._store.open(name)
@@ -215,8 +234,9 @@ class Folder:
             for name, size, version, is_link in self._store.walk():
                 if is_link:
                     self._linked.append(name)
-                elif is_zip(name) or not name:  # the folder itself is one
-                    files += self._members(name)
+                elif is_archive(name) or not name:  # the folder itself is one
+                    self._archives.forget(name)
+                    files += (File(*member) for member in self._archives.members(name))
                 else:
                     files.append(File(name, size, version))
         except OSError as error:
@@ -225,52 +245,3 @@ class Folder:
         self._linked.sort()
         self._files = files
         self._by_name = {file.name: file for file in files}
-
-    def _members(self, zip_name: str) -> Iterator[File]:
-        """Yields the files in a zip file; for a link that leads to none, its own name."""
-        self._zips.pop(zip_name, None)
-        self._archives.pop(zip_name, None)
-        try:
-            archive = self._archive(zip_name)
-        except Unreadable:
-            archive = None
-        if archive is None:
-            yield File(zip_name, 0, "")
-            return
-        before = f"{zip_name}/" if zip_name else ""
-        for name, size, crc in archive.members:
-            yield File(before + name, size, f"{crc:08x}")
-
-    def _in_zip(self, name: str) -> tuple[Archive, str] | None:
-        """Returns the zip file that contains a name, and the name inside it; None for a name in no zip file."""
-        if self._store.is_zip:
-            return self._archive(""), name
-        for match in IN_ZIP.finditer(name):
-            archive = self._archive(name[: match.end()]) if is_zip(name[: match.end()]) else None
-            if archive:  # and no folder that is named like a zip file
-                member = name[match.end() + 1 :]
-                if is_unsafe(member):
-                    raise Unreadable(Reason.IMAGE_OUTSIDE_ROOT, "is outside its zip file")
-                return archive, member
-        return None
-
-    def _archive(self, name: str) -> Archive | None:
-        """Returns the zip file of a name, open in this process; None if there is no such file.
-
-        Raises BuildError if it is truncated, or was replaced since it was listed.
-        """
-        if self._pid != os.getpid():  # a forked process would share its parent's place in the file
-            self._close()
-        signature = self._store.signature(name)
-        if signature is None:
-            return None
-        if self._zips.setdefault(name, signature) != signature:
-            advice = "run again when it is complete"
-            raise BuildError(f"{self.named(name)}: the zip file changed while it was read; {advice}")
-        with self._lock:
-            if (archive := self._archives.get(name)) is None:
-                archive = Archive(self._store.open(name), self.named(name), is_unsafe)
-                if len(self._archives) >= MAX_OPEN_ZIPS:
-                    del self._archives[next(iter(self._archives))]  # closed when its last reader is done
-                self._archives[name] = archive
-        return archive

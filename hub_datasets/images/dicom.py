@@ -2,79 +2,142 @@
 
 Nothing else in the file is published. The keys tell which images belong together and are the same as those of tables
 (`patient_ids.py`). They are hashes without a secret: anyone who knows an identifier, or tries all short numbers, can
-compute its key. Requires the extra `dicom` (pydicom).
+compute its key. Requires the extra `dicom` (pydicom, and decoders for compressed files).
 
-Gray values are rescaled by the Modality LUT and mapped through the window that is stored in the file (PS3.3, C.11.2):
-the first of its lookup tables (VOI LUT), or the first pair of center and width, both as pydicom applies them. Without a
-stored window, the window spans the smallest to the largest value, padding pixels excluded. A `--window` takes
-precedence for images of more than 8 bits. MONOCHROME1, in which large values are dark, is inverted.
+Gray values become bytes as `dicom_gray` describes. Of a file with several frames, `--frames` chooses those to use; a
+frame's own rescaling and window take precedence over those of the file.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
-from hub_datasets.images.windowing import describe, extremes, linear, per_value, scaled, window_color
+from hub_datasets.images.dicom_gray import show_gray
+from hub_datasets.images.frames import chosen
+from hub_datasets.images.metadata import read_coding
+from hub_datasets.images.windowing import window_color
 from hub_datasets.records import Flag, Problem, Reason
 from hub_datasets.texts.patient_ids import patient_key, study_key
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL import Image
     from pydicom import Dataset
 
 DICOM_OFFSET = 128  # bytes of anything stand before the signature
 DICOM_SIGNATURE = b"DICM"
 DEFLATED = "1.2.840.10008.1.2.1.99"
+IMPLICIT, EXPLICIT_LITTLE, EXPLICIT_BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 GRAY = ("MONOCHROME1", "MONOCHROME2")
+FIRST_GROUPS = (2, 8)  # of data elements: the file's heading, and what identifies it
+LEAST_ELEMENTS = 3
+LONG_TYPES = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UN", b"UC", b"UR", b"UT", b"SV", b"UV"}
+FRAME_VALUES = {
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class DicomPicture:
-    """The content of a DICOM file that is used; `image` has the mode L or RGB, and no metadata."""
+    """A picture of a DICOM file, with what else is used of it.
+
+    Attributes:
+        image: of the mode L or RGB, without metadata.
+        window: how values of more than 8 bits became 8 bits.
+        groups: keys of patient and study.
+        flags: findings that a person should review.
+        index: its place among the frames, from 0.
+        count: the number of frames.
+    """
 
     image: Image.Image
     window: str
     groups: tuple[str, ...]
     flags: tuple[Flag, ...]
+    index: int = 0
+    count: int = 1
 
 
 def is_dicom(data: bytes) -> bool:
+    """Returns whether a file is DICOM: with its signature or, as some programs write it, only the data."""
+    return has_signature(data) or looks_like_elements(data)
+
+
+def has_signature(data: bytes) -> bool:
     return data[DICOM_OFFSET : DICOM_OFFSET + 4] == DICOM_SIGNATURE
 
 
+def looks_like_elements(data: bytes) -> bool:
+    """Returns whether a file starts with data elements in ascending order, of the groups 2 or 8, as no other format."""
+    data = data.removeprefix(DICOM_SIGNATURE)  # some write it without the 128 bytes before it
+    for order in "<>":
+        position, before = 0, (0, 0)
+        for count in range(1, LEAST_ELEMENTS + 1):
+            if position + 8 > len(data):
+                break
+            start = data[position : position + 12].ljust(12)
+            group, element, kind, short, length = struct.unpack(f"{order}HH2sHI", start)
+            if group not in FIRST_GROUPS or (group, element) <= before:
+                break
+            before = (group, element)
+            if not kind.isalpha():  # without its type, the length is in the place of type and length
+                position += 8 + struct.unpack_from(f"{order}I", data, position + 4)[0]
+            elif kind in LONG_TYPES:  # their length has 32 bits
+                position += 12 + length
+            else:
+                position += 8 + short
+            if position > len(data):
+                break
+            if count == LEAST_ELEMENTS:
+                return True
+    return False
+
+
 def read_dicom(
-    data: bytes, max_pixels: int, min_side: int, bounds: tuple[float, float] | None
-) -> DicomPicture | Problem:
-    """Returns the picture in a file, or the reason why there is none, as a message that follows the file's name.
+    data: bytes, max_pixels: int, min_side: int, bounds: tuple[float, float] | None, frames: str = "refuse"
+) -> Iterator[DicomPicture | Problem]:
+    """Yields the pictures in a file that are to be used, or one Problem, whose message follows the file's name.
 
     Args:
         max_pixels: maximum of width times height; larger pictures are not decoded.
         min_side: minimum width and height in pixels.
         bounds: values that become black and white; None for the file's own window.
+        frames: which of several pictures are used, one of `FRAMES`.
     """
     try:
         import pydicom
     except ImportError:
-        return Problem(Reason.IMAGE_FORMAT, "is a DICOM file; to read those: pip install 'medpairs[dicom]'")
+        yield Problem(Reason.IMAGE_FORMAT, "is a DICOM file; to read those: pip install 'medpairs[dicom]'")
+        return
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # pydicom tells of every value that bends the standard
             if problem := check_deflated(data, max_pixels):
-                return problem
-            dataset = pydicom.dcmread(io.BytesIO(data))
-            return check_header(dataset, max_pixels, min_side) or show(dataset, bounds)
+                yield problem
+                return
+            dataset = pydicom.dcmread(io.BytesIO(data.removeprefix(DICOM_SIGNATURE)), force=not has_signature(data))
+            problem = check_header(dataset, max_pixels, min_side)
+            count = int(dataset.get("NumberOfFrames") or 1)
+            indices = problem or chosen(count, frames)
+            if isinstance(indices, Problem):
+                yield indices
+                return
+        for index in indices:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                picture = check_frame(dataset, index, max_pixels, min_side) or show(dataset, index, count, bounds)
+            yield picture
     except MemoryError:
         raise
     except Exception as error:  # on broken data anything that Python can raise
-        return explain(error)
+        yield explain(error)
 
 
 def check_deflated(data: bytes, max_pixels: int) -> Problem | None:
@@ -82,7 +145,8 @@ def check_deflated(data: bytes, max_pixels: int) -> Problem | None:
     from pydicom.filereader import read_dataset
 
     file = io.BytesIO(data)
-    file.seek(DICOM_OFFSET + 4)
+    if has_signature(data):
+        file.seek(DICOM_OFFSET + 4)
     meta = read_dataset(file, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
     if meta.get("TransferSyntaxUID") != DEFLATED:
         return None
@@ -93,30 +157,39 @@ def check_deflated(data: bytes, max_pixels: int) -> Problem | None:
 
 
 def check_header(dataset: Dataset, max_pixels: int, min_side: int) -> Problem | None:
-    """Checks that there is one picture of an acceptable size, before it is decoded."""
-    from PIL import Image
-    from pydicom.encaps import get_frame
+    """Checks that there is a picture of an acceptable size, before it is decoded."""
+    from pydicom.uid import UID
 
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         if "Rows" in dataset:
             return Problem(Reason.IMAGE_TRUNCATED, "is truncated: it ends before its pixels; copy it again")
         return Problem(Reason.IMAGE_FORMAT, "is a DICOM file without a picture")
     if "TransferSyntaxUID" not in dataset.file_meta:
-        return Problem(Reason.IMAGE_UNREADABLE, "is damaged: it does not say how its pixels are coded")
-    if (frames := int(dataset.get("NumberOfFrames") or 1)) > 1:
-        message = f"contains {frames} pictures; save the one that the text describes as a separate file"
-        return Problem(Reason.IMAGE_ANIMATED, message)
+        if dataset.file_meta or dataset.preamble is not None:
+            return Problem(Reason.IMAGE_UNREADABLE, "is damaged: it does not say how its pixels are coded")
+        # A file without any heading is uncompressed, and pydicom has found out how its elements are written.
+        implicit, little = dataset.original_encoding
+        explicit = EXPLICIT_LITTLE if little else EXPLICIT_BIG
+        dataset.file_meta.TransferSyntaxUID = UID(IMPLICIT if implicit else explicit)
     if "Rows" not in dataset or "Columns" not in dataset:
         return Problem(Reason.IMAGE_UNREADABLE, "is damaged: it does not say the size of its picture")
-    sizes = [(int(dataset.Columns), int(dataset.Rows))]
-    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-        if frame.startswith((b"\xff\xd8", b"\xff\x4f", b"\0\0\0\x0cjP")):  # JPEG and JPEG 2000 have their own header
-            with contextlib.suppress(OSError, SyntaxError):  # unknown to Pillow, which then decodes nothing
-                sizes.append(Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")).size)
-    for width, height in sizes:
-        if problem := check_size(width, height, max_pixels, min_side):
-            return problem
+    return check_size(int(dataset.Columns), int(dataset.Rows), max_pixels, min_side)
+
+
+def check_frame(dataset: Dataset, index: int, max_pixels: int, min_side: int) -> Problem | None:
+    """Checks the size in a compressed frame's own header: that of the file may be smaller."""
+    from PIL import Image
+    from pydicom.encaps import get_frame
+
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return None
+    frame = get_frame(dataset.PixelData, index, number_of_frames=int(dataset.get("NumberOfFrames") or 1))
+    if frame.startswith((b"\xff\xd8", b"\xff\x4f", b"\0\0\0\x0cjP")):  # JPEG and JPEG 2000
+        with contextlib.suppress(OSError, SyntaxError):  # unknown to Pillow, for example lossless JPEG
+            width, height = Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")).size
+            return check_size(width, height, max_pixels, min_side)
+    if frame.startswith(b"\xff\xd8") and (coding := read_coding(frame)) and coding.width:
+        return check_size(coding.width, coding.height, max_pixels, min_side)
     return None
 
 
@@ -130,13 +203,14 @@ def check_size(width: int, height: int, max_pixels: int, min_side: int) -> Probl
     return None
 
 
-def show(dataset: Dataset, bounds: tuple[float, float] | None) -> DicomPicture | Problem:
-    """Decodes the picture and converts it to 8 bits."""
+def show(dataset: Dataset, index: int, count: int, bounds: tuple[float, float] | None) -> DicomPicture | Problem:
+    """Decodes a frame and converts it to 8 bits."""
     import numpy as np
     from PIL import Image
     from pydicom.pixels import apply_color_lut, pixel_array
 
-    values = pixel_array(dataset)  # YBR has become RGB
+    values = pixel_array(dataset, index=index) if count > 1 else pixel_array(dataset)  # YBR has become RGB
+    set_frame_values(dataset, index)
     kind = dataset.PhotometricInterpretation
     window = ""
     if kind in GRAY and values.ndim == 2:
@@ -150,86 +224,19 @@ def show(dataset: Dataset, bounds: tuple[float, float] | None) -> DicomPicture |
     flags = ()
     if str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES":
         flags = (Flag("burned_in_text", "the file's DICOM header says that text is burned into the image"),)
-    return DicomPicture(Image.fromarray(np.ascontiguousarray(shown)), window, read_groups(dataset), flags)
+    groups = read_groups(dataset)
+    return DicomPicture(Image.fromarray(np.ascontiguousarray(shown)), window, groups, flags, index, count)
 
 
-def show_gray(values: np.ndarray, dataset: Dataset, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
-    """Returns gray values as bytes, large values bright, and a description of the window."""
-    bits = dataset.get("BitsStored", 32)  # pixels of floating point need not say it
-    deep = bits > 8 or rescale(values[:1], dataset).dtype != values.dtype
-    if not (bounds and deep) and (view := find_view(dataset)):
-        to_white, window = view
-        shown = per_value(lambda stored: scaled(to_white(rescale(stored, dataset)), 0, 1), values)
-    else:
-        rescaled, padding = per_value(partial(rescale, dataset=dataset), values), find_padding(values, dataset)
-        counted = rescaled if padding is None else rescaled[~padding]
-        if bounds and deep:
-            (low, high), how = bounds, "fixed"
-        else:
-            (low, high), how = (extremes(counted), "min-max") if deep else ((0, 2**bits - 1), "")
-        shown, window = linear(rescaled, low, high), describe(how, counted, low, high) if how else ""
-    return (255 - shown if dataset.PhotometricInterpretation == "MONOCHROME1" else shown), window
-
-
-def rescale(stored: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Applies the file's Modality LUT, or its slope and intercept, to the stored values."""
-    import numpy as np
-    from pydicom.pixels import apply_modality_lut
-
-    if dataset.get("ModalityLUTSequence"):
-        count_in_16_bits(dataset.ModalityLUTSequence[0])
-        stored = stored.astype(np.int64)  # pydicom subtracts the first value of the table in the type that it is given
-    return apply_modality_lut(stored, dataset)
-
-
-def find_view(dataset: Dataset) -> tuple[Callable[[np.ndarray], np.ndarray], str] | None:
-    """Returns the file's mapping of rescaled values to 0 (black) to 1 (white), as a function, and its name.
-
-    Returns None without a lookup table or window, and for an invalid window: without a width, or with an unknown
-    function.
-    """
-    import numpy as np
-    from pydicom.pixels import apply_voi, apply_windowing
-
-    if dataset.get("VOILUTSequence"):
-        largest = 2 ** count_in_16_bits(dataset.VOILUTSequence[0]) - 1
-        return lambda values: apply_voi(np.rint(values).astype(np.int64), dataset) / largest, "lookup table of the file"
-    if None in (dataset.get("WindowCenter"), dataset.get("WindowWidth")):
-        return None
-    dataset.VOILUTFunction = dataset.get("VOILUTFunction") or "LINEAR"
-    for name in ("BitsStored", "PixelRepresentation"):  # for the range of the result, which here is 0 to 1 for all
-        dataset.setdefault(name, 1)
-
-    def to_white(values: np.ndarray) -> np.ndarray:
-        black, white = apply_windowing(np.array([-np.inf, np.inf]), dataset)
-        return (apply_windowing(values, dataset) - black) / (white - black)
-
-    try:
-        to_white(np.zeros(1))
-    except ValueError:
-        return None
-    return to_white, "window of the file"
-
-
-def count_in_16_bits(table: Dataset) -> int:
-    """Makes pydicom count the entries of a lookup table in 16 bits; returns the bits of an entry.
-
-    pydicom counts in the bits of an entry: of a table with 4,096 entries of 8 bits, which is common, it would use only
-    256.
-    """
-    entries, first, bits = table.LUTDescriptor
-    table.LUTDescriptor = [entries, first, 16]
-    return bits
-
-
-def find_padding(values: np.ndarray, dataset: Dataset) -> np.ndarray | None:
-    """Returns a mask of padding pixels around a round picture; None without padding, or if all pixels are padding."""
-    if "PixelPaddingValue" not in dataset:
-        return None
-    first = int(dataset.PixelPaddingValue)
-    last = int(dataset.get("PixelPaddingRangeLimit", first))
-    padding = (values >= min(first, last)) & (values <= max(first, last))
-    return padding if padding.any() and not padding.all() else None
+def set_frame_values(dataset: Dataset, index: int) -> None:
+    """Sets the rescaling and the window of one frame, which some files state for each, as those of the file."""
+    for groups, place in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", index)):
+        items = dataset.get(groups) or ()
+        for name, elements in FRAME_VALUES.items():
+            found = items[place].get(name) if place < len(items) else None
+            for element in elements:
+                if found and (value := found[0].get(element)) is not None:
+                    setattr(dataset, element, value)
 
 
 def read_groups(dataset: Dataset) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import xxhash
 from PIL import Image
 
 PERCEPTUAL_HASH_BYTES = 32
-STRIP_BYTES = 1 << 18  # pixels are hashed in strips that fit in the processor's cache
+STRIP_BYTES = 1 << 20  # pixels are hashed in strips that fit in the processor's cache
 SIDE = 64  # an image is averaged to SIDE x SIDE gray values
 FREQUENCIES = 16  # of its cosine transform, the FREQUENCIES x FREQUENCIES lowest are kept
 NOISE = 0.05  # gray levels; smaller amplitudes are noise: rounding to 8 bits alone makes waves of 0.01
@@ -50,7 +50,9 @@ def strips_hash(image: Image.Image, mode: str, convert: Callable[[Image.Image], 
     digest = xxhash.xxh3_128(f"{mode} {image.width} {image.height}".encode())
     rows = max(1, STRIP_BYTES // (4 * max(1, image.width)))
     for top in range(0, image.height, rows):
-        strip = convert(image.crop((0, top, image.width, min(top + rows, image.height))))
+        bottom = min(top + rows, image.height)
+        whole = bottom - top == image.height  # most images are one strip, which need not be copied
+        strip = convert(image if whole else image.crop((0, top, image.width, bottom)))
         if strip.mode != mode:
             return b""
         digest.update(strip.tobytes())

@@ -40,6 +40,10 @@ ICC_START = b"ICC_PROFILE\0"  # of each segment of a JPEG; the number of its par
 MAX_ICC_BYTES = 8 * 1024 * 1024  # the largest profiles in use, of presses, have 3
 XMP_KEY = b"XML:com.adobe.xmp\0"
 ORIENTATION, GPS = 0x0112, 0x8825  # EXIF tags
+UPRIGHT = {  # the orientation of EXIF: what sets it right, as a name in PIL.Image.Transpose
+    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
+    8: "ROTATE_90",
+}  # fmt: skip
 INTEGERS = {1: "B", 3: "H", 4: "I"}  # EXIF types
 XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:\s*=\s*["\']|>)\s*([1-8])\s*["\'<]')
 

@@ -1,21 +1,26 @@
 """Checks an image file and returns the bytes to publish, or the reason why the image is rejected.
 
 The coded pixels are published unchanged, without metadata, wherever possible. Images are re-encoded as PNG if they are
-16-bit gray (`windowing`), DICOM (`dicom`), rotated by EXIF, CMYK (converted to RGB), or have an ICC profile other than
-sRGB (`color_profiles`). If a JPEG contains several pictures, for example a phone's photograph and its depth map, the
-first is used. A PNG with several pictures is an animation and is rejected.
+16-bit gray (`windowing`), DICOM (`dicom`), TIFF, BMP, GIF, WebP or JPEG 2000 (`other_formats`), rotated by EXIF, CMYK
+(converted to RGB), or have an ICC profile other than sRGB (`color_profiles`). If a JPEG contains several
+pictures, for example a phone's photograph and its depth map, the first is used. A PNG with several pictures is an
+animation and is rejected. Of other files with several pictures, `--frames` chooses (`frames`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hub_datasets.errors import one_line
 from hub_datasets.images.color_profiles import CONVERTED, to_srgb
-from hub_datasets.images.dicom import check_size, is_dicom, read_dicom
-from hub_datasets.images.metadata import Coding, edited, read_coding
+from hub_datasets.images.dicom import DicomPicture, check_size, is_dicom, read_dicom
+from hub_datasets.images.frames import frame_name
+from hub_datasets.images.metadata import UPRIGHT, Coding, edited, read_coding
+from hub_datasets.images.other_formats import ConvertedPicture, other_format, read_pictures
 from hub_datasets.images.png16 import lacks_rows, may_lack_rows
 from hub_datasets.images.windowing import parse_window, window_gray
 from hub_datasets.records import Flag, Problem, Reason
@@ -23,11 +28,7 @@ from hub_datasets.records import Flag, Problem, Reason
 if TYPE_CHECKING:  # `--help` does without Pillow
     from PIL import Image
 
-ALLOWED_FORMATS = ("JPEG", "PNG", "DICOM")
-UPRIGHT = {  # the orientation of EXIF: what sets it right, as a name in PIL.Image.Transpose
-    2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
-    8: "ROTATE_90",
-}  # fmt: skip
+ALLOWED_FORMATS = ("JPEG", "PNG", "DICOM", "TIFF", "BMP", "GIF", "WebP", "JPEG 2000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,14 @@ class ImageSettings:
         min_side: minimum width and height in pixels.
         window: how values of more than 8 bits become 8 bits: `auto` or `LOW:HIGH`, see `windowing`.
         ocr: whether to search for text that is burned into the pixels.
+        frames: which pictures are used of a file with several, one of `frames.FRAMES`.
     """
 
     max_pixels: int = 64_000_000
     min_side: int = 8
     window: str = "auto"
     ocr: bool = False
+    frames: str = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,15 @@ class ExaminedImage:
 
 
 def examine_image(data: bytes, name: str, settings: ImageSettings) -> ExaminedImage | Problem:
-    """Decodes the bytes of an image once and removes its metadata. Invalid bytes give a Problem, never an error.
+    """Returns the first of `examine_pictures`: of most files there is no other."""
+    return next(iter(examine_pictures(data, name, settings)))[1]
+
+
+def examine_pictures(data: bytes, name: str, settings: ImageSettings) -> Iterator[tuple[str, ExaminedImage | Problem]]:
+    """Decodes each picture of a file once and removes its metadata. Invalid bytes give a Problem, never an error.
+
+    Yields (name, result); where `--frames all` makes several images of a file, each has a name of its own, such as
+    `scan.dcm#3`, and a key in `groups` that keeps them in one split.
 
     Args:
         name: how messages name the file.
@@ -88,12 +99,51 @@ def examine_image(data: bytes, name: str, settings: ImageSettings) -> ExaminedIm
     """
     bounds = parse_window(settings.window)
     try:
-        examined = examine_dicom(data, settings, bounds) if is_dicom(data) else examine_coded(data, settings, bounds)
+        for picture_name, examined in examine_file(data, name, settings, bounds):
+            if isinstance(examined, Problem):
+                examined = Problem(examined.code, f"{name!r} {examined.message}")
+            yield picture_name, examined
     except MemoryError:
-        examined = Problem(Reason.IMAGE_TOO_LARGE, "does not fit in memory; lower --max_image_pixels")
-    if isinstance(examined, Problem):
-        return Problem(examined.code, f"{name!r} {examined.message}")
-    return examined
+        yield name, Problem(Reason.IMAGE_TOO_LARGE, f"{name!r} does not fit in memory; lower --max_image_pixels")
+
+
+def examine_file(
+    data: bytes, name: str, settings: ImageSettings, bounds: tuple[float, float] | None
+) -> Iterator[tuple[str, ExaminedImage | Problem]]:
+    """Yields the same as `examine_pictures`, with messages that follow the file's name."""
+    limits = (settings.max_pixels, settings.min_side, bounds, settings.frames)
+    if is_dicom(data):
+        pictures = read_dicom(data, *limits)
+    elif format := other_format(data):
+        pictures = read_pictures(data, format, *limits)
+    else:
+        yield name, examine_coded(data, settings, bounds)
+        return
+    key = ""
+    for picture in pictures:
+        if isinstance(picture, Problem):
+            yield name, picture
+            continue
+        several = picture.count > 1 and settings.frames == "all"
+        if several and not key:
+            key = f"file:{hashlib.blake2b(data, digest_size=16).hexdigest()}"
+        examined = examine_picture(picture, settings, (key,) if several else ())
+        yield frame_name(name, picture.index) if several else name, examined
+
+
+def examine_picture(
+    picture: DicomPicture | ConvertedPicture, settings: ImageSettings, file_groups: tuple[str, ...]
+) -> ExaminedImage:
+    """Examines a decoded picture, which becomes a PNG."""
+    groups, flags = file_groups, ()
+    if isinstance(picture, DicomPicture):
+        removed, groups, flags = ["DICOM header"], (*picture.groups, *file_groups), picture.flags
+    else:
+        removed = list(picture.removed)
+    if picture.count > 1 and settings.frames != "all":
+        removed.append("further pictures")
+    data = encode_png(picture.image)
+    return make_examined_image(data, "PNG", picture.image, settings, tuple(removed), picture.window, groups, flags)
 
 
 def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, float] | None) -> ExaminedImage | Problem:
@@ -191,17 +241,6 @@ def check_rows(data: bytes, last_row: bytes) -> None:
     """Raises OSError, worded as by Pillow, for a PNG with missing rows that Pillow does not report."""
     if may_lack_rows(data, last_row) and lacks_rows(data):
         raise OSError("image file is truncated")
-
-
-def examine_dicom(data: bytes, settings: ImageSettings, bounds: tuple[float, float] | None) -> ExaminedImage | Problem:
-    """Examines a DICOM file, which becomes a PNG; the message of a Problem follows the file's name."""
-    picture = read_dicom(data, settings.max_pixels, settings.min_side, bounds)
-    if isinstance(picture, Problem):
-        return picture
-    data, image = encode_png(picture.image), picture.image
-    return make_examined_image(
-        data, "PNG", image, settings, ("DICOM header",), picture.window, picture.groups, picture.flags
-    )
 
 
 def encode_png(image: Image.Image) -> bytes:

@@ -28,7 +28,8 @@ CREATE TABLE tables (note);
 CREATE TABLE images (name PRIMARY KEY, {", ".join(IMAGE_COLUMNS)});
 CREATE TABLE thumbnails (name PRIMARY KEY, gray) WITHOUT ROWID;
 """
-INDICES = "CREATE INDEX images_by_pixels ON images (pixels); CREATE INDEX records_by_image ON records (image);"
+BY_IMAGE = "CREATE INDEX IF NOT EXISTS records_by_image ON records (image);"
+INDICES = f"CREATE INDEX images_by_pixels ON images (pixels); {BY_IMAGE}"
 CACHE_KIB = 8_000  # of SQLite's pages, for each open file
 
 
@@ -97,13 +98,40 @@ class Catalog:
     def add_images(self, found: Iterable[dict[str, Any]]) -> None:
         """Adds the results of a worker for images: `name` and the known ones of IMAGE_COLUMNS.
 
-        Of sources with scans also `thumbnail`, in Base64: results travel as JSON.
+        An image that is one frame of a file has the file's name in `frame_of`; an image of a source with scans also
+        has a `thumbnail`, in Base64: results travel as JSON.
         """
         assignments = ", ".join(f"{column} = :{column}" for column in IMAGE_COLUMNS)
-        empty, found = dict.fromkeys(IMAGE_COLUMNS), list(found)
-        self.database.executemany(f"UPDATE images SET {assignments} WHERE name = :name", (empty | row for row in found))
-        small = ((row["name"], base64.b64decode(row["thumbnail"])) for row in found if row.get("thumbnail"))
+        empty = dict.fromkeys(IMAGE_COLUMNS)
+        rows = [empty | row for row in found]
+        whole = [row for row in rows if "frame_of" not in row]
+        self.database.executemany(f"UPDATE images SET {assignments} WHERE name = :name", whole)
+        if len(whole) < len(rows):
+            self._add_frames([row for row in rows if "frame_of" in row], {row["name"] for row in whole})
+        small = ((row["name"], base64.b64decode(row["thumbnail"])) for row in rows if row.get("thumbnail"))
         self.database.executemany("INSERT INTO thumbnails VALUES (?, ?)", small)
+
+    def _add_frames(self, frames: list[dict[str, Any]], rejected: set[str]) -> None:
+        """Adds the frames of files, and for each frame a copy of every record of its file, in place of that record.
+
+        Args:
+            rejected: files of which a part cannot be used; their records stay, too, so that they are reported.
+        """
+        self.database.execute(BY_IMAGE)
+        columns = ("name", *IMAGE_COLUMNS)
+        values = ", ".join(f":{column}" for column in columns)
+        self.database.executemany(f"INSERT INTO images ({', '.join(columns)}) VALUES ({values})", frames)
+        of_image = "SELECT item, record, flags FROM records WHERE image = ? ORDER BY seq"
+        for frame in frames:
+            for item, record, flags in self.database.execute(of_image, (frame["frame_of"],)).fetchall():
+                copy = decoded(record)
+                copy.item, copy.image = f"{item} {frame['name'].removeprefix(frame['frame_of'])}", frame["name"]
+                new = (copy.item, copy.image, encoded(copy), flags)
+                self.database.execute("INSERT INTO records (item, image, record, flags) VALUES (?, ?, ?, ?)", new)
+        for file in dict.fromkeys(frame["frame_of"] for frame in frames):
+            if file not in rejected:
+                self.database.execute("DELETE FROM records WHERE image = ?", (file,))
+                self.database.execute("DELETE FROM images WHERE name = ?", (file,))
 
     def finish(self) -> None:
         """Creates the indices for reading, and closes the file."""

@@ -26,7 +26,7 @@ import xxhash
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.source_folder import Folder, FolderError
-from hub_datasets.images.validation import ImageSettings, examine_image
+from hub_datasets.images.validation import ImageSettings, examine_pictures
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import Engine
 from hub_datasets.ingest.progress import Progress, counted
@@ -213,8 +213,14 @@ def examine_images(
     """
     catalog = Catalog(path, "change")
     total = catalog.count_images()
-    common = {"folder": storage.absolute(folder.address), "reading": uuid.uuid4().hex, "settings": asdict(settings)}
-    common["thumbnails"] = source.scans
+    common = {
+        "folder": storage.absolute(folder.address),
+        "follow_links": folder.follow_links,
+        "unpacked": folder.scratch,
+        "reading": uuid.uuid4().hex,
+        "settings": asdict(settings),
+        "thumbnails": source.scans,
+    }
     failures = 0
     tasks = (
         {**common, "names": names, "target": storage.join(address, f"images-{number:06d}.bin")}
@@ -225,7 +231,7 @@ def examine_images(
         for result in engine.map(examine_batch, tasks):
             catalog.add_images(result["images"])
             failures += result["failures"]
-            progress.update(len(result["images"]))
+            progress.update(result["files"])
     catalog.finish()
     return failures
 
@@ -240,7 +246,7 @@ def batches(items: Iterable[str], total: int) -> Iterator[list[str]]:
 
 def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
     """Reads and examines some images of a source in a worker, and writes the bytes to publish to one file."""
-    folder = open_cached(task["folder"], task["reading"])
+    folder = open_cached(task["folder"], task["reading"], task.get("follow_links", False), task.get("unpacked", ""))
     before = folder.failures
     settings = ImageSettings(**task["settings"])
     file = task["target"].rsplit("/", 1)[-1]
@@ -248,16 +254,16 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
     with storage.open_file(task["target"], "wb") as output:
         for name in task["names"]:
             try:
-                found = examine_image(folder.read(name), name, settings)
+                pictures = examine_pictures(folder.read(name), name, settings)
             except FolderError as error:
-                found = Problem(error.code, error.message)
-            if isinstance(found, Problem):
-                images.append({"name": name, "code": str(found.code), "message": found.message})
-                continue
-            output.write(found.data)
-            images.append(
-                {
-                    "name": name,
+                pictures = [(name, Problem(error.code, error.message))]
+            for picture_name, found in pictures:
+                row = {"name": picture_name} | ({"frame_of": name} if picture_name != name else {})
+                if isinstance(found, Problem):
+                    images.append(row | {"code": str(found.code), "message": found.message})
+                    continue
+                output.write(found.data)
+                row |= {
                     "file": file,
                     "offset": offset,
                     "length": len(found.data),
@@ -273,15 +279,15 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
                     "flags": json.dumps([asdict(flag) for flag in found.flags]),
                     "thumbnail": base64.b64encode(found.thumbnail).decode() if task.get("thumbnails") else None,
                 }
-            )
-            offset += len(found.data)
-    return {"images": images, "failures": folder.failures - before}
+                images.append(row)
+                offset += len(found.data)
+    return {"images": images, "files": len(task["names"]), "failures": folder.failures - before}
 
 
 @lru_cache(maxsize=8)
-def open_cached(address: str, reading: str) -> Folder:
+def open_cached(address: str, reading: str, follow_links: bool = False, unpacked: str = "") -> Folder:
     """Returns the folder, kept open for all tasks of one pass; the next pass may find other files there."""
-    return Folder(address)
+    return Folder(address, follow_links, unpacked)
 
 
 @cache

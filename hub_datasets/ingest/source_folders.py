@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hub_datasets.errors import BuildError, printable
 from hub_datasets.filesystem import hub_address, storage
+from hub_datasets.filesystem.member_names import is_archive
 from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
@@ -28,7 +29,9 @@ def source_folders(arguments: argparse.Namespace) -> Iterator[tuple[Source, Fold
         addresses = [normalize_address(address) for address in getattr(arguments, source.flag.removeprefix("--")) or ()]
         for address in addresses:
             check_is_there(source.flag, address)
-        folders = [Folder(pinned_with_note(source.flag, address)) for address in addresses]
+        folders = [
+            Folder(pinned_with_note(source.flag, address), follow_links=arguments.follow_links) for address in addresses
+        ]
         refuse_overlaps(source.flag, folders)
         if len(folders) > 1:
             for folder, label in zip(folders, labels(addresses, source.flag), strict=True):
@@ -45,14 +48,14 @@ def pinned_with_note(flag: str, address: str) -> str:
 
 
 def check_is_there(flag: str, address: str) -> None:
-    """Raises BuildError if a local path is neither a folder with content nor a zip file."""
+    """Raises BuildError if a local path is neither a folder with content nor an archive."""
     if storage.is_remote(address):
         return
     path, place = storage.local_path(address), f"{flag} {storage.shown(address)}"
     if not path.exists():
         raise BuildError(f"{place}: no such folder{hub_address.advice(address)}")
-    if not (path.is_dir() or path.suffix.lower() == ".zip"):
-        raise BuildError(f"{place}: neither a folder nor a zip file")
+    if not (path.is_dir() or is_archive(path.name)):
+        raise BuildError(f"{place}: neither a folder nor an archive (.zip, .tar, .tar.gz, .tgz)")
     if path.is_dir() and not any(path.iterdir()):
         raise BuildError(f"{place}: the folder is empty")
 

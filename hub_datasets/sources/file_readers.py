@@ -35,7 +35,7 @@ def passed_over(source: str, names: list[str], why: str, many: int = MANY) -> It
 
 def passed_over_by_default(source: str, folder: Folder) -> Iterator[Ignored]:
     """Yields what no source reads: links to folders, and junk files of operating systems."""
-    yield from passed_over(source, list(folder.linked_folders()), "a link to a folder")
+    yield from passed_over(source, list(folder.linked_folders()), folder.why_not_followed())
     junk = [file.name for file in folder.files() if is_junk(file.name)]
     yield from passed_over(source, junk, "junk file of the operating system")
 

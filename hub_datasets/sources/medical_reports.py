@@ -41,9 +41,9 @@ ADVICE = {
     ".xlsb": "save it as .xlsx or 'CSV UTF-8'",
     ".ods": "save it as CSV in UTF-8",
     ".parquet": "write it as JSONL or CSV",
-    ".tgz": "unpack it (tar xzf)",
-    ".gz": "unpack it (tar xzf or gunzip)",
-    ".tar": "unpack it (tar xf)",
+    ".gz": "unpack it (gunzip)",
+    ".bz2": "unpack it (tar xjf or bunzip2)",
+    ".xz": "unpack it (tar xJf or unxz)",
     ".rar": "unpack it",
     ".7z": "unpack it",
 }

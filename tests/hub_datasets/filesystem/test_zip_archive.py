@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from hub_datasets.errors import BuildError
-from hub_datasets.filesystem.source_folder import MAX_OPEN_ZIPS, Folder, FolderError
+from hub_datasets.filesystem.archives import MAX_OPEN_ARCHIVES
+from hub_datasets.filesystem.source_folder import Folder, FolderError
 from tests.hub_datasets.folders import (
     MISSING,
     OUTSIDE,
@@ -43,17 +44,18 @@ def test_the_members_of_a_zip_file_are_files_below_it(root):
     inner = zipped({"x.png": png(1)})
     write_files(root, {"folder/Part 1.ZIP": zipped({"a/1.png": png(7), "2.png": png(8), "b/": b"", "in.zip": inner})})
     folder = Folder(root)
-    assert names(folder)[:3] == [f"folder/Part 1.ZIP/{name}" for name in ("2.png", "a/1.png", "in.zip")]
+    assert names(folder)[:3] == [f"folder/Part 1.ZIP/{name}" for name in ("2.png", "a/1.png", "in.zip/x.png")]
     assert folder.read("folder/Part 1.ZIP/a/1.png") == png(7) and folder.read("folder/Part 1.ZIP/in.zip") == inner
     assert not folder.has("folder/Part 1.ZIP")
-    assert code_of(folder, "folder/Part 1.ZIP/in.zip/x.png") is MISSING
+    assert folder.read("folder/Part 1.ZIP/in.zip/x.png") == png(1)
+    assert code_of(folder, "folder/Part 1.ZIP/in.zip/gone.png") is MISSING
     assert code_of(folder, "folder/Part 1.ZIP/gone.png") is code_of(folder, "folder/Part 1.ZIP/") is MISSING
 
 
 def test_a_zip_file_may_be_the_whole_folder(root):
-    write_files(root, {"all.zip": zipped({"a/1.png": png(7), "in.zip": b""})})
+    write_files(root, {"all.zip": zipped({"a/1.png": png(7), "in.ZIP.txt": b""})})
     folder = sent(Folder(root / "all.zip"))
-    assert names(folder) == ["a/1.png", "in.zip"] and folder.read("a/1.png") == png(7)
+    assert names(folder) == ["a/1.png", "in.ZIP.txt"] and folder.read("a/1.png") == png(7)
     assert code_of(folder, "2.png") is MISSING and code_of(folder, "../image.png") is OUTSIDE
 
 
@@ -148,7 +150,7 @@ def test_a_zip_file_that_changes_while_it_is_read(root):
     write_files(root, {"new.zip": zipped({"1.png": png(3), "2.png": png(4)})})
     (root / "new.zip").replace(root / "a.zip")
     for late in (folder, other):
-        with pytest.raises(BuildError, match=r"a.zip: the zip file changed while it was read; run again"):
+        with pytest.raises(BuildError, match=r"a.zip: the archive changed while it was read; run again"):
             late.read("a.zip/2.png")
     folder.state()
     assert folder.read("a.zip/2.png") == png(4), "after another look it is a new file"
@@ -161,7 +163,7 @@ def test_more_zip_files_than_may_be_open(root):
     before = open_files()
     for n in range(90):
         assert folder.read(f"{n}.zip/1.png") == png(n)
-    assert open_files() <= before + MAX_OPEN_ZIPS
+    assert open_files() <= before + MAX_OPEN_ARCHIVES
     del folder
     assert open_files() == before
 

@@ -62,14 +62,19 @@ def dicom(
     return file.getvalue()
 
 
+def read_first(*arguments) -> DicomPicture | Problem:
+    """The first of what a file contains; most files contain one picture."""
+    return next(read_dicom(*arguments))
+
+
 def shown(data: bytes, bounds: tuple[float, float] | None = None) -> DicomPicture:
-    picture = read_dicom(data, 1_000_000, 8, bounds)
+    picture = read_first(data, 1_000_000, 8, bounds)
     assert isinstance(picture, DicomPicture), picture
     return picture
 
 
 def refused(data: bytes, max_pixels: int = 1_000_000, min_side: int = 8) -> Problem:
-    problem = read_dicom(data, max_pixels, min_side, None)
+    problem = read_first(data, max_pixels, min_side, None)
     assert isinstance(problem, Problem), problem
     return problem
 
@@ -91,7 +96,7 @@ def test_every_packaged_file_is_a_picture_or_a_problem(path, capfd):
     assert is_dicom(data)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        result = read_dicom(data, 1_000_000, 2, None)
+        result = read_first(data, 1_000_000, 2, None)
     assert capfd.readouterr() == ("", "")
     if isinstance(result, Problem):
         assert result.code in (
@@ -134,7 +139,7 @@ def test_packaged_pictures_are_what_pydicom_shows():
     ],
 )
 def test_the_same_picture_in_another_coding(name, reference):
-    pictures = [read_dicom(packaged_dicom(each), 10**6, 2, None) for each in (name, reference)]
+    pictures = [read_first(packaged_dicom(each), 10**6, 2, None) for each in (name, reference)]
     assert np.array_equal(values_of(pictures[0]), values_of(pictures[1]))
 
 
@@ -342,7 +347,7 @@ def test_a_compressed_picture_that_is_larger_than_the_header_says(syntax, format
 def test_a_file_that_grows_when_it_is_decompressed():
     """A hundred thousand bytes that would become a hundred million."""
     data = dicom(GRAY, DeflatedExplicitVRLittleEndian)
-    assert isinstance(read_dicom(data, 10**6, 8, None), DicomPicture)
+    assert isinstance(read_first(data, 10**6, 8, None), DicomPicture)
     start = 144 + int.from_bytes(data[140:144], "little")
     bomb = zlib.compress(bytes(10**8), wbits=-15)
     problem = refused(data[:start] + bomb)
@@ -371,7 +376,7 @@ def test_a_file_that_is_cut_off():
     assert refused(packaged_dicom("MR_truncated.dcm")).code is Reason.IMAGE_TRUNCATED
     data = dicom(GRAY)
     for size in range(132, len(data), 61):
-        assert isinstance(read_dicom(data[:size], 10**6, 8, None), Problem), size
+        assert isinstance(read_first(data[:size], 10**6, 8, None), Problem), size
     for size in range(len(data) - 2000, len(data), 100):
         assert refused(data[:size]).code is Reason.IMAGE_TRUNCATED, size
     before_pixels = data.index(b"\xe0\x7f\x10\0OW")

@@ -75,7 +75,7 @@ def test_every_folder_is_checked(places, flag):
     for name, message in (
         ("gone", "no such folder"),
         ("empty", "the folder is empty"),
-        ("file.txt", "neither a folder nor a zip file"),
+        ("file.txt", "neither a folder nor an archive (.zip, .tar, .tar.gz, .tgz)"),
     ):
         for words in ((flag, places / "a", flag, places / name), (flag, places / name, flag, places / "a")):
             assert refused(*words) == f"{flag} {places / name}: {message}"
