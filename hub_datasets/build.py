@@ -43,8 +43,11 @@ def main(argv: list[str] | None = None) -> int:
         print(report_lines(report))
         output = storage.shown(options.output)
         print(f"Written to {output}: load_dataset({output!r}, 'pairs')")
+        if line := private_line(options):
+            print(line)
         if arguments.push_to_hub:
             visibility = {"private": not arguments.public, "redistribute": arguments.redistribute}
+            visibility["reviewed"] = arguments.reviewed
             print(f"Pushed to {push_dataset(options.output, arguments.push_to_hub, **visibility)}")
     except OSError as error:
         if any(map(storage.has_secrets, addresses_of(arguments))):  # the error may repeat them
@@ -62,6 +65,12 @@ def report_lines(report: dict[str, Any]) -> str:
     return summary(report)
 
 
+def private_line(options: BuildOptions) -> str:
+    from hub_datasets.output.private_sources import private_files
+
+    return private_files(options)
+
+
 def build(options: BuildOptions) -> dict[str, Any]:
     """Builds a dataset from its sources and returns the report.
 
@@ -71,6 +80,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
     from hub_datasets.ingest.ingest import ingest_folder, remove_stale, stage_keys
     from hub_datasets.output.earlier_build import check_output
     from hub_datasets.output.folder import is_current, is_empty, written_folder
+    from hub_datasets.output.private_sources import has_names, key_fingerprint, make_hasher, place_names
     from model_cards.commands.owned_files import some
 
     place, cache = storage.shown(options.output), storage.shown(options.cache)
@@ -79,14 +89,16 @@ def build(options: BuildOptions) -> dict[str, Any]:
             held.enter_context(storage.file_lock(folder, message))
         scratch = held.enter_context(storage.scratch_folder(options.cache))
         keys = stage_keys(options.folders, options.images, options.texts)
-        build_key = options.key(keys)
-        if is_current(options.output, build_key):
+        build_key = options.key(keys, key_fingerprint(options))
+        if is_current(options.output, build_key) and has_names(options):
             return json.loads(storage.read(storage.join(options.output, "report.json")))
         if not (options.overwrite or is_empty(options.output)):
             raise BuildError(f"--output_dir {place} exists and is not empty; name another folder or add --overwrite")
         kept = []
         if not is_empty(options.output):
             kept = check_output(options.output, options.cache)
+        hasher = make_hasher(options)
+        build_key = options.key(keys, hasher.fingerprint) if hasher else build_key  # the key may be a new one
         engine = LazyEngine(options.engine, options.num_proc)
         try:
             stages = [
@@ -95,7 +107,8 @@ def build(options: BuildOptions) -> dict[str, Any]:
             ]
             lasting = all(stage.lasting for stage in stages)  # else the next build has to look again
             with written_folder(options.output, build_key if lasting else "", scratch) as output:
-                report = write_dataset(stages, options, engine, output, scratch)
+                report = write_dataset(stages, options, engine, output, scratch, hasher)
+            place_names(scratch, options)
             if kept:
                 print(f"--overwrite: kept in {place}, because no build wrote it: {some(kept)}")
             remove_stale(options.cache, stages)
@@ -113,14 +126,22 @@ def build(options: BuildOptions) -> dict[str, Any]:
     return report
 
 
-def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path) -> dict[str, Any]:
-    """Resolves duplicates, assigns splits and writes the dataset; returns the report."""
-    from hub_datasets.output import report, rows
+def write_dataset(
+    stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path, hasher: Any = None
+) -> dict[str, Any]:
+    """Resolves duplicates, assigns splits and writes the dataset; returns the report.
+
+    Args:
+        hasher: of the IDs and names of private sources; None without such sources.
+    """
+    from hub_datasets.output import private_sources, report, rows
     from hub_datasets.splits import leakage
     from hub_datasets.splits.assignment import Decisions
 
-    decisions = Decisions(scratch / "decisions.sqlite", stages, options.chat_turns)
-    decisions.settle(options.choices)
+    publication = private_sources.make_publication(stages, options, hasher)
+    dropped = private_sources.dropped_records(stages, publication) if options.drop_flagged else None
+    decisions = Decisions(scratch / "decisions.sqlite", stages, options.chat_turns, publication)
+    decisions.settle(options.choices, dropped)
     near = decisions.find_near_duplicates(options.near_distance)
     decisions.make_groups()
     assigned = decisions.assign_splits(options.fractions, options.split_by, options.memory())
@@ -153,6 +174,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
         content["shards"] = shards = finished()
     llama_factory.write_llama_factory_info(output.local / "llama_factory" / "dataset_info.json", shards["chat"])
     output.write_card(content, samples)
+    private_sources.write_names(scratch, decisions)
     decisions.close()
     return content
 
@@ -161,7 +183,7 @@ def write_reports(
     stages: list, options: BuildOptions, decisions: Any, local: Path, scratch: Path, statistics: Any, written: Any
 ) -> dict[str, Any]:
     """Writes the files beside the Parquet files; returns the parts of the report about sources and rows."""
-    from hub_datasets.output import report, rows
+    from hub_datasets.output import private_sources, report, rows
 
     addresses = [stage.folder.address for stage in stages]
     rows.write_chat_instructions(scratch, local / "chat_instructions.jsonl", addresses)
@@ -176,7 +198,8 @@ def write_reports(
         "splits": statistics.splits(),
         "rows_by": statistics.rows_by(),
         "groups": decisions.count_groups(),
-        "review": review,
+        "review": review | {"open": private_sources.open_flags(decisions)},
+        "privacy": private_sources.privacy_report(decisions.publication),
         "images": report.image_report(decisions),
         "texts": statistics.texts(),
         "settings": options.settings(),

@@ -27,6 +27,7 @@ class Reason(enum.StrEnum):
     DUPLICATE_IMAGE = "duplicate_image"
     DUPLICATE_ROW = "duplicate_row"
     CONFLICTING_LABELS = "conflicting_labels"
+    FLAGGED = "flagged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,12 @@ class Flag:
     Attributes:
         kind: `phone_number`, `email`, `national_id`, `birth_date`, `burned_in_text`, ...
         detail: where it is, without repeating it: a report must not spread what it warns of.
+        column: the column of the metadata that it is in; empty for a text or an image.
     """
 
     kind: str
     detail: str
+    column: str = ""
 
 
 @dataclass(slots=True)

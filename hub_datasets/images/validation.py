@@ -9,7 +9,7 @@ first is used. A PNG with several pictures is an animation and is rejected.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hub_datasets.errors import one_line
@@ -61,6 +61,7 @@ class ExaminedImage:
         window: how values of more than 8 bits became 8 bits; empty for an 8-bit image.
         stripped: what was removed from the original file: "EXIF", "GPS", "comment", ...
         flags: findings that a person should review.
+        known: kind, value and origin of what a DICOM header tells that identifies a person; it is never published.
     """
 
     data: bytes
@@ -73,6 +74,7 @@ class ExaminedImage:
     window: str = ""
     stripped: tuple[str, ...] = ()
     flags: tuple[Flag, ...] = ()
+    known: tuple[tuple[str, str, str], ...] = ()
 
 
 def examine_image(data: bytes, name: str, settings: ImageSettings) -> ExaminedImage | Problem:
@@ -197,9 +199,10 @@ def examine_dicom(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
     if isinstance(picture, Problem):
         return picture
     data, image = encode_png(picture.image), picture.image
-    return make_examined_image(
+    examined = make_examined_image(
         data, "PNG", image, settings, ("DICOM header",), picture.window, picture.groups, picture.flags
     )
+    return replace(examined, known=picture.known)
 
 
 def encode_png(image: Image.Image) -> bytes:

@@ -28,6 +28,7 @@ from hub_datasets.filesystem.source_folder import Folder, FolderError
 from hub_datasets.images.validation import ImageSettings, examine_image
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import Engine
+from hub_datasets.ingest.identifying import Identifying, flag_known, note_headers, texts_of
 from hub_datasets.records import Flag, Ignored, Problem, RawRecord, Rejection
 from hub_datasets.sources.base import Source
 from hub_datasets.synthetic.marker import is_synthetic
@@ -145,6 +146,7 @@ def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     catalog = Catalog(path, "create")
+    identifying = None if source.redistributable else Identifying(catalog)
     named = f"{source.name} {folder.label}".rstrip()
     for record in tqdm(source.read(folder), desc=f"{named}: records", unit="", disable=None):
         if isinstance(record, Ignored):
@@ -155,32 +157,32 @@ def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path
             catalog.reject(record.item, problem.code, problem.message)
         else:
             catalog.add(record, find_flags(record, source))
+            if identifying:
+                identifying.add(catalog.count, record)
+    if identifying:
+        identifying.finish()
     catalog.close()
 
 
 def find_flags(record: RawRecord, source: Source) -> list[Flag]:
-    """Returns the flags for a person to review in a record's texts and, for private data, in its metadata and names."""
+    """Returns the flags for a person to review in a record's texts and, for private data, in its metadata.
+
+    Columns that identify by their name are not searched: they are not published. Nor are the names of files and
+    folders of private data, of which only hashes are (`privacy/publication.py`).
+    """
+    from hub_datasets.privacy.column_names import kind_by_name
+    from hub_datasets.privacy.column_values import kind_of_value, leaves, text_of
     from hub_datasets.texts.identifiers import find_identifiers
 
-    said = filter(None, (record.text, record.question, record.answer))
-    flags = [flag for text in said for flag in (*find_identifiers(text), *find_tokens(text))]
+    flags = [flag for text in texts_of(record) for flag in (*find_identifiers(text), *find_tokens(text))]
     if source.redistributable:  # its fields and names are already public
         return flags
-    for column, value in record.metadata.items():
-        if isinstance(value, str):  # the column's name may reveal the kind: `PatientName`; that of an ID does not
-            name = re.sub("(?<=[a-z])(?=[A-Z])|_", " ", column)
-            named = find_identifiers(f"{name}: {value}")
-            kinds = [flag.kind for flag in named if flag.kind != "record_number"]
-            kinds += [flag.kind for flag in find_identifiers(value)]
-            flags += [Flag(kind, f"in the column {column}") for kind in dict.fromkeys(kinds)]
-    return flags + find_in_name(record.image.rsplit("/", 1)[-1], "in the image's name")
-
-
-def find_in_name(name: str, detail: str) -> list[Flag]:
-    """Returns the flags for a person to review in the name of a file or folder."""
-    from hub_datasets.texts.identifiers import find_identifiers
-
-    return [Flag(flag.kind, detail) for flag in find_identifiers(re.sub(r"[_.\-]+", " ", name))]
+    for column, value in leaves(record.metadata):
+        if (text := text_of(value)) and not kind_by_name(column):
+            kinds = [flag.kind for flag in find_identifiers(text)]
+            kinds += [kind] if (kind := kind_of_value(text)) not in ("", "uid", "file_name") else []
+            flags += [Flag(kind, f"in the column {column}", column) for kind in dict.fromkeys(kinds)]
+    return flags
 
 
 def find_tokens(text: str) -> list[Flag]:
@@ -216,8 +218,12 @@ def examine_images(
     with tqdm(total=total, desc=f"{named}: images", unit="", disable=None) as progress:
         for result in engine.map(examine_batch, tasks):
             catalog.add_images(result["images"])
+            if not source.redistributable:
+                note_headers(catalog, result["images"])
             failures += result["failures"]
             progress.update(len(result["images"]))
+    if not source.redistributable:
+        flag_known(catalog)
     catalog.finish()
     return failures
 
@@ -263,6 +269,7 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
                     "window": found.window,
                     "stripped": json.dumps(found.stripped),
                     "flags": json.dumps([asdict(flag) for flag in found.flags]),
+                    "known": found.known,
                 }
             )
             offset += len(found.data)

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from hub_datasets.ingest.catalog import Catalog
-from hub_datasets.ingest.ingest import Stage, find_in_name
+from hub_datasets.ingest.ingest import Stage
+from hub_datasets.output.private_sources import hidden_columns, privacy_lines
+from hub_datasets.privacy.publication import Publication
 from hub_datasets.records import Ignored
 from hub_datasets.schema import CONFIGS, SPLITS
 from hub_datasets.splits.assignment import Decisions
@@ -130,7 +132,7 @@ def source_report(decisions: Decisions, name: str, left_out: Mapping[int, Sequen
     }
     if len(stages) > 1:
         found["folders"] = {
-            stage.folder.label: {
+            decisions.publication.label(name, stage.folder.label): {
                 "synthetic": stage.synthetic,
                 "read": folder.read,
                 "accepted": folder.accepted,
@@ -210,20 +212,17 @@ def write_review(path: Path, decisions: Decisions, ocr: bool) -> dict[str, Any]:
     kinds: Counter[str] = Counter()
     with path.open("w", encoding="utf-8", errors="backslashreplace") as file:
         for stage in decisions.stages:
-            for item, where, kind, detail in stage_flags(stage):
+            for item, where, kind, detail in stage_flags(stage, decisions.publication):
                 kinds[kind] += 1
                 line = {"source": stage.source.name, "item": item, "in": where, "kind": kind, "detail": detail}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
     return {"rows": kinds.total(), "flags": dict(sorted(kinds.items())), "file": path.name, "ocr": ocr}
 
 
-def stage_flags(stage: Stage) -> Iterator[tuple[str, str, str, str]]:
-    """Yields (item or image, where, kind, detail) of the flags of a folder's label, which is published, and rows."""
-    label = stage.folder.label
-    for flag in find_in_name(label, "in the folder's name"):
-        yield label, "folder", flag.kind, flag.detail
+def stage_flags(stage: Stage, publication: Publication) -> Iterator[tuple[str, str, str, str]]:
+    """Yields (item or image, where, kind, detail) of the flags of a folder's rows."""
     catalog = Catalog(stage.catalog)
-    for item, *rest in catalog.flags():
+    for item, *rest in catalog.flags(hidden_columns(stage, publication)):
         yield stage.folder.labeled(item), *rest
     catalog.close()
 
@@ -275,6 +274,7 @@ def summary(report: dict[str, Any]) -> str:
     if flags := report["review"]["flags"]:
         kinds = ", ".join(f"{kind} {number:,}" for kind, number in flags.items())
         lines.append(f"to review before sharing ({report['review']['file']}): {kinds}")
+    lines += privacy_lines(report)
     if numbered := report.get("numbered_categories"):
         categories = "1 category is" if numbered == 1 else f"{numbered:,} categories are"
         lines.append(

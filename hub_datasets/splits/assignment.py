@@ -18,6 +18,7 @@ from hub_datasets.errors import BuildError
 from hub_datasets.ingest import joined_records
 from hub_datasets.ingest.catalog import IMAGE_COLUMNS, connect, decoded, encoded, printable, to_json
 from hub_datasets.ingest.ingest import Stage
+from hub_datasets.privacy.publication import Publication
 from hub_datasets.records import RawRecord, Reason, Rejection
 from hub_datasets.sources.conflicts import drop_repeats
 from hub_datasets.splits.groups import (
@@ -53,11 +54,12 @@ ACCEPTED = f"INSERT INTO accepted VALUES ({', '.join('?' * (len(IMAGE_COLUMNS) +
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A record that becomes a row.
+    """A record that becomes a row, as it is published (`privacy/publication.py`).
 
     Attributes:
         stage: the stage that it comes from.
         image: the image's columns in the catalog.
+        path: the image's path below its folder, which is not published.
     """
 
     record: RawRecord
@@ -65,11 +67,7 @@ class Accepted:
     image: dict[str, Any]
     group_id: str
     split: str
-
-    @property
-    def path(self) -> str:
-        """Returns the image's path below its folder."""
-        return self.record.image.removeprefix(self.stage.folder.labeled(""))
+    path: str
 
 
 class Decisions:
@@ -78,11 +76,15 @@ class Decisions:
     Attributes:
         stages: one per folder; the stages of one source follow each other.
         sources: the numbers of the stages of each source, by the source's name.
+        publication: what is published of private sources.
     """
 
-    def __init__(self, path: Path, stages: list[Stage], turns: str = "single") -> None:
+    def __init__(
+        self, path: Path, stages: list[Stage], turns: str = "single", publication: Publication | None = None
+    ) -> None:
         """Makes the tables in the file `path`; `turns` is one of TURNS."""
         self.stages = stages
+        self.publication = publication or Publication()
         self.sources: dict[str, list[int]] = {}
         for number, stage in enumerate(stages):
             self.sources.setdefault(stage.source.name, []).append(number)
@@ -91,11 +93,12 @@ class Decisions:
         self.database = connect(path)
         self.database.executescript(TABLES)
 
-    def settle(self, settings: Mapping[str, str]) -> None:
+    def settle(self, settings: Mapping[str, str], dropped: Mapping[int, Mapping[int, str]] | None = None) -> None:
         """Accepts or rejects every record of every source.
 
         Args:
             settings: the values of the sources' own options (`Source.choices`).
+            dropped: why records are left out because they are flagged, by stage and seq (`--drop_flagged`).
         """
         for name, numbers in self.sources.items():
             stages = {number: self.stages[number] for number in numbers}
@@ -103,12 +106,19 @@ class Decisions:
                 self._reject(number, seq, rejection)
             settle = stages[numbers[0]].source.settle or drop_repeats
             for _, members in groupby(joined_records.records_by_picture(stages), key=lambda member: member[0]):
-                group = list(members)
+                group, flagged = [], []
+                for found in members:
+                    (flagged if dropped and found[2] in dropped.get(found[1], {}) else group).append(found)
+                for _, number, seq, record, _ in flagged:
+                    self._reject(number, seq, Rejection(name, record.item, Reason.FLAGGED, dropped[number][seq]))
                 places: dict[str, list[tuple[int, int, RawRecord, dict]]] = {}
                 for _, number, seq, record, image in group:
                     places.setdefault(record.item, []).append((number, seq, record, image))
-                kept, left_out = [], []
-                for settled in settle([record for *_, record, _ in group], dict(settings)):
+                kept = []
+                left_out = [
+                    key for _, n, _, record, image in flagged for key in group_keys(record, image, stages[n].folder.label)
+                ]
+                for settled in settle([record for *_, record, _ in group], dict(settings)) if group else ():
                     number, seq, record, image = places[settled.item].pop(0)
                     if isinstance(settled, Rejection):
                         self._reject(number, seq, settled)
@@ -204,7 +214,7 @@ class Decisions:
         splits, fixed, moved = {}, set(), []
         query = "SELECT name, key FROM groups JOIN keys ON keys.root = groups.root ORDER BY name"
         for name, members in groupby(self.database.execute(query), key=lambda row: row[0]):
-            old = [memory[digest] for _, key in members if (digest := key_digest(key)) in memory] if memory else []
+            old = [memory[digest] for _, key in members if (digest := self._digest(key)) in memory] if memory else []
             splits[name] = remembered_split(old) if old else split_of(name, fractions)
             if old:
                 fixed.add(name)
@@ -258,12 +268,32 @@ class Decisions:
             JOIN keys ON keys.id = first_key JOIN groups ON groups.root = keys.root
             WHERE stage = ? AND (? IS NULL OR accepted.id = ?) ORDER BY first, accepted.id"""
         for _, rows in groupby(self.database.execute(query, (stage, only, only)), key=lambda row: row[0]):
-            yield [
-                Accepted(
-                    decoded(record), self.stages[stage], dict(zip(IMAGE_COLUMNS, image, strict=True)), group, split
-                )
-                for _, record, group, split, *image in rows
-            ]
+            yield [self._published(stage, *columns) for _, *columns in rows]
+
+    def _published(self, number: int, content: str, group: str, split: str, *columns: Any) -> Accepted:
+        stage, record = self.stages[number], decoded(content)
+        image = dict(zip(IMAGE_COLUMNS, columns, strict=True))
+        image["groups"] = self.publication.groups(record.source, image["groups"])
+        path = record.image.removeprefix(stage.folder.labeled(""))
+        return Accepted(self.publication.record(record), stage, image, self.publication.key(group), split, path)
+
+    def names(self) -> Iterator[dict[str, str]]:
+        """Yields for every row of private sources its published names and the real ones, which stay on this machine."""
+        query = """SELECT stage, record, name FROM accepted JOIN keys ON keys.id = first_key
+            JOIN groups ON groups.root = keys.root ORDER BY accepted.id"""
+        for number, content, group in self.database.execute(query):
+            record, folder = decoded(content), self.stages[number].folder
+            if self.publication.is_private(record.source):
+                shown = self.publication.record(record)
+                yield {
+                    "image_path": f"{record.source}/{shown.image}",
+                    "group_id": self.publication.key(group),
+                    "item": shown.item,
+                    "folder": self.publication.label(record.source, folder.label),
+                    "real_folder": folder.named(),
+                    "real_image": record.image,
+                    "real_item": record.item,
+                }
 
     def pictures(self, stages: list[int], count: int) -> list[Accepted]:
         """Yields a record of each unflagged picture with the lowest hashes of some stages: the same in every build."""
@@ -305,8 +335,12 @@ class Decisions:
         """
         query = """SELECT key, split FROM keys JOIN groups ON groups.root = keys.root
             WHERE key NOT LIKE '%/conversation:%'"""  # which changes with its texts
-        now = {key_digest(key): split for key, split in self.database.execute(query)}
+        now = {self._digest(key): split for key, split in self.database.execute(query)}
         yield from (memory_line(key, split) for key, split in sorted((self._remembered | now).items()))
+
+    def _digest(self, key: str) -> str:
+        """Returns what is remembered of a key: of a private source, the digest of its keyed hash."""
+        return key_digest(self.publication.key(key))
 
     def close(self) -> None:
         self.database.close()
