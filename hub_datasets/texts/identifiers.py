@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from hub_datasets.records import Flag
 from hub_datasets.texts.person_names import (
     AGE,
+    AGED_NAME,
     CAPITAL_NAME,
     CHINESE_NAME,
     FULL_NAME,
     INITIALS_NAME,
     KNOWN_NAME,
     NAME,
+    NO_EPONYM,
     PERSON,
     PERSON_WORD,
 )
@@ -45,7 +47,7 @@ DATE = (  # with a day: a year alone may be told, and a month says little
 )
 SEPARATOR = r"[\s:：#.=]{0,5}"
 NUMBER = r"[A-Za-z]{0,4}[-_]?\d[\dA-Za-z/_-]{2,23}"  # of a record
-UNLABELED = r"(?<![\w.,:/=+×-])(?<!(?i:id): )(?<!(?i:id) )(?<![=×] )"
+UNLABELED = r"(?<![A-Za-z\d_.:/=+×-])(?<!\d,)(?<!(?i:id): )(?<!(?i:id) )(?<![=×] )"
 NO_UNIT = (
     r"(?![\w×]|[.,:/-]\d)(?!\s?(?:/|%|±|×|x\s?10|(?i:units?|iu|cells?|copies|voxels?|pixels?|hz|[kmgµun]?[glm]|mm|cm|ms|hu)"
     r"\b|[例个张万亿次]))"
@@ -86,6 +88,7 @@ def is_resident_number(found: str) -> bool:
 BEFORE_NAMES = (
     "patient", "pt:", "pt ", "pt=", "pt：", "病人", "患者", "患儿", "name", "physician", "radiologist", "doctor",
     "ed by", "姓名", "医师", "医生", "告者", "核者", "联系人",
+    "病员", "通知", "告知", "联系", "转告", " with", " to ", "told", "informed", "notified", "paged",
 )  # fmt: skip
 
 # A stretch of text that one of them has found is blank to those after it.
@@ -170,13 +173,16 @@ PATTERNS = (
             r"\b(?i:dictated|signed|reported|transcribed|interpreted|verified|approved) (?i:by)\s{0,3}:?\s{0,3}" + NAME,
             rf"姓名(?:\s{{0,3}}[:：=是为叫]\s{{0,3}}|\s{{1,3}}){CHINESE_NAME}",
             rf"姓名{KNOWN_NAME}",
-            rf"\b(?:[Pp]atient|PATIENT|P[Tt]|pt)\s{{0,3}}[:=]\s{{0,3}}"
+            rf"\b(?:[Pp]atient|PATIENT|P[Tt]|pt)\s{{0,3}}[:=]\s{{0,3}}{NO_EPONYM}"
             rf"(?:{PERSON}|{PERSON_WORD}(?=,?\s{{1,3}}(?:\d{{1,3}}\s?(?i:y|m|f)|[MF]\b)))",
             r"(?:病人|患者|患儿)\s{0,3}[:=]\s{0,3}"
             rf"(?:{KNOWN_NAME}|{PERSON}|[\u4e00-\u9fff]{{1,6}}·[\u4e00-\u9fff]{{1,6}})",
-            rf"(?:病人|患者|患儿){KNOWN_NAME}(?=\s{{0,3}}[,、(]?\s{{0,3}}(?:[男女]|性别|年龄|\d{{1,3}}\s?岁))",
+            rf"(?:病人|患者|患儿){AGED_NAME}(?=\s{{0,3}}[,、(]?\s{{0,3}}(?:[男女]|性别|年龄|\d{{1,3}}\s?岁))",
             rf"(?:医师|医生|报告者|审核者|联系人)\s{{0,3}}[:：=]\s{{0,3}}{CHINESE_NAME}",
             rf"(?:病人|患者|患儿|病员)\s{{0,2}}{KNOWN_NAME}(?=\s{{0,3}}[,，])",
+            rf"(?:通知|告知|联系|转告){KNOWN_NAME}(?=家属|医|主任|教授|老师|[\s,，.。;；、)]|$)",
+            rf"\b(?i:discussed with|spoke (?:with|to)|told|informed|notified|paged|relayed to|communicated (?:to|with)"
+            rf"|conveyed to|reviewed with|called to|seen by|read by|report(?:ed)? to)\s{{1,2}}(?:{FULL_NAME})(?![A-Za-z])",
             rf"(?<![A-Za-z])(?:[Pp]atient|PATIENT|[Pp]t\.?)\s{{1,3}}(?:{FULL_NAME})(?![A-Za-z])",
         ),
         words=BEFORE_NAMES,
@@ -184,8 +190,9 @@ PATTERNS = (
     Pattern(
         "person_name",  # John Smith, 54M; DOE JANE (54 F)
         one_of(
-            rf"(?<![A-Za-z'’-])(?:{FULL_NAME}|{CAPITAL_NAME}|{INITIALS_NAME})(?=\s{{0,2}}[,;:(\[-]?\s{{0,3}}{AGE})",
-            rf"(?<![\u4e00-\u9fff]){KNOWN_NAME}(?=\s{{0,2}}[,，、(（]\s{{0,2}}(?:[男女](?![\u4e00-\u9fff])|\d{{1,3}}\s?岁))",
+            rf"(?<![A-Za-z'’-])(?:{FULL_NAME}|{CAPITAL_NAME}|{INITIALS_NAME})"
+            rf"(?=\s{{0,2}}(?:[,;:(\[-]?\s{{0,3}}|(?:is|was) (?:an?|the) ){AGE})",
+            rf"(?<![\u4e00-\u9fff]){AGED_NAME}(?=\s{{0,2}}[,，、(（]\s{{0,2}}(?:[男女](?![\u4e00-\u9fff])|\d{{1,3}}\s?岁))",
         ),
         words=tuple("0123456789男女"),
     ),

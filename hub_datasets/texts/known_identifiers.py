@@ -22,17 +22,21 @@ CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 PART = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 LONGEST = 200  # characters of a value that is searched for
 SHORTEST_DIGITS, SHORTEST_CODE = 5, 4  # of numbers without and with letters; shorter ones are found everywhere
-# Family and given names that are words of reports or eponyms.
+# Family and given names that are words of reports; in small letters, or where a sentence begins, they are these words.
 WORDS = frozenset(
-    "april august baker barrett best bell black blood bone bowman brain bright brown chiari child church cook cross crohn "
-    "day dean doctor doe down drew earl early ewing faith field foot forest fox france fraser gamble grace "
-    "grant grave graves gray green grey hand harm head heart heath hill hodgkin hope hounsfield iris joy jones june "
-    "kerley knee lake lane lawrence law little long love lung major male marsh may means miller "
-    "miss moon moore mri normal north old page paget parkinson pat patient person pick pole pool post power price "
-    "ray reed rich right rising root rose san schlatter sharp short singer skin small snow south spring steel stern stone "
-    "strong sun summers swan swift test thomas trunk van via von wall ward waters weak weaver wells west white will wilson "
-    "wise wood woods worth young and del der des den the los las bin ben dos und mrs mister prof jun sen unknown left "
+    "april august best black blood bone bright brown church cook cross day dean doctor down drew early faith field foot "
+    "forest france gamble grace gray green grey hand harm head heart heath hope iris joy june knee lake lane law little "
+    "long love lung major male marsh may means miller miss moon moore mri normal north old page pat patient person pick "
+    "pole pool post power price ray reed rich right rising root rose san sharp short singer skin small snow south spring "
+    "steel stern stone strong sun summers swan swift test trunk van via von wall ward waters weak weaver wells west white "
+    "will wise wood woods worth young and del der des den the los las bin ben dos und mrs mister prof jun sen unknown left "
     "view scan study image report".split()
+)
+# Those that are the names of signs and diseases; they count only beside another part of the name or after a title.
+EPONYMS = frozenset(
+    "baker barrett bell bosniak bowen bowman chiari colles crohn ewing fox frank graham graves grave haglund hill hodgkin "
+    "hounsfield jones kerley king kellgren lawrence looser martin osgood paget parkinson perthes schlatter schmorl virchow "
+    "whipple wilson".split()
 )
 CHINESE_WORDS = frozenset("明显 正常 清晰 高度 增大 显示 双侧 左侧 右侧 建议 复查 患者 可见 未见 光滑 清楚".split())
 
@@ -114,9 +118,11 @@ def of_name(value: str) -> Iterator[re.Pattern[str]]:
         between = r"(?:[,\s^.]{1,3}(?:[A-Za-z]\.?\s)?)"
         yield re.compile(rf"(?<!\w)(?:{one_of})(?:{between}(?:{one_of}))+(?!\w)", re.IGNORECASE)
     for part in dict.fromkeys(long):
-        if part.casefold() in WORDS:
-            if part.casefold() not in ("and", "the"):  # behind a title it is a name all the same
-                yield re.compile(rf"(?<!\w)(?:Mr|Mrs|Ms|Miss|Dr|Prof)\.?\s{{1,2}}(?i:{re.escape(part)})(?!\w)")
+        folded = part.casefold()
+        if folded in WORDS or folded in EPONYMS:
+            yield re.compile(rf"(?<!\w)(?:Mr|Mrs|Ms|Miss|Dr|Prof)\.?\s{{1,2}}(?i:{re.escape(part)})(?!\w)")
+            if folded in WORDS:  # a capital within a sentence
+                yield re.compile(rf"(?<=[a-z,] ){re.escape(part.capitalize())}(?!\w)")
         elif len(part) >= 3:  # in small letters it is some other word
             first = part[0].upper() if part[0].upper() != part[0].lower() else part[0]
             yield re.compile(rf"(?<!\w){re.escape(first)}(?i:{re.escape(part[1:])})(?!\w)")

@@ -38,17 +38,20 @@ NO_HEADING = (
     r"|underwent|reports|denied|tolerated|received|admitted|referred|transferred|should|must|will|can|may|were|this|that"
     r"|there|his|her|their|and|or|by|to|at|as|aged|year|years|yo|y|caucasian|asian|african|hispanic|white|black|american"
     r"|indian|chinese|european|dear|re|date|time|today|monday|tuesday|wednesday|thursday|friday|saturday|sunday|january"
-    r"|february|march|april|june|july|august|september|october|november|december|hounsfield|kerley|kellgren|lawrence"
-    r"|osgood|schlatter|chiari|barrett|crohn|hodgkin|parkinson|alzheimer|doppler|gleason|bosniak|fleischner|lung|skin"
-    r"|ct|mr|mri|pet|dr|mr|mrs|ms|prof)\b)"
+    r"|february|march|april|june|july|august|september|october|november|december|lung|skin|ct|mr|mri|pet|dr|mrs|ms|prof)\b)"
+)
+NO_EPONYM = (
+    r"(?!(?i:hounsfield|kerley|kellgren|lawrence|osgood|schlatter|chiari|barrett|crohn|hodgkin|parkinson|alzheimer|doppler"
+    r"|gleason|bosniak|fleischner|virchow|robin|scheuermann|schmorl|haglund|paget|ewing|bankart)\b)"
 )
 # A word as a name is written: `Smith`, `McKay`, `O'Neill`, `Smith-Jones`; capitals alone are also those of headings.
 NAME_WORD = r"[A-Z](?:['’][A-Z])?[a-zà-ÿ]{1,30}(?:[A-Z][a-zà-ÿ]{1,30})?(?:[-'’][A-Z][a-zà-ÿ]{1,30}|['’][a-z]{1,20})?"
-STRANGER = rf"{NO_PERSON}{NO_HEADING}{NAME_WORD}"
+# The long lists are looked up only where a capital stands: nearly everywhere in a text none does.
+STRANGER = rf"(?=[A-Z])(?:{NO_PERSON}{NO_HEADING}{NO_EPONYM}|(?=(?:Young|White|Black)\b)){NAME_WORD}"
 INITIAL = r"(?: [A-Z]\.?(?![A-Za-z]))?"
 FULL_NAME = rf"{STRANGER}{INITIAL}(?:,? {STRANGER}){{1,3}}"
 INITIALS_NAME = rf"(?:[A-Z]\. ?){{1,2}}{STRANGER}"
-CAPITALS = rf"{NO_PERSON}{NO_HEADING}[A-Z][A-Z'’-]{{1,30}}"
+CAPITALS = rf"(?=[A-Z]{{2}}){NO_PERSON}{NO_HEADING}{NO_EPONYM}[A-Z][A-Z'’-]{{1,30}}"
 CAPITAL_NAME = rf"{CAPITALS}(?:,? {CAPITALS}){{1,2}}"
 SEX = r"(?:[MFmf]|(?i:male|female|man|woman|boy|girl|gentleman|lady))(?![A-Za-z])"
 AGE = (  # and sex: 54M, 54 F, 54/M, 54 y/o male, 54-year-old woman, aged 54; a number alone says too little
@@ -62,12 +65,15 @@ SURNAME = (
     "(?:欧阳|司马|上官|诸葛|皇甫|尉迟|公孙|慕容|令狐|司徒|"
     "[王李张刘陈杨赵黄周吴徐孙胡朱高林郭马罗梁宋郑谢韩唐冯董萧程曹袁邓许傅沈"
     "曾彭吕苏卢蒋蔡贾丁魏薛叶阎潘杜夏钟汪田任姜范石姚谭廖邹熊陆郝孔崔邱秦江顾侯邵孟万段雷钱汤尹黎易武乔贺赖龚"
-    "莫詹骆倪殷庞邢聂柯阮樊俞鲍耿靳裴霍翟葛柳尤闫肖戴洪施庄梅])"
+    "莫詹骆倪殷庞邢聂何余章柯阮樊俞鲍耿靳裴霍翟葛柳尤闫肖戴洪施庄梅])"
 )
 NO_SURNAME = (
     "(?!高[血热龄烧脂度危位密]|黄[疸染色斑疽]|张[口力开]|陈[旧述诉]|马[上蹄]|石[膏棉]|程[度序]|任[何意]|江湖|万一|雷[诺击]"
     "|易[感疲怒激]|胡[言须]|曾[经有患因行在于做]|夏[季天]|田[间径]|汤[药]|周[围身边期岁前后内]"
-    "|孔[径]|段[落]|梁[骨]|林[区]|顾[虑及]|武[器]|叶[间]|杨[梅]|施[行加用]|葛[根]|肖[像]|庄[重]|霍[乱奇]|丁[酸]|江[水苏西]|梅[毒]|温[度]"
+    "|孔[径]|段[落]|梁[骨]|林[区]|顾[虑及]|武[器]|叶[间]|杨[梅]|施[行加用]|葛[根]|肖[像]|庄[重]|霍[乱奇]|丁[酸]|江[水苏西]|梅[毒]|何[种时处物况]|余[下留处各部未无均]|章[节]|温[度]"
     "|[\u4e00-\u9fff]{0,2}[咳嗽痛吐血肿瘤胸腹颈腰骨肺肝肾术治疗检查诉觉疼痹炎症病伤史热痰喘晕泻便尿麻胀醒迷位])"
 )
+# Surnames that begin too many other words: they count only before a sex or an age.
+RARE_SURNAME = "[于方金白康史常文毛龙严向左齐安]"
 KNOWN_NAME = rf"(?:{NO_SURNAME}{SURNAME}(?!某)[\u4e00-\u9fff]{{1,2}}(?:(?=[男女])|(?![\u4e00-\u9fff])))"
+AGED_NAME = rf"(?:(?=[\u4e00-\u9fff]){KNOWN_NAME}|{RARE_SURNAME}[\u4e00-\u9fff]{{1,2}}(?![\u4e00-\u9fff]))"
