@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
                 refuse_restricted_sources(options.restricted_sources())
             check_push(options.output, arguments.push_to_hub, public=arguments.public)
         report = build(options)
-        print(report_lines(report))
+        print(report_lines(report, options))
         output = storage.shown(options.output)
         print(f"Written to {output}: load_dataset({output!r}, 'pairs')")
         if line := private_line(options):
@@ -59,10 +59,11 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def report_lines(report: dict[str, Any]) -> str:
+def report_lines(report: dict[str, Any], options: BuildOptions) -> str:
+    from hub_datasets.output.private_sources import folder_names
     from hub_datasets.output.report import summary
 
-    return summary(report)
+    return summary(report, folder_names(options))
 
 
 def private_line(options: BuildOptions) -> str:

@@ -16,7 +16,7 @@ from hub_datasets.flags import argument_parser
 from hub_datasets.images.validation import ImageSettings
 from hub_datasets.images.windowing import parse_window
 from hub_datasets.ingest.source_folders import normalize_address, source_folders
-from hub_datasets.privacy.key_file import key_path, read_key
+from hub_datasets.privacy.key_file import check_key_place
 from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
 from hub_datasets.splits.groups import Fractions, read_memory
@@ -214,16 +214,7 @@ def check_privacy(options: BuildOptions) -> None:
                     f"--{flag} has no effect: every source here is public or synthetic, and keeps its columns and names"
                 )
         return
-    path = key_path(options.output, options.key_file).absolute()
-    places = [(f"--output_dir {storage.shown(options.output)}", options.output)]
-    places += [(f"{source.flag} {folder.named()}", folder.address) for source, folder in options.folders]
-    for name, place in places:
-        if not storage.is_remote(place) and path.resolve().is_relative_to(storage.local_path(place).resolve()):
-            raise BuildError(f"the key file {path} is inside {name}; name a file outside of it by --key_file")
-    if path.is_dir():
-        raise BuildError(f"--key_file {path} is a folder; name a file")
-    if path.exists():
-        read_key(path)  # its errors are raised before the sources are read
+    check_key_place(options.output, options.key_file, options.folders)
 
 
 def check_flags(arguments: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from hub_datasets.images.dicom_identifiers import read_known
 from hub_datasets.images.windowing import describe, extremes, linear, per_value, scaled, window_color
 from hub_datasets.records import Flag, Problem, Reason
 from hub_datasets.texts.patient_ids import patient_key, study_key
@@ -34,24 +35,6 @@ DICOM_OFFSET = 128  # bytes of anything stand before the signature
 DICOM_SIGNATURE = b"DICM"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 GRAY = ("MONOCHROME1", "MONOCHROME2")
-# Attributes that identify, besides those that hold names of persons; the kinds are those of flags.
-IDENTIFYING = {
-    "PatientID": "record_number",
-    "OtherPatientIDs": "record_number",
-    "IssuerOfPatientID": "institution",
-    "AccessionNumber": "record_number",
-    "AdmissionID": "record_number",
-    "StudyID": "record_number",
-    "MedicalRecordLocator": "record_number",
-    "InsurancePlanIdentification": "insurance_number",
-    "PatientTelephoneNumbers": "phone_number",
-    "PatientAddress": "address",
-    "InstitutionName": "institution",
-    "InstitutionAddress": "address",
-    "DeviceSerialNumber": "device",
-    "StationName": "device",
-}
-MOST_KNOWN = 100  # values of one header
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +152,9 @@ def show(dataset: Dataset, bounds: tuple[float, float] | None) -> DicomPicture |
     flags = ()
     if str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES":
         flags = (Flag("burned_in_text", "the file's DICOM header says that text is burned into the image"),)
-    return DicomPicture(Image.fromarray(np.ascontiguousarray(shown)), window, read_groups(dataset), flags, read_known(dataset))
+    return DicomPicture(
+        Image.fromarray(np.ascontiguousarray(shown)), window, read_groups(dataset), flags, read_known(dataset)
+    )
 
 
 def show_gray(values: np.ndarray, dataset: Dataset, bounds: tuple[float, float] | None) -> tuple[np.ndarray, str]:
@@ -257,34 +242,6 @@ def read_groups(dataset: Dataset) -> tuple[str, ...]:
     patient = patient if patient.strip("0") else ""  # as a PatientID zeros are filled in where there is none
     keys = patient_key(patient), study_key(dataset.get("StudyInstanceUID", ""))
     return tuple(key for key in keys if key)
-
-
-def read_known(dataset: Dataset) -> tuple[tuple[str, str, str], ...]:
-    """Returns (kind, value, origin) of what the header tells that identifies a person, to search the texts for it.
-
-    Nothing of it is published. Attributes of sequences, for example of other patient IDs, are among them.
-    """
-    found: dict[tuple[str, str], str] = {}
-
-    def note(part: Dataset, depth: int) -> None:
-        for element in part:
-            if len(found) >= MOST_KNOWN:
-                return
-            if element.VR == "SQ" and depth < 3:
-                for inner in element.value:
-                    note(inner, depth + 1)
-                continue
-            kind = IDENTIFYING.get(element.keyword) or ("person_name" if element.VR == "PN" else "")
-            if kind:
-                values = element.value if element.VM > 1 else [element.value]
-                for value in map(str, values):
-                    for text in value.split("=") if element.VR == "PN" else [value]:  # in letters, ideograms, sounds
-                        if text.strip():
-                            found.setdefault((kind, text.strip()[:200]), f"the DICOM header's {element.keyword}")
-
-    with contextlib.suppress(Exception):  # a header may be damaged where the picture is not
-        note(dataset, 0)
-    return tuple((kind, value, origin) for (kind, value), origin in found.items())
 
 
 def explain(error: Exception) -> Problem:

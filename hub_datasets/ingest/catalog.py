@@ -125,9 +125,9 @@ class Catalog:
         for where, table, name in (("text", "records", "item"), ("image", "images", "name")):
             query = f"SELECT {name}, flags FROM {table} WHERE flags IS NOT NULL AND flags != '[]' ORDER BY rowid"
             for item, flags in self.database.execute(query):
-                for flag in json.loads(flags):
-                    if flag["column"] not in hidden:
-                        yield item, where, flag["kind"], flag["detail"]
+                for flag in (Flag(**found) for found in json.loads(flags)):
+                    if flag.column not in hidden:
+                        yield item, where, flag.kind, flag.detail
 
     def ignored(self) -> Iterator[tuple[str, str]]:
         """Yields (item, why)."""

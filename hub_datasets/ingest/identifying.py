@@ -13,8 +13,11 @@ from dataclasses import asdict
 from typing import Any
 
 from hub_datasets.ingest.catalog import Catalog, decoded, to_json
-from hub_datasets.privacy.column_values import ColumnProfile, known_values
+from hub_datasets.privacy.column_names import kind_by_name
+from hub_datasets.privacy.column_values import ColumnProfile, kind_of_value, known_values, leaves, text_of
 from hub_datasets.records import Flag, RawRecord
+from hub_datasets.sources.base import Source
+from hub_datasets.texts.identifiers import find_identifiers
 from hub_datasets.texts.known_identifiers import Known, find_known, is_searchable
 
 TABLES = """
@@ -24,6 +27,29 @@ CREATE TABLE known (owner, kind, value, origin, PRIMARY KEY (owner, kind, value)
 MOST_KNOWN = 1000  # values of one patient that are searched for
 AT_ONCE = 1000  # records that are held in memory
 PATIENT = "patient:"
+
+
+def find_flags(record: RawRecord, source: Source) -> list[Flag]:
+    """Returns the flags for a person to review in a record's texts and, for private data, in its metadata.
+
+    Columns that identify by their name are not searched: they are not published. Nor are the names of files and
+    folders of private data, of which only hashes are (`privacy/publication.py`).
+    """
+    flags = [flag for text in texts_of(record) for flag in (*find_identifiers(text), *find_tokens(text))]
+    if source.redistributable:  # its fields and names are already public
+        return flags
+    for column, value in leaves(record.metadata):
+        if (text := text_of(value)) and not kind_by_name(column):
+            kinds = [flag.kind for flag in find_identifiers(text)]
+            kinds += [kind] if (kind := kind_of_value(text)) not in ("", "uid", "file_name") else []
+            flags += [Flag(kind, f"in the column {column}", column) for kind in dict.fromkeys(kinds)]
+    return flags
+
+
+def find_tokens(text: str) -> list[Flag]:
+    """Returns a flag for words that Llama's tokenizer reads as control tokens, which can end or change a training."""
+    place = text.find("<|")
+    return [Flag("control_token", f"at character {place + 1}")] if place >= 0 else []
 
 
 class Identifying:
@@ -96,7 +122,7 @@ def column_rows(catalog: Catalog) -> list[tuple[str, int, str]]:
 
 
 def flagged_records(catalog: Catalog, hidden: Collection[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yields (seq, kinds) of each record with a flag, its image's included, but for flags of columns that are hidden."""
+    """Yields (seq, kinds) of each record with a flag of its own or of its image, except for columns that are hidden."""
     query = """SELECT seq, records.flags, images.flags FROM records JOIN images ON images.name = records.image
         WHERE record IS NOT NULL AND images.code IS NULL
         AND (records.flags != '[]' OR coalesce(images.flags, '[]') != '[]') ORDER BY seq"""

@@ -28,8 +28,8 @@ from hub_datasets.filesystem.source_folder import Folder, FolderError
 from hub_datasets.images.validation import ImageSettings, examine_image
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import Engine
-from hub_datasets.ingest.identifying import Identifying, flag_known, note_headers, texts_of
-from hub_datasets.records import Flag, Ignored, Problem, RawRecord, Rejection
+from hub_datasets.ingest.identifying import Identifying, find_flags, flag_known, note_headers
+from hub_datasets.records import Ignored, Problem, Rejection
 from hub_datasets.sources.base import Source
 from hub_datasets.synthetic.marker import is_synthetic
 from hub_datasets.texts.validation import TextSettings, check_text, check_writable
@@ -164,33 +164,6 @@ def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path
     catalog.close()
 
 
-def find_flags(record: RawRecord, source: Source) -> list[Flag]:
-    """Returns the flags for a person to review in a record's texts and, for private data, in its metadata.
-
-    Columns that identify by their name are not searched: they are not published. Nor are the names of files and
-    folders of private data, of which only hashes are (`privacy/publication.py`).
-    """
-    from hub_datasets.privacy.column_names import kind_by_name
-    from hub_datasets.privacy.column_values import kind_of_value, leaves, text_of
-    from hub_datasets.texts.identifiers import find_identifiers
-
-    flags = [flag for text in texts_of(record) for flag in (*find_identifiers(text), *find_tokens(text))]
-    if source.redistributable:  # its fields and names are already public
-        return flags
-    for column, value in leaves(record.metadata):
-        if (text := text_of(value)) and not kind_by_name(column):
-            kinds = [flag.kind for flag in find_identifiers(text)]
-            kinds += [kind] if (kind := kind_of_value(text)) not in ("", "uid", "file_name") else []
-            flags += [Flag(kind, f"in the column {column}", column) for kind in dict.fromkeys(kinds)]
-    return flags
-
-
-def find_tokens(text: str) -> list[Flag]:
-    """Returns a flag for words that Llama's tokenizer reads as control tokens, which can end or change a training."""
-    place = text.find("<|")
-    return [Flag("control_token", f"at character {place + 1}")] if place >= 0 else []
-
-
 def examine_images(
     source: Source,
     folder: Folder,
@@ -269,7 +242,7 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
                     "window": found.window,
                     "stripped": json.dumps(found.stripped),
                     "flags": json.dumps([asdict(flag) for flag in found.flags]),
-                    "known": found.known,
+                    "known": [list(one) for one in found.known],
                 }
             )
             offset += len(found.data)

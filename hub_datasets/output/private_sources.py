@@ -1,4 +1,4 @@
-"""Prepares what a build publishes of private sources, keeps the map of real names, and counts what is left to review."""
+"""Prepares what a build publishes of private sources, keeps the real names, and counts what is left to review."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import json
 import os
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
-from hub_datasets.ingest.catalog import Catalog
+from hub_datasets.ingest.catalog import Catalog, decoded
 from hub_datasets.ingest.identifying import column_rows, flagged_records
 from hub_datasets.ingest.ingest import Stage
 from hub_datasets.options import BuildOptions
 from hub_datasets.output.earlier_build import REPORT, read_json_if_valid
 from hub_datasets.privacy.column_values import ColumnProfile
 from hub_datasets.privacy.key_file import Hasher, key_path, make_key, names_path, read_key
-from hub_datasets.privacy.publication import Publication, columns_of
+from hub_datasets.privacy.publication import Publication, SourceColumns, columns_of
 from hub_datasets.splits.assignment import STAGE_SHIFT, Decisions
 
 NAMES = "names.jsonl"  # in the scratch folder, until the dataset is in its place
@@ -40,15 +40,20 @@ def make_hasher(options: BuildOptions) -> Hasher | None:
     """
     if not options.private_sources():
         return None
-    path = key_path(options.output, options.key_file)
-    made = not path.exists()
-    hasher = Hasher(make_key(path) if made else read_key(path))
+    hasher, path, made = open_key(options)
     report = read_json_if_valid(storage.join(options.output, REPORT))
     earlier = report.get("privacy", {}).get("key") if isinstance(report, dict) else None
     if earlier and earlier != hasher.fingerprint:
         what = f"made a new key, {path}, because it does not exist" if made else f"{path} is another key"
         print(f"{what}: IDs and names of files get other hashes than in the earlier build")
     return hasher
+
+
+def open_key(options: BuildOptions) -> tuple[Hasher, Path, bool]:
+    """Returns the hasher, the file of its key, and whether that was made now."""
+    path = key_path(options.output, options.key_file)
+    made = not path.exists()
+    return Hasher(make_key(path) if made else read_key(path)), path, made
 
 
 def has_names(options: BuildOptions) -> bool:
@@ -81,7 +86,9 @@ def dropped_records(stages: Sequence[Stage], publication: Publication) -> dict[i
     """Returns why each flagged record is rejected by `--drop_flagged`, by stage and seq. Synthetic folders have none."""
     found: dict[int, dict[int, str]] = {}
     for number, stage in enumerate(stages):
-        found[number] = {seq: f"to review: {', '.join(kinds)} (--drop_flagged)" for seq, kinds in open_rows(stage, publication)}
+        found[number] = {
+            seq: f"to review: {', '.join(kinds)} (--drop_flagged)" for seq, kinds in open_rows(stage, publication)
+        }
     return found
 
 
@@ -128,7 +135,10 @@ def privacy_lines(report: Mapping[str, Any]) -> list[str]:
     """Returns the lines of the summary about private sources."""
     lines = []
     for name, columns in report.get("privacy", {}).get("columns", {}).items():
-        for what, words in (("left_out", "columns that identify, not published"), ("hashed", "published as keyed hashes")):
+        for what, words in (
+            ("left_out", "columns that identify, not published"),
+            ("hashed", "published as keyed hashes"),
+        ):
             if columns[what]:
                 listed = ", ".join(f"{column} ({found['kind']})" for column, found in columns[what].items())
                 lines.append(f"{name}: {words}: {listed}")
@@ -137,10 +147,29 @@ def privacy_lines(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def names_of(decisions: Decisions) -> Iterator[dict[str, str]]:
+    """Yields for every row of private sources its published names and the real ones."""
+    publication = decisions.publication
+    query = """SELECT stage, record, name FROM accepted JOIN keys ON keys.id = first_key
+        JOIN groups ON groups.root = keys.root ORDER BY accepted.id"""
+    for number, content, group in decisions.database.execute(query):
+        record, folder = decoded(content), decisions.stages[number].folder
+        if publication.is_private(record.source):
+            yield {
+                "image_path": f"{record.source}/{publication.image(record.source, record.image)}",
+                "group_id": publication.key(group),
+                "item": publication.item(record.source, record.item),
+                "folder": publication.label(record.source, folder.label),
+                "real_folder": folder.named(),
+                "real_image": record.image,
+                "real_item": record.item,
+            }
+
+
 def write_names(folder: Path, decisions: Decisions) -> None:
     """Writes what the hashed names of private sources stand for to a folder for temporary files."""
     with (folder / NAMES).open("w", encoding="utf-8", errors="backslashreplace") as file:
-        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in decisions.names())
+        file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in names_of(decisions))
 
 
 def place_names(folder: Path, options: BuildOptions) -> None:
@@ -154,12 +183,21 @@ def place_names(folder: Path, options: BuildOptions) -> None:
     part = path.with_name(f"{path.name}.part")
     try:
         part.unlink(missing_ok=True)
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as there:
-            with (folder / NAMES).open("rb") as here:
-                shutil.copyfileobj(here, there)
+        there = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+        with there, (folder / NAMES).open("rb") as here:
+            shutil.copyfileobj(here, there)
         part.replace(path)
     except OSError as error:
         raise BuildError(f"{path}: the map of names cannot be written ({error.strerror})") from None
+
+
+def folder_names(options: BuildOptions) -> dict[str, str]:
+    """Returns the names of the folders of private sources by their hashes in the report."""
+    private = options.private_sources()
+    if not private:
+        return {}
+    publication = Publication(open_key(options)[0], {name: SourceColumns({}) for name in private})
+    return {publication.label(source.name, folder.label): folder.label for source, folder in options.folders}
 
 
 def private_files(options: BuildOptions) -> str:
@@ -167,4 +205,4 @@ def private_files(options: BuildOptions) -> str:
     if not options.private_sources():
         return ""
     key, names = key_path(options.output, options.key_file), names_path(options.output, options.key_file)
-    return f"IDs and names of files are published as hashes. Keep and do not share: {key} (secret key), {names} (real names)"
+    return f"IDs and file names are published as hashes; keep and do not share {key} (secret key), {names} (real names)"

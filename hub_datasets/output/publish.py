@@ -43,7 +43,8 @@ def refuse_open_flags(folder: Path, report: Mapping[str, Any]) -> None:
     if found := open_flags(report):
         kinds = ", ".join(f"{kind} {number:,}" for kind, number in found.items())
         raise BuildError(
-            f"--push_to_hub: rows to review before they are shared: {kinds}; look at {folder / 'review.jsonl'}, then add "
+            f"--push_to_hub: rows to review before they are shared: {kinds}; look at {folder / 'review.jsonl'}, "
+            f"then add "
             "--reviewed to push them all, or --drop_flagged --overwrite to leave them out"
         )
 

@@ -237,8 +237,13 @@ def duplicate_report(decisions: Decisions, near: dict[str, int]) -> dict[str, An
     return {"exact": dict(exact), "near": near}
 
 
-def summary(report: dict[str, Any]) -> str:
-    """Returns the report as readable lines: one per source, one per config, and warnings."""
+def summary(report: dict[str, Any], folders: Mapping[str, str] | None = None) -> str:
+    """Returns the report as readable lines: one per source, one per config, and warnings.
+
+    Args:
+        folders: the names of folders of which the report, which is published, has hashes only.
+    """
+    folders = folders or {}
     lines = []
     for name, counts in report["sources"].items():
         reasons = ", ".join(f"{code} {number:,}" for code, number in counts["rejected"].items())
@@ -249,7 +254,7 @@ def summary(report: dict[str, Any]) -> str:
             + f"; ignored {ignored:,}" * bool(ignored)
         )
         lines += [
-            f"  {label}: read {folder['read']:,}, accepted {folder['accepted']:,}"
+            f"  {folders.get(label, label)}: read {folder['read']:,}, accepted {folder['accepted']:,}"
             for label, folder in counts.get("folders", {}).items()
         ]
     for config, splits in report["splits"].items():

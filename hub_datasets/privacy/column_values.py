@@ -12,7 +12,7 @@ from typing import Any
 from hub_datasets.privacy.column_names import HASHED, kind_by_name
 from hub_datasets.texts.identifiers import find_spans
 from hub_datasets.texts.known_identifiers import Known
-from hub_datasets.texts.person_names import KNOWN_NAME, NAME_WORD, NO_HEADING, NO_PERSON
+from hub_datasets.texts.person_names import GIVEN_NAMES, KNOWN_NAME, NAME_WORD, NO_HEADING, NO_PERSON
 
 MOST_COLUMNS = 1000  # that are told apart; objects may have a key for each row
 LONGEST = 200  # characters of a value that can be an identifier by itself
@@ -24,26 +24,11 @@ SEARCHED = (
     "account", "device", "institution", "patient_id", "study_id", "uid",
 )  # fmt: skip
 
-GIVEN = (
-    "aaron adam ahmed aisha alan albert alexander ali alice amanda amy ana andrea andrew angela anna anne anthony antonio "
-    "arthur barbara benjamin bernd betty bob brandon brenda brian bruce carl carlos carol caroline catherine charles "
-    "charlotte chris christina christine christopher claudia cynthia dan daniel david deborah dennis diana diane donald "
-    "donna dorothy douglas edward elena elizabeth ellen emily emma eric eva evelyn fatima fernando frances francis frank "
-    "gary george gerald gloria gregory hannah hans harold heather helen henry howard isabel jack jacob james jane janet "
-    "janice jason jean jeffrey jennifer jeremy jessica joan joe john jonathan jorge jose joseph joshua joyce juan judith "
-    "judy julia julie karen katherine kathleen keith kelly kenneth kevin kimberly larry laura lauren lawrence linda lisa "
-    "louis lucas lucia luis madison manuel margaret maria marie marilyn mario martha martin mary matthew megan melissa "
-    "michael michelle miguel mohamed mohammed monica nancy natalie nathan nicholas nicole nina noah nora olga oliver "
-    "olivia pamela patricia patrick paul paula pedro peter petra philip pierre rachel ralph raymond rebecca richard robert "
-    "roberto roger ronald rosa roy russell ruth ryan samantha samuel sandra sara sarah scott sean sergio sharon shirley "
-    "simon sofia sophia stefan stephanie stephen steven susan teresa theresa thomas timothy tyler victor victoria vincent "
-    "virginia walter wayne wei wendy william yolanda zachary"
-).split()
 STRANGER = rf"{NO_PERSON}{NO_HEADING}(?:{NAME_WORD}|[A-Z][A-Z'’-]{{1,30}})"
 PERSON = re.compile(  # DOE^JANE; Smith, John A.; a common given name and one or two more words
     r"[^\W\d_][\w'’. -]{0,63}\^[\w'’. ^-]{0,100}"
     rf"|{STRANGER}, ?{STRANGER}(?: [A-Z]\.?)?"
-    rf"|(?i:{'|'.join(GIVEN)}) (?:[A-Z]\.? )?{STRANGER}(?: {STRANGER})?|{STRANGER} (?i:{'|'.join(GIVEN)})"
+    rf"|(?i:{GIVEN_NAMES}) (?:[A-Z]\.? )?{STRANGER}(?: {STRANGER})?|{STRANGER} (?i:{GIVEN_NAMES})"
     rf"|{KNOWN_NAME}"
 )
 FILE = re.compile(r"[^\n]{1,190}\.(?:png|jpe?g|dcm|dicom|tiff?|bmp|webp|gif|jp2|nii(?:\.gz)?)", re.IGNORECASE)

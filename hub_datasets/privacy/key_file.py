@@ -11,10 +11,16 @@ import hmac
 import os
 import stat
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
+
+if TYPE_CHECKING:
+    from hub_datasets.filesystem.source_folder import Folder
+    from hub_datasets.sources.base import Source
 
 KEY_BYTES = 32
 HASH_DIGITS = 16  # hexadecimal; 64 bits, as of the keys of groups
@@ -78,7 +84,9 @@ def read_key(path: Path) -> bytes:
         raise BuildError(f"{path}: cannot be read as a key file ({reason}); name the file that a build made") from None
     digits = "".join(line.strip() for line in lines if not line.startswith("#"))
     if len(digits) != 2 * KEY_BYTES or not set(digits) <= set("0123456789abcdef"):
-        raise BuildError(f"{path}: not a key file; name the file that a build made, or move this one away to get a new key")
+        raise BuildError(
+            f"{path}: not a key file; name the file that a build made, or move this one away to get a new key"
+        )
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
         print(f"warning: {path} can be read by other users; run: chmod 600 {path}", file=sys.stderr)
     return bytes.fromhex(digits)
@@ -95,5 +103,21 @@ def make_key(path: Path) -> bytes:
             opened.flush()
             os.fsync(opened.fileno())
     except OSError as error:
-        raise BuildError(f"{path}: the key cannot be written ({error.strerror}); name another file by --key_file") from None
+        raise BuildError(
+            f"{path}: the key cannot be written ({error.strerror}); name another file by --key_file"
+        ) from None
     return key
+
+
+def check_key_place(output: str, given: str, folders: Iterable[tuple[Source, Folder]]) -> None:
+    """Raises BuildError for a key that would be published or read as data, and for a file that holds none."""
+    path = key_path(output, given).absolute()
+    places = [(f"--output_dir {storage.shown(output)}", output)]
+    places += [(f"{source.flag} {folder.named()}", folder.address) for source, folder in folders]
+    for name, place in places:
+        if not storage.is_remote(place) and path.resolve().is_relative_to(storage.local_path(place).resolve()):
+            raise BuildError(f"the key file {path} is inside {name}; name a file outside of it by --key_file")
+    if path.is_dir():
+        raise BuildError(f"--key_file {path} is a folder; name a file")
+    if path.exists():
+        read_key(path)  # its errors are raised before the sources are read

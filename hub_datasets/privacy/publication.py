@@ -1,4 +1,4 @@
-"""Decides what of a private source's records is published: no identifying column, and hashes for IDs and names of files.
+"""Decides what is published of private sources: no column that identifies, and hashes of IDs and names of files.
 
 Private are the sources that must not be redistributed, which is the user's own data. Public sources keep the names and
 fields that their publishers gave them: everybody has these files, users look rows up by them, and a hash would hide
@@ -162,7 +162,9 @@ LEFT_OUT = object()
 def columns_of(profile: ColumnProfile, keep: Collection[str]) -> SourceColumns:
     """Returns what becomes of the columns of a source."""
     kinds = profile.identifying()
-    return SourceColumns(kinds, frozenset(name for name in keep if name in profile.kinds or is_parent(name, profile)), profile.totals)
+    return SourceColumns(
+        kinds, frozenset(name for name in keep if name in profile.kinds or is_parent(name, profile)), profile.totals
+    )
 
 
 def is_parent(name: str, profile: ColumnProfile) -> bool:

@@ -116,7 +116,9 @@ class Decisions:
                     places.setdefault(record.item, []).append((number, seq, record, image))
                 kept = []
                 left_out = [
-                    key for _, n, _, record, image in flagged for key in group_keys(record, image, stages[n].folder.label)
+                    key
+                    for _, n, _, record, image in flagged
+                    for key in group_keys(record, image, stages[n].folder.label)
                 ]
                 for settled in settle([record for *_, record, _ in group], dict(settings)) if group else ():
                     number, seq, record, image = places[settled.item].pop(0)
@@ -276,24 +278,6 @@ class Decisions:
         image["groups"] = self.publication.groups(record.source, image["groups"])
         path = record.image.removeprefix(stage.folder.labeled(""))
         return Accepted(self.publication.record(record), stage, image, self.publication.key(group), split, path)
-
-    def names(self) -> Iterator[dict[str, str]]:
-        """Yields for every row of private sources its published names and the real ones, which stay on this machine."""
-        query = """SELECT stage, record, name FROM accepted JOIN keys ON keys.id = first_key
-            JOIN groups ON groups.root = keys.root ORDER BY accepted.id"""
-        for number, content, group in self.database.execute(query):
-            record, folder = decoded(content), self.stages[number].folder
-            if self.publication.is_private(record.source):
-                shown = self.publication.record(record)
-                yield {
-                    "image_path": f"{record.source}/{shown.image}",
-                    "group_id": self.publication.key(group),
-                    "item": shown.item,
-                    "folder": self.publication.label(record.source, folder.label),
-                    "real_folder": folder.named(),
-                    "real_image": record.image,
-                    "real_item": record.item,
-                }
 
     def pictures(self, stages: list[int], count: int) -> list[Accepted]:
         """Yields a record of each unflagged picture with the lowest hashes of some stages: the same in every build."""

@@ -182,7 +182,8 @@ PATTERNS = (
             rf"(?:病人|患者|患儿|病员)\s{{0,2}}{KNOWN_NAME}(?=\s{{0,3}}[,，])",
             rf"(?:通知|告知|联系|转告){KNOWN_NAME}(?=家属|医|主任|教授|老师|[\s,，.。;；、)]|$)",
             rf"\b(?i:discussed with|spoke (?:with|to)|told|informed|notified|paged|relayed to|communicated (?:to|with)"
-            rf"|conveyed to|reviewed with|called to|seen by|read by|report(?:ed)? to)\s{{1,2}}(?:{FULL_NAME})(?![A-Za-z])",
+            rf"|conveyed to|reviewed with|called to|seen by|read by|report(?:ed)? "
+            rf"to)\s{{1,2}}(?:{FULL_NAME})(?![A-Za-z])",
             rf"(?<![A-Za-z])(?:[Pp]atient|PATIENT|[Pp]t\.?)\s{{1,3}}(?:{FULL_NAME})(?![A-Za-z])",
         ),
         words=BEFORE_NAMES,

@@ -22,23 +22,30 @@ CJK = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
 PART = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 LONGEST = 200  # characters of a value that is searched for
 SHORTEST_DIGITS, SHORTEST_CODE = 5, 4  # of numbers without and with letters; shorter ones are found everywhere
+
+
+def words(text: str) -> frozenset[str]:
+    """Returns the words of a text."""
+    return frozenset(text.split())
+
+
 # Family and given names that are words of reports; in small letters, or where a sentence begins, they are these words.
-WORDS = frozenset(
-    "april august best black blood bone bright brown church cook cross day dean doctor down drew early faith field foot "
-    "forest france gamble grace gray green grey hand harm head heart heath hope iris joy june knee lake lane law little "
-    "long love lung major male marsh may means miller miss moon moore mri normal north old page pat patient person pick "
-    "pole pool post power price ray reed rich right rising root rose san sharp short singer skin small snow south spring "
-    "steel stern stone strong sun summers swan swift test trunk van via von wall ward waters weak weaver wells west white "
-    "will wise wood woods worth young and del der des den the los las bin ben dos und mrs mister prof jun sen unknown left "
-    "view scan study image report".split()
+WORDS = words(
+    "april august best black blood bone bright brown church cook cross day dean doctor down drew early faith field "
+    "foot forest france gamble grace gray green grey hand harm head heart heath hope iris joy june knee lake lane "
+    "law little long love lung major male marsh may means miller miss moon moore mri normal north old page pat "
+    "patient person pick pole pool post power price ray reed rich right rising root rose san sharp short singer "
+    "skin small snow south spring steel stern stone strong sun summers swan swift test trunk van via von wall ward "
+    "waters weak weaver wells west white will wise wood woods worth young and del der des den the los las bin ben "
+    "dos und mrs mister prof jun sen unknown left view scan study image report"
 )
 # Those that are the names of signs and diseases; they count only beside another part of the name or after a title.
-EPONYMS = frozenset(
-    "baker barrett bell bosniak bowen bowman chiari colles crohn ewing fox frank graham graves grave haglund hill hodgkin "
-    "hounsfield jones kerley king kellgren lawrence looser martin osgood paget parkinson perthes schlatter schmorl virchow "
-    "whipple wilson".split()
+EPONYMS = words(
+    "baker barrett bell bosniak bowen bowman chiari colles crohn ewing fox frank graham graves grave haglund hill "
+    "hodgkin hounsfield jones kerley king kellgren lawrence looser martin osgood paget parkinson perthes schlatter "
+    "schmorl virchow whipple wilson"
 )
-CHINESE_WORDS = frozenset("明显 正常 清晰 高度 增大 显示 双侧 左侧 右侧 建议 复查 患者 可见 未见 光滑 清楚".split())
+CHINESE_WORDS = words("明显 正常 清晰 高度 增大 显示 双侧 左侧 右侧 建议 复查 患者 可见 未见 光滑 清楚")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,9 @@ def expressions(known: Known) -> Iterator[re.Pattern[str]]:
         yield from of_name(value)
     elif known.kind in WHOLE:
         if len(value) >= SHORTEST_DIGITS:
-            yield re.compile(rf"(?<!\w){re.escape(value)}(?!\w)" if value.isascii() else re.escape(value), re.IGNORECASE)
+            yield re.compile(
+                rf"(?<!\w){re.escape(value)}(?!\w)" if value.isascii() else re.escape(value), re.IGNORECASE
+            )
     elif known.kind == "phone_number":
         digits = re.findall(r"\d", value)
         if len(digits) >= SHORTEST_DIGITS:

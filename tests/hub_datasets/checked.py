@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +11,18 @@ from typing import Any
 
 from hub_datasets.build import build
 from hub_datasets.errors import BuildError
+from hub_datasets.filesystem import storage
+from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import InProcess
 from hub_datasets.ingest.ingest import Stage, ingest_folder, stage_keys
 from hub_datasets.options import BuildOptions, argument_parser, read_options
+from hub_datasets.privacy.key_file import COMMENT, KEY_BYTES, KEY_SUFFIX, NAMES_SUFFIX, Hasher, beside
+from hub_datasets.privacy.publication import Publication, SourceColumns
 from hub_datasets.records import Ignored, RawRecord, Rejection
 from hub_datasets.sources import SOURCES
 from hub_datasets.splits.assignment import Decisions
+from hub_datasets.synthetic.marker import is_synthetic
 from tests.hub_datasets.layouts import collect_rejections
 
 
@@ -48,8 +54,37 @@ def words_of(folders: Folders) -> list[str | Path]:
     return [word for flag, found in several for folder in found for word in (flag, folder)]
 
 
+KEY = f"{COMMENT}{bytes(range(KEY_BYTES)).hex()}\n"
+
+
+def plant_key(folders: Folders, output: str | Path) -> None:
+    """Puts the same key beside every output of private data, so that two builds can be compared byte for byte."""
+    private = folders.get("--reports_dir", [])
+    private = private if isinstance(private, list) else [private]
+    if not private or all(is_synthetic(Folder(str(folder))) for folder in private) or storage.is_remote(str(output)):
+        return
+    path = beside(str(output), KEY_SUFFIX)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(KEY, encoding="ascii")
+        path.chmod(0o600)
+
+
+# What becomes of IDs and names of one's own reports with that key.
+HASHED = Publication(Hasher(bytes(range(KEY_BYTES))), {"medical_reports": SourceColumns({})})
+
+
+def real_names(output: str | Path) -> dict[str, str]:
+    """The published name of each image of private data and the path below the folders that were given."""
+    path = beside(str(output), NAMES_SUFFIX)
+    lines = path.read_text("utf-8").splitlines() if path.exists() else ()
+    return {name["image_path"]: f"medical_reports/{name['real_image']}" for name in map(json.loads, lines)}
+
+
 def options_for(folders: Folders, output: str | Path, *flags: str | Path) -> BuildOptions:
     """The options of `build.py` with the folders, in one process unless the flags say otherwise."""
+    if "--key_file" not in flags:
+        plant_key(folders, output)
     words = [
         *words_of(folders),
         "--output_dir",

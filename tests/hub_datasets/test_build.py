@@ -109,7 +109,8 @@ def test_the_rows_are_those_of_the_report(loaded, report, built_sample):
     assert report["defaults"] == {
         "val_fraction": 0.05, "test_fraction": 0.0, "split_by": "group", "min_text_chars": 5, "max_text_chars": 1000,
         "max_image_pixels": 64_000_000, "min_image_side": 8, "window": "auto", "ocr": False, "near_distance": 15,
-        "chat_turns": "single", "system_prompt": "", "num_shards": 1, "knee_conflicts": "reject",
+        "chat_turns": "single", "system_prompt": "", "num_shards": 1, "keep_columns": "", "drop_flagged": False,
+        "knee_conflicts": "reject",
     }  # fmt: skip
 
 

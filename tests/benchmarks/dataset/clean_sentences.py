@@ -1,4 +1,4 @@
-"""Gives sentences of reports in which nobody is named, the hardest first: eponyms, headings in capitals, measurements."""
+"""Gives sentences of reports in which nobody is named: eponyms, headings in capitals, measurements."""
 
 from __future__ import annotations
 
@@ -6,22 +6,37 @@ from collections.abc import Iterator
 from itertools import product
 
 EPONYMS = (
-    "Baker cyst", "Kerley B lines", "Osgood-Schlatter disease", "Chiari malformation", "Hounsfield units", "Hill-Sachs lesion",
+    "Baker cyst", "Kerley B lines", "Osgood-Schlatter disease", "Chiari malformation", "Hounsfield "
+                                                                                       "units", "Hill-Sachs lesion",
     "Bankart lesion", "Schmorl nodes", "Crohn disease", "Paget disease", "Ewing sarcoma", "Hodgkin lymphoma", "Colles fracture",
     "Smith fracture", "Jones fracture", "Looser zones", "Haglund deformity", "Perthes disease", "Scheuermann disease",
-    "Barrett esophagus", "Virchow-Robin spaces", "Willis circle", "Bosniak 2 cyst", "Fleischner criteria", "Bowen disease",
+    "Barrett esophagus", "Virchow-Robin spaces", "Willis circle", "Bosniak 2 cyst", "Fleischner "
+                                                                                    "criteria", "Bowen disease",
 )  # fmt: skip
 AROUND = (
-    "{}.", "No {} is seen.", "Findings are consistent with a {}.", "Patient with a known {}, stable.", "The {} measures 12 mm.",
+    "{}.", "No {} is seen.", "Findings are consistent with a {}.", "Patient with a known {}, "
+                                                                   "stable.", "The {} measures 12 mm.",
     "54M with {}.", "Small {} in a 63-year-old woman.", "Patient: {} on the left.",
 )  # fmt: skip
-SITES = ("lung", "liver", "left knee", "right hip", "spleen", "L4-L5 disc", "frontal lobe", "thyroid", "aorta", "C5/6 level")
+SITES = (
+    "lung",
+    "liver",
+    "left knee",
+    "right hip",
+    "spleen",
+    "L4-L5 disc",
+    "frontal lobe",
+    "thyroid",
+    "aorta",
+    "C5/6 level",
+)
 FINDINGS = (
     "A mass of 1.5 x 2.3 cm is seen in the {}.", "The {} is normal in size and shape; HU 35 to 45.",
     "No focal abnormality of the {} in a 54-year-old man.", "PATIENT HISTORY: PAIN OVER THE {}.",
     "Right {} AP View, 54 F, two films.", "Patient Positioning: supine, centered on the {}.",
     "Follow-up of the {} in 3 months is advised, series 4, image 123 of 456.",
-    "Clinical History: 61M, cough. Compare the {} with the other side.", "T2 signal of the {} 2500 ms, b=1000, 512 x 512.",
+    "Clinical History: 61M, cough. Compare the {} with the other side.", "T2 signal of the {} 2500 ms, b=1000, "
+                                                                         "512 x 512.",
     "Emergency Department, 45F. Evaluate the {}.", "The patient tolerated the biopsy of the {} well.",
     "Moderate Osteoarthritis, 71-year-old female; {} unremarkable.", "Patient has Parkinson Disease; {} not enlarged.",
     "Impression: Normal {}. Kellgren Lawrence grade 2.", "BI-RADS 4a, TNM T2N0M0, ICD-10 M17.1 of the {}.",

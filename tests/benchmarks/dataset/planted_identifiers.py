@@ -1,8 +1,8 @@
 """Makes up persons and writes a folder of reports with their identifiers in headers, columns, texts and file names.
 
-Nobody here exists: names are drawn from lists, numbers from a seeded generator. Half of the family names and given names
-are on no list of the product. What has to happen to each identifier follows the actions of the MIDI-B challenge for
-de-identified DICOM (arXiv:2507.23608): text removed or retained, date shifted, UID changed, patient ID consistent.
+Nobody here exists: names are drawn from lists, numbers from a seeded generator. Half of the names are on no list of the
+product. What has to happen to each identifier follows the actions of the MIDI-B challenge for de-identified DICOM
+(arXiv:2507.23608): text removed or retained, date shifted, UID changed, patient ID consistent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,24 @@ GIVEN = ("John", "Mary", "Robert", "Linda", "Peter", "Susan", "Ngozi", "Torvald"
 FAMILY = ("Smith", "Okafor", "Lindqvist", "Keller", "Navarro", "O'Neill", "Petrov", "Baker", "McAllister", "Haddad",
           "Ferreira", "Kowalczyk", "Young", "Tanaka", "Dubois", "Weiss-Braun")  # fmt: skip
 SURNAMES = "王李张刘陈杨赵黄周吴徐孙马朱胡郭何林罗高郑梁谢唐邓冯韩曹曾彭萧田潘于余叶蒋杜苏魏"
-CHINESE_GIVEN = ("伟", "芳", "秀英", "敏", "静", "建国", "丽娟", "强", "洋", "艳玲", "志明", "晓东", "雪梅", "文博", "子涵", "佳怡")
+CHINESE_GIVEN = (
+    "伟",
+    "芳",
+    "秀英",
+    "敏",
+    "静",
+    "建国",
+    "丽娟",
+    "强",
+    "洋",
+    "艳玲",
+    "志明",
+    "晓东",
+    "雪梅",
+    "文博",
+    "子涵",
+    "佳怡",
+)
 REMOVED = "text removed"
 CITIES = ("Springfield", "Riverton", "Lakeside", "Oakdale")
 WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)  # of the digits of a resident's number, GB 11643-1999
@@ -280,7 +297,9 @@ def write_folder(folder: Path, persons: int, seed: int) -> list[Planted]:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if is_dicom:
                     path.write_bytes(dicom(who, pixels))
-                    planted += [Planted("header", kind, table, act, value(who), number) for _, kind, act, value in HEADERS]
+                    planted += [
+                        Planted("header", kind, table, act, value(who), number) for _, kind, act, value in HEADERS
+                    ]
                 else:
                     Image.fromarray(pixels).save(path)
                 row = {"image": name, "text": text, "language": language}

@@ -1,4 +1,4 @@
-"""Measures which planted identifiers a build publishes, hashes, leaves out or flags, and how often it flags for nothing.
+"""Measures which planted identifiers a build publishes, and which sentences without any it flags.
 
     python tests/benchmarks/dataset/privacy_probe.py
 
@@ -63,7 +63,13 @@ def measure(work: Path, persons: int, seed: int) -> dict[str, Any]:
     missed = []
     for one in planted:
         good = covered(one, flags) if one.place == "text" else not any(written in shown for written in spellings(one))
-        for name in ("all", one.place, f"{one.place}, {one.table}", f"{one.place}: {one.kind}", f"action: {one.action}"):
+        for name in (
+            "all",
+            one.place,
+            f"{one.place}, {one.table}",
+            f"{one.place}: {one.kind}",
+            f"action: {one.action}",
+        ):
             caught[name].update(planted=1, caught=int(good))
         if not good:
             missed.append(f"{one.place} ({one.table}): {one.kind}")
@@ -78,7 +84,7 @@ def measure(work: Path, persons: int, seed: int) -> dict[str, Any]:
 
 
 def published(folder: Path) -> str:
-    """Everything that a push would upload, as one text without the texts of the reports, whose identifiers are flagged."""
+    """Everything that a push would upload, as one text, without the reports, whose identifiers are flagged."""
     parts = []
     for pattern in (*FILES, *PATTERNS):
         for path in sorted(folder.glob(pattern)):

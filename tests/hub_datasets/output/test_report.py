@@ -200,6 +200,7 @@ def test_copies_and_what_is_to_be_reviewed(counted):
     review = read_lines(counted.folder / "review.jsonl")
     assert counted.report["review"] == {
         "rows": len(review), "flags": Counter(line["kind"] for line in review), "file": "review.jsonl", "ocr": False,
+            "open": {},
     }  # fmt: skip
 
 
