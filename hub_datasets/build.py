@@ -98,8 +98,6 @@ def build(options: BuildOptions) -> dict[str, Any]:
         kept = []
         if not is_empty(options.output):
             kept = check_output(options.output, options.cache)
-        hasher = make_hasher(options)
-        build_key = options.key(keys, hasher.fingerprint) if hasher else build_key  # the key may be a new one
         engine = LazyEngine(options.engine, options.num_proc)
         try:
             stages = [
@@ -107,9 +105,11 @@ def build(options: BuildOptions) -> dict[str, Any]:
                 for (source, folder), key in zip(options.folders, keys, strict=True)
             ]
             lasting = all(stage.lasting for stage in stages)  # else the next build has to look again
+            hasher = make_hasher(options)
+            build_key = options.key(keys, hasher.fingerprint) if hasher else build_key  # the key may be a new one
             with written_folder(options.output, build_key if lasting else "", scratch) as output:
                 report = write_dataset(stages, options, engine, output, scratch, hasher)
-            place_names(scratch, options)
+                place_names(scratch, options)  # before the dataset is in its place, which is then never without it
             if kept:
                 print(f"--overwrite: kept in {place}, because no build wrote it: {some(kept)}")
             remove_stale(options.cache, stages)

@@ -83,7 +83,7 @@ def make_publication(stages: Sequence[Stage], options: BuildOptions, hasher: Has
 
 
 def dropped_records(stages: Sequence[Stage], publication: Publication) -> dict[int, dict[int, str]]:
-    """Returns why each flagged record is rejected by `--drop_flagged`, by stage and seq. Synthetic folders have none."""
+    """Returns why each flagged record is rejected by `--drop_flagged`, by stage and seq."""
     found: dict[int, dict[int, str]] = {}
     for number, stage in enumerate(stages):
         found[number] = {

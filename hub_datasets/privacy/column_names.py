@@ -27,8 +27,8 @@ STAFF = (
 STAFF_IN = re.compile(rf"{STAFF}|reader|reviewer|annotator|grader")
 JUDGED = frozenset(
     places(
-        "grade grades score scores label labels diagnosis note notes report impression comment comments finding findings "
-        "confidence rating count agreement annotation annotations text opinion"
+        "grade grades score scores label labels diagnosis note notes report impression comment comments finding "
+        "findings confidence rating count agreement annotation annotations text opinion"
     )
 )
 # Of a name's letters and digits. The first that is found decides.

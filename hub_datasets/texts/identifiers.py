@@ -15,19 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hub_datasets.records import Flag
-from hub_datasets.texts.person_names import (
-    AGE,
-    AGED_NAME,
-    CAPITAL_NAME,
-    CHINESE_NAME,
-    FULL_NAME,
-    INITIALS_NAME,
-    KNOWN_NAME,
-    NAME,
-    NO_EPONYM,
-    PERSON,
-    PERSON_WORD,
-)
+from hub_datasets.texts.name_rules import NAME_RULES
 
 # Parts of expressions. Every repetition in them has a bound, so that no text takes long.
 START = r"(?<![\d.])"  # of a number: not within a longer one, nor a part of 1.2.840.10008
@@ -84,12 +72,6 @@ def is_resident_number(found: str) -> bool:
     total = sum(int(digit) * weight for digit, weight in zip(found, CHECK_WEIGHTS, strict=False))
     return "10X98765432"[total % 11] == found[-1].upper()
 
-
-BEFORE_NAMES = (
-    "patient", "pt:", "pt ", "pt=", "pt：", "病人", "患者", "患儿", "name", "physician", "radiologist", "doctor",
-    "ed by", "姓名", "医师", "医生", "告者", "核者", "联系人",
-    "病员", "通知", "告知", "联系", "转告", " with", " to ", "told", "informed", "notified", "paged",
-)  # fmt: skip
 
 # A stretch of text that one of them has found is blank to those after it.
 PATTERNS = (
@@ -163,52 +145,36 @@ PATTERNS = (
         words=("chat", "weixin", "whatsapp", "telegram", "微信", "qq"),
     ),
     Pattern("date", one_of(DATE), digits=4),
-    Pattern(
-        "person_name",
-        one_of(
-            r"(?<![A-Za-z])(?i:patient(?:['’]?s)?\s{1,3}name|name of (?:the )?patient)(?:\s{0,3}[:=]|\sis)\s{0,3}"
-            rf"{NAME}",
-            rf"(?<![A-Za-z] )\b(?i:(?:(?:full|first|last|family|given) )?name|surname)\s{{0,3}}[:=]\s{{0,3}}{NAME}",
-            rf"\b(?i:physician|radiologist|doctor)\s{{0,3}}[:=]\s{{0,3}}{NAME}",
-            r"\b(?i:dictated|signed|reported|transcribed|interpreted|verified|approved) (?i:by)\s{0,3}:?\s{0,3}" + NAME,
-            rf"姓名(?:\s{{0,3}}[:：=是为叫]\s{{0,3}}|\s{{1,3}}){CHINESE_NAME}",
-            rf"姓名{KNOWN_NAME}",
-            rf"\b(?:[Pp]atient|PATIENT|P[Tt]|pt)\s{{0,3}}[:=]\s{{0,3}}{NO_EPONYM}"
-            rf"(?:{PERSON}|{PERSON_WORD}(?=,?\s{{1,3}}(?:\d{{1,3}}\s?(?i:y|m|f)|[MF]\b)))",
-            r"(?:病人|患者|患儿)\s{0,3}[:=]\s{0,3}"
-            rf"(?:{KNOWN_NAME}|{PERSON}|[\u4e00-\u9fff]{{1,6}}·[\u4e00-\u9fff]{{1,6}})",
-            rf"(?:病人|患者|患儿){AGED_NAME}(?=\s{{0,3}}[,、(]?\s{{0,3}}(?:[男女]|性别|年龄|\d{{1,3}}\s?岁))",
-            rf"(?:医师|医生|报告者|审核者|联系人)\s{{0,3}}[:：=]\s{{0,3}}{CHINESE_NAME}",
-            rf"(?:病人|患者|患儿|病员)\s{{0,2}}{KNOWN_NAME}(?=\s{{0,3}}[,，])",
-            rf"(?:通知|告知|联系|转告){KNOWN_NAME}(?=家属|医|主任|教授|老师|[\s,，.。;；、)]|$)",
-            rf"\b(?i:discussed with|spoke (?:with|to)|told|informed|notified|paged|relayed to|communicated (?:to|with)"
-            rf"|conveyed to|reviewed with|called to|seen by|read by|report(?:ed)? "
-            rf"to)\s{{1,2}}(?:{FULL_NAME})(?![A-Za-z])",
-            rf"(?<![A-Za-z])(?:[Pp]atient|PATIENT|[Pp]t\.?)\s{{1,3}}(?:{FULL_NAME})(?![A-Za-z])",
-        ),
-        words=BEFORE_NAMES,
-    ),
-    Pattern(
-        "person_name",  # John Smith, 54M; DOE JANE (54 F)
-        one_of(
-            rf"(?<![A-Za-z'’-])(?:{FULL_NAME}|{CAPITAL_NAME}|{INITIALS_NAME})"
-            rf"(?=\s{{0,2}}(?:[,;:(\[-]?\s{{0,3}}|(?:is|was) (?:an?|the) ){AGE})",
-            rf"(?<![\u4e00-\u9fff]){AGED_NAME}(?=\s{{0,2}}[,，、(（]\s{{0,2}}(?:[男女](?![\u4e00-\u9fff])|\d{{1,3}}\s?岁))",
-        ),
-        words=tuple("0123456789男女"),
-    ),
-    Pattern(
-        "person_name",
-        one_of(rf"\b(?:Mr|Mrs|Ms|Miss|Mister|Dr|Prof|Doctor|Professor)\b\.?\s{{1,3}}{NAME}"),
-        words=("mr", "ms.", "ms ", "miss ", "mister", "dr.", "dr ", "prof", "doctor"),
-    ),
+    *(Pattern("person_name", one_of(*rules), words=words) for words, rules in NAME_RULES),
     Pattern(
         "address",
         one_of(
             r"\b(?i:address|residence)\s{0,3}[:=]\s{0,3}[^\s:\0][^\n\0]{3,100}",
+            r"\b(?i:lives at|living at|resides at|residing at)\s{1,2}[^\s:\0][^\n\0]{3,100}",
+            r"(?<![\w.])\d{1,5}\s(?:[A-Z][a-z]{1,20}\s){1,3}(?:Street|Avenue|Road|Lane|Drive|Boulevard|Court)\b",
             r"(?:地址|住址|住所|籍贯)\s{0,3}[:：=为是]\s{0,3}[^\s:：\0][^\n\0]{2,100}",
+            r"(?:家住|现住|居住于|住在)\s{0,3}[:：]?\s{0,3}[\u4e00-\u9fff]{2}[^\n\0,，。;；]{2,100}",
         ),
-        words=("address", "residence", "地址", "住址", "住所", "籍贯"),
+        words=(
+            "address",
+            "residence",
+            " at ",
+            "street",
+            "avenue",
+            "road",
+            "lane",
+            "drive",
+            "boulevard",
+            "court",
+            "地址",
+            "住址",
+            "住所",
+            "籍贯",
+            "家住",
+            "现住",
+            "居住于",
+            "住在",
+        ),
     ),
     Pattern(
         "record_number",  # without a label: more digits than a finding has, or letters before them

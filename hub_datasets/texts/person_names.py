@@ -56,7 +56,7 @@ CAPITAL_NAME = rf"{CAPITALS}(?:,? {CAPITALS}){{1,2}}"
 SEX = r"(?:[MFmf]|(?i:male|female|man|woman|boy|girl|gentleman|lady))(?![A-Za-z])"
 AGE = (  # and sex: 54M, 54 F, 54/M, 54 y/o male, 54-year-old woman, aged 54; a number alone says too little
     r"(?:\d{1,3}\s?[-/]?\s?(?:(?i:years?|yrs?|y)(?:[-\s/]{0,2}(?i:old|o))?[\s,/-]{0,2})?" + SEX + r"|\d{1,3}[\s-]?"
-    r"(?i:years?[-\s]old|y/?o|yrs?[-\s]old)(?![A-Za-z])|(?i:aged?)\s\d{1,3}|[MF][,/ ]{1,2}\d{1,3}(?![\d.])"
+    r"(?i:years?(?:[-\s]old)?|y/?o|yrs?(?:[-\s]old)?)(?![A-Za-z])|(?i:aged?)\s\d{1,3}|[MF][,/ ]{1,2}\d{1,3}(?![\d.])"
     r"|(?i:male|female),?\s\d{1,3}(?![\d.]))"
 )
 PERSON_WORD = rf"{NO_PERSON}[A-Z][A-Za-z'’-]{{1,30}}"
@@ -68,14 +68,16 @@ SURNAME = (
     "莫詹骆倪殷庞邢聂何余章柯阮樊俞鲍耿靳裴霍翟葛柳尤闫肖戴洪施庄梅])"
 )
 NO_SURNAME = (
-    "(?!高[血热龄烧脂度危位密]|黄[疸染色斑疽]|张[口力开]|陈[旧述诉]|马[上蹄]|石[膏棉]|程[度序]|任[何意]|江湖|万一|雷[诺击]"
+    "(?!高[血热龄烧脂度危位密年级]|黄[疸染色斑疽]|张[口力开]|陈[旧述诉]|马[上蹄]|石[膏棉]|程[度序]|任[何意]|江湖|万一|雷[诺击]"
     "|易[感疲怒激]|胡[言须]|曾[经有患因行在于做]|夏[季天]|田[间径]|汤[药]|周[围身边期岁前后内]"
-    "|孔[径]|段[落]|梁[骨]|林[区]|顾[虑及]|武[器]|叶[间]|杨[梅]|施[行加用]|葛[根]|肖[像]|庄[重]|霍[乱奇]|丁[酸]|江[水苏西]|梅[毒]|何[种时处物况]|余[下留处各部未无均]|章[节]|温[度]"
+    "|孔[径]|段[落]|梁[骨]|林[区]|顾[虑及]|武[器警]|叶[间]|杨[梅]|施[行加用]|葛[根]|肖[像]|庄[重]|霍[乱奇]|丁[酸]|江[水苏西]|梅[毒]|何[种时处物况]|余[下留处各部未无均]|章[节]|温[度]"
     "|[\u4e00-\u9fff]{0,2}[咳嗽痛吐血肿瘤胸腹颈腰骨肺肝肾术治疗检查诉觉疼痹炎症病伤史热痰喘晕泻便尿麻胀醒迷位])"
 )
 # Surnames that begin too many other words: they count only before a sex or an age.
 RARE_SURNAME = "[于方金白康史常文毛龙严向左齐安]"
 KNOWN_NAME = rf"(?:{NO_SURNAME}{SURNAME}(?!某)[\u4e00-\u9fff]{{1,2}}(?:(?=[男女])|(?![\u4e00-\u9fff])))"
+# Where other characters follow, which an expression has to name: a name has no end of its own there.
+NAME_IN_SENTENCE = rf"(?=[\u4e00-\u9fff])(?:{NO_SURNAME}{SURNAME}(?!某)[\u4e00-\u9fff]{{1,2}}?)"
 AGED_NAME = rf"(?:(?=[\u4e00-\u9fff]){KNOWN_NAME}|{RARE_SURNAME}[\u4e00-\u9fff]{{1,2}}(?![\u4e00-\u9fff]))"
 GIVEN_NAMES = (  # common ones of several countries, in small letters
     r"aaron|adam|ahmed|aisha|alan|albert|alexander|ali|alice|amanda|amy|ana|andrea|andrew|angela|anna|anne|anthony"

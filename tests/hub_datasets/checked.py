@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,19 +58,26 @@ def words_of(folders: Folders) -> list[str | Path]:
 KEY = f"{COMMENT}{bytes(range(KEY_BYTES)).hex()}\n"
 
 
-def plant_key(folders: Folders, output: str | Path) -> None:
-    """Puts the same key beside every output of private data, so that two builds can be compared byte for byte."""
+def plant_key(folders: Folders, output: str | Path) -> list[str]:
+    """Puts the same key beside every output of private data, so that two builds can be compared byte for byte.
+
+    Returns the flags that name it for an output at a remote address.
+    """
     private = folders.get("--reports_dir", [])
     private = private if isinstance(private, list) else [private]
-    if not private or all(is_synthetic(Folder(str(folder))) for folder in private) or storage.is_remote(str(output)):
-        return
-    path = beside(str(output), KEY_SUFFIX)
+    if not private or all(is_synthetic(Folder(str(folder))) for folder in private):
+        return []
+    remote = storage.is_remote(str(output))
+    name = re.sub(r"\W+", "-", str(output))
+    path = Path(REMOTE_KEYS.name) / f"{name}.key" if remote else beside(str(output), KEY_SUFFIX)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(KEY, encoding="ascii")
         path.chmod(0o600)
+    return ["--key_file", str(path)] if remote else []
 
 
+REMOTE_KEYS = tempfile.TemporaryDirectory(prefix="medpairs-keys-")  # of outputs at remote addresses
 # What becomes of IDs and names of one's own reports with that key.
 HASHED = Publication(Hasher(bytes(range(KEY_BYTES))), {"medical_reports": SourceColumns({})})
 
@@ -83,13 +91,13 @@ def real_names(output: str | Path) -> dict[str, str]:
 
 def options_for(folders: Folders, output: str | Path, *flags: str | Path) -> BuildOptions:
     """The options of `build.py` with the folders, in one process unless the flags say otherwise."""
-    if "--key_file" not in flags:
-        plant_key(folders, output)
+    key = [] if "--key_file" in flags else plant_key(folders, output)
     words = [
         *words_of(folders),
         "--output_dir",
         output,
         *([] if "--num_proc" in flags else ["--num_proc", "1"]),
+        *key,
         *flags,
     ]
     return read_options(argument_parser().parse_args([str(word) for word in words]))

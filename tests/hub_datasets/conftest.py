@@ -58,8 +58,8 @@ def build(run) -> Callable[..., subprocess.CompletedProcess]:
     """`build({flag: folder or folders}, output, *more flags)`: the command as a user runs it."""
 
     def command(folders: Folders, output: Path, *more: str | Path, check: bool = True, **options):
-        plant_key(folders, output)
-        command = ("python", "hub_datasets/build.py", *words_of(folders), "--output_dir", output, *more)
+        key = plant_key(folders, output)
+        command = ("python", "hub_datasets/build.py", *words_of(folders), "--output_dir", output, *key, *more)
         return run(*command, check=check, **options)
 
     return command

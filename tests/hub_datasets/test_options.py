@@ -27,13 +27,13 @@ FLAGS = (
     "--near_distance",
     "--min_text_chars", "--max_text_chars", "--max_image_pixels", "--min_image_side", "--window", "--ocr",
     "--chat_turns", "--system_prompt", "--engine", "--num_proc", "--cache_dir", "--push_to_hub", "--public",
-    "--redistribute",
+    "--redistribute", "--reviewed", "--keep_columns", "--key_file", "--drop_flagged",
 )  # fmt: skip
 DEFAULTS = {
     "val_fraction": 0.05, "test_fraction": 0.0, "split_by": "group", "min_text_chars": 5, "max_text_chars": 1000,
     "max_image_pixels": 64_000_000, "min_image_side": 8, "window": "auto", "ocr": False,
     "near_distance": near_duplicates.NEAR_DISTANCE, "chat_turns": "single", "system_prompt": "", "num_shards": 1,
-    "knee_conflicts": "reject",
+    "keep_columns": "", "drop_flagged": False, "knee_conflicts": "reject",
 }  # fmt: skip
 
 
@@ -210,10 +210,11 @@ def test_an_output_that_holds_a_source(options, reports, tmp_path, output):
 
 
 @pytest.mark.parametrize("output", ["memory://raw", "memory://raw/", "memory://raw/slake"])
-def test_an_output_behind_an_address_that_holds_a_source(options, output):
+def test_an_output_behind_an_address_that_holds_a_source(options, output, tmp_path):
     with pytest.raises(BuildError, match=r"--output_dir memory://raw.* contains --slake_dir memory://raw/slake"):
         options("--slake_dir", "memory://raw/slake", "--output_dir", output)
-    assert options("--slake_dir", "memory://raw/slake", "--output_dir", "memory://raw/slake2").output
+    key = ("--key_file", tmp_path / "key")
+    assert options("--slake_dir", "memory://raw/slake", "--output_dir", "memory://raw/slake2", *key).output
 
 
 @pytest.mark.parametrize("flag", ["--output_dir", "--cache_dir"])
@@ -230,8 +231,9 @@ def test_an_output_that_is_a_file(options, tmp_path):
         options("--output_dir", tmp_path / "file")
 
 
-def test_addresses_are_taken_as_they_are(options):
-    found = options("--slake_dir", "memory://raw/slake", "--output_dir", "memory://data/out")
+def test_addresses_are_taken_as_they_are(options, tmp_path):
+    key = ("--key_file", tmp_path / "key")
+    found = options("--slake_dir", "memory://raw/slake", "--output_dir", "memory://data/out", *key)
     assert found.folders[0][1].address == "memory://raw/slake"
     assert (found.output, found.cache) == ("memory://data/out", "memory://data/out/.cache")
 

@@ -16,59 +16,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-GIVEN = ("John", "Mary", "Robert", "Linda", "Peter", "Susan", "Ngozi", "Torvald", "Ileana", "Dmitri", "Saoirse", "Bogdan",
-         "Yael", "Kofi", "Anneliese", "Thiago")  # fmt: skip
-FAMILY = ("Smith", "Okafor", "Lindqvist", "Keller", "Navarro", "O'Neill", "Petrov", "Baker", "McAllister", "Haddad",
-          "Ferreira", "Kowalczyk", "Young", "Tanaka", "Dubois", "Weiss-Braun")  # fmt: skip
-SURNAMES = "王李张刘陈杨赵黄周吴徐孙马朱胡郭何林罗高郑梁谢唐邓冯韩曹曾彭萧田潘于余叶蒋杜苏魏"
-CHINESE_GIVEN = (
-    "伟",
-    "芳",
-    "秀英",
-    "敏",
-    "静",
-    "建国",
-    "丽娟",
-    "强",
-    "洋",
-    "艳玲",
-    "志明",
-    "晓东",
-    "雪梅",
-    "文博",
-    "子涵",
-    "佳怡",
-)
+from tests.benchmarks.dataset.made_up_persons import Person, person
+from tests.benchmarks.dataset.planted_texts import HELD_OUT, OPENING, TEXTS
+
 REMOVED = "text removed"
-CITIES = ("Springfield", "Riverton", "Lakeside", "Oakdale")
-WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)  # of the digits of a resident's number, GB 11643-1999
-
-
-@dataclass(frozen=True)
-class Person:
-    """A person who does not exist."""
-
-    given: str
-    family: str
-    chinese: str
-    birth: str
-    phone: str
-    mobile: str
-    record: str
-    patient_id: str
-    accession: str
-    resident: str
-    social: str
-    email: str
-    address: str
-    chinese_address: str
-    doctor: str
-    chinese_doctor: str
-    serial: str
-    age: int
-    sex: str
-    stranger: str
-    chinese_stranger: str
 
 
 @dataclass(frozen=True)
@@ -92,44 +43,6 @@ class Planted:
     value: str
     row: int
     start: int = -1
-
-
-def resident_number(draw: random.Random, birth: str) -> str:
-    """A number with the right check digit."""
-    digits = f"{draw.choice((11, 31, 33, 44, 51))}{draw.randrange(101, 999):04d}{birth}{draw.randrange(1000):03d}"
-    total = sum(int(digit) * weight for digit, weight in zip(digits, WEIGHTS, strict=True))
-    return digits + "10X98765432"[total % 11]
-
-
-def person(draw: random.Random) -> Person:
-    given, family = draw.choice(GIVEN), draw.choice(FAMILY)
-    year, month, day = draw.randrange(1930, 2005), draw.randrange(1, 13), draw.randrange(1, 29)
-    birth = f"{year}{month:02d}{day:02d}"
-    digits = [draw.randrange(10) for _ in range(40)]
-    text = "".join(map(str, digits))
-    return Person(
-        given,
-        family,
-        draw.choice(SURNAMES) + draw.choice(CHINESE_GIVEN),
-        f"{year}-{month:02d}-{day:02d}",
-        f"{draw.randrange(212, 989)}-555-{text[:4]}",
-        f"13{text[4:13]}",
-        f"00{draw.randrange(100000, 999999)}",
-        f"PX-{draw.randrange(10000, 99999)}",
-        f"ACC-{draw.randrange(2015, 2024)}-{draw.randrange(100000, 999999)}",
-        resident_number(draw, birth),
-        f"{draw.randrange(101, 665)}-{draw.randrange(10, 99)}-{draw.randrange(1000, 9999)}",
-        f"{given.lower()}.{family.lower().replace(chr(39), '')}@mail.example.org",
-        f"{draw.randrange(1, 400)} Elm Street, {draw.choice(CITIES)}",
-        f"杭州市西湖区文三路{draw.randrange(1, 400)}号",
-        f"{draw.choice(GIVEN)} {draw.choice(FAMILY)}",
-        draw.choice(SURNAMES) + draw.choice(CHINESE_GIVEN),
-        f"SN{draw.randrange(10000, 99999)}",
-        draw.randrange(18, 90),
-        draw.choice("MF"),
-        f"{draw.choice(GIVEN)} {draw.choice(FAMILY)}",
-        draw.choice(SURNAMES) + draw.choice(CHINESE_GIVEN),
-    )
 
 
 # --- Columns: name, kind, action, value. The last of each language have names that tell nothing.
@@ -172,53 +85,16 @@ COLUMNS = {
         ("备用3", "national ID", REMOVED, lambda p: p.resident),
     ),
 }
-KEPT = {"en": {"sex": lambda p: p.sex, "age": lambda p: str(p.age), "view": lambda p: "PA", "kVp": lambda p: "120"},
-        "zh": {"性别": lambda p: "男" if p.sex == "M" else "女", "年龄": lambda p: str(p.age), "检查部位": lambda p: "胸部"}}  # fmt: skip
-
-# --- Texts: kind and sentence; `<` and `>` stand around the identifier. `known` are those that a column or header tells.
-
-TEXTS = {
-    "en": (
-        ("name, known", "Compared with the earlier film of <{p.family}> the effusion is smaller."),
-        ("name, known", "<{p.given} {p.family}> was examined in supine position."),
-        ("name, known", "The family of <{p.family}, {p.given}> was informed about the nodule."),
-        ("name after Patient", "Patient <{p.given} {p.family}> has no pleural effusion."),
-        ("name before age", "<{p.given} {p.family}>, {p.age}{p.sex}, with cough for three days."),
-        ("name before age", "<{p.given} {p.family}> is a {p.age}-year-old with a rib fracture."),
-        ("name before age", "<{p.family}, {p.given}> ({p.age} {p.sex}): small effusion on the left."),
-        ("staff name", "Discussed with Dr. <{p.doctor}> after the examination."),
-        ("staff name", "Lungs are clear. Electronically signed by <{p.doctor}>"),
-        ("record number", "MRN: <{p.record}>. Heart size is normal."),
-        ("record number", "The lungs are clear in <{p.record}> as before."),
-        ("study ID", "Compared with <{p.accession}> the mass is unchanged."),
-        ("birth date", "DOB <{p.birth}>, the heart is enlarged."),
-        ("date", "Compared with the film of <2021-{m}>, no change."),
-        ("phone", "Results were called to <{p.phone}> by the reader."),
-        ("national ID", "SSN <{p.social}>, normal chest."),
-        ("email", "Send the images to <{p.email}> please."),
-        ("address", "Address: <{p.address}>"),
-        ("name after a verb", "Normal chest. Told <{p.stranger}> at noon."),
-        ("name without any cue", "Normal chest, <{p.stranger}> agrees."),
-    ),
-    "zh": (
-        ("name, known", "与<{p.chinese}>旧片比较，左侧胸腔积液减少。"),
-        ("name, known", "已告知<{p.chinese}>家属，双肺未见实变。"),
-        ("name after 患者", "患者<{p.chinese}>，双肺纹理清晰。"),
-        ("name after 患者", "患者<{p.chinese}>，男，{p.age}岁，心影不大。"),
-        ("name before age", "<{p.chinese}>，女，{p.age}岁。右肺下叶结节。"),
-        ("staff name", "双肺清晰。报告医师：<{p.chinese_doctor}>"),
-        ("record number", "住院号<{p.record}>，双肺野清晰。"),
-        ("record number", "心影增大，<{p.record}>。"),
-        ("birth date", "出生日期：<{p.birth}>，骨质未见异常。"),
-        ("date", "与<2021年{m1}月{d1}日>片比较，病灶吸收。"),
-        ("phone", "请回拨<{p.mobile}>，右肺上叶肿块。"),
-        ("national ID", "身份证<{p.resident}>，双侧膈面光整。"),
-        ("address", "住址：<{p.chinese_address}>"),
-        ("name after a verb", "双肺清晰，已电话通知<{p.chinese_stranger}>。"),
-        ("name without any cue", "双肺清晰，<{p.chinese_stranger}>同意此诊断。"),
-    ),
+KEPT = {
+    "en": {"sex": lambda p: p.sex, "age": lambda p: str(p.age), "view": lambda p: "PA", "kVp": lambda p: "120"},
+    "zh": {
+        "性别": lambda p: "男" if p.sex == "M" else "女",
+        "年龄": lambda p: str(p.age),
+        "检查部位": lambda p: "胸部",
+    },
 }
-OPENING = {"en": "Chest radiograph {n}. ", "zh": "胸部正位片{n}。"}
+
+# --- Texts
 
 
 def plant_text(kind: str, template: str, who: Person, number: int, table: str) -> tuple[str, Planted]:
@@ -276,16 +152,18 @@ def dicom(who: Person, pixels: np.ndarray) -> bytes:
 
 
 def write_folder(folder: Path, persons: int, seed: int) -> list[Planted]:
-    """Writes two tables per language with images, some of them DICOM; returns everything that was planted.
+    """Writes three tables per language with images, some of them DICOM; returns everything that was planted.
 
     `en.jsonl` and `zh.jsonl` have columns that identify, which tell what to search the texts for. `en-bare.jsonl` and
-    `zh-bare.jsonl` have none, so that only the words around an identifier tell.
+    `zh-bare.jsonl` have none, so that only the words around an identifier tell; `en-held-out.jsonl` and
+    `zh-held-out.jsonl` are like these, with sentences of which the rules know nothing.
     """
     draw, noise, planted = random.Random(seed), np.random.default_rng(seed), []
     for language in TEXTS:
-        for bare in (False, True):
-            table, rows = f"{language}-bare" if bare else language, []
+        for table in (language, f"{language}-bare", f"{language}-held-out"):
+            bare, rows = table != language, []
             texts = [text for text in TEXTS[language] if not (bare and "known" in text[0])]
+            texts = HELD_OUT[language] if table.endswith("held-out") else texts
             for number in range(1, persons + 1):
                 who, pixels = person(draw), noise.integers(0, 256, (32, 32), np.uint8)
                 kind, template = texts[number % len(texts)]

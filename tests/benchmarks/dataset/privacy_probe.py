@@ -39,7 +39,7 @@ PLACE = re.compile(r"characters (\d+) to (\d+)")
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--persons", type=int, default=76, help="persons per table (default: %(default)s)")
+    parser.add_argument("--persons", type=int, default=128, help="persons per table (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the persons (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=RESULT, help="JSON file to write (default: %(default)s)")
     options = parser.parse_args(argv)
@@ -74,7 +74,7 @@ def measure(work: Path, persons: int, seed: int) -> dict[str, Any]:
         if not good:
             missed.append(f"{one.place} ({one.table}): {one.kind}")
     return {
-        "persons": 4 * persons,
+        "persons": 6 * persons,
         "seed": seed,
         "caught": {name: dict(count) for name, count in sorted(caught.items())},
         "missed": dict(sorted(Counter(missed).items())),
