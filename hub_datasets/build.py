@@ -81,7 +81,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
     from hub_datasets.ingest.ingest import ingest_folder, remove_stale, stage_keys
     from hub_datasets.output.earlier_build import check_output
     from hub_datasets.output.folder import is_current, is_empty, written_folder
-    from hub_datasets.output.private_sources import has_names, key_fingerprint, make_hasher, place_names
+    from hub_datasets.output.private_sources import check_key_is_there, key_fingerprint, make_hasher, place_names
     from model_cards.commands.owned_files import some
 
     place, cache = storage.shown(options.output), storage.shown(options.cache)
@@ -91,8 +91,10 @@ def build(options: BuildOptions) -> dict[str, Any]:
         scratch = held.enter_context(storage.scratch_folder(options.cache))
         keys = stage_keys(options.folders, options.images, options.texts)
         build_key = options.key(keys, key_fingerprint(options))
-        if is_current(options.output, build_key) and has_names(options):
+        if is_current(options.output, build_key):
             return json.loads(storage.read(storage.join(options.output, "report.json")))
+        if not options.overwrite:
+            check_key_is_there(options)
         if not (options.overwrite or is_empty(options.output)):
             raise BuildError(f"--output_dir {place} exists and is not empty; name another folder or add --overwrite")
         kept = []

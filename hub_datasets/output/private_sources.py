@@ -56,9 +56,15 @@ def open_key(options: BuildOptions) -> tuple[Hasher, Path, bool]:
     return Hasher(make_key(path) if made else read_key(path)), path, made
 
 
-def has_names(options: BuildOptions) -> bool:
-    """Returns whether the map of names is there, or none is required."""
-    return not options.private_sources() or names_path(options.output, options.key_file).exists()
+def check_key_is_there(options: BuildOptions) -> None:
+    """Raises BuildError if the key is lost by which a dataset that is not to be replaced was made."""
+    report = read_json_if_valid(storage.join(options.output, REPORT))
+    earlier = report.get("privacy", {}).get("key") if isinstance(report, dict) else None
+    if earlier and options.private_sources() and not (path := key_path(options.output, options.key_file)).exists():
+        raise BuildError(
+            f"{path} does not exist: the key of the hashes in {storage.shown(options.output)}; put it back, name it by "
+            "--key_file, or add --overwrite to get a new key, with which all hashes change"
+        )
 
 
 def make_publication(stages: Sequence[Stage], options: BuildOptions, hasher: Hasher | None) -> Publication:
@@ -87,7 +93,7 @@ def dropped_records(stages: Sequence[Stage], publication: Publication) -> dict[i
     found: dict[int, dict[int, str]] = {}
     for number, stage in enumerate(stages):
         found[number] = {
-            seq: f"to review: {', '.join(kinds)} (--drop_flagged)" for seq, kinds in open_rows(stage, publication)
+            seq: f"to review: {', '.join(kinds)} (--drop_flagged)" for seq, kinds in flagged_rows(stage, publication)
         }
     return found
 
@@ -99,18 +105,15 @@ def open_flags(decisions: Decisions) -> dict[str, int]:
     """
     kinds: Counter[str] = Counter()
     for number, stage in enumerate(decisions.stages):
-        query = "SELECT id FROM accepted WHERE stage = ?"
-        rows = dict(open_rows(stage, decisions.publication))
+        rows = {} if stage.synthetic else dict(flagged_rows(stage, decisions.publication))
         if rows:
-            for (row,) in decisions.database.execute(query, (number,)):
+            for (row,) in decisions.database.execute("SELECT id FROM accepted WHERE stage = ?", (number,)):
                 kinds.update(rows.get(row - (number << STAGE_SHIFT), ()))
     return dict(sorted(kinds.items()))
 
 
-def open_rows(stage: Stage, publication: Publication) -> list[tuple[int, list[str]]]:
+def flagged_rows(stage: Stage, publication: Publication) -> list[tuple[int, list[str]]]:
     """Returns (seq, kinds) of each record of a folder with something to review."""
-    if stage.synthetic:
-        return []
     catalog = Catalog(stage.catalog)
     found = list(flagged_records(catalog, hidden_columns(stage, publication)))
     catalog.close()
