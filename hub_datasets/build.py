@@ -81,7 +81,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
     from hub_datasets.ingest.ingest import ingest_folder, remove_stale, stage_keys
     from hub_datasets.output.earlier_build import check_output
     from hub_datasets.output.folder import is_current, is_empty, written_folder
-    from hub_datasets.output.private_sources import check_key_is_there, key_fingerprint, make_hasher, place_names
+    from hub_datasets.output.private_sources import check_key_is_there, key_fingerprint, place_names, usable_key
     from model_cards.commands.owned_files import some
 
     place, cache = storage.shown(options.output), storage.shown(options.cache)
@@ -107,11 +107,11 @@ def build(options: BuildOptions) -> dict[str, Any]:
                 for (source, folder), key in zip(options.folders, keys, strict=True)
             ]
             lasting = all(stage.lasting for stage in stages)  # else the next build has to look again
-            hasher = make_hasher(options)
-            build_key = options.key(keys, hasher.fingerprint) if hasher else build_key  # the key may be a new one
-            with written_folder(options.output, build_key if lasting else "", scratch) as output:
-                report = write_dataset(stages, options, engine, output, scratch, hasher)
-                place_names(scratch, options)  # before the dataset is in its place, which is then never without it
+            with usable_key(options) as hasher:
+                build_key = options.key(keys, hasher.fingerprint) if hasher else build_key  # the key may be a new one
+                with written_folder(options.output, build_key if lasting else "", scratch) as output:
+                    report = write_dataset(stages, options, engine, output, scratch, hasher)
+                    place_names(scratch, options)  # before the dataset is in its place, which is never without it
             if kept:
                 print(f"--overwrite: kept in {place}, because no build wrote it: {some(kept)}")
             remove_stale(options.cache, stages)

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +34,27 @@ def key_fingerprint(options: BuildOptions) -> str:
     return Hasher(read_key(path)).fingerprint if path.exists() else ""
 
 
-def make_hasher(options: BuildOptions) -> Hasher | None:
-    """Returns the hasher for private sources, with a new key where there is none; None without private sources.
+@contextmanager
+def usable_key(options: BuildOptions) -> Iterator[Hasher | None]:
+    """Gives the hasher for private sources, with a new key where there is none; None without private sources.
 
-    Tells if the dataset that is replaced has hashes of another key.
+    Tells if the dataset that is replaced has hashes of another key. A new key is removed if the build fails.
     """
     if not options.private_sources():
-        return None
+        yield None
+        return
     hasher, path, made = open_key(options)
     report = read_json_if_valid(storage.join(options.output, REPORT))
     earlier = report.get("privacy", {}).get("key") if isinstance(report, dict) else None
     if earlier and earlier != hasher.fingerprint:
         what = f"made a new key, {path}, because it does not exist" if made else f"{path} is another key"
         print(f"{what}: IDs and names of files get other hashes than in the earlier build")
-    return hasher
+    try:
+        yield hasher
+    except BaseException:
+        if made:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def open_key(options: BuildOptions) -> tuple[Hasher, Path, bool]:

@@ -18,7 +18,8 @@ MOST_COLUMNS = 1000  # that are told apart; objects may have a key for each row
 LONGEST = 200  # characters of a value that can be an identifier by itself
 COVERED = 0.7  # share of a value's characters that an identifier takes
 MOSTLY = 0.5  # a column is of a kind if more of its values than this are
-TOO_MANY = "unrecognized"  # kind of the columns after the first MOST_COLUMNS
+DEEPEST = 20  # levels of lists and objects inside others
+TOO_MANY = "unrecognized"  # kind of the columns after the first MOST_COLUMNS, and of those with deeper values
 SEARCHED = (
     "person_name", "staff_name", "phone_number", "email", "address", "record_number", "national_id", "insurance_number",
     "account", "device", "institution", "patient_id", "study_id", "uid",
@@ -37,11 +38,14 @@ NUMBER = re.compile(r"\d{7,18}|0\d{5,17}|[A-Z]{1,4}[-_]?\d{5,17}|[A-Z]{1,4}-\d{2
 
 
 def leaves(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Yields (column, value) of metadata: of lists each value, of objects the names joined by dots."""
-    if isinstance(value, Mapping) and depth < 20:
+    """Yields (column, value) of metadata: of lists each value, of objects the names joined by dots.
+
+    A list or an object below DEEPEST levels is yielded as a value.
+    """
+    if isinstance(value, Mapping) and depth < DEEPEST:
         for name, inner in value.items():
             yield from leaves(inner, f"{path}.{name}" if path else str(name), depth + 1)
-    elif isinstance(value, (list, tuple)) and depth < 20:
+    elif isinstance(value, (list, tuple)) and depth < DEEPEST:
         for inner in value:
             yield from leaves(inner, path, depth + 1)
     else:
@@ -49,8 +53,8 @@ def leaves(value: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, An
 
 
 def text_of(value: Any) -> str:
-    """Returns a value as it would be written; empty for none and for what is true or false."""
-    if value is None or isinstance(value, bool):
+    """Returns a value as it would be written; empty for none, for what is true or false, and for lists and objects."""
+    if value is None or isinstance(value, (bool, Mapping, list, tuple)):
         return ""
     return (value if isinstance(value, str) else str(value)).strip()
 
@@ -84,15 +88,16 @@ class ColumnProfile:
         """Counts the values of a record's metadata; a column counts once per record."""
         seen: dict[str, Counter[str]] = {}
         for path, value in leaves(metadata):
-            if not (text := text_of(value)):
+            too_deep = bool(value) and isinstance(value, (Mapping, list, tuple))
+            if not (text := text_of(value)) and not too_deep:
                 continue
             name = path if path in self.kinds or len(self.kinds) < MOST_COLUMNS else ""
             self.kinds.setdefault(name, Counter())
             found = seen.setdefault(name, Counter())
-            found["" if kind_by_name(path) else kind_of_value(text)] += 1
+            found[TOO_MANY if too_deep else "" if kind_by_name(path) else kind_of_value(text)] += 1
         for name, found in seen.items():
             self.totals[name] += 1
-            self.kinds[name][found.most_common(1)[0][0]] += 1
+            self.kinds[name][TOO_MANY if TOO_MANY in found else found.most_common(1)[0][0]] += 1
 
     def rows(self) -> list[tuple[str, int, str]]:
         """Returns (column, number of records with a value, JSON of the numbers by kind)."""
@@ -108,7 +113,7 @@ class ColumnProfile:
         """Returns the columns that identify, with what they hold; the key `` stands for those that were too many."""
         found = {}
         for name, kinds in sorted(self.kinds.items()):
-            if not name:
+            if not name or TOO_MANY in kinds:
                 found[name] = TOO_MANY
             elif kind := kind_by_name(name) or key_kind(name):
                 found[name] = kind

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hub_datasets.privacy.column_values import ColumnProfile, is_hashed, text_of
+from hub_datasets.privacy.column_values import TOO_MANY, ColumnProfile, is_hashed, key_kind, text_of
 from hub_datasets.privacy.key_file import Hasher
 from hub_datasets.records import RawRecord
 from hub_datasets.texts.patient_ids import patient_key, study_key
@@ -44,7 +44,7 @@ class SourceColumns:
 
     def kind(self, path: str) -> str:
         """Returns the kind by which a column is hashed or left out; empty if it is published as it is."""
-        if path in self.kept or any(path.startswith(f"{name}.") for name in self.kept):
+        if not path or path in self.kept or any(path.startswith(f"{name}.") for name in self.kept):
             return ""
         return self.kinds.get(path if path in self.totals or "" not in self.kinds else "", "")
 
@@ -54,7 +54,9 @@ class SourceColumns:
         for name, kind in self.kinds.items():
             if name not in self.kept:
                 place = found["hashed" if is_hashed(kind) else "left_out"]
-                place[name or "(others)"] = {"kind": kind, "records": self.totals[name]}
+                shown = f"(named by a {key_kind(name)})" if key_kind(name) else name or "(others)"
+                earlier = place.get(shown, {"records": 0})["records"]
+                place[shown] = {"kind": kind, "records": earlier + self.totals[name]}
         return found
 
 
@@ -131,6 +133,10 @@ class Publication:
         columns = self.columns[source]
 
         def shown(value: Any, path: str) -> Any:
+            if path in columns.kept:
+                return value
+            if columns.kind(path) == TOO_MANY:
+                return LEFT_OUT
             if isinstance(value, Mapping):
                 inner = {name: (shown(part, f"{path}.{name}" if path else str(name))) for name, part in value.items()}
                 return {name: part for name, part in inner.items() if part is not LEFT_OUT}

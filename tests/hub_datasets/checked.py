@@ -77,6 +77,14 @@ def plant_key(folders: Folders, output: str | Path) -> list[str]:
     return ["--key_file", str(path)] if remote else []
 
 
+def remove_planted_key(output: str | Path) -> None:
+    """Removes the key of an output that was not written, as a build does: it has no map of names."""
+    if not storage.is_remote(str(output)) and not beside(str(output), NAMES_SUFFIX).exists():
+        path = beside(str(output), KEY_SUFFIX)
+        if path.is_file() and path.read_text("ascii") == KEY:
+            path.unlink()
+
+
 REMOTE_KEYS = tempfile.TemporaryDirectory(prefix="medpairs-keys-")  # of outputs at remote addresses
 # What becomes of IDs and names of one's own reports with that key.
 HASHED = Publication(Hasher(bytes(range(KEY_BYTES))), {"medical_reports": SourceColumns({})})
@@ -105,7 +113,10 @@ def options_for(folders: Folders, output: str | Path, *flags: str | Path) -> Bui
 
 def build_here(folders: Folders, output: str | Path, *flags: str | Path) -> dict[str, Any]:
     """A whole build in this process; returns the report. Raises BuildError."""
-    return build(options_for(folders, output, *flags))
+    try:
+        return build(options_for(folders, output, *flags))
+    finally:
+        remove_planted_key(output)
 
 
 def staged(options: BuildOptions, work: Path) -> list[Stage]:

@@ -15,7 +15,7 @@ import pytest
 from hub_datasets.generate_sample import generate
 from hub_datasets.sources import SOURCES
 from model_cards import dataset_card
-from tests.hub_datasets.checked import Checked, Folders, check_source, plant_key, words_of
+from tests.hub_datasets.checked import Checked, Folders, check_source, plant_key, remove_planted_key, words_of
 from tests.hub_datasets.layouts import write_four_sources
 
 FLAGS = {source.name: source.flag for source in SOURCES}
@@ -60,7 +60,10 @@ def build(run) -> Callable[..., subprocess.CompletedProcess]:
     def command(folders: Folders, output: Path, *more: str | Path, check: bool = True, **options):
         key = plant_key(folders, output)
         command = ("python", "hub_datasets/build.py", *words_of(folders), "--output_dir", output, *key, *more)
-        return run(*command, check=check, **options)
+        try:
+            return run(*command, check=check, **options)
+        finally:
+            remove_planted_key(output)
 
     return command
 
