@@ -155,7 +155,7 @@ HELD_OUT = {
         ("record number", "医保卡号<{p.record}>"),
         ("staff name", "审核医师<{p.chinese_doctor}>"),
         ("name by other words", "患者名<{p.chinese}>，胸片正常。"),
-        ("address", "住址：<{p.chinese_address}>"),
+        ("address", "通讯地址 <{p.chinese_address}>，双肺清晰。"),
     ),
 }
 OPENING = {"en": "Chest radiograph {n}. ", "zh": "胸部正位片{n}。"}
