@@ -42,11 +42,14 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.redistribute and not options.restricted_sources():
             print("--redistribute has no effect: the licenses of all these sources allow redistribution")
         report = build(options)
-        print(report_lines(report))
+        print(report_lines(report, options))
         output = storage.shown(options.output)
         print(f"Written to {output}: load_dataset({output!r}, 'pairs')")
+        if line := private_line(options):
+            print(line)
         if arguments.push_to_hub:
             visibility = {"private": not arguments.public, "redistribute": arguments.redistribute}
+            visibility["reviewed"] = arguments.reviewed
             print(f"Pushed to {push_dataset(options.output, arguments.push_to_hub, **visibility)}")
     except OSError as error:
         if any(map(storage.has_secrets, addresses_of(arguments))):  # the error may repeat them
@@ -59,10 +62,17 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def report_lines(report: dict[str, Any]) -> str:
+def report_lines(report: dict[str, Any], options: BuildOptions) -> str:
+    from hub_datasets.output.private_sources import folder_names
     from hub_datasets.output.report import summary
 
-    return summary(report)
+    return summary(report, folder_names(options))
+
+
+def private_line(options: BuildOptions) -> str:
+    from hub_datasets.output.private_sources import private_files
+
+    return private_files(options)
 
 
 def print_tables(stages: list) -> None:
@@ -82,6 +92,7 @@ def build(options: BuildOptions) -> dict[str, Any]:
     from hub_datasets.ingest.ingest import ingest_folder, remove_stale, stage_keys
     from hub_datasets.output.earlier_build import check_output
     from hub_datasets.output.folder import is_current, is_empty, written_folder
+    from hub_datasets.output.private_sources import check_key_is_there, key_fingerprint, place_names, usable_key
     from model_cards.commands.owned_files import some
 
     place, cache = storage.shown(options.output), storage.shown(options.cache)
@@ -92,9 +103,11 @@ def build(options: BuildOptions) -> dict[str, Any]:
         for _, folder in options.folders:
             folder.scratch = str(scratch)  # a tar.gz is unpacked there
         keys = stage_keys(options.folders, options.images, options.texts)
-        build_key = options.key(keys)
+        build_key = options.key(keys, key_fingerprint(options))
         if is_current(options.output, build_key):
             return json.loads(storage.read(storage.join(options.output, "report.json")))
+        if not options.overwrite:
+            check_key_is_there(options)
         if not (options.overwrite or is_empty(options.output)):
             raise BuildError(f"--output_dir {place} exists and is not empty; name another folder or add --overwrite")
         kept = []
@@ -107,8 +120,11 @@ def build(options: BuildOptions) -> dict[str, Any]:
                 settings = (options.images, options.texts, engine, options.cache, scratch)
                 stages.append(ingest_folder(source, folder, key, *settings))
             lasting = all(stage.lasting for stage in stages)  # else the next build has to look again
-            with written_folder(options.output, build_key if lasting else "", scratch) as output:
-                report = write_dataset(stages, options, engine, output, scratch)
+            with usable_key(options) as hasher:
+                build_key = options.key(keys, hasher.fingerprint) if hasher else build_key  # the key may be a new one
+                with written_folder(options.output, build_key if lasting else "", scratch) as output:
+                    report = write_dataset(stages, options, engine, output, scratch, hasher)
+                    place_names(scratch, options)  # before the dataset is in its place, which is never without it
             print_tables(stages)
             if kept:
                 print(f"--overwrite: kept in {place}, because no build wrote it: {some(kept)}")
@@ -138,9 +154,15 @@ def what_is_kept(stages: list, cache: str) -> str:
     return f"kept in {cache}: {names}; the same command resumes after these"
 
 
-def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path) -> dict[str, Any]:
-    """Resolves duplicates, assigns splits and writes the dataset; returns the report."""
-    from hub_datasets.output import report, rows, targets
+def write_dataset(
+    stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path, hasher: Any = None
+) -> dict[str, Any]:
+    """Resolves duplicates, assigns splits and writes the dataset; returns the report.
+
+    Args:
+        hasher: of the IDs and names of private sources; None without such sources.
+    """
+    from hub_datasets.output import private_sources, report, rows, targets
     from hub_datasets.output.card.baselines import baselines
     from hub_datasets.output.card.samples import Samples
     from hub_datasets.output.card.subgroups import Subgroups
@@ -156,10 +178,12 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     from hub_datasets.splits.ties import refuse_ties
     from hub_datasets.splits.ungrounded import settle_targets
 
-    decisions = Decisions(scratch / "decisions.sqlite", stages, options.chat_turns)
+    publication = private_sources.make_publication(stages, options, hasher)
+    dropped = private_sources.dropped_records(stages, publication) if options.drop_flagged else None
+    decisions = Decisions(scratch / "decisions.sqlite", stages, options.chat_turns, publication)
     review = Review(options.review, options.texts)
-    decisions.settle(options.choices, review)
-    check_review(stages, review)
+    decisions.settle(options.choices, review, dropped)
+    check_review(stages, review, publication)
     stripped = settle_targets(decisions, options.ungrounded, options.texts)
     near = decisions.find_near_duplicates(options.near_distance)
     scans = find_scans(decisions)
@@ -225,6 +249,7 @@ def write_dataset(stages: list, options: BuildOptions, engine: Any, output: Any,
     if "chat" in shards:
         llama_factory.write_llama_factory_info(output.local / "llama_factory" / "dataset_info.json", shards["chat"])
     output.write_card(content, samples)
+    private_sources.write_names(scratch, decisions)
     decisions.close()
     return content
 
@@ -240,7 +265,7 @@ def write_reports(
     written: Any,
 ) -> dict[str, Any]:
     """Writes the files beside the Parquet files; returns the parts of the report about sources and rows."""
-    from hub_datasets.output import report, rows
+    from hub_datasets.output import private_sources, report, rows
     from hub_datasets.output.local_files import write_records
 
     addresses = [stage.folder.address for stage in stages]
@@ -258,7 +283,8 @@ def write_reports(
         "splits": statistics.splits(),
         "rows_by": statistics.rows_by(),
         "groups": decisions.count_groups(),
-        "review": flags,
+        "review": flags | {"open": private_sources.open_flags(decisions, review)},
+        "privacy": private_sources.privacy_report(decisions.publication),
         "images": report.image_report(decisions),
         "texts": statistics.texts(),
         "settings": options.settings(),

@@ -178,6 +178,27 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         "sentences out; `reject` rejects the records; all count them (default: %(default)s)",
     )
 
+    privacy = parser.add_argument_group("privacy of your own data")
+    privacy.add_argument(
+        "--keep_columns",
+        default="",
+        metavar="A,B",
+        help="columns to publish in `metadata` although they identify a person, or as they are instead of as a hash "
+        "(default: none)",
+    )
+    privacy.add_argument(
+        "--key_file",
+        default="",
+        metavar="FILE",
+        help="secret key of the hashes that IDs and file names are published as; it is made if it does not exist "
+        "(default: OUT.key beside --output_dir)",
+    )
+    privacy.add_argument(
+        "--drop_flagged",
+        action="store_true",
+        help="reject every row that has something to review, see review.jsonl",
+    )
+
     chat = parser.add_argument_group("chat")
     chat.add_argument(
         "--chat_turns",
@@ -213,6 +234,11 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         "--public",
         action="store_true",
         help="create a public repository, or push to an existing one; without it only private repositories are used",
+    )
+    hub.add_argument(
+        "--reviewed",
+        action="store_true",
+        help="push although review.jsonl lists rows to review: you have looked at them, and they may be shared",
     )
     hub.add_argument(
         "--redistribute",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import datasets
 
 # Flags of the command that are not options here: the folder is an argument of a method, and publishing is a command.
-NOT_OPTIONS = ("help", "output_dir", "push_to_hub", "public", "redistribute")
+NOT_OPTIONS = ("help", "output_dir", "push_to_hub", "public", "redistribute", "reviewed")
 
 
 class MedPairs:

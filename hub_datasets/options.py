@@ -16,6 +16,7 @@ from hub_datasets.flags import COLUMNS, argument_parser, refuse_idle_flags
 from hub_datasets.images.validation import ImageSettings
 from hub_datasets.images.windowing import parse_window
 from hub_datasets.ingest.source_folders import normalize_address, source_folders
+from hub_datasets.privacy.key_file import check_key_place
 from hub_datasets.records import ColumnNames
 from hub_datasets.schema import CONFIGS
 from hub_datasets.sources import SOURCES
@@ -41,6 +42,9 @@ class BuildOptions:
         choices: values of the sources' own flags, by name.
         keep_splits: folder of the build whose splits are kept; empty for the build that is replaced.
         review: file with a person's decisions about rows; empty for none.
+        keep_columns: columns of private sources that are published although they identify.
+        key_file: path of the secret key; empty for the one beside the output.
+        drop_flagged: whether rows with something to review are rejected.
     """
 
     folders: tuple[tuple[Source, Folder], ...]
@@ -62,6 +66,9 @@ class BuildOptions:
     engine: str = "local"
     num_proc: int = 1
     overwrite: bool = False
+    keep_columns: tuple[str, ...] = ()
+    key_file: str = ""
+    drop_flagged: bool = False
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that decide which rows are accepted, what they contain and which split they are in."""
@@ -84,6 +91,8 @@ class BuildOptions:
             "num_shards": self.num_shards,
             "configs": ",".join(self.configs),
             **{f"{name}_column": value for name, value in asdict(self.texts.columns).items()},
+            "keep_columns": ",".join(self.keep_columns),
+            "drop_flagged": self.drop_flagged,
             **self.choices,
         }
 
@@ -92,6 +101,12 @@ class BuildOptions:
         arguments = argument_parser().parse_args([])
         check_flags(arguments)
         return options_of(arguments, ()).settings()
+
+    def private_sources(self) -> frozenset[str]:
+        """Return the sources whose names and IDs are hashed: those of which some folder must not be redistributed."""
+        return frozenset(
+            source.name for source, folder in self.folders if not (source.redistributable or is_synthetic(folder))
+        )
 
     def restricted_sources(self) -> list[str]:
         """Return the sources whose license does not allow redistribution; synthetic folders are always allowed."""
@@ -102,11 +117,12 @@ class BuildOptions:
             if not is_synthetic(folder)
         ]
 
-    def key(self, stage_keys: Sequence[str]) -> str:
+    def key(self, stage_keys: Sequence[str], fingerprint: str = "") -> str:
         """Return a hash of everything that the result depends on: the contents of the sources, addresses, settings.
 
         Args:
             stage_keys: the key of each folder, from `ingest.stage_keys`.
+            fingerprint: that of the secret key of the hashes; empty without private sources.
         """
         from hub_datasets.ingest.ingest import code_of, digest, installed_version
 
@@ -119,7 +135,7 @@ class BuildOptions:
             kept = self.memory()
         written_by = [code_of("model_cards"), installed_version("datasets"), installed_version("pyarrow")]
         review = digest(storage.read(self.review).hex()) if self.review else ""
-        return digest([sources, self.settings(), kept, review, written_by])
+        return digest([sources, self.settings(), kept, review, written_by, fingerprint])
 
     def locks(self) -> dict[str, str]:
         """Return the folders that only one build at a time may use, each with the message for a second build."""
@@ -174,6 +190,7 @@ def read_options(arguments: argparse.Namespace) -> BuildOptions:
         print(f"--keep_splits reads {arguments.keep_splits}")
     refuse_idle_flags(arguments, [source for source, _ in folders])
     options = options_of(arguments, folders)
+    check_privacy(options)
     if options.keep_splits:
         options.memory()  # its errors are raised before the sources are read
     Review(options.review, options.texts)  # so are those of the file's rows
@@ -211,14 +228,31 @@ def options_of(arguments: argparse.Namespace, folders: tuple[tuple[Source, Folde
         engine=arguments.engine,
         num_proc=arguments.num_proc or processors(),
         overwrite=arguments.overwrite,
+        keep_columns=tuple(filter(None, map(str.strip, arguments.keep_columns.split(",")))),
+        key_file=arguments.key_file,
+        drop_flagged=arguments.drop_flagged,
     )
+
+
+def check_privacy(options: BuildOptions) -> None:
+    """Raise BuildError where flags about private data have no effect, or would publish the key."""
+    if not options.private_sources():
+        for flag in ("keep_columns", "key_file"):
+            if getattr(options, flag):
+                raise BuildError(
+                    f"--{flag} has no effect: every source here is public or synthetic, and keeps its columns and names"
+                )
+        return
+    check_key_place(options.output, options.key_file, options.folders)
 
 
 def check_flags(arguments: argparse.Namespace) -> None:
     """Raise BuildError, which names the flag, for an invalid value."""
-    for flag in ("output_dir", "cache_dir", "keep_splits", "review"):
+    for flag in ("output_dir", "cache_dir", "keep_splits", "review", "key_file"):
         setattr(arguments, flag, normalize_address(value) if (value := getattr(arguments, flag)) else value)
-    for flag in ("public", "redistribute"):
+    if arguments.reviewed and arguments.drop_flagged:
+        raise BuildError("--reviewed cannot be combined with --drop_flagged, which leaves nothing to review; give one")
+    for flag in ("public", "redistribute", "reviewed"):
         if getattr(arguments, flag) and not arguments.push_to_hub:
             raise BuildError(f"--{flag} requires --push_to_hub ORG/NAME")
     if arguments.push_to_hub:

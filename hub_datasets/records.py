@@ -29,6 +29,7 @@ class Reason(enum.StrEnum):
     CONFLICTING_LABELS = "conflicting_labels"
     REVIEWED = "reviewed"
     UNGROUNDED = "ungrounded"
+    FLAGGED = "flagged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,12 @@ class Flag:
     Attributes:
         kind: `phone_number`, `email`, `national_id`, `birth_date`, `burned_in_text`, ...
         detail: where it is, without repeating it: a report must not spread what it warns of.
+        column: the column of the metadata that it is in; empty for a text or an image.
     """
 
     kind: str
     detail: str
+    column: str = ""
 
 
 @dataclass(slots=True)

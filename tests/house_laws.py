@@ -26,6 +26,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"splits", "flags"},
         {"ingest"},
         {"images", "sources", "synthetic"},
+        {"privacy"},
         {"texts", "chat", "filesystem"},
         {"schema", "records", "errors"},
     ],

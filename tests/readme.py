@@ -40,6 +40,7 @@ def with_record(text: str) -> str:
     marks |= {"encoder:machine": encoder_machine(), "encoder:table": f"\n{encoder_table()}\n"}
     marks |= {"decoder:machine": decoder_machine(), "decoder:table": f"\n{decoder_table()}\n"}
     marks |= {"decoder:share": decoder_share(), "summary:table": f"\n{summary_table()}\n"}
+    marks |= {"privacy:table": f"\n{privacy_table()}\n"}
     for mark, content in marks.items():
         pattern = rf"(<!-- {mark} -->).*?(<!-- /{mark} -->)"
         text = re.sub(pattern, lambda match, content=content: match[1] + content + match[2], text, flags=re.DOTALL)
@@ -213,6 +214,27 @@ def decoder_memory_table() -> str:
         cells = ("as one" if batch is None else str(batch) if batch else "-" for batch in batches)
         lines.append(f"| {row['training']} | {row['peak_gib']['1']:.1f} GiB | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def privacy_table() -> str:
+    """What became of the identifiers that were planted, and what was flagged for nothing."""
+    measured = record("privacy_probe")
+    named = {
+        "DICOM headers": ("header",),
+        "columns of tables, by their names or values": ("column",),
+        "names of files and folders": ("name",),
+        "texts of rows with columns that identify": ("text, en", "text, zh"),
+        "texts of rows without": ("text, en-bare", "text, zh-bare"),
+        "texts of rows without, held-out sentences, English": ("text, en-held-out",),
+        "texts of rows without, held-out sentences, Chinese": ("text, zh-held-out",),
+    }
+    lines = ["| identifiers planted in | caught |", "|---|---:|"]
+    for shown, keys in named.items():
+        caught, planted = (sum(measured["caught"][key][what] for key in keys) for what in ("caught", "planted"))
+        lines.append(f"| {shown} | {caught:,} of {planted:,} |")
+    alarms = measured["false_alarms"].values()
+    flagged, sentences = (sum(count[what] for count in alarms) for what in ("flagged", "sentences"))
+    return "\n".join([*lines, f"| clean sentences that were flagged | {flagged:,} of {sentences:,} |"])
 
 
 def small_picture(build: Path) -> bytes:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hub_datasets.images.dicom_gray import show_gray
+from hub_datasets.images.dicom_identifiers import read_known
 from hub_datasets.images.frames import chosen
 from hub_datasets.images.metadata import read_coding
 from hub_datasets.images.windowing import window_color
@@ -63,6 +64,7 @@ class DicomPicture:
     flags: tuple[Flag, ...]
     index: int = 0
     count: int = 1
+    known: tuple[tuple[str, str, str], ...] = ()
 
 
 def is_dicom(data: bytes) -> bool:
@@ -224,8 +226,8 @@ def show(dataset: Dataset, index: int, count: int, bounds: tuple[float, float] |
     flags = ()
     if str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES":
         flags = (Flag("burned_in_text", "the file's DICOM header says that text is burned into the image"),)
-    groups = read_groups(dataset)
-    return DicomPicture(Image.fromarray(np.ascontiguousarray(shown)), window, groups, flags, index, count)
+    groups, known = read_groups(dataset), read_known(dataset)
+    return DicomPicture(Image.fromarray(np.ascontiguousarray(shown)), window, groups, flags, index, count, known)
 
 
 def set_frame_values(dataset: Dataset, index: int) -> None:

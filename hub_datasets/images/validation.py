@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hub_datasets.errors import one_line
@@ -65,6 +65,7 @@ class ExaminedImage:
         stripped: what was removed from the original file: "EXIF", "GPS", "comment", ...
         flags: findings that a person should review.
         thumbnail: the picture as 64 x 64 gray values (`hashing.gray_thumbnail`), row by row.
+        known: kind, value and origin of what a DICOM header tells that identifies a person; it is never published.
     """
 
     data: bytes
@@ -78,6 +79,7 @@ class ExaminedImage:
     stripped: tuple[str, ...] = ()
     flags: tuple[Flag, ...] = ()
     thumbnail: bytes = b""
+    known: tuple[tuple[str, str, str], ...] = ()
 
 
 def examine_image(data: bytes, name: str, settings: ImageSettings) -> ExaminedImage | Problem:
@@ -143,7 +145,8 @@ def examine_picture(
     if picture.count > 1 and settings.frames != "all":
         removed.append("further pictures")
     data = encode_png(picture.image)
-    return make_examined_image(data, "PNG", picture.image, settings, tuple(removed), picture.window, groups, flags)
+    examined = make_examined_image(data, "PNG", picture.image, settings, tuple(removed), picture.window, groups, flags)
+    return replace(examined, known=picture.known) if isinstance(picture, DicomPicture) else examined
 
 
 def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, float] | None) -> ExaminedImage | Problem:

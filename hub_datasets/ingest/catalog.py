@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,11 @@ class Catalog:
         """Yields the names of the images that records refer to, each once, in the order of the records."""
         yield from (name for (name,) in self.database.execute("SELECT name FROM images ORDER BY rowid"))
 
+    @property
+    def count(self) -> int:
+        """Returns the number of records that were added or rejected, which is the seq of the last."""
+        return self._seq
+
     def count_images(self) -> int:
         return self.database.execute("SELECT count(*) FROM images").fetchone()[0]
 
@@ -159,13 +164,18 @@ class Catalog:
         for seq, item, code, message in self.database.execute(query):
             yield seq, Rejection("", item, Reason(code), message)
 
-    def flags(self) -> Iterator[tuple[str, str, str, str]]:
-        """Yields (item or image, where: `text` or `image`, kind, detail) of everything that a person should review."""
+    def flags(self, hidden: Collection[str] = ()) -> Iterator[tuple[str, str, str, str]]:
+        """Yields (item or image, where: `text` or `image`, kind, detail) of everything that a person should review.
+
+        Args:
+            hidden: columns that are not published, whose flags are left out.
+        """
         for where, table, name in (("text", "records", "item"), ("image", "images", "name")):
             query = f"SELECT {name}, flags FROM {table} WHERE flags IS NOT NULL AND flags != '[]' ORDER BY rowid"
             for item, flags in self.database.execute(query):
-                for flag in json.loads(flags):
-                    yield item, where, flag["kind"], flag["detail"]
+                for flag in (Flag(**found) for found in json.loads(flags)):
+                    if flag.column not in hidden:
+                        yield item, where, flag.kind, flag.detail
 
     def image_of(self, seq: int) -> str | None:
         """Returns the name of a record's image; None if its texts could not be used."""

@@ -29,8 +29,9 @@ from hub_datasets.filesystem.source_folder import Folder, FolderError
 from hub_datasets.images.validation import ImageSettings, examine_pictures
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import Engine
+from hub_datasets.ingest.identifying import Identifying, find_flags, flag_known, note_headers
 from hub_datasets.ingest.progress import Progress, counted
-from hub_datasets.records import Flag, Ignored, Problem, RawRecord, Regions, Rejection, TableNote
+from hub_datasets.records import Ignored, Problem, Regions, Rejection, TableNote
 from hub_datasets.sources.base import Source
 from hub_datasets.synthetic.marker import is_synthetic
 from hub_datasets.texts.validation import TextSettings, check_text, check_writable
@@ -147,6 +148,7 @@ def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     catalog = Catalog(path, "create")
+    identifying = None if source.redistributable else Identifying(catalog)
     named = f"{source.name} {folder.label}".rstrip()
     notes: list[TableNote] = []
     records = source.read(folder, texts.columns, notes) if source.tables else source.read(folder)
@@ -162,40 +164,13 @@ def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path
             catalog.reject(record.item, problem.code, problem.message)
         else:
             catalog.add(record, find_flags(record, source))
+            if identifying:
+                identifying.add(catalog.count, record)
+    if identifying:
+        identifying.finish()
     for note in notes:
         catalog.note(note)
     catalog.close()
-
-
-def find_flags(record: RawRecord, source: Source) -> list[Flag]:
-    """Returns the flags for a person to review in a record's texts and, for private data, in its metadata and names."""
-    from hub_datasets.texts.identifiers import find_identifiers
-
-    said = filter(None, (record.text, record.question, record.answer))
-    flags = [flag for text in said for flag in (*find_identifiers(text), *find_tokens(text))]
-    if source.redistributable:  # its fields and names are already public
-        return flags
-    for column, value in record.metadata.items():
-        if isinstance(value, str):  # the column's name may reveal the kind: `PatientName`; that of an ID does not
-            name = re.sub("(?<=[a-z])(?=[A-Z])|_", " ", column)
-            named = find_identifiers(f"{name}: {value}")
-            kinds = [flag.kind for flag in named if flag.kind != "record_number"]
-            kinds += [flag.kind for flag in find_identifiers(value)]
-            flags += [Flag(kind, f"in the column {column}") for kind in dict.fromkeys(kinds)]
-    return flags + find_in_name(record.image.rsplit("/", 1)[-1], "in the image's name")
-
-
-def find_in_name(name: str, detail: str) -> list[Flag]:
-    """Returns the flags for a person to review in the name of a file or folder."""
-    from hub_datasets.texts.identifiers import find_identifiers
-
-    return [Flag(flag.kind, detail) for flag in find_identifiers(re.sub(r"[_.\-]+", " ", name))]
-
-
-def find_tokens(text: str) -> list[Flag]:
-    """Returns a flag for words that Llama's tokenizer reads as control tokens, which can end or change a training."""
-    place = text.find("<|")
-    return [Flag("control_token", f"at character {place + 1}")] if place >= 0 else []
 
 
 def examine_images(
@@ -230,8 +205,12 @@ def examine_images(
     with Progress(f"{named}: images", total) as progress:
         for result in engine.map(examine_batch, tasks):
             catalog.add_images(result["images"])
+            if not source.redistributable:
+                note_headers(catalog, result["images"])
             failures += result["failures"]
             progress.update(result["files"])
+    if not source.redistributable:
+        flag_known(catalog)
     catalog.finish()
     return failures
 
@@ -278,6 +257,7 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
                     "stripped": json.dumps(found.stripped),
                     "flags": json.dumps([asdict(flag) for flag in found.flags]),
                     "thumbnail": base64.b64encode(found.thumbnail).decode() if task.get("thumbnails") else None,
+                    "known": [list(one) for one in found.known],
                 }
                 images.append(row)
                 offset += len(found.data)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
@@ -32,6 +33,22 @@ def refuse_restricted_sources(names: Iterable[str]) -> None:
         )
 
 
+def open_flags(report: Mapping[str, Any]) -> dict[str, int]:
+    """Returns the numbers of rows that are still to review, by kind, from the report of a build."""
+    return report["review"].get("open", {})
+
+
+def refuse_open_flags(folder: Path, report: Mapping[str, Any]) -> None:
+    """Raises BuildError if rows are flagged that nobody has reviewed."""
+    if found := open_flags(report):
+        kinds = ", ".join(f"{kind} {number:,}" for kind, number in found.items())
+        raise BuildError(
+            f"--push_to_hub: rows to review before they are shared: {kinds}; look at {folder / 'review.jsonl'}, "
+            f"then add "
+            "--reviewed to push them all, or --drop_flagged --overwrite to leave them out"
+        )
+
+
 def check_push(folder: str | Path, repo_id: str, public: bool) -> None:
     """Raises BuildError, before anything is read, for a push that would be refused; changes nothing on the Hub."""
     from model_cards.hub.commit import PushError, check_public, check_writer
@@ -50,7 +67,9 @@ def refuse_address(folder: str | Path) -> None:
         raise BuildError(f"--push_to_hub: {storage.shown(folder)} is not on this machine; push from a folder that is")
 
 
-def push_dataset(folder: str | Path, repo_id: str, private: bool = True, redistribute: bool = False) -> str:
+def push_dataset(
+    folder: str | Path, repo_id: str, private: bool = True, redistribute: bool = False, reviewed: bool = False
+) -> str:
     """Pushes the build in `folder` to the dataset repository `repo_id`, which is created if it does not exist.
 
     Files of an earlier build that this one does not have are removed in the same commit. A person's edits of the card,
@@ -59,6 +78,7 @@ def push_dataset(folder: str | Path, repo_id: str, private: bool = True, redistr
     Args:
         redistribute: whether to push sources whose license is not known to allow redistribution; otherwise they are
             refused.
+        reviewed: whether somebody has looked at the rows that are flagged for review; otherwise they are refused.
 
     Returns:
         the address of the repository. Raises BuildError if the Hub refuses, or if the repository is public and
@@ -70,6 +90,8 @@ def push_dataset(folder: str | Path, repo_id: str, private: bool = True, redistr
     sources = report["sources"].items()
     if not redistribute:
         refuse_restricted_sources(n for n, s in sources if not (s["redistributable"] or s["synthetic"]))
+    if not reviewed:
+        refuse_open_flags(folder, report)
     from huggingface_hub.utils import filter_repo_objects
 
     from model_cards.card_update import read_card

@@ -14,9 +14,12 @@ from typing import Any
 
 from hub_datasets.filesystem import hub_address, storage
 from hub_datasets.ingest.catalog import Catalog
-from hub_datasets.ingest.ingest import Stage, find_in_name, find_tokens
+from hub_datasets.ingest.identifying import find_tokens
+from hub_datasets.ingest.ingest import Stage
+from hub_datasets.output.private_sources import hidden_columns, privacy_lines
 from hub_datasets.output.tables import table_reports
 from hub_datasets.output.targets import TargetStatistics, target_lines
+from hub_datasets.privacy.publication import Publication
 from hub_datasets.records import Ignored
 from hub_datasets.schema import CONFIGS, SPLITS
 from hub_datasets.splits.assignment import Decisions
@@ -173,7 +176,7 @@ def source_report(decisions: Decisions, name: str, left_out: Mapping[int, Sequen
         found["hub_commits"] = {address: commit for address, commit in commits.items() if commit}
     if len(stages) > 1:
         found["folders"] = {
-            stage.folder.label: {
+            decisions.publication.label(name, stage.folder.label): {
                 "synthetic": stage.synthetic,
                 "read": folder.read,
                 "accepted": folder.accepted,
@@ -269,20 +272,17 @@ def write_review(path: Path, decisions: Decisions, ocr: bool, review: Review | N
 def all_flags(decisions: Decisions, review: Review) -> Iterator[tuple[str, str, str, str, str]]:
     """Yields (source, item or image, where, kind, detail) of the flags of all stages and of replaced texts."""
     for stage in decisions.stages:
-        for flag in stage_flags(stage):
+        for flag in stage_flags(stage, decisions.publication):
             yield stage.source.name, *flag
     for (source, item), text in review.replaced.items():
         for flag in (*find_identifiers(text), *find_tokens(text)):
             yield source, item, REPLACEMENT, flag.kind, flag.detail
 
 
-def stage_flags(stage: Stage) -> Iterator[tuple[str, str, str, str]]:
-    """Yields (item or image, where, kind, detail) of the flags of a folder's label, which is published, and rows."""
-    label = stage.folder.label
-    for flag in find_in_name(label, "in the folder's name"):
-        yield label, "folder", flag.kind, flag.detail
+def stage_flags(stage: Stage, publication: Publication) -> Iterator[tuple[str, str, str, str]]:
+    """Yields (item or image, where, kind, detail) of the flags of a folder's rows."""
     catalog = Catalog(stage.catalog)
-    for item, *rest in catalog.flags():
+    for item, *rest in catalog.flags(hidden_columns(stage, publication)):
         yield stage.folder.labeled(item), *rest
     catalog.close()
 
@@ -297,8 +297,13 @@ def duplicate_report(decisions: Decisions, near: dict[str, int]) -> dict[str, An
     return {"exact": dict(exact), "near": near}
 
 
-def summary(report: dict[str, Any]) -> str:
-    """Returns the report as readable lines: one per source, one per config, and warnings."""
+def summary(report: dict[str, Any], folders: Mapping[str, str] | None = None) -> str:
+    """Returns the report as readable lines: one per source, one per config, and warnings.
+
+    Args:
+        folders: the names of folders of which the report, which is published, has hashes only.
+    """
+    folders = folders or {}
     lines = []
     for name, counts in report["sources"].items():
         reasons = ", ".join(f"{code} {number:,}" for code, number in counts["rejected"].items())
@@ -309,7 +314,7 @@ def summary(report: dict[str, Any]) -> str:
             + f"; ignored {ignored:,}" * bool(ignored)
         )
         lines += [
-            f"  {label}: read {folder['read']:,}, accepted {folder['accepted']:,}"
+            f"  {folders.get(label, label)}: read {folder['read']:,}, accepted {folder['accepted']:,}"
             for label, folder in counts.get("folders", {}).items()
         ]
     for config, splits in report["splits"].items():
@@ -350,6 +355,7 @@ def summary(report: dict[str, Any]) -> str:
         lines.append(f"--review: {kinds}; {report['review']['unreviewed']:,} flags are not reviewed")
         if idle := report["review"]["idle"]:
             lines.append(f"--review: {idle:,} decisions have no effect: their rows are not flagged, or rejected anyway")
+    lines += privacy_lines(report)
     if numbered := report.get("numbered_categories"):
         categories = "1 category is" if numbered == 1 else f"{numbered:,} categories are"
         lines.append(

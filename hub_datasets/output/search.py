@@ -13,7 +13,10 @@ from typing import Any
 
 from hub_datasets.errors import BuildError, printable
 from hub_datasets.filesystem import storage
+from hub_datasets.output.earlier_build import REPORT, read_json_if_valid
 from hub_datasets.output.local_files import RECORDS
+from hub_datasets.privacy.key_file import Hasher, key_path, read_key
+from hub_datasets.privacy.publication import Publication, SourceColumns
 from hub_datasets.schema import CONFIGS, SPLITS
 from hub_datasets.sources import SOURCES
 from hub_datasets.splits.groups import key_digest, read_memory
@@ -103,7 +106,9 @@ class Wanted:
         hashed: keys of a patient and a study with this ID, as sources without plain IDs have them.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, publication: Publication | None = None) -> None:
+        """Takes the ID, and what the dataset publishes of private sources, if their key is known."""
+        self._publication = publication or Publication()
         self.written = name
         self.plain = name.casefold()
         self.hashed = [key for key in (patient_key(name), study_key(name)) if key]
@@ -114,7 +119,7 @@ class Wanted:
         found = {}
         for source in SOURCES:
             for key in (*self.hashed, *(f"{kind}:{self.written}" for kind in PLAIN_KINDS)):
-                found[key_digest(f"{source.name}/{key}")] = key.partition(":")[0]
+                found[key_digest(self._publication.key(f"{source.name}/{key}"))] = key.partition(":")[0]
         found[key_digest(f"image:{self.plain}")] = "image"
         found[key_digest(self.written)] = self.written.rpartition("/")[2].partition(":")[0]
         return found
@@ -155,7 +160,7 @@ def file_names(path: str) -> list[str]:
 
 def find(dataset: str, name: str) -> Findings:
     """Searches the files of a build for an ID. Raises BuildError for a damaged file."""
-    wanted = Wanted(name)
+    wanted = Wanted(name, publication_of(dataset))
     found = Findings()
     rejected: set[str] = set()  # items of rejected rows about the image
     memory = memory_of(dataset)
@@ -206,7 +211,10 @@ def is_accepted(wanted: Wanted, line: dict[str, Any]) -> bool:
     image, group = line["image"], line["group"]
     if wanted.is_item(line["item"]) or any(map(wanted.is_key, (*line["keys"], *line["file_keys"]))):
         return True
-    names = (f"{line['source']}/{image}", group, line["pixels"], line["content"], f"image:{line['pixels']}")
+    names = (
+        f"{line['source']}/{image}", line.get("image_path", ""), group, line["pixels"], line["content"],
+        f"image:{line['pixels']}",
+    )  # fmt: skip
     return wanted.is_path(image) or wanted.is_name(*names)
 
 
@@ -241,6 +249,15 @@ def similar(dataset: str, name: str) -> list[str]:
             known |= {one.casefold(): one for one in names}
     part = [one for folded, one in known.items() if name.casefold() in folded][:CLOSE]
     return part or [known[one] for one in get_close_matches(name.casefold(), known, CLOSE)]
+
+
+def publication_of(dataset: str) -> Publication:
+    """Returns how the keys of private sources are published; as they are, where the key is not beside the dataset."""
+    report = read_json_if_valid(storage.join(dataset, REPORT))
+    private = report.get("privacy", {}).get("columns", {}) if isinstance(report, dict) else {}
+    if not private or storage.is_remote(dataset) or not (path := key_path(dataset)).exists():
+        return Publication()
+    return Publication(Hasher(read_key(path)), {name: SourceColumns({}) for name in private})
 
 
 def memory_of(dataset: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ from hub_datasets.errors import BuildError
 from hub_datasets.ingest import joined_records
 from hub_datasets.ingest.catalog import IMAGE_COLUMNS, connect, decoded, encoded, printable, to_json
 from hub_datasets.ingest.ingest import Stage
+from hub_datasets.privacy.publication import Publication
 from hub_datasets.records import RawRecord, Reason, Rejection
 from hub_datasets.schema import class_name
 from hub_datasets.sources.conflicts import drop_repeats
@@ -63,11 +64,12 @@ ACCEPTED = f"INSERT INTO accepted VALUES ({', '.join('?' * (len(IMAGE_COLUMNS) +
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A record that becomes a row.
+    """A record that becomes a row, as it is published (`privacy/publication.py`).
 
     Attributes:
         stage: the stage that it comes from.
         image: the image's columns in the catalog.
+        path: the image's path below its folder, which is not published.
     """
 
     record: RawRecord
@@ -75,11 +77,7 @@ class Accepted:
     image: dict[str, Any]
     group_id: str
     split: str
-
-    @property
-    def path(self) -> str:
-        """Returns the image's path below its folder."""
-        return self.record.image.removeprefix(self.stage.folder.labeled(""))
+    path: str
 
 
 class Decisions:
@@ -88,11 +86,15 @@ class Decisions:
     Attributes:
         stages: one per folder; the stages of one source follow each other.
         sources: the numbers of the stages of each source, by the source's name.
+        publication: what is published of private sources.
     """
 
-    def __init__(self, path: Path, stages: list[Stage], turns: str = "single") -> None:
+    def __init__(
+        self, path: Path, stages: list[Stage], turns: str = "single", publication: Publication | None = None
+    ) -> None:
         """Makes the tables in the file `path`; `turns` is one of TURNS."""
         self.stages = stages
+        self.publication = publication or Publication()
         self.sources: dict[str, list[int]] = {}
         for number, stage in enumerate(stages):
             self.sources.setdefault(stage.source.name, []).append(number)
@@ -101,12 +103,18 @@ class Decisions:
         self.database = connect(path)
         self.database.executescript(TABLES)
 
-    def settle(self, settings: Mapping[str, str], review: Review | None = None) -> None:
+    def settle(
+        self,
+        settings: Mapping[str, str],
+        review: Review | None = None,
+        dropped: Mapping[int, Mapping[int, str]] | None = None,
+    ) -> None:
         """Accepts or rejects every record of every source.
 
         Args:
             settings: the values of the sources' own options (`Source.choices`).
             review: a person's decisions, which come first.
+            dropped: why records are left out because they are flagged, by stage and seq (`--drop_flagged`).
         """
         review = review or Review()
         for name, numbers in self.sources.items():
@@ -116,11 +124,22 @@ class Decisions:
                 review.note(name, rejection.item)
             settle = stages[numbers[0]].source.settle or drop_repeats
             for _, members in groupby(joined_records.records_by_picture(stages), key=lambda member: member[0]):
-                group = list(members)
+                group, flagged = [], []
+                for found in members:
+                    _, number, seq, record, _ = found
+                    is_open = dropped and seq in dropped.get(number, {}) and not review.decides(record)
+                    (flagged if is_open else group).append(found)
+                for _, number, seq, record, _ in flagged:
+                    self._reject(number, seq, Rejection(name, record.item, Reason.FLAGGED, dropped[number][seq]))
                 places: dict[str, list[tuple[int, int, RawRecord, dict]]] = {}
                 for _, number, seq, record, image in group:
                     places.setdefault(record.item, []).append((number, seq, record, image))
-                kept, left_out, records = [], [], []
+                kept, records = [], []
+                left_out = [
+                    key
+                    for _, n, _, record, image in flagged
+                    for key in group_keys(record, image, stages[n].folder.label)
+                ]
                 for _, number, seq, record, image in group:
                     decided = review.apply(record)
                     if isinstance(decided, Rejection):
@@ -235,7 +254,7 @@ class Decisions:
         splits, fixed, moved = {}, set(), []
         query = "SELECT name, key FROM groups JOIN keys ON keys.root = groups.root ORDER BY name"
         for name, members in groupby(self.database.execute(query), key=lambda row: row[0]):
-            old = [memory[digest] for _, key in members if (digest := key_digest(key)) in memory] if memory else []
+            old = [memory[digest] for _, key in members if (digest := self.digest(key)) in memory] if memory else []
             splits[name] = remembered_split(old) if old else split_of(name, fractions)
             if old:
                 fixed.add(name)
@@ -297,12 +316,14 @@ class Decisions:
             JOIN keys ON keys.id = first_key JOIN groups ON groups.root = keys.root
             WHERE stage = ? AND (? IS NULL OR accepted.id = ?) ORDER BY {order}, first, accepted.id"""
         for _, rows in groupby(self.database.execute(query, (stage, only, only)), key=lambda row: row[0]):
-            yield [
-                Accepted(
-                    decoded(record), self.stages[stage], dict(zip(IMAGE_COLUMNS, image, strict=True)), group, split
-                )
-                for _, record, group, split, *image in rows
-            ]
+            yield [self._published(stage, *columns) for _, *columns in rows]
+
+    def _published(self, number: int, content: str, group: str, split: str, *columns: Any) -> Accepted:
+        stage, record = self.stages[number], decoded(content)
+        image = dict(zip(IMAGE_COLUMNS, columns, strict=True))
+        image["groups"] = self.publication.groups(record.source, image["groups"])
+        path = record.image.removeprefix(stage.folder.labeled(""))
+        return Accepted(self.publication.record(record), stage, image, self.publication.key(group), split, path)
 
     def classes(self) -> tuple[list[str], dict[str, int]]:
         """Returns the names of all classes, and the number of labels of each source that has too many to be classes.
@@ -358,8 +379,12 @@ class Decisions:
         """
         query = """SELECT key, split FROM keys JOIN groups ON groups.root = keys.root
             WHERE key NOT LIKE '%/conversation:%'"""  # which changes with its texts
-        now = {key_digest(key): split for key, split in self.database.execute(query)}
+        now = {self.digest(key): split for key, split in self.database.execute(query)}
         yield from (memory_line(key, split) for key, split in sorted((self._remembered | now).items()))
+
+    def digest(self, key: str) -> str:
+        """Returns what is remembered of a key: of a private source, the digest of its keyed hash."""
+        return key_digest(self.publication.key(key))
 
     def close(self) -> None:
         self.database.close()

@@ -163,6 +163,7 @@ def key_digest(key: str) -> str:
     """Returns what is remembered of a key: 16 hexadecimal digits.
 
     They do not hide the key: anyone who knows how keys are made can try them all, as with every hash of a short number.
+    Keys of private sources are hashed with a secret before (`Publication.key`).
     """
     return hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
 

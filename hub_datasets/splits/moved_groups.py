@@ -13,7 +13,7 @@ from typing import Any
 from hub_datasets.ingest.catalog import to_json
 from hub_datasets.schema import SPLITS
 from hub_datasets.splits.assignment import ITEM, STAGE_SHIFT, Decisions
-from hub_datasets.splits.groups import key_digest, key_kind
+from hub_datasets.splits.groups import key_kind
 
 PAIRS = {"near": "two images look alike", "scans": "two images are slices of one scan"}  # what a row of a table says
 
@@ -36,7 +36,7 @@ def moved_groups(decisions: Decisions, memory: Mapping[str, str], names: Sequenc
     for name in names:
         found = decisions.database.execute(query, (name,)).fetchall()
         kinds = {number: key_kind(key) for number, key, _ in found}
-        old = {number: memory[digest] for number, key, _ in found if (digest := key_digest(key)) in memory}
+        old = {number: memory[digest] for number, key, _ in found if (digest := decisions.digest(key)) in memory}
         was = Counter(old.values())
         why, rows = explain(decisions, kinds, old)
         yield {

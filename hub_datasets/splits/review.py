@@ -97,6 +97,10 @@ class Review:
                 return decision
         return None
 
+    def decides(self, record: RawRecord) -> bool:
+        """Returns whether there is a decision about a record or its image."""
+        return any(self.find(record.source, name) for name in (record.item, record.image))
+
     def apply(self, record: RawRecord) -> RawRecord | Rejection:
         """Returns a record as it was decided about it or its image.
 

@@ -1,8 +1,9 @@
 """Finds texts that seem to identify a patient: names, numbers, dates, addresses.
 
 Findings are flagged for a person to review; nothing is changed or rejected. A flag gives the position and never the
-text, so that a report does not spread what it warns of. Names are found only after a title or a label, and no search of
-this kind finds everything.
+text, so that a report does not spread what it warns of. Names are found only after a title or a label, after the word
+"patient", or before an age and a sex (`known_identifiers.py` searches for those that are known), and no search of this
+kind finds everything.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hub_datasets.records import Flag
-from hub_datasets.texts.person_names import CHINESE_NAME, KNOWN_NAME, NAME, PERSON, PERSON_WORD
+from hub_datasets.texts.name_rules import NAME_RULES
 
 # Parts of expressions. Every repetition in them has a bound, so that no text takes long.
 START = r"(?<![\d.])"  # of a number: not within a longer one, nor a part of 1.2.840.10008
@@ -34,6 +35,11 @@ DATE = (  # with a day: a year alone may be told, and a month says little
 )
 SEPARATOR = r"[\s:：#.=]{0,5}"
 NUMBER = r"[A-Za-z]{0,4}[-_]?\d[\dA-Za-z/_-]{2,23}"  # of a record
+UNLABELED = r"(?<![A-Za-z\d_.:/=+×-])(?<!\d,)(?<!(?i:id): )(?<!(?i:id) )(?<![=×] )"
+NO_UNIT = (
+    r"(?![\w×]|[.,:/-]\d)(?!\s?(?:/|%|±|×|x\s?10|(?i:units?|iu|cells?|copies|voxels?|pixels?|hz|[kmgµun]?[glm]|mm|cm|ms|hu)"
+    r"\b|[例个张万亿次]))"
+)
 PROVINCE = r"(?:1[1-5]|2[1-3]|3[1-7]|4[1-6]|5[0-4]|6[1-5]|71|8[1-3])"  # the first digits of a resident's number
 CHECK_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)  # of its other digits, GB 11643-1999
 
@@ -66,11 +72,6 @@ def is_resident_number(found: str) -> bool:
     total = sum(int(digit) * weight for digit, weight in zip(found, CHECK_WEIGHTS, strict=False))
     return "10X98765432"[total % 11] == found[-1].upper()
 
-
-BEFORE_NAMES = (
-    "patient", "pt:", "pt ", "pt=", "pt：", "病人", "患者", "患儿", "name", "physician", "radiologist", "doctor",
-    "ed by", "姓名", "医师", "医生", "告者", "核者", "联系人",
-)  # fmt: skip
 
 # A stretch of text that one of them has found is blank to those after it.
 PATTERNS = (
@@ -144,37 +145,45 @@ PATTERNS = (
         words=("chat", "weixin", "whatsapp", "telegram", "微信", "qq"),
     ),
     Pattern("date", one_of(DATE), digits=4),
-    Pattern(
-        "person_name",
-        one_of(
-            r"(?<![A-Za-z])(?i:patient(?:['’]?s)?\s{1,3}name|name of (?:the )?patient)(?:\s{0,3}[:=]|\sis)\s{0,3}"
-            rf"{NAME}",
-            rf"(?<![A-Za-z] )\b(?i:(?:(?:full|first|last|family|given) )?name|surname)\s{{0,3}}[:=]\s{{0,3}}{NAME}",
-            rf"\b(?i:physician|radiologist|doctor)\s{{0,3}}[:=]\s{{0,3}}{NAME}",
-            r"\b(?i:dictated|signed|reported|transcribed|interpreted|verified|approved) (?i:by)\s{0,3}:?\s{0,3}" + NAME,
-            rf"姓名(?:\s{{0,3}}[:：=是为叫]\s{{0,3}}|\s{{1,3}}){CHINESE_NAME}",
-            rf"姓名{KNOWN_NAME}",
-            rf"\b(?:[Pp]atient|PATIENT|P[Tt]|pt)\s{{0,3}}[:=]\s{{0,3}}"
-            rf"(?:{PERSON}|{PERSON_WORD}(?=,?\s{{1,3}}(?:\d{{1,3}}\s?(?i:y|m|f)|[MF]\b)))",
-            r"(?:病人|患者|患儿)\s{0,3}[:=]\s{0,3}"
-            rf"(?:{KNOWN_NAME}|{PERSON}|[\u4e00-\u9fff]{{1,6}}·[\u4e00-\u9fff]{{1,6}})",
-            rf"(?:病人|患者|患儿){KNOWN_NAME}(?=\s{{0,3}}[,、(]?\s{{0,3}}(?:[男女]|性别|年龄|\d{{1,3}}\s?岁))",
-            rf"(?:医师|医生|报告者|审核者|联系人)\s{{0,3}}[:：=]\s{{0,3}}{CHINESE_NAME}",
-        ),
-        words=BEFORE_NAMES,
-    ),
-    Pattern(
-        "person_name",
-        one_of(rf"\b(?:Mr|Mrs|Ms|Miss|Mister|Dr|Prof|Doctor|Professor)\b\.?\s{{1,3}}{NAME}"),
-        words=("mr", "ms.", "ms ", "miss ", "mister", "dr.", "dr ", "prof", "doctor"),
-    ),
+    *(Pattern("person_name", one_of(*rules), words=words) for words, rules in NAME_RULES),
     Pattern(
         "address",
         one_of(
             r"\b(?i:address|residence)\s{0,3}[:=]\s{0,3}[^\s:\0][^\n\0]{3,100}",
+            r"\b(?i:lives at|living at|resides at|residing at)\s{1,2}[^\s:\0][^\n\0]{3,100}",
+            r"(?<![\w.])\d{1,5}\s(?:[A-Z][a-z]{1,20}\s){1,3}(?:Street|Avenue|Road|Lane|Drive|Boulevard|Court)\b",
             r"(?:地址|住址|住所|籍贯)\s{0,3}[:：=为是]\s{0,3}[^\s:：\0][^\n\0]{2,100}",
+            r"(?:家住|现住|居住于|住在)\s{0,3}[:：]?\s{0,3}[\u4e00-\u9fff]{2}[^\n\0,，。;；]{2,100}",
         ),
-        words=("address", "residence", "地址", "住址", "住所", "籍贯"),
+        words=(
+            "address",
+            "residence",
+            " at ",
+            "street",
+            "avenue",
+            "road",
+            "lane",
+            "drive",
+            "boulevard",
+            "court",
+            "地址",
+            "住址",
+            "住所",
+            "籍贯",
+            "家住",
+            "现住",
+            "居住于",
+            "住在",
+        ),
+    ),
+    Pattern(
+        "record_number",  # without a label: more digits than a finding has, or letters before them
+        one_of(
+            rf"{UNLABELED}(?:0\d{{5,11}}|[1-9]\d{{6,11}}){NO_UNIT}",
+            rf"{UNLABELED}[A-Z]{{1,4}}[-_]?\d{{5,12}}{NO_UNIT}",
+            rf"{UNLABELED}[A-Z]{{1,4}}-\d{{2,4}}-\d{{3,10}}{NO_UNIT}",
+        ),
+        digits=5,
     ),
 )
 
@@ -193,6 +202,16 @@ def find_identifiers(text: str) -> list[Flag]:
         A flag for each place, in the order of the text. Its kind is one of `email`, `url`, `birth_date`,
         `national_id`, `record_number`, `phone_number`, `account`, `date`, `person_name` and `address`.
     """
+    return [Flag(kind, place_of(start, end)) for start, end, kind in find_spans(text)]
+
+
+def place_of(start: int, end: int) -> str:
+    """Returns how a flag names a place of a text: positions from 1, the last one inclusive."""
+    return f"characters {start + 1} to {end}"
+
+
+def find_spans(text: str) -> list[tuple[int, int, str]]:
+    """Returns (start, end, kind) of what `find_identifiers` finds, in the order of the text."""
     patterns = possible_patterns(text)
     if patterns and not text.isascii():
         text = text.translate(plain_characters())
@@ -206,7 +225,7 @@ def find_identifiers(text: str) -> list[Flag]:
             return CLAIMED * len(match[0])
 
         text = pattern.expression.sub(claim, text)
-    return [Flag(kind, f"characters {start + 1} to {end}") for start, end, kind in sorted(found)]
+    return sorted(found)
 
 
 def possible_patterns(text: str) -> list[Pattern]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +12,19 @@ from typing import Any
 
 from hub_datasets.build import build
 from hub_datasets.errors import BuildError
+from hub_datasets.filesystem import storage
+from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import InProcess
 from hub_datasets.ingest.ingest import Stage, ingest_folder, stage_keys
 from hub_datasets.options import BuildOptions, argument_parser, read_options
+from hub_datasets.privacy.key_file import COMMENT, KEY_BYTES, KEY_SUFFIX, NAMES_SUFFIX, Hasher, beside
+from hub_datasets.privacy.publication import Publication, SourceColumns
 from hub_datasets.records import Ignored, RawRecord, Rejection
 from hub_datasets.sources import SOURCES
 from hub_datasets.splits.assignment import Decisions
 from hub_datasets.splits.scans import find_scans
+from hub_datasets.synthetic.marker import is_synthetic
 from tests.hub_datasets.layouts import collect_rejections
 
 
@@ -49,13 +56,57 @@ def words_of(folders: Folders) -> list[str | Path]:
     return [word for flag, found in several for folder in found for word in (flag, folder)]
 
 
+KEY = f"{COMMENT}{bytes(range(KEY_BYTES)).hex()}\n"
+
+
+def plant_key(folders: Folders, output: str | Path) -> list[str]:
+    """Puts the same key beside every output of private data, so that two builds can be compared byte for byte.
+
+    Returns the flags that name it for an output at a remote address.
+    """
+    private = folders.get("--reports_dir", [])
+    private = private if isinstance(private, list) else [private]
+    if not private or all(is_synthetic(Folder(str(folder))) for folder in private):
+        return []
+    remote = storage.is_remote(str(output))
+    name = re.sub(r"\W+", "-", str(output))
+    path = Path(REMOTE_KEYS.name) / f"{name}.key" if remote else beside(str(output), KEY_SUFFIX)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(KEY, encoding="ascii")
+        path.chmod(0o600)
+    return ["--key_file", str(path)] if remote else []
+
+
+def remove_planted_key(output: str | Path) -> None:
+    """Removes the key of an output that was not written, as a build does: it has no map of names."""
+    if not storage.is_remote(str(output)) and not beside(str(output), NAMES_SUFFIX).exists():
+        path = beside(str(output), KEY_SUFFIX)
+        if path.is_file() and path.read_text("ascii") == KEY:
+            path.unlink()
+
+
+REMOTE_KEYS = tempfile.TemporaryDirectory(prefix="medpairs-keys-")  # of outputs at remote addresses
+# What becomes of IDs and names of one's own reports with that key.
+HASHED = Publication(Hasher(bytes(range(KEY_BYTES))), {"medical_reports": SourceColumns({})})
+
+
+def real_names(output: str | Path) -> dict[str, str]:
+    """The published name of each image of private data and the path below the folders that were given."""
+    path = beside(str(output), NAMES_SUFFIX)
+    lines = path.read_text("utf-8").splitlines() if path.exists() else ()
+    return {name["image_path"]: f"medical_reports/{name['real_image']}" for name in map(json.loads, lines)}
+
+
 def options_for(folders: Folders, output: str | Path, *flags: str | Path) -> BuildOptions:
     """The options of `build.py` with the folders, in one process unless the flags say otherwise."""
+    key = [] if "--key_file" in flags else plant_key(folders, output)
     words = [
         *words_of(folders),
         "--output_dir",
         output,
         *([] if "--num_proc" in flags else ["--num_proc", "1"]),
+        *key,
         *flags,
     ]
     return read_options(argument_parser().parse_args([str(word) for word in words]))
@@ -63,7 +114,10 @@ def options_for(folders: Folders, output: str | Path, *flags: str | Path) -> Bui
 
 def build_here(folders: Folders, output: str | Path, *flags: str | Path) -> dict[str, Any]:
     """A whole build in this process; returns the report. Raises BuildError."""
-    return build(options_for(folders, output, *flags))
+    try:
+        return build(options_for(folders, output, *flags))
+    finally:
+        remove_planted_key(output)
 
 
 def staged(options: BuildOptions, work: Path) -> list[Stage]:

@@ -15,7 +15,7 @@ import pytest
 from hub_datasets.generate_sample import generate
 from hub_datasets.sources import SOURCES
 from model_cards import dataset_card
-from tests.hub_datasets.checked import Checked, Folders, check_source, words_of
+from tests.hub_datasets.checked import Checked, Folders, check_source, plant_key, remove_planted_key, words_of
 from tests.hub_datasets.layouts import write_four_sources
 
 FLAGS = {source.name: source.flag for source in SOURCES}
@@ -58,8 +58,12 @@ def build(run) -> Callable[..., subprocess.CompletedProcess]:
     """`build({flag: folder or folders}, output, *more flags)`: the command as a user runs it."""
 
     def command(folders: Folders, output: Path, *more: str | Path, check: bool = True, **options):
-        command = ("python", "hub_datasets/build.py", *words_of(folders), "--output_dir", output, *more)
-        return run(*command, check=check, **options)
+        key = plant_key(folders, output)
+        command = ("python", "hub_datasets/build.py", *words_of(folders), "--output_dir", output, *key, *more)
+        try:
+            return run(*command, check=check, **options)
+        finally:
+            remove_planted_key(output)
 
     return command
 

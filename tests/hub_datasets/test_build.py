@@ -112,7 +112,8 @@ def test_the_rows_are_those_of_the_report(loaded, report, built_sample):
         "max_report_chars": 8000, "image_column": "", "text_column": "", "patient_column": "",
         "split_column": "", "label_column": "",
         "max_image_pixels": 64_000_000, "min_image_side": 8, "window": "auto", "ocr": False, "near_distance": 15,
-        "chat_turns": "single", "system_prompt": "", "num_shards": 1, "knee_conflicts": "reject",
+        "chat_turns": "single", "system_prompt": "", "num_shards": 1, "keep_columns": "", "drop_flagged": False,
+        "knee_conflicts": "reject",
     }  # fmt: skip
 
 

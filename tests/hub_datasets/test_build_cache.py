@@ -195,7 +195,9 @@ def test_one_cache_for_two_outputs(raw, tmp_path):
     with reading(raw) as read:
         build_here(raw, tmp_path / "two", "--cache_dir", tmp_path / "cache")
     assert stamps(tmp_path / "cache") == kept and not read and tree(tmp_path / "one") == tree(tmp_path / "two")
-    assert {path.name for path in tmp_path.iterdir()} == {"raw", "one", "two", "cache"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "raw", "cache", *(f"{name}{end}" for name in ("one", "two") for end in ("", ".key", ".names.jsonl"))
+    }  # fmt: skip
 
 
 def test_a_zip_file_that_is_mended_is_read_again(tmp_path):
@@ -285,7 +287,7 @@ def test_files_that_change_while_they_are_read(tmp_path):
             yield RawRecord("moving", f"row {number}", image, "report", "en", text=f"Text {number} of a report.")
 
     source = Source("moving", "--moving_dir", "report", read, "", "", "unknown", "")
-    given = options_for({"--reports_dir": folder}, tmp_path / "out")
+    given = options_for({"--reports_dir": folder}, tmp_path / "out", "--key_file", tmp_path / "out.key")
     fields = {name: getattr(given, name) for name in BuildOptions.__slots__}
     ((_, opened),) = given.folders
     with pytest.raises(BuildError, match=r"--moving_dir .*reports: files changed while they were read; run again"):

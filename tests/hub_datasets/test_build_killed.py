@@ -23,6 +23,7 @@ import pytest
 from tests.cases import few
 from tests.conftest import ROOT
 from tests.forked import BUILD, Forked
+from tests.hub_datasets.checked import plant_key
 from tests.hub_datasets.layouts import picture, report_row, tree, write_files, write_four_sources, write_reports
 
 PROC = Path("/proc")
@@ -53,6 +54,7 @@ class Undisturbed:
 
 def start(sources: dict[str, Path], output: Path, *more: str, **settings: Any) -> Forked:
     words = [word for flag, folder in sources.items() for word in (flag, folder)]
+    plant_key(sources, output)
     return Forked(BUILD, [*words, "--output_dir", output, *more], **settings)
 
 
@@ -117,7 +119,7 @@ def check_that_nothing_is_lost(expected: Undisturbed, output: Path) -> None:
     """Runs the command again, and compares all that it leaves with what it leaves when nobody is killed."""
     assert start(expected.sources, output, "--overwrite", *FLAGS).wait() == 0
     assert tree(output) == expected.files and cache_of(output) == expected.cache
-    assert {path.name for path in output.parent.iterdir()} == {"out", ".out.cache"}
+    assert {path.name for path in output.parent.iterdir()} == {"out", ".out.cache", "out.key", "out.names.jsonl"}
 
 
 @pytest.mark.slow
@@ -185,7 +187,7 @@ def test_an_earlier_build_stays_when_its_successor_is_killed(undisturbed, tmp_pa
     assert late <= 1
     assert start(undisturbed.sources, tmp_path / "out", "--overwrite", *FLAGS).wait() == 0
     assert tree(tmp_path / "out") == undisturbed.files | mine
-    assert {path.name for path in tmp_path.iterdir()} == {"out", ".out.cache"}
+    assert {path.name for path in tmp_path.iterdir()} == {"out", ".out.cache", "out.key", "out.names.jsonl"}
 
 
 @pytest.mark.slow

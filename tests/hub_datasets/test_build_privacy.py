@@ -14,7 +14,7 @@ from datasets import Image, List, load_dataset
 from PIL import Image as Pillow
 from PIL import ImageOps
 
-from tests.hub_datasets.checked import build_here
+from tests.hub_datasets.checked import build_here, real_names
 from tests.hub_datasets.image_files import (
     DISPLAY_P3,
     SECRET,
@@ -84,13 +84,13 @@ def built(tmp_path_factory) -> Path:
 
 def published(folder: Path) -> dict[str, bytes]:
     """The bytes of every image of `pairs`, by file name; those of `chat` are the same."""
-    found = {}
+    found, names = {}, real_names(folder)
     for config, column in (("pairs", "image"), ("chat", "images")):
         features = Image(decode=False) if config == "pairs" else List(Image(decode=False))
         for part in load_dataset(str(folder), config).cast_column(column, features).values():
             for row in part:
                 image = row["image"] if config == "pairs" else row["images"][0]
-                name = row["image_path"].rpartition("/")[2]
+                name = names[row["image_path"]].rpartition("/")[2]
                 assert found.setdefault(name, image["bytes"]) == image["bytes"]
     return found
 

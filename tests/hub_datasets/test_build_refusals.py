@@ -246,7 +246,7 @@ def test_two_builds_at_once_with_one_cache(build, raw, tmp_path):
     assert first.wait() == 0 and second.returncode == 2
     place, wait = tmp_path / "cache/medpairs-cache", "wait for it, or name another --cache_dir"
     assert second.stderr == f"error: another build is using the cache {place}; {wait}\n"
-    assert {path.name for path in tmp_path.iterdir()} == {"raw", "one", "cache"}
+    assert {path.name for path in tmp_path.iterdir()} == {"raw", "one", "one.key", "one.names.jsonl", "cache"}
 
 
 def test_no_row_that_is_fit(refused, tmp_path):

@@ -12,10 +12,12 @@ import pytest
 from datasets import Image, load_dataset
 
 from hub_datasets.build import main
+from hub_datasets.privacy.key_file import Hasher, read_key
+from hub_datasets.privacy.publication import Publication, SourceColumns
 from hub_datasets.sources import SOURCES
 from hub_datasets.synthetic.marker import write_marker
 from tests.cases import few
-from tests.hub_datasets.checked import build_here
+from tests.hub_datasets.checked import HASHED, build_here, real_names
 from tests.hub_datasets.layouts import (
     jpeg,
     pad_row,
@@ -61,9 +63,16 @@ def batches(tmp_path) -> dict[str, list[Path]]:
 
 
 def images_of(folder: Path) -> dict[str, bytes]:
-    """The published bytes by `image_path`."""
-    rows = load_dataset(str(folder), "pairs").cast_column("image", Image(decode=False))
-    return {row["image_path"]: row["image"]["bytes"] for part in rows.values() for row in part}
+    """The published bytes by `image_path`, of private data by the name that the map beside the folder has for it."""
+    rows, names = load_dataset(str(folder), "pairs").cast_column("image", Image(decode=False)), real_names(folder)
+    paths = ((row["image_path"], row["image"]["bytes"]) for part in rows.values() for row in part)
+    return {names.get(path, path): data for path, data in paths}
+
+
+def labels(report: dict, source: str) -> dict[str, dict]:
+    """The parts of the report by the real names of the folders."""
+    real = {HASHED.label("medical_reports", name): name for name in ("january", "february", "march", "a", "b")}
+    return {real.get(label, label): found for label, found in report["sources"][source]["folders"].items()}
 
 
 def counts(report: dict, flag: str) -> dict[str, int]:
@@ -82,7 +91,7 @@ def test_two_folders_give_the_rows_of_both(batches, tmp_path, flag):
     assert all(min(found.values()) >= 2 for found in expected)
     assert counts(both, flag) == {name: sum(found[name] for found in expected) for name in expected[0]}
     assert "folders" not in apart[0]["sources"][NAMES[flag]]
-    folders = both["sources"][NAMES[flag]]["folders"]
+    folders = labels(both, NAMES[flag])
     assert list(folders) == ["february", "january"]  # by name
     found = [{name: folders[label][name] for name in expected[0]} for label in ("january", "february")]
     assert found == expected
@@ -120,7 +129,9 @@ def test_all_sources_with_two_folders_each_by_the_command(batches, tmp_path, bui
     assert [len(source["folders"]) for source in report["sources"].values()] == [2] * 4
     assert not any(report["leakage"]["leaks"].values())
     card = (tmp_path / "out/README.md").read_text("utf-8")
-    assert "accepted rows by folder: `february` 7, `january` 12" in card
+    assert "accepted rows by folder: `february` 6, `january` 8" in card
+    names = [HASHED.label("medical_reports", name) for name in ("february", "january")]
+    assert f"accepted rows by folder: `{names[0]}` 7, `{names[1]}` 12" in card
     assert "    --slake_dir <folder>/february \\\n    --slake_dir <folder>/january \\\n" in card
     assert str(tmp_path) not in card + json.dumps(report)
 
@@ -216,7 +227,7 @@ def test_a_second_export_with_all_of_the_first(batches, tmp_path):
     report = build_here({"--reports_dir": [grown, january]}, tmp_path / "out", *FLAGS, "--overwrite")
     source = report["sources"]["medical_reports"]
     assert (source["read"], source["accepted"], source["rejected"]) == (29, 17, {"duplicate_image": 12})
-    assert source["folders"]["march"]["rejected"] == {"duplicate_image": 12}
+    assert labels(report, "medical_reports")["march"]["rejected"] == {"duplicate_image": 12}
     assert report["duplicates"]["exact"] == {"medical_reports": 12} and report["moved"] == 0
     messages = {line["item"]: line["message"] for line in read_lines(tmp_path / "out/rejections.jsonl")}
     assert "copy of the image the text of january/reports.jsonl line 3" in messages["march/reports.jsonl line 3"]
@@ -237,7 +248,7 @@ def test_two_copies_of_one_zip_file(tmp_path):
     write_files(tmp_path / "b", {"reports.zip": (tmp_path / "a/reports.zip").read_bytes()})
     both = [tmp_path / "b/reports.zip", tmp_path / "a/reports.zip"]
     report = build_here({"--reports_dir": both}, tmp_path / "out", *FLAGS)
-    assert {label: found["accepted"] for label, found in report["sources"]["medical_reports"]["folders"].items()} == {
+    assert {label: found["accepted"] for label, found in labels(report, "medical_reports").items()} == {
         "a": 6, "b": 0,
     }  # fmt: skip
     assert all(name.startswith("medical_reports/a/") for name in images_of(tmp_path / "out"))
@@ -307,12 +318,15 @@ def test_a_folder_of_ones_own_beside_a_synthetic_one(batches, tmp_path, capsys):
     assert "the license of medical_reports (january) is not known to allow redistribution" in capsys.readouterr().err
     assert main([*map(str, words)]) == 0
     rows = load_dataset(str(tmp_path / "out"), "pairs")
-    licences = {(row["image_path"].split("/")[1], row["license"]) for part in rows.values() for row in part}
+    names = real_names(tmp_path / "out")
+    licences = {(names[row["image_path"]].split("/")[1], row["license"]) for part in rows.values() for row in part}
     assert licences == {("january", "unknown"), ("february", "Apache-2.0")}
     source = json.loads((tmp_path / "out/report.json").read_text())["sources"]["medical_reports"]
-    assert source["synthetic"] is False and source["folders"]["february"]["synthetic"] is True
+    hasher = Hasher(read_key(tmp_path / "out.key"))
+    label = Publication(hasher, {"medical_reports": SourceColumns({})}).label("medical_reports", "february")
+    assert source["synthetic"] is False and source["folders"][label]["synthetic"] is True
     card = (tmp_path / "out/README.md").read_text("utf-8")
-    assert "**Partly synthetic data.** The images and texts of `medical_reports/february` were generated" in card
+    assert f"**Partly synthetic data.** The images and texts of `medical_reports/{label}` were generated" in card
     assert "**Redistribution not permitted.** The license of `medical_reports`" in card and "machine-generated" in card
     write_marker(own)
     assert main([*map(str, words), "--overwrite"]) == 0

@@ -13,7 +13,7 @@ from PIL import Image
 
 from hub_datasets.sources.slake import SOURCE as SLAKE
 from hub_datasets.texts.patient_ids import patient_key
-from tests.hub_datasets.checked import build_here
+from tests.hub_datasets.checked import HASHED, build_here, real_names
 from tests.hub_datasets.image_files import coded, noise, smooth
 from tests.hub_datasets.layouts import (
     encoded,
@@ -41,6 +41,11 @@ def splits_of(folder: Path, config: str = "pairs") -> dict[tuple[str, ...], str]
     return {tuple(row.values()): split for split, part in dataset.items() for row in part.select_columns(columns)}
 
 
+def hashed_patient(value: object) -> str:
+    """A patient's ID in the metadata of one's own reports."""
+    return HASHED.key(f"medical_reports/{patient_key(value)}").rpartition(":")[2]
+
+
 def splits_of_patients(folder: Path) -> dict[str, str]:
     return {json.loads(metadata)["patient_id"]: split for (_, _, metadata), split in splits_of(folder).items()}
 
@@ -53,10 +58,11 @@ def test_images_tie_rows_of_different_sources_together(build, tmp_path):
     flags = ("--val_fraction", "0.3", "--test_fraction", "0.3")
     build({"--slake_dir": slake, "--reports_dir": reports}, tmp_path / "out", *flags)
     groups = defaultdict(set)
+    number = {hashed_patient(n): n for n in range(40)}
     for line in read_lines(tmp_path / "out/chat_instructions.jsonl"):
-        key = line["metadata"].get("img_id", line["metadata"].get("patient_id"))
+        key = line["metadata"].get("img_id", number.get(line["metadata"].get("patient_id")))
         groups[line["group_id"]].add((key, line["split"], line["source_dataset"]))
-    assert len(groups) == 40 and set(groups) == {f"medical_reports/{patient_key(n)}" for n in range(40)}
+    assert len(groups) == 40 and set(groups) == {HASHED.key(f"medical_reports/{patient_key(n)}") for n in range(40)}
     for members in groups.values():
         assert len({key for key, _, _ in members}) == len({split for _, split, _ in members}) == 1
         assert {source for _, _, source in members} == {"slake", "medical_reports"}
@@ -83,7 +89,8 @@ def test_pictures_that_look_alike_stay_together(tmp_path):
     flags = ("--val_fraction", "0.3", "--test_fraction", "0.3")
     report = build_here({"--reports_dir": reports}, tmp_path / "out", *flags)
     assert report["duplicates"]["near"]["clusters"] == 30 and report["leakage"]["leaks"]["near_duplicate"] == 0
-    places = {path.rpartition("/")[2]: split for (path, *_), split in splits_of(tmp_path / "out").items()}
+    names = real_names(tmp_path / "out")
+    places = {names[path].rpartition("/")[2]: split for (path, *_), split in splits_of(tmp_path / "out").items()}
     assert all(places[f"{n}.png"] == places[f"{30 + n}.png"] for n in range(30))
     assert set(places.values()) == {"train", "validation", "test"}
 
@@ -128,7 +135,8 @@ def test_adding_rows_moves_no_old_row(sample, tmp_path):
         now = splits_of(tmp_path / "out", config)
         assert len(now) == len(old) + len(added)
         assert {key: now[key] for key in old} == old
-    places = {path.removeprefix("medical_reports/"): split for (path, *_), split in now.items()}
+    names = real_names(tmp_path / "out")
+    places = {names.get(path, path).removeprefix("medical_reports/"): split for (path, *_), split in now.items()}
     assert places[added[-2]["image"]] == places[rows[5]["image"]]
     assert places[added[-1]["image"]] == places[rows[0]["image"]]
     new = {places[row["image"]] for row in added[:60]}
@@ -160,13 +168,14 @@ def test_old_groups_that_a_new_row_ties_together_become_one(tmp_path):
     build_here({"--reports_dir": reports}, tmp_path / "out", *flags)
     places = splits_of_patients(tmp_path / "out")
     one, other = (next(patient for patient, split in places.items() if split == name) for name in ("train", "test"))
+    one, other = (next(f"P{n}" for n in range(30) if hashed_patient(f"P{n}") == found) for found in (one, other))
     rows.append(report_row(30, patient_id=one) | {"study_id": "S"})
     rows.append(report_row(31, patient_id=other))
     write_reports(reports, rows)
     write_files(reports, {"images/31.png": (reports / "images/30.png").read_bytes()})
     report = build_here({"--reports_dir": reports}, tmp_path / "out", "--overwrite", *flags)
     now = splits_of_patients(tmp_path / "out")
-    assert now == places | {other: "train"} and report["moved"] == 1
+    assert now == places | {hashed_patient(other): "train"} and report["moved"] == 1
     assert not any(report["leakage"]["leaks"].values())
 
 

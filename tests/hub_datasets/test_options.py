@@ -28,7 +28,7 @@ FLAGS = (
     "--image_column", "--text_column", "--patient_column", "--split_column", "--label_column", "--max_report_chars",
     "--min_text_chars", "--max_text_chars", "--max_image_pixels", "--min_image_side", "--window", "--ocr", "--review",
     "--ungrounded", "--chat_turns", "--system_prompt", "--engine", "--num_proc", "--cache_dir", "--push_to_hub",
-    "--public", "--redistribute",
+    "--public", "--redistribute", "--reviewed", "--keep_columns", "--key_file", "--drop_flagged",
 )  # fmt: skip
 DEFAULTS = {
     "val_fraction": 0.05, "test_fraction": 0.0, "split_by": "group", "min_text_chars": 5, "max_text_chars": 1000,
@@ -36,6 +36,7 @@ DEFAULTS = {
     "near_distance": near_duplicates.NEAR_DISTANCE, "chat_turns": "single", "system_prompt": "", "num_shards": 1,
     "ungrounded": "mark", "knee_conflicts": "reject", "pad_text": "visible", "max_report_chars": 8000,
     "image_column": "", "text_column": "", "patient_column": "", "split_column": "", "label_column": "",
+    "keep_columns": "", "drop_flagged": False,
 }  # fmt: skip
 
 
@@ -217,10 +218,11 @@ def test_an_output_that_holds_a_source(options, reports, tmp_path, output):
 
 
 @pytest.mark.parametrize("output", ["memory://raw", "memory://raw/", "memory://raw/slake"])
-def test_an_output_behind_an_address_that_holds_a_source(options, output):
+def test_an_output_behind_an_address_that_holds_a_source(options, output, tmp_path):
     with pytest.raises(BuildError, match=r"--output_dir memory://raw.* contains --slake_dir memory://raw/slake"):
         options("--slake_dir", "memory://raw/slake", "--output_dir", output)
-    assert options("--slake_dir", "memory://raw/slake", "--output_dir", "memory://raw/slake2").output
+    key = ("--key_file", tmp_path / "key")
+    assert options("--slake_dir", "memory://raw/slake", "--output_dir", "memory://raw/slake2", *key).output
 
 
 @pytest.mark.parametrize("flag", ["--output_dir", "--cache_dir"])
@@ -237,8 +239,9 @@ def test_an_output_that_is_a_file(options, tmp_path):
         options("--output_dir", tmp_path / "file")
 
 
-def test_addresses_are_taken_as_they_are(options):
-    found = options("--slake_dir", "memory://raw/slake", "--output_dir", "memory://data/out")
+def test_addresses_are_taken_as_they_are(options, tmp_path):
+    key = ("--key_file", tmp_path / "key")
+    found = options("--slake_dir", "memory://raw/slake", "--output_dir", "memory://data/out", *key)
     assert found.folders[0][1].address == "memory://raw/slake"
     assert (found.output, found.cache) == ("memory://data/out", "memory://data/out/.cache")
 

@@ -57,12 +57,15 @@ def memory() -> Iterator[fsspec.AbstractFileSystem]:
 
 
 @pytest.fixture
-def shown_of_build(memory, capfd, caplog):
+def shown_of_build(memory, capfd, caplog, tmp_path):
     """`shown_of_build(*flags)`: exit status of a build, and all that it printed and logged."""
     caplog.set_level(logging.INFO)  # at DEBUG, fsspec itself logs what it opens
 
     def run(*flags: str | Path) -> tuple[int, str]:
-        status = main([str(flag) for flag in (*flags, "--num_proc", "1")])
+        key = (
+            ("--key_file", tmp_path / "secret.key") if "--reports_dir" in flags else ()
+        )  # no output here to lie beside
+        status = main([str(flag) for flag in (*flags, *key, "--num_proc", "1")])
         return status, "\n".join((*capfd.readouterr(), caplog.text))
 
     return run

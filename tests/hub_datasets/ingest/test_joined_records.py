@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -21,6 +23,7 @@ from hub_datasets.splits.groups import Fractions
 from hub_datasets.splits.leakage import find_leaks, official_leaks
 from hub_datasets.texts.patient_ids import note_study, own_study
 from hub_datasets.texts.validation import TextSettings
+from tests.hub_datasets.checked import HASHED
 from tests.hub_datasets.hand_made import decide, make_stage, question, report, settled, source_of
 from tests.hub_datasets.layouts import read_lines
 
@@ -257,18 +260,17 @@ def test_rejections_and_flags_name_the_folder(decisions, tmp_path):
     assert [line["item"] for line in lines] == ["january/line 1", "february/line 1"]
 
 
-def test_a_folder_that_is_named_after_somebody_is_flagged(tmp_path):
-    """Its name is in the published image paths."""
+def test_a_folder_that_is_named_after_somebody_is_published_as_a_hash(tmp_path):
+    """So nothing of it is to review."""
     stages = [
         make_stage(tmp_path / str(n), [report(n)], label=label) for n, label in enumerate(("february", "Mr_Sommer"))
     ]
     decisions, _ = decide(tmp_path / "d", *stages)
-    assert write_review(tmp_path / "review.jsonl", decisions, False)["flags"] == {"person_name": 1}
-    (line,) = read_lines(tmp_path / "review.jsonl")
-    assert line == {
-        "source": "medical_reports", "item": "Mr_Sommer", "in": "folder", "kind": "person_name",
-        "detail": "in the folder's name",
-    }  # fmt: skip
+    decisions.publication = HASHED
+    assert write_review(tmp_path / "review.jsonl", decisions, False)["flags"] == {}
+    assert "Sommer" not in json.dumps(source_report(decisions, "medical_reports", {}))
+    shown = [one.record.image for number in range(2) for (one,) in decisions.accepted(number)]
+    assert len(shown) == 2 and all(re.fullmatch(r"[0-9a-f]{16}(\.png)?", name) for name in shown)
 
 
 def test_a_lost_record_names_its_folder(decisions):

@@ -72,7 +72,7 @@ def test_a_user_s_own_files_beside_a_build_stay(again, out, capsys):
     assert "pairs/train-00001-of-00002.parquet" in found and "pairs/train-00000-of-00001.parquet" not in found
     said = f"--overwrite: kept in {out}, because no build wrote it: assets/draft.svg, link, notes and 2 more\n"
     assert said in capsys.readouterr().out
-    assert sorted(path.name for path in out.parent.iterdir()) == [".out.cache", "out"]
+    assert sorted(path.name for path in out.parent.iterdir()) == [".out.cache", "out", "out.key", "out.names.jsonl"]
 
 
 FOREIGN = {

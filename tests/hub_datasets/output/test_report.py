@@ -208,6 +208,7 @@ def test_copies_and_what_is_to_be_reviewed(counted):
     assert counted.report["review"] == {
         "rows": len(review), "flags": Counter(line["kind"] for line in review), "file": "review.jsonl", "ocr": False,
         "unreviewed": len(review), "decisions": {}, "idle": 0,
+            "open": {},
     }  # fmt: skip
 
 

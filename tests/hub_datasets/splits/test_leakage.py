@@ -145,7 +145,13 @@ def test_nothing_is_written_where_there_is_a_leak(tmp_path, monkeypatch):
     with pytest.raises(BuildError, match=r"1 leaks between splits \(patient 1\); nothing was written"):
         build_here({"--reports_dir": reports}, tmp_path / "out", "--overwrite")
     assert tree(tmp_path / "out") == earlier
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.cache", "out", "reports"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".out.cache",
+        "out",
+        "out.key",
+        "out.names.jsonl",
+        "reports",
+    ]
     monkeypatch.undo()
     build_here({"--reports_dir": reports}, tmp_path / "out", "--overwrite")
     assert {name for name in earlier if "00001-of" in name} - tree(tmp_path / "out").keys()

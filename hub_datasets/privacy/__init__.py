@@ -1,0 +1,1 @@
+"""Decides what of a private source is published: which columns, and hashes in place of IDs and names of files."""
