@@ -171,6 +171,7 @@ def write_dataset(
     from hub_datasets.splits import leakage
     from hub_datasets.splits.assignment import Decisions
     from hub_datasets.splits.guarantees import guarantee
+    from hub_datasets.splits.label_classes import label_classes
     from hub_datasets.splits.moved_groups import moved_groups
     from hub_datasets.splits.official import count_official
     from hub_datasets.splits.review import Review
@@ -196,7 +197,7 @@ def write_dataset(
         refuse_ties(decisions, options.near_distance, options.fractions)
         leakage.refuse_leaks(leaks)
 
-    output.classes, too_many = decisions.classes()
+    output.classes, too_many = label_classes(decisions)
     statistics, pairs, subgroups = report.RowStatistics(options.configs, output.classes), Samples(), Subgroups()
     written = rows.write_rows(
         decisions, scratch, options.texts, options.system_prompt, statistics, options.configs, output.classes, pairs,

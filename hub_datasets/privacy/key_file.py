@@ -13,14 +13,13 @@ import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 
 if TYPE_CHECKING:
     from hub_datasets.filesystem.source_folder import Folder
-    from hub_datasets.sources.base import Source
 
 KEY_BYTES = 32
 HASH_DIGITS = 16  # hexadecimal; 64 bits, as of the keys of groups
@@ -109,7 +108,7 @@ def make_key(path: Path) -> bytes:
     return key
 
 
-def check_key_place(output: str, given: str, folders: Iterable[tuple[Source, Folder]]) -> None:
+def check_key_place(output: str, given: str, folders: Iterable[tuple[Any, Folder]]) -> None:
     """Raises BuildError for a key that would be published or read as data, and for a file that holds none."""
     path = key_path(output, given).absolute()
     places = [(f"--output_dir {storage.shown(output)}", output)]

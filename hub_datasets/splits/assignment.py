@@ -20,7 +20,6 @@ from hub_datasets.ingest.catalog import IMAGE_COLUMNS, connect, decoded, encoded
 from hub_datasets.ingest.ingest import Stage
 from hub_datasets.privacy.publication import Publication
 from hub_datasets.records import RawRecord, Reason, Rejection
-from hub_datasets.schema import class_name
 from hub_datasets.sources.conflicts import drop_repeats
 from hub_datasets.splits.groups import (
     Fractions,
@@ -42,12 +41,9 @@ ONE_PICTURE = "accepted.first_key"
 ONE_CONVERSATION = "coalesce(accepted.conversation, accepted.id)"
 IN_STAGES = "stage IN (SELECT value FROM json_each(?))"
 # Places in the JSON of a record.
-ITEM, TEXT, GROUPS, OFFICIAL_SPLIT, LABEL = map(
-    RawRecord.__slots__.index, ("item", "text", "groups", "official_split", "label")
-)
+ITEM, TEXT, GROUPS, OFFICIAL_SPLIT = map(RawRecord.__slots__.index, ("item", "text", "groups", "official_split"))
 # A record with a text is a pair by itself; the questions of a picture share a caption.
 ONE_CAPTION = f"CASE WHEN accepted.record ->> {TEXT} IS NULL THEN {ONE_IMAGE} ELSE accepted.id END"
-MOST_CLASSES = 1000  # of a source; more labels than this are IDs or texts
 STAGE_SHIFT = 40  # a record's number is its stage's number, shifted, and its place there: sorted as they were read
 TABLES = f"""
 CREATE TABLE accepted (id INTEGER PRIMARY KEY, stage INTEGER, language, image, conversation, record,
@@ -324,27 +320,6 @@ class Decisions:
         image["groups"] = self.publication.groups(record.source, image["groups"])
         path = record.image.removeprefix(stage.folder.labeled(""))
         return Accepted(self.publication.record(record), stage, image, self.publication.key(group), split, path)
-
-    def classes(self) -> tuple[list[str], dict[str, int]]:
-        """Returns the names of all classes, and the number of labels of each source that has too many to be classes.
-
-        The classes are sorted by source. Those of a source are its own list or, without one, the labels of its accepted
-        records in alphabetical order.
-        """
-        names: list[str] = []
-        too_many: dict[str, int] = {}
-        for source, numbers in self.sources.items():
-            labels = list(self.stages[numbers[0]].source.labels)
-            query = f"SELECT DISTINCT record ->> ? FROM accepted WHERE {IN_STAGES} ORDER BY 1"
-            found = {label for (label,) in self.database.execute(query, (LABEL, to_json(numbers))) if label}
-            if labels and not found:  # nothing of this source has a label
-                continue
-            labels += sorted(found - set(labels))
-            if len(labels) > MOST_CLASSES:
-                too_many[source] = len(labels)
-            else:
-                names += [class_name(source, label) for label in labels]
-        return names, too_many
 
     def rejections(self, stage: int) -> Iterator[Rejection]:
         """Yields the rejections of a stage in the order of its folder."""
