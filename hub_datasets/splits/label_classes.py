@@ -21,7 +21,7 @@ def label_classes(decisions: Decisions) -> tuple[list[str], dict[str, int]]:
     too_many: dict[str, int] = {}
     for source, numbers in decisions.sources.items():
         labels = list(decisions.stages[numbers[0]].source.labels)
-        query = f"SELECT DISTINCT record ->> ? FROM accepted WHERE {IN_STAGES} ORDER BY 1"
+        query = f"SELECT DISTINCT record ->> ? FROM accepted WHERE {IN_STAGES} ORDER BY 1"  # noqa: S608 (a constant)
         found = {label for (label,) in decisions.database.execute(query, (LABEL, to_json(numbers))) if label}
         if labels and not found:  # nothing of this source has a label
             continue
