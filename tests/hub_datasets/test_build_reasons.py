@@ -50,6 +50,7 @@ ROWS: dict[Reason, Callable[[int], dict | str]] = {
     Reason.TEXT_CONTROL_CHARACTERS: lambda n: {"text": f"Fluid \x07 in the joint {n}."},
     Reason.MALFORMED_ROW: lambda n: '{"image": ',
     Reason.DUPLICATE_ROW: lambda n: report_row(0),
+    Reason.UNGROUNDED: lambda n: {"text": f"Unchanged heart, image {n}."},
 }
 IMAGES: dict[Reason, Callable[[int], bytes]] = {
     Reason.IMAGE_FORMAT: lambda n: b"<html>" + bytes([n]),
@@ -86,9 +87,9 @@ def folder(tmp_path_factory) -> Path:
     """`own` is a build of data as it may be someone's, `drawn` one of data that is marked as synthetic."""
     folder = tmp_path_factory.mktemp("faults")
     sources = write_faults(folder / "raw")
-    build_here(sources, folder / "own")
+    build_here(sources, folder / "own", "--ungrounded", "reject")
     write_marker(sources["--reports_dir"])
-    build_here(sources, folder / "drawn")
+    build_here(sources, folder / "drawn", "--ungrounded", "strip")
     return folder
 
 
