@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 
 from hub_datasets.ingest.executors import ENGINES
-from hub_datasets.schema import TURNS
+from hub_datasets.schema import TURNS, UNGROUNDED_MODES
 from hub_datasets.sources import SOURCES
-from hub_datasets.texts.grounding.policy import MODES
 from model_cards.commands.console import Parser
 
 SPLIT_BY = ("group", "official")
@@ -115,8 +114,8 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
 
     checks.add_argument(
         "--ungrounded",
-        choices=sorted(MODES),
-        default=MODES[0],
+        choices=sorted(UNGROUNDED_MODES),
+        default=UNGROUNDED_MODES[0],
         help="what becomes of texts and answers that say what no image shows (history, age, change since an earlier "
         "film, ...): `mark` names the kinds in the column `ungrounded`; `keep` leaves it empty; `strip` takes the "
         "sentences out; `reject` rejects the records; all count them (default: %(default)s)",

@@ -15,6 +15,9 @@ LANGUAGES = ("en", "zh")
 SPLITS = ("train", "validation", "test")
 CONFIGS = ("pairs", "chat")
 CONTEXTS = ("none", "clinical")  # what a question tells besides its image
+# What becomes of texts that say what no image shows: `mark` names the kinds in a column, `keep` only counts them,
+# `strip` takes the sentences out, `reject` rejects the records.
+UNGROUNDED_MODES = ("mark", "keep", "strip", "reject")
 TURNS = ("single", "multi")  # one conversation for each question, or for all questions of an image
 
 

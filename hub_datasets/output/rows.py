@@ -18,10 +18,10 @@ from hub_datasets.filesystem import storage
 from hub_datasets.ingest.ingest import bytes_of
 from hub_datasets.output.report import RowStatistics, is_shareable
 from hub_datasets.records import Ignored, Problem, Reason
-from hub_datasets.schema import CONFIGS, SPLITS
+from hub_datasets.schema import CONFIGS, SPLITS, UNGROUNDED_MODES
 from hub_datasets.splits.assignment import ONE_CONVERSATION, ONE_IMAGE, Accepted, Decisions
 from hub_datasets.texts.grounding.audit import ungrounded_kinds
-from hub_datasets.texts.grounding.policy import MODES, ORIGINAL, refusal, settle_target
+from hub_datasets.texts.grounding.policy import ORIGINAL, refusal, settle_target
 from hub_datasets.texts.validation import TextSettings, check_text
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def write_rows(
     texts: TextSettings,
     system_prompt: str,
     statistics: RowStatistics,
-    ungrounded: str = MODES[0],
+    ungrounded: str = UNGROUNDED_MODES[0],
 ) -> Written:
     """Writes `{config}-{split}.jsonl` to `folder`, in the order of the stages; a split without rows gets no file.
 
@@ -116,7 +116,11 @@ def shared(written: Written, cache: str) -> Iterator[None]:
 
 
 def pair_rows(
-    decisions: Decisions, number: int, texts: TextSettings, left_out: list[Ignored], ungrounded: str = MODES[0]
+    decisions: Decisions,
+    number: int,
+    texts: TextSettings,
+    left_out: list[Ignored],
+    ungrounded: str = UNGROUNDED_MODES[0],
 ) -> Iterator[tuple[str, dict[str, Any], list[Accepted]]]:
     """Yields (split, columns, images) for every text, or for every image and language of a source with captions.
 
