@@ -60,7 +60,7 @@ RULES: tuple[Rule, ...] = (
             r"no longer", r"still (?:seen|present|visible|noted|evident|demonstrated|remains)",
             r"(?:in the |the )interim", r"(?:on|at) follow-?up",
             r"follow-?up (?:study|exam\w*|radiographs?|films?|images?) (?:shows?|demonstrates?|of)", "now",
-            "continue[ds]?", r"continuing", r"cleared", r"(?:doubled|tripled|halved|shrank|shrunk|grew)",
+            "continue[ds]?", r"continuing", r"cleared", r"(?:doubled|tripled|halved|shrank|shrunk)",
             r"in the meantime", r"status quo", "currently",
         ],
         [
