@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from hub_datasets.errors import BuildError
 from hub_datasets.images.frames import FRAMES
 from hub_datasets.ingest.executors import ENGINES
-from hub_datasets.schema import CONFIGS, TURNS
+from hub_datasets.schema import CONFIGS, TURNS, UNGROUNDED_MODES
 from hub_datasets.sources import SOURCES
 from hub_datasets.sources.base import Source
-from hub_datasets.texts.grounding.policy import MODES
 from hub_datasets.texts.official_splits import ADVICE
 from model_cards.commands.console import Parser
 
@@ -171,8 +170,8 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
     )
     checks.add_argument(
         "--ungrounded",
-        choices=sorted(MODES),
-        default=MODES[0],
+        choices=sorted(UNGROUNDED_MODES),
+        default=UNGROUNDED_MODES[0],
         help="what becomes of texts and answers that say what no image shows (history, age, change since an earlier "
         "film, ...): `mark` names the kinds in the column `ungrounded`; `keep` leaves it empty; `strip` takes the "
         "sentences out; `reject` rejects the records; all count them (default: %(default)s)",

@@ -17,6 +17,9 @@ UNDETERMINED = "und"  # the code of ISO 639-2 for a text whose language is not k
 SPLITS = ("train", "validation", "test")
 CONFIGS = ("pairs", "chat", "regions")
 CONTEXTS = ("none", "clinical")  # what a question tells besides its image
+# What becomes of texts that say what no image shows: `mark` names the kinds in a column, `keep` only counts them,
+# `strip` takes the sentences out, `reject` rejects the records.
+UNGROUNDED_MODES = ("mark", "keep", "strip", "reject")
 TURNS = ("single", "multi")  # one conversation for each question, or for all questions of an image
 # The columns of each config that hold images; the last column of `regions` is null where there is no mask.
 IMAGE_COLUMNS = {"pairs": ("image",), "chat": ("images",), "regions": ("image", "mask")}

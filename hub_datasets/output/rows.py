@@ -22,10 +22,10 @@ from hub_datasets.output.columns import Row, base_columns, picture_of, shared_me
 from hub_datasets.output.region_rows import region_rows
 from hub_datasets.output.report import RowStatistics
 from hub_datasets.records import Ignored, Problem, Reason
-from hub_datasets.schema import CONFIGS, SPLITS, class_name
+from hub_datasets.schema import CONFIGS, SPLITS, UNGROUNDED_MODES, class_name
 from hub_datasets.splits.assignment import ONE_CAPTION, ONE_CONVERSATION, Accepted, Decisions
 from hub_datasets.texts.grounding.audit import ungrounded_kinds
-from hub_datasets.texts.grounding.policy import MODES, ORIGINAL, refusal, settle_target
+from hub_datasets.texts.grounding.policy import ORIGINAL, refusal, settle_target
 from hub_datasets.texts.validation import TextSettings, check_text
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def write_rows(
     classes: Sequence[str] = (),
     samples: Samples | None = None,
     subgroups: Subgroups | None = None,
-    ungrounded: str = MODES[0],
+    ungrounded: str = UNGROUNDED_MODES[0],
 ) -> Written:
     """Writes `{config}-{split}.jsonl` to `folder`, in the order of the stages; a split without rows gets no file.
 
@@ -156,7 +156,7 @@ def pair_rows(
     texts: TextSettings,
     left_out: list[Ignored],
     classes: Mapping[str, int] = MappingProxyType({}),
-    ungrounded: str = MODES[0],
+    ungrounded: str = UNGROUNDED_MODES[0],
 ) -> Iterator[Row]:
     """Yields a row for every text, or for every image and language of a source with captions.
 

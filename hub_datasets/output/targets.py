@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,31 +13,45 @@ from hub_datasets.schema import CONFIGS, CONTEXTS, SPLITS
 from hub_datasets.texts.grounding.audit import AUDITED
 from hub_datasets.texts.identifiers import find_identifiers
 
+CANDIDATES = 100
 SHOWN = 300  # characters of the most frequent text
 
 
 @dataclass(slots=True)
 class Variety:
-    """The texts of one config, source and split.
+    """The texts of one config, source and split, in 8 bytes a row.
 
     Attributes:
-        counts: how often each text occurs, by an 8-byte hash, so that memory does not grow with their lengths.
-        frequent: the text that first reached the largest count.
+        hashes: of the text of each row.
+        candidates: by hash, the text and a counter of texts that may be the most frequent one (Misra and Gries, 1982):
+            a text of more than one in CANDIDATES rows is among them, however many texts there are.
     """
 
-    rows: int = 0
-    counts: Counter[int] = field(default_factory=Counter)
+    hashes: array = field(default_factory=lambda: array("Q"))
+    candidates: dict[int, list] = field(default_factory=dict)
     categories: Counter[str] = field(default_factory=Counter)
-    frequent: str = ""
-    largest: int = 0
 
     def add(self, text: str, category: str) -> None:
-        self.rows += 1
         self.categories[category] += 1
         key = int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
-        self.counts[key] += 1
-        if self.counts[key] > self.largest:
-            self.frequent, self.largest = text, self.counts[key]
+        self.hashes.append(key)
+        if key in self.candidates:
+            self.candidates[key][1] += 1
+        elif len(self.candidates) < CANDIDATES:
+            self.candidates[key] = [text, 1]
+        else:
+            for candidate in self.candidates.values():
+                candidate[1] -= 1
+            self.candidates = {other: known for other, known in self.candidates.items() if known[1]}
+
+    def counted(self) -> tuple[int, int, str]:
+        """Returns the number of distinct texts, the rows of the most frequent one, and that text if it is known."""
+        import numpy as np
+
+        values, counts = np.unique(np.frombuffer(self.hashes, np.uint64), return_counts=True)
+        largest = int(counts.argmax())
+        text, _ = self.candidates.get(int(values[largest]), ("", 0))
+        return len(values), int(counts[largest]), text
 
 
 class TargetStatistics:
@@ -104,14 +119,17 @@ def target_report(
 def variety_report(found: Variety, closed: bool) -> dict[str, Any]:
     """Returns the numbers of one source and split.
 
-    The most frequent text is left out if it occurs once, is flagged, or belongs to a source that must not be shared.
+    The most frequent text is left out if it occurs once, may be in less than 1 % of the rows, is flagged, or belongs to
+    a source that must not be shared.
     """
-    text = "" if closed or found.largest < 2 or find_identifiers(found.frequent) else found.frequent[:SHOWN]
+    rows = len(found.hashes)
+    distinct, largest, frequent = found.counted()
+    text = "" if closed or largest < 2 or find_identifiers(frequent) else frequent[:SHOWN]
     return {
-        "rows": found.rows,
-        "distinct": len(found.counts),
-        "repeats": found.rows - len(found.counts),
-        "most_frequent": {"rows": found.largest, "text": text},
+        "rows": rows,
+        "distinct": distinct,
+        "repeats": rows - distinct,
+        "most_frequent": {"rows": largest, "text": text},
         "categories": dict(sorted(found.categories.items(), key=lambda item: (-item[1], item[0]))),
     }
 

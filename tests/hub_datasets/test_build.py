@@ -22,11 +22,13 @@ from tests.cases import few
 from tests.conftest import ROOT
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.layouts import (
+    pad_row,
     read_lines,
     report_row,
     tree,
     write_four_sources,
     write_knee,
+    write_pad,
     write_reports,
 )
 
@@ -98,7 +100,14 @@ def test_the_rows_are_those_of_the_report(loaded, report, built_sample):
         assert {split: len(part) for split, part in dataset.items()} == report["splits"][config]
     accepted = sum(source["accepted"] for source in report["sources"].values())
     shown = [row for part in loaded["chat"].values() for row in part]
-    assert sum(len(row["images"]) for row in shown) == accepted  # a study's images are one conversation
+    forms = Counter((row["source_dataset"], row["context"]) for row in shown)
+    assert (
+        forms["pad_ufes_20", "clinical"] == forms["pad_ufes_20", "none"] == report["sources"]["pad_ufes_20"]["accepted"]
+    )
+    assert {source for source, context in forms if context == "clinical"} == {"pad_ufes_20"}
+    assert (
+        sum(len(row["images"]) for row in shown if row["context"] == "none") == accepted
+    )  # a study's images are one conversation
     captions = {
         (row["img_id"], row["q_lang"])
         for row in (json.loads(row["metadata"]) for row in shown if row["source_dataset"] == "slake")
@@ -113,7 +122,7 @@ def test_the_rows_are_those_of_the_report(loaded, report, built_sample):
         "split_column": "", "label_column": "",
         "max_image_pixels": 64_000_000, "min_image_side": 8, "window": "auto", "ocr": False, "near_distance": 15,
         "chat_turns": "single", "system_prompt": "", "num_shards": 1, "keep_columns": "", "drop_flagged": False,
-        "knee_conflicts": "reject",
+        "knee_conflicts": "reject", "pad_text": "visible", "ungrounded": "mark",
     }  # fmt: skip
 
 
@@ -293,3 +302,19 @@ def test_any_one_source_will_do(build, built_small, tmp_path, flag):
     name = one[0]["source_dataset"]
     texts = [r["text"] for part in everything.values() for r in part if r["source_dataset"] == name]
     assert sorted(one["text"]) == sorted(texts)
+
+
+def test_what_pairs_of_skin_lesions_say_is_a_choice_and_answers_stay_visible(tmp_path):
+    pad = write_pad(tmp_path / "pad", [pad_row(number, elevation="True") for number in range(4)])
+    for choice, kinds in (("visible", []), ("clinical", ["age", "biopsy", "measurement", "sex", "symptoms"])):
+        report = build_here({"--pad_ufes_dir": pad}, tmp_path / choice, "--pad_text", choice, "--val_fraction", "0")
+        pairs, chat = (load_dataset(str(tmp_path / choice), config, split="train") for config in ("pairs", "chat"))
+        assert pairs["ungrounded"] == [kinds] * 4 and chat["ungrounded"] == [[]] * 8
+        assert chat["context"] == ["none", "clinical"] * 4
+        answers = {messages[-1]["content"] for messages in chat["messages"]}
+        assert answers == {"Skin lesion on the face: basal cell carcinoma, elevated."}
+        assert (set(pairs["text"]) == answers) == (choice == "visible")
+        found = report["targets"]["rows"]["pairs"]["pad_ufes_20"]["en"]
+        assert (found["ungrounded"], sorted(found["kinds"])) == (4 * bool(kinds), kinds)
+        variety = report["targets"]["variety"]["pairs"]["pad_ufes_20"]["train"]
+        assert (variety["rows"], variety["distinct"], variety["categories"]) == (4, 1, {"BCC": 4})

@@ -300,4 +300,4 @@ def test_the_manifest_names_every_file(raw, tmp_path):
     files = tree(tmp_path / "out")
     manifest = json.loads(files.pop(".build.json"))
     assert manifest["files"] == {name: len(content) for name, content in files.items()}
-    assert len(read_lines(tmp_path / "out/chat_instructions.jsonl")) == 38
+    assert len(read_lines(tmp_path / "out/chat_instructions.jsonl")) == 46

@@ -51,6 +51,7 @@ ROWS: dict[Reason, Callable[[int], dict | str]] = {
     Reason.MALFORMED_ROW: lambda n: '{"image": ',
     Reason.DUPLICATE_ROW: lambda n: report_row(0),
     Reason.FLAGGED: lambda n: {"text": f"Call +49 170 12345{n} about the knee."},
+    Reason.UNGROUNDED: lambda n: {"text": f"Unchanged heart, image {n}."},
 }
 IMAGES: dict[Reason, Callable[[int], bytes]] = {
     Reason.IMAGE_FORMAT: lambda n: b"<html>" + bytes([n]),
@@ -87,9 +88,9 @@ def folder(tmp_path_factory) -> Path:
     """`own` is a build of data as it may be someone's, `drawn` one of data that is marked as synthetic."""
     folder = tmp_path_factory.mktemp("faults")
     sources = write_faults(folder / "raw")
-    build_here(sources, folder / "own", "--drop_flagged")
+    build_here(sources, folder / "own", "--drop_flagged", "--ungrounded", "reject")
     write_marker(sources["--reports_dir"])
-    build_here(sources, folder / "drawn", "--drop_flagged")
+    build_here(sources, folder / "drawn", "--drop_flagged", "--ungrounded", "strip")
     return folder
 
 

@@ -10,9 +10,11 @@ from hub_datasets.errors import printable
 from hub_datasets.records import RawRecord, Reason
 from hub_datasets.schema import (
     CONFIGS,
+    CONTEXTS,
     LANGUAGES,
     SPLITS,
     TURNS,
+    UNGROUNDED_MODES,
     chat_features,
     features_of,
     pair_features,
@@ -60,6 +62,10 @@ def test_a_code_is_its_name_in_small_letters():
 def test_the_names_that_folders_and_columns_have():
     assert (CONFIGS, SPLITS) == (("pairs", "chat", "regions"), ("train", "validation", "test"))
     assert (LANGUAGES, TURNS) == (("en", "zh"), ("single", "multi"))
+
+
+def test_the_forms_of_a_question_and_what_becomes_of_claims():
+    assert CONTEXTS == ("none", "clinical") and UNGROUNDED_MODES == ("mark", "keep", "strip", "reject")
 
 
 def test_the_order_of_a_records_fields():

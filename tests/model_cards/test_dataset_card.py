@@ -10,7 +10,7 @@ import pytest
 from datasets import load_dataset
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from hub_datasets.texts.grounding.policy import MODES
+from hub_datasets.schema import UNGROUNDED_MODES
 from model_cards.dataset_card import MODES as CARD_MODES
 from model_cards.dataset_card import size_category, write_dataset_card, write_pictures
 from model_cards.pictures.fonts import font_files
@@ -305,7 +305,7 @@ def test_repeats_balance_and_claims(card_of, report):
     assert "class 7 13 and 2 more |" in card and "| 101 | not searched |" in card
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", UNGROUNDED_MODES)
 def test_what_became_of_claims(card_of, report, mode):
     report["targets"]["ungrounded"] = mode
     assert CARD_MODES[mode] in card_of(report)

@@ -14,7 +14,8 @@ from typing import NamedTuple
 from hub_datasets.texts.grounding import chinese, english, views
 
 AUDITED = ("en", "zh")  # the languages with rules; texts in other languages are counted as not audited
-CACHED = 20_000  # texts, of which most datasets have few that differ: about 10 MB
+REMEMBERED = 5_000  # short texts, because answers repeat; about 5 MB
+SHORT = 200  # characters
 HAN = re.compile("[\u3400-\u9fff]")
 # A sentence ends at a line end, or at a stop before a blank that does not follow a title, an initial or an
 # abbreviation. A question and its answer, as in a caption, are one sentence.
@@ -50,9 +51,13 @@ def grounded_part(text: str, language: str, images: int = 1) -> str:
     return "".join(sentence.text for sentence in audited(text, language, images) if not sentence.kinds).strip()
 
 
-@lru_cache(maxsize=CACHED)
 def audited(text: str, language: str, images: int = 1) -> tuple[Sentence, ...]:
     """Returns the sentences of a text, which together are the text."""
+    return (remembered if len(text) <= SHORT else audit)(text, language, images)
+
+
+def audit(text: str, language: str, images: int) -> tuple[Sentence, ...]:
+    """Returns what `audited` returns, without the memory of earlier texts."""
     if language not in AUDITED:
         return (Sentence(text, frozenset()),)
     parts = list(split_sentences(text, language))
@@ -76,6 +81,9 @@ def audited(text: str, language: str, images: int = 1) -> tuple[Sentence, ...]:
         for number in naming:
             found[number].add(views.KIND)
     return tuple(Sentence(part, frozenset(kinds)) for part, kinds in zip(parts, found, strict=True))
+
+
+remembered = lru_cache(maxsize=REMEMBERED)(audit)
 
 
 def split_sentences(text: str, language: str) -> Iterator[str]:

@@ -60,7 +60,8 @@ RULES: tuple[Rule, ...] = (
             r"no longer", r"still (?:seen|present|visible|noted|evident|demonstrated|remains)",
             r"(?:in the |the )interim", r"(?:on|at) follow-?up",
             r"follow-?up (?:study|exam\w*|radiographs?|films?|images?) (?:shows?|demonstrates?|of)", "now",
-            "continue[ds]?", r"continuing",
+            "continue[ds]?", r"continuing", r"cleared", r"(?:doubled|tripled|halved|shrank|shrunk)",
+            r"in the meantime", r"status quo", "currently",
         ],
         [
             # stability of a structure, not over time
@@ -77,7 +78,8 @@ RULES: tuple[Rule, ...] = (
             r"progressive (?:massive|multifocal|supranuclear|systemic)", r"new (?:bone|york|vessels?)",
             r"(?:high|low|limited|poor|image|spatial|temporal|in)[- ]?resolution",
             r"(?:in|de)creasing (?:in size )?(?:from|toward|towards|peripherally|distally|proximally)", r"intervals",
-            r"worse (?:on|in|at|of) the", r"comparison (?:\w+ ){0,5}(?:recommended|suggested|advised)",
+            r"worse (?:on|in|at|of) the", r"newly formed", r"resolution of the (?:image|scan|picture|film)",
+            r"comparison (?:\w+ ){0,5}(?:recommended|suggested|advised)",
         ],
     ),
     word_rule(
@@ -117,6 +119,9 @@ RULES: tuple[Rule, ...] = (
             r"pre-?operative(?:ly)? (?:evaluation|exam\w*|assessment|study|chest|clearance)",
             r"admitted (?:for|with|to|after|because)", r"(?:asbestos|occupational|silica|tb|radiation) exposure",
             r"exposed to", r"exposure to", r"(?:transplant|transplantation) (?:recipient|patient)", r"risk factors?",
+            r"operated (?:on|for)", r"alcoholic (?:patient|man|woman|male|female)",
+            r"patients? (?:takes?|took|receives?|received|uses?)", r"recurrent (?:pneumonia|infections?|episodes?)",
+            r"since (?:childhood|birth)", r"in the past", r"under therapy",
             "pregnan(?:t|cy)", "chemotherapy", "radiotherapy",
             r"(?:surgical|medical|supportive|drug|physical|conservative) (?:treatment|therapy)", "pharmacotherapy",
             r"medications?",
@@ -146,7 +151,10 @@ RULES: tuple[Rule, ...] = (
             r"h[a]?ematuria", "melena", "soreness", r"sore throat", r"runny nose", "chills",
             r"(?:night )?sweat(?:s|ing)?", "malaise", "anorexia", "syncope", "seizures?", "convulsions?",
             r"(?:a|pre)?symptom\w*", r"complain(?:s|ed|ing|ts?)?", r"(?:non)?tender(?:ness)?",
-            r"(?:blurred|blurry|double|impaired) vision", "limping", r"burning sensation", "discomfort", "insomnia",
+            r"(?:blurred|blurry|double|impaired) vision", r"limp(?:s|ing|ed)", "hiccups?", "heartburn", "stinging",
+            r"burning (?:and|or|of)",
+            r"(?:unable|inability) to (?:bear|walk|move|stand|flex|extend|raise)", r"burning sensation",
+            "discomfort", "insomnia",
             r"present(?:s|ed|ing) with", r"hoarse(?:ness)?", "dysphagia",
             r"difficulty (?:in )?(?:breathing|swallowing|walking|speaking|urinating)", r"altered mental status",
             "confusion", "tinnitus", r"arrh?ythmias?", r"visual impairment",
@@ -163,7 +171,9 @@ RULES: tuple[Rule, ...] = (
             r"in (?:her|his|the|their) (?:\w+[- ])?(?:teens|twenties|thirties|forties|fifties|sixties|seventies"
             r"|eighties"
             r"|nineties)",
-            r"decade of life", "elderly", "(?:octo|nona|septua|sexa)genarian", r"teenage(?:r|rs|d)?", r"adolescents?",
+            r"decade of life", r"\d{1,3} ?y(?:rs?)?",
+            r"(?:child|boy|girl|infant|patient|woman|man) of (?:\d+|[a-z]+) (?:year|month|week)s?", "elderly",
+            "(?:octo|nona|septua|sexa)genarian", r"teenage(?:r|rs|d)?", r"adolescents?",
             r"toddlers?", r"middle[- ]aged",
             r"(?:young|older|old) (?:wom[ae]n|m[ae]n|patients?|adults?|lady|girl|boy|child|people|person)",
         ],
@@ -179,7 +189,7 @@ RULES: tuple[Rule, ...] = (
         [
             r"(?:wo)?m[ae]n", r"(?:fe)?males?", r"girls?", r"boys?", r"lady", r"ladies", r"gentlem[ae]n", r"she",
             r"hers?", r"he", r"his", r"him", r"mr\. [a-z]+", r"(?:mrs|ms)\.? [a-z]+",
-            r"gender", r"sex: ?[mf]", r"\d{1,3}[- ]?(?:yo|y/o|yr)[- ]?[mf]",
+            r"gender", r"sex: ?[mf]", r"[mf], ?\d{1,3} ?y(?:rs?)?", r"\d{1,3}[- ]?(?:yo|y/o|yr)[- ]?[mf]",
         ],
         [
             r"(?:fe)?male (?:pelvi[sc]|breasts?|urethra|genital\w*|reproductive|anatomy|pattern|organs?|sex organs)",
@@ -200,7 +210,8 @@ RULES: tuple[Rule, ...] = (
             r"urine (?:tests?|analysis|sample)", "urinalysis",
             r"(?:laboratory|lab) (?:\w+ )?(?:tests?|values?|results?|findings|data|work-?up|studies|parameters)",
             "labs", r"inflammatory markers?", r"cardiac enzymes", r"liver (?:enzymes|function)", "esr",
-            r"sedimentation rate", r"an[a]?emi[ac]", "tuberculin", "quantiferon", r"sp?o2", r"oxygen saturation",
+            r"sedimentation rate", r"an[a]?emi[ac]", "tuberculin", "mantoux", "quantiferon", r"sp?o2",
+            r"oxygen saturation",
             r"blood pressure", r"bp \d+", r"heart rate", r"vital signs",
             r"\d+(?:\.\d+)? ?(?:mg/dl|g/dl|ng/ml|mmol/l|iu/l|u/l|mg/l|g/l|pg/ml)", r"tested (?:positive|negative)",
             r"(?:positive|negative) (?:test|for (?:covid|sars|influenza|tb|hiv))",
@@ -216,7 +227,8 @@ RULES: tuple[Rule, ...] = (
             r"patholog(?:y|ical|ically|ic) (?:was|were|is|report\w*|results?|specimen|examination|exam|diagnosis|proven"
             r"|confirm\w*|show\w*|reveal\w*|demonstrat\w*|proof|consistent|stage|staging)",
             r"(?:on|by|at|surgical|final|from) pathology", r"fine[- ]needle", "fna", r"needle aspirat\w+",
-            r"immunohisto\w+", r"microscop(?:y|ic|ically)", r"(?:surgical|tissue|resection) specimens?",
+            r"immunohisto\w+", r"microscop(?:y|ic|ically)",
+            r"(?:surgical|tissue|resection|resected|punch|shave|excision(?:al)?) specimens?", r"pathology:",
         ],
         [
             r"biopsy (?:clips?|markers?|sites?|tracts?|needles?|scar|cavity)",
@@ -235,6 +247,7 @@ RULES: tuple[Rule, ...] = (
             rf"{MONTH} \d{{1,2}}(?:st|nd|rd|th)?(?:,? {YEAR})?",
             rf"\d{{1,2}}(?:st|nd|rd|th)?[ -](?:of )?{MONTH}[ ,-]*(?:{YEAR})?", rf"{MONTH}(?: of)?,? {YEAR}",
             rf"(?:in|since|from|on|dated|of|year|until|before|after) {YEAR}", "yesterday",
+            r"on (?:mon|tues|wednes|thurs|fri|satur|sun)day",
             r"last (?:night|week|month|year|monday|tuesday|wednesday|thursday|friday|saturday|sunday)",
             rf"{COUNT} (?:\w+ )?(?:minute|hour|day|week|month|year)s? (?:ago|earlier|prior|before|previously)",
             r"(?:at )\d{1,2}:\d\d", r"\d{1,2}:\d\d ?(?:am|pm|hours?|hrs?|h)", r"\d{1,2} ?(?:am|pm)",

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 from hub_datasets.texts.grounding.audit import grounded_part, ungrounded_kinds
 
-# `mark` names the kinds in a column; `keep` only counts them; `strip` takes the sentences out; `reject` the records.
-MODES = ("mark", "keep", "strip", "reject")
 ORIGINAL = "original_text"  # the key of a row's metadata that holds the text before `strip`
 
 
@@ -26,7 +24,7 @@ class Target(NamedTuple):
 
 
 def settle_target(text: str, language: str, images: int, mode: str) -> Target:
-    """Returns what becomes of a text under one of MODES.
+    """Returns what becomes of a text under one of UNGROUNDED_MODES.
 
     Args:
         images: of the row or conversation, of which the text may name as many views.
@@ -40,4 +38,4 @@ def settle_target(text: str, language: str, images: int, mode: str) -> Target:
 def refusal(found: tuple[str, ...], mode: str) -> str:
     """Returns why a text is not published, for its rejection."""
     said = f"says what the image cannot show ({', '.join(found)})"
-    return f"{said}; nothing else is left" if mode == "strip" else said
+    return f"{said}; no usable text is left without it" if mode == "strip" else said

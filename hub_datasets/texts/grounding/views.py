@@ -27,6 +27,8 @@ ENGLISH = {
     "axillary": "axillary",
     "scaphoid": "scaphoid",
 }
+# planes and mammographic views, which are counted where several are listed
+LISTED_ONLY = {name: name for name in ("axial", "coronal", "sagittal", "transverse", "cc", "mlo")}
 COUNTS = {
     word: number
     for number, words in enumerate(
@@ -34,10 +36,11 @@ COUNTS = {
     )
     for word in words
 }
+ANY_NAME = rf"(?:{'|'.join(sorted(map(re.escape, ENGLISH | LISTED_ONLY), key=len, reverse=True))})"
 NAME = rf"(?:{'|'.join(sorted(map(re.escape, ENGLISH), key=len, reverse=True))})"
 FILM = r"(?:views?|projections?|radiographs?|films?|images?|x-?rays?|radiography)"
 LISTED = re.compile(
-    rf"\b({NAME}(?:(?:\s*(?:,\s*and|,|and|or|as well as|/|&|\+)\s*)(?:an? |the |left |right )?{NAME}){{0,6}})"
+    rf"\b({ANY_NAME}(?:(?:\s*(?:,\s*and|,|and|or|as well as|/|&|\+)\s*)(?:an? |the |left |right )?{ANY_NAME}){{0,6}})"
     rf"\s+(?:[a-z-]+ ){{0,2}}?(?:{FILM}|chest)\b"
 )
 COUNTED = re.compile(
@@ -46,9 +49,10 @@ COUNTED = re.compile(
 REFERRED = re.compile(
     rf"\b(?:on|in|from|by) (?:the |a |an )?(?:{NAME}) (?:{FILM})\b|\bon (?:the )?lateral\b(?! (?:side|aspect|border))"
 )
-VIEW_NAMES = re.compile(NAME)
+VIEW_NAMES = re.compile(ANY_NAME)
 
-CHINESE = {"正": 1, "侧": 1, "双斜": 2, "斜": 1, "张口": 1, "过伸": 1, "过屈": 1, "切线": 1, "穿胸": 1, "蛙式": 1}
+CHINESE = {"正": 1, "侧": 1, "双斜": 2, "斜": 1, "张口": 1, "过伸": 1, "过屈": 1, "切线": 1, "穿胸": 1, "蛙式": 1,
+           "轴": 1, "冠状": 1, "矢状": 1, "横断": 1, "cc": 1, "mlo": 1}  # fmt: skip
 SIGN = rf"(?:{'|'.join(CHINESE)})"
 # not `左侧位于`: on the left side
 LISTED_ZH = re.compile(
@@ -78,7 +82,7 @@ def views_in(sentence: str, chinese: bool) -> tuple[dict[str, int], bool]:
         return named, REFERRED_ZH.search(sentence) is not None
     if "lateral" in sentence or "view" in sentence or FILMS.search(sentence):
         for found in LISTED.finditer(sentence):
-            named |= {ENGLISH[name]: 1 for name in VIEW_NAMES.findall(found[1])}
+            named |= {(ENGLISH | LISTED_ONLY)[name]: 1 for name in VIEW_NAMES.findall(found[1])}
         for found in COUNTED.finditer(sentence):
             named["(counted)"] = COUNTS[found[1]]
         return named, REFERRED.search(sentence) is not None

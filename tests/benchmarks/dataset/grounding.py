@@ -4,8 +4,9 @@
 
 reads `tests/hub_datasets/texts/grounding/probe_{en,zh}.jsonl`, prints precision and recall by language and kind, and
 writes `tests/benchmarks/results/grounding.json`. Each sentence has the kinds of what it says that an image cannot show,
-none for half of them. They were written before the rules, by the author of the rules, and halved: one half to tune the
-rules with, the other (`held_out`) was looked at only after its first run, whose numbers stay in the record.
+none for half of them. They are in three parts: `tuning` and `held_out` were written before the rules, by their author;
+`unusual` was written when the rules met the bar on both, with wordings far from them. The record keeps
+the first run on each. Rules were then added for what it missed, so only the first runs say what to expect of new texts.
 """
 
 from __future__ import annotations
@@ -24,15 +25,19 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[3])
 
-from hub_datasets.texts.grounding.audit import AUDITED, audited, ungrounded_kinds
+from hub_datasets.texts.grounding.audit import AUDITED, remembered, ungrounded_kinds
 from hub_datasets.texts.grounding.rules import KINDS
 from model_cards.results import write_json
 
 RESULT = Path(__file__).parents[1] / "results" / "grounding.json"
 PROBES = Path(__file__).parents[2] / "hub_datasets" / "texts" / "grounding"
-HALVES = ("tuning", "held_out")
-# The first run on the held-out half, before any rule was changed because of it.
-FIRST_RUN = {"en": {"precision": 0.9921, "recall": 1.0}, "zh": {"precision": 1.0, "recall": 1.0}}
+PARTS = ("tuning", "held_out", "unusual")
+# The first run on each part, before any rule was changed because of it. The author knew the held-out part while writing
+# the rules; `unusual` was written afterwards, to find what they miss.
+FIRST_RUN = {
+    "en": {"held_out": {"precision": 0.9921, "recall": 1.0}, "unusual": {"precision": 0.826, "recall": 0.475}},
+    "zh": {"held_out": {"precision": 1.0, "recall": 1.0}, "unusual": {"precision": 1.0, "recall": 0.636}},
+}
 REPEATS = 5  # of the measurement of time, of which the fastest counts
 
 
@@ -45,8 +50,8 @@ def main(argv: list[str] | None = None) -> int:
         probe = read_probe(language)
         languages[language] = {
             "all": measure(probe, language),
-            **{half: measure([row for row in probe if row["half"] == half], language) for half in HALVES},
-            "held_out_first_run": FIRST_RUN[language],
+            **{part: measure([row for row in probe if row["part"] == part], language) for part in PARTS},
+            "first_run": FIRST_RUN[language],
             "kinds": by_kind(probe, language),
             "milliseconds_per_sentence": time_of(probe, language),
         }
@@ -57,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         "languages": languages,
     }
     for language, found in languages.items():
-        for part in ("all", *HALVES):
+        for part in ("all", *PARTS):
             print(f"{language} {part}: " + ", ".join(f"{name} {value}" for name, value in found[part].items()))
         for kind, numbers in found["kinds"].items():
             print(f"  {kind}: " + ", ".join(f"{name} {value}" for name, value in numbers.items()))
@@ -68,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def read_probe(language: str) -> list[dict]:
-    """Returns the sentences of a language: `text`, `kinds`, `images` of its row, and `half`."""
+    """Returns the sentences of a language: `text`, `kinds`, `images` of its row, and `part`."""
     lines = (PROBES / f"probe_{language}.jsonl").read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 
@@ -116,7 +121,7 @@ def time_of(rows: list[Mapping], language: str) -> float:
     """Returns the processor time of one sentence without the memory of earlier ones, in milliseconds."""
     times = []
     for _ in range(REPEATS):
-        audited.cache_clear()
+        remembered.cache_clear()
         start = time.process_time()
         for row in rows:
             ungrounded_kinds(row["text"], language, row["images"])

@@ -31,6 +31,15 @@ def test_repeats_and_balance():
     assert found["chat"] == {}
 
 
+def test_the_most_frequent_of_many_texts():
+    """One text in 50 rows stands between 4,900 others, at whatever place."""
+    rows = [row(text=f"text {number}") for number in range(4_900)]
+    for place in range(0, 5_000, 50):
+        rows.insert(place, row(text="often"))
+    found = target_report(counted(*rows), "mark", {})["variety"]["pairs"]["s"]["train"]
+    assert (found["rows"], found["distinct"], found["most_frequent"]) == (5_000, 4_901, {"rows": 100, "text": "often"})
+
+
 def test_splits_are_counted_apart():
     statistics = counted(row(), row())
     statistics.add("pairs", "test", row())

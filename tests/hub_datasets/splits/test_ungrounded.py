@@ -47,7 +47,7 @@ def test_strip(tmp_path, records, monkeypatch):
         ("line 2", Reason.UNGROUNDED),
         ("line 4", Reason.UNGROUNDED),
     ]
-    assert "(comparison); nothing else is left" in rejections[0].message
+    assert "(comparison); no usable text is left without it" in rejections[0].message
     assert counted == {("medical_reports", "en", "comparison"): 3}
 
 
