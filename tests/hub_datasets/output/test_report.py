@@ -481,7 +481,7 @@ def test_the_summary():
 
 
 def test_what_a_build_without_sharing_tells_is_in_its_own_files_only(tmp_path):
-    """A report of one's own is named in `rejections.jsonl`, and in nothing that a push publishes as text."""
+    """A report of one's own is named in files that stay here, and in nothing that a push publishes as text."""
     reports = write_files(
         tmp_path / "reports", {"reports.jsonl": '{"image": "Jane_Doe.png", "text": "Clear lungs."}\n'}
     )
@@ -489,7 +489,7 @@ def test_what_a_build_without_sharing_tells_is_in_its_own_files_only(tmp_path):
     write_files(reports, {"more.jsonl": "\n".join(map(json.dumps, records))} | {f"{n}.png": png(n) for n in range(3)})
     build_here({"--reports_dir": reports}, tmp_path / "out")
     naming = {name for name, content in tree(tmp_path / "out").items() if b"Jane_Doe" in content}
-    assert naming == {"rejections.jsonl"}
+    assert naming == {"rejections.jsonl", "records.jsonl"}
 
 
 @pytest.mark.parametrize("fonts", [1, 2])

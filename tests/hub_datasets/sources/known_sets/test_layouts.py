@@ -88,7 +88,8 @@ LAYOUTS = {
         [("a", "train", SECTIONS), ("b", "validation", SECTIONS), ("c", "test", CLEAR)]),
     "mimic-cxr, splits packed, a study without images": (
         {f"{MIMIC}/s50414267.txt": REPORT, f"{MIMIC}/s50414267/02aa.png": "a", f"{MIMIC}/s59999999.txt": CLEAR,
-         "mimic-cxr-2.0.0-split.csv.gz": gzip.compress(b"dicom_id,study_id,subject_id,split\n02aa,1,1,test\n", mtime=0)},
+         "mimic-cxr-2.0.0-split.csv.gz": gzip.compress(
+             b"dicom_id,study_id,subject_id,split\n02aa,1,1,test\n", mtime=0)},
         [("a", "test", SECTIONS), "image_missing"]),
     "roco": (
         {"data/train/radiology/captions.txt": f"ROCO_00002\t {CLEAR}\nROCO_00003\t {FLUID}\nROCO_9 no tab\n",
