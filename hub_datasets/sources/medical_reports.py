@@ -94,6 +94,8 @@ def read(
             yield entry
         if notes is not None and isinstance(part, TablePart):
             notes.append(part.note())
+        elif notes is not None and isinstance(part, NoTable):
+            notes.append(TableNote(part.item, {}, [], passed_over=part.why))
     if unused := [name for names in reading.images.by_stem.values() for name in names if name not in used]:
         first = printable(min(unused))
         yield Ignored(NAME, f"{len(unused):,} images", f"not named in any readable report; the first is {first}")

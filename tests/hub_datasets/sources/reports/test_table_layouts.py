@@ -224,7 +224,9 @@ def test_a_second_table_that_is_none_is_passed_over(tmp_path):
         "no column for the image and no column for the text; name them with --image_column and --text_column; the "
         "columns found are: case, split (at commas)"
     )
-    assert [note.item for note in notes] == ["r.csv"]
+    assert [(note.item, bool(note.passed_over)) for note in notes] == [
+        ("c.json", True), ("r.csv", False), ("split.csv", True),
+    ]  # fmt: skip
 
 
 def test_what_a_column_was_taken_for_is_noted(tmp_path):
