@@ -165,6 +165,7 @@ class TableNote:
         encoding: of its text, if it is not UTF-8.
         rows: number of its rows.
         repaired: number of repaired cells by kind, and of rows whose quotes or commas were repaired.
+        passed_over: why it was not read; empty for a table of reports.
     """
 
     item: str
@@ -173,3 +174,4 @@ class TableNote:
     encoding: str = ""
     rows: int = 0
     repaired: dict[str, int] = field(default_factory=dict)
+    passed_over: str = ""

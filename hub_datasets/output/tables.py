@@ -45,7 +45,9 @@ def table_lines(stages: Sequence[Stage]) -> Iterator[str]:
 
 
 def table_line(note: TableNote) -> str:
-    """Returns what the columns of a table were taken for, on one line."""
+    """Returns what the columns of a table were taken for, or why it was not read, on one line."""
+    if note.passed_over:
+        return printable(f"passed over: {note.passed_over}")
     parts = [f"{role} = {' + '.join(columns)}" for role, columns in note.columns.items()]
     kept = note.kept[:COLUMNS_PRINTED] + [f"{len(note.kept) - COLUMNS_PRINTED:,} more"] * (
         len(note.kept) > COLUMNS_PRINTED

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem.source_folder import Folder, FolderError
@@ -28,7 +28,7 @@ from hub_datasets.sources.known_sets.split_names import split_of_path
 from hub_datasets.sources.known_sets.wording import caption
 from hub_datasets.sources.recognition import Layouts, Remaining, add_class_folders, recognize, refusal
 from hub_datasets.sources.reports import openi
-from hub_datasets.sources.reports.columns import EXPECTED, described
+from hub_datasets.sources.reports.columns import EXPECTED, described, listed
 from hub_datasets.sources.reports.dicom_keys import read_keys
 from hub_datasets.sources.reports.image_names import Images
 from hub_datasets.sources.reports.rows import NAME, Reading, make_records
@@ -85,14 +85,14 @@ def read_folder(
     patients: dict[str, set[str]] = defaultdict(set)  # of each study
     used: set[str] = set()
     is_report = False
-    lacking: dict[str, list[str] | None] = dict.fromkeys(columns.given())
+    lacking: dict[str, list[str]] = {flag: [] for flag in columns.given()}
     # Twice, so that not all records are held to learn whose a study is and which language most texts have.
     for part in parts_of(layouts, rest, columns, reading):
         if isinstance(part, Ignored):
             passed_over.append(part)
             continue
         is_report = True
-        if isinstance(part, Part) and part.table:
+        if part.table:
             note_columns(part.table, lacking)
         for record in part:
             if isinstance(record, RawRecord):
@@ -104,37 +104,32 @@ def read_folder(
         refused = refusal(layouts, folder)
         raise BuildError(refused) if refused else no_reports(folder, passed_over)
     for flag, header in lacking.items():
-        if header is not None:
-            raise BuildError(
-                f"{flag} {columns.given()[flag]!r}: no table in {folder.named()} has this column; the columns are: "
-                f"{', '.join(header)[:500]}"
-            )
+        message = f"{flag} {columns.given()[flag]!r}: no table in {folder.named()} has this column; the columns are: "
+        raise BuildError(message + listed(header))
     reading.counting = False
     for part in parts_of(layouts, rest, columns, reading):
-        reading.repaired.clear()
         for entry in [part] if isinstance(part, Ignored) else part:
             if isinstance(entry, RawRecord):
                 place_study(entry, patients)
                 entry.official_split = entry.official_split or split_of_path(f"{posixpath.dirname(entry.image)}/")
             yield entry
-        if notes is not None and isinstance(part, Part) and part.table:
-            notes.append(part.note(reading))
+        if notes is not None and isinstance(part, TablePart):
+            notes.append(part.note())
+        elif notes is not None and isinstance(part, NoTable):
+            notes.append(TableNote(part.item, {}, [], passed_over=part.why))
     if unused := [name for names in reading.images.by_stem.values() for name in names if name not in used]:
         first = printable(min(unused))
         yield Ignored(NAME, f"{len(unused):,} images", f"not named in any readable report; the first is {first}")
 
 
-def note_columns(table: Table, lacking: dict[str, list[str] | None]) -> None:
-    """Notes the columns of a table for each flag whose column it lacks; None for a flag that a table has fulfilled."""
+def note_columns(table: Table, lacking: dict[str, list[str]]) -> None:
+    """Removes the flags whose columns a table has, and adds its columns to the flags whose columns it lacks."""
     missing = table.roles().lacking
     for flag in list(lacking):
         if flag not in missing:
             del lacking[flag]
         else:
-            lacking[flag] = [
-                *(lacking[flag] or []),
-                *(name for name in table.header if name not in (lacking[flag] or [])),
-            ]
+            lacking[flag] += [name for name in table.header if name not in lacking[flag]]
 
 
 def no_reports(folder: Folder, passed_over: list[Ignored]) -> BuildError:
@@ -156,29 +151,51 @@ class NoTable(Ignored):
 
 
 class Part:
-    """The records of one file, or of one table of it, which can be read once.
+    """The records of one file of reports, or of one table of it.
 
     Attributes:
         table: the table; None for a file that is one report.
     """
 
-    def __init__(self, records: Iterator[RawRecord | Rejection], table: Table | None = None):
-        self.table, self._records = table, records
-        self.rows = 0
+    table: Table | None = None
+
+    def __init__(self, records: Iterable[RawRecord | Rejection]):
+        self._records = records
 
     def __iter__(self) -> Iterator[RawRecord | Rejection]:
-        return self._records
+        yield from self._records
 
-    def note(self, reading: Reading) -> TableNote:
-        """Returns how the table was understood, when its records have been read."""
+
+class TablePart(Part):
+    """The records of a table, and how it was understood."""
+
+    def __init__(self, folder: Folder, path: str, table: Table, reading: Reading):
+        self.table = table
+        self._folder, self._path, self._reading = folder, path, reading
+        self._rows = 0
+
+    def __iter__(self) -> Iterator[RawRecord | Rejection]:
+        """Yields the records. Raises BuildError if the table is damaged after its first rows."""
+        self._rows = 0
+        self._reading.repaired.clear()
+        try:
+            for item, row in self.table.rows():
+                self._rows += 1
+                yield from make_records(item, row, self._path, self.table, self._reading)
+        except BuildError as error:
+            raise BuildError(f"{self._folder.named()}/{error}") from None
+
+    def note(self) -> TableNote:
+        """Returns how the table was understood, when all its records have been read."""
         columns, kept = described(self.table.roles(), self.table.header)
         if self.table.by_key:
             keyword, column = self.table.roles().keys[0]
             columns = {"image": [f"{column} ({keyword} in the DICOM headers)"]} | columns
             kept = [name for name in kept if name != column]
-        repaired = dict(sorted((reading.repaired + Counter(self.table.repaired())).items()))
         columns = {role: list(map(printable, names)) for role, names in columns.items()}
-        return TableNote(self.table.name, columns, list(map(printable, kept)), self.table.encoding, self.rows, repaired)
+        repaired = self._reading.repaired + Counter(self.table.repaired())
+        encoding, kept = self.table.encoding, list(map(printable, kept))
+        return TableNote(self.table.name, columns, kept, encoding, self._rows, dict(sorted(repaired.items())))
 
 
 def parts_of(
@@ -213,7 +230,7 @@ def read_xml(folder: Folder, name: str, images: Images) -> Part | Ignored:
     try:
         data = folder.read(name, openi.MAX_BYTES)
     except FolderError as error:  # one report, which need not stop the others
-        return Part(iter([Rejection(NAME, shown, Reason.MALFORMED_ROW, error.message)]))
+        return Part([Rejection(NAME, shown, Reason.MALFORMED_ROW, error.message)])
     records = openi.read_report(shown, data, images)
     return Ignored(NAME, shown, "XML, but not a report of OpenI") if records is None else Part(records)
 
@@ -228,6 +245,8 @@ def read_file(folder: Folder, name: str, columns: ColumnNames, reading: Reading)
     try:
         tables = read_tables(shown, name, folder.read(name, MAX_TABLE_BYTES), columns, reading.images)
     except FolderError as error:
+        if name.lower().endswith(".txt"):
+            return
         raise BuildError(f"{folder.named()}: {error.message}") from None
     except NotReports as error:
         tables = [error]
@@ -237,22 +256,10 @@ def read_file(folder: Folder, name: str, columns: ColumnNames, reading: Reading)
         raise BuildError(f"{folder.named()}/{error}") from None
     for table in tables:
         if isinstance(table, Table):
-            part = Part(iter(()), table)
-            part._records = records_of(folder, name, part, reading)
-            yield part
+            yield TablePart(folder, name, table, reading)
         elif not name.lower().endswith(".txt"):
             item, _, why = str(table).partition(": ")
             yield NoTable(NAME, item, why)
-
-
-def records_of(folder: Folder, name: str, part: Part, reading: Reading) -> Iterator[RawRecord | Rejection]:
-    """Yields the records of a table. Raises BuildError if it is damaged after its first rows."""
-    try:
-        for item, row in part.table.rows():
-            part.rows += 1
-            yield from make_records(item, row, name, part.table, reading)
-    except BuildError as error:
-        raise BuildError(f"{folder.named()}/{error}") from None
 
 
 def place_study(record: RawRecord, patients: Mapping[str, set[str]]) -> None:

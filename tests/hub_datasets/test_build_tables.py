@@ -41,17 +41,23 @@ def rows(output, config: str) -> list[dict]:
 def test_the_table_is_described_without_the_name_of_its_file(built):
     """The names of private files are not published; the command prints them."""
     report, output = built
-    (table,) = report["sources"]["medical_reports"]["tables"]
+    table, other = report["sources"]["medical_reports"]["tables"]
     assert table == {
         "item": "table 1", "columns": {"image": ["image"], "findings": ["befund"]}, "kept": ["Bild-ID", "Kommentar"],
         "encoding": "Windows-1252", "rows": 7, "repaired": {"placeholder": 1},
+        "passed_over": "",
     }  # fmt: skip
-    assert json.loads((output / "report.json").read_text())["sources"]["medical_reports"]["tables"] == [table]
+    assert other["item"] == "table 2" and other["passed_over"].startswith("no column for the image and no column for")
+    assert json.loads((output / "report.json").read_text())["sources"]["medical_reports"]["tables"] == [table, other]
 
 
 def test_the_command_prints_a_line_for_each_table(folder, tmp_path, capsys):
     build_here({"--reports_dir": folder}, tmp_path / "out")
-    assert capsys.readouterr().out.splitlines()[0] == (
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert second.startswith(
+        "medical_reports s.csv: passed over: no column for the image and no column for the text; name"
+    )
+    assert first == (
         "medical_reports r.csv: image = image, findings = befund; not understood, kept as metadata: Bild-ID, Kommentar"
         "; read as Windows-1252; repaired: placeholder 1"
     )

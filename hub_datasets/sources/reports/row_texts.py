@@ -83,7 +83,9 @@ def texts_of_row(row: dict[str, Any], roles: Roles, reading: Reading) -> list[Sa
         distinct.append(said)
     if len(distinct) == 1:
         return [Said(distinct[0].text, distinct[0].language, distinct[0].columns)]
-    return [Said(said.text, said.language, said.columns, said.language) for said in distinct]
+    languages = Counter(said.language for said in distinct)
+    marks = [said.language if languages[said.language] == 1 else " + ".join(said.columns) for said in distinct]
+    return [Said(said.text, said.language, said.columns, mark) for said, mark in zip(distinct, marks, strict=True)]
 
 
 def said_in(row: dict[str, Any], columns: TextColumns, reading: Reading) -> tuple[str, tuple[str, ...]]:

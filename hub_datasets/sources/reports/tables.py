@@ -93,7 +93,13 @@ def read_text_table(name: str, path: str, text: str, names: ColumnNames, images:
     """Reads a table of text: JSON, lines of JSON, or cells with delimiters. Raises NotReports if it is none."""
     suffix = posixpath.splitext(path)[1].lower()
     if suffix in TEXT_TABLES:
-        found = CsvTable(name, text, names, lambda cell: any(images.has(one, path) for one in split_paths(cell)))
+
+        def is_image(column: str, cell: str) -> bool:
+            keywords = [keyword for keyword, name in found.roles.keys if name == column]
+            keyed = any(not isinstance(images.find_key(keyword, cell), Problem) for keyword in keywords)
+            return keyed or any(images.has(one, path) for one in split_paths(cell))
+
+        found = CsvTable(name, text, names, is_image)
         return Table(name, found.rows, found.header, names, encoding=encoding, repaired=lambda: found.repaired)
     rows, numbered = read_json_rows(name, text) if suffix == ".json" else (None, False)
     if rows is None:

@@ -278,3 +278,14 @@ def test_a_local_folder_needs_no_fsspec(root):
     code = f"import sys; {opened}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=True)
     assert not {"fsspec", "numpy", "PIL", "datasets"} & set(done.stdout.split())
+
+
+def test_the_start_of_a_file_is_refused_where_the_whole_file_is(tmp_path):
+    root = folder_with_outside(tmp_path)
+    write_files(root, {"a.zip": zipped({"x.dcm": b"abcdef"})})
+    folder = Folder(root)
+    assert folder.read_start("image.png", 4) == png(1)[:4] and folder.read_start("a.zip/x.dcm", 3) == b"abc"
+    for name in (*UNSAFE, "gone.png"):
+        with pytest.raises(FolderError) as error:
+            folder.read_start(name, 4)
+        assert error.value.code == code_of(folder, name)

@@ -21,7 +21,7 @@ from hub_datasets.sources.text_encoding import BROKEN, broken_byte
 from hub_datasets.texts.repair import LOST, repair_encoding
 
 Row = tuple[str, dict[str, Any] | Problem]
-IsImage = Callable[[str], bool]
+IsImage = Callable[[str, str], bool]  # of a column and a cell in it
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 SEPARATOR_LINE = re.compile(r"\s*\"?sep=(.)\"?\r?\n", re.IGNORECASE)  # what Excel writes and reads above a header
@@ -94,10 +94,9 @@ class CsvTable:
         return len(cells) >= len(self.header) and self._names_image(cells)
 
     def _names_image(self, cells: list[str]) -> bool:
-        places = [self.header.index(name) for name in self.roles.image[:1]]
-        return bool(places and self.is_image) and all(
-            self.is_image(cells[place]) for place in places if place < len(cells)
-        )
+        columns = [*self.roles.image, *(column for _, column in self.roles.keys)]
+        row = dict(zip(self.header, cells, strict=False))
+        return bool(self.is_image) and any(self.is_image(name, row[name]) for name in columns if row.get(name))
 
     def _recover(self, lines: Lines) -> list[str]:
         """Returns the cells of the row that begins here: all lines up to the next one that begins a row."""

@@ -187,6 +187,13 @@ def test_short_texts_are_no_placeholders(tmp_path, cell):
     assert record.text == cell
 
 
+def test_two_texts_of_a_row_in_one_language_are_told_apart(tmp_path):
+    found = records_in(tmp_path, {"r.csv": f"image,text,text_zh\n1.png,{CLEAR},{FLUID}\n"} | TWO)
+    assert [(one.item, one.text) for one in found] == [
+        ("r.csv line 2 (text)", CLEAR), ("r.csv line 2 (text_zh)", FLUID),
+    ]  # fmt: skip
+
+
 def test_names_that_several_files_have_are_named(tmp_path):
     rejections, _ = found_in(tmp_path, {"r.csv": two("image,text", "1.png", "b/1.png")} | images("a/1.png", "b/1.png"))
     assert rejections[0].message == "'1.png' is ambiguous: 'a/1.png' or 'b/1.png'; give the path, or remove one of them"
@@ -217,7 +224,9 @@ def test_a_second_table_that_is_none_is_passed_over(tmp_path):
         "no column for the image and no column for the text; name them with --image_column and --text_column; the "
         "columns found are: case, split (at commas)"
     )
-    assert [note.item for note in notes] == ["r.csv"]
+    assert [(note.item, bool(note.passed_over)) for note in notes] == [
+        ("c.json", True), ("r.csv", False), ("split.csv", True),
+    ]  # fmt: skip
 
 
 def test_what_a_column_was_taken_for_is_noted(tmp_path):
