@@ -6,7 +6,8 @@ These files are read from the folder and all its subfolders:
   `patient_id`, `study_id` or another of the usual names of the two IDs (`patient_ids.py`); other columns are kept as
   metadata (`reports/tables.py`, `reports/rows.py`);
 - `{"annotations": [{"image_id": "162_1", "caption": ...}]}`, the form of OpenI in XrayGLM, in English and Chinese;
-- the XML reports of OpenI (`reports/openi.py`).
+- the XML reports of OpenI (`reports/openi.py`);
+- the layouts of Hugging Face, of published datasets and of their tools (`recognition.py`).
 
 All images of a patient or study stay in one split. Images of one study with the same text in one language are one
 conversation. Images with different texts, for example in the Chinese part of XrayGLM, are separate conversations.
@@ -37,7 +38,6 @@ ADVICE = {
     ".xlsx": "save it as 'CSV UTF-8'",
     ".xls": "save it as 'CSV UTF-8'",
     ".ods": "save it as CSV in UTF-8",
-    ".parquet": "write it as JSONL or CSV",
     ".tgz": "unpack it (tar xzf)",
     ".gz": "unpack it (tar xzf or gunzip)",
     ".tar": "unpack it (tar xf)",
