@@ -6,7 +6,8 @@ These files are read from the folder and all its subfolders:
   text; other columns are kept as metadata. The names of columns that are recognized are in `reports/column_names.py`;
   flags such as `--image_column` name others (`reports/columns.py`, `reports/tables.py`, `reports/rows.py`);
 - `{"annotations": [{"image_id": "162_1", "caption": ...}]}`, the form of OpenI in XrayGLM, in English and Chinese;
-- the XML reports of OpenI (`reports/openi.py`).
+- the XML reports of OpenI (`reports/openi.py`);
+- the layouts of Hugging Face, of published datasets and of their tools (`recognition.py`).
 
 All images of a patient or study stay in one split. Images of one study with the same text in one language are one
 conversation. Images with different texts, for example in the Chinese part of XrayGLM, are separate conversations.
@@ -40,7 +41,6 @@ ADVICE = {
     ".xls": "save it as .xlsx or 'CSV UTF-8'",
     ".xlsb": "save it as .xlsx or 'CSV UTF-8'",
     ".ods": "save it as CSV in UTF-8",
-    ".parquet": "write it as JSONL or CSV",
     ".gz": "unpack it (gunzip)",
     ".bz2": "unpack it (tar xjf or bunzip2)",
     ".xz": "unpack it (tar xJf or unxz)",
@@ -151,7 +151,7 @@ class NoTable(Ignored):
 
 
 class Part:
-    """The records of one file of reports, or of one table of it.
+    """The records of one layout, of one file of reports, or of one table of it.
 
     Attributes:
         table: the table; None for a file that is one report.
@@ -159,7 +159,7 @@ class Part:
 
     table: Table | None = None
 
-    def __init__(self, records: Iterable[RawRecord | Rejection]):
+    def __init__(self, records: Iterable[RawRecord | Rejection | Ignored]):
         self._records = records
 
     def __iter__(self) -> Iterator[RawRecord | Rejection]:
@@ -198,11 +198,9 @@ class TablePart(Part):
         return TableNote(self.table.name, columns, kept, encoding, self._rows, dict(sorted(repaired.items())))
 
 
-def parts_of(
-    layouts: Layouts, rest: Remaining, columns: ColumnNames, reading: Reading
-) -> Iterator[Iterator[RawRecord | Rejection | Ignored] | Part | Ignored]:
+def parts_of(layouts: Layouts, rest: Remaining, columns: ColumnNames, reading: Reading) -> Iterator[Part | Ignored]:
     """Yields the records of each recognized layout, then those of the files that are left."""
-    yield from (read_part() for read_part in layouts.parts)
+    yield from (Part(read_part()) for read_part in layouts.parts)
     yield from layouts.ignored
     yield from read_files(rest, reading.images, columns, reading)
 

@@ -92,7 +92,10 @@ def test_a_folder_of_something_else(refused, tmp_path, flag):
 
 def test_no_source_at_all(refused):
     message = refused({})
-    assert "--knee_dir, --pad_ufes_dir, --slake_dir, --reports_dir" in message and "medpairs sample" in message
+    assert (
+        "--knee_dir, --pad_ufes_dir, --slake_dir, --reports_dir, --images_dir" in message
+        and "medpairs sample" in message
+    )
 
 
 def test_a_table_without_img_id(refused, raw):

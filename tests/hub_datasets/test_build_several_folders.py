@@ -62,6 +62,11 @@ def batches(tmp_path) -> dict[str, list[Path]]:
     return {flag: [first[flag], second[flag]] for flag in first}
 
 
+def folders_of(batches: dict[str, list[Path]], flag: str) -> list[Path]:
+    """The two folders of a flag; --images_dir reads those of the reports."""
+    return batches.get(flag, batches["--reports_dir"])
+
+
 def images_of(folder: Path) -> dict[str, bytes]:
     """The published bytes by `image_path`, of private data by the name that the map beside the folder has for it."""
     rows, names = load_dataset(str(folder), "pairs").cast_column("image", Image(decode=False)), real_names(folder)
@@ -85,8 +90,9 @@ def counts(report: dict, flag: str) -> dict[str, int]:
 @pytest.mark.parametrize("flag", few(NAMES, "--reports_dir"))
 def test_two_folders_give_the_rows_of_both(batches, tmp_path, flag):
     """argparse alone takes the last one and says nothing."""
-    both = build_here({flag: batches[flag]}, tmp_path / "both", *FLAGS)
-    apart = [build_here({flag: folder}, tmp_path / f"alone{n}", *FLAGS) for n, folder in enumerate(batches[flag])]
+    given = folders_of(batches, flag)
+    both = build_here({flag: given}, tmp_path / "both", *FLAGS)
+    apart = [build_here({flag: folder}, tmp_path / f"alone{n}", *FLAGS) for n, folder in enumerate(given)]
     expected = [counts(report, flag) for report in apart]
     assert all(min(found.values()) >= 2 for found in expected)
     assert counts(both, flag) == {name: sum(found[name] for found in expected) for name in expected[0]}
@@ -112,11 +118,12 @@ def test_two_folders_give_the_rows_of_both(batches, tmp_path, flag):
 
 @pytest.mark.parametrize("flag", NAMES)
 def test_the_order_of_the_flags_changes_nothing(batches, tmp_path, flag):
-    build_here({flag: batches[flag]}, tmp_path / "out", *FLAGS)
+    given = folders_of(batches, flag)
+    build_here({flag: given}, tmp_path / "out", *FLAGS)
     before = tree(tmp_path / "out"), stamps(tmp_path / "out")
-    build_here({flag: batches[flag][::-1]}, tmp_path / "out", *FLAGS)  # as nothing is to do, without --overwrite
+    build_here({flag: given[::-1]}, tmp_path / "out", *FLAGS)  # as nothing is to do, without --overwrite
     assert stamps(tmp_path / "out") == before[1]
-    build_here({flag: batches[flag][::-1]}, tmp_path / "other", *FLAGS)
+    build_here({flag: given[::-1]}, tmp_path / "other", *FLAGS)
     assert tree(tmp_path / "other") == before[0]
 
 

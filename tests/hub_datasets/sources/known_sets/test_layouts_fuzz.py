@@ -14,11 +14,11 @@ from hub_datasets.texts.validation import check_text, check_writable
 from tests.cases import few
 from tests.hub_datasets.layouts import write_files
 from tests.hub_datasets.sources.hugging_face import test_hugging_face_layouts
-from tests.hub_datasets.sources.known_sets import test_layouts
+from tests.hub_datasets.sources.known_sets import published
 from tests.hub_datasets.sources.mutations import mutated
 from tests.hub_datasets.sources.read_layouts import content_of
 
-LAYOUTS = test_layouts.LAYOUTS | test_layouts.LABELS | test_hugging_face_layouts.LAYOUTS
+LAYOUTS = published.LAYOUTS | published.LABELS | test_hugging_face_layouts.LAYOUTS
 DAMAGED = 5  # files of each layout for each seed
 IMAGES = (".png", ".jpg")
 
