@@ -21,7 +21,7 @@ from hub_datasets.splits.assignment import Decisions
 COUNTED = {  # the columns whose values are counted, by config
     "pairs": ("source_dataset", "language", "category", "license", "label", "modality", "body_part"),
     "chat": ("source_dataset", "language", "category", "license", "template_id", "answer_type"),
-    "regions": ("source_dataset", "license"),
+    "regions": ("source_dataset", "category", "license"),
 }
 EXAMPLES = 3  # rejections that the report shows for each reason
 IGNORED = 100  # passed-over files that it names for each source
