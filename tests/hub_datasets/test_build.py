@@ -17,7 +17,7 @@ import PIL.ImageOps
 import pytest
 from datasets import Image, List, load_dataset
 
-from hub_datasets.schema import chat_features, pair_features
+from hub_datasets.schema import CONFIGS, features_of
 from tests.conftest import ROOT
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.layouts import (
@@ -130,7 +130,7 @@ def test_no_group_and_no_image_is_in_two_splits(loaded, report):
 def test_the_texts_keep_to_their_bounds_and_answers_need_not(loaded):
     texts = [row["text"] for part in loaded["pairs"].values() for row in part]
     assert all(5 < len(text) < 1000 for text in texts)
-    answers = [row["messages"][1]["content"] for part in loaded["chat"].values() for row in part]
+    answers = [row["plain_messages"][1]["content"] for part in loaded["chat"].values() for row in part]
     assert min(map(len, answers)) < 3 and all(answers)
 
 
@@ -153,7 +153,10 @@ def test_a_slake_pair_is_the_caption_of_its_questions(loaded):
         assert len(json.loads(row["metadata"])["items"]) == len(said)
         told = 0
         for chat in said:
-            (question, answer), fields = (turn["content"] for turn in chat["messages"]), json.loads(chat["metadata"])
+            (question, answer), fields = (
+                (turn["content"] for turn in chat["plain_messages"]),
+                json.loads(chat["metadata"]),
+            )
             if letters(question) in letters(row["text"]):
                 told += 1
                 assert letters(answer) in letters(row["text"]) and fields["base_type"] == "vqa"
@@ -169,7 +172,7 @@ def test_chat_instructions_are_the_chat_rows_in_their_order(built_sample, loaded
     assert len(lines) == len(rows)
     cleaned = 0
     for line, (split, row) in zip(lines, rows, strict=True):
-        assert line["messages"] == row["messages"] and line["split"] == split
+        assert line["messages"] == row["plain_messages"] and line["split"] == split
         assert [message["role"] for message in line["messages"]] == ["user", "assistant"]
         named = [line["image"]] if len(row["images"]) == 1 else line["images"]
         for path, image in zip(named, row["images"], strict=True):
@@ -178,17 +181,17 @@ def test_chat_instructions_are_the_chat_rows_in_their_order(built_sample, loaded
                 with PIL.Image.open(path) as given, PIL.Image.open(io.BytesIO(image["bytes"])) as published:
                     assert PIL.ImageOps.exif_transpose(given).size == published.size
         assert line["metadata"] == json.loads(row["metadata"]) and line["source_dataset"] == row["source_dataset"]
-        assert not {"marked_messages", "image_path"} & set(line)
+        assert not {"plain_messages", "marked_messages", "image_path"} & set(line)
     assert {len(row["images"]) for _, row in rows} == {1, 2} and 0 < cleaned < 10
 
 
-def test_both_configs_stream_and_decode(built_sample):
-    for config, features in (("pairs", pair_features()), ("chat", chat_features())):
+def test_all_configs_stream_and_decode(built_sample, report):
+    for config in CONFIGS:
         stream = load_dataset(str(built_sample.folder), config, streaming=True)
         assert list(stream) == ["train", "validation", "test"]
-        assert stream["train"].features == features
+        assert stream["train"].features == features_of(config, report["classes"])
         row = next(iter(stream["train"]))
-        image = row["image"] if config == "pairs" else row["images"][0]
+        image = row["images"][0] if config == "chat" else row["image"]
         assert image.convert("RGB").size == image.size
 
 
@@ -215,11 +218,19 @@ def test_all_questions_of_an_image_in_one_conversation(built_small, tmp_path):
     flags = ("--chat_turns", "multi", "--system_prompt", "Answer in one sentence.", "--val_fraction", "0")
     build_here({"--slake_dir": built_small.sources["--slake_dir"]}, tmp_path / "out", *flags)
     rows = load_dataset(str(tmp_path / "out"), "chat", split="train")
-    assert [len(row["messages"]) for row in rows] == [7, 7, 7, 3, 3, 3]  # three English questions, one Chinese one
+    assert [len(row["messages"]) for row in rows] == [
+        7,
+        3,
+        7,
+        3,
+        7,
+        3,
+    ]  # of each image three English questions, one Chinese one
     for row in rows:
         roles = [turn["role"] for turn in row["messages"]]
         assert roles == ["system", *["user", "assistant"] * (len(roles) // 2)]
-        assert row["messages"][0]["content"] == "Answer in one sentence."
+        assert row["plain_messages"][0]["content"] == "Answer in one sentence."
+        assert row["messages"][0]["content"] == [{"type": "text", "text": "Answer in one sentence."}]
         assert [turn["content"].count("<image>") for turn in row["marked_messages"]][:3] == [0, 1, 0]
         assert len(row["images"]) == 1
     assert len(load_dataset(str(tmp_path / "out"), "pairs", split="train")) == 6
