@@ -107,7 +107,7 @@ def test_a_decoder(score, decoder, build, tmp_path):
     assert (result.base_model, result.samples) == ("org/base", len(rows))
     assert result.settings["max_new_tokens"] == 8
     for row, prediction in zip(rows, predictions, strict=True):
-        *_, question, answer = row["messages"]
+        *_, question, answer = row["plain_messages"]
         assert (prediction["question"], prediction["reference"]) == (question["content"], answer["content"])
         assert all(prediction[name] == row[name] for name in ("image_path", "source_dataset", "language"))
     languages = [row["language"] for row in predictions]

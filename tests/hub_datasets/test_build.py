@@ -31,9 +31,10 @@ from tests.hub_datasets.layouts import (
 
 FILES = {
     "README.md", "report.json", "rejections.jsonl", "review.jsonl", "chat_instructions.jsonl", "splits.txt",
-    "eval.yaml", ".build.json", "llama_factory/dataset_info.json",
+    "eval.yaml", ".build.json", "llama_factory/dataset_info.json", "croissant.json",
     *(f"assets/{name}.png" for name in ("funnel", "splits", "categories", "text_lengths", "contact_sheet")),
-    *(f"{c}/{s}-00000-of-00001.parquet" for c in ("pairs", "chat") for s in ("train", "validation", "test")),
+    *(f"assets/classes-{source}.png" for source in ("knee_xray", "pad_ufes_20")),
+    *(f"{c}/{s}-00000-of-00001.parquet" for c in CONFIGS for s in ("train", "validation", "test")),
 }  # fmt: skip
 
 
@@ -92,6 +93,47 @@ def test_the_knee_files_are_all_accounted_for(built_sample, report, rejections):
     assert source["accepted"] == source["images"] == len(distinct) - unusable - 3  # of 3 images the grades differ
 
 
+def test_the_regions_are_those_of_the_layout(built_sample, loaded):
+    """Every box of `detection.json` and every mask, in the split of the image's questions, and the columns agree."""
+    raw = built_sample.sources["--slake_dir"]
+    splits = {row["image_path"]: split for split, part in loaded["pairs"].items() for row in part}
+    count = 0
+    for split, part in load_dataset(str(built_sample.folder), "regions").items():
+        for row in part:
+            folder = (raw / row["image_path"].removeprefix("slake/")).parent
+            boxes = json.loads((folder / "detection.json").read_text())
+            assert [(name, box) for found in boxes for name, box in found.items()] == list(
+                zip(row["labels"], row["boxes"], strict=True)
+            )
+            with PIL.Image.open(folder / "mask.png") as mask:
+                assert mask.tobytes() == row["mask"].tobytes() and mask.size == row["image"].size
+            assert (row["width"], row["height"]) == row["image"].size and splits[row["image_path"]] == split
+            count += 1
+    assert count == sum(path.startswith("slake/") for path in splits) > 10
+
+
+def test_the_columns_say_what_the_sources_say(loaded, report):
+    names, found = report["classes"], defaultdict(set)
+    for part in loaded["pairs"].values():
+        for row in part:
+            fields = json.loads(row["metadata"])
+            kind = found[row["source_dataset"]]
+            kind.add((row["label"] is not None, row["patient"] is not None, row["official_split"] is not None))
+            with PIL.Image.open(io.BytesIO(row["image"]["bytes"])) as image:
+                assert image.size == (row["width"], row["height"])
+            if row["source_dataset"] == "knee_xray":
+                assert (row["modality"], row["body_part"]) == ("X-ray", "knee")
+                assert row["label"] == fields["kellgren_lawrence_grade"]
+                assert names[row["label"]] == f"knee_xray/{row['category']}"
+            elif row["source_dataset"] == "pad_ufes_20":
+                assert names[row["label"]].removeprefix("pad_ufes_20/") in row["text"]
+                assert row["body_part"] == fields["region"].lower()
+    assert {source: {label for label, *_ in kinds} for source, kinds in found.items()} == {
+        "knee_xray": {True}, "pad_ufes_20": {True}, "slake": {False}, "medical_reports": {False},
+    }  # fmt: skip
+    assert {patient for _, patient, _ in found["pad_ufes_20"]} == {True} == {one for *_, one in found["slake"]}
+
+
 def test_the_rows_are_those_of_the_report(loaded, report, built_sample):
     for config, dataset in loaded.items():
         assert {split: len(part) for split, part in dataset.items()} == report["splits"][config]
@@ -110,6 +152,7 @@ def test_the_rows_are_those_of_the_report(loaded, report, built_sample):
         "val_fraction": 0.05, "test_fraction": 0.0, "split_by": "group", "min_text_chars": 5, "max_text_chars": 1000,
         "max_image_pixels": 64_000_000, "min_image_side": 8, "window": "auto", "ocr": False, "near_distance": 15,
         "chat_turns": "single", "system_prompt": "", "num_shards": 1, "knee_conflicts": "reject",
+        "configs": "pairs,chat,regions",
     }  # fmt: skip
 
 

@@ -23,8 +23,8 @@ from tests.hub_datasets.layouts import report_row, write_files, write_reports
 
 FLAGS = (
     *(flag for source in SOURCES for flag in (source.flag, *(f"--{name}" for name in source.choices))),
-    "--output_dir", "--overwrite", "--num_shards", "--val_fraction", "--test_fraction", "--split_by", "--keep_splits",
-    "--near_distance",
+    "--output_dir", "--overwrite", "--num_shards", "--configs", "--val_fraction", "--test_fraction", "--split_by",
+    "--keep_splits", "--near_distance",
     "--min_text_chars", "--max_text_chars", "--max_image_pixels", "--min_image_side", "--window", "--ocr",
     "--chat_turns", "--system_prompt", "--engine", "--num_proc", "--cache_dir", "--push_to_hub", "--public",
     "--redistribute",
@@ -33,6 +33,7 @@ DEFAULTS = {
     "val_fraction": 0.05, "test_fraction": 0.0, "split_by": "group", "min_text_chars": 5, "max_text_chars": 1000,
     "max_image_pixels": 64_000_000, "min_image_side": 8, "window": "auto", "ocr": False,
     "near_distance": near_duplicates.NEAR_DISTANCE, "chat_turns": "single", "system_prompt": "", "num_shards": 1,
+    "configs": "pairs,chat,regions",
     "knee_conflicts": "reject",
 }  # fmt: skip
 
@@ -80,7 +81,8 @@ def test_without_any_flag(options, reports, tmp_path):
      ("--min_text_chars", "0", 0), ("--max_text_chars", "7", 7), ("--max_image_pixels", "1", 1),
      ("--min_image_side", "1", 1), ("--window", "-100:400.5", "-100:400.5"), ("--near_distance", "0", 0),
      ("--near_distance", "127", 127), ("--chat_turns", "multi", "multi"), ("--system_prompt", "Be brief.", "Be brief."),
-     ("--num_shards", "1000", 1000), ("--knee_conflicts", "keep_lower", "keep_lower")],
+     ("--num_shards", "1000", 1000), ("--configs", "chat, pairs", "pairs,chat"),
+     ("--knee_conflicts", "keep_lower", "keep_lower")],
     ids=str,
 )  # fmt: skip
 def test_a_flag_changes_its_own_setting_and_the_key(options, flag, value, setting):
@@ -138,6 +140,8 @@ def test_the_key_names_what_was_read_and_from_where(options, reports, tmp_path):
         (["--near_distance", "128"], "--near_distance is 128; use 0 to 127"),
         (["--num_proc", "-1"], "--num_proc is -1; use at least 0"),
         (["--num_shards", "0"], "--num_shards is 0; use at least 1"),
+        (["--configs", "pairs,x"], "--configs pairs,x: 'x' is not a config; choose from pairs, chat, regions"),
+        (["--configs", "regions"], "--configs regions: add pairs or chat, because only some images have regions"),
         (["--max_image_pixels", "0"], "--max_image_pixels is 0; use at least 1"),
         (["--min_image_side", "0"], "--min_image_side is 0; use at least 1"),
         (["--window", "400:100"], "--window '400:100' is neither auto nor LOW:HIGH"),
