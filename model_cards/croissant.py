@@ -2,7 +2,7 @@
 
 `croissant.json` lies beside the card and says the same to programs: the files and columns of each config, the licenses,
 and in the RAI fields where the data come from, what was done with them, whom they are about, and what they must not be
-used for. What the build cannot know is said to be not known.
+used for. What the build cannot know is marked as not known.
 """
 
 from __future__ import annotations
