@@ -91,6 +91,10 @@ class MedPairs:
 
         if self.folder is None:
             raise BuildError("the dataset is not built yet; call download_and_prepare() first")
+        if self.config not in self.report["splits"]:
+            written = ", ".join(self.report["splits"])
+            why = "no source marks anything in its images" if self.config == "regions" else "configs leaves it out"
+            raise BuildError(f"config {self.config} was not written, because {why}; written were {written}")
         return load_dataset(self.folder, self.config, split=split)
 
     def _cache_folder(self) -> Path:

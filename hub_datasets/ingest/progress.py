@@ -83,7 +83,7 @@ def counted(items: Iterable[Any], stage: str, total: int | None = None) -> Itera
 
 def per_second(rate: float) -> str:
     """Formats a rate as `310/s`, `2.5/s` or, below one per second, `12/min`."""
-    if rate >= 10:
+    if rate >= 9.95:
         return f"{rate:,.0f}/s"
     return f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.0f}/min"
 

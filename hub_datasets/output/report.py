@@ -29,7 +29,7 @@ from hub_datasets.texts.identifiers import find_identifiers
 COUNTED = {  # the columns whose values are counted, by config
     "pairs": ("source_dataset", "language", "category", "license", "label", "modality", "body_part"),
     "chat": ("source_dataset", "language", "category", "license", "template_id", "context", "answer_type"),
-    "regions": ("source_dataset", "license"),
+    "regions": ("source_dataset", "category", "license"),
 }
 EXAMPLES = 3  # rejections that the report shows for each reason
 REPLACEMENT = "replacement"  # where a flag is: the text that --review gives

@@ -107,7 +107,7 @@ def test_a_decoder(score, decoder, build, tmp_path):
     assert (result.base_model, result.samples) == ("org/base", len(rows))
     assert result.settings["max_new_tokens"] == 8
     for row, prediction in zip(rows, predictions, strict=True):
-        *_, question, answer = row["messages"]
+        *_, question, answer = row["plain_messages"]
         assert (prediction["question"], prediction["reference"]) == (question["content"], answer["content"])
         assert all(prediction[name] == row[name] for name in ("image_path", "source_dataset", "language"))
     languages = [row["language"] for row in predictions]
@@ -255,6 +255,18 @@ def test_chats_that_cannot_be_scored_are_found_before_the_model_is_loaded(refuse
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text((decoder / "config.json").read_text())  # and no weights
     assert words in refused(tmp_path / "model", tmp_path / "data")
+
+
+def test_image_parts_behind_a_question_are_found_before_the_model_is_loaded(refused, decoder, tmp_path):
+    """They would be moved to its front."""
+    text, image = {"type": "text", "text": "What?"}, {"type": "image", "text": None}
+    parts = [{"role": role, "content": content} for role, content in (("user", [text, image]), ("assistant", [text]))]
+    (tmp_path / "data" / "chat").mkdir(parents=True)
+    Dataset.from_list([CHAT | {"messages": parts}]).to_parquet(tmp_path / "data" / "chat" / "validation.parquet")
+    (tmp_path / "data" / "README.md").write_text(CONFIG.format("chat"))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text((decoder / "config.json").read_text())
+    assert "row 0: image parts must be in front of the first question" in refused(tmp_path / "model", tmp_path / "data")
 
 
 CONFIG = "---\nconfigs:\n- config_name: {0}\n  data_files:\n  - split: validation\n    path: {0}/*.parquet\n---\n"

@@ -48,7 +48,7 @@ def drawn_once() -> Iterator[None]:
         return remembered
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("funnel", "split_shares", "categories", "text_lengths", "contact_sheet"):
+        for name in ("funnel", "split_shares", "categories", "class_shares", "text_lengths", "contact_sheet"):
             patch.setattr(dataset_card, name, once(getattr(dataset_card, name)))
         yield
 

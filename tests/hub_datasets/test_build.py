@@ -17,7 +17,7 @@ import PIL.ImageOps
 import pytest
 from datasets import Image, List, load_dataset
 
-from hub_datasets.schema import chat_features, pair_features
+from hub_datasets.schema import CONFIGS, features_of
 from tests.cases import few
 from tests.conftest import ROOT
 from tests.hub_datasets.checked import build_here
@@ -34,9 +34,10 @@ from tests.hub_datasets.layouts import (
 
 FILES = {
     "README.md", "report.json", "rejections.jsonl", "review.jsonl", "chat_instructions.jsonl", "splits.txt",
-    "records.jsonl", "eval.yaml", ".build.json", "llama_factory/dataset_info.json",
+    "records.jsonl", "eval.yaml", ".build.json", "llama_factory/dataset_info.json", "croissant.json",
     *(f"assets/{name}.png" for name in ("funnel", "splits", "categories", "text_lengths", "contact_sheet")),
-    *(f"{c}/{s}-00000-of-00001.parquet" for c in ("pairs", "chat") for s in ("train", "validation", "test")),
+    *(f"assets/classes-{source}.png" for source in ("knee_xray", "pad_ufes_20")),
+    *(f"{c}/{s}-00000-of-00001.parquet" for c in CONFIGS for s in ("train", "validation", "test")),
 }  # fmt: skip
 
 
@@ -95,6 +96,47 @@ def test_the_knee_files_are_all_accounted_for(built_sample, report, rejections):
     assert source["accepted"] == source["images"] == len(distinct) - unusable - 3  # of 3 images the grades differ
 
 
+def test_the_regions_are_those_of_the_layout(built_sample, loaded):
+    """Every box of `detection.json` and every mask, in the split of the image's questions, and the columns agree."""
+    raw = built_sample.sources["--slake_dir"]
+    splits = {row["image_path"]: split for split, part in loaded["pairs"].items() for row in part}
+    count = 0
+    for split, part in load_dataset(str(built_sample.folder), "regions").items():
+        for row in part:
+            folder = (raw / row["image_path"].removeprefix("slake/")).parent
+            boxes = json.loads((folder / "detection.json").read_text())
+            assert [(name, box) for found in boxes for name, box in found.items()] == list(
+                zip(row["labels"], row["boxes"], strict=True)
+            )
+            with PIL.Image.open(folder / "mask.png") as mask:
+                assert mask.tobytes() == row["mask"].tobytes() and mask.size == row["image"].size
+            assert (row["width"], row["height"]) == row["image"].size and splits[row["image_path"]] == split
+            count += 1
+    assert count == sum(path.startswith("slake/") for path in splits) > 10
+
+
+def test_the_columns_say_what_the_sources_say(loaded, report):
+    names, found = report["classes"], defaultdict(set)
+    for part in loaded["pairs"].values():
+        for row in part:
+            fields = json.loads(row["metadata"])
+            kind = found[row["source_dataset"]]
+            kind.add((row["label"] is not None, row["patient"] is not None, row["official_split"] is not None))
+            with PIL.Image.open(io.BytesIO(row["image"]["bytes"])) as image:
+                assert image.size == (row["width"], row["height"])
+            if row["source_dataset"] == "knee_xray":
+                assert (row["modality"], row["body_part"]) == ("X-ray", "knee")
+                assert row["label"] == fields["kellgren_lawrence_grade"]
+                assert names[row["label"]] == f"knee_xray/{row['category']}"
+            elif row["source_dataset"] == "pad_ufes_20":
+                assert names[row["label"]].removeprefix("pad_ufes_20/") in row["text"]
+                assert row["body_part"] == fields["region"].lower()
+    assert {source: {label for label, *_ in kinds} for source, kinds in found.items()} == {
+        "knee_xray": {True}, "pad_ufes_20": {True}, "slake": {False}, "medical_reports": {False},
+    }  # fmt: skip
+    assert {patient for _, patient, _ in found["pad_ufes_20"]} == {True} == {one for *_, one in found["slake"]}
+
+
 def test_the_rows_are_those_of_the_report(loaded, report, built_sample):
     for config, dataset in loaded.items():
         assert {split: len(part) for split, part in dataset.items()} == report["splits"][config]
@@ -122,7 +164,7 @@ def test_the_rows_are_those_of_the_report(loaded, report, built_sample):
         "split_column": "", "label_column": "",
         "max_image_pixels": 64_000_000, "min_image_side": 8, "window": "auto", "ocr": False, "near_distance": 15,
         "chat_turns": "single", "system_prompt": "", "num_shards": 1, "keep_columns": "", "drop_flagged": False,
-        "knee_conflicts": "reject", "pad_text": "visible", "ungrounded": "mark",
+        "knee_conflicts": "reject", "pad_text": "visible", "ungrounded": "mark", "configs": "pairs,chat,regions",
     }  # fmt: skip
 
 
@@ -143,7 +185,7 @@ def test_no_group_and_no_image_is_in_two_splits(loaded, report):
 def test_the_texts_keep_to_their_bounds_and_answers_need_not(loaded):
     texts = [row["text"] for part in loaded["pairs"].values() for row in part]
     assert all(5 < len(text) < 1000 for text in texts)
-    answers = [row["messages"][1]["content"] for part in loaded["chat"].values() for row in part]
+    answers = [row["plain_messages"][1]["content"] for part in loaded["chat"].values() for row in part]
     assert min(map(len, answers)) < 3 and all(answers)
 
 
@@ -166,7 +208,10 @@ def test_a_slake_pair_is_the_caption_of_its_questions(loaded):
         assert len(json.loads(row["metadata"])["items"]) == len(said)
         told = 0
         for chat in said:
-            (question, answer), fields = (turn["content"] for turn in chat["messages"]), json.loads(chat["metadata"])
+            (question, answer), fields = (
+                (turn["content"] for turn in chat["plain_messages"]),
+                json.loads(chat["metadata"]),
+            )
             if letters(question) in letters(row["text"]):
                 told += 1
                 assert letters(answer) in letters(row["text"]) and fields["base_type"] == "vqa"
@@ -182,7 +227,7 @@ def test_chat_instructions_are_the_chat_rows_in_their_order(built_sample, loaded
     assert len(lines) == len(rows)
     cleaned = 0
     for line, (split, row) in zip(lines, rows, strict=True):
-        assert line["messages"] == row["messages"] and line["split"] == split
+        assert line["messages"] == row["plain_messages"] and line["split"] == split
         assert [message["role"] for message in line["messages"]] == ["user", "assistant"]
         named = [line["image"]] if len(row["images"]) == 1 else line["images"]
         for path, image in zip(named, row["images"], strict=True):
@@ -191,17 +236,17 @@ def test_chat_instructions_are_the_chat_rows_in_their_order(built_sample, loaded
                 with PIL.Image.open(path) as given, PIL.Image.open(io.BytesIO(image["bytes"])) as published:
                     assert PIL.ImageOps.exif_transpose(given).size == published.size
         assert line["metadata"] == json.loads(row["metadata"]) and line["source_dataset"] == row["source_dataset"]
-        assert not {"marked_messages", "image_path"} & set(line)
+        assert not {"plain_messages", "marked_messages", "image_path"} & set(line)
     assert {len(row["images"]) for _, row in rows} == {1, 2} and 0 < cleaned < 10
 
 
-def test_both_configs_stream_and_decode(built_sample):
-    for config, features in (("pairs", pair_features()), ("chat", chat_features())):
+def test_all_configs_stream_and_decode(built_sample, report):
+    for config in CONFIGS:
         stream = load_dataset(str(built_sample.folder), config, streaming=True)
         assert list(stream) == ["train", "validation", "test"]
-        assert stream["train"].features == features
+        assert stream["train"].features == features_of(config, report["classes"])
         row = next(iter(stream["train"]))
-        image = row["image"] if config == "pairs" else row["images"][0]
+        image = row["images"][0] if config == "chat" else row["image"]
         assert image.convert("RGB").size == image.size
 
 
@@ -228,11 +273,19 @@ def test_all_questions_of_an_image_in_one_conversation(built_small, tmp_path):
     flags = ("--chat_turns", "multi", "--system_prompt", "Answer in one sentence.", "--val_fraction", "0")
     build_here({"--slake_dir": built_small.sources["--slake_dir"]}, tmp_path / "out", *flags)
     rows = load_dataset(str(tmp_path / "out"), "chat", split="train")
-    assert [len(row["messages"]) for row in rows] == [7, 7, 7, 3, 3, 3]  # three English questions, one Chinese one
+    assert [len(row["messages"]) for row in rows] == [
+        7,
+        3,
+        7,
+        3,
+        7,
+        3,
+    ]  # of each image three English questions, one Chinese one
     for row in rows:
         roles = [turn["role"] for turn in row["messages"]]
         assert roles == ["system", *["user", "assistant"] * (len(roles) // 2)]
-        assert row["messages"][0]["content"] == "Answer in one sentence."
+        assert row["plain_messages"][0]["content"] == "Answer in one sentence."
+        assert row["messages"][0]["content"] == [{"type": "text", "text": "Answer in one sentence."}]
         assert [turn["content"].count("<image>") for turn in row["marked_messages"]][:3] == [0, 1, 0]
         assert len(row["images"]) == 1
     assert len(load_dataset(str(tmp_path / "out"), "pairs", split="train")) == 6

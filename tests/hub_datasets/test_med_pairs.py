@@ -11,7 +11,7 @@ from datasets import Dataset, Image, List, load_dataset
 
 from hub_datasets.errors import BuildError
 from hub_datasets.med_pairs import MedPairs
-from hub_datasets.schema import CONFIGS, chat_features, features_of, pair_features
+from hub_datasets.schema import features_of
 from tests.hub_datasets.checked import plant_key, real_names
 
 
@@ -27,7 +27,7 @@ def options(built, *flags: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", ["pairs", "chat"])
 def test_it_gives_the_rows_that_the_command_writes(config, built_small, tmp_path):
     plant_key(built_small.sources, tmp_path / "out")
     builder = MedPairs(config, **options(built_small), val_fraction=0.3)
@@ -36,7 +36,7 @@ def test_it_gives_the_rows_that_the_command_writes(config, built_small, tmp_path
     rows, command = builder.as_dataset(), load_dataset(str(built_small.folder), config)
     assert list(rows) == list(command) == ["train", "validation"]
     for split, part in rows.items():
-        assert part.features == builder.features == features_of(config)
+        assert part.features == builder.features == features_of(config, builder.report["classes"])
         assert undecoded(part, config) == undecoded(command[split], config)
     one = builder.as_dataset(split="validation")
     assert isinstance(one, Dataset) and undecoded(one, config) == undecoded(rows["validation"], config)
@@ -92,8 +92,27 @@ def test_rows_need_a_build(tmp_path):
         builder.as_dataset()
 
 
-def test_the_columns_of_the_configs():
-    assert features_of("pairs") == pair_features() and features_of("chat") == chat_features()
+def test_a_config_that_was_not_written(built_small, tmp_path):
+    builder = MedPairs("regions", **options(built_small, "--knee_dir"))
+    builder.download_and_prepare(tmp_path / "out")
+    with pytest.raises(BuildError, match="regions was not written, because no source marks anything in its images"):
+        builder.as_dataset()
+    builder = MedPairs("chat", configs="pairs", **options(built_small, "--knee_dir"))
+    builder.download_and_prepare(tmp_path / "pairs")
+    with pytest.raises(BuildError, match="chat was not written, because configs leaves it out; written were pairs"):
+        builder.as_dataset()
+    assert sorted(path.name for path in (tmp_path / "pairs").iterdir() if path.is_dir()) == ["assets", "pairs"]
+    assert not (tmp_path / "pairs" / "chat_instructions.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("configs", "why"),
+    [("pairs,images", "'images' is not a config"), ("", "'' is not a config"), ("regions", "add pairs")],
+)
+def test_configs_that_cannot_be_written(built_small, tmp_path, configs, why):
+    builder = MedPairs("pairs", configs=configs, **options(built_small, "--knee_dir"))
+    with pytest.raises(BuildError, match=why):
+        builder.download_and_prepare(tmp_path / "out")
 
 
 def test_the_bytes_of_a_whole_build(built_small):
@@ -101,7 +120,7 @@ def test_the_bytes_of_a_whole_build(built_small):
     folders = {"knee_xray": "--knee_dir", "pad_ufes_20": "--pad_ufes_dir", "slake": "--slake_dir"}
     folders["medical_reports"] = "--reports_dir"
     seen, names = set(), real_names(built_small.folder)
-    for config in CONFIGS:
+    for config in ("pairs", "chat"):
         for part in load_dataset(str(built_small.folder), config).values():
             for example in undecoded(part, config):
                 shown = example["image_path"]

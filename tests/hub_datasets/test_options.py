@@ -23,8 +23,8 @@ from tests.hub_datasets.layouts import pad_row, report_row, write_files, write_p
 
 FLAGS = (
     *(flag for source in SOURCES for flag in (source.flag, *(f"--{name}" for name in source.choices))),
-    "--output_dir", "--overwrite", "--num_shards", "--val_fraction", "--test_fraction", "--split_by", "--keep_splits",
-    "--near_distance",
+    "--output_dir", "--overwrite", "--num_shards", "--configs", "--val_fraction", "--test_fraction", "--split_by",
+    "--keep_splits", "--near_distance",
     "--image_column", "--text_column", "--patient_column", "--split_column", "--label_column", "--max_report_chars",
     "--min_text_chars", "--max_text_chars", "--max_image_pixels", "--min_image_side", "--window", "--ocr", "--review",
     "--ungrounded", "--chat_turns", "--system_prompt", "--engine", "--num_proc", "--cache_dir", "--push_to_hub",
@@ -37,6 +37,7 @@ DEFAULTS = {
     "ungrounded": "mark", "knee_conflicts": "reject", "pad_text": "visible", "max_report_chars": 8000,
     "image_column": "", "text_column": "", "patient_column": "", "split_column": "", "label_column": "",
     "keep_columns": "", "drop_flagged": False,
+    "configs": "pairs,chat,regions",
 }  # fmt: skip
 
 
@@ -83,7 +84,8 @@ def test_without_any_flag(options, reports, tmp_path):
      ("--min_text_chars", "0", 0), ("--max_text_chars", "7", 7), ("--max_image_pixels", "1", 1),
      ("--min_image_side", "1", 1), ("--window", "-100:400.5", "-100:400.5"), ("--near_distance", "0", 0),
      ("--near_distance", "127", 127), ("--chat_turns", "multi", "multi"), ("--system_prompt", "Be brief.", "Be brief."),
-     ("--num_shards", "1000", 1000), ("--knee_conflicts", "keep_lower", "keep_lower"),
+     ("--num_shards", "1000", 1000), ("--configs", "chat, pairs", "pairs,chat"),
+     ("--knee_conflicts", "keep_lower", "keep_lower"),
      ("--max_report_chars", "9000", 9000), ("--image_column", "a", "a"), ("--text_column", " b ", "b"),
      ("--patient_column", "c", "c"), ("--split_column", "d", "d"), ("--label_column", "e", "e")],
     ids=str,
@@ -146,6 +148,8 @@ def test_the_key_names_what_was_read_and_from_where(options, reports, tmp_path):
         (["--near_distance", "128"], "--near_distance is 128; use 0 to 127"),
         (["--num_proc", "-1"], "--num_proc is -1; use at least 0"),
         (["--num_shards", "0"], "--num_shards is 0; use at least 1"),
+        (["--configs", "pairs,x"], "--configs pairs,x: 'x' is not a config; choose from pairs, chat, regions"),
+        (["--configs", "regions"], "--configs regions: add pairs or chat, because only some images have regions"),
         (["--max_image_pixels", "0"], "--max_image_pixels is 0; use at least 1"),
         (["--min_image_side", "0"], "--min_image_side is 0; use at least 1"),
         (["--window", "400:100"], "--window '400:100' is neither auto nor LOW:HIGH"),

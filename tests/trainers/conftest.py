@@ -85,7 +85,7 @@ def tiny_decoder(tmp_path_factory, chat) -> Path:
     from trainers.decoder.data.collator import CHAT_TEMPLATE
 
     folder = tmp_path_factory.mktemp("decoder")
-    texts = [turn["content"] for messages in chat["train"]["messages"] for turn in messages]
+    texts = [turn["content"] for messages in chat["train"]["plain_messages"] for turn in messages]
     write_tiny_decoder(folder, texts, CHAT_TEMPLATE)
     return folder
 

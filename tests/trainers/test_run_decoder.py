@@ -89,7 +89,7 @@ def test_the_adapters_are_in_the_weights_of_the_text_decoder_and_nowhere_else(pu
     from modeling.tiny_checkpoints import write_tiny_decoder
     from trainers.decoder.data.collator import CHAT_TEMPLATE
 
-    texts = [turn["content"] for messages in chat["train"]["messages"] for turn in messages]
+    texts = [turn["content"] for messages in chat["train"]["plain_messages"] for turn in messages]
     write_tiny_decoder(tmp_path, texts, CHAT_TEMPLATE, seed=42)  # what `--tiny` started from
     before, after = (load_file(folder / "model.safetensors") for folder in (tmp_path, pushed[0]))
     assert before.keys() == after.keys()

@@ -170,9 +170,12 @@ def stock_trainer(options: argparse.Namespace) -> None:
         model, LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=TARGETS, task_type="CAUSAL_LM")
     )
 
+    from evaluation.scoring.messages import plain_messages
+
     def conversation(row: dict) -> list[dict]:
         turns = [
-            {"role": turn["role"], "content": [{"type": "text", "text": turn["content"]}]} for turn in row["messages"]
+            {"role": turn["role"], "content": [{"type": "text", "text": turn["content"]}]}
+            for turn in plain_messages(row["messages"])
         ]
         first = next(turn for turn in turns if turn["role"] == "user")
         first["content"] = [{"type": "image", "image": image.convert("RGB")} for image in row["images"]] + first[
@@ -235,13 +238,16 @@ def write_start(options: argparse.Namespace) -> None:
     from transformers import AutoModelForImageTextToText
 
     from evaluation.loading import load_model_and_processor
+    from evaluation.scoring.messages import plain_messages
     from modeling.tiny_checkpoints import write_tiny_decoder
 
     rows = chats(options)
     template = (Path(__file__).parents[3] / "trainers/decoder/data/chat_template.jinja").read_text(encoding="utf-8")
     # Includes the words of the template, which are single tokens in the real tokenizer. Without them, they would be
     # split into letters and take up a third of each row.
-    texts = [f"{turn['role']}\n\n{turn['content']}" for messages in rows["messages"] for turn in messages]
+    texts = [
+        f"{turn['role']}\n\n{turn['content']}" for messages in rows["messages"] for turn in plain_messages(messages)
+    ]
     with tempfile.TemporaryDirectory() as folder:
         sizes = {"tile": TILE, "vision_sizes": VISION, "text_sizes": TEXT}
         write_tiny_decoder(Path(folder), texts, template, seed=0, **sizes)

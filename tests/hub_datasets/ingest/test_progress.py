@@ -25,11 +25,12 @@ def lines_of(seconds_each: float, items: int, total: int | None, stream: io.Stri
 
 
 def test_a_line_every_half_minute_and_one_at_the_end():
-    assert lines_of(0.1, 1_000, 1_000) == [
-        "slake: images 300 of 1,000 (30%), 10/s, 1 min 10 s left",
-        "slake: images 600 of 1,000 (60%), 10/s, 40 s left",
-        "slake: images 900 of 1,000 (90%), 10/s, 10 s left",
-        "slake: images 1,000 done in 1 min 40 s, 10/s",
+    assert lines_of(0.125, 1_000, 1_000) == [
+        "slake: images 240 of 1,000 (24%), 8.0/s, 1 min 35 s left",
+        "slake: images 480 of 1,000 (48%), 8.0/s, 1 min 05 s left",
+        "slake: images 720 of 1,000 (72%), 8.0/s, 35 s left",
+        "slake: images 960 of 1,000 (96%), 8.0/s, 5 s left",
+        "slake: images 1,000 done in 2 min 05 s, 8.0/s",
     ]
 
 

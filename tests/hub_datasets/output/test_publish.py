@@ -167,7 +167,8 @@ def test_only_what_may_leave_this_machine(push, reports, repo_name, tmp_path, tm
     here = tree(tmp_path / "out")
     assert all(here[name] for name in ("rejections.jsonl", "review.jsonl", "chat_instructions.jsonl"))
     expected = {name for name in here if name.endswith((".parquet", ".png"))}
-    expected |= {"README.md", "report.json", "splits.txt", "eval.yaml", "llama_factory/dataset_info.json"}
+    expected |= {"README.md", "report.json", "croissant.json", "splits.txt", "eval.yaml"}
+    expected.add("llama_factory/dataset_info.json")
     files = files_of(repo_name)
     assert files - {".gitattributes"} == expected
     assert {"assets/contact_sheet.png", "assets/funnel.png"} <= files

@@ -91,7 +91,7 @@ def test_rows_by_column(counted):
     columns = {
         "pairs": {"source_dataset", "language", "category", "license", "label", "modality", "body_part"},
         "chat": {"source_dataset", "language", "category", "license", "template_id", "context", "answer_type"},
-        "regions": {"source_dataset", "license"},
+        "regions": {"source_dataset", "category", "license"},
     }
     classes = counted.report["classes"]
     for config, rows in counted.rows.items():

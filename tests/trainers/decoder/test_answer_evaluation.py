@@ -11,6 +11,7 @@ from accelerate.state import AcceleratorState
 
 from evaluation.scoring.answers import score_answers
 from evaluation.scoring.decoder import generate_answers
+from hub_datasets.chat.content_parts import to_parts
 from tests.trainers.small_decoder import make_rows, open_decoder
 from trainers.decoder.answer_evaluation import STRATA, AnswerEvaluation, draw_rows, shares, strata
 
@@ -90,7 +91,7 @@ def test_answers_are_those_of_the_evaluation_and_are_scored_as_there(rows, decod
     table = rows.rows.select(scored.chosen)
     texts = generate_answers(model, processor, table, 1, 8)
     assert len(set(texts)) > 3
-    references = [messages[-1]["content"] for messages in table["messages"]]
+    references = [messages[-1]["content"] for messages in table["plain_messages"]]
     expected, _ = score_answers(texts, references, table["language"], table["answer_type"])
     assert found == {name: expected[name] for name in found}
     assert {"bleu", "bleu_en", "bleu_zh", "exact_match", "accuracy_closed_en", "accuracy_open"} <= found.keys()
@@ -101,7 +102,7 @@ def test_answers_are_those_of_the_evaluation_and_are_scored_as_there(rows, decod
         if row in shown:
             assert shown[row].generated == text
             assert (shown[row].question, shown[row].reference) == tuple(
-                turn["content"] for turn in whole["messages"][-2:]
+                turn["content"] for turn in whole["plain_messages"][-2:]
             )
             assert all(getattr(shown[row], name) == whole[name] for name in STRATA)
 
@@ -128,7 +129,7 @@ def test_adapters_and_16_bits_are_answered_with(rows, tiny_decoder):
 def test_a_shortened_conversation_is_asked_the_last_question_that_is_left(decoder, chat):
     turns = [{"role": role, "content": text} for role, text in (
         ("user", "First?"), ("assistant", "one "), ("user", "Second?"), ("assistant", "two " * 80))]  # fmt: skip
-    table = chat["validation"].select(range(1)).map(lambda row: {"messages": turns})
+    table = chat["validation"].select(range(1)).map(lambda row: {"messages": to_parts(turns, 1)})
     rows = make_rows(table, decoder[1], max_length=60)
     assert rows.chats.dropped_turns[0] == 1
     scored = evaluation(rows, decoder[1])

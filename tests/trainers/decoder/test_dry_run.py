@@ -60,7 +60,7 @@ def test_what_is_learned_stands_in_brackets(tiny_decoder, dataset, tmp_path, cap
     for row in chosen[:3]:
         place = next(index for index, line in enumerate(lines) if line.startswith(f"  row {row}: "))
         assert int(re.search(r", (\d+) labels", lines[place])[1]) == (rows.chats.labels(row) >= 0).sum()
-        answers = [turn["content"] for turn in rows.rows[row]["messages"] if turn["role"] == "assistant"]
+        answers = [turn["content"] for turn in rows.rows[row]["plain_messages"] if turn["role"] == "assistant"]
         marked = re.findall(r"\[\[(.*?)\]\]", lines[place + 1])
         assert len(marked) == len(answers)
         for text, answer in zip(marked, answers, strict=True):

@@ -137,6 +137,41 @@ def mixed() -> Dataset:
     )
 
 
+def in_parts(rows: Dataset) -> Dataset:
+    """The same rows with content parts, as a build writes them."""
+    from hub_datasets.chat.content_parts import to_parts
+    from hub_datasets.schema import chat_features
+
+    features = Features(FEATURES | {"messages": chat_features()["messages"]})
+    found = [row | {"messages": to_parts(row["messages"], len(row["images"]))} for row in rows]
+    return Dataset.from_list(found, features=features)
+
+
+def test_content_parts_give_the_same_tokens(processor):
+    plain, parts = (encode_chats(rows, processor, 512, False) for rows in (mixed(), in_parts(mixed())))
+    assert plain.kept.to_list() == parts.kept.to_list() and len(plain.kept) == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda turns: turns[0]["content"].reverse(), "with image parts that are not one for each image"),
+        (lambda turns: turns[0]["content"].pop(0), "with image parts that are not one for each image"),
+        (
+            lambda turns: turns[1]["content"].append({"type": "video", "text": None}),
+            "with content parts other than images",
+        ),
+        (lambda turns: turns[1]["content"][0].update(text=" "), "with an empty answer"),
+    ],
+)
+def test_content_parts_that_cannot_be_read_are_refused_with_their_rows(processor, change, said):
+    rows = in_parts(mixed())
+    found = rows.to_list()
+    change(found[3]["messages"][1:])
+    with pytest.raises(InputError, match=rf"1 rows? \(row 3, slake/3.jpg\) {said}"):
+        encode_chats(Dataset.from_list(found, features=rows.features), processor, 512, False)
+
+
 def test_tokens_and_labels_are_those_of_the_processor(processor):
     """One step from the conversation to tokens, as evaluation does it; labels by the marks of the template."""
     from evaluation.scoring.decoder import to_conversation
