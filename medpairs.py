@@ -75,7 +75,7 @@ def push_metrics(words: list[str]) -> int:
 
 
 def demo(words: list[str]) -> int:
-    """Runs all of it once on this machine, from synthetic sources (in a clone)."""
+    """Runs the complete pipeline on synthetic data (in a clone)."""
     if not (ROOT / "demo.py").is_file():
         return refuse(f"medpairs demo {CLONE_ONLY}")
     os.chdir(ROOT)  # the demo names its files from there
@@ -102,7 +102,7 @@ def env(words: list[str]) -> int:
 
 
 def clean(words: list[str]) -> int:
-    """Shows caches and their sizes; with --yes it deletes them."""
+    """Lists caches with their sizes and asks before it deletes them."""
     from evaluation.folder_caches import folder_caches
     from hub_datasets.ingest_caches import ingest_caches
     from model_cards.commands.clean_caches import main

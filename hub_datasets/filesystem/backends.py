@@ -156,7 +156,7 @@ class LocalStore:
         return descriptor, status.st_size
 
     def signature(self, name: str) -> tuple[int, int, int] | None:
-        """What changes with a file: (inode, size, time of the last change); None for what is no file inside."""
+        """What changes with a file: (inode, size, time of change); None if it is not a file inside the folder."""
         try:
             status = Path(f"{self.root}/{name}" if name else self.root).stat()
         except (OSError, ValueError):
@@ -250,7 +250,7 @@ class RemoteStore:
             raise OSError(errno.EIO, f"the store answered with {type(error).__name__}") from None
 
     def signature(self, name: str) -> tuple | None:
-        """What changes with a file, as it was when first asked for; None for what is no file."""
+        """What changes with a file, as it was when first asked for; None if it is not a file."""
         if name not in self._zips:
             info = self._info(name)
             if info is None:
