@@ -223,7 +223,10 @@ def complete() -> int:
 
 
 def parser_of(name: str) -> argparse.ArgumentParser | None:
-    """The flags of a command; None where they are few, or take seconds to import (those of `transformers`)."""
+    """The flags of a command; None where they are few.
+
+    Those of the trainings take seconds to import. Their names are in a file that `python -m tests.flags_page` writes.
+    """
     if name == "build":
         from hub_datasets.options import argument_parser
 
@@ -232,6 +235,14 @@ def parser_of(name: str) -> argparse.ArgumentParser | None:
         from evaluation.run_evaluation import argument_parser
 
         return argument_parser()
+    if name.startswith("train-"):
+        import argparse
+
+        parser = argparse.ArgumentParser()
+        lines = (ROOT / "trainers" / "flag_names.txt").read_text(encoding="utf-8").splitlines()
+        for flag in next(line.split()[1:] for line in lines if line.startswith(f"{name} ")):
+            parser.add_argument(flag)
+        return parser
     return None
 
 
