@@ -194,8 +194,8 @@ class EncoderArguments(DataArguments):
     contrastive_loss: str = flag(
         LOSS,
         "sigmoid",
-        "loss: `sigmoid`, the pairwise sigmoid loss of SigLIP; `sigmoid_logsumexp`, one softmax per image over the "
-        "texts, without bias",
+        "loss: `sigmoid`, the pairwise sigmoid loss of SigLIP; `sigmoid_logsumexp`, "
+        "-log sigmoid(score - logsumexp over the texts) per image, in which the bias cancels",
         choices=["sigmoid", "sigmoid_logsumexp"],
     )
     positives: str = flag(
