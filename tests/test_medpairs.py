@@ -162,11 +162,8 @@ def completions(run, line: str, tmp_path) -> list[str]:
         ("medpairs build --pu", ["--push_to_hub", "--public"]),
         ("medpairs evaluate --model_", ["--model_revision"]),
         ("medpairs build --split_by off", ["official"]),
-        (
-            "medpairs train-encoder --contrastive_",
-            ["--contrastive_batch_size", "--contrastive_loss", "--contrastive_weights"],
-        ),
-        ("medpairs train-decoder --train_s", ["--train_split", "--train_scope"]),
+        ("medpairs train-encoder --contrastive_b", ["--contrastive_batch_size"]),
+        ("medpairs train-decoder --train_sc", ["--train_scope"]),
     ],
 )
 def test_the_shell_completes_commands_and_flags(run, tmp_path, line, words):

@@ -93,7 +93,7 @@ class DecoderArguments(DataArguments):
     group_by_length: bool = flag(
         DATA,
         False,
-        "batches of rows of similar length: less padding, but less varied updates, each of which trains a little less",
+        "batches of rows of similar length: less padding, but less variety per batch, which trains slightly worse",
     )
     isolate_rows: bool = flag(
         IMAGES,

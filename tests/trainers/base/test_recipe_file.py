@@ -79,7 +79,7 @@ def mistakes():
     yield "text", "dataset: 7", "dataset: expected text, found 7"
     yield "null", "dataset: null", "dataset: expected text, found null"
     yield "choice", "positives: all", "positives: expected one of group, mask, pair, found all"
-    yield "enum", "lr_scheduler_type: [cosine]", "lr_scheduler_type: [cosine], where"
+    yield "enum", "lr_scheduler_type: [cosine]", "lr_scheduler_type: expected text, found"
     yield "list", "matryoshka_dims: [768, wide]", "a list of whole numbers or null"
     yield "syntax", "seed: [1", "line "
     yield "no mapping", "- seed", "flags and values are expected"
@@ -105,7 +105,9 @@ def test_a_value_that_a_dataclass_refuses_is_refused_from_a_recipe_too(recipe, c
 
 
 def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(capsys):
-    with pytest.raises(RecipeError, match=r"gpu_99gb: no such file.* 8_gpus, demo, gpu_16gb, gpu_80gb"):
+    with pytest.raises(
+        RecipeError, match=r"gpu_99gb: neither a file nor a recipe; .* 8_gpus, demo, gpu_16gb, gpu_80gb"
+    ):
         find_recipe("gpu_99gb", "encoder")
     for words in (["--config"], ["--config", "demo", "--config", "demo"], ["demo", "--config", "demo"]):
         with pytest.raises(SystemExit):
