@@ -1,4 +1,4 @@
-"""The whole road, once, on a laptop: synthetic sources, dataset, Hub, encoder, decoder, evaluation, cards, one page.
+"""Runs the complete pipeline once on a laptop: synthetic sources, dataset, Hub, training, evaluation, cards, one page.
 
     make demo
 

@@ -82,7 +82,7 @@ def push_metrics(words: list[str]) -> int:
 
 
 def demo(words: list[str]) -> int:
-    """Runs all of it once on this machine, from synthetic sources (in a clone)."""
+    """Runs the complete pipeline on synthetic data (in a clone)."""
     if not (ROOT / "demo.py").is_file():
         return refuse(f"medpairs demo {CLONE_ONLY}")
     os.chdir(ROOT)  # the demo names its files from there
@@ -109,7 +109,7 @@ def env(words: list[str]) -> int:
 
 
 def clean(words: list[str]) -> int:
-    """Shows caches and their sizes; with --yes it deletes them."""
+    """Lists caches with their sizes and asks before it deletes them."""
     from evaluation.folder_caches import folder_caches
     from hub_datasets.ingest_caches import ingest_caches
     from model_cards.commands.clean_caches import main
@@ -231,7 +231,10 @@ def complete() -> int:
 
 
 def parser_of(name: str) -> argparse.ArgumentParser | None:
-    """The flags of a command; None where they are few, or take seconds to import (those of `transformers`)."""
+    """The flags of a command; None where they are few.
+
+    Those of the trainings take seconds to import. Their names are in a file that `python -m tests.flags_page` writes.
+    """
     if name == "build":
         from hub_datasets.options import argument_parser
 
@@ -240,6 +243,14 @@ def parser_of(name: str) -> argparse.ArgumentParser | None:
         from evaluation.run_evaluation import argument_parser
 
         return argument_parser()
+    if name.startswith("train-"):
+        import argparse
+
+        parser = argparse.ArgumentParser()
+        lines = (ROOT / "trainers" / "flag_names.txt").read_text(encoding="utf-8").splitlines()
+        for flag in next(line.split()[1:] for line in lines if line.startswith(f"{name} ")):
+            parser.add_argument(flag)
+        return parser
     return None
 
 

@@ -25,7 +25,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = Parser(
         prog="medpairs leaderboard", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--results_dir", type=local_folder, default=Path("results"), help="(%(default)s)")
+    parser.add_argument(
+        "--results_dir",
+        type=local_folder,
+        default=Path("results"),
+        help="folder with the result files (default: %(default)s)",
+    )
     options = parser.parse_args(argv)
     try:
         results = load_results(options.results_dir)

@@ -1,4 +1,4 @@
-"""Writes docs/flags.md, the page with every flag of every command, from the commands' own parsers.
+"""Writes docs/flags.md, the page with every flag of every command, and the trainings' flags that a shell completes.
 
 python -m tests.flags_page
 """
@@ -9,7 +9,7 @@ import argparse
 import sys
 
 from tests.commands import NAMES, parser_of
-from tests.pages import DOCS
+from tests.pages import DOCS, ROOT
 
 PAGE = DOCS / "flags.md"
 HEAD = """# Flags
@@ -18,6 +18,7 @@ Every flag of every command, written from the commands' own parsers by `python -
 command says the same. For the trainings, a recipe may give any of these flags: see [the encoder](encoder.md).
 """
 HIDDEN = ("help",)
+NAMES_FILE = ROOT / "trainers" / "flag_names.txt"  # read by medpairs.py, which cannot wait for `transformers`
 
 
 def page() -> str:
@@ -77,7 +78,17 @@ def cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
+def flag_names() -> str:
+    """A line for each training: the command, then one spelling of each flag that `--help` lists."""
+    lines = []
+    for name in ("train-encoder", "train-decoder"):
+        listed = [one for one in parser_of(name)._actions if one.dest not in HIDDEN and one.help != argparse.SUPPRESS]
+        lines.append(" ".join([name, *(action.option_strings[0] for action in listed)]))
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
+    NAMES_FILE.write_text(flag_names(), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")
     return 0
 

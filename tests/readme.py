@@ -17,7 +17,10 @@ from pathlib import Path
 
 from tests.pages import DOCS, ROOT, pages
 
-OPEN = "open_clip"
+OPEN, PLAIN, STOCK = "open_clip", "plain accumulation", "stock image processor"
+SPEED = "input of an image after the first epoch: images per second, relative to the stock processor (higher is better)"
+COMPARED, RULE = "| measured | medpairs | baseline | baseline is |", "|---|--:|--:|---|"
+LOWER, HIGHER = "(lower is better)", "(higher is better)"
 ENCODER_RECORDS = ("contrastive_loss", "gradient_cache", "encoder_input", "encoder_end_to_end")
 DECODER_RECORDS = ("decoder_end_to_end", "decoder_head", "decoder_input")
 TRL_BEST = ("TRL", "TRL, 2 loader processes")
@@ -33,7 +36,7 @@ def with_record(text: str) -> str:
 
     record = json.loads(RECORD.read_text(encoding="utf-8"))
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    machine = f"{record['date']}, {record['processors']} processor cores, {record['seconds']} s, {versions}"
+    machine = f"{record['date']}, {record['processors']} CPU cores, the demo took {record['seconds']} s, {versions}"
     filled = {"machine": machine, "tables": "\n" + "\n".join(map(markdown, record["tables"]))}
     marks = {f"demo:{mark}": content for mark, content in filled.items()}
     marks |= {"decoder_memory:table": f"\n{decoder_memory_table()}\n", "decoder_memory:shape": decoder_memory_shape()}
@@ -66,38 +69,38 @@ def summary_table() -> str:
     slake, everything = (parts[name]["ways"] for name in ("real slake", "all"))
     rows = [
         (
-            "encoder: memory of the loss of 16,384 pairs",
+            "encoder: memory of the loss of 16,384 pairs (lower is better)",
             *(f"{losses[name]['peak_mib']:,} MiB" for name in ("ours", "open_clip")),
             OPEN,
         ),
         (
-            "encoder: relative error of the gradient of 64 pairs, 8 at a time",
+            "encoder: relative error of the gradient of 64 pairs, 8 at a time (lower is better)",
             f"{caches['GradCache']['gradient_error']:.0e}",
             f"{caches['plain accumulation']['gradient_error']:.2g}",
-            "accumulation",
+            PLAIN,
         ),
         (
-            "encoder: training on photographs, pairs per second",
+            "encoder: training on photographs, pairs per second (higher is better)",
             *(f"{photographs[way]['steady_samples_per_second']:.0f}" for way in ("ours", "run_clip")),
             "`run_clip.py`",
         ),
         (
             "encoder: best R@5 from random weights, equally many epochs (higher is better)",
             *(f"{recalls[way]['best_recall_at_5']:.3f}" for way in ("ours", "loop")),
-            "softmax loop",
+            "softmax loop with accumulation",
         ),
         (
-            "decoder: training on real SLAKE questions, rows per second",
+            "decoder: training on real SLAKE questions, rows per second (higher is better)",
             *(f"{way['samples_per_second']:.1f}" for way in (slake["ours"], best_trl(slake))),
             "TRL",
         ),
         (
-            "decoder: loss on held-out rows after as many rows of the sample (lower is better)",
+            "decoder: held-out loss after the same number of training rows, synthetic sample (lower is better)",
             *(f"{way['held_out_loss']:.2f}" for way in (everything["ours"], best_trl(everything))),
             "TRL",
         ),
     ]
-    lines = ["| measured | medpairs | compared with | which is |", "|---|--:|--:|---|"]
+    lines = [COMPARED, RULE]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
@@ -109,7 +112,7 @@ def encoder_machine() -> str:
 
 
 def encoder_table() -> str:
-    """What was measured of the encoder beside its peers, a line each."""
+    """What was measured of the encoder beside its baselines, a line each."""
     losses = {row["loss"]: row for row in record("contrastive_loss")["losses"] if row["pairs"] == 16_384}
     caches = {row["way"]: row for row in record("gradient_cache")["runs"] if row["texts"] == "all different"}
     inputs = record("encoder_input")["collections"]
@@ -119,32 +122,35 @@ def encoder_table() -> str:
     fast, slow = (choose(one["times_faster"] for one in inputs) for choose in (max, min))
     rows = [
         (
-            "loss of 16,384 pairs: memory above its inputs",
+            f"loss of 16,384 pairs: memory above its inputs {LOWER}",
             f"{ours['peak_mib']:,} MiB",
             f"{full['peak_mib']:,} MiB",
             OPEN,
         ),
-        ("... seconds, forward and backward", f"{ours['seconds']:.1f}", f"{full['seconds']:.1f}", OPEN),
+        (f"... seconds, forward and backward {LOWER}", f"{ours['seconds']:.1f}", f"{full['seconds']:.1f}", OPEN),
         (
-            "gradient of 64 pairs, 8 at a time: its relative error",
+            f"gradient of 64 pairs, 8 at a time: its relative error {LOWER}",
             f"{cache['gradient_error']:.0e}",
             f"{accumulation['gradient_error']:.2g}",
-            "accumulation",
+            PLAIN,
         ),
-        ("... time", f"{cache['times_plain_accumulation']:.2f}", "1", "accumulation"),
-        ("input of an image after the first epoch: speed", f"{slow:.0f} to {fast:.0f}", "1", "stock image processor"),
+        (f"... time, relative to accumulation {LOWER}", f"{cache['times_plain_accumulation']:.2f}", "1", PLAIN),
+        (SPEED, f"{slow:.0f} to {fast:.0f}", "1", STOCK),
     ]
-    for name, peer in (("SiglipModel and Trainer, as `run_clip.py`", "run_clip"), ("accumulating loop", "loop")):
+    for name, baseline in (
+        ("SiglipModel and Trainer, as `run_clip.py`", "run_clip"),
+        ("softmax loop with accumulation", "loop"),
+    ):
         for title, part in (("drawn images", "sample"), ("photographs", "photographs")):
             ways = whole[part]["ways"]
-            speeds = (f"{ways[way]['steady_samples_per_second']:.0f}" for way in ("ours", peer))
-            rows.append((f"training on {title}, pairs/s", *speeds, name))
+            speeds = (f"{ways[way]['steady_samples_per_second']:.0f}" for way in ("ours", baseline))
+            rows.append((f"training on {title}, pairs/s {HIGHER}", *speeds, name))
         for way, title in (("ours", ""), ("ours, the loop's loss", ", with the loop's loss")):
-            if title and peer != "loop":
+            if title and baseline != "loop":
                 continue
-            recalls = (f"{whole['sample']['ways'][one]['best_recall_at_5']:.3f}" for one in (way, peer))
-            rows.append((f"best R@5 of equally many epochs, from random weights{title}", *recalls, name))
-    lines = ["| | medpairs | peer | which is |", "|---|--:|--:|---|"]
+            recalls = (f"{whole['sample']['ways'][one]['best_recall_at_5']:.3f}" for one in (way, baseline))
+            rows.append((f"best R@5 of equally many epochs, from random weights{title} {HIGHER}", *recalls, name))
+    lines = [COMPARED, RULE]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
@@ -163,7 +169,7 @@ def decoder_share() -> str:
 
 
 def decoder_table() -> str:
-    """What was measured of the decoder beside its peers, a line each."""
+    """What was measured of the decoder beside its baselines, a line each."""
     parts = {"slake": "questions of the sample", "real slake": "real SLAKE questions", "all": "all of the sample"}
     rows = []
     for part, title in parts.items():
@@ -174,21 +180,21 @@ def decoder_table() -> str:
         for way, name in ((best, "TRL's SFTTrainer"), ("Trainer", "stock Trainer")):
             if way in ways:
                 speeds = (f"{ways[one]['samples_per_second']:.1f}" for one in ("ours", way))
-                rows.append((f"training on {title}, rows/s", *speeds, name))
+                rows.append((f"training on {title}, rows/s {HIGHER}", *speeds, name))
         losses = (f"{ways[one]['held_out_loss']:.2f}" for one in ("ours", best))
-        rows.append(("... held-out loss after as many rows", *losses, "TRL's SFTTrainer"))
+        rows.append((f"... held-out loss after the same number of training rows {LOWER}", *losses, "TRL's SFTTrainer"))
     heads = {(row["batch"], row["head_learns"], row["path"]): row for row in record("decoder_head")["heads"]}
     for batch, learns, title in (
-        ("short answers", False, "head and loss of 1,024 tokens, 52 of them learned: memory"),
-        ("report", False, "... of a report, all of it learned"),
-        ("report", True, "... and where the head learns, too"),
+        ("short answers", False, f"output layer and loss: peak memory for 1,024 tokens with 52 labels {LOWER}"),
+        ("report", False, f"... for a report in which every token is a label {LOWER}"),
+        ("report", True, f"... with a trainable output layer {LOWER}"),
     ):
         sizes = (f"{heads[batch, learns, path]['peak_mib']:,} MiB" for path in ("ours", "transformers"))
         rows.append((title, *sizes, "MllamaForConditionalGeneration"))
     inputs = [one["times_faster"] for one in record("decoder_input")["collections"]]
     fast = f"{min(inputs):.0f} to {max(inputs):.0f}"
-    rows.append(("input of an image after the first epoch: speed", fast, "1", "stock image processor"))
-    lines = ["| | medpairs | peer | which is |", "|---|--:|--:|---|"]
+    rows.append((SPEED, fast, "1", STOCK))
+    lines = [COMPARED, RULE]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
@@ -196,8 +202,8 @@ def decoder_memory_shape() -> str:
     """What the rows of the memory table are about."""
     found = record("decoder_memory")
     return (
-        f"rows of {found['tokens']} tokens, {found['learned_tokens']} of them learned, each with its own image of four "
-        f"tiles; a tenth of a GPU is left to CUDA; torch {found['versions']['torch']}, {found['date']}"
+        f"rows of {found['tokens']} tokens, {found['learned_tokens']} of them labels, one image of four tiles per row; "
+        f"10 % of the GPU memory is reserved for CUDA; torch {found['versions']['torch']}, {found['date']}"
     )
 
 
@@ -211,8 +217,9 @@ def decoder_memory_table() -> str:
     ]
     for row in found["trainings"]:
         batches = (row["largest_batch"].get(gpu) for gpu in gpus)
-        cells = ("as one" if batch is None else str(batch) if batch else "-" for batch in batches)
-        lines.append(f"| {row['training']} | {row['peak_gib']['1']:.1f} GiB | {' | '.join(cells)} |")
+        cells = ("same" if batch is None else str(batch) if batch else "-" for batch in batches)
+        name = {"head": "lm_head"}.get(row["training"], row["training"])  # as --train_scope calls it
+        lines.append(f"| {name} | {row['peak_gib']['1']:.1f} GiB | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

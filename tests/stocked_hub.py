@@ -23,9 +23,11 @@ ENCODER, DECODER = "google/siglip-base-patch16-224", "meta-llama/Llama-3.2-11B-V
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.stocked_hub", description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, default=Path("outputs/hub"), help="folder that keeps the repositories")
-    parser.add_argument("--port", type=int, default=8765)
+    parser = argparse.ArgumentParser(prog="medpairs hub", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--root", type=Path, default=Path("outputs/hub"), help="folder of the repositories (default: %(default)s)"
+    )
+    parser.add_argument("--port", type=int, default=8765, help="port to listen on (default: %(default)s)")
     arguments = parser.parse_args(argv)
 
     stopped = threading.Event()

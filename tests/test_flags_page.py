@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 
 from tests.commands import NAMES, parser_of
-from tests.flags_page import PAGE, page
+from tests.flags_page import NAMES_FILE, PAGE, flag_names, page
 
 
 def test_the_page_is_up_to_date():
     assert PAGE.read_text(encoding="utf-8") == page(), "write it anew: python -m tests.flags_page"
+
+
+def test_the_names_that_a_shell_completes_are_up_to_date():
+    assert NAMES_FILE.read_text(encoding="utf-8") == flag_names(), "write them anew: python -m tests.flags_page"
 
 
 def test_no_flag_is_left_out():

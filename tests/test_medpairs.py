@@ -164,6 +164,8 @@ def completions(run, line: str, tmp_path) -> list[str]:
         ("medpairs build --pu", ["--push_to_hub", "--public"]),
         ("medpairs evaluate --model_", ["--model_revision"]),
         ("medpairs build --split_by off", ["official"]),
+        ("medpairs train-encoder --contrastive_b", ["--contrastive_batch_size"]),
+        ("medpairs train-decoder --train_sc", ["--train_scope"]),
     ],
 )
 def test_the_shell_completes_commands_and_flags(run, tmp_path, line, words):

@@ -1,1 +1,1 @@
-"""Fit the encoder on pairs and the decoder on chats."""
+"""Commands that fine-tune the encoder on pairs and the decoder on chats."""

@@ -103,7 +103,7 @@ def train(arguments: DecoderArguments, training: DecoderTrainingArguments) -> No
 
 
 def card_facts(arguments: DecoderArguments) -> dict[str, Any]:
-    """Returns what the card says of the weights beside the hyperparameters."""
+    """Returns the facts about the weights that the card shows beside the hyperparameters."""
     names = CARD_FLAGS_OF_ROWS + (CARD_FLAGS if arguments.has_adapters else CARD_FLAGS[:1])
     facts = {"export": arguments.export} | {name: getattr(arguments, name) for name in names}
     if arguments.has_adapters:

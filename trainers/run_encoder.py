@@ -105,7 +105,7 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
 
 
 def card_facts(inputs: Inputs, arguments: EncoderArguments, training: EncoderTrainingArguments) -> dict[str, Any]:
-    """Returns what the card says of the weights beside the hyperparameters."""
+    """Returns the facts about the weights that the card shows beside the hyperparameters."""
     size = inputs.model.config.vision_config.image_size
     facts = {"contrastive_batch_size": training.pairs_in_contrast, "image_size": size}
     return facts | {name: getattr(arguments, name) for name in CARD_FLAGS}

@@ -74,7 +74,10 @@ def refuse_leaks(found: dict[str, Any]) -> None:
     if total := sum(found["leaks"].values()):
         kinds = ", ".join(f"{kind} {number:,}" for kind, number in found["leaks"].items() if number)
         names = "\n  ".join(found["examples"][:NAMED])
-        raise BuildError(f"{total:,} leaks between splits ({kinds}); nothing was written\n  {names}")
+        raise BuildError(
+            f"{total:,} leaks between splits ({kinds}); nothing was written. Build without "
+            f"--keep_splits, or report this as a bug.\n  {names}"
+        )
 
 
 def official_leaks(decisions: Decisions) -> dict[str, dict[str, int]]:

@@ -1,10 +1,10 @@
-"""Shows the caches that the commands keep, and deletes them with `--yes`: never results, models, data or outputs.
+"""Lists the caches of the commands and asks before it deletes them: never results, models, data or outputs.
 
     medpairs clean
     medpairs clean --yes
 
-A cache holds what a command can make again. Do not delete one while a training reads it. Each kind of cache is
-described where it is written, by the names of its files; whatever else is in such a folder stays.
+A cache can be recreated by the command that wrote it. `--yes` deletes without asking. Only files with known cache names
+are deleted. Do not run this while a training reads a cache.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ def clean(finders: list[Finder], argv: list[str] | None) -> int:
         nargs="*",
         type=local_folder,
         metavar="DIR",
-        help="where builds and --image_cache put theirs, searched four folders deep (default: data). The caches below "
-        "HF_HOME are found without.",
+        help="folders to search for caches of builds and --image_cache, up to four levels deep (default: data); "
+        "caches below HF_HOME are always included",
     )
-    parser.add_argument("--yes", action="store_true", help="delete them without asking")
+    parser.add_argument("--yes", action="store_true", help="delete the caches without asking")
     options = parser.parse_args(argv)
     folders = options.folders or [Path("data")]
     caches = [cache for find in finders for cache in find(folders)]

@@ -1,4 +1,4 @@
-"""What every command does the same: how flags are read, how errors are shown, and with which status it exits.
+"""Behavior that all commands share: how flags are read, how errors are shown, and with which status it exits.
 
 A command's `main` is decorated with `command`. Exit status 0: done. 1: something around the command failed, for example
 a disk, the network or the Hub, and the same command may succeed later. 2: a flag or an input is wrong. 130: it was
@@ -61,7 +61,7 @@ def command(main: Callable[..., int]) -> Callable[..., int]:
 
 
 def ended(error: BaseException) -> int:
-    """Prints what ended a command in one line, and returns the exit status. Raises what no one but we can mend."""
+    """Prints what ended a command in one line, and returns the exit status. Re-raises programming errors."""
     from model_cards.commands.environment_errors import environment_line, system_line
 
     if isinstance(error, KeyboardInterrupt):
@@ -94,7 +94,7 @@ def close_progress_bars() -> None:
 
 
 def is_output_closed() -> bool:
-    """Whether nobody reads what this process prints any more; then it prints no more."""
+    """Returns whether the reader of stdout or stderr has closed its end; if so, silences them."""
     closed = [stream for stream in (sys.stdout, sys.stderr) if has_no_reader(stream)]
     for stream in closed:
         # Python flushes once more as it ends, and would complain.

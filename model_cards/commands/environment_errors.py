@@ -1,4 +1,4 @@
-"""Says in one line what failed around a command: a disk, the network, the Hub, or what the operating system grants.
+"""Describes in one line a failure of the environment: disk, network, Hub or limits of the operating system.
 
 These errors have nothing to do with a flag or an input: the same command may succeed later, or on another machine. All
 commands ask here (`model_cards/commands/console.py`), so that no call needs a list of exceptions of its own.
@@ -34,7 +34,7 @@ NETWORK = {
 CLIENTS = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "aiohttp"}  # packages of HTTP clients
 UNREACHABLE = {"TransportError", "ConnectionError", "Timeout", "ClientConnectionError"}  # their base classes
 OTHER_PERMISSION = "check its permissions, or name another folder"
-LOG_IN = "log in with `hf auth login`, as somebody who may do this"
+LOG_IN = "log in with `hf auth login` as a user with access"
 LATER = "try again later; https://status.huggingface.co says how the Hub is"
 CHECK = "check the connection, HTTPS_PROXY and HF_ENDPOINT"
 OFFLINE = "unset it, or download first what the command reads"

@@ -166,7 +166,7 @@ def check_writer(token: str | None = None) -> str:
         advice = "" if environment_line(error) else "; log in with `hf auth login`"
         raise PushError(f"{error}{advice}") from error
     if user.get("auth", {}).get("accessToken", {}).get("role") == "read":
-        raise PushError("the token may only read; log in with one that may write: `hf auth login`")
+        raise PushError("the token is read-only; log in with a write token: `hf auth login`")
     return user["name"]
 
 
@@ -216,7 +216,7 @@ def open_head(api: HfApi, repo_id: str, repo_type: str, public: bool, create: bo
 def refuse_public(info: Any) -> None:
     """Raises PushError for a public repository."""
     if not info.private:
-        raise PushError("the repository is public; add --public if that is meant")
+        raise PushError("the repository is public; add --public to push to it")
 
 
 def try_commit(head: Head, change: Change, message: str, create_pr: bool, last: bool) -> Any:

@@ -52,7 +52,7 @@ MODEL_FILE = (
 )
 RESULT_FILE = re.compile(rf"{RESULTS}/[^/]+--[^/]+--[0-9a-f]{{8}}\.json")
 LEADERBOARD_FILE = re.compile(rf"{re.escape(LEADERBOARD)}/[^/]+--(retrieval|report_generation)--[^/]+\.yaml")
-NOT_PUSHED = ["checkpoint-*", "runs/*", "samples/*", "_*", "training_args.bin", "*.pt", "*.pth"]
+NOT_PUSHED = ["runs/*", "samples/*", "_*", "training_args.bin", "*.pt", "*.pth"]
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,16 @@ def push_model(
         ValueError: a file in the folder, or the card in the repository, is damaged.
     """
     from huggingface_hub.utils import DEFAULT_IGNORE_PATTERNS, filter_repo_objects
+    from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+    ignored = [*DEFAULT_IGNORE_PATTERNS, *NOT_PUSHED, f"{PREFIX_CHECKPOINT_DIR}-*"]
     summary = read_summary(folder / SUMMARY)
     weights = summary.get("weights") or folder_weights(folder)
     results = results_of(load_results(folder / RESULTS), weights)
     here = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     if names is not None:
         here = {name: path for name, path in here.items() if name in names}
-    chosen = filter_repo_objects(here, ignore_patterns=[*DEFAULT_IGNORE_PATTERNS, *NOT_PUSHED])
+    chosen = filter_repo_objects(here, ignore_patterns=ignored)
     files: dict[str, Path | bytes] = {name: here[name] for name in chosen if not RESULT_FILE.fullmatch(name)}
     files |= {path_of(result): result.text.encode() for result in results}
     ours = re.compile("|".join([MODEL_FILE, *map(re.escape, code)]))
@@ -150,8 +152,8 @@ def push_result(result: EvaluationResult, *, public: bool, create_pr: bool = Fal
         weights = weights_at(head, head.commit)
         if result.weights and weights and result.weights != weights:
             raise PushError(
-                f"the result was measured on other weights than the repository has now (commit {head.commit[:8]}). "
-                "Evaluate the current weights and push the new result."
+                f"the result was measured for different weights from those now in the repository (commit "
+                f"{head.commit[:8]}). Evaluate the current weights and push the new result."
             )
         found = find_results(head, weights, weights)
         after = results_after(found, [result])

@@ -146,7 +146,7 @@ def test_the_command_refuses_it_before_anything_is_scored(foreign, tmp_path, cap
     since = len(hub.log)
     flags = ["--model", foreign, "--dataset", "org/none", "--output_dir", str(tmp_path / "results"), "--push_to_hub"]
     assert main(flags) == 2
-    assert "the repository is public; add --public if that is meant" in capsys.readouterr().err
+    assert "the repository is public; add --public to push to it" in capsys.readouterr().err
     assert {path for _, path, _ in hub.log[since:]} == {"/api/whoami-v2", f"/api/models/{foreign}"}
     assert not any((tmp_path / "results").iterdir())
 

@@ -73,9 +73,7 @@ def read(name: str, path: str = "README.md") -> str:
 def test_a_space_that_is_public_is_refused_unless_that_is_meant(capsys):
     name = space("org", {}, private=False)
     assert push_to("org") == 2
-    assert capsys.readouterr().err == (
-        "error: --namespace org: the repository is public; add --public if that is meant\n"
-    )
+    assert capsys.readouterr().err == ("error: --namespace org: the repository is public; add --public to push to it\n")
     assert HfApi().list_repo_files(name, repo_type="space") == [".gitattributes"]
     assert push_to("org", "--public") == 0
 

@@ -182,7 +182,7 @@ def test_names_that_stand_for_nothing(refused, encoder, build, tmp_path):
     assert "no split dev; it has train, validation, test" in refused(encoder, build, "--split", "dev")
 
 
-@pytest.mark.parametrize(("token", "said"), [("hf_read", "the token may only read"), ("hf_wrong", "Invalid")])
+@pytest.mark.parametrize(("token", "said"), [("hf_read", "the token is read-only"), ("hf_wrong", "Invalid")])
 def test_a_push_that_cannot_work_is_refused_before_the_scoring(
     refused, trained_encoder, build, token, said, monkeypatch
 ):

@@ -123,7 +123,7 @@ def test_a_repository_that_is_public_is_refused_before_the_training(run, dataset
     words = ("--dataset", dataset, "--output_dir", tmp_path / "out", "--push_to_hub", "--hub_model_id", repo_name)
     process = run("python", "trainers/run_encoder.py", *QUICK, *words, check=False)
     assert process.returncode == 2 and not (tmp_path / "out").exists()
-    said = f"error: --push_to_hub {repo_name}: the repository is public; add --public if that is meant"
+    said = f"error: --push_to_hub {repo_name}: the repository is public; add --public to push to it"
     assert process.stderr.splitlines()[-1] == said
     assert HfApi().list_repo_files(repo_name) == [".gitattributes"]
 
@@ -135,7 +135,7 @@ def test_a_folder_is_pushed_to_a_public_repository_only_if_that_is_meant(pushed,
     from trainers.base.training_run import push_folder
 
     HfApi().create_repo(repo_name, private=False)
-    with pytest.raises(InputError, match=r"is public; add --public if that is meant; the model itself is in /"):
+    with pytest.raises(InputError, match=r"is public; add --public to push to it; the model itself is in /"):
         push_folder(pushed[0], repo_name, private=True, token=None)
     hub.fault("POST", "/commit/", 429, headers={"retry-after": "1"})
     hub.fault("POST", "/commit/", 503, headers={"retry-after": "0"})
@@ -202,7 +202,7 @@ WRONG = {
     "flags": (["--tiny", "--metric_for_best_model", "x", "--resume_from_checkpoint", "last"], "no checkpoint-* in"),
     "name": (["--tiny", "--hub_model_id", "a b/c"], "--hub_model_id a b/c: Repo id must use"),
     "token": (["--tiny", "--hub_token", "hf_wrong"], "--push_to_hub: Invalid"),
-    "reader": (["--tiny", "--hub_token", "hf_read"], "--push_to_hub: the token may only read"),
+    "reader": (["--tiny", "--hub_token", "hf_read"], "--push_to_hub: the token is read-only"),
     "address": (["--tiny", "--output_dir", "s3://bucket/out"], "--output_dir s3://...: a training writes to a folder"),
 }
 

@@ -1,1 +1,1 @@
-"""What both trainers share: flags, recipes, output folders, checkpoints, resuming, several processes."""
+"""Code shared by both trainers: flags, recipes, output folders, checkpoints, resuming, several processes."""

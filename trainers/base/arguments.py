@@ -1,4 +1,4 @@
-"""Defines the flags that both training commands share, with the specification's defaults where it names one.
+"""Defines the flags that both training commands share, with their default values.
 
 The flags of one family are in `encoder/arguments.py` and `decoder/arguments.py`.
 """
@@ -16,8 +16,14 @@ from transformers import TrainingArguments
 # The groups of `--help`, in the order of use.
 DATA, IMAGES, TEXTS, MODEL, TUNING = "Data", "Images", "Texts", "Starting model", "Trainable weights"
 LOSS, TRAINING, EVALUATION = "Loss", "Optimization", "Evaluation"
-OUTPUT, HUB, RUN = "Output and checkpoints", "Hub", "Run"
+OUTPUT, HUB, RUN = "Output and checkpoints", "Hub", "General"
 GROUPS = (DATA, IMAGES, TEXTS, MODEL, TUNING, LOSS, TRAINING, EVALUATION, OUTPUT, HUB, RUN)
+# Trainer's own flags that a push here does not follow: each is refused with this text, and `--help` leaves it out.
+REFUSED = {
+    "hub_private_repo": "repositories and trackio Spaces are private unless you add --public",
+    "hub_revision": "a push is one commit on the main branch of --hub_model_id",
+    "hub_always_push": "a model is pushed once, after the training",
+}
 
 
 def flag(group: str, default: Any, text: str, **more: Any) -> Any:
@@ -54,7 +60,8 @@ class BaseTrainingArguments(TrainingArguments):
     metric_for_best_model: str | None = flag(
         EVALUATION,
         "loss",
-        "metric that selects the best checkpoint: `loss`, of which less is better, or for example `recall_at_5`",
+        "metric that selects the best checkpoint: `loss`, lower is better, or a score: of the encoder for "
+        "example `recall_at_5`, of the decoder `accuracy_closed`",
     )
     load_best_model_at_end: bool = flag(EVALUATION, True, "final model from the best checkpoint instead of the last")
     overwrite: bool = flag(
@@ -72,7 +79,7 @@ class BaseTrainingArguments(TrainingArguments):
         "in output_dir; `auto`, the same, or a new run where there is none; or a path (default: a new run)",
     )
     allow_changed_flags: bool = flag(
-        OUTPUT, False, "resuming with other data, seed, batch size or model; the result is then that of neither run"
+        OUTPUT, False, "resuming with other data, seed, batch size or model; the result then equals neither run"
     )
     public: bool = flag(HUB, False, "new repositories are public, and pushes to public ones are allowed")
     hub_strategy: str = flag(HUB, "end", "time of the push: only `end`, one commit after the training")
@@ -85,6 +92,7 @@ class BaseTrainingArguments(TrainingArguments):
         has_gpu = torch.cuda.is_available() and not self.use_cpu
         if self.bf16 is None:  # decided first: TrainingArguments derives from it what it tells accelerate
             self.bf16 = has_gpu and not self.fp16 and torch.cuda.is_bf16_supported()
+        self.hub_private_repo = self._checked_privacy()
         super().__post_init__()
         if self.hub_strategy != "end":
             raise ValueError("--hub_strategy: only `end` is supported; a checkpoint's optimizer state is a pickle")
@@ -92,6 +100,18 @@ class BaseTrainingArguments(TrainingArguments):
             if name in ("tensorboard", "trackio", "wandb") and importlib.util.find_spec(name) is None:
                 raise ValueError(f"--report_to {name}: {name} is not installed; pip install {name}")
         self.dataloader_pin_memory &= has_gpu
+
+    def _checked_privacy(self) -> bool:
+        """Returns whether new repositories and trackio Spaces are private, which --public alone decides.
+
+        Raises ValueError for a flag of REFUSED; the value that this method returns passes, so that a copy can be made.
+        """
+        private = not self.public
+        passing = {"hub_private_repo": (None, private), "hub_revision": (None,), "hub_always_push": (False,)}
+        for name, reason in REFUSED.items():
+            if getattr(self, name) not in passing[name]:
+                raise ValueError(f"--{name} is not supported: {reason}; remove it")
+        return private
 
 
 @dataclass
@@ -110,7 +130,7 @@ class DataArguments:
         "cache of datasets)",
     )
     image_workers: int | None = flag(
-        IMAGES, None, "number of threads that fill the image cache (default: one per processor core)"
+        IMAGES, None, "number of threads that fill the image cache (default: one per CPU core)"
     )
     draft_decode: bool = flag(
         IMAGES,

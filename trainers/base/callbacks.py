@@ -1,4 +1,4 @@
-"""Passes the epoch on to the rows, evaluates and saves after each epoch, and measures the time of updates alone."""
+"""Tells datasets the epoch, evaluates and saves after each epoch, and measures the time of updates alone."""
 
 from __future__ import annotations
 

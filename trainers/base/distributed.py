@@ -1,4 +1,4 @@
-"""Checks, counts and gathers what both trainers need when several processes train one model."""
+"""Checks settings, counts processes and gathers values when several processes train one model."""
 
 from __future__ import annotations
 

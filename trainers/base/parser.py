@@ -17,7 +17,7 @@ from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
 from model_cards.commands.console import Parser
-from trainers.base.arguments import EVALUATION, GROUPS, HUB, OUTPUT, RUN, TRAINING, fail
+from trainers.base.arguments import EVALUATION, GROUPS, HUB, OUTPUT, REFUSED, RUN, TRAINING, fail
 
 UNKNOWN = "unrecognized arguments: "  # argparse's words
 TRAINER = f"Trainer's own flags (transformers {version('transformers')})"
@@ -31,11 +31,21 @@ BORROWED = {
         "recomputation of activations: less memory, more time (default: False)",
     ),
     "seed": (TRAINING, "seed of the random numbers: initial weights, order of the rows, dropout"),
-    "use_cpu": (TRAINING, "training on the processor even where there is a GPU"),
+    "use_cpu": (TRAINING, "training on the CPU even if there is a GPU"),
     "dataloader_num_workers": (TRAINING, "number of processes that prepare batches; 0 prepares them in the training's"),
     "per_device_eval_batch_size": (EVALUATION, "number of rows per batch of the evaluation and device"),
     "save_strategy": (OUTPUT, "times of checkpoints: `steps`, every save_steps updates and after each epoch, or `no`"),
     "report_to": (OUTPUT, "tracker of the metrics: none, tensorboard, trackio or wandb"),
+    "trackio_space_id": (
+        HUB,
+        "trackio Space that receives the metrics, and sample answers with their images, as ORG/NAME; private unless "
+        "--public (default: none)",
+    ),
+    "trackio_static_space_id": (
+        HUB,
+        "read-only trackio Space that is written after the training or at a push, as ORG/NAME; private unless "
+        "--public (default: none)",
+    ),
     "push_to_hub": (HUB, "push of the final model folder"),
     "hub_model_id": (HUB, "repository to push to, as ORG/NAME (default: the name of the output folder)"),
     "hub_token": (HUB, "token of the Hub (default: that of `hf auth login`)"),
@@ -65,12 +75,12 @@ class FlagParser(HfArgumentParser, Parser):
         super().__init__(prog=prog, description=description, **options)
         self.sections = {title: self.add_argument_group(title) for title in (*GROUPS, TRAINER)}
         run = self.sections[RUN]
-        run.add_argument("-h", "--help", action="help", help="this text (default: not shown)")
+        run.add_argument("-h", "--help", action="help", help="show this help and exit")
         run.add_argument(
             "--config",
             metavar="RECIPE",
-            help="YAML file of flags, or name of a recipe of trainers/recipes; flags of the command line win (default: "
-            "none)",
+            help="YAML file of flags, or name of a recipe of trainers/recipes; command-line flags override it "
+            "(default: none)",
         )
         for kind in kinds:
             self._add_dataclass_arguments(kind)
@@ -86,6 +96,8 @@ class FlagParser(HfArgumentParser, Parser):
         action, *opposites = self._actions[before:]
         if action.metavar is None and len(action.choices or ()) in (0, *range(SHOWN_CHOICES + 1, 99)):
             action.metavar = METAVARS.get(action.type, "NAME" if action.choices else "VALUE")
+        if field.name in REFUSED:
+            action.help = argparse.SUPPRESS
         for opposite in opposites:
             opposite.help = argparse.SUPPRESS
             action.help = f"{text} (default: %(default)s; off: {opposite.option_strings[0]})"

@@ -36,7 +36,7 @@ class StrictLoader(yaml.SafeLoader):
         for key, _ in node.value:
             name = self.construct_object(key, deep=True)
             if not isinstance(name, str):
-                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} is not a text", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} is not a string", key.start_mark)
             if name in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"duplicate key {name}", key.start_mark)
             seen.add(name)
@@ -61,7 +61,7 @@ def find_recipe(name: str, family: str) -> Path:
         if stem in shipped():
             return RECIPES / f"{stem}.yaml"
     known = ", ".join(stem.removeprefix(f"{family}_") for stem in shipped(family)) or "none"
-    raise RecipeError(f"--config {name}: no such file, and no shipped recipe; shipped for the {family} are: {known}")
+    raise RecipeError(f"--config {name}: neither a file nor a recipe; the recipes for the {family} are: {known}")
 
 
 def read_recipe(path: Path, kinds: tuple[type, ...]) -> dict[str, Any]:
@@ -108,7 +108,9 @@ def read_recipe(path: Path, kinds: tuple[type, ...]) -> dict[str, Any]:
                 "--overwrite on the command line"
             )
         if choices[key] and values[key] is not None and values[key] not in choices[key]:
-            raise RecipeError(f"--config {path}: {key}: {shown(value)}, where one of {', '.join(choices[key])} belongs")
+            raise RecipeError(
+                f"--config {path}: {key}: expected one of {', '.join(choices[key])}, found {shown(value)}"
+            )
     return values
 
 
@@ -139,7 +141,7 @@ def converted(value: Any, hint: Any) -> Any:
         return "True"
     wanted = " or ".join(dict.fromkeys(described(option) for option in options))
     hint = "; YAML reads an unquoted no, off, yes or on as a truth value: quote it" if isinstance(value, bool) else ""
-    raise ValueError(f"{shown(value)}, where {wanted} belongs{hint}")
+    raise ValueError(f"expected {wanted}, found {shown(value)}{hint}")
 
 
 def as_float(value: Any) -> float | None:

@@ -111,8 +111,8 @@ class Resumption(TrainerCallback):
         if others and not args.overwrite:
             names = ", ".join(other.name for other in others)
             raise InputError(
-                f"--output_dir {folder} holds {names}, which {self.checkpoint} does not come from: add --overwrite "
-                "to delete them, or name another folder"
+                f"--output_dir {folder} contains checkpoints {names}, which do not lead to {self.checkpoint}; add "
+                "--overwrite to delete them, or name another folder"
             )
         if foreign := [other.name for other in others if not may_be_removed(other)]:
             raise InputError(
@@ -236,7 +236,7 @@ def check_loaded(model: torch.nn.Module, load_result: Any) -> None:
     missing, unexpected = set(load_result.missing_keys) - known, set(load_result.unexpected_keys)
     found = [f"{word} {some(keys)}" for word, keys in (("missing", missing), ("unexpected", unexpected)) if keys]
     if found:
-        raise InputError(f"a checkpoint is not one of this model: {', '.join(found)}")
+        raise InputError(f"the checkpoint does not match this model: {', '.join(found)}")
 
 
 @contextmanager

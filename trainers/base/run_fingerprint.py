@@ -131,9 +131,9 @@ def check_same(checkpoint: Path, now: dict[str, Any], allowed: bool) -> None:
     if not allowed:
         raise InputError(
             f"--resume_from_checkpoint {checkpoint}: cannot resume another run: {'; '.join(said)}. "
-            f"Use the values of the checkpoint, or add {ALLOW}; the result is then that of neither run"
+            f"Use the values of the checkpoint. {ALLOW} resumes anyway; the result then equals neither run."
         )
-    print(f"{ALLOW}: {'; '.join(said)}. The result is that of neither run", flush=True)
+    print(f"{ALLOW}: {'; '.join(said)}. The result equals neither run", flush=True)
 
 
 def finished(output_dir: Path, flags: dict[str, Any], length: Sequence[str], written: Sequence[str]) -> bool:

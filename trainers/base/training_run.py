@@ -185,7 +185,7 @@ def summary_of(trainer: BaseTrainer, inputs: Inputs, arguments: DataArguments, *
         "updates": state.global_step,
         "best_metric": state.best_metric,
         "best_step": state.best_global_step,
-        "history": list(state.log_history),  # a copy: the evaluation of the final model is no part of it
+        "history": list(state.log_history),  # a copy: the evaluation of the final model is not part of it
         "device": str(trainer.args.device),
         "versions": versions(),
     }

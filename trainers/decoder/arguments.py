@@ -1,4 +1,4 @@
-"""Defines the flags of the decoder's training, with the specification's defaults where it names one."""
+"""Defines the flags of the decoder's training, with their default values."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIGER_HEADS = ("fused_linear_cross_entropy", "cross_entropy")
 
 @dataclass
 class DecoderTrainingArguments(BaseTrainingArguments):
-    """Defaults of the specification for the decoder."""
+    """Training arguments of the decoder, with its default values."""
 
     per_device_train_batch_size: int = flag(TRAINING, 1, "number of rows per micro-batch and device")
     per_device_eval_batch_size: int = flag(EVALUATION, 1, "number of rows per batch of the evaluation and device")
@@ -76,7 +76,7 @@ class DecoderTrainingArguments(BaseTrainingArguments):
             raise ValueError("--use_liger_kernel: liger-kernel is not installed; pip install liger-kernel")
         chosen = self.liger_kernel_config or {}
         if heads := [name for name in LIGER_HEADS if chosen.get(name)]:
-            raise ValueError(f"--liger_kernel_config {heads[0]}: the loss is over labels alone already; leave it out")
+            raise ValueError(f"--liger_kernel_config {heads[0]}: medpairs computes its own loss; remove this option")
         self.liger_kernel_config = chosen | dict.fromkeys(LIGER_HEADS, False)
 
 
@@ -93,7 +93,7 @@ class DecoderArguments(DataArguments):
     group_by_length: bool = flag(
         DATA,
         False,
-        "batches of rows of similar length: less padding, but less varied updates, each of which trains a little less",
+        "batches of rows of similar length: less padding, but less variety per batch, which trains slightly worse",
     )
     isolate_rows: bool = flag(
         IMAGES,
@@ -182,4 +182,4 @@ class DecoderArguments(DataArguments):
         only_adapters[f"--export {self.export}"] = self.export != MERGED
         for name, given in only_adapters.items():
             if given and not self.has_adapters:
-                raise ValueError(f"{name} --train_scope {self.train_scope}: there are no adapters; give lora")
+                raise ValueError(f"{name} requires --train_scope lora, lora_all or adapter, not {self.train_scope}")

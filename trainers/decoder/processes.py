@@ -41,6 +41,6 @@ def check_processes(trainer: DecoderTrainer) -> None:
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     if several and sharded and not getattr(find_decoder(trainer.model).model, "isolates_rows", False):
         raise InputError(
-            "--isolate_rows False: where weights are split among processes, one whose batch has no image would wait "
-            "for the others forever; leave it out, or use trainers/accelerate_configs/ddp.yaml"
+            "--isolate_rows False cannot be used with sharded weights: a process without images in its batch would "
+            "deadlock. Remove the flag, or use trainers/accelerate_configs/ddp.yaml."
         )

@@ -19,7 +19,7 @@ from trainers.decoder.processes import check_processes, drop_repeated_labels
 from trainers.decoder.sample_tables import SampleTables
 from trainers.images.decoder_tiles import unpack_tiles
 
-LARGEST_LOSS = 700.0  # in nats a token; beyond it the perplexity is no float
+LARGEST_LOSS = 700.0  # in nats a token; above it, exp(loss) overflows a float
 
 
 class NoInputGradients(TrainerCallback):

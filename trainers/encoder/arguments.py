@@ -25,14 +25,14 @@ IMAGENET = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.2
 
 @dataclass
 class EncoderTrainingArguments(BaseTrainingArguments):
-    """Defaults of the specification for the encoder, and learning rates of its parts."""
+    """Training arguments of the encoder, with its default values and learning rates of its parts."""
 
     gradient_accumulation_steps: int = flag(TRAINING, 8, "number of micro-batches per update")
     contrastive_batch_size: int | None = flag(
         LOSS,
         None,
-        "number of pairs that the loss compares with each other; micro-batch x processes is plain accumulation "
-        "(default: a whole update, --per_device_train_batch_size x --gradient_accumulation_steps x processes)",
+        "number of pairs compared in one contrastive loss; micro-batch x processes gives plain gradient accumulation "
+        "(default: the complete update, --per_device_train_batch_size x --gradient_accumulation_steps x processes)",
     )
     num_train_epochs: float = flag(TRAINING, 2, "number of epochs; 0 saves the starting model without training it")
     learning_rate: float = flag(TRAINING, 1e-4, "peak learning rate of AdamW")
@@ -66,8 +66,8 @@ class EncoderTrainingArguments(BaseTrainingArguments):
 
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() != self.world_size:
             raise ValueError(
-                f"{dist.get_world_size()} processes were launched, but without a GPU each would train by itself: add "
-                "--use_cpu to train together on the processor"
+                f"{dist.get_world_size()} processes were launched, but they cannot communicate without a GPU. Add "
+                "--use_cpu."
             )
         self.micro_batches_in_contrast  # noqa: B018 (a wrong value is an error now, not when the training starts)
         if self.auto_find_batch_size:
@@ -140,8 +140,8 @@ class EncoderArguments(DataArguments):
     horizontal_flip: bool = flag(
         IMAGES,
         False,
-        "mirroring of every other training image; not for texts that name left or right, nor for organs with a side: "
-        "texts stay as they are and become false",
+        "mirroring of each training image with probability 0.5; not for texts that name left or right, nor for organs "
+        "with a side, because texts are not changed",
     )
     normalize_text: bool = flag(
         TEXTS,
@@ -150,7 +150,9 @@ class EncoderArguments(DataArguments):
         "checkpoint that was trained without",
     )
     text_attention_mask: bool = flag(
-        TEXTS, False, "text tower that does not attend to padding, as SigLIP's does; the choice is saved"
+        TEXTS,
+        False,
+        "mask for padding in the text tower; SigLIP's original one attends to padding (saved with the model)",
     )
     sentence_sampling: int = flag(
         TEXTS,
@@ -192,7 +194,8 @@ class EncoderArguments(DataArguments):
     contrastive_loss: str = flag(
         LOSS,
         "sigmoid",
-        "loss: SigLIP's, or the specification's listing",
+        "loss: `sigmoid`, the pairwise sigmoid loss of SigLIP; `sigmoid_logsumexp`, "
+        "-log sigmoid(score - logsumexp over the texts) per image, in which the bias cancels",
         choices=["sigmoid", "sigmoid_logsumexp"],
     )
     positives: str = flag(
@@ -240,8 +243,8 @@ class EncoderArguments(DataArguments):
             )
         if both := sorted(frozen & {tower for tower in ("vision", "text") if self.lora_towers in (tower, "both")}):
             raise ValueError(
-                f"--freeze {self.freeze} cannot be combined with --lora_towers {self.lora_towers}: adapters already "
-                f"keep the weights of the {both[0]} tower; leave it out of --freeze"
+                f"--freeze {self.freeze} cannot be combined with --lora_towers {self.lora_towers}: the base "
+                f"weights are already frozen; remove the {both[0]} tower from --freeze"
             )
         self.check_adapters()
         if self.save_adapter and self.lora_towers == "none":

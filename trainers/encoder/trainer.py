@@ -250,7 +250,10 @@ def check_processes(trainer: EncoderTrainer) -> None:
     """Raises InputError for a way of running on several processes that would change the loss unseen, or hang."""
     check_batches(trainer)
     if trainer.accelerator.distributed_type == DistributedType.DEEPSPEED:
-        raise InputError("DeepSpeed is not supported: trainers/accelerate_configs/fsdp2.yaml splits the weights, too")
+        raise InputError(
+            "DeepSpeed is not supported for the encoder. "
+            "Use trainers/accelerate_configs/fsdp2.yaml to shard the weights."
+        )
     check_fsdp2(trainer, "trainers/accelerate_configs/fsdp2.yaml")
 
 

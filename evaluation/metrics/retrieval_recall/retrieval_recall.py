@@ -81,7 +81,7 @@ def first_relevant_ranks(predictions: list[list[int]], references: list[list[int
             id. The message names the query.
     """
     if not predictions:
-        raise ValueError("There are no queries: predictions is empty. Give predictions and references of at least one.")
+        raise ValueError("There are no queries: predictions is empty. Give at least one query with its references.")
     ranks = np.full(len(predictions), np.inf)
     for query, (retrieved, relevant) in enumerate(zip(predictions, references, strict=True)):
         if not relevant:

@@ -1,4 +1,4 @@
-"""The page that a synthetic CT or MR slice is drawn on, and the parts of the body that several regions share."""
+"""Defines the page that a synthetic CT or MR slice is drawn on, and the body parts that several regions share."""
 
 from __future__ import annotations
 

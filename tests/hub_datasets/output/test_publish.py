@@ -123,7 +123,7 @@ def test_a_repository_that_is_public_is_refused_unless_that_is_meant(push, repor
     HfApi().create_repo(repo_name, repo_type="dataset", private=False)
     done = push(reports, repo_name, check=False)
     assert done.returncode == 2 and done.stderr.splitlines()[-1] == (
-        f"error: --push_to_hub {repo_name}: the repository is public; add --public if that is meant"
+        f"error: --push_to_hub {repo_name}: the repository is public; add --public to push to it"
     )
     assert not (tmp_path / "out").exists()  # it is refused before the build
     assert files_of(repo_name) == {".gitattributes"}
@@ -447,7 +447,7 @@ def test_a_push_that_is_killed_can_be_run_again(push, reports, hub, repo_name, t
                 (
                     {"HF_TOKEN": "hf_read"},
                     2,
-                    "the token may only read; log in with one that may write: `hf auth login`",
+                    "the token is read-only; log in with a write token: `hf auth login`",
                 ),
                 (
                     {"HF_ENDPOINT": "http://127.0.0.1:9"},

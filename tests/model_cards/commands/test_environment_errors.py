@@ -151,5 +151,5 @@ def test_a_hub_that_refuses_says_who_may():
     from huggingface_hub import HfApi
 
     line = system_line(raised(lambda: HfApi(token="hf_wrong").whoami()))
-    assert "answers 401: " in line and line.endswith("; log in with `hf auth login`, as somebody who may do this")
+    assert "answers 401: " in line and line.endswith("; log in with `hf auth login` as a user with access")
     assert "hf_wrong" not in line

@@ -98,7 +98,7 @@ def test_who_may_see_it(private, public, repo_name, capsys):
         lambda: check_public(repo_name, "model", public),
         lambda: push(repo_name, "model", write({"ours/a": "1"}), "First", public=public),
     ):
-        with pytest.raises(PushError, match=r"^the repository is public; add --public if that is meant$"):
+        with pytest.raises(PushError, match=r"^the repository is public; add --public to push to it$"):
             refused()
     assert files_of(repo_name) == set()
 

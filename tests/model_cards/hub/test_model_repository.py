@@ -205,7 +205,7 @@ def test_a_result_of_weights_that_are_gone_is_refused(trained, repo_name):
     push(first, repo_name)
     push(second, repo_name)
     count = commits(repo_name)
-    with pytest.raises(PushError, match="was measured on other weights than the repository has now"):
+    with pytest.raises(PushError, match="was measured for different weights from those now in the repository"):
         push_result(result_of(first, repo_name), public=False)
     assert commits(repo_name) == count
     push_result(result_of(second, repo_name), public=False)

@@ -74,7 +74,7 @@ def test_nothing_is_public_by_default():
         (["--image_std", "0"], "--image_std 0: give one number or three between 0 and 1"),
         (["--image_std", "clip"], "or the word imagenet"),
         (["--sentence_sampling", "-1"], "--sentence_sampling -1"),
-        (["--config", "nowhere"], "--config nowhere: no such file, and no shipped recipe"),
+        (["--config", "nowhere"], "--config nowhere: neither a file nor a recipe"),
         (["--output_dir", "other"], "--output_dir/--output-dir: given twice, as 'other' and 'unused'; give it once"),
         (["--seed", "1", "--seed=2"], "argument --seed: given twice, as '1' and '2'; give it once"),
         (["--tiny", "--tiny", "--dataset", "a", "--dataset", "b"], "argument --dataset: given twice, as 'a' and 'b'"),
@@ -131,7 +131,7 @@ def families():
 @pytest.mark.parametrize("family", ["encoder", "decoder"])
 def test_every_flag_is_in_one_group_with_its_default(family, capsys):
     """Ours come first, in the order of use; what is left of Trainer's has the last heading."""
-    from trainers.base.arguments import GROUPS
+    from trainers.base.arguments import GROUPS, REFUSED
     from trainers.base.parser import BORROWED, TRAINER, FlagParser
 
     kinds = families()[family]
@@ -159,9 +159,49 @@ def test_every_flag_is_in_one_group_with_its_default(family, capsys):
     assert len(listed) == len(set(listed)) and set(listed) - {"", "config"} == {a.dest for a in in_groups} - {
         "help",
         "config",
+        *REFUSED,
     }
     entries = re.split(r"^  (?=-)", said.split("\nData:\n")[1], flags=re.MULTILINE)[1:]
-    assert [entry.split()[0] for entry in entries if "(default:" not in " ".join(entry.split())] == []
+    assert [entry.split()[0] for entry in entries if "(default:" not in " ".join(entry.split())] == ["-h"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--hub_private_repo", "False"], "--hub_private_repo is not supported: .* private unless you add --public"),
+        (["--public", "--hub_private_repo", "True"], "--hub_private_repo is not supported"),
+        (["--hub_revision", "draft"], "--hub_revision is not supported: a push is one commit on the main branch"),
+        (["--hub_always_push", "True"], "--hub_always_push is not supported: a model is pushed once"),
+    ],
+)
+@pytest.mark.parametrize("family", ["encoder", "decoder"])
+def test_trainer_s_flags_that_a_push_does_not_follow_are_refused(family, flags, named, tmp_path, capsys):
+    """On the command line and in a recipe."""
+    from trainers.base.parser import parse
+
+    words = [flag for flag in flags if flag != "--public"]
+    recipe = tmp_path / "mine.yaml"
+    public = "public: true\n" if "--public" in flags else ""
+    recipe.write_text(f"use_cpu: true\n{public}{words[0].removeprefix('--')}: {words[1].lower()}\n")
+    for argv in (["--use_cpu", *flags], ["--config", str(recipe)]):
+        with pytest.raises(SystemExit) as ended:
+            parse(families()[family], f"medpairs train-{family}", "", argv)
+        assert ended.value.code == 2 and re.search(named, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(("flags", "private"), [([], True), (["--public"], False)])
+def test_a_trackio_space_is_private_unless_public(flags, private):
+    """Trainer's callback creates the Space with `private=args.hub_private_repo`; None would make it public."""
+    import inspect
+
+    from transformers.integrations import TrackioCallback
+
+    from trainers.base.parser import parse
+
+    assert "private=args.hub_private_repo" in inspect.getsource(TrackioCallback.setup)
+    argv = ["--use_cpu", "--trackio_space_id", "org/runs", *flags]
+    _, training = parse(families()["encoder"], "medpairs train-encoder", "", argv)
+    assert training.hub_private_repo is private
 
 
 @pytest.mark.parametrize(("shipped", "shown"), [(None, "2e-4"), ("demo", "3e-3")])

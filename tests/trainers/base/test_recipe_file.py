@@ -69,22 +69,22 @@ def mistakes():
     yield "far", "zzzz: 1", "zzzz is not a flag of this command; --help lists the flags"
     yield "nested", "config: other.yaml", "config is not a flag"
     yield "twice", "seed: 1\ntiny: true\nseed: 2", "line 3: duplicate key seed"
-    yield "whole", "per_device_train_batch_size: 8.5", "per_device_train_batch_size: 8.5, where a whole number belongs"
-    yield "quoted", "seed: '7'", "seed: '7', where a whole number belongs"
-    yield "number", "learning_rate: fast", "learning_rate: fast, where a number belongs"
-    yield "infinite", "learning_rate: .nan", "learning_rate: .nan, where a number belongs"
-    yield "boolean", "tiny: 1", "tiny: 1, where true or false belongs"
-    yield "word", "tiny: 'true'", "tiny: 'true', where true or false belongs"
+    yield "whole", "per_device_train_batch_size: 8.5", "per_device_train_batch_size: expected a whole number, found 8.5"
+    yield "quoted", "seed: '7'", "seed: expected a whole number, found '7'"
+    yield "number", "learning_rate: fast", "learning_rate: expected a number, found fast"
+    yield "infinite", "learning_rate: .nan", "learning_rate: expected a number, found .nan"
+    yield "boolean", "tiny: 1", "tiny: expected true or false, found 1"
+    yield "word", "tiny: 'true'", "tiny: expected true or false, found 'true'"
     yield "norway", "freeze: no", "an unquoted no, off, yes or on"
-    yield "text", "dataset: 7", "dataset: 7, where text belongs"
-    yield "null", "dataset: null", "dataset: null, where text belongs"
-    yield "choice", "positives: all", "positives: all, where one of group, mask, pair belongs"
-    yield "enum", "lr_scheduler_type: [cosine]", "lr_scheduler_type: [cosine], where"
+    yield "text", "dataset: 7", "dataset: expected text, found 7"
+    yield "null", "dataset: null", "dataset: expected text, found null"
+    yield "choice", "positives: all", "positives: expected one of group, mask, pair, found all"
+    yield "enum", "lr_scheduler_type: [cosine]", "lr_scheduler_type: expected text, found"
     yield "list", "matryoshka_dims: [768, wide]", "a list of whole numbers or null"
     yield "syntax", "seed: [1", "line "
     yield "no mapping", "- seed", "flags and values are expected"
     yield "empty", "", "flags and values are expected"
-    yield "number key", "7: seed", "the key 7 is not a text"
+    yield "number key", "7: seed", "the key 7 is not a string"
     yield "code", "seed: !!python/object/apply:os.getcwd []", "could not determine a constructor"
 
 
@@ -105,7 +105,9 @@ def test_a_value_that_a_dataclass_refuses_is_refused_from_a_recipe_too(recipe, c
 
 
 def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(capsys):
-    with pytest.raises(RecipeError, match=r"gpu_99gb: no such file.* 8_gpus, demo, gpu_16gb, gpu_80gb"):
+    with pytest.raises(
+        RecipeError, match=r"gpu_99gb: neither a file nor a recipe; .* 8_gpus, demo, gpu_16gb, gpu_80gb"
+    ):
         find_recipe("gpu_99gb", "encoder")
     for words in (["--config"], ["--config", "demo", "--config", "demo"], ["demo", "--config", "demo"]):
         with pytest.raises(SystemExit):

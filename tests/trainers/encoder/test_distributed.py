@@ -99,4 +99,4 @@ def test_batches_that_differ_between_processes_are_refused(found):
 
 
 def test_processes_that_would_train_apart_are_refused(found):
-    assert "processes were launched, but without a GPU each would train by itself: add --use_cpu" in found["apart"]
+    assert "processes were launched, but they cannot communicate without a GPU. Add --use_cpu." in found["apart"]
