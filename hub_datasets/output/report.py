@@ -54,7 +54,8 @@ class RowStatistics:
 
     def add(self, config: str, split: str, columns: dict[str, Any]) -> None:
         self.rows[config, split] += 1
-        self.targets.add(config, split, columns)
+        if "ungrounded" in columns:  # a row with texts
+            self.targets.add(config, split, columns)
         for column in COUNTED[config]:
             value = columns[column]
             if column == "label":

@@ -93,7 +93,7 @@ def contact_sheet(samples: Sequence[Sample], labels: Mapping[str, str]) -> bytes
         sheet.paste(MAT, (x, y, x + wide, y + high))
         width, height = pictures[-1].size
         sheet.paste(pictures[-1], (x + (wide - width) // 2, y + (high - height) // 2))
-    palettes = (palette(pictures, size) for size in (256, 128, 64, 16, 4))
+    palettes = (palette(pictures, size) for size in (256, 128, 64, 16, 4, 2))
     sheets = (png(sheet.quantize(palette=few, dither=Image.Dither.NONE)) for few in palettes)
     return next(content for content in sheets if len(content) < MAX_BYTES)
 

@@ -165,6 +165,7 @@ def test_the_rows_are_those_of_the_report(loaded, report, built_sample):
         "max_image_pixels": 64_000_000, "min_image_side": 8, "window": "auto", "ocr": False, "near_distance": 15,
         "chat_turns": "single", "system_prompt": "", "num_shards": 1, "keep_columns": "", "drop_flagged": False,
         "knee_conflicts": "reject", "pad_text": "visible", "ungrounded": "mark", "configs": "pairs,chat,regions",
+        "frames": "refuse",
     }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ FLAGS = (
     "--min_text_chars", "--max_text_chars", "--max_image_pixels", "--min_image_side", "--window", "--ocr", "--review",
     "--ungrounded", "--chat_turns", "--system_prompt", "--engine", "--num_proc", "--cache_dir", "--push_to_hub",
     "--public", "--redistribute", "--reviewed", "--keep_columns", "--key_file", "--drop_flagged",
+    "--follow_links", "--frames",
 )  # fmt: skip
 DEFAULTS = {
     "val_fraction": 0.05, "test_fraction": 0.0, "split_by": "group", "min_text_chars": 5, "max_text_chars": 1000,
@@ -37,7 +38,7 @@ DEFAULTS = {
     "ungrounded": "mark", "knee_conflicts": "reject", "pad_text": "visible", "max_report_chars": 8000,
     "image_column": "", "text_column": "", "patient_column": "", "split_column": "", "label_column": "",
     "keep_columns": "", "drop_flagged": False,
-    "configs": "pairs,chat,regions",
+    "configs": "pairs,chat,regions", "frames": "refuse",
 }  # fmt: skip
 
 
