@@ -106,7 +106,7 @@ def palette(pictures: Sequence[Image.Image], size: int) -> Image.Image:
     colored = [picture for picture in pictures if is_colored(picture)]
     grays = max(size // 4, 2) if colored else size
     entries = [(255 * place // (grays - 1),) * 3 for place in range(grays)]
-    if colored:
+    if colored and size > grays:
         strip = Image.new("RGB", (64 * len(colored), 64))  # one square of 64 pixels per picture, so all weigh the same
         for place, picture in enumerate(colored):
             strip.paste(picture.resize((64, 64), Image.Resampling.NEAREST), (64 * place, 0))

@@ -75,7 +75,10 @@ def test_a_folder_that_is_not_there(refused, raw, tmp_path):
     message = refused({"--slake_dir": raw / "slake", "--pad_ufes_dir": tmp_path / "gone"})
     assert message == f"error: --pad_ufes_dir {tmp_path / 'gone'}: no such folder"
     file = raw / "pad/metadata.csv"
-    assert refused({"--pad_ufes_dir": file}) == f"error: --pad_ufes_dir {file}: neither a folder nor an archive (.zip, .tar, .tar.gz, .tgz)"
+    assert (
+        refused({"--pad_ufes_dir": file})
+        == f"error: --pad_ufes_dir {file}: neither a folder nor an archive (.zip, .tar, .tar.gz, .tgz)"
+    )
 
 
 @pytest.mark.parametrize("flag", ["--knee_dir", "--pad_ufes_dir", "--slake_dir", "--reports_dir"])

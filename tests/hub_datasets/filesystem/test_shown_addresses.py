@@ -14,6 +14,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import fsspec
 import pytest
@@ -221,8 +222,8 @@ def test_messages_that_need_a_fault_in_the_middle_of_a_build(memory, tmp_path):
     )
     ((source, folder),) = options.folders
 
-    def read(folder: Folder) -> Iterator[RawRecord]:
-        yield from source.read(folder)
+    def read(folder: Folder, *columns: Any) -> Iterator[RawRecord]:
+        yield from source.read(folder, *columns)
         put(write_reports(tmp_path / "new", [report_row(1)]), address)
 
     def read_damaged() -> None:

@@ -482,7 +482,7 @@ def test_strip_takes_the_sentences_out_and_keeps_the_original(tmp_path):
     views = [report(n, text=SAID, conversation="study 1", groups=("study:1",)) for n in (1, 2)]
     lines, *_ = write(tmp_path, views, ungrounded="strip")
     (chat,) = columns_of(lines, "chat")
-    assert chat["messages"][-1]["content"] == "The lungs are clear. PA and lateral views of the chest."
+    assert chat["plain_messages"][-1]["content"] == "The lungs are clear. PA and lateral views of the chest."
     for columns in (chat, *columns_of(lines, "pairs")):
         assert json.loads(columns["metadata"])["original_text"] == SAID and columns["ungrounded"] == []
     assert {columns["text"] for columns in columns_of(lines, "pairs")} == {"The lungs are clear."}, "of one view"
@@ -508,11 +508,11 @@ def test_all_answers_of_an_image_are_audited(tmp_path):
     lines, *_ = write(tmp_path, records, turns="multi")
     assert [c["ungrounded"] for c in columns_of(lines, "chat")] == [["history", "symptoms"]]
     lines, *_ = write(tmp_path, records, turns="multi", ungrounded="strip")
-    assert [turn["content"] for turn in columns_of(lines, "chat")[0]["messages"]][1:] == ["Lung"]
+    assert [turn["content"] for turn in columns_of(lines, "chat")[0]["plain_messages"]][1:] == ["Lung"]
     records[0].answer = "Pleural effusion. Chest pain."
     lines, *_ = write(tmp_path, records[:2], turns="multi", ungrounded="strip")
     (chat,) = columns_of(lines, "chat")
-    assert chat["messages"][1]["content"] == "Pleural effusion."
+    assert chat["plain_messages"][1]["content"] == "Pleural effusion."
     assert json.loads(chat["metadata"])["original_text"] == ["Pleural effusion. Chest pain.", None]
 
 
@@ -521,10 +521,10 @@ def test_a_record_with_context_is_two_conversations(tmp_path):
     assert len(columns_of(lines, "pairs")) == 2
     plain, clinical, other = columns_of(lines, "chat")
     assert [c["context"] for c in (plain, clinical, other)] == ["none", "clinical", "none"]
-    assert clinical["messages"][0]["content"] == (
-        plain["messages"][0]["content"] + "\n\nClinical context: Man aged 50 years."
+    assert clinical["plain_messages"][0]["content"] == (
+        plain["plain_messages"][0]["content"] + "\n\nClinical context: Man aged 50 years."
     )
-    assert clinical["messages"][1] == plain["messages"][1] and clinical["ungrounded"] == []
+    assert clinical["plain_messages"][1] == plain["plain_messages"][1] and clinical["ungrounded"] == []
     assert clinical["template_id"] == plain["template_id"] and clinical["group_id"] == plain["group_id"]
 
 

@@ -189,7 +189,7 @@ def test_what_no_source_reads(tmp_path):
     write_files(tmp_path, {"a/Thumbs.db": "", "a/1.png": ""})
     (tmp_path / "link").symlink_to("a", target_is_directory=True)
     assert list(passed_over_by_default("s", Folder(tmp_path))) == [
-        Ignored("s", "link", "a link to a folder"),
+        Ignored("s", "link", "a link to a folder; --follow_links reads it"),
         Ignored("s", "a/Thumbs.db", "junk file of the operating system"),
     ]
 

@@ -97,7 +97,7 @@ def test_a_linked_folder_is_named(tmp_path):
     elsewhere = write_knee(tmp_path / "elsewhere", {"0/9000001L.png": 2})
     folder = write_knee(tmp_path / "knee", {"train/0/9000000L.png": 1})
     (folder / "val").symlink_to(elsewhere, target_is_directory=True)
-    assert ignored(read(Folder(folder))) == {"val": "a link to a folder"}
+    assert ignored(read(Folder(folder))) == {"val": "a link to a folder; --follow_links reads it"}
 
 
 def test_a_folder_of_something_else(tmp_path):
