@@ -52,7 +52,7 @@ def table_line(note: TableNote) -> str:
     kept = note.kept[:COLUMNS_PRINTED] + [f"{len(note.kept) - COLUMNS_PRINTED:,} more"] * (
         len(note.kept) > COLUMNS_PRINTED
     )
-    line = ", ".join(parts) + (f"; not understood, kept as metadata: {', '.join(kept)}" if kept else "")
+    line = ", ".join(parts) + (f"; without a role: {', '.join(kept)}" if kept else "")
     line += f"; read as {note.encoding}" if note.encoding else ""
     if note.repaired:
         line += "; repaired: " + ", ".join(f"{kind} {number:,}" for kind, number in note.repaired.items())

@@ -144,7 +144,8 @@ def target_lines(targets: Mapping[str, Any]) -> Iterator[str]:
                     place = f"{config}, {source} ({language})"
                     yield f"{place}: {found['ungrounded']:,} of {found['rows']:,} say what no image shows: {kinds}"
                 if not found["audited"]:
-                    yield f"{config}, {source} ({language}): {found['rows']:,} rows were not audited for such claims"
+                    rows = "1 row was" if found["rows"] == 1 else f"{found['rows']:,} rows were"
+                    yield f"{config}, {source} ({language}): {rows} not audited for such claims"
     for source, languages in targets["settled"].items():
         for language, kinds in languages.items():
             said = ", ".join(f"{kind} {number:,}" for kind, number in kinds.items())

@@ -58,7 +58,7 @@ def test_the_command_prints_a_line_for_each_table(folder, tmp_path, capsys):
         "medical_reports s.csv: passed over: no column for the image and no column for the text; name"
     )
     assert first == (
-        "medical_reports r.csv: image = image, findings = befund; not understood, kept as metadata: Bild-ID, Kommentar"
+        "medical_reports r.csv: image = image, findings = befund; without a role: Bild-ID, Kommentar"
         "; read as Windows-1252; repaired: placeholder 1"
     )
 
