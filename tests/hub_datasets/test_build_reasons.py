@@ -51,6 +51,7 @@ ROWS: dict[Reason, Callable[[int], dict | str]] = {
     Reason.MALFORMED_ROW: lambda n: '{"image": ',
     Reason.DUPLICATE_ROW: lambda n: report_row(0),
     Reason.FLAGGED: lambda n: {"text": f"Call +49 170 12345{n} about the knee."},
+    Reason.REVIEWED: lambda n: {},
     Reason.UNGROUNDED: lambda n: {"text": f"Unchanged heart, image {n}."},
 }
 IMAGES: dict[Reason, Callable[[int], bytes]] = {
@@ -65,16 +66,22 @@ COPIES = {Reason.DUPLICATE_IMAGE, Reason.CONFLICTING_LABELS}  # of knees, below
 
 
 def write_faults(folder: Path) -> dict[str, Path]:
-    """Reports with each fault TIMES, sound rows before and after them, and knees that are copies, by flag."""
+    """Reports with each fault TIMES, sound rows before and after them, and knees that are copies, by flag.
+
+    Beside them is `decisions.csv`, by which a person rejects rows.
+    """
     rows: list[dict | str] = [report_row(0)]
     images = {}
+    decisions = "item,decision\n"
     for code in [*ROWS, *IMAGES] * TIMES:
         number = len(rows)
         change = ROWS[code](number) if code in ROWS else {}
+        decisions += f"reports.jsonl line {number + 1},reject\n" if code == Reason.REVIEWED else ""
         rows.append(change if isinstance(change, str) else report_row(number) | change)
         if code in IMAGES:
             images[f"images/{number}.png"] = IMAGES[code](number)
     rows.append(report_row(len(rows)))
+    write_files(folder, {"decisions.csv": decisions})
     copies = {f"{split}/0/{n}.png": n for n in range(TIMES) for split in ("train", "val")}
     conflicts = {
         f"{split}/{grade}/9{n}.png": 90 + n for n in range(TIMES // 2) for split, grade in (("train", 1), ("val", 2))
@@ -88,9 +95,10 @@ def folder(tmp_path_factory) -> Path:
     """`own` is a build of data as it may be someone's, `drawn` one of data that is marked as synthetic."""
     folder = tmp_path_factory.mktemp("faults")
     sources = write_faults(folder / "raw")
-    build_here(sources, folder / "own", "--drop_flagged", "--ungrounded", "reject")
+    flags = ("--drop_flagged", "--review", folder / "raw/decisions.csv", "--ungrounded")
+    build_here(sources, folder / "own", *flags, "reject")
     write_marker(sources["--reports_dir"])
-    build_here(sources, folder / "drawn", "--drop_flagged", "--ungrounded", "strip")
+    build_here(sources, folder / "drawn", *flags, "strip")
     return folder
 
 

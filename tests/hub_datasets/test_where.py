@@ -10,7 +10,7 @@ import pytest
 
 import medpairs
 from hub_datasets.output.search import ItemsIn, Wanted
-from tests.hub_datasets.checked import build_here
+from tests.hub_datasets.checked import HASHED, build_here
 from tests.hub_datasets.layouts import (
     pad_row,
     png,
@@ -64,9 +64,11 @@ def where(built, capsys):
     return ask
 
 
-def split_in(folder: Path, key: str, value) -> str:
+def split_in(folder: Path, key: str, value: str) -> str:
+    """The split of the rows whose metadata have a value, or the hash that a patient of private data has."""
+    values = {value, HASHED.hashed("medical_reports", "patient_id", value)}
     (split,) = {
-        line["split"] for line in read_lines(folder / "chat_instructions.jsonl") if line["metadata"].get(key) == value
+        line["split"] for line in read_lines(folder / "chat_instructions.jsonl") if line["metadata"].get(key) in values
     }
     return split
 
@@ -139,6 +141,7 @@ def test_what_was_rejected(where, name):
 
 def test_a_patient_who_left_is_still_known(where, built, tmp_path):
     copy = shutil.copytree(built, tmp_path / "copy")
+    shutil.copy(built.with_name("out.key"), tmp_path / "copy.key")
     lines = (copy / "records.jsonl").read_text("utf-8").splitlines(keepends=True)
     (copy / "records.jsonl").write_text(
         "".join(line for line in lines if "line 3" not in line and "line 4" not in line)
@@ -157,9 +160,11 @@ def test_what_was_downloaded_from_the_hub(where, built, tmp_path):
     shutil.copy(built / "splits.txt", tmp_path / "hub")
     split = split_in(built, "patient_id", "PAT_3")
     said = where("PAT_3", dataset=tmp_path / "hub")
-    assert said[1] == f"accepted rows: {split} 4" and "  and" not in "".join(said)
+    assert said[1] == f"accepted rows: {split} 6" and "  and" not in "".join(said)
     assert said[2].startswith(f"  {split}: pad_ufes_20/images/") and "; pairs; group pad_ufes_20/patient:" in said[2]
-    assert len(where("images/4.png", dataset=tmp_path / "hub")) == 2 + 2
+    record = next(line for line in read_lines(built / "records.jsonl") if line["item"] == "reports.jsonl line 5")
+    assert len(where(record["image_path"], dataset=tmp_path / "hub")) == 2 + 2
+    assert where("images/4.png", dataset=tmp_path / "hub")[0].startswith("error: ")  # its name is not published
 
 
 def test_many_rows_are_counted(where):

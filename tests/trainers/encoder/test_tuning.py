@@ -229,7 +229,7 @@ def test_activation_checkpointing_leaves_the_gradients_as_they_are(flags):
     [
         ({"unfreeze_last_layers": 1}, "--unfreeze_last_layers 1: give a number of layers, and --freeze"),
         ({"unfreeze_last_layers": -1, "freeze": "text"}, "--unfreeze_last_layers -1"),
-        ({"freeze": "both", "lora_towers": "text"}, "leave it out of --freeze"),
+        ({"freeze": "both", "lora_towers": "text"}, "remove the text tower from --freeze"),
         ({"lora_towers": "text", "lora_r": 0}, "--lora_r"),
         ({"save_adapter": True}, "--lora_towers"),
         ({"cache_frozen_tower": True}, "--cache_frozen_tower requires --freeze"),
