@@ -92,9 +92,16 @@ def build(options: BuildOptions) -> dict[str, Any]:
     from hub_datasets.ingest.ingest import ingest_folder, remove_stale, stage_keys
     from hub_datasets.output.earlier_build import check_output
     from hub_datasets.output.folder import is_current, is_empty, written_folder
-    from hub_datasets.output.private_sources import check_key_is_there, key_fingerprint, place_names, usable_key
+    from hub_datasets.output.private_sources import (
+        check_kept_key,
+        check_key_is_there,
+        key_fingerprint,
+        place_names,
+        usable_key,
+    )
     from model_cards.commands.owned_files import some
 
+    check_kept_key(options)
     place, cache = storage.shown(options.output), storage.shown(options.cache)
     with ExitStack() as held:
         for folder, message in options.locks().items():

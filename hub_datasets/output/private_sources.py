@@ -65,6 +65,21 @@ def open_key(options: BuildOptions) -> tuple[Hasher, Path, bool]:
     return Hasher(make_key(path) if made else read_key(path)), path, made
 
 
+def check_kept_key(options: BuildOptions) -> None:
+    """Raises BuildError if the splits to keep are those of IDs that were hashed with another key."""
+    if not (options.keep_splits and options.private_sources()):
+        return
+    report = read_json_if_valid(storage.join(options.keep_splits, REPORT))
+    earlier = report.get("privacy", {}).get("key") if isinstance(report, dict) else None
+    if earlier and earlier != key_fingerprint(options):
+        local = not storage.is_remote(options.keep_splits)
+        path = key_path(options.keep_splits) if local and key_path(options.keep_splits).exists() else "FILE"
+        raise BuildError(
+            f"--keep_splits {storage.shown(options.keep_splits)}: its IDs are hashed with the key of that build; add "
+            f"--key_file {path}"
+        )
+
+
 def check_key_is_there(options: BuildOptions) -> None:
     """Raises BuildError if the key is lost by which a dataset that is not to be replaced was made."""
     report = read_json_if_valid(storage.join(options.output, REPORT))

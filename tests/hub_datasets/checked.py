@@ -64,8 +64,8 @@ def plant_key(folders: Folders, output: str | Path) -> list[str]:
 
     Returns the flags that name it for an output at a remote address.
     """
-    private = folders.get("--reports_dir", [])
-    private = private if isinstance(private, list) else [private]
+    given = (folders[flag] for flag in ("--reports_dir", "--images_dir") if flag in folders)
+    private = [folder for some in given for folder in (some if isinstance(some, list) else [some])]
     if not private or all(is_synthetic(Folder(str(folder))) for folder in private):
         return []
     remote = storage.is_remote(str(output))

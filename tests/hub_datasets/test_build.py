@@ -365,7 +365,7 @@ def test_what_pairs_of_skin_lesions_say_is_a_choice_and_answers_stay_visible(tmp
         pairs, chat = (load_dataset(str(tmp_path / choice), config, split="train") for config in ("pairs", "chat"))
         assert pairs["ungrounded"] == [kinds] * 4 and chat["ungrounded"] == [[]] * 8
         assert chat["context"] == ["none", "clinical"] * 4
-        answers = {messages[-1]["content"] for messages in chat["messages"]}
+        answers = {messages[-1]["content"] for messages in chat["plain_messages"]}
         assert answers == {"Skin lesion on the face: basal cell carcinoma, elevated."}
         assert (set(pairs["text"]) == answers) == (choice == "visible")
         found = report["targets"]["rows"]["pairs"]["pad_ufes_20"]["en"]

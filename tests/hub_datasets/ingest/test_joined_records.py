@@ -10,6 +10,7 @@ import pytest
 
 from hub_datasets.ingest.joined_records import records_by_picture, rejections
 from hub_datasets.output import rows as rows_of
+from hub_datasets.output.card.samples import Samples
 from hub_datasets.output.report import (
     RowStatistics,
     duplicate_report,
@@ -241,11 +242,13 @@ def test_the_numbers_of_a_source_and_of_each_folder(decisions):
     }  # fmt: skip
 
 
-def test_only_rows_of_a_folder_that_may_be_shared_are_named(decisions):
+def test_only_rows_of_a_folder_that_may_be_shared_are_named(decisions, tmp_path):
     found = source_report(decisions, "medical_reports", {})
     items = [one["item"] for named in found["examples"].values() for one in named]
     assert sorted(items) == ["february/line 0", "february/line 2"] and found["ignored"] == []
-    assert [sample.data for sample in rows_of.samples(decisions)] == [b"the bytes of images/1b.png" * 3]
+    samples = Samples()
+    rows_of.write_rows(decisions, tmp_path, TextSettings(), "", RowStatistics(), samples=samples)
+    assert [sample.data for sample in samples.chosen()] == [b"the bytes of images/1b.png" * 3]
 
 
 def test_rejections_and_flags_name_the_folder(decisions, tmp_path):

@@ -11,7 +11,7 @@ from hub_datasets.build import main
 from hub_datasets.errors import BuildError
 from hub_datasets.splits.earlier_splits import is_hub_name, pinned_address
 from tests.hub_datasets.checked import build_here
-from tests.hub_datasets.layouts import read_lines, report_row, write_reports
+from tests.hub_datasets.layouts import read_lines, report_row, write_files, write_reports
 
 FLAGS = ("--val_fraction", "0.3", "--test_fraction", "0.3")
 
@@ -37,6 +37,7 @@ def test_the_splits_of_a_dataset_on_the_hub_are_kept(pushed, tmp_path, capsys):
     name, api, reports = pushed
     commit = api.dataset_info(name).sha
     words = ["--reports_dir", reports, "--output_dir", tmp_path / "second", "--keep_splits", name, "--num_proc", "1"]
+    words += ["--key_file", tmp_path / "first.key"]  # IDs are hashed with the same key
     assert main([str(word) for word in (*words, "--val_fraction", "0.05")]) == 0
     assert splits_of(tmp_path / "second") == splits_of(tmp_path / "first")
     said = capsys.readouterr().out
@@ -52,6 +53,22 @@ def test_a_revision_is_kept_when_the_branch_moves(pushed, tmp_path):
     assert built["kept_splits"]["groups"] == 30 and re.search(r"@[0-9a-f]{40}$", built["kept_splits"]["from"])
     built = build_here({"--reports_dir": reports}, tmp_path / "third", "--keep_splits", name)
     assert built["kept_splits"]["groups"] == 0
+
+
+def test_the_splits_of_ids_with_another_key(tmp_path):
+    """They would be those of nobody in this build, and every patient would get a new split."""
+    reports = write_reports(tmp_path / "reports", [report_row(n, patient_id=f"P{n}") for n in range(3)])
+    build_here({"--reports_dir": reports}, tmp_path / "first")
+    write_files(tmp_path, {"other.key": (tmp_path / "first.key").read_text().replace("00", "ff")})
+    with pytest.raises(BuildError) as refused:
+        build_here(
+            {"--reports_dir": reports}, tmp_path / "second", "--keep_splits", tmp_path / "first", "--key_file",
+            tmp_path / "other.key",
+        )  # fmt: skip
+    assert str(refused.value) == (
+        f"--keep_splits {tmp_path / 'first'}: its IDs are hashed with the key of that build; add --key_file "
+        f"{tmp_path / 'first.key'}"
+    )
 
 
 def test_a_dataset_without_splits(hub, repo_name, pushed, tmp_path):
