@@ -13,8 +13,9 @@ from tests.benchmarks.encoder import peers
 from tests.benchmarks.encoder.end_to_end import LOOP, OURS, RESULT, RUN_CLIP, WAYS
 from tests.benchmarks.encoder.ratios import Run, figures, ratios, reach
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_a_small_run(run, tmp_path):
     output = tmp_path / "result.json"
     command = ["python", "tests/benchmarks/encoder/end_to_end.py", "--quick", "--work_dir", tmp_path]
@@ -182,8 +183,6 @@ def test_a_command_that_fails_says_why(tmp_path):
 def test_moments_and_memory_of_a_command(tmp_path):
     code = """
 import pathlib, sys, time
-
-pytestmark = pytest.mark.slow
 memory = bytearray(200 * 2**20)
 for step in (9, 10):
     end = time.process_time() + 0.3

@@ -55,7 +55,7 @@ def test_columns_of_regions():
 
 
 def test_a_code_is_its_name_in_small_letters():
-    assert len(Reason) == 18
+    assert len(Reason) == 20
     assert all(str(reason) == reason.value == reason.name.lower() for reason in Reason)
 
 
@@ -72,7 +72,7 @@ def test_the_order_of_a_records_fields():
     """Catalogs hold records as lists in this order."""
     assert RawRecord.__slots__ == tuple(field.name for field in fields(RawRecord)) == (
         "source", "item", "image", "category", "language", "text", "question", "answer", "groups", "conversation",
-        "official_split", "metadata", "label", "modality", "body_part", "context",
+        "official_split", "metadata", "scan_series", "scan_number", "label", "modality", "body_part", "context",
     )  # fmt: skip
 
 

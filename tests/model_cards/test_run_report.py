@@ -27,8 +27,6 @@ from model_cards.run_report import (
 )
 from tests.model_cards.markdown import HOSTILE, one_line
 
-pytestmark = pytest.mark.slow
-
 TEXTS = ["Knee X-ray: mild osteoarthritis.", "肝脏"]
 VOID = {"meta", "img", "path", "polyline", "br", "link", "input"}
 HISTORY = [
