@@ -41,10 +41,11 @@ def make_conversation(
     first, template_id = records[0], ""
     if first.text is None:
         turns = [(record.question, record.answer) for record in records]
-    elif first.question:  # the source's own request for this text
-        turns = [(first.question, first.text)]
     else:
-        template_id, question = choose_question(kind, first.language, record_key(first, picture), len(records))
+        if first.question:  # the source's own request for this text
+            question = first.question
+        else:
+            template_id, question = choose_question(kind, first.language, record_key(first, picture), len(records))
         if context != CONTEXTS[0]:
             question = CONTEXT[first.language].format(question=question, context=first.context)
         turns = [(question, first.text if first.answer is None else first.answer)]

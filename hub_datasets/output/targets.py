@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from hub_datasets.schema import CONFIGS, CONTEXTS, SPLITS
+from hub_datasets.schema import CONTEXTS, SPLITS
 from hub_datasets.texts.grounding.audit import AUDITED
 from hub_datasets.texts.identifiers import find_identifiers
 
 CANDIDATES = 100
+TEXTS = ("pairs", "chat")  # the configs with texts
 SHOWN = 300  # characters of the most frequent text
 
 
@@ -95,7 +96,7 @@ def target_report(
         rejected; `variety`: by config, source and split the rows, distinct texts, repeats, the most frequent
         text with its count, and the rows per category; a conversation in two forms counts once.
     """
-    rows: dict[str, Any] = {config: {} for config in CONFIGS}
+    rows: dict[str, Any] = {config: {} for config in TEXTS}
     for place, number in sorted(statistics.rows.items()):
         config, source, language = place
         kinds = {key[3]: count for key, count in sorted(statistics.kinds.items()) if key[:3] == place}
@@ -109,7 +110,7 @@ def target_report(
     changed: dict[str, Any] = {}
     for (source, language, kind), number in sorted(settled.items()):
         changed.setdefault(source, {}).setdefault(language, {})[kind] = number
-    variety: dict[str, Any] = {config: {} for config in CONFIGS}
+    variety: dict[str, Any] = {config: {} for config in TEXTS}
     for config, source, split in sorted(statistics.varieties, key=lambda key: (*key[:2], SPLITS.index(key[2]))):
         counted = variety_report(statistics.varieties[config, source, split], source in closed)
         variety[config].setdefault(source, {})[split] = counted

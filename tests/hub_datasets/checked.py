@@ -95,7 +95,10 @@ def real_names(output: str | Path) -> dict[str, str]:
     """The published name of each image of private data and the path below the folders that were given."""
     path = beside(str(output), NAMES_SUFFIX)
     lines = path.read_text("utf-8").splitlines() if path.exists() else ()
-    return {name["image_path"]: f"medical_reports/{name['real_image']}" for name in map(json.loads, lines)}
+    return {
+        name["image_path"]: f"{name['image_path'].partition('/')[0]}/{name['real_image']}"
+        for name in map(json.loads, lines)
+    }
 
 
 def options_for(folders: Folders, output: str | Path, *flags: str | Path) -> BuildOptions:

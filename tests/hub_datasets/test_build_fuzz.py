@@ -255,7 +255,7 @@ def test_damaged_inputs_give_the_same_build_again(tmp_path):
     folder = write_files(tmp_path / "reports", files | {"r.jsonl": "\n".join(map(json.dumps, rows))})
     fingerprints = set()
     for name in ("one", "two"):
-        report = build_here({"--reports_dir": folder}, tmp_path / name)
+        report = build_here({"--reports_dir": folder}, tmp_path / name, "--near_distance", "0")
         shard = (tmp_path / name / "pairs/train-00000-of-00001.parquet").read_bytes()
         fingerprints.add((report["fingerprint"], hashlib.sha256(shard).hexdigest()))
     assert len(fingerprints) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from datasets import load_dataset
 
 from hub_datasets.errors import BuildError
 from hub_datasets.output.publish import refuse_restricted_sources
-from tests.hub_datasets.checked import build_here, options_for
+from tests.hub_datasets.checked import build_here, options_for, real_names
 from tests.hub_datasets.layouts import png, write_files, write_four_sources
 from tests.hub_datasets.sources.read_layouts import CLEAR, FLUID, cell, parquet
 
@@ -30,7 +31,7 @@ def rows_of(folder: Path, config: str) -> list[dict]:
 def said(rows: list[dict]) -> list[tuple]:
     """What the rows of `chat` say, without the question of a template."""
     return sorted(
-        (row["split"], row["language"], row["category"], *(turn["content"] for turn in row["messages"]
+        (row["split"], row["language"], row["category"], *(turn["content"] for turn in row["plain_messages"]
          if turn["role"] == "assistant" or not row["template_id"]))
         for row in rows
     )  # fmt: skip
@@ -68,14 +69,14 @@ def test_questions_texts_and_turns_of_one_folder(tmp_path):
     files = {"llava.json": json.dumps(rows), "1.png": png(2), "q.parquet": parquet(questions)}
     folder = write_files(tmp_path / "raw", files)
     build_here({"--images_dir": folder}, tmp_path / "out", "--chat_turns", "multi", "--val_fraction", "0")
-    pairs = {row["image_path"]: [] for row in rows_of(tmp_path / "out", "pairs")}
+    names, pairs = real_names(tmp_path / "out"), defaultdict(list)
     for row in rows_of(tmp_path / "out", "pairs"):
-        pairs[row["image_path"]].append(row["text"])
+        pairs[names[row["image_path"]]].append(row["text"])
     assert pairs == {
         "labeled_images/1.png": [CLEAR, "Which side? Left. Is it large? No."],
         "labeled_images/q.parquet/0.image": ["What is it? A film. Where is it? Chest."],
     }
-    chats = [[turn["content"] for turn in row["messages"]] for row in rows_of(tmp_path / "out", "chat")]
+    chats = [[turn["content"] for turn in row["plain_messages"]] for row in rows_of(tmp_path / "out", "chat")]
     assert sorted(chats) == [
         ["Describe the film.", CLEAR],
         ["What is it?", "A film", "Where is it?", "Chest"],

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from hub_datasets.chat.templates import CONTEXT
 from hub_datasets.errors import printable
 from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.records import Ignored, RawRecord, Reason, Rejection
+from hub_datasets.schema import CONTEXTS
 from hub_datasets.sources.hugging_face.parquet_rows import images_of, opened
 from hub_datasets.sources.known_sets.chats import NotAChat, parse_chat
 from hub_datasets.sources.known_sets.columns import Columns
@@ -27,7 +29,7 @@ PAIR_COLUMNS = {"text", "group_id", "source_dataset", "image_path", "license"}
 KEPT = ("source_dataset", "image_path", "license", "group_id")
 # What stands beside the rows of such a dataset: its reports, the pictures of its card, its rows once more.
 BESIDE = re.compile(
-    r"(report\.json|rejections\.jsonl|review\.jsonl|splits\.txt|chat_instructions\.jsonl|README\.md|croissant\.json|"
+    r"(report\.json|(rejections|review|records|moved)\.jsonl|splits\.txt|chat_instructions\.jsonl|README\.md|croissant\.json|"
     r"\.build\.json|eval\.yaml|llama_factory/dataset_info\.json|assets/\w+\.png)"
 )
 
@@ -40,7 +42,7 @@ def config_of(columns: set[str]) -> str:
 def read_export(folder: Folder, name: str, config: str, finder: Finder) -> Iterator[RawRecord | Rejection | Ignored]:
     """Yields the records of a file of one config."""
     table = opened(folder, name)
-    for number, row, names in table.rows():
+    for number, row, names, context in with_contexts(table.rows()):
         item = f"{printable(name)} row {number}"
         images = images_of(name, names, finder)
         try:
@@ -49,7 +51,35 @@ def read_export(folder: Folder, name: str, config: str, finder: Finder) -> Itera
             yield Rejection(NAME, item, Reason.MALFORMED_ROW, str(error))
             continue
         content = Content(item, cells, images, split_of_path(name), groups=groups_of(row))
-        yield from make_records(content, columns)
+        for record in make_records(content, columns):
+            if isinstance(record, RawRecord):
+                record.context = context
+            yield record
+
+
+def with_contexts(rows: Iterable[tuple[int, dict[str, Any], Any]]) -> Iterator[tuple[int, dict[str, Any], Any, str]]:
+    """Yields (number, row, names, context) of each row: a row's second form, which follows it, gives its context."""
+    held: tuple[int, dict[str, Any], Any] | None = None
+    for one in rows:
+        if one[1].get("context") == CONTEXTS[1] and held is not None:
+            yield *held, context_in(one[1])
+            held = None
+            continue
+        if held is not None:
+            yield *held, ""
+        held = one
+    if held is not None:
+        yield *held, ""
+
+
+def context_in(row: dict[str, Any]) -> str:
+    """Returns what the question of a row's second form adds to that of the first."""
+    asked = parse_chat(row.get("plain_messages") or row.get("messages")).turns[0][0]
+    for template in CONTEXT.values():
+        _, separator, context = asked.partition(template.format(question="", context=""))
+        if separator:
+            return context
+    return ""
 
 
 def content_of(row: dict[str, Any], config: str) -> tuple[dict[str, Any], Columns]:

@@ -8,7 +8,7 @@ from hub_datasets.output.targets import SHOWN, TargetStatistics, target_lines, t
 def row(source="s", text="a", category="c", language="en", kinds=(), **columns):
     common = {"source_dataset": source, "category": category, "language": language, "ungrounded": list(kinds)}
     messages = [{"role": "user", "content": "?"}] + [{"role": "assistant", "content": one} for one in text.split("|")]
-    return common | {"text": text, "messages": messages} | columns
+    return common | {"text": text, "plain_messages": messages} | columns
 
 
 def counted(*rows, config="pairs", split="train"):

@@ -69,7 +69,7 @@ def test_what_is_learned_stands_in_brackets(tiny_decoder, dataset, tmp_path, cap
 
 
 def test_rows_are_counted(tiny_decoder, dataset, tmp_path, capsys):
-    inputs, arguments, training = inputs_of(dataset, tiny_decoder, tmp_path, max_seq_length=128)
+    inputs, arguments, training = inputs_of(dataset, tiny_decoder, tmp_path, max_seq_length=100)
     rows = inputs.rows["train"]
     describe(inputs, arguments, training)
     said = capsys.readouterr().out
