@@ -360,9 +360,13 @@ def test_several_pictures():
     assert shown(dicom(GRAY, NumberOfFrames=1))
 
 
-@pytest.mark.parametrize("name", ["MR_small_jpeg_ls_lossless.dcm", "SC_rgb_jpeg_gdcm.dcm", "JPGExtended.dcm"])
-def test_a_compression_that_nothing_here_decodes(name):
-    problem = refused(packaged_dicom(name))
+@pytest.mark.parametrize("name", ["MR_small_jpeg_ls_lossless.dcm", "SC_rgb_jpeg_gdcm.dcm", "JPEG2000.dcm"])
+def test_compressed_pixels_are_decoded(name):
+    assert shown(packaged_dicom(name))
+
+
+def test_a_compression_that_nothing_here_decodes():
+    problem = refused(packaged_dicom("JPEG-lossy.dcm"))
     assert problem.code is Reason.IMAGE_FORMAT
     assert "decompress it first, for example with gdcmconv --raw, or install a decoder: " in problem.message
 

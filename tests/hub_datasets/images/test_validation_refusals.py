@@ -34,11 +34,17 @@ def refused(data: bytes, **settings) -> Problem:
     return examined
 
 
-@pytest.mark.parametrize("format", ["GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000"])
-def test_other_formats_named_png(format):
-    problem = refused(coded(noise(3), format))
+@pytest.mark.parametrize("format", ["GIF", "BMP", "TIFF", "WEBP", "JPEG2000"])
+def test_other_formats_named_png_become_png(format):
+    """The content decides, not the name; what holds all pixels of the original keeps them."""
+    examined = examine(coded(noise(3), format))
+    assert (examined.format, examined.width, examined.height) == ("PNG", *noise(3).size)
+
+
+def test_a_format_that_is_not_allowed():
+    problem = refused(coded(noise(3), "PPM"))
     assert problem.code is Reason.IMAGE_FORMAT
-    assert "is not an image in an allowed format (JPEG, PNG, DICOM)" in problem.message
+    assert "is not an image in an allowed format (JPEG, PNG, DICOM, TIFF, BMP, GIF, WebP, JPEG 2000)" in problem.message
 
 
 @pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><title>404</title>", b"\x89PNG\r\n", bytes(1000)])

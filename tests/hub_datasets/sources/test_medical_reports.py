@@ -319,13 +319,13 @@ def test_what_is_left_out_is_named(tmp_path):
 
 
 def test_a_folder_of_something_else(tmp_path):
-    write_files(tmp_path, {"images/1.png": "", "reports.txt": "", "nested/boxes.json": "{}", "NLMCXR_reports.tgz": ""})
+    write_files(tmp_path, {"images/1.png": "", "reports.txt": "", "nested/boxes.json": "{}", "reports.rar": ""})
     with pytest.raises(
         BuildError, match=r"no \.json, \.jsonl, \.csv, \.tsv or \.xlsx file with a column for"
     ) as caught:
         read(tmp_path)
     message = str(caught.value)
-    assert message.startswith(f"{tmp_path}: ") and "NLMCXR_reports.tgz: not read; unpack it (tar xzf)" in message
+    assert message.startswith(f"{tmp_path}: ") and "reports.rar: not read; unpack it" in message
     assert "nested/boxes.json: expected a JSON array" in message
 
 
