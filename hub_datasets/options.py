@@ -243,7 +243,8 @@ def check_privacy(options: BuildOptions) -> None:
                     f"--{flag} has no effect: every source here is public or synthetic, and keeps its columns and names"
                 )
         return
-    check_key_place(options.output, options.key_file, options.folders)
+    folders = [(source.flag, folder) for source, folder in options.folders]
+    check_key_place(options.output, options.key_file, folders)
 
 
 def check_flags(arguments: argparse.Namespace) -> None:

@@ -22,8 +22,7 @@ MAY_IMPORT = {
 FLOORS: dict[str, list[set[str]]] = {
     "hub_datasets": [
         {"build", "med_pairs", "generate_sample", "ingest_caches", "where"},
-        {"output"},
-        {"options"},
+        {"output", "options"},
         {"splits", "flags"},
         {"ingest"},
         {"images", "sources", "synthetic"},

@@ -9,25 +9,39 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
+from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.ingest.catalog import Catalog, decoded
 from hub_datasets.ingest.identifying import column_rows, flagged_records
 from hub_datasets.ingest.ingest import Stage
-from hub_datasets.options import BuildOptions
 from hub_datasets.output.earlier_build import REPORT, read_json_if_valid
 from hub_datasets.privacy.column_values import ColumnProfile
 from hub_datasets.privacy.key_file import Hasher, key_path, make_key, names_path, read_key
 from hub_datasets.privacy.publication import Publication, SourceColumns, columns_of
+from hub_datasets.sources.base import Source
 from hub_datasets.splits.assignment import ITEM, STAGE_SHIFT, Decisions
 from hub_datasets.splits.review import Review
 
 NAMES = "names.jsonl"  # in the scratch folder, until the dataset is in its place
 
 
-def key_fingerprint(options: BuildOptions) -> str:
+class PrivateOptions(Protocol):
+    """The options of a build that private sources depend on (`BuildOptions`)."""
+
+    folders: tuple[tuple[Source, Folder], ...]
+    output: str
+    keep_splits: str
+    keep_columns: tuple[str, ...]
+    key_file: str
+
+    def private_sources(self) -> frozenset[str]:
+        """Returns the names of the sources whose names and IDs are hashed."""
+
+
+def key_fingerprint(options: PrivateOptions) -> str:
     """Returns the fingerprint of the key that is there; empty without private sources or without a key."""
     if not options.private_sources():
         return ""
@@ -36,7 +50,7 @@ def key_fingerprint(options: BuildOptions) -> str:
 
 
 @contextmanager
-def usable_key(options: BuildOptions) -> Iterator[Hasher | None]:
+def usable_key(options: PrivateOptions) -> Iterator[Hasher | None]:
     """Gives the hasher for private sources, with a new key where there is none; None without private sources.
 
     Tells if the dataset that is replaced has hashes of another key. A new key is removed if the build fails.
@@ -58,14 +72,14 @@ def usable_key(options: BuildOptions) -> Iterator[Hasher | None]:
         raise
 
 
-def open_key(options: BuildOptions) -> tuple[Hasher, Path, bool]:
+def open_key(options: PrivateOptions) -> tuple[Hasher, Path, bool]:
     """Returns the hasher, the file of its key, and whether that was made now."""
     path = key_path(options.output, options.key_file)
     made = not path.exists()
     return Hasher(make_key(path) if made else read_key(path)), path, made
 
 
-def check_kept_key(options: BuildOptions) -> None:
+def check_kept_key(options: PrivateOptions) -> None:
     """Raises BuildError if the splits to keep are those of IDs that were hashed with another key."""
     if not (options.keep_splits and options.private_sources()):
         return
@@ -80,7 +94,7 @@ def check_kept_key(options: BuildOptions) -> None:
         )
 
 
-def check_key_is_there(options: BuildOptions) -> None:
+def check_key_is_there(options: PrivateOptions) -> None:
     """Raises BuildError if the key is lost by which a dataset that is not to be replaced was made."""
     report = read_json_if_valid(storage.join(options.output, REPORT))
     earlier = report.get("privacy", {}).get("key") if isinstance(report, dict) else None
@@ -91,7 +105,7 @@ def check_key_is_there(options: BuildOptions) -> None:
         )
 
 
-def make_publication(stages: Sequence[Stage], options: BuildOptions, hasher: Hasher | None) -> Publication:
+def make_publication(stages: Sequence[Stage], options: PrivateOptions, hasher: Hasher | None) -> Publication:
     """Decides which columns of private sources are published.
 
     Raises BuildError, which lists the columns, if `--keep_columns` names one that no private source has.
@@ -202,7 +216,7 @@ def write_names(folder: Path, decisions: Decisions) -> None:
         file.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in names_of(decisions))
 
 
-def place_names(folder: Path, options: BuildOptions) -> None:
+def place_names(folder: Path, options: PrivateOptions) -> None:
     """Puts the map of names beside the dataset, where only its owner may read it.
 
     Raises BuildError if it cannot be written.
@@ -221,7 +235,7 @@ def place_names(folder: Path, options: BuildOptions) -> None:
         raise BuildError(f"{path}: the map of names cannot be written ({error.strerror})") from None
 
 
-def folder_names(options: BuildOptions) -> dict[str, str]:
+def folder_names(options: PrivateOptions) -> dict[str, str]:
     """Returns the names of the folders of private sources by their hashes in the report."""
     private = options.private_sources()
     if not private:
@@ -230,7 +244,7 @@ def folder_names(options: BuildOptions) -> dict[str, str]:
     return {publication.label(source.name, folder.label): folder.label for source, folder in options.folders}
 
 
-def private_files(options: BuildOptions) -> str:
+def private_files(options: PrivateOptions) -> str:
     """Returns the line that tells where the key and the map of names are; empty without private sources."""
     if not options.private_sources():
         return ""

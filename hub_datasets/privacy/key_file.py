@@ -13,7 +13,7 @@ import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
@@ -108,11 +108,15 @@ def make_key(path: Path) -> bytes:
     return key
 
 
-def check_key_place(output: str, given: str, folders: Iterable[tuple[Any, Folder]]) -> None:
-    """Raises BuildError for a key that would be published or read as data, and for a file that holds none."""
+def check_key_place(output: str, given: str, folders: Iterable[tuple[str, Folder]]) -> None:
+    """Raises BuildError for a key that would be published or read as data, and for a file that holds none.
+
+    Args:
+        folders: those of the sources, each with its flag.
+    """
     path = key_path(output, given).absolute()
     places = [(f"--output_dir {storage.shown(output)}", output)]
-    places += [(f"{source.flag} {folder.named()}", folder.address) for source, folder in folders]
+    places += [(f"{flag} {folder.named()}", folder.address) for flag, folder in folders]
     for name, place in places:
         if not storage.is_remote(place) and path.resolve().is_relative_to(storage.local_path(place).resolve()):
             raise BuildError(f"the key file {path} is inside {name}; name a file outside of it by --key_file")
