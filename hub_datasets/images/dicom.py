@@ -1,8 +1,8 @@
 """Converts a DICOM file to 8-bit pixels, and derives keys for its patient and study.
 
 Nothing else in the file is published. The keys tell which images belong together and are the same as those of tables
-(`patient_ids.py`). They are hashes without a secret: anyone who knows an identifier, or tries all short numbers, can
-compute its key. Requires the extra `dicom` (pydicom).
+(`patient_ids.py`). They are hashes without a secret and stay on this machine, as does what the header tells of a person,
+by which the texts are searched. Requires the extra `dicom` (pydicom).
 
 Gray values are rescaled by the Modality LUT and mapped through the window that is stored in the file (PS3.3, C.11.2):
 the first of its lookup tables (VOI LUT), or the first pair of center and width, both as pydicom applies them. Without a
