@@ -1,8 +1,8 @@
 """Converts a DICOM file to 8-bit pixels, and derives keys for its patient and study.
 
 Nothing else in the file is published. The keys tell which images belong together and are the same as those of tables
-(`patient_ids.py`). They are hashes without a secret and stay on this machine, as does what the header tells of a person,
-by which the texts are searched. Requires the extra `dicom` (pydicom).
+(`patient_ids.py`). They are hashes without a secret and stay on this machine, as does what the header tells of a
+person, by which the texts are searched. Requires the extra `dicom` (pydicom).
 
 Gray values are rescaled by the Modality LUT and mapped through the window that is stored in the file (PS3.3, C.11.2):
 the first of its lookup tables (VOI LUT), or the first pair of center and width, both as pydicom applies them. Without a
@@ -17,7 +17,7 @@ import io
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ class DicomPicture:
     window: str
     groups: tuple[str, ...]
     flags: tuple[Flag, ...]
-    known: tuple[tuple[str, str, str], ...] = ()
+    known: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)  # no message repeats it
 
 
 def is_dicom(data: bytes) -> bool:

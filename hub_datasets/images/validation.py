@@ -9,7 +9,7 @@ first is used. A PNG with several pictures is an animation and is rejected.
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hub_datasets.errors import one_line
@@ -74,7 +74,7 @@ class ExaminedImage:
     window: str = ""
     stripped: tuple[str, ...] = ()
     flags: tuple[Flag, ...] = ()
-    known: tuple[tuple[str, str, str], ...] = ()
+    known: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)
 
 
 def examine_image(data: bytes, name: str, settings: ImageSettings) -> ExaminedImage | Problem:
