@@ -26,7 +26,8 @@ def test_the_readme_shows_the_demo_beside_its_controls():
 def test_every_mark_is_filled():
     marks = {mark for page in pages() for mark in re.findall(r"<!-- ([\w]+:\w+) -->", page.read_text(encoding="utf-8"))}
     assert marks == {
-        "demo:machine", "demo:tables", "privacy:table", "summary:table", "encoder:machine", "encoder:table", "decoder:machine",
+        "demo:machine", "demo:tables", "privacy:table", "summary:table", "encoder:machine", "encoder:table",
+        "decoder:machine",
         "decoder:share", "decoder:table", "decoder_memory:shape", "decoder_memory:table", "medpairs:NAME",
     }  # fmt: skip
 
