@@ -1,8 +1,8 @@
 """Converts a DICOM file to 8-bit pixels, and derives keys for its patient and study.
 
 Nothing else in the file is published. The keys tell which images belong together and are the same as those of tables
-(`patient_ids.py`). They are hashes without a secret: anyone who knows an identifier, or tries all short numbers, can
-compute its key. Requires the extra `dicom` (pydicom, and decoders for compressed files).
+(`patient_ids.py`). They are hashes without a secret and stay on this machine, as does what the header tells of a
+person, by which the texts are searched. Requires the extra `dicom` (pydicom, and decoders for compressed files).
 
 Gray values become bytes as `dicom_gray` describes. Of a file with several frames, `--frames` chooses those to use; a
 frame's own rescaling and window take precedence over those of the file.
@@ -16,7 +16,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hub_datasets.images.dicom_gray import show_gray
@@ -64,7 +64,7 @@ class DicomPicture:
     flags: tuple[Flag, ...]
     index: int = 0
     count: int = 1
-    known: tuple[tuple[str, str, str], ...] = ()
+    known: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)  # no message repeats it
 
 
 def is_dicom(data: bytes) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hub_datasets.errors import one_line
@@ -79,7 +79,7 @@ class ExaminedImage:
     stripped: tuple[str, ...] = ()
     flags: tuple[Flag, ...] = ()
     thumbnail: bytes = b""
-    known: tuple[tuple[str, str, str], ...] = ()
+    known: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)
 
 
 def examine_image(data: bytes, name: str, settings: ImageSettings) -> ExaminedImage | Problem:

@@ -20,9 +20,8 @@ numbers lose leading zeros, which spreadsheets drop, and a trailing `.0`, which 
 mistake only keeps them in one split; splitting one patient in two would put images of a training patient into the test
 set. Placeholders (`N/A`, `anonymous`, `匿名`, `XXXX`) have no key: otherwise all anonymized patients would be one.
 
-The key is a hash without a secret. It keeps an identifier from being read at a glance but does not hide it: an
-identifier of few digits is recovered by hashing all of them. Give patients new identifiers before you publish data that
-must not be traceable.
+The key is a hash without a secret, from which an identifier of few digits is recovered by hashing all of them. It stays
+on this machine: of private sources an HMAC of it is published (`privacy/publication.py`).
 """
 
 from __future__ import annotations

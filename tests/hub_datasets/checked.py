@@ -88,7 +88,9 @@ def remove_planted_key(output: str | Path) -> None:
 
 REMOTE_KEYS = tempfile.TemporaryDirectory(prefix="medpairs-keys-")  # of outputs at remote addresses
 # What becomes of IDs and names of one's own reports with that key.
-HASHED = Publication(Hasher(bytes(range(KEY_BYTES))), {"medical_reports": SourceColumns({})})
+HASHED = Publication(
+    Hasher(bytes(range(KEY_BYTES))), {name: SourceColumns({}) for name in ("medical_reports", "labeled_images")}
+)
 
 
 def real_names(output: str | Path) -> dict[str, str]:

@@ -76,7 +76,7 @@ def images_of(folder: Path) -> dict[str, bytes]:
 
 def labels(report: dict, source: str) -> dict[str, dict]:
     """The parts of the report by the real names of the folders."""
-    real = {HASHED.label("medical_reports", name): name for name in ("january", "february", "march", "a", "b")}
+    real = {HASHED.label(source, name): name for name in ("january", "february", "march", "a", "b")}
     return {real.get(label, label): found for label, found in report["sources"][source]["folders"].items()}
 
 
