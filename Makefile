@@ -41,8 +41,9 @@ test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(TESTS)
 
 # The rest: every case of what `make test` has one of, kills, several processes, measured memory, the README's commands.
+# In the order of tests/conftest.py: xdist would begin the longest file last, because it has few tests.
 test-slow: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow $(TESTS)
 
 # The models and trainers once more as on an older x86 processor, and with MKL as it is: the last bits are others there.
 # Without the slow ones, which are more cases of the same arithmetic, kills and processes.
