@@ -240,5 +240,5 @@ def test_a_trained_model_a_person_and_an_evaluation(trained_encoder, build, tmp_
     assert files_of(name, ".eval_results") == [] and values_of(name) == {}
     assert files_of(name, "results") == [f"results/{path.name}" for path in (folder / "results").iterdir()]
     assert {entry["dataset"]["split"] for entry in front_matter(card)["model-index"][0]["results"]} == {"validation"}
-    with pytest.raises(InputError, match="was measured on other weights"):
+    with pytest.raises(InputError, match="was measured for different weights"):
         push_result(result)
