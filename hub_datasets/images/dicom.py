@@ -198,9 +198,10 @@ def check_frame(dataset: Dataset, index: int, max_pixels: int, min_side: int) ->
 def check_size(width: int, height: int, max_pixels: int, min_side: int) -> Problem | None:
     """Checks the size of a picture in its header; the message of a Problem follows the file's name."""
     if width * height > max_pixels:
-        return Problem(Reason.IMAGE_TOO_LARGE, f"has {width} x {height} pixels, the limit is {max_pixels:,}")
+        limit = f"the limit is {max_pixels:,} (--max_image_pixels)"
+        return Problem(Reason.IMAGE_TOO_LARGE, f"has {width} x {height} pixels, {limit}")
     if min(width, height) < min_side:
-        needed = f"{min_side} are needed on each side"
+        needed = f"{min_side} are needed on each side (--min_image_side)"
         return Problem(Reason.IMAGE_TOO_SMALL, f"has {width} x {height} pixels, at least {needed}")
     return None
 

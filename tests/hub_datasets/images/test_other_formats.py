@@ -42,6 +42,9 @@ def several(format: str, images: list[Image.Image] = FRAMES) -> bytes:
         ("L", "TIFF", {"compression": "tiff_deflate"}), ("RGB", "TIFF", {"compression": "packbits"}),
         ("RGB", "BMP", {}), ("L", "BMP", {}), ("L", "GIF", {}), ("RGB", "WEBP", {"lossless": True}),
         ("RGB", "JPEG2000", {"irreversible": False}), ("L", "JPEG2000", {"irreversible": False}),
+        ("RGBA", "TIFF", {}), ("LA", "TIFF", {}), ("RGB", "TIFF", {"big_tiff": True}),
+        ("RGBA", "WEBP", {"lossless": True, "exact": True}), ("RGBA", "JPEG2000", {"irreversible": False}),
+        ("LA", "JPEG2000", {"irreversible": False}), ("RGB", "JPEG2000", {"irreversible": False, "no_jp2": True}),
     ],
 )  # fmt: skip
 def test_pixels_stay_as_they_are(mode, format, options):
@@ -66,11 +69,57 @@ def test_a_tiff_of_16_bits_goes_through_the_window():
     assert only(data).window  # the whole range
 
 
+RAMP = np.linspace(0, 4095, 40 * 30).reshape(30, 40)
+DEEP = {
+    "32 bits": lambda: coded(Image.fromarray(RAMP.astype(np.int32)), "TIFF"),
+    "floating point": lambda: coded(Image.fromarray(RAMP.astype(np.float32)), "TIFF"),
+    "big-endian": lambda: coded(Image.frombytes("I;16B", (40, 30), RAMP.astype(">u2").tobytes()), "TIFF"),
+    "JPEG 2000": lambda: coded(Image.fromarray(RAMP.astype(np.uint16)), "JPEG2000", irreversible=False),
+}
+
+
+@pytest.mark.parametrize("kind", DEEP)
+def test_other_deep_gray_goes_through_the_window(kind):
+    found = only(DEEP[kind](), window="1000:2000")
+    shown, expected = pixels(found.data).astype(int), (np.clip(RAMP, 1000, 2000) - 1000) / 1000 * 255
+    assert found.window.startswith("fixed 1000..2000") and abs(shown - expected).max() <= 1
+
+
+def test_a_tiff_in_which_zero_is_white_is_inverted():
+    values = np.arange(1200, dtype=np.uint8).reshape(30, 40)
+    data = coded(Image.fromarray(values), "TIFF", tiffinfo={262: 0})
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.tag_v2[262] == 0
+        assert (pixels(only(data).data) == np.asarray(image)).all()
+
+
+@pytest.mark.parametrize(("format", "options"), [("GIF", {"transparency": 3}), ("BMP", {}), ("TIFF", {})])
+def test_the_colors_of_a_palette_stay(format, options):
+    data = coded(noise(5, "RGB", (40, 30)).quantize(16), format, **options)
+    with Image.open(io.BytesIO(data)) as image:
+        expected = np.asarray(image.convert("RGBA"))
+    assert (values(only(data), "RGBA") == expected).all()
+    assert (expected[..., 3] == 0).any() == bool(options)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr"])
+def test_other_color_spaces_become_rgb(mode):
+    found = only(coded(noise(3, mode, (40, 30)), "TIFF"))
+    assert pixels(found.data).shape == (30, 40, 3)
+    assert found.stripped == ("TIFF converted to PNG", f"{mode} converted to RGB")
+
+
+def test_colors_that_are_not_read_are_named():
+    ((_, refused),) = examined(coded(noise(3, "LAB", (40, 30)), "TIFF"))
+    assert refused.code is Reason.IMAGE_FORMAT and "has pixels of the kind LAB; convert it" in refused.message
+
+
 def test_the_orientation_of_a_tiff_is_applied():
     image = noise(2, "RGB", (40, 30))
     tags = image.getexif()
     tags[0x0112] = 6
-    assert (only(coded(image, "TIFF", exif=tags.tobytes())).width) in (30, 40)
+    found = only(coded(image, "TIFF", exif=tags.tobytes()))
+    assert (found.width, found.height) == (30, 40) and "orientation applied" in found.stripped
     turned = only(coded(image, "WEBP", lossless=True, exif=tags.tobytes()))
     assert (turned.width, turned.height) == (30, 40)
 
@@ -101,8 +150,9 @@ def test_frames_of_dicom():
 
 def test_dicom_without_its_preamble():
     data = packaged_dicom("CT_small.dcm")
-    whole, bare = only(data), only(data[132:])
-    assert whole.pixels == bare.pixels and whole.groups == bare.groups
+    whole = only(data)
+    for bare in (only(data[132:]), only(data[128:])):  # without the signature, and with it alone
+        assert whole.pixels == bare.pixels and whole.groups == bare.groups
 
 
 @pytest.mark.parametrize("format", ["TIFF", "BMP", "GIF", "WEBP", "JPEG2000"])

@@ -118,7 +118,7 @@ def test_a_small_file_with_a_huge_header(side):
     assert len(data) < 100
     problem = refused(data)
     assert problem.code is Reason.IMAGE_TOO_LARGE
-    assert f"{side} x {side} pixels, the limit is 64,000,000" in problem.message
+    assert f"{side} x {side} pixels, the limit is 64,000,000 (--max_image_pixels)" in problem.message
 
 
 def test_a_jpeg_with_a_huge_header():
@@ -137,7 +137,7 @@ def test_the_limits_of_pixels(format):
     assert refused(data, max_pixels=119).code is Reason.IMAGE_TOO_LARGE
     problem = refused(data, min_side=11)
     assert problem.code is Reason.IMAGE_TOO_SMALL
-    assert "has 12 x 10 pixels, at least 11 are needed on each side" in problem.message
+    assert "has 12 x 10 pixels, at least 11 are needed on each side (--min_image_side)" in problem.message
 
 
 def test_an_animation():
