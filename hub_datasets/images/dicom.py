@@ -30,6 +30,7 @@ from hub_datasets.texts.patient_ids import patient_key, study_key
 if TYPE_CHECKING:
     from PIL import Image
     from pydicom import Dataset
+    from pydicom.uid import UID
 
 DICOM_OFFSET = 128  # bytes of anything stand before the signature
 DICOM_SIGNATURE = b"DICM"
@@ -206,12 +207,21 @@ def check_size(width: int, height: int, max_pixels: int, min_side: int) -> Probl
     return None
 
 
+def leave_out_gdcm(syntax: UID) -> None:
+    """Keeps pydicom from using GDCM, where it is installed: on damaged pixels it ends the whole process."""
+    from pydicom.pixels import get_decoder
+
+    if syntax.is_compressed and "gdcm" in (decoder := get_decoder(syntax)).available_plugins:
+        decoder.remove_plugin("gdcm")
+
+
 def show(dataset: Dataset, index: int, count: int, bounds: tuple[float, float] | None) -> DicomPicture | Problem:
     """Decodes a frame and converts it to 8 bits."""
     import numpy as np
     from PIL import Image
     from pydicom.pixels import apply_color_lut, pixel_array
 
+    leave_out_gdcm(dataset.file_meta.TransferSyntaxUID)
     values = pixel_array(dataset, index=index) if count > 1 else pixel_array(dataset)  # YBR has become RGB
     set_frame_values(dataset, index)
     kind = dataset.PhotometricInterpretation
