@@ -253,7 +253,7 @@ def small_picture(build: Path) -> bytes:
             (WIDTH, round(sheet.height * WIDTH / sheet.width)), Image.Resampling.LANCZOS
         )
     file = io.BytesIO()
-    small.save(file, "JPEG", quality=80, optimize=True)
+    small.save(file, "JPEG", quality=60, optimize=True)
     return file.getvalue()
 
 
