@@ -39,6 +39,7 @@ IMPLICIT, EXPLICIT_LITTLE, EXPLICIT_BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.
 GRAY = ("MONOCHROME1", "MONOCHROME2")
 FIRST_GROUPS = (2, 8)  # of data elements: the file's heading, and what identifies it
 LEAST_ELEMENTS = 3
+JPEG2000_BOX = b"\0\0\0\x0cjP  "  # starts a JPEG 2000 file, in which boxes hold the coded pixels
 LONG_TYPES = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UN", b"UC", b"UR", b"UT", b"SV", b"UV"}
 FRAME_VALUES = {
     "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
@@ -187,13 +188,28 @@ def check_frame(dataset: Dataset, index: int, max_pixels: int, min_side: int) ->
     if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         return None
     frame = get_frame(dataset.PixelData, index, number_of_frames=int(dataset.get("NumberOfFrames") or 1))
-    if frame.startswith((b"\xff\xd8", b"\xff\x4f", b"\0\0\0\x0cjP")):  # JPEG and JPEG 2000
+    if frame.startswith(JPEG2000_BOX) and not has_codestream(frame):
+        return Problem(Reason.IMAGE_UNREADABLE, "is damaged: its JPEG 2000 picture has no coded pixels")
+    if frame.startswith((b"\xff\xd8", b"\xff\x4f", JPEG2000_BOX)):  # JPEG and JPEG 2000
         with contextlib.suppress(OSError, SyntaxError):  # unknown to Pillow, for example lossless JPEG
             width, height = Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")).size
             return check_size(width, height, max_pixels, min_side)
     if frame.startswith(b"\xff\xd8") and (coding := read_coding(frame)) and coding.width:
         return check_size(coding.width, coding.height, max_pixels, min_side)
     return None
+
+
+def has_codestream(frame: bytes) -> bool:
+    """Returns whether the boxes of a JPEG 2000 file lead to coded pixels; pydicom never leaves a box of size 0."""
+    position = 0
+    while position + 8 <= len(frame):
+        size, name = struct.unpack_from(">I4s", frame, position)
+        if name == b"jp2c":
+            return True
+        if size < 8:  # its own header has 8 bytes
+            return False
+        position += size
+    return False
 
 
 def check_size(width: int, height: int, max_pixels: int, min_side: int) -> Problem | None:

@@ -344,6 +344,19 @@ def test_a_compressed_picture_that_is_larger_than_the_header_says(syntax, format
     assert problem.code is Reason.IMAGE_TOO_LARGE and "300 x 200 pixels" in problem.message
 
 
+@pytest.mark.parametrize("size", [0, 1, 7])
+def test_a_box_of_jpeg_2000_without_a_size_ends(size):
+    """pydicom would look for the box after it forever."""
+    coding = coded(noise(1, size=(20, 10)), "JPEG2000", irreversible=False)
+    pixels = np.asarray(noise(1, size=(20, 10)))
+    assert shown(dicom(pixels, JPEG2000Lossless, encapsulate([coding])))
+    place = coding.index(b"ftyp") - 4
+    damaged = coding[:place] + size.to_bytes(4) + coding[place + 4 :]
+    for frame in (damaged, coding[:place] + bytes(6)):
+        problem = refused(dicom(pixels, JPEG2000Lossless, encapsulate([frame])))
+        assert problem.code is Reason.IMAGE_UNREADABLE and "JPEG 2000 picture has no coded pixels" in problem.message
+
+
 def test_a_file_that_grows_when_it_is_decompressed():
     """A hundred thousand bytes that would become a hundred million."""
     data = dicom(GRAY, DeflatedExplicitVRLittleEndian)
