@@ -37,13 +37,9 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
     )
     for source in SOURCES:
         sources.add_argument(source.flag, action="append", metavar="DIR", help=source.title)
-        for name, values in source.choices.items():
-            sources.add_argument(
-                f"--{name}",
-                choices=values,
-                default=values[0],
-                help=f"{source.choice_help[name]} (default: %(default)s)",
-            )
+        for name, choice in source.choices.items():
+            help = f"{choice.help} (default: %(default)s)"
+            sources.add_argument(f"--{name}", choices=choice.values, default=choice.values[0], help=help)
 
     sources.add_argument(
         "--follow_links",
@@ -251,8 +247,8 @@ def refuse_idle_flags(arguments: argparse.Namespace, sources: Iterable[Source]) 
     """Raise BuildError for a flag that can have no effect on the given sources, whatever they contain."""
     given = {source.name: source for source in sources}
     for source in SOURCES:
-        for name, values in source.choices.items():
-            if getattr(arguments, name) != values[0] and source.name not in given:
+        for name, choice in source.choices.items():
+            if getattr(arguments, name) != choice.values[0] and source.name not in given:
                 raise BuildError(f"--{name} requires {source.flag}")
     lacking = [name for name, source in given.items() if not source.official_splits]
     if arguments.split_by == "official" and lacking:

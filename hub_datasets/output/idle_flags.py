@@ -12,6 +12,8 @@ from hub_datasets.records import Reason
 from hub_datasets.sources import SOURCES
 from hub_datasets.splits.assignment import TEXT, Decisions
 
+RESOLVED = {Reason.CONFLICTING_LABELS: "images with contradicting labels"}  # what options of sources decide about
+
 
 def idle_flags(report: Mapping[str, Any]) -> Iterator[str]:
     """Yields a line for each flag that was given and changed nothing, from the report of the build.
@@ -32,9 +34,9 @@ def idle_flags(report: Mapping[str, Any]) -> Iterator[str]:
         yield from too_few_rows(report["shards"], given["num_shards"])
     for source in SOURCES:
         counts = report["sources"].get(source.name)
-        for name in source.choices:
-            if counts and name in given and not counts["rejected"].get(Reason.CONFLICTING_LABELS):
-                yield f"--{name} {given[name]} has no effect: {source.name} has no images with contradicting labels"
+        for name, choice in source.choices.items():
+            if counts and choice.resolves and name in given and not counts["rejected"].get(choice.resolves):
+                yield f"--{name} {given[name]} has no effect: {source.name} has no {RESOLVED[choice.resolves]}"
     yield from idle_split_flags(report, given)
 
 

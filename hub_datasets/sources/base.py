@@ -6,10 +6,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hub_datasets.records import Ignored, RawRecord, Regions, Rejection
+from hub_datasets.records import Ignored, RawRecord, Reason, Regions, Rejection
 
 if TYPE_CHECKING:  # `datasets` takes over half a second to import, and `--help` does not need it
     pass
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A command-line option of one source.
+
+    Attributes:
+        values: what can be chosen, the default first.
+        help: its help text.
+        resolves: which records it decides about, by the reason why they are rejected without it; None if it changes
+            records of any kind.
+    """
+
+    values: tuple[str, ...]
+    help: str
+    resolves: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +38,7 @@ class Source:
         kind: which question templates fit its images: a key of `chat.TEMPLATES`.
         read: yields a RawRecord for each row or file found in one folder, a Rejection for each invalid one (a line that
             is not JSON, a row without its columns), an Ignored for files that are not data, and Regions for images in
-            which something is marked. Raises BuildError if
-            the folder is not this source, or a file cannot be parsed.
+            which something is marked. Raises BuildError if the folder is not this source, or a file cannot be parsed.
         title, homepage, licence, citation: for the card. `licence` is an SPDX identifier if there is one.
         redistributable: whether its license allows redistribution; if not, a push requires --redistribute.
         caption: makes the text of a pair from an image's questions and answers, for sources whose records have no text.
@@ -36,11 +51,9 @@ class Source:
         bibtex: the BibTeX entries of its publications, for the card.
         tables: whether its columns can be named by flags such as --image_column; `read` then also takes them and a list
             for notes on its tables.
-        choices: its own command-line options by name, each with its values, the default first. `settle` receives the
-            chosen values.
+        choices: its own command-line options by name. `settle` receives the chosen values.
         scans: whether its records have a `scan_series` and a `scan_number`, by which slices of one scan are joined.
         official_splits: whether its records can have an official split; if not, `--split_by official` is refused.
-        choice_help: the help texts of these options.
     """
 
     name: str
@@ -57,7 +70,6 @@ class Source:
     labels: tuple[str, ...] = ()
     bibtex: str = ""
     tables: bool = False
-    choices: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    choices: dict[str, Choice] = field(default_factory=dict)
     scans: bool = False
     official_splits: bool = True
-    choice_help: dict[str, str] = field(default_factory=dict)

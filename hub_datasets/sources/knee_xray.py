@@ -17,7 +17,7 @@ from hub_datasets.errors import BuildError
 from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.records import Ignored, RawRecord, Reason, Rejection
 from hub_datasets.sources import look_alikes
-from hub_datasets.sources.base import Source
+from hub_datasets.sources.base import Choice, Source
 from hub_datasets.sources.file_readers import is_junk, passed_over, passed_over_by_default, printable
 
 NAME = "knee_xray"
@@ -161,9 +161,12 @@ SOURCE = Source(
     kind="radiograph",
     read=read,
     settle=settle,
-    choices={"knee_conflicts": CONFLICTS},
+    choices={
+        "knee_conflicts": Choice(
+            CONFLICTS, "rule for images of --knee_dir with contradicting labels", Reason.CONFLICTING_LABELS
+        )
+    },
     labels=GRADES,
-    choice_help={"knee_conflicts": "rule for images of --knee_dir with contradicting labels"},
     redistributable=True,
     title="Knee X-rays with Kellgren-Lawrence grades (Mendeley Digital Knee X-ray Images; OAI kneeKL224)",
     homepage="https://data.mendeley.com/datasets/t9ndx37v5h/1",

@@ -20,7 +20,7 @@ from hub_datasets.errors import BuildError
 from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.records import Ignored, RawRecord, Reason, Rejection
 from hub_datasets.sources import look_alikes
-from hub_datasets.sources.base import Source
+from hub_datasets.sources.base import Choice, Source
 from hub_datasets.sources.file_readers import (
     ImageIndex,
     find_files,
@@ -246,10 +246,12 @@ SOURCE = Source(
     read=read,
     settle=settle,
     official_splits=False,
-    choices={"pad_text": TEXTS},
-    choice_help={
-        "pad_text": "texts of the pairs of --pad_ufes_dir: `visible` says what the photograph shows, `clinical` adds "
-        "age, sex, history, symptoms, size and biopsy"
+    choices={
+        "pad_text": Choice(
+            TEXTS,
+            "texts of the pairs of --pad_ufes_dir: `visible` says what the photograph shows, `clinical` adds age, sex, "
+            "history, symptoms, size and biopsy",
+        )
     },
     redistributable=True,
     title="PAD-UFES-20: skin lesion photographs with patient clinical information",

@@ -77,6 +77,13 @@ def test_a_rule_for_conflicts_without_conflicts(tmp_path, other):
     assert built["idle_flags"] == ([] if other == 0 else [line])
 
 
+def test_another_choice_of_a_source_is_no_rule_for_conflicts(tmp_path):
+    """It changes every text, also of a source without contradicting labels."""
+    pad = write_pad(tmp_path / "pad", [pad_row(n) for n in range(3)])
+    built = build_here({"--pad_ufes_dir": pad}, tmp_path / "out", "--pad_text", "clinical")
+    assert built["idle_flags"] == [] and built["settings"]["pad_text"] == "clinical"
+
+
 def test_a_flag_of_another_source_is_an_error(tmp_path):
     pad = write_pad(tmp_path / "pad", [pad_row(n) for n in range(3)])
     with pytest.raises(BuildError, match=r"^--knee_conflicts requires --knee_dir$"):

@@ -214,7 +214,7 @@ def test_a_conflict_within_one_tree_and_one_without_experts(tmp_path):
 def test_settling_leaves_the_records_as_they_were(tmp_path):
     records = collect_records(read(Folder(write_knee(tmp_path, dict.fromkeys(COPIES, 1)))))
     before = [(record.text, dict(record.metadata)) for record in records]
-    for choice in SOURCE.choices["knee_conflicts"]:
+    for choice in SOURCE.choices["knee_conflicts"].values:
         assert len(list(SOURCE.settle(records, {"knee_conflicts": choice}))) == 3
     assert [(record.text, record.metadata) for record in records] == before
 

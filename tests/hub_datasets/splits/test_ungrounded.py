@@ -6,6 +6,7 @@ import pytest
 
 from hub_datasets.errors import BuildError
 from hub_datasets.records import Reason
+from hub_datasets.sources.base import Choice
 from hub_datasets.splits import ungrounded
 from hub_datasets.splits.ungrounded import settle_targets
 from hub_datasets.texts.validation import TextSettings
@@ -84,7 +85,7 @@ def test_the_patients_of_a_picture_stay_tied_when_a_record_is_rejected(tmp_path)
 
 
 def test_texts_that_a_source_rewrites_are_checked_again(tmp_path, records):
-    source = source_of("rewritten", choices={"form": ("short", "long")})
+    source = source_of("rewritten", choices={"form": Choice(("short", "long"), "form of the texts")})
     kept, rejections, _ = outcome(tmp_path, "mark", records, TextSettings(5, 20), source=source)
     assert list(kept) == ["line 2", "line 3"]
     assert {one.code for one in rejections} == {Reason.TEXT_LONG}
