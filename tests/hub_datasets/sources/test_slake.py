@@ -391,7 +391,12 @@ def test_the_real_sample(real_data):
     ]
     assert len(records) == 319 and not any(isinstance(one, Rejection) for one in found)
     counted = ignored(found)
-    assert counted["imgs/xmlab0/question.json and 14 more"] == "contains no questions of a split" and len(counted) == 9
+    assert counted["imgs/xmlab0/question.json and 14 more"] == "contains no questions of a split" and len(counted) == 7
+    regions = [one for one in found if isinstance(one, Regions)]
+    boxes = [json.loads(path.read_text("utf-8")) for path in real_data.glob("slake/imgs/*/detection.json")]
+    masks = {path.relative_to(real_data / "slake").as_posix() for path in real_data.glob("slake/imgs/*/mask.png")}
+    assert sum(len(one.boxes) for one in regions) == sum(map(len, boxes)) == 46
+    assert {one.mask for one in regions if one.mask} == masks and len(masks) == 8
     by_image = defaultdict(list)
     for record in records:
         by_image[record.image, record.language].append(record)
