@@ -58,10 +58,13 @@ def read_export(folder: Folder, name: str, config: str, finder: Finder) -> Itera
 
 
 def with_contexts(rows: Iterable[tuple[int, dict[str, Any], Any]]) -> Iterator[tuple[int, dict[str, Any], Any, str]]:
-    """Yields (number, row, names, context) of each row: a row's second form, which follows it, gives its context."""
+    """Yields (number, row, names, context) of each row: a row's second form, which follows it, gives its context.
+
+    A second form whose first one is not there, for example in a part of the rows, is a row of its own.
+    """
     held: tuple[int, dict[str, Any], Any] | None = None
     for one in rows:
-        if one[1].get("context") == CONTEXTS[1] and held is not None:
+        if held is not None and is_second_form(one[1], held[1]):
             yield *held, context_in(one[1])
             held = None
             continue
@@ -70,6 +73,20 @@ def with_contexts(rows: Iterable[tuple[int, dict[str, Any], Any]]) -> Iterator[t
         held = one
     if held is not None:
         yield *held, ""
+
+
+def is_second_form(row: dict[str, Any], first: dict[str, Any]) -> bool:
+    """Returns whether a row is another one with clinical context in its question: the same image and answer."""
+    if row.get("context") != CONTEXTS[1] or first.get("context") != CONTEXTS[0]:
+        return False
+    same = all(row.get(name) == first.get(name) for name in ("image_path", "group_id", "language", "template_id"))
+    return same and answer_of(row) == answer_of(first)
+
+
+def answer_of(row: dict[str, Any]) -> Any:
+    """Returns the last message of a row; None if it has none."""
+    messages = row.get("plain_messages") or row.get("messages")
+    return messages[-1] if isinstance(messages, list) and messages else None
 
 
 def context_in(row: dict[str, Any]) -> str:

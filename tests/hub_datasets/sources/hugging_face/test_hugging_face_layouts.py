@@ -14,6 +14,7 @@ from hub_datasets.errors import BuildError
 from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.records import Ignored, RawRecord, Rejection
 from hub_datasets.sources.hugging_face.class_folders import class_of
+from hub_datasets.sources.hugging_face.own_export import with_contexts
 from hub_datasets.texts.patient_ids import patient_key
 from tests.hub_datasets.sources.read_layouts import CLEAR, FLUID, PICTURE, ZH, cell, entries, outcomes, parquet
 
@@ -202,3 +203,25 @@ def test_a_rejection_names_the_row(tmp_path):
     assert [(entry.item, str(entry.code)) for entry in found] == [
         ("x.parquet row 0", "text_empty"), ("x.parquet row 1", "image_missing"),
     ]  # fmt: skip
+
+
+def form(image: str, question: str, context: str, answer: str = CLEAR) -> dict:
+    """A row of the config `chat` with one of the two forms of a question."""
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return {"image_path": image, "group_id": "g", "language": "en", "template_id": "t", "context": context,
+            "plain_messages": turns}  # fmt: skip
+
+
+def test_only_the_second_form_of_the_same_row_gives_its_context():
+    """In a part of the rows a first form may be missing; its context must not reach the row before it."""
+    asked = "Describe the film.\n\nClinical context: age 61"
+    rows = [
+        form("1.png", "Describe the film.", "none"),
+        form("1.png", asked, "clinical"),
+        form("2.png", "Describe the film.", "none"),
+        form("3.png", asked, "clinical"),
+        form("3.png", "Describe the film.", "none"),
+        form("3.png", asked, "clinical", FLUID),
+    ]
+    found = with_contexts((number, row, ()) for number, row in enumerate(rows))
+    assert [(number, context) for number, _, _, context in found] == [(0, "age 61"), (2, ""), (3, ""), (4, ""), (5, "")]
