@@ -20,7 +20,13 @@ EXAMPLES = 3
 
 
 def refuse_ties(decisions: Decisions, distance: int, fractions: Fractions) -> None:
-    """Raises BuildError if near-duplicates tie more than LARGEST of all groups into one, or empty a split.
+    """Raises BuildError, with advice, if near-duplicates tie too much, see `problem_of_ties`."""
+    if problem := problem_of_ties(decisions, distance, fractions):
+        raise BuildError(problem)
+
+
+def problem_of_ties(decisions: Decisions, distance: int, fractions: Fractions) -> str:
+    """Returns what is wrong if near-duplicates tie more than LARGEST of all groups into one, or empty a split.
 
     Equal hashes (`distance` 0) are always accepted.
 
@@ -29,7 +35,7 @@ def refuse_ties(decisions: Decisions, distance: int, fractions: Fractions) -> No
         fractions: a split with a share must have rows if there were enough groups for it without near-duplicates.
     """
     if not distance or not decisions.database.execute("SELECT 1 FROM near").fetchone():
-        return
+        return ""
     before = roots_without_near(decisions)
     query = "SELECT DISTINCT first_key, root FROM accepted JOIN keys ON keys.id = first_key"
     tied: dict[int, set[int]] = defaultdict(set)  # the groups without near-duplicates, by the one they are in now
@@ -46,12 +52,13 @@ def refuse_ties(decisions: Decisions, distance: int, fractions: Fractions) -> No
             share = fractions.of(split)
             if share > 0 and split not in there and total * share >= 1 > len(sizes) * share:
                 problem = f"tie {total:,} groups into {len(sizes):,}, and {split} would have no rows"
-    if problem:
-        names = "; ".join(examples(decisions, root))
-        raise BuildError(
-            f"--near_distance {distance}: near-duplicates {problem}; lower --near_distance (0 joins equal hashes "
-            f"only), after a look at pairs, for example {names}"
-        )
+    if not problem:
+        return ""
+    names = "; ".join(examples(decisions, root))
+    return (
+        f"--near_distance {distance}: near-duplicates {problem}; lower --near_distance (0 joins equal hashes only), "
+        f"after a look at pairs, for example {names}"
+    )
 
 
 def roots_without_near(decisions: Decisions) -> Groups:

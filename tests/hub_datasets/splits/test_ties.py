@@ -8,7 +8,7 @@ import pytest
 
 from hub_datasets.errors import BuildError
 from hub_datasets.splits.groups import Fractions
-from hub_datasets.splits.ties import FEW, refuse_ties
+from hub_datasets.splits.ties import FEW, problem_of_ties, refuse_ties
 from tests.hub_datasets.hand_made import decide, make_stage, report
 
 PLAIN = Fractions(0.1)
@@ -30,6 +30,10 @@ def decisions_of(tmp_path, chain: int, alone: int, distance: int = 15, fractions
     ]
 
 
+def near_pairs(decisions) -> int:
+    return decisions.database.execute("SELECT count(*) FROM near").fetchone()[0]
+
+
 def test_a_chain_through_more_than_a_tenth_is_refused(tmp_path):
     with pytest.raises(BuildError) as refused:
         refuse_ties(decisions_of(tmp_path, 30, 170), 15, PLAIN)
@@ -43,7 +47,9 @@ def test_a_chain_through_more_than_a_tenth_is_refused(tmp_path):
 
 @pytest.mark.parametrize(("chain", "alone"), [(20, 180), (FEW, 5), (2, 0)])
 def test_a_tenth_and_a_few_are_accepted(tmp_path, chain, alone):
-    refuse_ties(decisions_of(tmp_path, chain, alone), 15, PLAIN)
+    decisions = decisions_of(tmp_path, chain, alone)
+    assert near_pairs(decisions) >= chain - 1  # there are ties to decide about
+    assert problem_of_ties(decisions, 15, PLAIN) == ""
 
 
 def test_groups_count_once_whatever_is_in_them(tmp_path):
@@ -56,11 +62,12 @@ def test_groups_count_once_whatever_is_in_them(tmp_path):
         for n in range(100)
     }
     decisions, _ = decide(tmp_path / "d", make_stage(tmp_path / "s", records, images))
-    refuse_ties(decisions, 15, PLAIN)
+    assert near_pairs(decisions) >= 29 and problem_of_ties(decisions, 15, PLAIN) == ""
 
 
 def test_equal_hashes_are_always_accepted(tmp_path):
-    refuse_ties(decisions_of(tmp_path, 30, 170), 0, PLAIN)
+    decisions = decisions_of(tmp_path, 30, 170)
+    assert problem_of_ties(decisions, 15, PLAIN) and problem_of_ties(decisions, 0, PLAIN) == ""
 
 
 def test_a_split_that_would_vanish_is_refused(tmp_path):
@@ -81,5 +88,5 @@ def test_a_split_that_would_vanish_is_refused(tmp_path):
             with pytest.raises(BuildError, match="tie 12 groups into 6, and validation would have no rows"):
                 refuse_ties(decisions, 15, PLAIN)
             return
-        refuse_ties(decisions, 15, PLAIN)
+        assert problem_of_ties(decisions, 15, PLAIN) == ""
     raise AssertionError("no case found")
