@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from hub_datasets.images.dicom_gray import show_gray
 from hub_datasets.images.dicom_identifiers import read_known
-from hub_datasets.images.frames import chosen
+from hub_datasets.images.frames import CutOff, chosen, codestream_start
 from hub_datasets.images.metadata import read_coding
 from hub_datasets.images.windowing import window_color
 from hub_datasets.records import Flag, Problem, Reason
@@ -188,8 +188,11 @@ def check_frame(dataset: Dataset, index: int, max_pixels: int, min_side: int) ->
     if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         return None
     frame = get_frame(dataset.PixelData, index, number_of_frames=int(dataset.get("NumberOfFrames") or 1))
-    if frame.startswith(JPEG2000_BOX) and not has_codestream(frame):
-        return Problem(Reason.IMAGE_UNREADABLE, "is damaged: its JPEG 2000 picture has no coded pixels")
+    if frame.startswith(JPEG2000_BOX):
+        try:
+            codestream_start(frame)  # pydicom never leaves a box of size 0
+        except CutOff:
+            return Problem(Reason.IMAGE_UNREADABLE, "is damaged: its JPEG 2000 picture has no coded pixels")
     if frame.startswith((b"\xff\xd8", b"\xff\x4f", JPEG2000_BOX)):  # JPEG and JPEG 2000
         with contextlib.suppress(OSError, SyntaxError):  # unknown to Pillow, for example lossless JPEG
             width, height = Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")).size
@@ -197,19 +200,6 @@ def check_frame(dataset: Dataset, index: int, max_pixels: int, min_side: int) ->
     if frame.startswith(b"\xff\xd8") and (coding := read_coding(frame)) and coding.width:
         return check_size(coding.width, coding.height, max_pixels, min_side)
     return None
-
-
-def has_codestream(frame: bytes) -> bool:
-    """Returns whether the boxes of a JPEG 2000 file lead to coded pixels; pydicom never leaves a box of size 0."""
-    position = 0
-    while position + 8 <= len(frame):
-        size, name = struct.unpack_from(">I4s", frame, position)
-        if name == b"jp2c":
-            return True
-        if size < 8:  # its own header has 8 bytes
-            return False
-        position += size
-    return False
 
 
 def check_size(width: int, height: int, max_pixels: int, min_side: int) -> Problem | None:

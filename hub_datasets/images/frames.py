@@ -158,3 +158,25 @@ def webp_pictures(data: bytes) -> Pictures:
     if not width:
         raise ValueError("it has no header")
     return Pictures(list(range(max(1, count))), width, height)
+
+
+def codestream_start(data: bytes) -> int:
+    """Returns the place of the coded pixels in a JPEG 2000 file. Raises CutOff."""
+    position = 0
+    try:
+        while data[:2] != b"\xff\x4f":
+            size, name = struct.unpack_from(">I4s", data, position)
+            header = 8
+            if size == 1:
+                (size,) = struct.unpack_from(">Q", data, position + 8)
+                header = 16
+            if name == b"jp2c":
+                if position + size > len(data):
+                    raise CutOff
+                return position + header
+            if size < header:
+                raise CutOff
+            position += size
+    except struct.error:
+        raise CutOff from None
+    return 0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from hub_datasets.errors import one_line
 from hub_datasets.images.color_profiles import CONVERTED, to_srgb
 from hub_datasets.images.dicom import check_size
-from hub_datasets.images.frames import CutOff, chosen, count_pictures
+from hub_datasets.images.frames import CutOff, chosen, codestream_start, count_pictures
 from hub_datasets.images.metadata import ORIENTATION, UPRIGHT, exif_integers
 from hub_datasets.images.windowing import window_gray
 from hub_datasets.records import Problem, Reason
@@ -163,28 +163,6 @@ def check_codestream(data: bytes) -> None:
     """Raises CutOff for a JPEG 2000 file without its end mark; its decoder would fill what is missing with gray."""
     if not data[codestream_start(data) :].rstrip(b"\0").endswith(b"\xff\xd9"):
         raise CutOff
-
-
-def codestream_start(data: bytes) -> int:
-    """Returns the place of the coded pixels in a JPEG 2000 file. Raises CutOff."""
-    position = 0
-    try:
-        while data[:2] != b"\xff\x4f":
-            size, name = struct.unpack_from(">I4s", data, position)
-            header = 8
-            if size == 1:
-                (size,) = struct.unpack_from(">Q", data, position + 8)
-                header = 16
-            if name == b"jp2c":
-                if position + size > len(data):
-                    raise CutOff
-                return position + header
-            if size < header:
-                raise CutOff
-            position += size
-    except struct.error:
-        raise CutOff from None
-    return 0
 
 
 def depths(image: Image.Image, data: bytes) -> tuple[int, ...]:
