@@ -29,6 +29,20 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
     parser = Parser(
         prog="medpairs build", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    add_sources(parser)
+    add_columns(parser)
+    add_result(parser)
+    add_splits(parser)
+    add_checks(parser)
+    add_privacy(parser)
+    add_chat(parser)
+    add_work(parser)
+    add_hub(parser)
+    return parser
+
+
+def add_sources(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags for the folders to read, and the options of their sources."""
     sources = parser.add_argument_group(
         "sources",
         "A folder, an archive (zip, tar, tar.gz) or an fsspec address; archives inside folders are read without\n"
@@ -40,21 +54,27 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         for name, choice in source.choices.items():
             help = f"{choice.help} (default: %(default)s)"
             sources.add_argument(f"--{name}", choices=choice.values, default=choice.values[0], help=help)
-
     sources.add_argument(
         "--follow_links",
         action="store_true",
         help="follow links to files and folders wherever they lead (default: only inside a source's folder and in a "
         "Hub cache)",
     )
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags for the names of columns."""
     columns = parser.add_argument_group(
         "columns",
-        "Columns of the tables in --reports_dir, by their exact names. Without these flags the usual English and\n"
-        "Chinese names are recognized; the output says what each column was taken for.",
+        "Columns of the tables in --reports_dir and --images_dir, by their exact names. Without these flags the\n"
+        "usual English and Chinese names are recognized; the output says what each column was taken for.",
     )
     for name, what in COLUMNS.items():
         columns.add_argument(f"--{name}_column", default="", metavar="NAME", help=f"column with {what}")
 
+
+def add_result(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags for what is written, and where."""
     result = parser.add_argument_group("result")
     result.add_argument(
         "--output_dir", default="data/processed", metavar="DIR", help="folder of the dataset (default: %(default)s)"
@@ -65,7 +85,6 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
     result.add_argument(
         "--num_shards", type=int, default=1, help="minimum number of Parquet files per split (default: %(default)s)"
     )
-
     result.add_argument(
         "--configs",
         default=",".join(CONFIGS),
@@ -74,6 +93,9 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         "(default: %(default)s)",
     )
 
+
+def add_splits(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags for the splits."""
     splits = parser.add_argument_group("splits")
     splits.add_argument(
         "--val_fraction",
@@ -105,6 +127,9 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         help="maximum number of bits, of 256, in which the hashes of near-duplicates differ (default: 15)",
     )
 
+
+def add_checks(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags for what is accepted, and how images and texts are taken."""
     checks = parser.add_argument_group("checks")
     checks.add_argument(
         "--min_text_chars",
@@ -156,7 +181,6 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         action="store_true",
         help="search images for burned-in text, and list it in review.jsonl; requires medpairs[ocr]",
     )
-
     checks.add_argument(
         "--review",
         default="",
@@ -173,6 +197,9 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         "sentences out; `reject` rejects the records; all count them (default: %(default)s)",
     )
 
+
+def add_privacy(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags for what is published of private sources."""
     privacy = parser.add_argument_group("privacy of your own data")
     privacy.add_argument(
         "--keep_columns",
@@ -194,6 +221,9 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         help="reject every row that has something to review, see review.jsonl",
     )
 
+
+def add_chat(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags for conversations."""
     chat = parser.add_argument_group("chat")
     chat.add_argument(
         "--chat_turns",
@@ -206,6 +236,9 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         "--system_prompt", default="", metavar="TEXT", help="first message of every conversation (default: none)"
     )
 
+
+def add_work(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags for where the work is done."""
     work = parser.add_argument_group("work")
     work.add_argument(
         "--engine",
@@ -223,6 +256,9 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         help="folder for what was read, which the next build reuses (default: a hidden folder beside --output_dir)",
     )
 
+
+def add_hub(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags for the push."""
     hub = parser.add_argument_group("Hub")
     hub.add_argument("--push_to_hub", metavar="ORG/NAME", help="dataset repository to push the result to")
     hub.add_argument(
@@ -240,7 +276,6 @@ def argument_parser(description: str | None = None) -> argparse.ArgumentParser:
         action="store_true",
         help="push sources whose license is not known to allow redistribution as well",
     )
-    return parser
 
 
 def refuse_idle_flags(arguments: argparse.Namespace, sources: Iterable[Source]) -> None:
