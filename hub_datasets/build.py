@@ -19,6 +19,7 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
 import json
 import sqlite3
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 from hub_datasets.chat import llama_factory
@@ -161,25 +162,39 @@ def what_is_kept(stages: list, cache: str) -> str:
     return f"kept in {cache}: {names}; the same command resumes after these"
 
 
-def write_dataset(
-    stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path, hasher: Any = None
-) -> dict[str, Any]:
-    """Resolves duplicates, assigns splits and writes the dataset; returns the report.
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a build has decided before it writes anything.
 
-    Args:
-        hasher: of the IDs and names of private sources; None without such sources.
+    Attributes:
+        decisions: the tables of accepted records, groups and splits.
+        review: a person's decisions, and what became of them.
+        stripped: the records that `--ungrounded` changed, counted by source, language and kind.
+        near: the numbers of near-duplicates.
+        scans: the numbers of slices of one scan, by source.
+        memory: the splits of the earlier build.
+        assigned: what `assign_splits` returned.
+        official: the rows with an official split, by source; empty unless `--split_by official` asks for them.
+        leaks: what `find_leaks` returned.
     """
-    from hub_datasets.output import private_sources, report, rows, targets
-    from hub_datasets.output.card.baselines import baselines
-    from hub_datasets.output.card.samples import Samples
-    from hub_datasets.output.card.subgroups import Subgroups
-    from hub_datasets.output.idle_flags import count_questions, idle_flags
-    from hub_datasets.output.local_files import check_review, write_moved
+
+    decisions: Any
+    review: Any
+    stripped: Any
+    near: dict[str, int]
+    scans: dict[str, Any]
+    memory: dict[str, str]
+    assigned: dict[str, Any]
+    official: dict[str, dict[str, int]]
+    leaks: dict[str, Any]
+
+
+def settle(stages: list, options: BuildOptions, scratch: Path, hasher: Any) -> Settled:
+    """Resolves duplicates, applies a person's decisions, and assigns splits. Raises BuildError for what must not be."""
+    from hub_datasets.output import private_sources
+    from hub_datasets.output.local_files import check_review
     from hub_datasets.splits import leakage
     from hub_datasets.splits.assignment import Decisions
-    from hub_datasets.splits.guarantees import guarantee
-    from hub_datasets.splits.label_classes import label_classes
-    from hub_datasets.splits.moved_groups import moved_groups
     from hub_datasets.splits.official import count_official
     from hub_datasets.splits.review import Review
     from hub_datasets.splits.scans import find_scans
@@ -203,7 +218,26 @@ def write_dataset(
     if options.split_by == "group":
         refuse_ties(decisions, options.near_distance, options.fractions)
         leakage.refuse_leaks(leaks)
+    return Settled(decisions, review, stripped, near, scans, memory, assigned, official, leaks)
 
+
+def write_dataset(
+    stages: list, options: BuildOptions, engine: Any, output: Any, scratch: Path, hasher: Any = None
+) -> dict[str, Any]:
+    """Resolves duplicates, assigns splits and writes the dataset; returns the report.
+
+    Args:
+        hasher: of the IDs and names of private sources; None without such sources.
+    """
+    from hub_datasets.output import private_sources, report, rows
+    from hub_datasets.output.card.baselines import baselines
+    from hub_datasets.output.card.samples import Samples
+    from hub_datasets.output.card.subgroups import Subgroups
+    from hub_datasets.output.idle_flags import idle_flags
+    from hub_datasets.splits.label_classes import label_classes
+
+    settled = settle(stages, options, scratch, hasher)
+    decisions = settled.decisions
     output.classes, too_many = label_classes(decisions)
     statistics, pairs, subgroups = report.RowStatistics(options.configs, output.classes), Samples(), Subgroups()
     written = rows.write_rows(
@@ -221,32 +255,8 @@ def write_dataset(
         rows.shared(written, options.cache),
         engine.in_background(output.write_shards, written.files, engine, options.num_shards) as finished,
     ):
-        content = write_reports(stages, options, decisions, review, output.local, scratch, statistics, written)
-        content["targets"] = targets.target_report(
-            statistics.targets,
-            options.ungrounded,
-            stripped,
-            closed={stage.source.name for stage in stages if not report.is_shareable(stage)},
-        )
-        content |= {"coverage": assigned["coverage"], "moved": len(assigned["moved"]), "official": official}
-        content["moved_groups"] = write_moved(
-            output.local, decisions, moved_groups(decisions, memory, assigned["moved"])
-        )
-        content["kept_splits"] = {}
-        if options.keep_splits:
-            known = {"groups": assigned["kept"], "of": assigned["groups"]}
-            content["kept_splits"] = {"from": storage.shown(options.keep_splits)} | known
-        content["questions"] = count_questions(decisions)
-        content["duplicates"] = report.duplicate_report(decisions, near)
-        content["scans"] = scans
-        for name, counts in content["sources"].items():
-            counts["guarantee"] = guarantee(decisions, name, scans.get(name))
-        content["leakage"] = {
-            "split_by": options.split_by,
-            **leaks,
-            "examples": leaks["examples"] if all(map(report.is_shareable, stages)) else [],
-            "official": leakage.official_leaks(decisions),
-        }
+        content = write_reports(stages, options, settled, output.local, scratch, statistics, written)
+        content |= split_report(stages, options, settled, output.local)
         content |= {"classes": output.classes, "labels_left_out": too_many, "subgroups": subgroups.found()}
         content["baselines"] = baselines(decisions, content["rows_by"].get("pairs", {}).get("label", {}))
         samples = pairs.chosen()
@@ -262,20 +272,46 @@ def write_dataset(
     return content
 
 
+def split_report(stages: list, options: BuildOptions, settled: Settled, local: Path) -> dict[str, Any]:
+    """Returns the parts of the report about groups and splits; writes the groups that moved to their file."""
+    from hub_datasets.output import report
+    from hub_datasets.output.idle_flags import count_questions
+    from hub_datasets.output.local_files import write_moved
+    from hub_datasets.splits import leakage
+    from hub_datasets.splits.moved_groups import moved_groups
+
+    decisions, assigned = settled.decisions, settled.assigned
+    kept = {}
+    if options.keep_splits:
+        kept = {"from": storage.shown(options.keep_splits), "groups": assigned["kept"], "of": assigned["groups"]}
+    shareable = all(map(report.is_shareable, stages))
+    return {
+        "coverage": assigned["coverage"],
+        "moved": len(assigned["moved"]),
+        "moved_groups": write_moved(local, decisions, moved_groups(decisions, settled.memory, assigned["moved"])),
+        "kept_splits": kept,
+        "official": settled.official,
+        "questions": count_questions(decisions),
+        "duplicates": report.duplicate_report(decisions, settled.near),
+        "scans": settled.scans,
+        "leakage": {
+            "split_by": options.split_by,
+            **settled.leaks,
+            "examples": settled.leaks["examples"] if shareable else [],
+            "official": leakage.official_leaks(decisions),
+        },
+    }
+
+
 def write_reports(
-    stages: list,
-    options: BuildOptions,
-    decisions: Any,
-    review: Any,
-    local: Path,
-    scratch: Path,
-    statistics: Any,
-    written: Any,
+    stages: list, options: BuildOptions, settled: Settled, local: Path, scratch: Path, statistics: Any, written: Any
 ) -> dict[str, Any]:
     """Writes the files beside the Parquet files; returns the parts of the report about sources and rows."""
-    from hub_datasets.output import private_sources, report, rows
+    from hub_datasets.output import private_sources, report, rows, targets
     from hub_datasets.output.local_files import write_records
+    from hub_datasets.splits.guarantees import guarantee
 
+    decisions, review = settled.decisions, settled.review
     addresses = [stage.folder.address for stage in stages]
     if "chat" in options.configs:
         rows.write_chat_instructions(scratch, local / "chat_instructions.jsonl", addresses)
@@ -286,6 +322,9 @@ def write_reports(
         file.writelines(options.memory_header())
         file.writelines(decisions.memory())
     sources = {name: report.source_report(decisions, name, written.left_out) for name in decisions.sources}
+    for name, counts in sources.items():
+        counts["guarantee"] = guarantee(decisions, name, settled.scans.get(name))
+    closed = {stage.source.name for stage in stages if not report.is_shareable(stage)}
     return {
         "sources": sources,
         "splits": statistics.splits(),
@@ -295,6 +334,7 @@ def write_reports(
         "privacy": private_sources.privacy_report(decisions.publication),
         "images": report.image_report(decisions),
         "texts": statistics.texts(),
+        "targets": targets.target_report(statistics.targets, options.ungrounded, settled.stripped, closed=closed),
         "settings": options.settings(),
         "defaults": options.defaults(),
         "fingerprint": written.fingerprint,
