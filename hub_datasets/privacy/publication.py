@@ -13,14 +13,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from hub_datasets.filesystem.image_suffixes import suffix_of
 from hub_datasets.privacy.column_values import TOO_MANY, ColumnProfile, is_hashed, key_kind, text_of
 from hub_datasets.privacy.key_file import Hasher
 from hub_datasets.records import RawRecord
 from hub_datasets.texts.patient_ids import patient_key, study_key
-
-SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2",
-)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -94,8 +91,7 @@ class Publication:
         """Returns the name under which an image is published: a hash and the suffix."""
         if not self.is_private(source):
             return name
-        suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
-        return self.hash("file", f"{source}/{name}") + suffix
+        return self.hash("file", f"{source}/{name}") + suffix_of(name)
 
     def item(self, source: str, item: str) -> str:
         """Returns how the position of a record, which names files, is published."""

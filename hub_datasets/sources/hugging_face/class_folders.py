@@ -12,7 +12,7 @@ from hub_datasets.sources.known_sets.columns import Columns
 from hub_datasets.sources.known_sets.contents import Content, make_records
 from hub_datasets.sources.known_sets.finder import IMAGE_FOLDERS, Finder
 from hub_datasets.sources.known_sets.split_names import split_named, split_of_path
-from hub_datasets.sources.known_sets.wording import in_words
+from hub_datasets.sources.reports.label_texts import in_words
 from hub_datasets.sources.reports.rows import NAME
 
 NO_CLASSES = {*IMAGE_FOLDERS, "data", "dataset", "files", "pictures", "photos", "dicom", "png", "jpg", "jpeg"}

@@ -6,28 +6,22 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hub_datasets.sources.reports import column_names as known
 from hub_datasets.texts.official_splits import SPLIT_COLUMNS
 from hub_datasets.texts.patient_ids import fold
 
 CHATS = ("plain_messages", "messages", "conversations", "conversation", "dialog", "dialogue", "texts")
 QUESTIONS = ("question", "questions", "query", "instruction", "问题")
 ANSWERS = ("answer", "answers", "response", "output", "答案", "回答")
-TEXTS = ("text", "report", "caption", "captions", "description", "报告", "描述", "报告内容")
-SECTIONS = (  # (heading of the joined text, columns)
-    ("Findings", ("findings", "finding")),
-    ("Impression", ("impression", "impressions", "conclusion")),
-    ("影像所见", ("影像所见", "检查所见", "所见")),
-    ("影像诊断", ("影像诊断", "诊断意见", "诊断结论", "印象")),
-)
 LABELS = (
     "label", "labels", "class", "class_name", "class_label", "diagnosis", "dx", "disease", "category", "target",
     "finding_labels", "标签", "类别", "诊断",
 )  # fmt: skip
-IMAGES = (
-    "image", "images", "image_path", "image_paths", "file_name", "file_names", "filename", "img", "img_path",
-    "img_name", "image_name", "image_file", "image_index", "figure_path", "path", "file", "image_id", "img_id",
-    "图像", "图片", "影像",
-)  # fmt: skip
+NO_IMPRESSIONS = {fold(name) for name in LABELS}  # a column called diagnosis holds a class here
+SECTIONS = (  # (heading of the joined text in English and in Chinese, columns)
+    (("Findings", "影像所见"), tuple(known.FINDINGS)),
+    (("Impression", "影像诊断"), tuple(name for name in known.IMPRESSION if name not in NO_IMPRESSIONS)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +66,10 @@ def columns_of(names: Iterable[str]) -> Columns:
     def first(aliases: Iterable[str]) -> str:
         return next((written[fold(alias)] for alias in aliases if fold(alias) in written), "")
 
-    whole = first(TEXTS)
-    sections = tuple((heading, column) for heading, aliases in SECTIONS if (column := first(aliases)))
+    whole = first(known.TEXT)
+    sections = tuple(
+        (headings[not column.isascii()], column) for headings, aliases in SECTIONS if (column := first(aliases))
+    )
     return Columns(
         chat=first(CHATS),
         question=first(QUESTIONS),
@@ -81,9 +77,9 @@ def columns_of(names: Iterable[str]) -> Columns:
         texts=(("", whole),) if whole else sections,
         label=first(LABELS),
         split=first(SPLIT_COLUMNS),
-        language=first(("language", "lang", "q_lang", "语言")),
+        language=first(known.LANGUAGE),
         category=first(("category", "modality", "image_organ", "location")),
-        image=first(IMAGES),
+        image=first(known.IMAGE),
     )
 
 

@@ -14,7 +14,8 @@ from hub_datasets.records import Problem, RawRecord, Reason, Rejection
 from hub_datasets.sources.known_sets.chats import Chat, NotAChat, cauldron_chats, parse_chat
 from hub_datasets.sources.known_sets.columns import Columns, text_of
 from hub_datasets.sources.known_sets.split_names import split_named
-from hub_datasets.sources.known_sets.wording import in_words, is_described, label_text
+from hub_datasets.sources.known_sets.wording import is_described
+from hub_datasets.sources.reports.label_texts import in_words, label_text
 from hub_datasets.sources.reports.language import detect, language_named
 from hub_datasets.sources.reports.rows import NAME
 from hub_datasets.texts.patient_ids import patient_of, study_of

@@ -21,12 +21,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from hub_datasets.errors import BuildError, printable
+from hub_datasets.filesystem.image_suffixes import stem_of
 from hub_datasets.filesystem.source_folder import Folder, FolderError
 from hub_datasets.records import Ignored, Problem, RawRecord, Reason, Rejection
 from hub_datasets.sources.file_readers import passed_over
 from hub_datasets.sources.known_sets.columns import Columns, columns_of
 from hub_datasets.sources.known_sets.contents import Content, make_records
-from hub_datasets.sources.known_sets.finder import Finder, stem_of
+from hub_datasets.sources.known_sets.finder import Finder
 from hub_datasets.sources.known_sets.split_names import split_named, split_of_path
 from hub_datasets.sources.reports.rows import NAME
 from hub_datasets.sources.text_encoding import decode_text

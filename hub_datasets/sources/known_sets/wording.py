@@ -1,4 +1,4 @@
-"""Puts labels into words, tells requests for a description from questions, and makes captions from answers."""
+"""Tells requests for a description from questions, and makes captions from answers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from hub_datasets.chat.templates import TEMPLATES
 from hub_datasets.records import RawRecord
 from hub_datasets.sources.reports.language import CHINESE
 
-NUMBER_BEFORE = re.compile(r"\A[0-9]+[\s_.-]*(?=\D)")
-CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
-BETWEEN = re.compile(r"[\s_]+|(?<=\w)-(?=\w{3})")
 ASKS_ONE_THING = re.compile(
     r"\s*(is|are|was|were|does|do|did|has|have|can|could|which|where|who|when|how (many|much|large|big))\b", re.I
 )
@@ -23,27 +20,6 @@ REQUEST = re.compile(
 )
 REQUEST_ZH = re.compile("描述|报告|概括|解读|总结|说明|判读|撰写|口述|起草|所见|显示了什么|看到什么|诊断意见|印象")
 LEAST_WORDS, LEAST_CHARACTERS = 4, 8  # of a description in English and in Chinese
-
-
-def in_words(name: str) -> str:
-    """Returns the name of a class as words: `2_BacterialPneumonia` is `bacterial pneumonia`, `BCC` stays.
-
-    Empty if it has no letter: a number says nothing about an image.
-    """
-    name = NUMBER_BEFORE.sub("", name.strip())
-    words = [word for word in BETWEEN.split(CAMEL.sub(" ", name)) if word]
-    lowered = [word.lower() if word[1:].islower() else word for word in words]
-    text = " ".join(lowered)
-    return text if any(character.isalpha() for character in text) else ""
-
-
-def label_text(words: str, about: str = "Image") -> tuple[str, str]:
-    """Returns the text of an image of which only the class is known, and its language.
-
-    Args:
-        about: what the images are, for example `Dermatoscopic image`.
-    """
-    return (f"图像：{words}。", "zh") if CHINESE.search(words) else (f"{about} of: {words}.", "en")
 
 
 @cache

@@ -13,8 +13,8 @@ IMAGE = places(
     "relative_path rel_path full_path figure figure_path "
     "图像 图片 影像 图像路径 图片路径 影像路径 图像文件 图片文件 影像文件 图像文件名 图片文件名 影像文件名 文件名 "
     "文件 文件路径 路径 图像名称 图片名称 影像名称 图像名 图片名 影像名 照片 圖像 圖片 檔名 文件名称 "
-    "image_id image_ids img_id imgid dicom_id image_no image_number image_key 图像ID 图片ID 影像ID 图像编号 图片编号 "
-    "影像编号 图像号 图片号"
+    "image_id image_ids img_id imgid dicom_id image_no image_number image_index image_key "
+    "图像ID 图片ID 影像ID 图像编号 图片编号 影像编号 图像号 图片号"
 )
 TEXT = places(
     "text report caption reports report_text text_report full_report full_text report_content radiology_report "
@@ -35,7 +35,7 @@ IMPRESSION = places(
     "影像诊断 诊断意见 诊断印象 印象 影像印象 结论 影像结论 影像学诊断 影像学结论 诊断结论 检查结论 检查诊断 "
     "诊断提示 影像提示 检查提示 放射诊断 报告结论 报告诊断 意见 诊断 影像診斷 診斷 結論 檢查結論"
 )
-LANGUAGE = places("language lang text_language report_language 语言 語言 语种")
+LANGUAGE = places("language lang q_lang text_language report_language 语言 語言 语种")
 # Columns that identify a file by the header of a DICOM file, the most exact first.
 DICOM_KEYS = {
     "SOPInstanceUID": places("SOPInstanceUID sop_uid sop_instance instance_uid image_uid dicom_uid image_instance_uid"),

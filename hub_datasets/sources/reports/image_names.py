@@ -19,16 +19,12 @@ from __future__ import annotations
 import functools
 import posixpath
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
+from hub_datasets.filesystem.image_suffixes import IMAGE_SUFFIXES, best_kind, common_end, folded, is_image, stem_of
 from hub_datasets.records import Problem, Reason
 
-# The kinds of image in the order in which they are preferred where several have one stem.
-IMAGE_SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".dic", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".j2k",
-)  # fmt: skip
 DICOM_SUFFIXES = (".dcm", ".dicom", ".dic")
 LIST = ", ".join(IMAGE_SUFFIXES)
 WHOLE_NUMBER = re.compile(r"0*([0-9]{1,18})(?:\.0+)?")
@@ -63,7 +59,7 @@ class Images:
         self._moved: dict[str, tuple[list[str], list[str]]] = {}  # of a table: a beginning of its paths, and ours
         for name in sorted(self.names):
             self._by_base[folded(posixpath.basename(name))].append(name)
-            if not name.lower().endswith(IMAGE_SUFFIXES):
+            if not is_image(name):
                 continue
             stem = stem_of(name)
             self.by_stem[stem].append(name)
@@ -181,11 +177,6 @@ class Images:
         return found or Problem(Reason.IMAGE_MISSING, f"no DICOM file with the {keyword} {value.strip()!r:.80}")
 
 
-def folded(name: str) -> str:
-    """Returns a name by which spellings of one name are equal: without case, in Unicode's composed form."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
 def parts_of(path: str) -> list[str]:
     """Returns the parts of a path without drive, `.` and `..`; none for a path that names no file."""
     given = DRIVE.sub("", QUOTED.sub(r"\2", path.strip()).replace("\\", "/"))
@@ -193,25 +184,3 @@ def parts_of(path: str) -> list[str]:
         return []
     parts = [part for part in posixpath.normpath(given).split("/") if part and part not in (".", "..")] if given else []
     return parts if not given.endswith("/") else []
-
-
-def common_end(first: list[str], second: list[str]) -> int:
-    """Returns the number of equal last parts of two paths."""
-    count = 0
-    for one, other in zip(reversed(first), reversed(second), strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
-
-
-def best_kind(names: list[str]) -> list[str]:
-    """Returns the files of the preferred kind among images with one stem."""
-    rank = {name: IMAGE_SUFFIXES.index(posixpath.splitext(name)[1].lower()) for name in names}
-    return [name for name in names if rank[name] == min(rank.values())]
-
-
-def stem_of(path: str) -> str:
-    """Returns the name of an image without its folders and its image suffix."""
-    stem, suffix = posixpath.splitext(posixpath.basename(path))
-    return stem if suffix.lower() in IMAGE_SUFFIXES else posixpath.basename(path)

@@ -12,6 +12,7 @@ from hub_datasets.schema import UNDETERMINED
 from hub_datasets.sources.reports.column_names import CHINESE_HEADINGS, ENGLISH_HEADINGS
 from hub_datasets.sources.reports.columns import CHINESE_HEADER, Roles, TextColumns
 from hub_datasets.sources.reports.image_names import Images
+from hub_datasets.sources.reports.label_texts import in_words, label_text
 from hub_datasets.sources.reports.language import CHINESE, Majority, detect, language_named
 from hub_datasets.texts.repair import repair
 
@@ -71,8 +72,8 @@ def texts_of_row(row: dict[str, Any], roles: Roles, reading: Reading) -> list[Sa
             language = find_language(row, said, roles, named, reading)
             found.append(Said(said, language, used, columns.language))
     if not found and not roles.texts:
-        text = text_of_label(row, roles)
-        return [Said(text, "zh" if CHINESE.search(text) else "en", ())]
+        words = in_words(label_of_row(row, roles))
+        return [Said(*(label_text(words) if words else ("", UNDETERMINED)), ())]
     if not found:
         return [Said("", UNDETERMINED, tuple(roles.texts[0].names()))]
     distinct: list[Said] = []
@@ -154,10 +155,3 @@ def label_of_row(row: dict[str, Any], roles: Roles) -> str:
     """Returns the label of a row, on one line; empty if it has none."""
     value = row.get(roles.label) if roles.label else None
     return " ".join(str(value).split()) if isinstance(value, (str, int, float)) else ""
-
-
-def text_of_label(row: dict[str, Any], roles: Roles) -> str:
-    """Returns the text for an image with a label and no text."""
-    label = label_of_row(row, roles)
-    words = label.replace("_", " ")
-    return (f"图像显示：{words}。" if CHINESE.search(label) else f"Image of: {words}.") if label else ""

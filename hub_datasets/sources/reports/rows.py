@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from hub_datasets.filesystem.image_suffixes import is_image, stem_of
 from hub_datasets.records import Problem, RawRecord, Rejection
 from hub_datasets.sources.reports.columns import EXPECTED, Roles
-from hub_datasets.sources.reports.image_names import IMAGE_SUFFIXES, Images, stem_of
+from hub_datasets.sources.reports.image_names import Images
 from hub_datasets.sources.reports.row_texts import Reading, UnusableRow, label_of_row, texts_of_row
 from hub_datasets.sources.reports.tables import BASE64, SEPARATOR, Table, parse_list
 from hub_datasets.texts.official_splits import official_split, split_of_path
@@ -144,7 +145,7 @@ def split_cell(value: str, path: str, images: Images) -> list[str]:
     split = []
     for one in paths:
         parts = [part.strip() for part in one.split(",") if part.strip()]
-        names = all(part.lower().endswith(IMAGE_SUFFIXES) or images.has(part, path) for part in parts)
+        names = all(is_image(part) or images.has(part, path) for part in parts)
         split += parts if len(parts) > 1 and names and not images.has(one, path) else [one]
     return [value] if len(split) == 1 and split[0] == value.strip() else split
 
