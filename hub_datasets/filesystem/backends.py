@@ -104,7 +104,7 @@ class RemoteStore:
             raise OSError(errno.EIO, f"the store answered with {type(error).__name__}") from None
 
     def signature(self, name: str) -> tuple | None:
-        """What changes with a file, its size first, as it was when first asked for; None for what is no file."""
+        """Returns what changes with a file, its size first, as it was when first asked for; None if it is no file."""
         if name not in self._archives:
             info = self._info(name)
             if info is None:

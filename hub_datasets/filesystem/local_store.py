@@ -177,7 +177,7 @@ class LocalStore:
         return descriptor, status.st_size
 
     def signature(self, name: str) -> tuple[int, int, int] | None:
-        """What changes with a file: (size, time of the last change, inode); None for what is no file inside."""
+        """Returns (size, time of the last change, inode) of a file; None if it is not a file inside the folder."""
         try:
             status = Path(f"{self.root}/{name}" if name else self.root).stat()
         except (OSError, ValueError):
