@@ -207,8 +207,8 @@ def rai_fields(report: Mapping[str, Any]) -> dict[str, Any]:
         "see report.json.",
         "rai:dataImputationProtocol": "Nothing is imputed: what a source does not say is null or missing.",
         "rai:dataPreprocessingProtocol": [
-            "Images are stored as they are, without the metadata of their files; images of more than 8 bits are "
-            "windowed to 8 bits.",
+            "JPEG and PNG images are stored as they are, without the metadata of their files; other formats become "
+            "PNG, and images of more than 8 bits are windowed to 8 bits.",
             "Repeated images and contradicting labels are resolved by the rules of each source.",
             "Rows that share a patient, a study, an image or a similar image are in one split."
             if report["leakage"]["split_by"] == "group"
