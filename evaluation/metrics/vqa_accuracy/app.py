@@ -7,6 +7,7 @@ no field for the rule.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import evaluate
@@ -14,6 +15,7 @@ import gradio as gr
 
 HERE = Path(__file__).parent
 metric = evaluate.load(str(HERE / "vqa_accuracy.py"))
+RULES = sys.modules[type(metric).__module__].RULES
 
 
 def score(predictions: str, references: str, answer_types: str, languages: str, rule: str) -> dict:
@@ -37,7 +39,7 @@ demo = gr.Interface(
         gr.Textbox(label="references: the correct answer per prediction"),
         gr.Textbox(label='answer types (optional): "OPEN" or "CLOSED" per prediction'),
         gr.Textbox(label='languages (optional): "en" or "zh" per prediction'),
-        gr.Textbox(label="rule: exact, token_recall, token_f1, contains_yes_no or llava_med", value="exact"),
+        gr.Textbox(label=f"rule: {', '.join(RULES)}", value="exact"),
     ],
     outputs=gr.JSON(label="scores"),
     examples=[

@@ -1,126 +1,101 @@
 """Scores short English and Chinese answers by a named rule, separately for open and closed questions.
 
 Published accuracies on SLAKE or VQA-RAD follow different rules and are not comparable, so every result here contains
-the name of its rule. The module uses only the standard library, so that a training loop can score answers without the
-slow `import evaluate`.
+the name of its rule, the number of answers that were counted, and how many the rule left out. The module uses only the
+standard library, so that a training loop can score answers without the slow `import evaluate`.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .clinical_rule import clinical
+from .plain_rules import contains_yes_no, detect_language, exact, normalize, split_words, token_f1, token_recall
+from .published_rules import (
+    llava_med_closed_2023_08,
+    llava_med_closed_2023_12,
+    llava_med_open,
+    lmms_eval,
+    medevalkit_closed,
+    medevalkit_open,
+    medvlmbench_closed,
+    medvlmbench_open,
+)
+
+__all__ = [
+    "CLOSED", "DEFAULT_RULE", "LANGUAGES", "OPEN", "RULES", "Rule", "check_samples", "contains_yes_no",
+    "detect_language", "exact", "normalize", "score_answer", "split_words", "token_f1", "token_recall", "vqa_scores",
+]  # fmt: skip
 
 LANGUAGES = ("en", "zh")  # the first in the result
 _CODE = re.compile("[a-z]{2,3}")  # of ISO 639; `und` is an undetermined language
 OPEN, CLOSED = "open", "closed"
+DEFAULT_RULE = "exact"
 
-# From the VQA evaluation (Antol et al. 2015; vqaEvaluation/vqaEval.py in GT-Vision-Lab/VQA): numbers up to ten are
-# written as digits, "none" is 0, and articles are removed.
-_NUMBER_WORDS = ["none", "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
-# "none" and "zero", at the indices 0 and 1, are both 0.
-NUMBERS = {word: str(max(0, index - 1)) for index, word in enumerate(_NUMBER_WORDS)}
-ARTICLES = frozenset(("a", "an", "the"))
-
-_IDEOGRAPH = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_CHINESE = re.compile(f"[{_IDEOGRAPH}]")
-_WORDS = re.compile(rf"[{_IDEOGRAPH}]|[^\s{_IDEOGRAPH}]+")
-_APOSTROPHES = re.compile(r"(?<=\w)['’](?=\w)")
-# A minus before a number belongs to the number; the minus of -ve changes a finding.
-_SIGN = re.compile(r"(?<![\w)\].])[-−–](?=[\d.]|ve\b)")
-# Private-use characters represent these marks while punctuation is removed.
-_KEPT = {"\ue000": ".", "\ue001": "-", "\ue002": "%"}
+# Takes a prediction, its reference and their language; returns 0..1, or None if the answer is left out of the count.
+Scorer = Callable[[str, str, str], float | None]
 
 
-def detect_language(text: str) -> str:
-    """Returns `zh` if the text contains a Chinese character, otherwise `en`; answers are short ("T2加权")."""
-    return "zh" if _CHINESE.search(text) else "en"
+@dataclass(frozen=True)
+class Rule:
+    """A rule by which answers are scored.
+
+    Attributes:
+        open: scores the answers to open questions, and to those whose type is unknown.
+        closed: scores the answers to closed questions.
+        source: where the rule was published, with the commit that was read, or who defines it.
+        left_out: which answers the rule leaves out of the count; "" if it counts all of them.
+    """
+
+    open: Scorer
+    closed: Scorer
+    source: str
+    left_out: str = ""
 
 
-def normalize(text: str, language: str | None = None) -> str:
-    """Normalizes an answer for comparison: no case, width, punctuation or articles, and numbers as digits.
+_LLAVA_MED = "llava/eval/run_eval.py of microsoft/LLaVA-Med"
+RULES: dict[str, Rule] = {
+    "exact": Rule(exact, exact, "this project"),
+    "token_recall": Rule(token_recall, token_recall, "this project, after LLaVA-Med"),
+    "token_f1": Rule(token_f1, token_f1, "this project, after SQuAD"),
+    "contains_yes_no": Rule(contains_yes_no, contains_yes_no, "this project, after LLaVA-Med"),
+    "llava_med": Rule(token_recall, contains_yes_no, "this project, after LLaVA-Med"),
+    "lmms_eval": Rule(lmms_eval, lmms_eval, "lmms_eval/tasks/slake/utils.py of EvolvingLMMs-Lab/lmms-eval, 65ef07d"),
+    "llava_med_2023_08": Rule(
+        llava_med_open,
+        llava_med_closed_2023_08,
+        f"{_LLAVA_MED}, ad758b6",
+        'closed questions whose answer contains "yes" or "no", and not the reference',
+    ),
+    "llava_med_2023_12": Rule(llava_med_open, llava_med_closed_2023_12, f"{_LLAVA_MED}, b9a98a7"),
+    "medvlmbench": Rule(medvlmbench_open, medvlmbench_closed, "eval/vqa.py of ubc-tea/MedVLMBench, 07a6e4d"),
+    "medevalkit_rules": Rule(
+        medevalkit_open, medevalkit_closed, "utils/SLAKE/SLAKE.py of alibaba-damo-academy/MedEvalKit, 9b12e3b"
+    ),
+    "medgemma": Rule(token_f1, exact, "MedGemma technical report, arXiv 2507.05201, without published code"),
+    "clinical": Rule(clinical, clinical, "this project"),
+}
 
-    The rules are those of the VQA evaluation, with exceptions for marks that change a finding: `>`, `<`, `=`, `+`, `%`,
-    the minus of a number and the decimal point are kept, so "> 5 mm" differs from "< 5 mm" and "+ve" from "-ve". A
-    thousands separator is removed (1,000), and an article is kept if it is the last word (hepatitis A). In Chinese
-    text, spaces are removed as well.
+
+def score_answer(
+    prediction: str, reference: str, answer_type: str | None = None, language: str | None = None, rule: str = "exact"
+) -> float | None:
+    """Returns the score of one answer in 0..1, or None if the rule leaves it out of the count.
 
     Args:
-        text: the answer.
-        language: a code of ISO 639, of which only "zh" has a rule of its own; None detects Chinese.
+        prediction, reference: the answer and the correct one.
+        answer_type: "OPEN" or "CLOSED", ignoring case; any other value is scored like an open question.
+        language: a code of ISO 639; None detects Chinese in the reference.
+        rule: a name in `RULES`.
+
+    Raises:
+        ValueError: the rule is unknown.
     """
-    return ("" if (language or detect_language(text)) == "zh" else " ").join(_normalized_words(text))
-
-
-def _normalized_words(text: str) -> list[str]:
-    text = unicodedata.normalize("NFKC", text).lower()
-    text = _APOSTROPHES.sub("", text)  # makes isn't equal to isnt
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
-    text = re.sub(r"(?<!\w)\.(?=\d)", "0.", text)
-    text = re.sub(r"(?<=\d)\.(?=\d)", "\ue000", text)
-    text = _SIGN.sub("\ue001", text).replace("%", "\ue002")
-    text = "".join(" " if unicodedata.category(char)[0] in "PZC" and char not in _KEPT else char for char in text)
-    for letter, char in _KEPT.items():
-        text = text.replace(letter, char)
-    words = [NUMBERS.get(word, word) for word in text.split()]
-    return [word for index, word in enumerate(words) if word not in ARTICLES or index == len(words) - 1]
-
-
-def split_words(text: str) -> list[str]:
-    """Returns the normalized words of an answer; each Chinese character is a word."""
-    return _WORDS.findall(" ".join(_normalized_words(text)))
-
-
-# --- rules: functions of a prediction, a reference and their language that return a score in 0..1 ---
-
-
-def exact(prediction: str, reference: str, language: str) -> float:
-    """Returns 1 if both texts are equal after normalization; if nothing remains of either, the texts are compared."""
-    pair = [normalize(text, language) for text in (prediction, reference)]
-    if not any(pair):
-        pair = ["".join(text.split()) for text in (prediction, reference)]
-    return float(pair[0] == pair[1])
-
-
-def token_recall(prediction: str, reference: str, language: str) -> float:
-    """Returns the share of the reference's words in the prediction, as LLaVA-Med scores open questions.
-
-    It is TP / (TP + FN) of `calculate_f1score` in llava/eval/eval_metrics/evaluate_metrics.py of microsoft/LLaVA-Med: a
-    common word counts as often as it occurs in the prediction, a missing word as often as in the reference.
-    """
-    predicted, expected = (Counter(split_words(text)) for text in (prediction, reference))
-    found = sum(count for word, count in predicted.items() if word in expected)
-    missing = sum(count for word, count in expected.items() if word not in predicted)
-    return found / (found + missing) if found else 0.0
-
-
-def token_f1(prediction: str, reference: str, language: str) -> float:
-    """Returns the harmonic mean of word precision and recall as in SQuAD; a word counts as often as both contain it."""
-    predicted, expected = (Counter(split_words(text)) for text in (prediction, reference))
-    both = (predicted & expected).total()
-    return 2 * both / (predicted.total() + expected.total()) if both else 0.0
-
-
-def contains_yes_no(prediction: str, reference: str, language: str) -> float:
-    """Returns 1 if the prediction contains "yes" or "no" and the reference, as LLaVA-Med scores closed questions.
-
-    The rule is that of llava/eval/run_eval.py in microsoft/LLaVA-Med. It compares substrings and not words: "normal"
-    contains "no". If the reference is neither, for example "left lung" or Chinese, the prediction has to contain "yes"
-    or "no" in addition. A wrong yes or no counts as wrong here; LLaVA-Med's code does not count the question at all.
-    """
-    predicted, expected = (normalize(text, language) for text in (prediction, reference))
-    return float(("yes" in predicted or "no" in predicted) and expected in predicted)
-
-
-RULES: dict[str, Callable[[str, str, str], float]] = {
-    "exact": exact,
-    "token_recall": token_recall,
-    "token_f1": token_f1,
-    "contains_yes_no": contains_yes_no,
-}
-# Combinations of one rule for open and one for closed questions; this one is reported by LLaVA-Med.
-PAIRS = {"llava_med": {OPEN: "token_recall", CLOSED: "contains_yes_no"}}
+    found = _find_rule(rule)
+    scorer = found.closed if _kind(answer_type) == CLOSED else found.open
+    return scorer(prediction, reference, language or detect_language(reference))
 
 
 def vqa_scores(
@@ -128,8 +103,8 @@ def vqa_scores(
     references: Sequence[str],
     answer_types: Sequence[str | None] | None = None,
     languages: Sequence[str | None] | None = None,
-    rule: str = "exact",
-) -> dict[str, float | int | str]:
+    rule: str = DEFAULT_RULE,
+) -> dict[str, float | int | str | None]:
     """Computes the mean score of all answers, of those to open and to closed questions, and of each by language.
 
     Args:
@@ -138,37 +113,52 @@ def vqa_scores(
         answer_types: [N] of "OPEN" and "CLOSED", ignoring case; any other value counts only in the overall score.
         languages: [N] codes of ISO 639, for example "en" or "zh". None, or an entry of None or "", detects Chinese in
             the reference; all others count as English then.
-        rule: a name in `RULES`, or `llava_med`: contains_yes_no for closed questions, token_recall for all others.
+        rule: a name in `RULES`.
 
     Returns:
         `accuracy`, `accuracy_open` and `accuracy_closed` in 0..1, each also with `_en`, `_zh` and other languages, for
-        the combinations that occur; `num_samples` with the same suffixes; and `rule`.
+        the combinations that occur; None where the rule left out every answer.
+        `num_samples` with the same suffixes: the number of counted answers, which is the denominator.
+        `num_left_out`: the number of answers that the rule left out; with the same suffixes where it is not 0.
+        `left_out`: which answers these are, if there are any; and `rule`.
 
     Raises:
         ValueError: there are no samples, lengths differ, a prediction or reference is not a string, a reference is
             blank, a language is not a code, or the rule is unknown. The message names the sample.
     """
-    if rule not in RULES and rule not in PAIRS:
-        raise ValueError(f"The rule {rule!r} is unknown. Use one of {', '.join([*RULES, *PAIRS])}.")
+    _find_rule(rule)
     answer_types = answer_types if answer_types is not None else [None] * len(predictions)
     languages = languages if languages is not None else [None] * len(predictions)
     check_samples(predictions, references, answer_types, languages)
 
-    groups: dict[str, list[float]] = {}
+    groups: dict[str, list[float | None]] = {}
     columns = zip(predictions, references, answer_types, languages, strict=True)
     for prediction, reference, answer_type, language in columns:
-        language, kind = language or detect_language(reference), (answer_type or "").strip().lower()
-        name = PAIRS[rule].get(kind, PAIRS[rule][OPEN]) if rule in PAIRS else rule
-        score = RULES[name](prediction, reference, language)
+        language, kind = language or detect_language(reference), _kind(answer_type)
+        score = score_answer(prediction, reference, kind, language, rule)
         for suffix in ("", f"_{kind}") if kind in (OPEN, CLOSED) else ("",):
             groups.setdefault(suffix, []).append(score)
             groups.setdefault(f"{suffix}_{language}", []).append(score)
     others = sorted({language for language in languages if language} - set(LANGUAGES))
     endings = ("", *(f"_{name}" for name in (*LANGUAGES, *others)))
     order = [f"{suffix}{ending}" for ending in endings for suffix in ("", "_open", "_closed")]
-    found = [name for name in order if name in groups]
-    means = {f"accuracy{name}": sum(groups[name]) / len(groups[name]) for name in found}
-    return means | {f"num_samples{name}": len(groups[name]) for name in found} | {"rule": rule}
+    counted = {name: [score for score in groups[name] if score is not None] for name in order if name in groups}
+    means = {f"accuracy{name}": sum(kept) / len(kept) if kept else None for name, kept in counted.items()}
+    sizes = {f"num_samples{name}": len(kept) for name, kept in counted.items()}
+    missing = {f"num_left_out{name}": len(groups[name]) - len(kept) for name, kept in counted.items()}
+    missing = {name: number for name, number in missing.items() if number or name == "num_left_out"}
+    reason = {"left_out": RULES[rule].left_out} if missing["num_left_out"] else {}
+    return means | sizes | missing | reason | {"rule": rule}
+
+
+def _kind(answer_type: str | None) -> str:
+    return (answer_type or "").strip().lower()
+
+
+def _find_rule(name: str) -> Rule:
+    if name not in RULES:
+        raise ValueError(f"The rule {name!r} is unknown. Use one of {', '.join(RULES)}.")
+    return RULES[name]
 
 
 def check_samples(

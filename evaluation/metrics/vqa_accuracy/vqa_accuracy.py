@@ -5,9 +5,18 @@ from __future__ import annotations
 import datasets
 import evaluate
 
-from .short_answers import RULES, normalize, vqa_scores
+# `evaluate.load` copies only the files that this one imports, and reads a comment behind an import as an address.
+from .chinese_characters import simplified
+from .clinical_rule import clinical
+from .clinical_words import SYNONYMS
+from .plain_rules import normalize
+from .published_rules import vqa_normalize
+from .short_answers import RULES, score_answer, vqa_scores
 
-__all__ = ["RULES", "VqaAccuracy", "normalize", "vqa_scores"]
+__all__ = [
+    "RULES", "SYNONYMS", "VqaAccuracy", "clinical", "normalize", "score_answer", "simplified", "vqa_normalize",
+    "vqa_scores",
+]  # fmt: skip
 
 _DESCRIPTION = """
 Accuracy of short English and Chinese answers to questions about medical images like those of SLAKE and VQA-RAD: for all
@@ -22,13 +31,15 @@ Args:
         Optional.
     languages: "en", "zh" or another code of ISO 639 per prediction. By default, a sample is Chinese if its reference
         has a Chinese character.
-    rule: "exact", "token_recall", "token_f1", "contains_yes_no", or "llava_med", which is contains_yes_no for closed
-        questions and token_recall for all others (default: "exact").
+    rule: "exact", "clinical", "lmms_eval", "llava_med_2023_08", "llava_med_2023_12", "medvlmbench", "medevalkit_rules",
+        "medgemma", "token_recall", "token_f1", "contains_yes_no" or "llava_med" (default: "exact").
 
 Returns:
-    accuracy, accuracy_open, accuracy_closed: 0..1, for the answer types that occur.
+    accuracy, accuracy_open, accuracy_closed: 0..1, for the answer types that occur; None if no answer is counted.
     The same with _en and _zh: for one language.
-    num_samples with the same suffixes: number of answers.
+    num_samples with the same suffixes: number of counted answers, which is the denominator.
+    num_left_out: number of answers that the rule leaves out of the count, with the same suffixes where it is not 0.
+    left_out: which answers these are, if there are any.
     rule: the name of the rule.
 
 Example:

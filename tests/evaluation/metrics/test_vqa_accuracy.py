@@ -5,14 +5,17 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from evaluation.metrics.vqa_accuracy import short_answers
 from evaluation.metrics.vqa_accuracy.short_answers import (
     RULES,
     contains_yes_no,
     exact,
     normalize,
+    score_answer,
     split_words,
     token_f1,
     token_recall,
@@ -178,12 +181,12 @@ def test_scores_match_those_computed_by_hand():
         "num_samples": 8, "num_samples_open": 2, "num_samples_closed": 4,
         "num_samples_en": 5, "num_samples_open_en": 2, "num_samples_closed_en": 2,
         "num_samples_zh": 3, "num_samples_closed_zh": 2,
-        "rule": "exact",
+        "num_left_out": 0, "rule": "exact",
     }  # fmt: skip
 
 
 def test_results_name_the_rule_and_llava_med_combines_two_rules():
-    for rule in [*RULES, "llava_med"]:
+    for rule in RULES:
         assert vqa_scores(**ANSWERS, rule=rule)["rule"] == rule
     pair = vqa_scores(**ANSWERS, rule="llava_med")
     for name, rule in (("accuracy_open", "token_recall"), ("accuracy_closed", "contains_yes_no")):
@@ -199,7 +202,9 @@ def test_languages_are_detected_unless_given():
 
 def test_without_answer_types_there_is_only_the_overall_accuracy():
     scores = vqa_scores(["a"], ["a"])
-    assert scores == {"accuracy": 1, "accuracy_en": 1, "num_samples": 1, "num_samples_en": 1, "rule": "exact"}
+    assert scores == {
+        "accuracy": 1, "accuracy_en": 1, "num_samples": 1, "num_samples_en": 1, "num_left_out": 0, "rule": "exact",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -215,7 +220,8 @@ def test_without_answer_types_there_is_only_the_overall_accuracy():
         ({"languages": ["en", "French"]}, "sample 1: the language 'French' is unknown. Use a code such as en or zh"),
         (
             {"rule": "fuzzy"},
-            "rule 'fuzzy' is unknown. Use one of exact, token_recall, token_f1, contains_yes_no, llava_med",
+            "rule 'fuzzy' is unknown. Use one of exact, token_recall, token_f1, contains_yes_no, llava_med, lmms_eval, "
+            "llava_med_2023_08, llava_med_2023_12, medvlmbench, medevalkit_rules, medgemma, clinical",
         ),
     ],
 )
@@ -229,6 +235,30 @@ def test_vqa_scores_refuses_invalid_samples(arguments, message):
     vqa_scores(**valid)
     with pytest.raises(ValueError, match=message):
         vqa_scores(**{**valid, **arguments})
+
+
+def test_what_a_rule_leaves_out_is_counted_and_named():
+    """LLaVA-Med's first published code counts 1 of 4 answers here, all of which are No."""
+    answers = (["No"] * 4, ["no", "yes", "yes", "yes"], ["CLOSED"] * 4, ["en"] * 3 + ["zh"])
+    assert vqa_scores(*answers, rule="llava_med_2023_08") == {
+        "accuracy": 1.0, "accuracy_closed": 1.0, "accuracy_en": 1.0, "accuracy_closed_en": 1.0,
+        "accuracy_zh": None, "accuracy_closed_zh": None,
+        "num_samples": 1, "num_samples_closed": 1, "num_samples_en": 1, "num_samples_closed_en": 1,
+        "num_samples_zh": 0, "num_samples_closed_zh": 0,
+        "num_left_out": 3, "num_left_out_closed": 3, "num_left_out_en": 2, "num_left_out_closed_en": 2,
+        "num_left_out_zh": 1, "num_left_out_closed_zh": 1,
+        "left_out": 'closed questions whose answer contains "yes" or "no", and not the reference',
+        "rule": "llava_med_2023_08",
+    }  # fmt: skip
+    corrected = vqa_scores(*answers, rule="llava_med_2023_12")
+    assert (corrected["accuracy"], corrected["num_samples"], corrected["num_left_out"]) == (0.25, 4, 0)
+
+
+def test_one_answer_is_scored_like_a_sample():
+    assert score_answer("Yes", "yes", " Closed ") == 1 and score_answer("lung", "left lung", rule="token_recall") == 0.5
+    assert score_answer("no", "yes", "CLOSED", "en", "llava_med_2023_08") is None
+    with pytest.raises(ValueError, match="rule 'x' is unknown"):
+        score_answer("a", "a", rule="x")
 
 
 # ---- the metric ------------------------------------------------------------------------------------------------------
@@ -247,6 +277,15 @@ def test_compute_equals_vqa_scores():
         with pytest.raises(ValueError, match=message):
             metric.compute(**arguments)
     assert metric.compute(predictions=["a"], references=["a"])["num_samples"] == 1  # no refused samples remain
+
+
+def test_the_page_and_the_readme_name_every_rule():
+    folder = Path(short_answers.__file__).parent
+    readme, metric = ((folder / name).read_text(encoding="utf-8") for name in ("README.md", "vqa_accuracy.py"))
+    for rule in RULES:
+        assert f"`{rule}`" in readme and f'"{rule}"' in metric
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__", "app", "vqa_accuracy"}
+    assert modules == set(re.findall(r"^from \.(\w+) import ", metric, re.MULTILINE))  # what `evaluate.load` copies
 
 
 @pytest.mark.slow
