@@ -74,6 +74,13 @@ def leaderboard(words: list[str]) -> int:
     return main(words)
 
 
+def rules(words: list[str]) -> int:
+    """Scores a file of predictions by every rule, beside answers that never see an image."""
+    from evaluation.rules import main
+
+    return main(words)
+
+
 def push_metrics(words: list[str]) -> int:
     """Publishes the metrics as Spaces for `evaluate.load`."""
     from evaluation.push_metrics import main
@@ -126,6 +133,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train-encoder": train_encoder,
     "train-decoder": train_decoder,
     "evaluate": evaluate,
+    "rules": rules,
     "leaderboard": leaderboard,
     "push-metrics": push_metrics,
     "demo": demo,
@@ -241,6 +249,10 @@ def parser_of(name: str) -> argparse.ArgumentParser | None:
         return argument_parser()
     if name == "evaluate":
         from evaluation.run_evaluation import argument_parser
+
+        return argument_parser()
+    if name == "rules":
+        from evaluation.rules import argument_parser
 
         return argument_parser()
     if name.startswith("train-"):

@@ -1,4 +1,4 @@
-"""Ranks models in one table per task and dataset, best first, from the result files in a folder.
+"""Ranks models in one table per task, dataset and rule, best first, from the result files in a folder.
 
     medpairs leaderboard --results_dir results
 
@@ -15,6 +15,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from evaluation.metrics.vqa_accuracy.short_answers import DEFAULT_RULE
 from model_cards.commands.console import CommandError, Parser, command, local_folder
 from model_cards.results import HEADLINE, NAMES, EvaluationResult, load_results, write_json, write_text
 
@@ -47,29 +48,36 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def rank_results(results: list[EvaluationResult]) -> list[dict]:
-    """Makes one table per task, dataset, revision and split, because scores are comparable only on the same rows.
+    """Makes one table per task, dataset, revision, split and rule, because other scores are not comparable.
 
     If a model has several results on the same rows, the newest one is used.
 
     Returns:
-        tables with `task`, `dataset`, `revision`, `split`, `samples`, `metrics` (columns) and `rows` (`model`, then
-        a value for each metric, None if it was not measured). Rows are sorted by the first metric of the task, equal
-        ones by the next metrics; models without a value come last.
+        tables with `task`, `dataset`, `revision`, `split`, `samples`, `rule` (of the accuracies; "" if the table has
+        none), `metrics` (columns) and `rows` (`model`, then a value for each metric, None if it was not measured). Rows
+        are sorted by the first metric of the task, equal ones by the next metrics; models without a value come last.
     """
     groups: dict[tuple, dict[str, EvaluationResult]] = defaultdict(dict)
     for result in sorted(results, key=lambda result: result.date):
         rows = (result.dataset, result.dataset_config, result.dataset_revision, result.dataset_split, result.samples)
-        groups[result.task, *rows, str(result.settings.get("limit"))][result.model] = result
+        groups[result.task, *rows, str(result.settings.get("limit")), rule_of(result)][result.model] = result
     tables = []
     for _, members in sorted(groups.items(), key=lambda item: str(item[0])):
         best, *_ = ranked = sorted(members.values(), key=sort_key)
         chance = [f"chance_{name}" for name in HEADLINE[best.task] if f"chance_{name}" in NAMES]
         shown = [name for name in [*HEADLINE[best.task], *chance] if any(name in member.metrics for member in ranked)]
         table = {"task": best.task, "dataset": best.dataset, "revision": best.dataset_revision}
-        table |= {"split": best.dataset_split, "samples": best.samples, "metrics": shown}
+        table |= {"split": best.dataset_split, "samples": best.samples}
+        has_accuracy = any(name.startswith("accuracy") for name in shown)
+        table |= {"rule": rule_of(best) if has_accuracy else "", "metrics": shown}
         rows = [{"model": member.model} | {name: member.metrics.get(name) for name in shown} for member in ranked]
         tables.append(table | {"rows": rows})
     return tables
+
+
+def rule_of(result: EvaluationResult) -> str:
+    """Returns the rule of the accuracies. A result without accuracies stands among those by the default rule."""
+    return result.signatures.get("accuracy", "").removeprefix("rule:") or DEFAULT_RULE
 
 
 def sort_key(result: EvaluationResult) -> tuple:
@@ -104,7 +112,8 @@ def markdown(table: dict) -> str:
         "-" * (width + 2) if column == 1 else "-" * (width + 1) + ":" for column, width in enumerate(widths)
     )
     revision = f", revision {table['revision'][:8]}" if table["revision"] else ""
-    rows = f"{table['split']}, {table['samples']:,} rows{revision}"
+    rule_name = f", rule {table['rule']}" if table.get("rule") else ""  # a table of an earlier version has none
+    rows = f"{table['split']}, {table['samples']:,} rows{revision}{rule_name}"
     title = table_cell(f"{table['task'].replace('_', ' ')} on {table['dataset']} ({rows})")
     return f"**{title}**\n\n{draw(header)}{rule}|\n{''.join(map(draw, lines))}"
 

@@ -34,6 +34,7 @@ from evaluation.loading import (
     print_source,
     weights_of,
 )
+from evaluation.metrics.vqa_accuracy.short_answers import DEFAULT_RULE, RULES
 from model_cards.commands.console import Parser, command, local_folder
 from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit, write_text
 
@@ -86,6 +87,13 @@ def argument_parser() -> argparse.ArgumentParser:
         metavar="N",
         default=128,
         help="maximum length in tokens of a decoder's answer (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rule",
+        choices=RULES,
+        default=DEFAULT_RULE,
+        metavar="NAME",
+        help=f"rule for a decoder's accuracy: {', '.join(RULES)} (default: %(default)s)",
     )
     parser.add_argument("--base_model", default="", help="base model, recorded in the result (default: none)")
     parser.add_argument(
@@ -152,6 +160,8 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[
         raise InputError(
             f"--model {options.model}: a model of type {kind!r} cannot be evaluated. The supported types are {known}."
         )
+    if task == RETRIEVAL and options.rule != DEFAULT_RULE:
+        raise InputError(f"--rule {options.rule} requires a decoder, but --model {options.model} is an encoder")
     revision = dataset_revision(options.dataset, options.dataset_revision)
     print_source("dataset", options.dataset, revision)
     rows = load_rows(options, config, revision)
@@ -170,9 +180,18 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[
         samples=len(rows),
         metrics=metrics,
         signatures=signatures,
-        settings={name: getattr(options, name) for name in ("limit", "batch_size", "max_new_tokens")},
+        settings={name: getattr(options, name) for name in ("limit", "batch_size", "max_new_tokens")}
+        | rule_setting(options),
     )
     return result, predictions
+
+
+def rule_setting(options: argparse.Namespace) -> dict[str, str]:
+    """Returns the rule as a setting, so that results by two rules have files of their own.
+
+    The default is left out, so that its file has the same name as before there were rules to choose from.
+    """
+    return {} if options.rule == DEFAULT_RULE else {"rule": options.rule}
 
 
 def load_rows(options: argparse.Namespace, config: str, revision: str) -> Any:
@@ -223,7 +242,7 @@ def score_decoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, l
     model, processor = load_model_and_processor(options.model, AutoModelForImageTextToText, options.model_revision)
     to_device(model)
     generated = generate_answers(model, processor, rows, options.batch_size, options.max_new_tokens, progress=tqdm)
-    metrics, signatures = score_answers(generated, references, languages, kinds)
+    metrics, signatures = score_answers(generated, references, languages, kinds, options.rule)
     metrics["loss"] = answer_loss(model, processor, rows, options.batch_size, progress=tqdm)
     metrics["perplexity"] = math.exp(min(metrics["loss"], 700.0))  # exp of more than 709 overflows a float
     columns = zip(rows["image_path"], rows["source_dataset"], languages, kinds, turns, generated, strict=True)

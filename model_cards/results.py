@@ -229,12 +229,19 @@ def eval_results_yaml(result: EvaluationResult) -> str:
             "dataset": dataset | {"task_id": f"{result.dataset_config}_{result.dataset_split}_{metric}"},
             "value": result.metrics[metric],
             "date": result.date,
-            "notes": f"{result.samples} rows of {result.dataset_config}/{result.dataset_split}",
+            "notes": f"{result.samples} rows of {result.dataset_config}/{result.dataset_split}"
+            + rule_note(result, metric),
         }
         for metric in HEADLINE[result.task]
         if metric in result.metrics
     ]
     return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
+
+
+def rule_note(result: EvaluationResult, metric: str) -> str:
+    """Returns the rule that an accuracy was measured by, as `, rule:exact`; "" for other metrics."""
+    rule = result.signatures.get("accuracy", "")
+    return f", {rule}" if rule and metric.startswith("accuracy") else ""
 
 
 def slug(text: str) -> str:

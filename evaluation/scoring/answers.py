@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from evaluation.metrics.medical_bleu.bilingual import bleu_scores
-from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, OPEN, vqa_scores
+from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, DEFAULT_RULE, OPEN, vqa_scores
 
 
 def score_answers(
@@ -17,7 +17,7 @@ def score_answers(
     references: Sequence[str],
     languages: Sequence[str] | None = None,
     answer_types: Sequence[str | None] | None = None,
-    rule: str = "exact",
+    rule: str = DEFAULT_RULE,
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Computes all scores of answers, and the signatures to report with them.
 
@@ -30,8 +30,9 @@ def score_answers(
 
     Returns:
         scores: those of `medical_bleu`, `exact_match`, and `accuracy`, `accuracy_open`, `accuracy_closed_zh`, ... with
-            the number of their answers, `num_samples_open`, ...
-        signatures: that of sacrebleu per language, and `accuracy` with the rule, for example `rule:exact`.
+            the number of their answers, `num_samples_open`, ..., and `num_left_out`, of which the rule counts none.
+        signatures: that of sacrebleu per language; `accuracy` with the rule, for example `rule:exact`; and `left_out`,
+            which answers the rule left out, if there are any.
 
     Raises:
         ValueError: the inputs are invalid for `medical_bleu` or `vqa_accuracy`.
@@ -45,6 +46,8 @@ def score_answers(
         columns = (predictions, references, kinds, languages)
         found = vqa_scores(*(column and [column[row] for row in asked] for column in columns), rule=rule)
         signatures["accuracy"] = f"rule:{found.pop('rule')}"
+        if "left_out" in found:
+            signatures["left_out"] = found.pop("left_out")
         # Both metrics count samples per language; the counts of BLEU, over all answers, are kept.
         scores |= {name: value for name, value in found.items() if name not in scores}
     return scores, signatures

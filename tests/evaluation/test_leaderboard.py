@@ -101,6 +101,28 @@ def test_scores_on_other_rows_are_not_compared(change):
     assert sorted(map(models, found)) == [["b", "a"], ["c"]]
 
 
+def test_a_table_has_one_rule():
+    scores = {"accuracy_open": 0.5, "accuracy_closed": 0.5}
+    results = [
+        generation("a", 1.0, metrics=scores, signatures={"accuracy": "rule:exact", "en": "tok:13a"}),
+        generation("b", 2.0, metrics=scores, signatures={"accuracy": "rule:llava_med_2023_08"}),
+        generation("c", 3.0, metrics=scores, signatures={"accuracy": "rule:exact"}),
+        generation("loss only", None, 0.1),  # of a training; stands among the results by the default rule
+    ]
+    found = rank_results(results)
+    assert [(table["rule"], models(table)) for table in found] == [
+        ("exact", ["c", "a", "loss only"]),
+        ("llava_med_2023_08", ["b"]),
+    ]
+    titles = [markdown(table).splitlines()[0] for table in found]
+    assert titles[1] == (
+        r"**report generation on org/med-pairs (test, 418 rows, revision aaaaaaaa, rule llava\_med\_2023\_08)**"
+    )
+    assert [name in titles[0] for name in ("rule exact", "llava")] == [True, False]
+    old = {name: value for name, value in found[0].items() if name != "rule"}
+    assert "rule" not in markdown(old).splitlines()[0]  # a table that an earlier version wrote
+
+
 def test_of_two_results_of_a_model_the_newest_counts():
     old, new = generation("a", 90.0, date="2026-01-01T00:00:00Z"), generation("a", 1.0, date="2026-02-01T00:00:00Z")
     for results in ([old, new], [new, old]):

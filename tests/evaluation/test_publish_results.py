@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from huggingface_hub import HfApi, ModelCard
 
 from evaluation.loading import InputError
 from evaluation.publish_results import check_push, push_result
 from evaluation.run_evaluation import main
-from model_cards.results import GENERATION, RETRIEVAL, EvaluationResult, load_results
+from model_cards.results import GENERATION, RETRIEVAL, EvaluationResult, eval_results_yaml, load_results
 from tests.evaluation.small_run import DATASET, DECODER, ENCODER, TOKEN, rows_of, train
 from tests.model_cards.markdown import front_matter, headings, tables
 
@@ -59,6 +60,13 @@ def foreign(repo_name) -> str:
     api.create_repo(repo_name, private=True)
     api.upload_file(repo_id=repo_name, path_or_fileobj=b"# Mine\n", path_in_repo="README.md")
     return repo_name
+
+
+def test_the_leaderboard_names_the_rule_of_an_accuracy():
+    metrics = {"accuracy_open": 0.5, "accuracy_closed": 0.25, "exact_match": 0.1}
+    result = replace(RESULT, task=GENERATION, metrics=metrics, signatures={"accuracy": "rule:llava_med_2023_12"})
+    notes = [entry["notes"] for entry in yaml.safe_load(eval_results_yaml(result))]
+    assert notes == ["145 rows of pairs/test, rule:llava_med_2023_12"] * 2 + ["145 rows of pairs/test"]
 
 
 def test_one_commit_has_result_card_and_leaderboard(trained_encoder, build, tmp_path, capsys, hub):

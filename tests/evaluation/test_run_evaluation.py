@@ -21,7 +21,7 @@ from tests.evaluation.small_run import rows_of
 HEAVY = ("torch", "transformers", "datasets", "evaluate", "huggingface_hub", "jinja2", "numpy", "sacrebleu")
 HELP = f"""
 import json, runpy, sys
-for script in ("run_evaluation", "leaderboard", "push_metrics"):
+for script in ("run_evaluation", "rules", "leaderboard", "push_metrics"):
     sys.argv = [script, "--help"]
     try:
         runpy.run_path(f"evaluation/{{script}}.py", run_name="__main__")
@@ -211,6 +211,28 @@ def test_without_a_connection_a_model_that_was_downloaded_is_scored(score, train
     assert done.stderr.splitlines()[-1].startswith("error: org/none: the Hub is not asked, because HF_HUB_OFFLINE")
 
 
+def test_a_rule_is_for_a_decoder(refused, encoder, build, capsys):
+    message = f"--rule clinical requires a decoder, but --model {encoder} is an encoder"
+    assert refused(encoder, build, "--rule", "clinical") == message
+    with pytest.raises(SystemExit) as ended:
+        main(["--model", str(encoder), "--rule", "fuzzy"])
+    assert ended.value.code == 2 and "argument --rule: invalid choice: 'fuzzy' (choose from" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_rule_is_in_the_result_and_in_its_name(score, decoder, build, tmp_path):
+    """Results by two rules stand beside each other; what a rule leaves out is a number of the record."""
+    flags = ("--max_new_tokens", "2", "--batch_size", "64")
+    assert score(decoder, build, *flags)[0] == score(decoder, build, *flags, "--rule", "llava_med_2023_08")[0] == 0
+    found = {result.signatures["accuracy"]: result for result in load_results(tmp_path / "results")}
+    assert sorted(found) == ["rule:exact", "rule:llava_med_2023_08"]
+    exact, llava = found["rule:exact"], found["rule:llava_med_2023_08"]
+    assert "rule" not in exact.settings and llava.settings["rule"] == "llava_med_2023_08"
+    assert exact.metrics["num_left_out"] == 0 and "left_out" not in exact.signatures
+    counted = llava.metrics["num_samples_closed"] + llava.metrics.get("num_left_out_closed", 0)
+    assert counted == exact.metrics["num_samples_closed"]
+
+
 def test_a_model_of_another_type(refused, tmp_path, build):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     message = f"--model {tmp_path}: a model of type 'bert' cannot be evaluated. The supported types are siglip, mllama."
@@ -318,8 +340,8 @@ def test_a_repeated_flag_is_an_error(flag, tmp_path, capsys):
 
 def test_help_imports_nothing_heavy(run):
     done = run("python", "-c", HELP)
-    assert done.stdout.count("usage: ") == 3 and done.stdout.count("imported: []\n") == 3
-    for words in ("--model", "--results_dir", "--namespace", "medpairs evaluate"):
+    assert done.stdout.count("usage: ") == 4 and done.stdout.count("imported: []\n") == 4
+    for words in ("--model", "--train", "--results_dir", "--namespace", "medpairs evaluate"):
         assert words in done.stdout
 
 
