@@ -16,7 +16,8 @@ from typing import Any
 
 from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, OPEN, check_samples, detect_language
 
-LONGEST_LINE = 1 << 24  # characters; an answer with its question has a few hundred
+# Characters; an answer with its question has a few hundred. Rules take time that grows faster than a text.
+LONGEST_LINE, LONGEST_ANSWER = 1 << 22, 1 << 16
 FORMS = "`generated` or `prediction` with `reference`, or lmms-eval's `filtered_resps` with `target`"
 
 
@@ -131,6 +132,9 @@ def from_row(row: dict[str, Any]) -> Answer:
         check_samples([found["prediction"]], [found["reference"]], [found["answer_type"]], [language])
     except ValueError as error:
         raise ValueError(re.sub("^sample 0: ", "", str(error))) from None
+    for name in ("prediction", "reference"):
+        if len(found[name]) > LONGEST_ANSWER:
+            raise ValueError(f"the {name} has {len(found[name]):,} characters, of at most {LONGEST_ANSWER:,}")
     question = found["question"] if isinstance(found["question"], str) else ""
     kind = (found["answer_type"] or "").strip().lower()
     language = language or detect_language(found["reference"])

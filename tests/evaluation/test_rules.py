@@ -68,6 +68,7 @@ def test_a_train_split_needs_no_predictions(tmp_path):
         ([OWN, OWN | {"reference": None}], "row 2: the reference is missing"),
         ([OWN, OWN | {"reference": " "}], "row 2: the reference is ' '. Give a text that is not blank."),
         ([OWN, OWN | {"generated": 1}], "row 2: the prediction is 1. Give a string."),
+        ([OWN | {"generated": "a" * 65_537}], "row 1: the prediction has 65,537 characters, of at most 65,536"),
         ([OWN | {"answer_type": 1}], "row 1: the answer type is 1. Give OPEN, CLOSED or None."),
         ([OWN | {"language": "French"}], "row 1: the language 'french' is unknown. Use a code such as en or zh."),
         ([OWN | {"language": ["en"]}], "row 1: the language ['en'] is unknown."),

@@ -35,6 +35,8 @@ _FIRST = re.compile(
 _NEGATIONS = re.compile(r"\b(?:no|not|none|nor|never|without|absent|negative|cannot|nope)\b|n't\b|[不没无未否非]")
 _AFFIRMATIONS = re.compile(r"\b(?:yes|yeah|yep)\b|(?:^|[,.;。、])\s*(?:是|有|对|包含|存在)")
 
+_LONGEST_ANSWER = 500  # characters; a longer text is no list of findings, and is compared as it is
+
 # A slash separates items, but not the numbers of a blood pressure.
 _SEPARATOR = re.compile(r"[,;、\n。]|(?<!\d)/|/(?!\d)|\band\b|&|以及|和|及|与")
 _BRACKET = re.compile(r"([^()]+)\(([^()]+)\)")
@@ -52,7 +54,7 @@ def _unit_table() -> dict[str, tuple[str, Decimal]]:
 
 
 _UNITS = _unit_table()
-_DIGITS = r"(?:(?<![\w.)\]])-)?(?:\d+(?:\.\d+)?|(?<![\d.])\.\d+)"  # with the sign of a negative number
+_DIGITS = r"(?:(?<![\w.)\]])-)?(?:(?<!\d)\d+(?:\.\d+)?|(?<![\d.])\.\d+)"  # with the sign of a negative number
 _UNIT = rf"({'|'.join(sorted(map(re.escape, _UNITS), key=len, reverse=True))})(?![a-z\d^])"
 _QUANTITY = re.compile(rf"({_DIGITS})\s*{_UNIT}")
 _BETWEEN = r"\s*(?:[x×*,~–-]|to|and|至|到)\s*"
@@ -87,6 +89,8 @@ def meaning(text: str) -> tuple[str, ...]:
     text = _INTRODUCTION.sub("", text, count=1) if _INTRODUCTION.match(text) else text
     if answer := yes_or_no(text):
         return (answer,)
+    if len(text) > _LONGEST_ANSWER:
+        return tuple(split_words(text))
     items_text = _quantities(text)
     items = [" ".join(words) for part in _SEPARATOR.split(items_text) if (words := _item(part))]
     # "No mass, effusion" is not "effusion, no mass": a negation can apply to what follows it.
@@ -126,6 +130,7 @@ def _item(text: str) -> list[str]:
 def _quantities(text: str) -> str:
     """Writes each quantity in one unit, also those that share the unit of the next one: 3 x 4 cm is 30 mm x 40 mm."""
     text = _THOUSANDS.sub("", text).replace("−", "-").replace("per cent", "percent")
+    text = text.replace(">=", "≥").replace("<=", "≤")
     text = re.sub(r"(?<=m)\^(?=[23])", "", text)  # cm^2
     text = re.sub(r"百分之\s*(\d+(?:\.\d+)?)", r"\1%", text)
     text = _SHARED_UNIT.sub(lambda match: re.sub(_DIGITS, rf"\g<0> {match[2]}", match[1]), text)

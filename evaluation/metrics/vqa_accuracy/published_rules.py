@@ -134,7 +134,10 @@ def _boxed(text: str) -> str:
 
 def _tagged(text: str) -> str:
     """Returns what stands between the tags <answer> and </answer>, joined by spaces; the text itself without any."""
-    found = re.findall("<answer>(.*?)</answer>", text, re.DOTALL)
+    found, rest = [], text
+    while "<answer>" in rest and "</answer>" in (rest := rest.partition("<answer>")[2]):
+        inside, _, rest = rest.partition("</answer>")
+        found.append(inside)
     return " ".join(found).strip() or text
 
 
