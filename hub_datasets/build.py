@@ -253,7 +253,7 @@ def write_dataset(
         )
     with (
         rows.shared(written, options.cache),
-        engine.in_background(output.write_shards, written.files, engine, options.num_shards) as finished,
+        engine.in_background(output.write_shards, written.files, stages, engine, options.num_shards) as finished,
     ):
         content = write_reports(stages, options, settled, output.local, scratch, statistics, written)
         content |= split_report(stages, options, settled, output.local)
@@ -312,9 +312,8 @@ def write_reports(
     from hub_datasets.splits.guarantees import guarantee
 
     decisions, review = settled.decisions, settled.review
-    addresses = [stage.folder.address for stage in stages]
     if "chat" in options.configs:
-        rows.write_chat_instructions(scratch, local / "chat_instructions.jsonl", addresses)
+        rows.write_chat_instructions(scratch, local / "chat_instructions.jsonl")
     report.write_rejections(local / "rejections.jsonl", decisions)
     flags = report.write_review(local / "review.jsonl", decisions, options.images.ocr, review)
     write_records(local, decisions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,6 +137,21 @@ class RawRecord:
     modality: str = ""
     body_part: str = ""
     context: str = ""
+
+
+TO_JSON = {strict: json.JSONEncoder(ensure_ascii=False, allow_nan=not strict).encode for strict in (False, True)}
+
+
+def encoded(record: RawRecord, strict: bool = False) -> str:
+    """Returns a record as JSON, a list of its fields; with `strict`, NaN and infinity are a ValueError."""
+    return TO_JSON[strict]([getattr(record, name) for name in RawRecord.__slots__])
+
+
+def decoded(content: str) -> RawRecord:
+    """Returns the record that `encoded` wrote."""
+    record = RawRecord(*json.loads(content))
+    record.groups = tuple(record.groups)
+    return record
 
 
 @dataclass(frozen=True, slots=True)

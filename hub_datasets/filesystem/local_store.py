@@ -133,20 +133,15 @@ class LocalStore:
     def read(self, name: str, limit: int) -> bytes:
         """Returns the bytes of a file. Raises Unreadable and OSError."""
         descriptor, size = self._descriptor(name)
-        try:
-            if size > limit:
-                raise Unreadable(Reason.IMAGE_TOO_LARGE, f"has {size:,} bytes, the limit is {limit:,}")
-            data = os.read(descriptor, size + 1)
-            while len(data) != size and len(data) <= limit:  # it changes while it is read, or comes in pieces
-                more = os.read(descriptor, 1024 * 1024)
-                if not more:
-                    break
-                data += more
-        finally:
-            os.close(descriptor)
-        if len(data) > limit:
-            raise Unreadable(Reason.IMAGE_TOO_LARGE, f"has more bytes than the limit of {limit:,}")
-        return data
+        return read_all(descriptor, size, limit)
+
+    def read_again(self, name: str, limit: int) -> bytes:
+        """Returns the bytes of a file that `read` has returned before, without checking again where links lead.
+
+        The caller must compare them with what was read before. Raises Unreadable and OSError.
+        """
+        descriptor = os.open(f"{self.root}/{name}", OPEN_FLAGS & ~getattr(os, "O_NOFOLLOW", 0))
+        return read_all(descriptor, os.fstat(descriptor).st_size, limit)
 
     def _descriptor(self, name: str) -> tuple[int, int]:
         """Returns (descriptor, size in bytes) of a regular file. Raises Unreadable and OSError."""
@@ -183,6 +178,28 @@ class LocalStore:
         except (OSError, ValueError):
             return None
         return (status.st_size, status.st_mtime_ns, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+def read_all(descriptor: int, size: int, limit: int) -> bytes:
+    """Returns the bytes of an open file, and closes it. Raises Unreadable if they are more than `limit`, and OSError.
+
+    Args:
+        size: the number of bytes that the file is known to have.
+    """
+    try:
+        if size > limit:
+            raise Unreadable(Reason.IMAGE_TOO_LARGE, f"has {size:,} bytes, the limit is {limit:,}")
+        data = os.read(descriptor, size + 1)
+        while len(data) != size and len(data) <= limit:  # it changes while it is read, or comes in pieces
+            more = os.read(descriptor, 1024 * 1024)
+            if not more:
+                break
+            data += more
+    finally:
+        os.close(descriptor)
+    if len(data) > limit:
+        raise Unreadable(Reason.IMAGE_TOO_LARGE, f"has more bytes than the limit of {limit:,}")
+    return data
 
 
 def contains(folder: str, path: str) -> bool:

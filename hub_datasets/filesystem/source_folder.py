@@ -20,7 +20,7 @@ from hub_datasets.errors import BuildError, printable
 from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.archives import Archives
 from hub_datasets.filesystem.backends import open_store
-from hub_datasets.filesystem.local_store import OUTSIDE, hub_snapshot
+from hub_datasets.filesystem.local_store import OUTSIDE, LocalStore, hub_snapshot
 from hub_datasets.filesystem.member_names import is_archive
 from hub_datasets.filesystem.parquet.table import OpenTables, ParquetTable, cell_of
 from hub_datasets.filesystem.zip_archive import Unreadable
@@ -194,6 +194,20 @@ class Folder:
             self.failures += 1
             message = f"{name!r} cannot be read: {error.strerror or type(error).__name__}"
             raise FolderError(Reason.IMAGE_UNREADABLE, message) from None
+
+    def is_plain(self, name: str) -> bool:
+        """Returns whether a file that was read is a file of this machine, and no part of an archive or a table."""
+        return isinstance(self._store, LocalStore) and not cell_of(name) and self._archives.find(name) is None
+
+    def read_again(self, name: str) -> bytes:
+        """Returns the bytes of a plain file that `read` has returned before. The caller must compare them.
+
+        Raises FolderError if it cannot be read any more.
+        """
+        try:
+            return self._store.read_again(name, MAX_FILE_BYTES)
+        except (OSError, Unreadable):
+            raise FolderError(Reason.IMAGE_UNREADABLE, f"{name!r} has changed") from None
 
     def read_start(self, name: str, size: int) -> bytes:
         """Returns at most the first `size` bytes of a file. Raises what `read` raises."""

@@ -11,9 +11,12 @@ checksum in every chunk; those of the kept chunks are verified.
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import struct
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 JPEG_START = b"\xff\xd8\xff"
@@ -86,13 +89,28 @@ class Coding:
 
 def edited(data: bytes, coding: Coding) -> bytes:
     """Returns `data` after the edits."""
-    if not coding.edits:
+    return with_edits(data, coding.edits)
+
+
+def with_edits(data: bytes, edits: Collection[tuple[int, int, bytes]]) -> bytes:
+    """Returns `data` with the bytes from each start to its end replaced; the same object without edits."""
+    if not edits:
         return data
     view, parts, position = memoryview(data), [], 0
-    for start, end, replacement in sorted(coding.edits):
+    for start, end, replacement in sorted(edits):
         parts += (view[position:start], replacement)
         position = end
     return b"".join((*parts, view[position:]))
+
+
+def edits_to_json(edits: Collection[tuple[int, int, bytes]]) -> str:
+    """Returns edits in JSON, with the replacements in Base64; empty without edits."""
+    return json.dumps([[start, end, base64.b64encode(new).decode()] for start, end, new in edits]) if edits else ""
+
+
+def edits_from_json(content: str) -> list[tuple[int, int, bytes]]:
+    """Returns the edits that `edits_to_json` wrote."""
+    return [(start, end, base64.b64decode(new)) for start, end, new in json.loads(content)] if content else []
 
 
 def read_coding(data: bytes) -> Coding | None:

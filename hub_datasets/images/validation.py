@@ -66,6 +66,8 @@ class ExaminedImage:
         flags: findings that a person should review.
         thumbnail: the picture as 64 x 64 gray values (`hashing.gray_thumbnail`), row by row.
         known: kind, value and origin of what a DICOM header tells that identifies a person; it is never published.
+        edits: the (start, end, replacement) that make `data` of the original file, in their order; None for an image
+            that was encoded again.
     """
 
     data: bytes
@@ -80,6 +82,7 @@ class ExaminedImage:
     flags: tuple[Flag, ...] = ()
     thumbnail: bytes = b""
     known: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)
+    edits: tuple[tuple[int, int, bytes], ...] | None = None
 
 
 def examine_image(data: bytes, name: str, settings: ImageSettings) -> ExaminedImage | Problem:
@@ -183,7 +186,10 @@ def examine_coded(data: bytes, settings: ImageSettings, bounds: tuple[float, flo
         recode = True
     if recode:
         published = encode_png(image)
-    return make_examined_image(published, "PNG" if recode else coding.format, image, settings, tuple(removed), window)
+    examined = make_examined_image(
+        published, "PNG" if recode else coding.format, image, settings, tuple(removed), window
+    )
+    return examined if recode else replace(examined, edits=tuple(sorted(coding.edits)))
 
 
 def check_coding(coding: Coding, settings: ImageSettings) -> Problem | None:

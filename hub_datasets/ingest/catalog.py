@@ -1,7 +1,8 @@
 """Stores the records and images of one source on disk, so that memory use does not grow with the data.
 
-A catalog is an SQLite file with texts and numbers. The bytes of the images are concatenated in a few large files beside
-it; the columns `file`, `offset` and `length` locate them.
+A catalog is an SQLite file with texts and numbers. The bytes of an image stay where they are in the source folder, and
+`edits` says what is taken out of them (`metadata.edits_to_json`). Bytes that are not in a file of their own there, or
+were encoded again, are concatenated in a few large files beside the catalog; `file` and `offset` locate them.
 """
 
 from __future__ import annotations
@@ -15,11 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from hub_datasets.errors import printable
-from hub_datasets.records import Flag, Ignored, RawRecord, Reason, Regions, Rejection, TableNote
+from hub_datasets.records import (
+    Flag,
+    Ignored,
+    RawRecord,
+    Reason,
+    Regions,
+    Rejection,
+    TableNote,
+    decoded,
+    encoded,
+)
 
-# What a worker finds out about an image: the first three say where its bytes are, `code` and `message` what is wrong.
-IMAGE_COLUMNS = ("file", "offset", "length", "content", "format", "width", "height", "pixels", "perceptual", "groups",
-                 "window", "stripped", "flags", "code", "message")  # fmt: skip
+# What a worker finds out about an image: the first four say where its bytes are, `code` and `message` what is wrong.
+IMAGE_COLUMNS = ("file", "offset", "edits", "length", "content", "format", "width", "height", "pixels", "perceptual",
+                 "groups", "window", "stripped", "flags", "code", "message")  # fmt: skip
 TABLES = f"""
 CREATE TABLE records (seq INTEGER PRIMARY KEY, item, image, record, flags, code, message);
 CREATE TABLE ignored (item, why);
@@ -31,6 +42,7 @@ CREATE TABLE thumbnails (name PRIMARY KEY, gray) WITHOUT ROWID;
 BY_IMAGE = "CREATE INDEX IF NOT EXISTS records_by_image ON records (image);"
 INDICES = f"CREATE INDEX images_by_pixels ON images (pixels); {BY_IMAGE}"
 CACHE_KIB = 8_000  # of SQLite's pages, for each open file
+AT_ONCE = 500  # records that are written together
 
 
 def connect(path: Path | str, read_only: bool = False) -> sqlite3.Connection:
@@ -51,27 +63,42 @@ class Catalog:
         """Opens the catalog in `path` to `read`, to `change`, or to `create` it."""
         self.database = connect(path, read_only=mode == "read")
         self._seq = 0
+        self._waiting: list[tuple] = []  # records that are written together
         if mode == "create":
             self.database.executescript(TABLES)
 
     def close(self) -> None:
+        self._write()
         self.database.commit()
         self.database.close()
 
     # --- written while a source is read
 
-    def add(self, record: RawRecord, flags: Iterable[Flag]) -> None:
-        """Adds a record whose texts can be used, and the name of its image."""
-        self._seq += 1
-        values = (self._seq, record.item, record.image, encoded(record), to_json([asdict(flag) for flag in flags]))
-        self.database.execute("INSERT INTO records (seq, item, image, record, flags) VALUES (?, ?, ?, ?, ?)", values)
-        self.database.execute("INSERT OR IGNORE INTO images (name) VALUES (?)", (record.image,))
+    def add(self, record: RawRecord, flags: Iterable[Flag], content: str | None = None) -> None:
+        """Adds a record whose texts can be used, and the name of its image.
+
+        Args:
+            content: what `encoded` returns for the record, if it is known.
+        """
+        noted = to_json([asdict(flag) for flag in flags]) if flags else "[]"
+        self._append(record.item, record.image, content or encoded(record), noted, None, None)
 
     def reject(self, item: str, code: Reason, message: str) -> None:
         """Adds a record that cannot be used, with the reason."""
+        self._append(printable(item), None, None, None, str(code), printable(message))
+
+    def _append(self, *values: str | None) -> None:
         self._seq += 1
-        values = (self._seq, printable(item), str(code), printable(message))
-        self.database.execute("INSERT INTO records (seq, item, code, message) VALUES (?, ?, ?, ?)", values)
+        self._waiting.append((self._seq, *values))
+        if len(self._waiting) >= AT_ONCE:
+            self._write()
+
+    def _write(self) -> None:
+        """Writes the records that are waiting, and the names of their images."""
+        images = ((image,) for _, _, image, *_ in self._waiting if image is not None)
+        self.database.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", self._waiting)
+        self.database.executemany("INSERT OR IGNORE INTO images (name) VALUES (?)", images)
+        self._waiting.clear()
 
     def ignore(self, ignored: Ignored) -> None:
         """Adds a file or item that was passed over."""
@@ -79,6 +106,7 @@ class Catalog:
 
     def add_regions(self, regions: Regions) -> None:
         """Adds what a source marks in an image, and the name of the mask, which is read like an image."""
+        self._write()  # an image comes before its mask
         values = (regions.image, to_json(regions.boxes), regions.mask)
         self.database.execute("INSERT OR IGNORE INTO regions VALUES (?, ?, ?)", values)
         if regions.mask:
@@ -90,6 +118,7 @@ class Catalog:
 
     def image_names(self) -> Iterator[str]:
         """Yields the names of the images that records refer to, each once, in the order of the records."""
+        self._write()
         yield from (name for (name,) in self.database.execute("SELECT name FROM images ORDER BY rowid"))
 
     @property
@@ -98,6 +127,7 @@ class Catalog:
         return self._seq
 
     def count_images(self) -> int:
+        self._write()
         return self.database.execute("SELECT count(*) FROM images").fetchone()[0]
 
     def add_images(self, found: Iterable[dict[str, Any]]) -> None:
@@ -145,8 +175,8 @@ class Catalog:
 
     # --- read afterwards
 
-    def records_by_picture(self) -> Iterator[tuple[str | None, int, RawRecord, dict[str, Any]]]:
-        """Yields (hash of the pixels, seq, record, its image's row) sorted by picture, then by seq.
+    def records_by_picture(self) -> Iterator[tuple[str | None, int, RawRecord, dict[str, Any], str]]:
+        """Yields (hash of the pixels, seq, record, its image's row, the record in JSON), by picture, then by seq.
 
         Only records whose image can be used: see `rejections` for the others.
         """
@@ -154,7 +184,7 @@ class Catalog:
             FROM images JOIN records ON records.image = images.name
             WHERE records.record IS NOT NULL AND images.code IS NULL ORDER BY images.pixels, seq"""
         for pixels, seq, fields, *columns in self.database.execute(query):
-            yield pixels, seq, decoded(fields), dict(zip(IMAGE_COLUMNS, columns, strict=True))
+            yield pixels, seq, decoded(fields), dict(zip(IMAGE_COLUMNS, columns, strict=True)), fields
 
     def rejections(self) -> Iterator[tuple[int, Rejection]]:
         """Yields (seq, rejection without its source) for records that cannot be used, or whose image cannot."""
@@ -214,17 +244,4 @@ class Catalog:
         return self.database.execute("SELECT count(*) FROM records").fetchone()[0]
 
 
-def encoded(record: RawRecord) -> str:
-    """Returns a record as JSON."""
-    return to_json([getattr(record, name) for name in RawRecord.__slots__])
-
-
-def decoded(content: str) -> RawRecord:
-    """Returns the record that `encoded` wrote."""
-    record = RawRecord(*json.loads(content))
-    record.groups = tuple(record.groups)
-    return record
-
-
-def to_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+to_json = json.JSONEncoder(ensure_ascii=False).encode  # UTF-8, not ASCII

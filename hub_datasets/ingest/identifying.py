@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
-from hub_datasets.ingest.catalog import Catalog, decoded, to_json
+from hub_datasets.ingest.catalog import Catalog, to_json
 from hub_datasets.privacy.column_names import kind_by_name
 from hub_datasets.privacy.column_values import ColumnProfile, kind_of_value, known_values, leaves, text_of
-from hub_datasets.records import Flag, RawRecord
+from hub_datasets.records import Flag, RawRecord, decoded
 from hub_datasets.sources.base import Source
 from hub_datasets.texts.identifiers import find_identifiers
 from hub_datasets.texts.known_identifiers import Known, find_known, is_searchable

@@ -1,6 +1,7 @@
 """Ingests a folder of a source in one pass: checks each record, and reads, decodes, hashes and cleans each image once.
 
-The result, a stage, is a folder with a catalog and the images' bytes. It is cached beside the output and reused while
+The result, a stage, is a folder with a catalog and the bytes of those images that the source folder does not hold as
+they are published (`catalog`). It is cached beside the output and reused while
 the files of the source folder, the settings and this code are unchanged; in that case the files are listed but not
 read. Each folder of a source has its own stage.
 """
@@ -26,15 +27,17 @@ import xxhash
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.source_folder import Folder, FolderError
+from hub_datasets.images.metadata import edits_to_json
 from hub_datasets.images.validation import ImageSettings, examine_pictures
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import Engine
 from hub_datasets.ingest.identifying import Identifying, find_flags, flag_known, note_headers
+from hub_datasets.ingest.image_bytes import MOST_EDITS, StagedBytes
 from hub_datasets.ingest.progress import Progress, counted
 from hub_datasets.records import Ignored, Problem, Regions, Rejection, TableNote
 from hub_datasets.sources.base import Source
 from hub_datasets.synthetic.marker import is_synthetic
-from hub_datasets.texts.validation import TextSettings, check_text, check_writable
+from hub_datasets.texts.validation import TextSettings, check_text, write_record
 
 IMAGES_PER_TASK = 32  # enough to hide the start of a task; fewer at the end, so that no worker waits long
 LEAST_PER_TASK = 4
@@ -59,7 +62,7 @@ class Stage:
     """An ingested folder of a source.
 
     Attributes:
-        address: address of the stage's folder, which contains the image files.
+        address: address of the stage's folder.
         key: changes with the source's files, the settings and the code.
         catalog: the catalog's file on this machine.
         reused: whether an earlier build wrote it.
@@ -160,10 +163,12 @@ def read_records(source: Source, folder: Folder, texts: TextSettings, path: Path
             catalog.add_regions(record)
         elif isinstance(record, Rejection):
             catalog.reject(record.item, record.code, record.message)
-        elif problem := check_writable(record) or check_text(record, texts.min_chars, *limit):
+        elif isinstance(content := write_record(record), Problem):
+            catalog.reject(record.item, content.code, content.message)
+        elif problem := check_text(record, texts.min_chars, *limit):
             catalog.reject(record.item, problem.code, problem.message)
         else:
-            catalog.add(record, find_flags(record, source))
+            catalog.add(record, find_flags(record, source), content)
             if identifying:
                 identifying.add(catalog.count, record)
     if identifying:
@@ -228,9 +233,8 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
     folder = open_cached(task["folder"], task["reading"], task.get("follow_links", False), task.get("unpacked", ""))
     before = folder.failures
     settings = ImageSettings(**task["settings"])
-    file = task["target"].rsplit("/", 1)[-1]
-    images, offset = [], 0
-    with storage.open_file(task["target"], "wb") as output:
+    images = []
+    with StagedBytes(task["target"]) as staged:
         for name in task["names"]:
             try:
                 pictures = examine_pictures(folder.read(name), name, settings)
@@ -241,10 +245,12 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
                 if isinstance(found, Problem):
                     images.append(row | {"code": str(found.code), "message": found.message})
                     continue
-                output.write(found.data)
+                edits = found.edits
+                stays = (
+                    edits is not None and len(edits) <= MOST_EDITS and picture_name == name and folder.is_plain(name)
+                )
                 row |= {
-                    "file": file,
-                    "offset": offset,
+                    **({"edits": edits_to_json(edits)} if stays else staged.add(found.data)),
                     "length": len(found.data),
                     "content": xxhash.xxh3_128_hexdigest(found.data),
                     "format": found.format,
@@ -260,7 +266,6 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
                     "known": [list(one) for one in found.known],
                 }
                 images.append(row)
-                offset += len(found.data)
     return {"images": images, "files": len(task["names"]), "failures": folder.failures - before}
 
 
@@ -303,8 +308,3 @@ def remove_stale(root: str, stages: Iterable[Stage]) -> None:
         source, _, key = name.rpartition("-")
         if name not in keep and source in names and re.fullmatch("[0-9a-f]{20}", key):
             storage.remove(storage.join(root, name))
-
-
-def bytes_of(stage: Stage, image: dict[str, Any]) -> bytes:
-    """Returns the published bytes of an image in a catalog."""
-    return storage.read_range(storage.join(stage.address, image["file"]), image["offset"], image["length"])

@@ -19,8 +19,8 @@ from hub_datasets.ingest.ingest import Stage
 from hub_datasets.records import RawRecord, Rejection
 from hub_datasets.texts.patient_ids import note_study, own_study
 
-# hash of the pixels, number of the stage, place in it, record, row of its image
-Found = tuple[str | None, int, int, RawRecord, dict[str, Any]]
+# hash of the pixels, number of the stage, place in it, record, row of its image, the record in JSON if it is unchanged
+Found = tuple[str | None, int, int, RawRecord, dict[str, Any], str | None]
 
 
 def rejections(stages: Mapping[int, Stage]) -> Iterator[tuple[int, int, Rejection]]:
@@ -42,13 +42,13 @@ def records_by_picture(stages: Mapping[int, Stage]) -> Iterator[Found]:
         yield from merge_by_picture(stages)
         return
     patients: dict[str, set[str]] = defaultdict(set)
-    for *_, record, _ in merge_by_picture(stages):
+    for *_, record, _, _ in merge_by_picture(stages):
         note_study(record.groups, patients)
-    for pixels, number, seq, record, image in merge_by_picture(stages):
+    for pixels, number, seq, record, image, _ in merge_by_picture(stages):
         label = stages[number].folder.labeled
         groups = own_study(record.groups, patients)
         named = replace(record, item=label(record.item), image=label(record.image), groups=groups)
-        yield pixels, number, seq, named, image
+        yield pixels, number, seq, named, image, None
 
 
 def merge_by_picture(stages: Mapping[int, Stage]) -> Iterator[Found]:

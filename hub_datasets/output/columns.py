@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hub_datasets.filesystem import storage
 from hub_datasets.splits.assignment import Accepted
 from hub_datasets.splits.groups import key_digest
 from hub_datasets.splits.review import MARK
@@ -22,12 +21,12 @@ class Picture:
 
     Attributes:
         accepted: the record that it belongs to.
-        place: file, offset, length and name of its bytes, and their hash.
+        place: where its bytes are, see `image_place`.
         path: its path below its folder.
     """
 
     accepted: Accepted
-    place: tuple[str, int, int, str, str]
+    place: dict[str, Any]
     path: str
 
 
@@ -59,8 +58,8 @@ def hashed_key(accepted: Accepted, kind: str) -> str | None:
     Of several, for example those of two copies of one picture, it is the first in alphabetical order; `group_id` is the
     same for all of them.
     """
-    source, keys = accepted.record.source, [*accepted.record.groups, *json.loads(accepted.image["groups"])]
-    found = sorted(key for key in keys if key.startswith(f"{kind}:"))
+    source, keys, own = accepted.record.source, accepted.record.groups, accepted.image["groups"]
+    found = sorted(key for key in (*keys, *(() if own == "[]" else json.loads(own))) if key.startswith(f"{kind}:"))
     return key_digest(f"{source}/{found[0]}") if found else None
 
 
@@ -82,10 +81,28 @@ def shared_metadata(members: list[Accepted]) -> dict[str, Any]:
 
 def picture_of(accepted: Accepted) -> Picture:
     """Returns the image of a record."""
-    return Picture(accepted, image_place(accepted, accepted.record.image, accepted.image), accepted.path)
+    return Picture(accepted, image_place(accepted.record.image, accepted.path, accepted.image), accepted.path)
 
 
-def image_place(accepted: Accepted, path: str, image: Mapping[str, Any]) -> tuple[str, int, int, str, str]:
-    """Returns file, offset, length and name of an image's bytes in the stage of a record, and their hash."""
-    file, name = storage.join(accepted.stage.address, image["file"]), path.rsplit("/", 1)[-1]
-    return file, image["offset"], image["length"], name, image["content"]
+def image_place(published: str, path: str, image: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns where the bytes of an image are in the stage of its record.
+
+    Args:
+        published: the path under which it is published.
+        path: its path below the source folder.
+        image: its row in the catalog.
+
+    Returns:
+        `name` and `content`: what Parquet says of it, and the hash of its bytes; `length`: their number; `offset`: of
+        the first byte in `file` of the stage's folder, or -1 where `file` is in the source folder; `edits`: what
+        becomes of that file.
+    """
+    staged = image["file"] is not None
+    return {
+        "file": image["file"] if staged else path,
+        "offset": image["offset"] if staged else -1,
+        "edits": image["edits"] or "",
+        "length": image["length"],
+        "name": published.rsplit("/", 1)[-1],
+        "content": image["content"],
+    }

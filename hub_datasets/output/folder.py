@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from hub_datasets.schema import CONFIGS, features_of
 if TYPE_CHECKING:  # a build that has nothing to do does not import `datasets`
     from datasets import DatasetInfo
 
+    from hub_datasets.ingest.ingest import Stage
     from hub_datasets.output.parquet import Shard
     from hub_datasets.output.rows import RowFile
 
@@ -51,16 +52,25 @@ class Output:
     report: str | None = None
 
     def write_shards(
-        self, files: dict[str, dict[str, RowFile]], engine: LazyEngine, least: int
+        self, files: dict[str, dict[str, RowFile]], stages: Sequence[Stage], engine: LazyEngine, least: int
     ) -> dict[str, dict[str, int]]:
         """Writes the Parquet files of all configs; returns their number by config and split."""
         from hub_datasets.output.parquet import plan_shards, write_shard
 
+        folders = [
+            {
+                "stage": stage.address,
+                "source": storage.absolute(stage.folder.address),
+                "follow_links": stage.folder.follow_links,
+            }
+            for stage in stages
+        ]
         shards: dict[str, dict[str, list[Shard]]] = {}
         for config, parts in files.items():
             schema = features_of(config, self.classes).arrow_schema
             shards[config] = {
-                split: plan_shards(config, split, schema, file, self.address, least) for split, file in parts.items()
+                split: plan_shards(config, split, schema, file, folders, self.address, least)
+                for split, file in parts.items()
             }
         size = sum(sum(file.sizes) + sum(file.lengths) for parts in files.values() for file in parts.values())
         chosen = engine if size > WORTH_A_TASK or engine.is_remote else InProcess()

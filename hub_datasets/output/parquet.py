@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
+from pyarrow.json import ParseOptions, ReadOptions, read_json
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
+from hub_datasets.filesystem.source_folder import Folder
+from hub_datasets.ingest.image_bytes import source_bytes
 from hub_datasets.schema import IMAGE_COLUMNS
 
 if TYPE_CHECKING:
@@ -36,17 +39,35 @@ CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_l
 
 # An image while repeated images are written: a place in a list of bytes, and its name.
 POINTING = pa.struct({"bytes": pa.dictionary(pa.int32(), pa.binary()), "path": pa.string()})
-Picture = tuple[str, int, int, str, str]  # file, offset, length, name, hash of the bytes
-# config, schema, rows (file), start and end (bytes in it), groups (rows of each), pointing, target
+Picture = dict[str, Any]  # where an image is, see PLACE
+# `columns.image_place`, as the rows' JSON has it
+PLACE = pa.struct(
+    {
+        "file": pa.string(),
+        "offset": pa.int64(),
+        "edits": pa.string(),
+        "length": pa.int64(),
+        "name": pa.string(),
+        "content": pa.string(),
+    }
+)
+NOTHING: Picture = {"length": 0, "content": "", "name": ""}  # of a row without this image
+# `stage`: the address of its folder; `source`: the folder that it was read from; `follow_links`
+StageFolders = dict[str, Any]
+# config, schema, folders (of the stages by their numbers), rows (file), start (byte in it), ends (of each row group's
+# lines), groups (rows of each), pointing, target
 Shard = dict[str, Any]
 
 
-def plan_shards(config: str, split: str, schema: pa.Schema, file: RowFile, target: str, least: int) -> list[Shard]:
+def plan_shards(
+    config: str, split: str, schema: pa.Schema, file: RowFile, folders: list[StageFolders], target: str, least: int
+) -> list[Shard]:
     """Divides the rows of a split into shards of about the same size, and the shards into row groups.
 
     Args:
         schema: schema of the Parquet files, with the features of `datasets`.
         file: the rows.
+        folders: where the images of each stage are.
         target: folder or address below which `{config}/{split}-00000-of-00001.parquet` will be.
         least: minimum number of shards, if there are enough rows.
     """
@@ -54,11 +75,12 @@ def plan_shards(config: str, split: str, schema: pa.Schema, file: RowFile, targe
     total, rows = sum(sizes), len(sizes)
     count = min(max(shard_count(total), least, 1), rows)
     common = {"config": config, "schema": base64.b64encode(schema.serialize()).decode(), "rows": str(file.path)}
+    common |= {"folders": folders}
     shards: list[Shard] = []
     start = row = seen = 0
     pictures = row_pictures(file)
     for number in range(count):
-        groups, in_group, in_shard, repeats = [0], RowGroup(), 0, False
+        groups, ends, in_group, in_shard, repeats = [0], [], RowGroup(), 0, False
         # at least one row for each shard that follows; the last one takes what is left
         while row < rows - (count - number - 1):
             if in_shard and number < count - 1 and seen + sizes[row] / 2 > total * (number + 1) / count:
@@ -66,6 +88,7 @@ def plan_shards(config: str, split: str, schema: pa.Schema, file: RowFile, targe
             images = next(pictures)
             if groups[-1] and in_group.size + in_group.added(file.sizes[row], images) > ROW_GROUP_BYTES:
                 groups.append(0)
+                ends.append(file.ends[row - 1])
                 in_group = RowGroup()
             repeats |= in_group.repeats(images)
             in_group.add(file.sizes[row], images)
@@ -74,7 +97,7 @@ def plan_shards(config: str, split: str, schema: pa.Schema, file: RowFile, targe
             seen += sizes[row]
             row += 1
         name = f"{split}-{number:05d}-of-{count:05d}.parquet"
-        place = {"start": start, "end": file.ends[row - 1], "groups": groups}
+        place = {"start": start, "ends": [*ends, file.ends[row - 1]], "groups": groups}
         # A mask is an image of its own, so that nothing is repeated in `regions`.
         repeated = {"pointing": repeats and config != "regions"}
         shards.append(common | place | repeated | {"target": storage.join(target, config, name)})
@@ -206,19 +229,25 @@ def read_tables(shard: Shard, pointing: bool = False) -> Iterator[tuple[pa.Table
     Args:
         pointing: whether the table stores repeated images once, as dictionary values.
     """
-    schema = schema_of(shard)
-    with storage.open_file(shard["rows"], "rb") as file, Images() as images:
-        file.seek(shard["start"])
-        for count in shard["groups"]:
-            rows = [json.loads(file.readline()) for _ in range(count)]
-            yield make_table(shard["config"], schema, rows, images, pointing)
+    schema, start = schema_of(shard), shard["start"]
+    with storage.open_file(shard["rows"], "rb") as file, Images(shard["folders"]) as images:
+        file.seek(start)
+        for end in shard["ends"]:
+            yield make_table(shard["config"], schema, file.read(end - start), images, pointing)
+            start = end
 
 
 class Images:
-    """Reads the bytes of images from files that stay open for one shard."""
+    """Reads the bytes of images from source folders and from files of stages, which stay open for one shard.
 
-    def __init__(self) -> None:
+    Args:
+        folders: of the stages by their numbers.
+    """
+
+    def __init__(self, folders: list[StageFolders]) -> None:
+        self._folders = folders
         self._files: dict[str, Any] = {}
+        self._sources: dict[int, Folder] = {}
 
     def __enter__(self) -> Images:
         return self
@@ -227,63 +256,99 @@ class Images:
         for file in self._files.values():
             file.close()
 
-    def read_into(self, target: memoryview, address: str, offset: int, content: str) -> None:
-        """Fills `target` from a file. Raises BuildError if the content differs from what was written."""
+    def read_into(self, target: memoryview, stage: int, picture: Picture) -> None:
+        """Fills `target` with an image. Raises BuildError if its bytes are not those that were examined."""
+        if picture["offset"] < 0:
+            target[:] = source_bytes(self._folder(stage), picture["file"], picture["edits"], picture["content"])
+            return
+        address = storage.join(self._folders[stage]["stage"], picture["file"])
         if address not in self._files:
             if len(self._files) >= 16:  # rows are mostly in the order of the files
                 self._files.pop(next(iter(self._files))).close()
             self._files[address] = storage.open_file(address, "rb")
         file = self._files[address]
-        file.seek(offset)
-        if file.readinto(target) != len(target) or xxhash.xxh3_128_hexdigest(target) != content:
+        file.seek(picture["offset"])
+        if file.readinto(target) != len(target) or xxhash.xxh3_128_hexdigest(target) != picture["content"]:
             raise BuildError(f"{storage.shown(address)} is damaged; remove the folder that contains it, and run again")
 
+    def _folder(self, stage: int) -> Folder:
+        if stage not in self._sources:
+            place = self._folders[stage]
+            self._sources[stage] = Folder(place["source"], place["follow_links"])
+        return self._sources[stage]
 
-def make_table(
-    config: str, schema: pa.Schema, rows: list[dict[str, Any]], images: Images, pointing: bool
-) -> tuple[pa.Table, int]:
-    """Returns rows with their images in the form that `read_tables` yields."""
+
+def make_table(config: str, schema: pa.Schema, lines: bytes, images: Images, pointing: bool) -> tuple[pa.Table, int]:
+    """Returns rows, lines of JSON, with their images in the form that `read_tables` yields."""
+    held = IMAGE_COLUMNS[config]
+    given = parse_lines(lines, pa.struct([field for field in schema if field.name not in held]))
+    rows = [
+        [(stage, place) for place in places] for stage, places in zip(*map(pa.Array.to_pylist, given[1:]), strict=True)
+    ]
     pictures, repeated = {}, 0
-    for place, column in enumerate(IMAGE_COLUMNS[config]):
+    for place, column in enumerate(held):
         if config == "chat":
-            found = [picture for row in rows for picture in row["images"]]
+            found = [picture for row in rows for picture in row]
         else:  # the image of this column; None if the row has none
-            found = [row["images"][place] if place < len(row["images"]) else None for row in rows]
+            found = [row[place] if place < len(row) else None for row in rows]
         pictures[column], saved = picture_array(found, images, pointing)
         repeated += saved
     if config == "chat":
-        ends = accumulate((len(row["images"]) for row in rows), initial=0)
+        ends = accumulate(map(len, rows), initial=0)
         pictures[column] = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pictures[column])
     if pointing:
         schema = schema.set(*deduplicated_images(schema, config))
     columns = [
-        pictures[field.name].cast(field.type)  # the names of its parts
-        if field.name in pictures
-        else pa.array((row["columns"][field.name] for row in rows), field.type)
+        (pictures[field.name] if field.name in pictures else given[0].field(field.name)).cast(field.type)
         for field in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema), repeated
 
 
-def picture_array(pictures: list[Picture | None], images: Images, pointing: bool) -> tuple[pa.StructArray, int]:
-    """Reads the bytes of images into an Arrow array with their names; also returns the bytes saved by pointing."""
-    nothing: Picture = ("", 0, 0, "", "")
+def parse_lines(lines: bytes, columns: pa.StructType) -> tuple[pa.StructArray, pa.Array, pa.Array]:
+    """Returns the columns of rows, the numbers of their stages, and the places of their images."""
+    expected = pa.schema({"columns": with_free_lists(columns), "stage": pa.int64(), "images": pa.list_(PLACE)})
+    table = read_json(
+        pa.BufferReader(lines),
+        ReadOptions(use_threads=False, block_size=len(lines) + 1),  # one block, which holds every line
+        ParseOptions(explicit_schema=expected, unexpected_field_behavior="error"),
+    ).combine_chunks()
+    return tuple(table.column(name).chunk(0) for name in expected.names)
+
+
+def with_free_lists(kind: pa.DataType) -> pa.DataType:
+    """Returns a type with lists of any length instead of lists of a fixed length, which Arrow does not read of JSON."""
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(with_free_lists(field.type)) for field in kind])
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        return pa.list_(with_free_lists(kind.value_type))
+    return kind
+
+
+def picture_array(
+    pictures: list[tuple[int, Picture] | None], images: Images, pointing: bool
+) -> tuple[pa.StructArray, int]:
+    """Reads the bytes of images into an Arrow array with their names; also returns the bytes saved by pointing.
+
+    Args:
+        pictures: the stage and the place of each; None for a row without an image.
+    """
     missing = pa.array([picture is None for picture in pictures])
-    pictures = [nothing if picture is None else picture for picture in pictures]
-    held = list({picture[4]: picture for picture in pictures}.values()) if pointing else pictures
-    ends = array("i", accumulate((length for _, _, length, *_ in held), initial=0))
+    known = [(0, NOTHING) if picture is None else picture for picture in pictures]
+    held = list({picture["content"]: (stage, picture) for stage, picture in known}.values()) if pointing else known
+    ends = array("i", accumulate((picture["length"] for _, picture in held), initial=0))
     buffer = pa.allocate_buffer(ends[-1])
-    view = memoryview(buffer)
-    for (file, offset, _, _, content), start, end in zip(held, ends, ends[1:], strict=False):
-        if file:
-            images.read_into(view[start:end], file, offset, content)
+    view = memoryview(buffer).cast("B")
+    for (stage, picture), start, end in zip(held, ends, ends[1:], strict=False):
+        if picture is not NOTHING:
+            images.read_into(view[start:end], stage, picture)
     data = pa.BinaryArray.from_buffers(pa.binary(), len(held), [None, pa.py_buffer(ends), buffer])
     if pointing:
         # Equal images must be one value, even from different files: for a repeated dictionary value, Parquet reserves
         # space that it does not fill, and whatever was in memory there would be published.
-        numbers = {picture[4]: number for number, picture in enumerate(held)}
-        indices = array("i", (numbers[content] for *_, content in pictures))
+        numbers = {picture["content"]: number for number, (_, picture) in enumerate(held)}
+        indices = array("i", (numbers[picture["content"]] for _, picture in known))
         data = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), data)
-    repeated = sum(length for _, _, length, *_ in pictures) - ends[-1]
-    names = pa.array([name for *_, name, _ in pictures], pa.string())
+    repeated = sum(picture["length"] for _, picture in known) - ends[-1]
+    names = pa.array([picture["name"] for _, picture in known], pa.string())
     return pa.StructArray.from_arrays([data, names], ["bytes", "path"], mask=missing), repeated

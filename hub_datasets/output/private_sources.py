@@ -14,13 +14,14 @@ from typing import Any, Protocol
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.source_folder import Folder
-from hub_datasets.ingest.catalog import Catalog, decoded
+from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.identifying import column_rows, flagged_records
 from hub_datasets.ingest.ingest import Stage
 from hub_datasets.output.earlier_build import REPORT, read_json_if_valid
 from hub_datasets.privacy.column_values import ColumnProfile
 from hub_datasets.privacy.key_file import Hasher, key_path, make_key, names_path, read_key
 from hub_datasets.privacy.publication import Publication, SourceColumns, columns_of
+from hub_datasets.records import decoded
 from hub_datasets.sources.base import Source
 from hub_datasets.splits.assignment import ITEM, STAGE_SHIFT, Decisions
 from hub_datasets.splits.review import Review

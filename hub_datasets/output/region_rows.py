@@ -31,7 +31,7 @@ def region_rows(decisions: Decisions, number: int, left_out: list[Ignored]) -> I
             kept = [box for box in boxes if is_inside(box, accepted, left_out)]
             pictures = [picture_of(accepted)]
             if mask and is_usable(mask, image, accepted, left_out):
-                pictures.append(Picture(accepted, image_place(accepted, mask, image), mask))
+                pictures.append(Picture(accepted, image_place(mask, mask, image), mask))
             if not kept and len(pictures) == 1:
                 continue
             metadata = shared_metadata(members)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from hub_datasets.chat import conversations, llama_factory
 from hub_datasets.chat.content_parts import to_parts
 from hub_datasets.filesystem import storage
+from hub_datasets.ingest.catalog import to_json
 from hub_datasets.ingest.progress import Progress
 from hub_datasets.output.columns import Row, base_columns, picture_of, shared_metadata
 from hub_datasets.output.region_rows import region_rows
@@ -31,6 +32,10 @@ from hub_datasets.texts.validation import TextSettings, check_text
 if TYPE_CHECKING:
     from hub_datasets.output.card.samples import Samples
     from hub_datasets.output.card.subgroups import Subgroups
+
+
+# Columns whose JSON is not part of an instruction as it stands; `plain_messages` are its messages.
+LONG = ("messages", "plain_messages", "marked_messages", "image_path")
 
 
 @dataclass(slots=True)
@@ -52,14 +57,14 @@ class RowFile:
     images: array = field(default_factory=lambda: array("Q"))
     lengths: array = field(default_factory=lambda: array("q"))
 
-    def add(self, line: int, columns: int, pictures: Iterable[tuple[int, str]]) -> None:
-        """Adds a row: the bytes of its line and of its columns, and the bytes and the hash of each image."""
+    def add(self, line: int, columns: int, pictures: Iterable[Mapping[str, Any]]) -> None:
+        """Adds a row: the bytes of its line and of its columns, and the place of each image (`image_place`)."""
         self.ends.append((self.ends[-1] if self.ends else 0) + line)
         self.sizes.append(columns)
         before = len(self.images)
-        for length, content in pictures:
-            self.images.append(int(content[:16], 16))
-            self.lengths.append(length)
+        for place in pictures:
+            self.images.append(int(place["content"][:16], 16))
+            self.lengths.append(place["length"])
         self.counts.append(len(self.images) - before)
 
 
@@ -86,8 +91,9 @@ def write_rows(
 ) -> Written:
     """Writes `{config}-{split}.jsonl` to `folder`, in the order of the stages; a split without rows gets no file.
 
-    A line holds `columns`, those of the config but for the images; `images`: file, offset, length, name and hash of
-    each; `stage`, its number; and `paths`: those of the images below the folder that the stage was read from.
+    A line holds `columns`, those of the config but for the images; `images`: where the bytes of each are, see
+    `image_place`; and `stage`, its number. The rows of `chat` are also written as instructions, see
+    `write_chat_instructions`.
 
     Args:
         configs: those to write.
@@ -104,24 +110,33 @@ def write_rows(
         "chat": lambda number: chat_rows(decisions, number, system_prompt),
         "regions": lambda number: region_rows(decisions, number, left_out[number]),
     }
+    addresses = [storage.shareable(stage.folder.address) for stage in decisions.stages]
     with ExitStack() as stack:
         progress = stack.enter_context(Progress("rows"))
         for config in configs:
             files[config] = {split: RowFile(folder / f"{config}-{split}.jsonl") for split in SPLITS}
             opened = {split: stack.enter_context(file.path.open("wb")) for split, file in files[config].items()}
+            chats = {}
+            if config == "chat":
+                chats = {split: stack.enter_context(instructions_in(folder, split).open("wb")) for split in SPLITS}
             for number in range(len(decisions.stages)):
                 for split, columns, pictures in makers[config](number):
                     statistics.add(config, split, columns)
                     if ungrounded == "keep" and "ungrounded" in columns:
                         columns["ungrounded"] = []
+                    content, plain, rest = as_json(columns)
                     places = [picture.place for picture in pictures]
-                    paths = [picture.path for picture in pictures]
-                    content, contents = json.dumps(columns), [place[4] for place in places]
-                    digest.update(f"{config} {split} {content} {contents}\n".encode())
-                    where = f'"images": {json.dumps(places)}, "stage": {number}, "paths": {json.dumps(paths)}'
-                    line = f'{{"columns": {content}, {where}}}\n'
-                    files[config][split].add(len(line), len(content), ((place[2], place[4]) for place in places))
-                    opened[split].write(line.encode())
+                    contents = " ".join(place["content"] for place in places)
+                    coded = content.encode()
+                    digest.update(b"%b %b\n" % (coded, f"{config} {split} {contents}".encode()))
+                    line = b'{"columns": %b, "images": %b, "stage": %d}\n' % (coded, to_json(places).encode(), number)
+                    files[config][split].add(len(line), len(coded), places)
+                    opened[split].write(line)
+                    if config == "chat":
+                        paths = [storage.join(addresses[number], picture.path) for picture in pictures]
+                        image = f'"image": {to_json(paths[0])}' if len(paths) == 1 else f'"images": {to_json(paths)}'
+                        said = f'{{{image}, "messages": {plain}, "split": "{split}", {rest}}}\n'
+                        chats[split].write(said.encode(errors="backslashreplace"))  # a folder's name may not be UTF-8
                     progress.update()
                     if config == "pairs" and samples is not None:
                         samples.add(pictures[0].accepted, columns)
@@ -129,6 +144,19 @@ def write_rows(
                         subgroups.add(pictures[0].accepted.record, split)
     files = {config: {split: file for split, file in parts.items() if file.ends} for config, parts in files.items()}
     return Written(files, digest.hexdigest()[:16], left_out)
+
+
+def as_json(columns: dict[str, Any]) -> tuple[str, str, str]:
+    """Returns the columns of a row as JSON and, for instructions, the plain turns and the rest as JSON without braces.
+
+    Instructions have the metadata as an object, and no `image_path`. What both have is written once.
+    """
+    metadata = columns.pop("metadata")
+    long = {name: to_json(columns.pop(name)) for name in LONG if name in columns}
+    rest = to_json(columns)[1:-1]
+    own = "".join(f'"{name}": {value}, ' for name, value in long.items())
+    content = f'{{{own}{rest}, "metadata": {to_json(metadata)}}}'
+    return content, long.get("plain_messages", ""), f'{rest}, "metadata": {metadata}'
 
 
 @contextmanager
@@ -206,7 +234,7 @@ def chat_rows(decisions: Decisions, number: int, system_prompt: str) -> Iterator
     by_picture = decisions.stages[number].source.caption is not None
     for members in decisions.accepted(number, ONE_CONVERSATION, by_picture=by_picture):
         records = [member.record for member in members]
-        if records[0].text is None:  # the same picture may lie in several files
+        if records[0].text is None and len(records) > 1:  # the same picture may lie in several files
             records = [replace(record, image=records[0].image) for record in records]
         metadata = records[0].metadata if len(members) == 1 else shared_metadata(members)
         kind = members[0].stage.source.kind
@@ -231,31 +259,21 @@ def answers_ungrounded(messages: list[dict[str, str]], language: str, images: in
     return sorted({kind for answer in answers for kind in ungrounded_kinds(answer, language, images)})
 
 
-def write_chat_instructions(folder: Path, output: Path, addresses: Sequence[str]) -> None:
+def instructions_in(folder: Path, split: str) -> Path:
+    """Returns the file of one split's instructions in the folder of `write_rows`."""
+    return folder / f"instructions-{split}.jsonl"
+
+
+def write_chat_instructions(folder: Path, output: Path) -> None:
     """Writes the rows of `chat` as lines of JSON, with images as paths below the folder that was given.
 
     This is the format of the specification, which other trainers read: `{"image": path, "messages": [{"role",
-    "content"}, ...]}`, followed by where the row came from. A conversation about several images has `images`, a list.
+    "content"}, ...]}`, with where the row came from. A conversation about several images has `images`, a list.
 
     Args:
-        folder: with the files of `write_rows`.
-        addresses: the folder of each stage, as it was given.
+        folder: with the files of `write_rows`, which made the lines.
     """
-    with output.open("w", encoding="utf-8", errors="backslashreplace") as file:  # a folder's name may not be UTF-8
+    with output.open("wb") as file:
         for split in SPLITS:
-            for row in read_rows(folder / f"chat-{split}.jsonl"):
-                columns = row["columns"]
-                address = storage.shareable(addresses[row["stage"]])
-                paths = [storage.join(address, path) for path in row["paths"]]
-                line = {"image": paths[0]} if len(paths) == 1 else {"images": paths}
-                line |= {"messages": columns.pop("plain_messages"), "split": split}
-                del columns["messages"], columns["marked_messages"], columns["image_path"]
-                line |= columns | {"metadata": json.loads(columns["metadata"])}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields the rows of a file of `write_rows`; none if the file does not exist."""
-    if path.exists():
-        with path.open("rb") as file:
-            yield from map(json.loads, file)
+            with instructions_in(folder, split).open("rb") as lines:
+                shutil.copyfileobj(lines, file)

@@ -6,7 +6,6 @@ picture or a near-duplicate form a group, and each group is assigned to a split.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,18 +15,20 @@ from typing import Any
 
 from hub_datasets.errors import BuildError
 from hub_datasets.ingest import joined_records
-from hub_datasets.ingest.catalog import IMAGE_COLUMNS, connect, decoded, encoded, printable, to_json
+from hub_datasets.ingest.catalog import IMAGE_COLUMNS, connect, printable, to_json
 from hub_datasets.ingest.ingest import Stage
 from hub_datasets.privacy.publication import Publication
-from hub_datasets.records import RawRecord, Reason, Rejection
+from hub_datasets.records import RawRecord, Reason, Rejection, decoded, encoded
 from hub_datasets.sources.conflicts import drop_repeats
 from hub_datasets.splits.groups import (
     Fractions,
     Groups,
     by_stratum,
+    conversation_of,
     count_splits,
     fill_gaps,
     gaps_left,
+    group_keys,
     key_digest,
     memory_line,
     name_order,
@@ -43,11 +44,13 @@ IN_STAGES = "stage IN (SELECT value FROM json_each(?))"
 # Places in the JSON of a record.
 ITEM, TEXT, GROUPS, OFFICIAL_SPLIT = map(RawRecord.__slots__.index, ("item", "text", "groups", "official_split"))
 # A record with a text is a pair by itself; the questions of a picture share a caption.
-ONE_CAPTION = f"CASE WHEN accepted.record ->> {TEXT} IS NULL THEN {ONE_IMAGE} ELSE accepted.id END"
+ONE_CAPTION = f"CASE WHEN has_text THEN accepted.id ELSE {ONE_IMAGE} END"
+AT_ONCE = 500  # records that are written together
+KEYS_HELD = 1000
 STAGE_SHIFT = 40  # a record's number is its stage's number, shifted, and its place there: sorted as they were read
 TABLES = f"""
 CREATE TABLE accepted (id INTEGER PRIMARY KEY, stage INTEGER, language, image, conversation, record,
-    {", ".join(IMAGE_COLUMNS)}, first_key INTEGER, split);
+    {", ".join(IMAGE_COLUMNS)}, has_text INTEGER, first_key INTEGER, split);
 CREATE TABLE rejections (id INTEGER PRIMARY KEY, stage INTEGER, item, code, message);
 CREATE TABLE keys (id INTEGER PRIMARY KEY, key UNIQUE, root INTEGER);
 CREATE TABLE record_keys (owner INTEGER, key INTEGER);
@@ -55,7 +58,7 @@ CREATE TABLE near (first INTEGER, second INTEGER);
 CREATE TABLE scans (first INTEGER, second INTEGER);
 CREATE TABLE groups (root INTEGER PRIMARY KEY, name, split);
 """
-ACCEPTED = f"INSERT INTO accepted VALUES ({', '.join('?' * (len(IMAGE_COLUMNS) + 8))})"
+ACCEPTED = f"INSERT INTO accepted VALUES ({', '.join('?' * (len(IMAGE_COLUMNS) + 9))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,10 @@ class Decisions:
         self._remembered: dict[str, str] = {}
         self.database = connect(path)
         self.database.executescript(TABLES)
+        self._waiting: list[tuple] = []  # accepted records and keys that are written together
+        self._ties: list[tuple[int, int]] = []
+        self._orders = 0  # temporary tables
+        self._keys: dict[str, int] = {}  # the numbers of some keys, because records of a picture share them
 
     def settle(
         self,
@@ -122,39 +129,40 @@ class Decisions:
             for _, members in groupby(joined_records.records_by_picture(stages), key=lambda member: member[0]):
                 group, flagged = [], []
                 for found in members:
-                    _, number, seq, record, _ = found
+                    _, number, seq, record, _, _ = found
                     is_open = dropped and seq in dropped.get(number, {}) and not review.decides(record)
                     (flagged if is_open else group).append(found)
-                for _, number, seq, record, _ in flagged:
+                for _, number, seq, record, _, _ in flagged:
                     self._reject(number, seq, Rejection(name, record.item, Reason.FLAGGED, dropped[number][seq]))
-                places: dict[str, list[tuple[int, int, RawRecord, dict]]] = {}
-                for _, number, seq, record, image in group:
-                    places.setdefault(record.item, []).append((number, seq, record, image))
+                places: dict[str, list[tuple[int, int, RawRecord, dict, str | None]]] = {}
+                for _, *found in group:
+                    places.setdefault(found[2].item, []).append(tuple(found))
                 kept, records = [], []
                 left_out = [
                     key
-                    for _, n, _, record, image in flagged
+                    for _, n, _, record, image, _ in flagged
                     for key in group_keys(record, image, stages[n].folder.label)
                 ]
-                for _, number, seq, record, image in group:
+                for _, number, seq, record, image, content in group:
                     decided = review.apply(record)
                     if isinstance(decided, Rejection):
-                        places[record.item].remove((number, seq, record, image))
+                        places[record.item].remove((number, seq, record, image, content))
                         self._reject(number, seq, decided)
                         left_out += group_keys(record, image, stages[number].folder.label)
                     else:
                         records.append(decided)
                 for settled in settle(records, dict(settings)) if records else ():
-                    number, seq, record, image = places[settled.item].pop(0)
+                    number, seq, record, image, content = places[settled.item].pop(0)
                     if isinstance(settled, Rejection):
                         self._reject(number, seq, settled)
                         left_out += group_keys(record, image, stages[number].folder.label)
                     else:
-                        kept.append(self._accept(number, seq, settled, image))
+                        kept.append(self._accept(number, seq, settled, image, content if settled is record else None))
                 if kept:  # the patient of a copy that is left out is in the picture, too
                     self._tie(kept[0], left_out)
                 if lost := [item for item, left in places.items() if left]:
                     raise AssertionError(f"{name}: settle gave no answer for {lost[:3]}")
+        self._write_accepted()
         self.refuse_empty()
         self.database.executescript(
             "CREATE INDEX by_key ON record_keys (key); CREATE INDEX by_picture ON accepted (pixels);"
@@ -169,18 +177,29 @@ class Decisions:
             example = f", the first is {item}: {message}" if count else ""
             raise BuildError(f"no row was accepted; {count:,} were rejected{example}")
 
-    def _accept(self, stage: int, seq: int, record: RawRecord, image: dict[str, Any]) -> int:
+    def _accept(
+        self, stage: int, seq: int, record: RawRecord, image: dict[str, Any], content: str | None = None
+    ) -> int:
+        """Accepts a record; `content` is the record in JSON, if that is known."""
         number = (stage << STAGE_SHIFT) + seq
         keys = group_keys(record, image, self.stages[stage].folder.label)
         place = (number, stage, record.language, record.image, conversation_of(record, self.turns, image["pixels"]))
-        columns = [image[column] for column in IMAGE_COLUMNS]
-        self.database.execute(ACCEPTED, (*place, encoded(record), *columns, self._key(keys[0]), None))
+        told = (content or encoded(record), *image.values(), record.text is not None)
+        self._waiting.append((*place, *told, self._key(keys[0]), None))
         self._tie(number, keys)
+        if len(self._waiting) >= AT_ONCE:
+            self._write_accepted()
         return number
 
     def _tie(self, number: int, keys: list[str]) -> None:
-        values = [(number, self._key(key)) for key in keys]
-        self.database.executemany("INSERT INTO record_keys VALUES (?, ?)", values)
+        self._ties += [(number, self._key(key)) for key in keys]
+
+    def _write_accepted(self) -> None:
+        """Writes the records and keys that are waiting."""
+        self.database.executemany(ACCEPTED, self._waiting)
+        self.database.executemany("INSERT INTO record_keys VALUES (?, ?)", self._ties)
+        self._waiting.clear()
+        self._ties.clear()
 
     def _reject(self, stage: int, seq: int, rejection: Rejection) -> None:
         self.reject((stage << STAGE_SHIFT) + seq, stage, rejection)
@@ -191,8 +210,13 @@ class Decisions:
         self.database.execute("INSERT INTO rejections VALUES (?, ?, ?, ?, ?)", (*values, printable(rejection.message)))
 
     def _key(self, key: str) -> int:
-        known = self.database.execute("SELECT id FROM keys WHERE key = ?", (key,)).fetchone()
-        return known[0] if known else self.database.execute("INSERT INTO keys (key) VALUES (?)", (key,)).lastrowid
+        if key not in self._keys:
+            if len(self._keys) >= KEYS_HELD:
+                self._keys.clear()
+            known = self.database.execute("SELECT id FROM keys WHERE key = ?", (key,)).fetchone()
+            insert = "INSERT INTO keys (key) VALUES (?)"
+            self._keys[key] = known[0] if known else self.database.execute(insert, (key,)).lastrowid
+        return self._keys[key]
 
     def find_near_duplicates(self, distance: int) -> dict[str, int]:
         """Finds accepted pictures that are near-duplicates; returns their numbers for the report."""
@@ -292,27 +316,29 @@ class Decisions:
 
     # --- read when rows are made
 
-    def accepted(
-        self, stage: int, together: str = "accepted.id", only: int | None = None, by_picture: bool = False
-    ) -> Iterator[list[Accepted]]:
+    def accepted(self, stage: int, together: str = "accepted.id", by_picture: bool = False) -> Iterator[list[Accepted]]:
         """Yields the accepted records of a stage in the order of its folder.
 
         Args:
             together: a value by which records are listed together, such as ONE_IMAGE, each list in place of its first.
-            only: the number of a single record.
             by_picture: whether all lists of questions about one picture follow each other, in place of the first one,
                 so that a Parquet file stores the picture once. A list of texts may have several pictures.
         """
         first = f"min(accepted.id) OVER (PARTITION BY {together}, accepted.split)"
         of_picture = "min(accepted.id) OVER (PARTITION BY first_key, accepted.split)"
-        order = f"CASE WHEN record ->> {TEXT} IS NULL THEN {of_picture} ELSE {first} END" if by_picture else "first"
-        columns = ", ".join(IMAGE_COLUMNS)
-        query = f"""SELECT {first} AS first,
-            record, name, accepted.split, {columns} FROM accepted
-            JOIN keys ON keys.id = first_key JOIN groups ON groups.root = keys.root
-            WHERE stage = ? AND (? IS NULL OR accepted.id = ?) ORDER BY {order}, first, accepted.id"""
-        for _, rows in groupby(self.database.execute(query, (stage, only, only)), key=lambda row: row[0]):
+        order = f"CASE WHEN has_text THEN {first} ELSE {of_picture} END" if by_picture else first
+        # Numbers are sorted first, because whole records take much longer.
+        table = f"ordered_{self._orders}"
+        ordered = f"""CREATE TEMP TABLE {table} AS SELECT {first} AS first, accepted.id AS id
+            FROM accepted WHERE stage = ? ORDER BY {order}, first, accepted.id"""
+        query = f"""SELECT first, record, name, accepted.split, {", ".join(IMAGE_COLUMNS)} FROM {table}
+            CROSS JOIN accepted USING (id) CROSS JOIN keys ON keys.id = first_key
+            CROSS JOIN groups ON groups.root = keys.root ORDER BY {table}.rowid"""
+        self._orders += 1
+        self.database.execute(ordered, (stage,))
+        for _, rows in groupby(self.database.execute(query), key=lambda row: row[0]):
             yield [self._published(stage, *columns) for _, *columns in rows]
+        self.database.execute(f"DROP TABLE {table}")
 
     def _published(self, number: int, content: str, group: str, split: str, *columns: Any) -> Accepted:
         stage, record = self.stages[number], decoded(content)
@@ -363,24 +389,3 @@ class Decisions:
 
     def close(self) -> None:
         self.database.close()
-
-
-def conversation_of(record: RawRecord, turns: str, pixels: str = "") -> str | None:
-    """Returns the common key of the records of one conversation; None if the record is a conversation by itself."""
-    if record.text is not None:
-        shared = [record.conversation, record.language, record.text] if record.conversation else None
-    else:
-        shared = [pixels or record.image, record.language] if turns == "multi" else None
-    return shared and to_json(shared)
-
-
-def group_keys(record: RawRecord, image: dict[str, Any], label: str = "") -> list[str]:
-    """Returns the keys that connect a record to others: its picture, and the keys of its source and file.
-
-    Args:
-        label: the label of its folder. The same conversation key in two folders is two conversations.
-    """
-    own = [*record.groups, *json.loads(image["groups"])]
-    if record.conversation:
-        own.append(f"conversation:{label and f'{label}/'}{record.conversation}")
-    return [f"image:{image['pixels']}", *(f"{record.source}/{key}" for key in own)]

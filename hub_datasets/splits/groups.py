@@ -10,11 +10,14 @@ one.
 from __future__ import annotations
 
 import hashlib
+import json
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from hub_datasets.records import RawRecord
 from hub_datasets.schema import SPLITS
 
 # A group is named after the key that is least likely to change when rows are added: its patient before its images.
@@ -196,3 +199,24 @@ def by_stratum(members: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str],
     for source, language, group in members:
         strata[source, language].add(group)
     return strata
+
+
+def conversation_of(record: RawRecord, turns: str, pixels: str = "") -> str | None:
+    """Returns the common key of the records of one conversation; None if the record is a conversation by itself."""
+    if record.text is not None:
+        shared = [record.conversation, record.language, record.text] if record.conversation else None
+    else:
+        shared = [pixels or record.image, record.language] if turns == "multi" else None
+    return shared and json.dumps(shared, ensure_ascii=False)
+
+
+def group_keys(record: RawRecord, image: dict[str, Any], label: str = "") -> list[str]:
+    """Returns the keys that connect a record to others: its picture, and the keys of its source and file.
+
+    Args:
+        label: the label of its folder. The same conversation key in two folders is two conversations.
+    """
+    own = [*record.groups, *json.loads(image["groups"])]
+    if record.conversation:
+        own.append(f"conversation:{label and f'{label}/'}{record.conversation}")
+    return [f"image:{image['pixels']}", *(f"{record.source}/{key}" for key in own)]

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from hub_datasets.ingest.catalog import decoded, encoded, to_json
-from hub_datasets.records import Problem, RawRecord, Reason, Rejection
+from hub_datasets.ingest.catalog import to_json
+from hub_datasets.records import Problem, RawRecord, Reason, Rejection, decoded, encoded
 from hub_datasets.splits.assignment import Decisions
 from hub_datasets.texts.grounding.policy import ORIGINAL, refusal, settle_target
 from hub_datasets.texts.validation import TextSettings, check_text

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from hub_datasets.records import Flag
@@ -187,6 +187,7 @@ PATTERNS = (
     ),
 )
 
+REMEMBERED, SHORT = 5_000, 200  # texts that are remembered, and their characters at most: questions and answers repeat
 CLAIMED = "\0"  # what stands in the place of a character that was found
 DIGIT = re.compile(r"\d")
 NEIGHBORS = re.compile(r"\d(?:(?:[^\w×]|[年月日]){0,3}\d){2,100}")  # three digits and more with little between them
@@ -210,8 +211,13 @@ def place_of(start: int, end: int) -> str:
     return f"characters {start + 1} to {end}"
 
 
-def find_spans(text: str) -> list[tuple[int, int, str]]:
+def find_spans(text: str) -> Sequence[tuple[int, int, str]]:
     """Returns (start, end, kind) of what `find_identifiers` finds, in the order of the text."""
+    return (remembered_spans if len(text) <= SHORT else search_spans)(text)
+
+
+def search_spans(text: str) -> Sequence[tuple[int, int, str]]:
+    """Returns what `find_spans` returns, without the memory of earlier texts."""
     patterns = possible_patterns(text)
     if patterns and not text.isascii():
         text = text.translate(plain_characters())
@@ -225,7 +231,10 @@ def find_spans(text: str) -> list[tuple[int, int, str]]:
             return CLAIMED * len(match[0])
 
         text = pattern.expression.sub(claim, text)
-    return sorted(found)
+    return tuple(sorted(found))
+
+
+remembered_spans = functools.lru_cache(maxsize=REMEMBERED)(search_spans)
 
 
 def possible_patterns(text: str) -> list[Pattern]:

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass, field
 
-from hub_datasets.records import ColumnNames, Problem, RawRecord, Reason
+from hub_datasets.records import ColumnNames, Problem, RawRecord, Reason, encoded
 
 CONTROL_CHARACTERS = re.compile(  # all but tab and line ends: C0 and C1, those that turn the line around, U+FEFF
     "[\x01-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]"
@@ -17,6 +17,9 @@ MAX_TURN = 20_000  # characters of a question or an answer
 
 
 MAX_CATEGORY = 200
+
+
+LONG_NUMBER = re.compile(r"\d{19}")
 
 
 BROKEN_ENCODING = re.compile("[\0\ufffd-\uffff\ud800-\udfff]")
@@ -46,14 +49,20 @@ class TextSettings:
 
 def check_writable(record: RawRecord) -> Problem | None:
     """Checks that everything in a record can be written as JSON and read by other programs."""
+    content = write_record(record)
+    return content if isinstance(content, Problem) else None
+
+
+def write_record(record: RawRecord) -> str | Problem:
+    """Returns a record as JSON (`records.encoded`), or why other programs could not read it."""
     try:
-        values = [getattr(record, name) for name in RawRecord.__slots__]
-        content = json.dumps(values, ensure_ascii=False, allow_nan=False)  # ValueError for NaN and infinity
+        content = encoded(record, strict=True)  # ValueError for NaN and infinity
         content.encode()  # UnicodeEncodeError for one half of a surrogate pair
-        json.loads(content, parse_int=check_integer)
+        if LONG_NUMBER.search(content):
+            json.loads(content, parse_int=check_integer)
     except (ValueError, RecursionError) as error:
         return Problem(Reason.MALFORMED_ROW, f"cannot be stored as JSON in UTF-8: {error}")
-    return None
+    return content
 
 
 def check_integer(digits: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import tempfile
@@ -165,14 +166,20 @@ def check_source(name: str, folder: Path, work: Path, *flags: str) -> Checked:
     read, ignored = catalog.count_read(), [Ignored(name, *one) for one in catalog.ignored()]
     catalog.close()
     images = [one.image for one in accepted]
-    published = [published_bytes(stage, image) for image in images]
+    published = [published_bytes(stage, one.path, one.image) for one in accepted]
     return Checked(read, [one.record for one in accepted], images, published, rejections, ignored)
 
 
-def published_bytes(stage: Stage, image: Mapping[str, Any]) -> bytes:
-    """The bytes of an image, cut from the stage's file without the project's own reader."""
-    content = (Path(stage.address) / image["file"]).read_bytes()
-    return content[image["offset"] : image["offset"] + image["length"]]
+def published_bytes(stage: Stage, path: str, image: Mapping[str, Any]) -> bytes:
+    """The bytes of an image, cut from the stage's file or the source's without the project's own reader."""
+    if image["file"]:
+        content = (Path(stage.address) / image["file"]).read_bytes()
+        return content[image["offset"] : image["offset"] + image["length"]]
+    content, start, parts = (Path(stage.folder.address) / path).read_bytes(), 0, []
+    for begin, end, new in json.loads(image["edits"] or "[]"):
+        parts += [content[start:begin], base64.b64decode(new)]
+        start = end
+    return b"".join([*parts, content[start:]])
 
 
 def fates(checked: Checked) -> dict[str, str]:

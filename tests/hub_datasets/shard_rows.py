@@ -44,21 +44,28 @@ def write_rows(
 ) -> list[Shard]:
     """Writes rows, each with its images, and plans their shards. Equal images are stored once, as the cache does."""
     folder.mkdir(parents=True, exist_ok=True)
-    places: dict[bytes, list] = {}
+    places: dict[bytes, dict] = {}
     with (folder / f"images-{config}-{split}.bin").open("ab") as file:
         for _, images in rows:
             for data in images:
                 if data not in places:
-                    places[data] = [file.name, file.tell(), len(data), f"{len(places)}.png", digest_of(data)]
+                    where = {"file": Path(file.name).name, "offset": file.tell(), "edits": ""}
+                    what = {"length": len(data), "name": f"{len(places)}.png", "content": digest_of(data)}
+                    places[data] = where | what
                     file.write(data)
     lines = [
-        json.dumps({"columns": columns, "images": [places[data] for data in images], "paths": []}).encode() + b"\n"
+        json.dumps({"columns": columns, "images": [places[data] for data in images], "stage": 0}).encode() + b"\n"
         for columns, images in rows
     ]
     path = folder / f"{config}-{split}.jsonl"
     path.write_bytes(b"".join(lines))
     file = RowFile(path)
     for line, (columns, images) in zip(lines, rows, strict=True):
-        pictures = [(len(data), digest_of(data)) for data in images]
-        file.add(len(line), len(json.dumps(columns)), pictures)
-    return plan_shards(config, split, features_of(config, CLASSES).arrow_schema, file, target, least)
+        file.add(len(line), len(json.dumps(columns)), [places[data] for data in images])
+    schema = features_of(config, CLASSES).arrow_schema
+    return plan_shards(config, split, schema, file, [stage_in(folder)], target, least)
+
+
+def stage_in(folder: Path) -> dict:
+    """The only stage, whose images lie in a folder, and whose source does, too."""
+    return {"stage": str(folder), "source": str(folder), "follow_links": False}

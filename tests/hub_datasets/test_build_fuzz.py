@@ -112,7 +112,7 @@ def accounted(name: str, folder: Path, work: Path) -> Mapping[str, int] | None:
         return None
     try:
         written = rows_of.write_rows(decisions, work, options.texts, "", reports.RowStatistics())
-        rows_of.write_chat_instructions(work, work / "chat.jsonl", [str(folder)])
+        rows_of.write_chat_instructions(work, work / "chat.jsonl")
         reports.write_rejections(work / "rejections.jsonl", decisions)
         reports.write_review(work / "review.jsonl", decisions, False)
         source = reports.source_report(decisions, name, written.left_out)  # raises where they do not add up

@@ -24,7 +24,15 @@ from tests.cases import few
 from tests.conftest import ROOT
 from tests.forked import BUILD, Forked
 from tests.hub_datasets.checked import plant_key
-from tests.hub_datasets.layouts import picture, report_row, tree, write_files, write_four_sources, write_reports
+from tests.hub_datasets.layouts import (
+    encoded,
+    picture,
+    report_row,
+    tree,
+    write_files,
+    write_four_sources,
+    write_reports,
+)
 
 PROC = Path("/proc")
 HELD_OUT = ("--val_fraction", "0.2", "--test_fraction", "0.2")
@@ -106,6 +114,8 @@ def undisturbed(tmp_path_factory) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed")
     sources = write_four_sources(folder / "raw")
     sources["--reports_dir"] = write_reports(folder / "many", [report_row(n, patient_id=n // 3) for n in range(200)])
+    bitmaps = {f"images/{n}.png": encoded(picture(n), "BMP") for n in range(0, 200, 2)}  # their copies are in the cache
+    write_files(folder / "many", bitmaps)
     write_files(folder / "many", {"images/3.png": "<html>", "images/9.png": b"\x89PNG\r\n\x1a\n cut"})
     for turn in ("warm", "out"):  # the first one reads the libraries from the disk
         begin = time.monotonic()

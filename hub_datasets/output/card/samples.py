@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from hub_datasets.ingest.ingest import bytes_of
+from hub_datasets.ingest.image_bytes import bytes_of
 from hub_datasets.output.report import is_shareable
 from hub_datasets.splits.assignment import Accepted
 
@@ -57,6 +57,6 @@ class Samples:
             turns = [found[place] for place in range(EACH) for found in by_category.values() if place < len(found)]
             for _, language, text, accepted in turns[: max(EACH, len(by_category))]:
                 record = accepted.record
-                data = bytes_of(accepted.stage, accepted.image)
+                data = bytes_of(accepted.stage, accepted.path, accepted.image)
                 chosen.append(Sample(data, record.source, record.category, language, text))
         return chosen

@@ -61,12 +61,7 @@ def audit(text: str, language: str, images: int) -> tuple[Sentence, ...]:
     if language not in AUDITED:
         return (Sentence(text, frozenset()),)
     parts = list(split_sentences(text, language))
-    found = []
-    for part in parts:
-        sentence = part.lower()
-        rules = chinese if HAN.search(sentence) else english
-        sentence = rules.ADVICE.sub(" ", without_questions(sentence))
-        found.append({rule.kind for rule in rules.RULES if rule.applies(sentence)})
+    found = [set((remembered_kinds if len(part) <= SHORT else kinds_in)(part)) for part in parts]
     named: dict[str, int] = {}
     naming = []
     for number, part in enumerate(parts):
@@ -83,7 +78,15 @@ def audit(text: str, language: str, images: int) -> tuple[Sentence, ...]:
     return tuple(Sentence(part, frozenset(kinds)) for part, kinds in zip(parts, found, strict=True))
 
 
-remembered = lru_cache(maxsize=REMEMBERED)(audit)
+def kinds_in(part: str) -> frozenset[str]:
+    """Returns the kinds of what cannot be seen in a sentence by itself, whatever its text says of views."""
+    sentence = part.lower()
+    rules = chinese if HAN.search(sentence) else english
+    sentence = rules.ADVICE.sub(" ", without_questions(sentence))
+    return frozenset(rule.kind for rule in rules.RULES if rule.applies(sentence))
+
+
+remembered, remembered_kinds = (lru_cache(maxsize=REMEMBERED)(function) for function in (audit, kinds_in))
 
 
 def split_sentences(text: str, language: str) -> Iterator[str]:

@@ -227,8 +227,8 @@ def test_messages_that_need_a_fault_in_the_middle_of_a_build(memory, tmp_path):
         put(write_reports(tmp_path / "new", [report_row(1)]), address)
 
     def read_damaged() -> None:
-        with Images() as images:
-            images.read_into(memoryview(bytearray(9)), storage.join(address, "reports.jsonl"), 0, "")
+        with Images([{"stage": address, "source": address, "follow_links": False}]) as images:
+            images.read_into(memoryview(bytearray(9)), 0, {"file": "reports.jsonl", "offset": 0, "content": ""})
 
     def fail(*_: object, **__: object) -> None:
         raise ValueError(f"403, url={address}")

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from hub_datasets.ingest.catalog import Catalog, connect, decoded, encoded
-from hub_datasets.records import Flag, Ignored, RawRecord, Reason, Rejection
+from hub_datasets.ingest.catalog import Catalog, connect
+from hub_datasets.records import Flag, Ignored, RawRecord, Reason, Rejection, decoded, encoded
 from tests.hub_datasets.hand_made import question, report
 
 ODD = RawRecord(
@@ -65,10 +65,11 @@ def test_each_image_is_named_once_in_the_order_of_the_records(path):
 
 def test_records_come_by_picture_then_in_the_order_of_the_source(path):
     found = list(finished(path).records_by_picture())
-    assert [(pixels, seq) for pixels, seq, _, _ in found] == [("11", 1), ("11", 5), ("11", 7), ("33", 3), ("bb", 6)]
-    assert [record.item for _, _, record, _ in found][-1] == ODD.item and found[-1][2] == ODD
-    assert [image["width"] for _, _, _, image in found] == [9] * 5
-    assert {image["code"] for *_, image in found} == {None}
+    assert [(pixels, seq) for pixels, seq, *_ in found] == [("11", 1), ("11", 5), ("11", 7), ("33", 3), ("bb", 6)]
+    assert [record.item for _, _, record, *_ in found][-1] == ODD.item and found[-1][2] == ODD
+    assert [image["width"] for *_, image, _ in found] == [9] * 5
+    assert {image["code"] for *_, image, _ in found} == {None}
+    assert all(content == encoded(record) for _, _, record, _, content in found)
 
 
 def test_what_cannot_be_used_comes_with_its_reason(path):
@@ -92,6 +93,7 @@ def test_a_catalog_that_is_read_cannot_be_changed(path):
     catalog = finished(path)
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         catalog.reject("line 9", Reason.TEXT_EMPTY, "")
+        catalog.close()
 
 
 def test_a_path_with_signs_that_addresses_are_made_of(tmp_path):

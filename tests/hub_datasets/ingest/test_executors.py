@@ -21,6 +21,7 @@ from hub_datasets.images.validation import ImageSettings
 from hub_datasets.ingest import ingest
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import FEW, InProcess, LazyEngine, Processes, Ray, make_engine
+from hub_datasets.ingest.ingest import batches
 from hub_datasets.output import folder as output
 from hub_datasets.texts.validation import TextSettings
 from tests.conftest import ROOT
@@ -273,9 +274,16 @@ def alone(sources, tmp_path_factory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("alone")
     report = build_here(sources, folder / "out", *FLAGS)
     assert sum(report["sources"]["medical_reports"]["rejected"].values()) == 3
-    for path in (folder / ".out.cache").iterdir():
-        assert path.name == "lock" or len(list(path.glob("*.bin"))) > FEW
+    assert all(path.name == "lock" or len(batches_of(path)) > FEW for path in (folder / ".out.cache").iterdir())
     return tree(folder / "out")
+
+
+def batches_of(stage: Path) -> list[list[str]]:
+    """The tasks in which the images of a stage were examined."""
+    catalog = Catalog(stage / "catalogue.sqlite")
+    found = list(batches(catalog.image_names(), catalog.count_images()))
+    catalog.close()
+    return found
 
 
 def test_two_processes_write_the_same_bytes(sources, alone, tmp_path, monkeypatch):

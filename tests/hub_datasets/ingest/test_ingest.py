@@ -5,25 +5,37 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import xxhash
+from PIL.PngImagePlugin import PngInfo
 
 from hub_datasets.errors import BuildError
 from hub_datasets.filesystem import storage
 from hub_datasets.filesystem.source_folder import Folder
-from hub_datasets.images.validation import ImageSettings
+from hub_datasets.images.validation import ImageSettings, encode_png
 from hub_datasets.ingest import ingest
 from hub_datasets.ingest.catalog import Catalog
 from hub_datasets.ingest.executors import InProcess
-from hub_datasets.ingest.ingest import Stage, batches, bytes_of, examine_batch, ingest_folder, remove_stale, stage_keys
+from hub_datasets.ingest.image_bytes import bytes_of
+from hub_datasets.ingest.ingest import Stage, batches, examine_batch, ingest_folder, remove_stale, stage_keys
 from hub_datasets.records import Ignored, Reason, Rejection
 from hub_datasets.synthetic.marker import write_marker
 from hub_datasets.texts.validation import TextSettings
 from tests.hub_datasets.hand_made import report, source_of
-from tests.hub_datasets.layouts import jpeg, png, report_row, tree, write_files, write_reports
+from tests.hub_datasets.layouts import (
+    encoded,
+    jpeg,
+    picture,
+    png,
+    report_row,
+    tree,
+    write_files,
+    write_reports,
+)
 
 IMAGES, TEXTS = ImageSettings(), TextSettings()
 FLAG = "--reports_dir"
@@ -56,13 +68,13 @@ class Counting(InProcess):
 def images_of(stage: Stage) -> dict[str, dict]:
     """The catalog's rows of images, by name, with their published bytes."""
     catalog, found = Catalog(stage.catalog), {}
-    for _, _, record, image in catalog.records_by_picture():
-        found[record.image] = image | {"data": bytes_of(stage, image)}
+    for _, _, record, image, _ in catalog.records_by_picture():
+        found[record.image] = image | {"data": bytes_of(stage, record.image, image)}
     catalog.close()
     return found
 
 
-def test_a_stage_holds_the_bytes_of_every_image(reports, tmp_path):
+def test_images_stay_in_the_source_folder(reports, tmp_path):
     found = staged(reports, tmp_path / "cache", tmp_path / "scratch")
     images = images_of(found)
     assert {name: image["data"] for name, image in images.items()} == {
@@ -71,9 +83,39 @@ def test_a_stage_holds_the_bytes_of_every_image(reports, tmp_path):
     for image in images.values():
         assert image["content"] == xxhash.xxh3_128_hexdigest(image["data"])
         assert (image["format"], image["width"], image["height"]) == ("PNG", 12, 10)
-    files = ("catalogue.sqlite", "images-000000.bin", "images-000001.bin", "stage.json")
+    files = ("catalogue.sqlite", "stage.json")
     assert sorted(tree(tmp_path / "cache")) == [f"medical_reports-{found.key}/{name}" for name in files]
     assert (found.reused, found.synthetic, len(found.key)) == (False, False, 20)
+
+
+def test_a_stage_holds_what_the_source_folder_does_not_hold_as_it_is_published(reports, tmp_path):
+    """Images that were coded anew, in an archive, or with more to remove than is worth a note; EXIF is taken out."""
+    folder = images_in_all_ways(reports)
+    found = images_of(staged(folder, tmp_path / "cache", tmp_path / "scratch"))
+    stays = {name: image["file"] is None for name, image in found.items()}
+    assert stays == {"images/0.png": True, "images/1.png": True, "images/2.png": False, "images/3.png": False,
+                     "images.zip/4.png": False, "images/5.png": True}  # fmt: skip
+    assert (folder / "images/1.png").read_bytes() != found["images/1.png"]["data"]
+    for name, image in found.items():
+        assert len(image["data"]) == image["length"] and image["content"] == xxhash.xxh3_128_hexdigest(image["data"])
+        assert b"Secret" not in image["data"], name
+
+
+def images_in_all_ways(reports: Path) -> Path:
+    """Of six reports: 1 has EXIF, 2 is a BMP, 3 has 99 texts, and 4 is in a zip file."""
+    with zipfile.ZipFile(reports / "images.zip", "w") as archive:
+        archive.writestr("4.png", png(4))
+    texts = PngInfo()
+    for number in range(99):
+        texts.add_text(f"Secret {number}", "x")
+        texts.add(b"pHYs", bytes(9), after_idat=bool(number % 2))  # kept, so that what is removed is in many places
+    write_files(reports, {
+        "images/1.png": encoded(picture(1), "PNG", exif=b"Exif\0\0Secret"),
+        "images/2.png": encoded(picture(2), "BMP"),
+        "images/3.png": encoded(picture(3), "PNG", pnginfo=texts),
+    })  # fmt: skip
+    rows = [report_row(n) | ({"image": "images.zip/4.png"} if n == 4 else {}) for n in range(6)]
+    return write_files(reports, {"reports.jsonl": "".join(json.dumps(row) + "\n" for row in rows)})
 
 
 def test_images_are_dealt_to_tasks_and_each_is_read_once(tmp_path):
@@ -99,7 +141,7 @@ def test_what_did_not_change_is_not_read_again(reports, tmp_path):
 
     source = source_of("medical_reports", read=read)
     again = ingest_folder(source, aside, first.key, IMAGES, TEXTS, InProcess(), str(tmp_path / "cache"), tmp_path / "s")
-    assert again.reused and again.address == first.address and len(images_of(again)) == 6
+    assert again.reused and again.address == first.address and Catalog(again.catalog).count_images() == 6
 
 
 @pytest.mark.parametrize("kind", ["text", "image", "new file", "touched", "renamed", "gone"])
@@ -154,6 +196,7 @@ def test_the_version_of_the_code_is_that_of_every_file_of_this_folder(tmp_path, 
 
 
 def test_what_a_killed_build_left_is_read_again(reports, tmp_path):
+    reports = images_in_all_ways(reports)
     whole = staged(reports, tmp_path / "whole", tmp_path / "s")
     half = tmp_path / "cache" / Path(whole.address).name
     write_files(half, {"catalogue.sqlite": b"half", "images-000000.bin": b"half", "images-000007.bin": b"old"})
@@ -183,6 +226,7 @@ def test_a_source_that_this_project_drew(reports, tmp_path):
 
 def test_a_stage_behind_an_address(reports, tmp_path):
     root = f"memory://{tmp_path.name}/cache"
+    reports = images_in_all_ways(reports)
     found = staged(reports, root, tmp_path / "s")
     assert found.address == f"{root}/medical_reports-{found.key}"
     assert storage.names_in(found.address) == [
@@ -219,7 +263,7 @@ def test_everything_that_a_source_yields_is_kept_with_what_became_of_it(tmp_path
         "line 5": "malformed_row", "line 6": "image_missing", "line 7": "image_outside_root",
         "line 8": "malformed_row",
     }  # fmt: skip
-    assert [record.item for _, _, record, _ in catalog.records_by_picture()] == ["line 0"]
+    assert [record.item for _, _, record, *_ in catalog.records_by_picture()] == ["line 0"]
     assert list(catalog.ignored()) == [("Thumbs.db", "no image")]
     # images of records that cannot be used are not read at all
     assert list(catalog.image_names()) == ["images/0.png", "images/none.png", "../secret.png"]
@@ -229,17 +273,24 @@ def test_everything_that_a_source_yields_is_kept_with_what_became_of_it(tmp_path
 
 
 def test_a_task_writes_the_images_that_can_be_used_one_after_the_other(tmp_path):
-    folder = write_files(tmp_path / "raw", {"a.png": png(1), "b.jpg": jpeg(2), "c.png": png(3)[:50], "d.png": png(4)})
-    task = {"folder": str(folder), "reading": "k", "names": ["a.png", "b.jpg", "c.png", "gone.png", "d.png"],
+    bmp, other = encoded(picture(1), "BMP"), encoded(picture(5), "BMP")
+    files = {"a.png": bmp, "b.jpg": jpeg(2), "c.png": png(3)[:50], "d.png": png(4), "e.png": other}
+    folder = write_files(tmp_path / "raw", files)
+    task = {"folder": str(folder), "reading": "k", "names": ["a.png", "b.jpg", "c.png", "gone.png", "d.png", "e.png"],
             "settings": {"max_pixels": 1000, "min_side": 8, "window": "auto", "ocr": False},
             "target": str(tmp_path / "new/images-000003.bin")}  # fmt: skip
     found = examine_batch(json.loads(json.dumps(task)))["images"]
     assert json.loads(json.dumps(found)) == found
-    assert [one.get("code") for one in found] == [None, None, "image_truncated", "image_missing", None]
+    assert [one.get("code") for one in found] == [None, None, "image_truncated", "image_missing", None, None]
     content = (tmp_path / "new/images-000003.bin").read_bytes()
-    assert content == png(1) + (folder / "b.jpg").read_bytes() + png(4)
-    for one, data in zip([found[0], found[1], found[4]], [png(1), jpeg(2), png(4)], strict=True):
+    coded = [encode_png(picture(number)) for number in (1, 5)]
+    assert content == b"".join(coded)
+    for one, data in zip([found[0], found[5]], coded, strict=True):
         assert one["file"] == "images-000003.bin" and content[one["offset"] :][: one["length"]] == data
+    assert all("file" not in found[place] and found[place]["edits"] == "" for place in (1, 4))
+    assert not (tmp_path / "new/images-000004.bin").exists()
+    examine_batch(task | {"names": ["d.png"], "target": str(tmp_path / "new/images-000004.bin")})
+    assert not (tmp_path / "new/images-000004.bin").exists()
 
 
 def test_batches():

@@ -53,7 +53,7 @@ def groups_of(decisions) -> dict[str, str]:
 def test_items_and_images_begin_with_the_label(joined):
     gone = Rejection("medical_reports", "line 9", Reason.MALFORMED_ROW, "no JSON")
     stages = dict(enumerate(joined([report(0), gone], [report(0)])))
-    found = {(number, record.item, record.image) for _, number, _, record, _ in records_by_picture(stages)}
+    found = {(number, record.item, record.image) for _, number, _, record, *_ in records_by_picture(stages)}
     assert found == {(0, "january/line 0", "january/images/0.png"), (1, "february/line 0", "february/images/0.png")}
     assert [(number, rejection.item) for number, _, rejection in rejections(stages)] == [(0, "january/line 9")]
     (alone,) = records_by_picture({0: replace(stages[0], folder=stages[0].folder.__class__("raw"))})
@@ -178,8 +178,8 @@ def test_conversations_of_one_name_in_two_folders_are_two(joined, tmp_path):
     decisions, _ = decide(tmp_path / "d", *joined(*parts), fractions=Fractions(0))
     written = rows_of.write_rows(decisions, tmp_path / "d", TextSettings(), "", RowStatistics())
     chats = read_lines(written.files["chat"]["train"].path)
-    assert [(line["stage"], line["paths"]) for line in chats] == [
-        (0, ["images/a0.png", "images/a1.png"]), (1, ["images/b0.png", "images/b1.png"]),
+    assert [(line["stage"], [image["name"] for image in line["images"]]) for line in chats] == [
+        (0, ["a0.png", "a1.png"]), (1, ["b0.png", "b1.png"]),
     ]  # fmt: skip
     assert len({line["columns"]["group_id"] for line in chats}) == 2
     assert find_leaks(decisions)["checked"]["conversation"] == 2

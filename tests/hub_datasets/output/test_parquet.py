@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from itertools import pairwise
 from pathlib import Path
@@ -19,8 +20,8 @@ from hub_datasets.output import parquet as shards_of
 from hub_datasets.output.parquet import plan_shards, shard_count, write_shard
 from hub_datasets.output.rows import RowFile
 from hub_datasets.schema import CONFIGS, IMAGE_COLUMNS, chat_features, features_of, pair_features, region_features
-from tests.hub_datasets.layouts import encoded, jpeg, picture, png, tree
-from tests.hub_datasets.shard_rows import CLASSES, digest_of, row, write_rows
+from tests.hub_datasets.layouts import encoded, jpeg, picture, png, tree, write_files
+from tests.hub_datasets.shard_rows import CLASSES, digest_of, row, stage_in, write_rows
 
 SCHEMA = pa.schema([("text", pa.string())])
 
@@ -29,14 +30,14 @@ def file_of(rows: list[dict[int, int]], columns: int = 0) -> RowFile:
     """Rows whose lines are ten bytes long, each with the sizes of its images by their numbers."""
     file = RowFile("rows.jsonl")
     for images in rows:
-        file.add(10, columns, ((length, f"{number:016x}") for number, length in images.items()))
+        file.add(10, columns, ({"length": length, "content": f"{number:016x}"} for number, length in images.items()))
     return file
 
 
 def plan(sizes: list[int], least: int = 1) -> list[dict]:
     """Shards of rows with an image of its own each."""
     file = file_of([{number: size} for number, size in enumerate(sizes)])
-    return plan_shards("pairs", "train", SCHEMA, file, "out", least)
+    return plan_shards("pairs", "train", SCHEMA, file, [], "out", least)
 
 
 def parts_of(shards: list[dict], sizes: list[int]) -> list[list[list[int]]]:
@@ -67,10 +68,11 @@ def test_every_row_is_in_one_shard_in_order(small, seed):
     rng = random.Random(seed)
     sizes, least = random_sizes(rng), rng.choice([1, 1, 2, 5, 40])
     shards = plan(sizes, least)
-    assert shards[0]["start"] == 0 and shards[-1]["end"] == 10 * len(sizes)
-    assert all(one["end"] == other["start"] for one, other in pairwise(shards))
+    assert shards[0]["start"] == 0 and shards[-1]["ends"][-1] == 10 * len(sizes)
+    assert all(one["ends"][-1] == other["start"] for one, other in pairwise(shards))
     for shard in shards:
-        assert sum(shard["groups"]) * 10 == shard["end"] - shard["start"] > 0
+        lines = [end - start for start, end in pairwise([shard["start"], *shard["ends"]])]
+        assert lines == [10 * count for count in shard["groups"]] and min(lines) > 0
     parts = parts_of(shards, sizes)
     needed = max(shard_count(sum(sizes)), least)
     assert len(shards) == min(needed, len(sizes))
@@ -98,7 +100,7 @@ def test_an_image_counts_once_in_a_row_group(small, seed):
     rows = [{n: sizes[n] for n in {rng.randrange(20), rng.randrange(20)}} for _ in range(200)]
     if rng.random() < 0.5:  # neighbors share images, as those of one picture do
         rows.sort(key=min)
-    shards = plan_shards("chat", "train", SCHEMA, file_of(rows, columns=3), "out", rng.choice([1, 4]))
+    shards = plan_shards("chat", "train", SCHEMA, file_of(rows, columns=3), [], "out", rng.choice([1, 4]))
     left = iter(rows)
     for shard in shards:
         groups = [[next(left) for _ in range(count)] for count in shard["groups"]]
@@ -124,7 +126,7 @@ def test_the_number_of_shards_grows_in_steps_of_about_a_half():
 def test_rows_that_share_images_are_cut_by_what_they_store():
     """4 GB of rows about 20 images of 10 MB, as questions are: one file."""
     rows = [{number // 20: 10_000_000} for number in range(400)]
-    (shard,) = plan_shards("chat", "train", SCHEMA, file_of(rows), "out", 1)
+    (shard,) = plan_shards("chat", "train", SCHEMA, file_of(rows), [], "out", 1)
     assert shard["pointing"] and shard["groups"] == [60] * 6 + [40]
 
 
@@ -344,12 +346,13 @@ def test_a_file_behind_an_address(tmp_path):
 def test_images_from_more_files_than_stay_open(tmp_path):
     def read(number: int, length: int) -> bytearray:
         target = bytearray(length)
-        images.read_into(memoryview(target), str(tmp_path / f"{number}.bin"), 6, digest_of(png(number)))
+        place = {"file": f"{number}.bin", "offset": 6, "edits": "", "content": digest_of(png(number))}
+        images.read_into(memoryview(target), 0, place)
         return target
 
     for number in range(50):
         (tmp_path / f"{number}.bin").write_bytes(b"before" + png(number))
-    with shards_of.Images() as images:
+    with shards_of.Images([stage_in(tmp_path)]) as images:
         for number in [*range(50), 0, 49, 7]:
             assert read(number, len(png(number))) == png(number)
         assert len(images._files) <= 16
@@ -358,6 +361,41 @@ def test_images_from_more_files_than_stay_open(tmp_path):
                 BuildError, match=r"7\.bin is damaged; remove the folder that contains it, and run again"
             ):
                 read(7, length)
+
+
+@pytest.mark.parametrize("change", ["other bytes", "longer", "gone", "a link to a secret", "a folder", "a pipe"])
+def test_a_file_that_changed_after_it_was_examined_is_not_published(tmp_path, change):
+    """Links are not examined again, because nothing but the bytes of before gets past the hash."""
+    folder, place = tmp_path / "raw", tmp_path / "raw/images/1.png"
+    write_files(folder, {"images/1.png": png(1), "images/2.png": png(2), "secret": png(3)})
+    shards = []
+    for number in (1, 2):
+        stays = {"file": f"images/{number}.png", "offset": -1, "edits": "", "length": len(png(number))}
+        line = {"columns": row("pairs", 1, "x")[0], "stage": 0}
+        line["images"] = [stays | {"name": "1.png", "content": digest_of(png(number))}]
+        rows = write_files(tmp_path, {f"{number}.jsonl": json.dumps(line) + "\n"}) / f"{number}.jsonl"
+        file = RowFile(rows)
+        file.add(rows.stat().st_size, 10, line["images"])
+        schema = pair_features(CLASSES).arrow_schema
+        shards += plan_shards("pairs", "train", schema, file, [stage_in(folder)], str(tmp_path / f"out{number}"), 1)
+    if change != "other bytes":
+        place.unlink()
+    match change:
+        case "other bytes":
+            place.write_bytes(png(9))
+        case "longer":
+            place.write_bytes(png(1) + b"x")
+        case "a link to a secret":
+            place.symlink_to(folder / "secret")
+        case "a folder":
+            place.mkdir()
+        case "a pipe":
+            os.mkfifo(place)
+    with pytest.raises(BuildError, match=r"raw/images/1\.png: this file has changed since it was examined, or is gone"):
+        write_shard(shards[0])
+    write_shard(shards[1])
+    (example,) = undecoded(load_dataset("parquet", data_files=shards[1]["target"], split="train"), "pairs")
+    assert example["image"]["bytes"] == png(2)
 
 
 def test_a_byte_of_the_cache_that_changed_is_noticed(tmp_path):
@@ -382,10 +420,10 @@ def test_equal_images_of_two_files_are_held_once(tmp_path):
             (tmp_path / "copy.bin").write_bytes(b"".join(images))
             lines = [json.loads(line) for line in path.read_text().splitlines()]
             for n, line in enumerate(lines[1::2]):
-                line["images"][0][:2] = [str(tmp_path / "copy.bin"), 5_000 * (n // 2)]
+                line["images"][0] |= {"file": str(tmp_path / "copy.bin"), "offset": 5_000 * (n // 2)}
             content = [json.dumps(line) + "\n" for line in lines]
             path.write_text("".join(content))
-            shard |= {"end": sum(map(len, content))}
+            shard |= {"ends": [sum(map(len, content))]}
         write_shard(shard)
         shards.append(Path(shard["target"]).read_bytes())
     assert shards[0] == shards[1]

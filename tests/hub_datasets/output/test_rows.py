@@ -61,7 +61,7 @@ def columns_of(lines, config: str, split: str = "train") -> list[dict]:
 
 
 def test_every_column_of_a_report(tmp_path):
-    lines, _, decisions, folder = write(tmp_path, [report(1)])
+    lines, _, decisions, _ = write(tmp_path, [report(1)])
     ((accepted,),) = decisions.accepted(0)
     common = {
         "image_path": "medical_reports/images/1.png", "source_dataset": "medical_reports", "category": "report",
@@ -87,8 +87,18 @@ def test_every_column_of_a_report(tmp_path):
     }  # fmt: skip
     assert chat["columns"]["template_id"].startswith("report-en-") and asked
     data = content_of("images/1.png")
-    place = [str(folder / "medical_reports/images-000000.bin"), 0, len(data), "1.png", digest_of(data)]
-    assert pair["images"] == chat["images"] == [place] and pair["paths"] == ["images/1.png"]
+    place = {"file": "images-000000.bin", "offset": 0, "edits": "", "length": len(data), "name": "1.png"}
+    assert pair["images"] == chat["images"] == [place | {"content": digest_of(data)}] and pair["stage"] == 0
+
+
+def test_an_image_that_stays_in_its_folder_is_named_by_its_path_there(tmp_path):
+    """Under a folder's label, too, which is no part of the path."""
+    stays = {"images/1.png": {"file": None, "offset": None, "edits": '[[3, 9, ""]]'}}
+    for label in ("", "january"):
+        lines, *_ = write(tmp_path, [report(1)], images=stays, stage={"label": label})
+        ((place,),) = [line["images"] for line in lines["pairs"]["train"]]
+        assert (place["file"], place["offset"], place["edits"]) == ("images/1.png", -1, '[[3, 9, ""]]')
+        assert place["name"] == "1.png" and place["length"] == len(content_of("images/1.png"))
 
 
 def test_every_column_of_a_question(tmp_path):
@@ -150,7 +160,7 @@ def test_a_row_for_each_picture_with_regions(tmp_path):
     first, second = lines["regions"]["train"]
     assert first["columns"]["labels"] == ["Liver"] and first["columns"]["boxes"] == [[0.0, 2.0, 6.5, 8.0]]
     assert (second["columns"]["labels"], second["columns"]["boxes"]) == (["Lung"] * 2, [[1, 1, 2, 2], [5, 5, 2, 2]])
-    assert [[place[3] for place in row["images"]] for row in (first, second)] == [
+    assert [[place["name"] for place in row["images"]] for row in (first, second)] == [
         ["source.jpg", "mask.png"], ["source.jpg"],
     ]  # fmt: skip
     assert json.loads(first["columns"]["metadata"]) == {"modality": "CT", "location": "Lung"}
@@ -255,9 +265,10 @@ def test_where_each_line_ends_and_how_large_each_row_is(tmp_path):
                 line = json.loads(content[start:end])
                 assert content[end - 1 : end] == b"\n"
                 # the same wherever the images lie, so that the same shards are cut in every folder
-                assert size == len(json.dumps(line["columns"])) and images == len(line["images"])
+                coded = json.dumps(line["columns"], ensure_ascii=False).encode()
+                assert size == len(coded) and images == len(line["images"])
                 for place in line["images"]:
-                    assert next(pictures) == (int(place[4][:16], 16), place[2])
+                    assert next(pictures) == (int(place["content"][:16], 16), place["length"])
                 start = end
             assert start == len(content) and next(pictures, None) is None
 
@@ -343,19 +354,18 @@ def test_several_images_of_one_examination(tmp_path):
     lines, _, _, folder = write(tmp_path, [report(0), *both, report(3)])
     assert len(columns_of(lines, "pairs")) == 4
     chats = lines["chat"]["train"]
-    assert [line["paths"] for line in chats] == [["images/0.png"], ["images/1.png", "images/2.png"], ["images/3.png"]]
+    assert [len(line["images"]) for line in chats] == [1, 2, 1]
     row, single = chats[1]["columns"], chats[0]["columns"]
-    assert [place[3] for place in chats[1]["images"]] == ["1.png", "2.png"]
-    assert [place[1:3] for place in chats[1]["images"]] == [
-        [len(content_of("images/0.png")) * n, len(content_of("images/0.png"))] for n in (1, 2)
-    ]
+    assert [place["name"] for place in chats[1]["images"]] == ["1.png", "2.png"]
+    size = len(content_of("images/0.png"))
+    assert [(place["offset"], place["length"]) for place in chats[1]["images"]] == [(size, size), (2 * size, size)]
     assert row["marked_messages"][0]["content"] == "<image><image>" + row["plain_messages"][0]["content"]
     assert row["image_path"] == "medical_reports/images/1.png"
     assert json.loads(row["metadata"]) == {"view": "", "items": ["line 1", "line 2"]}
     assert json.loads(single["metadata"]) == {"n": 0, "view": ""}
-    rows_of.write_chat_instructions(folder, folder / "chat.jsonl", ["raw"])
-    line = read_lines(folder / "chat.jsonl")[1]
-    assert line["images"] == ["raw/images/1.png", "raw/images/2.png"] and "image" not in line
+    rows_of.write_chat_instructions(folder, folder / "chat.jsonl")
+    line, raw = read_lines(folder / "chat.jsonl")[1], folder / "raw"
+    assert line["images"] == [f"{raw}/images/1.png", f"{raw}/images/2.png"] and "image" not in line
 
 
 # --- chat_instructions.jsonl
@@ -365,17 +375,17 @@ def test_several_images_of_one_examination(tmp_path):
 def test_chat_instructions_are_the_chat_rows_with_paths_as_they_were_given(tmp_path, turns):
     records = [question(3, 1, "zh"), question(4, 1, "zh"), report(1), *(report(n) for n in range(5, 30))]
     records[0].question = "问题三？"
-    lines, _, _, folder = write(tmp_path, records, turns=turns, fractions=Fractions(0.2, 0.2))
-    addresses = ["data/raw", "s3://bucket/reports/"]
-    rows_of.write_chat_instructions(folder, folder / "chat.jsonl", addresses)
+    lines, _, decisions, folder = write(tmp_path, records, turns=turns, fractions=Fractions(0.2, 0.2),
+                                        stage={"read_from": "data/raw"})  # fmt: skip
+    rows_of.write_chat_instructions(folder, folder / "chat.jsonl")
+    paths = {accepted.record.image: accepted.path for stage in (0, 1) for (accepted,) in decisions.accepted(stage)}
     found = read_lines(folder / "chat.jsonl")
     chats = [(split, line) for split in SPLITS for line in lines["chat"][split]]
     assert len(found) == len(chats) and list(found[0])[:2] == ["image", "messages"]
     for instruction, (split, line) in zip(found, chats, strict=True):
         columns = line["columns"]
         assert instruction["split"] == split and instruction["metadata"] == json.loads(columns["metadata"])
-        folder_given = {"slake": "data/raw/", "medical_reports": "s3://bucket/reports/"}[columns["source_dataset"]]
-        assert instruction["image"] == folder_given + line["paths"][0]
+        assert instruction["image"] == f"data/raw/{paths[columns['image_path'].partition('/')[2]]}"
         rest = set(columns) - {"messages", "plain_messages", "marked_messages", "image_path", "metadata"}
         assert {name: instruction[name] for name in rest} == {name: columns[name] for name in rest}
         assert instruction["messages"] == columns["plain_messages"]
@@ -385,13 +395,13 @@ def test_chat_instructions_are_the_chat_rows_with_paths_as_they_were_given(tmp_p
 
 def test_a_folder_whose_name_is_not_utf_8(tmp_path):
     folder = tmp_path / "caf\udce9"
-    decisions, _ = decide(folder / "build", *stages_of(folder, [report(1)]))
+    decisions, _ = decide(folder / "build", *stages_of(folder, [report(1)], read_from="data/caf\udce9"))
     rows_of.write_rows(decisions, folder, TextSettings(), "", RowStatistics())
-    rows_of.write_chat_instructions(folder, folder / "chat.jsonl", ["data/caf\udce9"])
+    rows_of.write_chat_instructions(folder, folder / "chat.jsonl")
     (line,) = read_lines(folder / "chat.jsonl")
     assert line["image"] == "data/caf\udce9/images/1.png"
     (row,) = read_lines(folder / "chat-train.jsonl")
-    assert row["images"][0][0] == str(folder / "medical_reports/images-000000.bin")
+    assert row["images"][0]["file"] == "images-000000.bin"
 
 
 # --- The fingerprint
@@ -553,7 +563,3 @@ def test_files_of_rows_are_taken_back_when_a_build_fails(tmp_path):
         assert storage.names_in(cache) == ["rows"]
         raise OSError("network")
     assert storage.names_in(cache) == []
-
-
-def test_rows_of_a_split_that_is_not_there(tmp_path):
-    assert list(rows_of.read_rows(tmp_path / "chat-test.jsonl")) == []

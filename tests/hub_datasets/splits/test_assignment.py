@@ -14,8 +14,8 @@ from hub_datasets.errors import BuildError
 from hub_datasets.records import Reason, Rejection
 from hub_datasets.schema import SPLITS
 from hub_datasets.sources.conflicts import drop_repeats
-from hub_datasets.splits.assignment import ONE_CONVERSATION, ONE_IMAGE, STAGE_SHIFT, conversation_of, group_keys
-from hub_datasets.splits.groups import Fractions, read_memory, split_of
+from hub_datasets.splits.assignment import ONE_CONVERSATION, ONE_IMAGE, STAGE_SHIFT
+from hub_datasets.splits.groups import Fractions, conversation_of, group_keys, read_memory, split_of
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.hand_made import decide, make_stage, question, report, settled, source_of
 from tests.hub_datasets.layouts import read_lines, report_row, write_reports
