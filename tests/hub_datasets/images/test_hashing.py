@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from hub_datasets.images.hashing import NO_STRUCTURE, perceptual_hash, pixel_hash
+from hub_datasets.images.hashing import NO_STRUCTURE, perceptual_hash, pixel_hash, without_opaque_alpha
 from hub_datasets.records import RawRecord, Reason, Rejection
 from hub_datasets.sources.conflicts import drop_repeats, one_label
 from hub_datasets.splits.near_duplicates import NEAR_DISTANCE
@@ -41,6 +41,20 @@ def jpeg(image: Image.Image, quality: int) -> Image.Image:
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
     return Image.open(file)
+
+
+@pytest.mark.parametrize("size", [(5, 7), (640, 480), (5000, 4000)])
+def test_an_alpha_channel_that_hides_nothing_is_dropped(size):
+    """The large one is kept in several parts, which no view spans."""
+    values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), np.uint8)
+    values[0, 0, 3] = 254
+    image = Image.fromarray(values)
+    assert without_opaque_alpha(image) is image
+    image.putalpha(255)
+    opaque, plain = without_opaque_alpha(image), image.convert("RGB")
+    del image
+    assert (opaque.mode, opaque.size) == ("RGB", size) and opaque.tobytes() == plain.tobytes()
+    assert pixel_hash(opaque) == pixel_hash(plain) and perceptual_hash(opaque) == perceptual_hash(plain)
 
 
 class TestPixelHash:
