@@ -71,6 +71,7 @@ def test_all_parts_are_measured_and_written(tmp_path, capsys):
     speed, rebuild, rows = found["speed"], found["rebuild"], found["rows"]
     decode, build = (speed["runs"][name]["1"][0]["seconds"] for name in ("decode", "build"))
     assert speed["build_to_decode"]["1"] == pytest.approx(decode / build)
+    assert 0 < speed["disk_beside_output"] < 2  # of 20 images the output is small
     assert rebuild["sources"] == 4
     assert rebuild["sources_read_again"] == 1
     assert rows["rows"] == 66
@@ -78,4 +79,4 @@ def test_all_parts_are_measured_and_written(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
     said = capsys.readouterr().out
     assert "nothing changed" in said
-    assert "66 questions on 3 images" in said
+    assert "66 questions on 3 images" in said and "a further row takes" in said

@@ -18,6 +18,7 @@ from pathlib import Path
 from PIL import Image
 
 AT_ONCE = 32  # files per task of a process
+ROWS = 100  # of a row group, as `datasets` writes images
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,7 +52,12 @@ def decode_some(files: list[Path]) -> int:
 
 
 def imagefolder(folder: Path, num_proc: int, output: Path) -> int:
-    """Loads a folder with `metadata.csv`, checks every row and writes Parquet; returns the number of rows."""
+    """Loads a folder with `metadata.csv`, checks every row and writes Parquet; returns the number of rows.
+
+    `to_parquet` would write the paths of the images. They are embedded while the file is written, not by another `map`,
+    which would write all of them to an Arrow file first.
+    """
+    import pyarrow.parquet as pq
     from datasets import load_dataset
     from datasets.table import embed_table_storage
 
@@ -59,9 +65,10 @@ def imagefolder(folder: Path, num_proc: int, output: Path) -> int:
         processes = num_proc if num_proc > 1 else None
         data = load_dataset("imagefolder", data_dir=str(folder), split="train", cache_dir=cache, num_proc=processes)
         checked = data.map(check, num_proc=processes)
-        # `to_parquet` would write the paths of the images; this embeds the images, as the documentation recommends.
-        embedded = checked.with_format("arrow").map(embed_table_storage, batched=True, num_proc=processes)
-        embedded.with_format(None).to_parquet(output)
+        schema = checked.features.arrow_schema
+        with pq.ParquetWriter(output, schema) as writer:
+            for table in checked.with_format("arrow").iter(ROWS):
+                writer.write_table(embed_table_storage(table.cast(schema)), row_group_size=ROWS)
         return len(checked)
 
 

@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/dataset/build_speed.py --images 2500
 
 The build reads synthetic folders of four sources (`build_sources.py`). The baselines (`build_peers.py`) are a loop that
-only reads and decodes the same files, and `imagefolder` of `datasets`. Numbers are medians. On a machine that also does
-other work, CPU seconds are more reliable than wall time. The script prints a table and writes
+only reads and decodes the same files, and `imagefolder` of `datasets`, which writes each image once; `pairs` is a build
+with `--configs pairs`, which does so, too, and `build` writes pairs and chats. Numbers are medians. On a machine that
+also does other work, CPU seconds are more reliable than wall time. The script prints a table and writes
 `tests/benchmarks/results/build_dataset.json`.
 """
 
@@ -33,6 +34,7 @@ from model_cards.results import write_json
 from tests.benchmarks.dataset.build_sources import FLAGS, QUESTIONS, SHARES, draw, lay_out_imagefolder
 
 ROOT = Path(__file__).resolve().parents[3]
+MEASURED = ("decode", "imagefolder", "pairs", "build")
 PARTS = ("speed", "rebuild", "memory", "rows")
 MEMORY_IMAGES = (2_000, 20_000)
 SLICES = 640  # images of the measurement of rows: about SLAKE's 14,000 questions
@@ -114,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
         if "memory" in options.only:
             found["memory"] = measure_memory(work, options.memory_images)
         if "rows" in options.only:
-            found["rows"] = measure_rows(work, options.slices)
+            found["rows"] = measure_rows(work, options.slices, options.repeats)
     found["load_after"] = round(os.getloadavg()[0], 2)
     print_table(found)
     write_json(options.result, found)
@@ -124,7 +126,7 @@ def main(argv: list[str] | None = None) -> int:
 def measure_speed(work: Path, counts: dict[str, int], repeats: int) -> dict[str, Any]:
     """Measures the build and its baselines with one and with two processes, in turns."""
     images, output = sum(counts.values()), work / "out"
-    runs: dict[str, dict[int, list[Run]]] = {name: {1: [], 2: []} for name in ("decode", "imagefolder", "build")}
+    runs: dict[str, dict[int, list[Run]]] = {name: {1: [], 2: []} for name in MEASURED}
     for _ in range(repeats):
         for number in (1, 2):
             runs["decode"][number].append(run(peer("decode", work / "mix", number)))
@@ -133,8 +135,10 @@ def measure_speed(work: Path, counts: dict[str, int], repeats: int) -> dict[str,
                 run(peer("imagefolder", work / "imagefolder", number, "--output", str(parquet)))
             )
             parquet.unlink()
-            forget(output)
-            runs["build"][number].append(run(build(work / "mix", counts, output, number)))
+            for name, flags in (("pairs", ["--configs", "pairs"]), ("build", [])):
+                forget(output)
+                runs[name][number].append(run([*build(work / "mix", counts, output, number), *flags]))
+            beside = bytes_in(cache_of(output)) / bytes_in(output)
     seconds = {name: {n: median(one.seconds for one in many) for n, many in by.items()} for name, by in runs.items()}
     work_done = {
         name: {n: median(one.processor_seconds for one in many) for n, many in by.items()} for name, by in runs.items()
@@ -146,9 +150,13 @@ def measure_speed(work: Path, counts: dict[str, int], repeats: int) -> dict[str,
         "processor_ms_per_image": {
             name: {n: 1000 * took / images for n, took in by.items()} for name, by in work_done.items()
         },
-        "build_to_decode": {n: seconds["decode"][n] / seconds["build"][n] for n in (1, 2)},
+        **{
+            f"{ours}_to_{peer}": {n: seconds[peer][n] / seconds[ours][n] for n in (1, 2)}
+            for ours in ("build", "pairs")
+            for peer in ("decode", "imagefolder")
+        },
         "build_to_decode_by_processor": {n: work_done["decode"][n] / work_done["build"][n] for n in (1, 2)},
-        "build_to_imagefolder": {n: seconds["imagefolder"][n] / seconds["build"][n] for n in (1, 2)},
+        "disk_beside_output": beside,
         "scaling_1_to_2": {name: by[1] / by[2] for name, by in seconds.items()},
     }
 
@@ -176,7 +184,7 @@ def measure_rebuild(work: Path, counts: dict[str, int]) -> dict[str, Any]:
 
 def stages(output: Path) -> set[tuple[str, int]]:
     """Returns the cached stages of a build, one per source, with the time at which each was finished."""
-    kept = output.with_name(f".{output.name}.cache").glob("*/stage.json")
+    kept = cache_of(output).glob("*/stage.json")
     return {(path.parent.name, path.stat().st_mtime_ns) for path in kept}
 
 
@@ -195,16 +203,22 @@ def measure_memory(work: Path, numbers: tuple[int, int]) -> dict[str, Any]:
     return {"runs": found, "parent_growth": parent, "worker_growth": worker}
 
 
-def measure_rows(work: Path, slices: int) -> dict[str, Any]:
-    """Measures the time per row on many questions about few small images, in total and by phase.
+def measure_rows(work: Path, slices: int, repeats: int) -> dict[str, Any]:
+    """Measures the time per row on many questions about few images, in total and by phase.
 
-    The times by phase are measured with the profiler, which slows the build down.
+    A further row is one of the questions that another folder with the same images does not have. The times by phase are
+    measured with the profiler, which slows the build down.
     """
-    folder, output, profile = work / "questions", work / "out-rows", work / "profile"
+    folder, few, output, profile = work / "questions", work / "few-questions", work / "out-rows", work / "profile"
     counts = {"slice": slices}
-    draw(folder, counts, small=True)
-    forget(output)
-    plain = run(build(folder, counts, output, 1))
+    draw(folder, counts)
+    draw(few, counts, questions=1)
+    found: dict[Path, list[Run]] = {few: [], folder: []}
+    for _ in range(repeats):
+        for place, runs in found.items():
+            forget(output)
+            runs.append(run(build(place, counts, output, 1)))
+    plain = found[folder][0]
     forget(output)
     command = build(folder, counts, output, 1)
     run([command[0], "-m", "cProfile", "-o", str(profile), *command[1:]])
@@ -214,9 +228,15 @@ def measure_rows(work: Path, slices: int) -> dict[str, Any]:
         phase: sum(entry[3] for (file, _, name), entry in statistics.items() if (Path(file).name, name) == place)
         for phase, place in PHASES.items()
     }
+    took_by, worked_by = (
+        {place: median(getattr(one, what) for one in runs) for place, runs in found.items()}
+        for what in ("seconds", "processor_seconds")
+    )
     return {
         "rows": rows,
         "images": slices,
+        "milliseconds_of_a_further_row": 1000 * (took_by[folder] - took_by[few]) / (rows - slices),
+        "processor_ms_of_a_further_row": 1000 * (worked_by[folder] - worked_by[few]) / (rows - slices),
         "seconds": plain.seconds,
         "rows_per_second": rows / plain.seconds,
         "profiled_seconds": took,
@@ -236,9 +256,17 @@ def peer(what: str, folder: Path, processes: int, *more: str) -> list[str]:
     return [sys.executable, str(script), what, str(folder), "--num_proc", str(processes), *more]
 
 
+def cache_of(output: Path) -> Path:
+    return output.with_name(f".{output.name}.cache")
+
+
+def bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def forget(output: Path) -> None:
     """Removes the output of a build and its cache."""
-    for path in (output, output.with_name(f".{output.name}.cache")):
+    for path in (output, cache_of(output)):
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -293,8 +321,9 @@ def print_table(found: dict[str, Any]) -> None:
             worked = speed["processor_ms_per_image"][name]
             scaling = speed["scaling_1_to_2"][name]
             print(f"{name:14}{by[1]:10.0f} {by[2]:10.0f}  {worked[1]:10.2f} {worked[2]:10.2f}  {scaling:5.2f}")
-        for name in ("build_to_decode", "build_to_decode_by_processor", "build_to_imagefolder"):
+        for name in (name for name in speed if "_to_" in name and name != "scaling_1_to_2"):
             print(f"{name:30} {speed[name][1]:.2f} with 1 process, {speed[name][2]:.2f} with 2")
+        print(f"disk beside the output: {speed['disk_beside_output']:.3f} of it")
     if rebuild := found.get("rebuild"):
         print(f"\nfirst build: {rebuild['first_seconds']:.1f} s")
         print(f"nothing changed: {rebuild['again_seconds']:.2f} s, {rebuild['again_to_first']:.1%} of it")
@@ -307,7 +336,8 @@ def print_table(found: dict[str, Any]) -> None:
         print(f"\ngrowth: parent {memory['parent_growth']:.2f}, worker {memory['worker_growth']:.2f}")
     if rows := found.get("rows"):
         print(f"\n{rows['rows']:,} questions on {rows['images']:,} images: {rows['seconds']:.1f} s", end="")
-        print(f", {rows['rows_per_second']:,.0f} rows/s; by phase, slowed by the profiler:")
+        print(f", {rows['rows_per_second']:,.0f} rows/s; a further row takes ", end="")
+        print(f"{rows['milliseconds_of_a_further_row']:.3f} ms; by phase, slowed by the profiler:")
         for phase, seconds in rows["profiled_seconds"].items():
             print(f"  {phase:28} {seconds:7.2f} s")
 
