@@ -32,10 +32,16 @@ Archive = ZipArchive | TarArchive
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An open archive, and a function that opens the file of its members once more."""
+    """An open archive.
+
+    Attributes:
+        reopen: opens the file of its members once more.
+        unpacked: whether that file is a copy that was unpacked from another archive or from gzip.
+    """
 
     archive: Archive
     reopen: Callable[[], BinaryIO]
+    unpacked: bool = False
 
 
 class Archives:
@@ -118,6 +124,15 @@ class Archives:
 
         Raises Unreadable if an archive on the way to it cannot be read, and BuildError as `open` does.
         """
+        found = self._find(name)
+        return found and (found[0].archive, found[1])
+
+    def is_unpacked(self, name: str) -> bool:
+        """Returns whether a name is in an archive that is not read where it is, but was unpacked; raises as `find`."""
+        found = self._find(name)
+        return found is not None and found[0].unpacked
+
+    def _find(self, name: str) -> tuple[Opened, str] | None:
         if self._store.is_archive:
             return self._innermost("", self.open(""), name)
         for match in IN_ARCHIVE.finditer(name):
@@ -127,7 +142,7 @@ class Archives:
                 return self._innermost(outermost, opened, name[match.end() + 1 :])
         return None
 
-    def _innermost(self, outermost: str, opened: Opened, name: str) -> tuple[Archive, str]:
+    def _innermost(self, outermost: str, opened: Opened, name: str) -> tuple[Opened, str]:
         """Returns the archive that contains a name: this one, or one in it; and the name there. Raises Unreadable."""
         if self._refuse(name):
             raise Unreadable(Reason.IMAGE_OUTSIDE_ROOT, OUTSIDE_ARCHIVE)
@@ -137,8 +152,8 @@ class Archives:
                 found, name = self._open_inner(outermost, opened, outermost, inner), name[match.end() + 1 :]
                 if self._refuse(name):
                     raise Unreadable(Reason.IMAGE_OUTSIDE_ROOT, OUTSIDE_ARCHIVE)
-                return found.archive, name
-        return opened.archive, name
+                return found, name
+        return opened, name
 
     def open(self, name: str) -> Opened | None:
         """Returns an archive of the store; None if there is no such file.
@@ -170,19 +185,23 @@ class Archives:
                 size, version = next(found[1:] for found in outer.archive.members if found[0] == member)
                 key = f"{self.signatures[outermost]} {inner} {version}"
                 if stored := outer.archive.stored(member):
-                    opened = self._keep(inner, member, lambda: Part(outer.reopen(), *stored), key)
+                    opened = self._keep(inner, member, lambda: Part(outer.reopen(), *stored), key, outer.unpacked)
                 else:
                     self._count_unpacked(outermost, inner, size)
-                    opened = self._keep(inner, member, self._unpacker(inner, key, outer.archive.chunks(member)), key)
+                    reopen = self._unpacker(inner, key, outer.archive.chunks(member))
+                    opened = self._keep(inner, member, reopen, key, unpacked=True)
         return opened
 
-    def _keep(self, name: str, suffixed: str, reopen: Callable[[], BinaryIO], key: str) -> Opened:
+    def _keep(
+        self, name: str, suffixed: str, reopen: Callable[[], BinaryIO], key: str, unpacked: bool = False
+    ) -> Opened:
         """Opens an archive and keeps it open. The suffix of `suffixed` names its kind."""
         if GZIP.search(suffixed):
+            unpacked = True
             reopen = self._unpacker(name, f"{key} tar", gunzip(reopen, self._named(name)))
         kind = ZipArchive if ZIP.search(suffixed) else TarArchive
         version = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-        opened = Opened(kind(reopen(), self._named(name), self._refuse, version), reopen)
+        opened = Opened(kind(reopen(), self._named(name), self._refuse, version), reopen, unpacked)
         if len(self._open) >= MAX_OPEN_ARCHIVES:
             del self._open[next(iter(self._open))]
         self._open[name] = opened

@@ -195,16 +195,22 @@ class Folder:
             message = f"{name!r} cannot be read: {error.strerror or type(error).__name__}"
             raise FolderError(Reason.IMAGE_UNREADABLE, message) from None
 
-    def is_plain(self, name: str) -> bool:
-        """Returns whether a file that was read is a file of this machine, and no part of an archive or a table."""
-        return isinstance(self._store, LocalStore) and not cell_of(name) and self._archives.find(name) is None
+    def stays(self, name: str) -> bool:
+        """Returns whether a file that was read can be read again at little cost: see `read_again`.
+
+        It is on this machine, by itself or in an archive that was not unpacked, and no cell of a table.
+        """
+        return isinstance(self._store, LocalStore) and not cell_of(name) and not self._archives.is_unpacked(name)
 
     def read_again(self, name: str) -> bytes:
-        """Returns the bytes of a plain file that `read` has returned before. The caller must compare them.
+        """Returns the bytes of a file that `read` has returned before. The caller must compare them.
 
         Raises FolderError if it cannot be read any more.
         """
         try:
+            if found := self._archives.find(name):
+                archive, member = found
+                return archive.read(member, MAX_FILE_BYTES)
             return self._store.read_again(name, MAX_FILE_BYTES)
         except (OSError, Unreadable):
             raise FolderError(Reason.IMAGE_UNREADABLE, f"{name!r} has changed") from None

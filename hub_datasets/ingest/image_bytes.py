@@ -1,8 +1,8 @@
 """Keeps and reads the bytes of examined images, which stay in the source folder wherever that holds them.
 
-An image of a file by itself on this machine is read once more from there when it is published, and its metadata is
-taken out again. Only images that were encoded again, that are part of an archive or a table, or that a store holds are
-copied to the stage.
+An image in a file or a zip or tar file on this machine is read once more from there when it is published, and its
+metadata is taken out again. Copied to the stage are only images that were encoded again, that are part of a table or of
+an archive that had to be unpacked, or that are in a store.
 """
 
 from __future__ import annotations

@@ -246,9 +246,7 @@ def examine_batch(task: dict[str, Any]) -> dict[str, Any]:
                     images.append(row | {"code": str(found.code), "message": found.message})
                     continue
                 edits = found.edits
-                stays = (
-                    edits is not None and len(edits) <= MOST_EDITS and picture_name == name and folder.is_plain(name)
-                )
+                stays = edits is not None and len(edits) <= MOST_EDITS and picture_name == name and folder.stays(name)
                 row |= {
                     **({"edits": edits_to_json(edits)} if stays else staged.add(found.data)),
                     "length": len(found.data),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
+import tarfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -89,22 +91,36 @@ def test_images_stay_in_the_source_folder(reports, tmp_path):
 
 
 def test_a_stage_holds_what_the_source_folder_does_not_hold_as_it_is_published(reports, tmp_path):
-    """Images that were coded anew, in an archive, or with more to remove than is worth a note; EXIF is taken out."""
+    """Images that were encoded again, in a tar.gz, or with more to remove than is worth a note; EXIF is taken out."""
     folder = images_in_all_ways(reports)
     found = images_of(staged(folder, tmp_path / "cache", tmp_path / "scratch"))
     stays = {name: image["file"] is None for name, image in found.items()}
     assert stays == {"images/0.png": True, "images/1.png": True, "images/2.png": False, "images/3.png": False,
-                     "images.zip/4.png": False, "images/5.png": True}  # fmt: skip
+                     "images.zip/4.png": True, "images.tgz/5.png": False, "images.zip/in.zip/6.png": False,
+                     "images.tar/7.png": True}  # fmt: skip
     assert (folder / "images/1.png").read_bytes() != found["images/1.png"]["data"]
     for name, image in found.items():
         assert len(image["data"]) == image["length"] and image["content"] == xxhash.xxh3_128_hexdigest(image["data"])
         assert b"Secret" not in image["data"], name
 
 
+def tar_member(name: str, size: int) -> tarfile.TarInfo:
+    found = tarfile.TarInfo(name)
+    found.size = size
+    return found
+
+
 def images_in_all_ways(reports: Path) -> Path:
-    """Of six reports: 1 has EXIF, 2 is a BMP, 3 has 99 texts, and 4 is in a zip file."""
-    with zipfile.ZipFile(reports / "images.zip", "w") as archive:
+    """1 has EXIF, 2 is a BMP, 3 has 99 texts, 4 is in a zip file, 5 in a tar.gz, 6 in a zip in a zip, 7 in a tar."""
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("6.png", png(6))
+    with zipfile.ZipFile(reports / "images.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("4.png", png(4))
+        archive.writestr("in.zip", inner.getvalue())
+    for name, mode, number in (("images.tgz", "w:gz", 5), ("images.tar", "w", 7)):
+        with tarfile.open(reports / name, mode) as archive:
+            archive.addfile(tar_member(f"{number}.png", len(png(number))), io.BytesIO(png(number)))
     texts = PngInfo()
     for number in range(99):
         texts.add_text(f"Secret {number}", "x")
@@ -114,7 +130,8 @@ def images_in_all_ways(reports: Path) -> Path:
         "images/2.png": encoded(picture(2), "BMP"),
         "images/3.png": encoded(picture(3), "PNG", pnginfo=texts),
     })  # fmt: skip
-    rows = [report_row(n) | ({"image": "images.zip/4.png"} if n == 4 else {}) for n in range(6)]
+    places = {4: "images.zip", 5: "images.tgz", 6: "images.zip/in.zip", 7: "images.tar"}
+    rows = [report_row(n, image=f"{places.get(n, 'images')}/{n}.png") for n in range(8)]
     return write_files(reports, {"reports.jsonl": "".join(json.dumps(row) + "\n" for row in rows)})
 
 
