@@ -93,7 +93,8 @@ def report(
     )
     lines.append(f"a text that answers nothing more than {HIGHEST_NON_ANSWER:.0%}. Answers that never see an image:")
     source = f"in {options.train}" if seen is not None else "among the other rows of the file"
-    lines.append(f"- question prior: the most frequent answer to the question {source}")
+    lines.append(f"- question prior: the most frequent answer to the question {source}, or to its type")
+    lines.append("- majority: the most frequent answer of the type and language of the table")
     lines.append(
         f"- coin: {quoted({name: ' or '.join(words) for name, words in COIN.items()}, answers)}, expected value"
     )

@@ -31,6 +31,7 @@ class Answer:
         prediction: the answer of the model.
         kind: `open` or `closed`.
         language: a code of ISO 639.
+        question_type: what the question is about, for example the `content_type` of SLAKE; "" if unknown.
     """
 
     question: str
@@ -38,6 +39,7 @@ class Answer:
     prediction: str
     kind: str
     language: str
+    question_type: str = ""
 
 
 def read_predictions(path: Path) -> tuple[list[Answer], int]:
@@ -119,7 +121,7 @@ def from_row(row: dict[str, Any]) -> Answer:
     if "filtered_resps" in row or "resps" in row:
         found = lmms_eval_fields(row)
     else:
-        found = {name: row.get(name) for name in ("question", "reference", "answer_type", "language")}
+        found = {name: row.get(name) for name in ("question", "reference", "answer_type", "language", "content_type")}
         found["prediction"] = row.get("generated", row.get("prediction"))
     for name in ("prediction", "reference"):
         if found[name] is None:
@@ -138,7 +140,8 @@ def from_row(row: dict[str, Any]) -> Answer:
     question = found["question"] if isinstance(found["question"], str) else ""
     kind = (found["answer_type"] or "").strip().lower()
     language = language or detect_language(found["reference"])
-    return Answer(question.strip(), found["reference"], found["prediction"], kind, language)
+    question_type = found["content_type"] if isinstance(found["content_type"], str) else ""
+    return Answer(question.strip(), found["reference"], found["prediction"], kind, language, question_type)
 
 
 def lmms_eval_fields(row: dict[str, Any]) -> dict[str, Any]:
@@ -152,6 +155,7 @@ def lmms_eval_fields(row: dict[str, Any]) -> dict[str, Any]:
         "prediction": first_text(row.get("filtered_resps", row.get("resps"))),
         "answer_type": doc.get("answer_type") or record.get("answer_type"),
         "language": doc.get("q_lang") or record.get("language"),
+        "content_type": doc.get("content_type") or record.get("content_type"),
     }
 
 

@@ -129,7 +129,7 @@ def test_the_command_prints_the_tables_and_writes_them(tmp_path, run):
         "**closed questions in en: 2 answers**",
         "**open questions in zh: 1 answers**",
     ]
-    assert f"- question prior: the most frequent answer to the question in {train}" in lines
+    assert f"- question prior: the most frequent answer to the question in {train}, or to its type" in lines
     assert '- coin: "yes or no", "是 or 不是", expected value' in lines
     assert "Rules that can be gamed: llava_med_2023_08, llava_med_2023_12, medvlmbench." in done.stdout
     assert lines[-1].startswith("llava_med_2023_08 leaves out closed questions whose answer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from evaluation.metrics.vqa_accuracy.short_answers import RULES, vqa_scores
-from evaluation.scoring.blind_answers import BLIND, coin, constant, constant_texts, no_answer, prior
+from evaluation.scoring.blind_answers import BLIND, coin, constant, constant_texts, no_answer
 from evaluation.scoring.prediction_files import Answer
 from evaluation.scoring.rule_tables import markdown, rule_tables
 
@@ -29,41 +29,6 @@ def texts(choices: list) -> list[str]:
 def test_a_coin_has_both_sides_in_the_language_of_the_question():
     found = coin([closed("Yes"), opened("肺", language="zh"), closed("ja", language="de")], [])
     assert found == [[(0.5, "yes"), (0.5, "no")], [(0.5, "是"), (0.5, "不是")], [(0.5, "yes"), (0.5, "no")]]
-
-
-def test_the_prior_is_the_most_frequent_answer_to_the_question():
-    seen = [
-        *[closed("Yes", question="Is it big?")] * 2,
-        closed("No", question="Is it big?"),
-        *[closed("No", question="Is it small?")] * 4,
-        opened("Lung", question="Where?"),
-        closed("是", question="大吗?", language="zh"),
-    ]
-    asked = [
-        closed("No", question="Is it  BIG?"),  # spaces and case do not count
-        closed("Yes", question="Never asked"),  # the most frequent of closed questions in English
-        opened("Liver", question=""),
-        closed("否", question="小吗?", language="zh"),
-        opened("肺", question="哪里?", language="zh"),  # nothing is known of open questions in Chinese
-    ]
-    assert texts(prior(asked, seen)) == ["Yes", "No", "Lung", "是", ""]
-
-
-def test_equally_frequent_answers_to_a_question_are_decided_by_the_type_and_then_by_the_alphabet():
-    seen = [opened("B", question="q"), opened("A", question="q"), opened("B", question="x"), opened("A", question="y")]
-    assert texts(prior([opened("?", question="q")], seen)) == ["A"]
-    assert texts(prior([opened("?", question="q")], [*seen, opened("B", question="z")])) == ["B"]
-
-
-def test_a_question_does_not_answer_itself():
-    """Otherwise a file in which every question is asked once would have a prior of 100 %."""
-    answers = [opened(name, question=f"q{number}") for number, name in enumerate(["A", "B", "C", "A"])]
-    assert texts(prior(answers, answers)) == ["A", "A", "A", "A"]  # by the type: each question is asked once
-    twice = [*answers, opened("C", question="q2"), opened("B", question="q3"), opened("B", question="q4")]
-    assert texts(prior(twice, twice)) == ["B", "B", "C", "B", "C", "A", "B"]
-    alone = [opened("A", question="q")]
-    assert texts(prior(alone, alone)) == [""]
-    assert texts(prior(alone, list(alone))) == ["A"]  # of a train split, the same question counts
 
 
 def test_the_constant_text_holds_the_frequent_words_of_a_language():
