@@ -19,7 +19,7 @@ from hub_datasets.chat.content_parts import to_parts
 from hub_datasets.filesystem import storage
 from hub_datasets.ingest.catalog import to_json
 from hub_datasets.ingest.progress import Progress
-from hub_datasets.output.columns import Row, base_columns, picture_of, shared_metadata
+from hub_datasets.output.columns import Picture, Row, base_columns, picture_of, shared_metadata
 from hub_datasets.output.region_rows import region_rows
 from hub_datasets.output.report import RowStatistics
 from hub_datasets.records import Ignored, Problem, Reason
@@ -111,39 +111,62 @@ def write_rows(
         "regions": lambda number: region_rows(decisions, number, left_out[number]),
     }
     addresses = [storage.shareable(stage.folder.address) for stage in decisions.stages]
-    with ExitStack() as stack:
-        progress = stack.enter_context(Progress("rows"))
+    with Progress("rows") as progress:
         for config in configs:
-            files[config] = {split: RowFile(folder / f"{config}-{split}.jsonl") for split in SPLITS}
-            opened = {split: stack.enter_context(file.path.open("wb")) for split, file in files[config].items()}
-            chats = {}
-            if config == "chat":
-                chats = {split: stack.enter_context(instructions_in(folder, split).open("wb")) for split in SPLITS}
-            for number in range(len(decisions.stages)):
-                for split, columns, pictures in makers[config](number):
-                    statistics.add(config, split, columns)
-                    if ungrounded == "keep" and "ungrounded" in columns:
-                        columns["ungrounded"] = []
-                    content, plain, rest = as_json(columns)
-                    places = [picture.place for picture in pictures]
-                    contents = " ".join(place["content"] for place in places)
-                    coded = content.encode()
-                    digest.update(b"%b %b\n" % (coded, f"{config} {split} {contents}".encode()))
-                    line = b'{"columns": %b, "images": %b, "stage": %d}\n' % (coded, to_json(places).encode(), number)
-                    files[config][split].add(len(line), len(coded), places)
-                    opened[split].write(line)
-                    if config == "chat":
-                        paths = [storage.join(addresses[number], picture.path) for picture in pictures]
-                        image = f'"image": {to_json(paths[0])}' if len(paths) == 1 else f'"images": {to_json(paths)}'
-                        said = f'{{{image}, "messages": {plain}, "split": "{split}", {rest}}}\n'
-                        chats[split].write(said.encode(errors="backslashreplace"))  # a folder's name may not be UTF-8
-                    progress.update()
-                    if config == "pairs" and samples is not None:
-                        samples.add(pictures[0].accepted, columns)
-                    if config == "pairs" and subgroups is not None:
-                        subgroups.add(pictures[0].accepted.record, split)
-    files = {config: {split: file for split, file in parts.items() if file.ends} for config, parts in files.items()}
+            with ConfigWriter(config, folder, addresses, digest) as writer:
+                for number in range(len(decisions.stages)):
+                    for split, columns, pictures in makers[config](number):
+                        statistics.add(config, split, columns)
+                        if ungrounded == "keep" and "ungrounded" in columns:
+                            columns["ungrounded"] = []
+                        writer.write(split, number, columns, pictures)
+                        progress.update()
+                        if config == "pairs" and samples is not None:
+                            samples.add(pictures[0].accepted, columns)
+                        if config == "pairs" and subgroups is not None:
+                            subgroups.add(pictures[0].accepted.record, split)
+            files[config] = {split: file for split, file in writer.files.items() if file.ends}
     return Written(files, digest.hexdigest()[:16], left_out)
+
+
+class ConfigWriter:
+    """The open files of one config's rows and, for `chat`, of the instructions, by split; used as a context manager.
+
+    Args:
+        folder: for the files.
+        addresses: the folder of each stage, as instructions name it.
+        digest: is updated with every row and the hashes of its images.
+    """
+
+    def __init__(self, config: str, folder: Path, addresses: Sequence[str], digest: Any) -> None:
+        self.files = {split: RowFile(folder / f"{config}-{split}.jsonl") for split in SPLITS}
+        self._config, self._addresses, self._digest = config, addresses, digest
+        self._instructions = {split: instructions_in(folder, split) for split in SPLITS} if config == "chat" else {}
+
+    def __enter__(self) -> ConfigWriter:
+        with ExitStack() as stack:
+            self._rows = {split: stack.enter_context(file.path.open("wb")) for split, file in self.files.items()}
+            self._chats = {split: stack.enter_context(path.open("wb")) for split, path in self._instructions.items()}
+            self._opened = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def write(self, split: str, stage: int, columns: dict[str, Any], pictures: Sequence[Picture]) -> None:
+        """Writes a row of a stage; takes the long columns out of `columns`."""
+        content, plain, rest = as_json(columns)
+        places = [picture.place for picture in pictures]
+        coded, contents = content.encode(), " ".join(place["content"] for place in places)
+        self._digest.update(b"%b %b\n" % (coded, f"{self._config} {split} {contents}".encode()))
+        line = b'{"columns": %b, "images": %b, "stage": %d}\n' % (coded, to_json(places).encode(), stage)
+        self.files[split].add(len(line), len(coded), places)
+        self._rows[split].write(line)
+        if self._chats:
+            paths = [storage.join(self._addresses[stage], picture.path) for picture in pictures]
+            image = f'"image": {to_json(paths[0])}' if len(paths) == 1 else f'"images": {to_json(paths)}'
+            said = f'{{{image}, "messages": {plain}, "split": "{split}", {rest}}}\n'
+            self._chats[split].write(said.encode(errors="backslashreplace"))  # a folder's name may not be UTF-8
 
 
 def as_json(columns: dict[str, Any]) -> tuple[str, str, str]:

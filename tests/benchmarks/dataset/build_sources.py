@@ -1,8 +1,8 @@
 """Generates the synthetic folders of four sources that the build benchmark reads.
 
-Each picture is a few soft shapes under fine noise. Sizes and noise are chosen so that the files take as long to decode
-as real ones, about 3.6 ms on average: they have about as many bytes per pixel as the real files of their source (0.4 for
-a knee, 1 to 1.6 for a lesion, 0.2 for a slice, 0.6 for a chest).
+Each picture is a few soft shapes under fine noise. Sizes and noise are chosen so that files take as long to decode as
+real ones, about 3.6 ms on average: they have about as many bytes per pixel as the real files of their source (0.4 for a
+knee, 1 to 1.6 for a lesion, 0.2 for a slice, 0.6 for a chest).
 """
 
 from __future__ import annotations
