@@ -290,7 +290,7 @@ def test_an_output_folder_that_cannot_be_made(refused, raw, tmp_path):
 )
 def test_a_disk_that_is_full(build, raw, tmp_path, run, kilobytes, read_before):
     """What is read does not fit, or the images do not, or the Parquet files do not."""
-    images = {f"images/{n}.png": encoded(picture(n, size=(120, 120))) for n in range(4)}
+    images = {f"images/{n}.png": encoded(picture(n, size=(120, 120)), "BMP") for n in range(4)}  # copied to the cache
     write_files(raw / "reports", images)
     if read_before:
         build({"--reports_dir": raw / "reports"}, tmp_path / "other", "--cache_dir", tmp_path / "cache")
