@@ -24,8 +24,8 @@ def test_the_probe(language):
     assert len(set(texts)) == len(rows) and {row["part"] for row in rows} == set(clinical_consistency.PARTS)
     for kind in clinical_consistency.KINDS:
         parts = [row["part"] for row in rows if row["kind"] == kind]
-        assert len(parts) >= 28 and parts.count("unusual") == 6
-        assert abs(parts.count("held_out") - (len(parts) - 6) / 3) <= 1
+        assert len(parts) >= 32 and (parts.count("unusual"), parts.count("natural")) == (6, 4)
+        assert abs(parts.count("held_out") - (len(parts) - 10) / 3) <= 1
     assert all(("changed" in row) == (row["kind"] != "paraphrase") for row in rows)
     assert all(len(set(filter(None, row))) == len(list(filter(None, row))) for row in texts)
 
@@ -52,6 +52,7 @@ def test_the_metric_separates_what_words_do_not(record, language):
     for part in ("tuning", "held_out"):
         assert found["parts"][part]["separated_clinical_consistency"] >= BAR
         assert found["parts"][part]["kept_clinical_consistency"] >= BAR
+    assert found["parts"]["natural"]["separated_clinical_consistency"] >= 0.8
     for measured in (found["all"], found["parts"]["held_out"]):
         for other in ("bleu", "rouge_l"):
             assert measured[f"separated_{other}"] < 0.5 * measured["separated_clinical_consistency"]
