@@ -10,9 +10,9 @@ reference itself.
 
 The rows are in four parts: `tuning` and `held_out` were written before the rules, by their author, who drew the second
 one by a hash and saw none of its failures; `unusual` was written when the rules met the bar on both, with wordings far
-from them, and rules were then added for what they had missed; `natural` was written after that, in the style of reports,
-and no rule was changed because of it. The record keeps the first run on each part. The first runs on `unusual` and
-`natural` say what to expect of new texts.
+from them, and rules were then added for what they had missed; `natural` was written after that, in the style of
+reports, and no rule was changed because of it. The record keeps the first run on each part. The first runs on `unusual`
+and `natural` say what to expect of new texts.
 """
 
 from __future__ import annotations
