@@ -17,6 +17,8 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
 
 from evaluation.metrics.vqa_accuracy.short_answers import DEFAULT_RULE
 from model_cards.commands.console import CommandError, Parser, command, local_folder
+from model_cards.controls import check_controls, needs_controls
+from model_cards.leaderboard_lines import best_first, control_entries, table_lines
 from model_cards.results import HEADLINE, NAMES, EvaluationResult, load_results, write_json, write_text
 
 
@@ -56,6 +58,11 @@ def rank_results(results: list[EvaluationResult]) -> list[dict]:
         tables with `task`, `dataset`, `revision`, `split`, `samples`, `rule` (of the accuracies; "" if the table has
         none), `metrics` (columns) and `rows` (`model`, then a value for each metric, None if it was not measured). Rows
         are sorted by the first metric of the task, equal ones by the next metrics; models without a value come last.
+        A table with scores of answers also has `controls`, those that never see an image, and each of its rows has
+        `controls`, those of the model, and `reliance`.
+
+    Raises:
+        ValueError: a result has scores of answers and not all of their controls.
     """
     groups: dict[tuple, dict[str, EvaluationResult]] = defaultdict(dict)
     for result in sorted(results, key=lambda result: result.date):
@@ -71,6 +78,14 @@ def rank_results(results: list[EvaluationResult]) -> list[dict]:
         has_accuracy = any(name.startswith("accuracy") for name in shown)
         table |= {"rule": rule_of(best) if has_accuracy else "", "metrics": shown}
         rows = [{"model": member.model} | {name: member.metrics.get(name) for name in shown} for member in ranked]
+        if needs_controls(best.task, shown):
+            for member in ranked:
+                check_controls(member)
+            scored = next(member for member in ranked if needs_controls(member.task, member.metrics))
+            table["controls"] = control_entries(scored, shown, blind=True)
+            for row, member in zip(rows, ranked, strict=True):
+                if needs_controls(member.task, member.metrics):  # a result of a training has a loss alone
+                    row |= {"controls": control_entries(member, shown, blind=False), "reliance": member.reliance}
         tables.append(table | {"rows": rows})
     return tables
 
@@ -82,40 +97,24 @@ def rule_of(result: EvaluationResult) -> str:
 
 def sort_key(result: EvaluationResult) -> tuple:
     """Returns a key that sorts the best result first."""
-    key: list = []
-    for name, larger_is_better in HEADLINE[result.task].items():
-        value = result.metrics.get(name)
-        # False sorts before True, so missing values come last; a negated value sorts in descending order.
-        key += [value is None, 0 if value is None else -value if larger_is_better else value]
-    return *key, result.model
+    return *best_first(result.task, result.metrics), result.model
 
 
 def markdown(table: dict) -> str:
-    """Returns a table as Markdown, with aligned columns so that it can also be read in a terminal."""
-    from model_cards.rendering import number, table_cell
+    """Returns a table as Markdown, with aligned columns so that it can also be read in a terminal.
+
+    Raises:
+        ValueError: the table has scores of answers and not all of their controls.
+    """
+    from model_cards.rendering import aligned_table, table_cell
 
     header = ["#", "model", *(NAMES[name] for name in table["metrics"])]
-    lines = [
-        [str(place), table_cell(row["model"]), *(number(row[name]) for name in table["metrics"])]
-        for place, row in enumerate(table["rows"], 1)
-    ]
-    widths = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
-
-    def draw(cells: list[str]) -> str:
-        aligned = [
-            cell.ljust(width) if column == 1 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return f"| {' | '.join(aligned)} |\n"
-
-    rule = "|" + "|".join(
-        "-" * (width + 2) if column == 1 else "-" * (width + 1) + ":" for column, width in enumerate(widths)
-    )
+    lines = [[line.place, table_cell(line.title), *line.cells] for line in table_lines(table)]
     revision = f", revision {table['revision'][:8]}" if table["revision"] else ""
     rule_name = f", rule {table['rule']}" if table.get("rule") else ""  # a table of an earlier version has none
     rows = f"{table['split']}, {table['samples']:,} rows{revision}{rule_name}"
     title = table_cell(f"{table['task'].replace('_', ' ')} on {table['dataset']} ({rows})")
-    return f"**{title}**\n\n{draw(header)}{rule}|\n{''.join(map(draw, lines))}"
+    return f"**{title}**\n\n{aligned_table([header, *lines], texts=[1])}"
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     medpairs evaluate --model org/siglip-med --dataset org/med-pairs --split test
 
 An encoder is scored by retrieval: recall at 1, 5 and 10 in both directions, with chance levels. A decoder is scored by
-the BLEU of its answers, their accuracy on open and closed questions, its loss and perplexity. `--push_to_hub` adds the
-result to the model's repository and its card.
+the BLEU of its answers, their accuracy on open and closed questions, its loss and perplexity, beside controls that do
+not see the image or see another one. `--push_to_hub` adds the result to the model's repository and its card.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     write_json_lines(path.with_suffix(".predictions.jsonl"), predictions)
     shown = ", ".join(f"{NAMES[key]} {value:.4g}" for key, value in result.metrics.items() if key in NAMES)
     print(f"{result.model} on {result.dataset_split}, {result.samples} rows: {shown}\nWritten to {path}")
+    print(controls_text(result), end="")
     if options.push_to_hub:
         from evaluation.publish_results import push_result
 
@@ -95,6 +96,24 @@ def argument_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help=f"rule for a decoder's accuracy: {', '.join(RULES)} (default: %(default)s)",
     )
+    parser.add_argument(
+        "--train_split",
+        metavar="NAME",
+        default="train",
+        help="split from which a decoder's controls know the answers to questions (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--frozen_encoder",
+        metavar="NAME",
+        default="own",
+        help="encoder of the control `frozen features`: folder, repository, `own` for the decoder's vision tower, or "
+        "`none` to leave it out (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no_image_controls",
+        action="store_true",
+        help="do not ask a decoder again with blank, swapped and mirrored images; the tables say so",
+    )
     parser.add_argument("--base_model", default="", help="base model, recorded in the result (default: none)")
     parser.add_argument(
         "--output_dir", type=local_folder, default=Path("results"), help="folder for results (default: %(default)s)"
@@ -131,6 +150,8 @@ def check_options(options: argparse.Namespace) -> None:
     except OSError as error:
         raise InputError(f"--output_dir {options.output_dir}: {error.strerror}") from None
     check_model(options.model)
+    if options.frozen_encoder not in ("own", "none"):
+        check_model(options.frozen_encoder, "--frozen_encoder")
     check_dataset(options.dataset)
     if options.push_to_hub:
         check_token(None)
@@ -164,9 +185,9 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[
         raise InputError(f"--rule {options.rule} requires a decoder, but --model {options.model} is an encoder")
     revision = dataset_revision(options.dataset, options.dataset_revision)
     print_source("dataset", options.dataset, revision)
-    rows = load_rows(options, config, revision)
+    rows, train = load_rows(options, config, revision)
     weights = weights_of(options.model, options.model_revision)
-    metrics, signatures, predictions = score(options, rows)
+    metrics, signatures, predictions, more = score(options, rows, train)
     result = EvaluationResult(
         model=options.model,
         model_revision=options.model_revision or "",
@@ -182,6 +203,7 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[
         signatures=signatures,
         settings={name: getattr(options, name) for name in ("limit", "batch_size", "max_new_tokens")}
         | rule_setting(options),
+        **more,
     )
     return result, predictions
 
@@ -194,17 +216,30 @@ def rule_setting(options: argparse.Namespace) -> dict[str, str]:
     return {} if options.rule == DEFAULT_RULE else {"rule": options.rule}
 
 
-def load_rows(options: argparse.Namespace, config: str, revision: str) -> Any:
-    """Returns the rows to score. Raises InputError if a column is missing."""
+def load_rows(options: argparse.Namespace, config: str, revision: str) -> tuple[Any, Any]:
+    """Returns the rows to score, and those of the train split; None if there are none or they are the same split.
+
+    Raises:
+        InputError: a column is missing.
+    """
     commit = revision if is_commit(revision) else None
-    rows = load_splits(options.dataset, config, [options.split], commit)[options.split]
+    wanted = [options.split] if config == "pairs" else [options.split, options.train_split]
+    splits = load_splits(options.dataset, config, wanted, commit)
+    if options.split not in splits:
+        splits |= load_splits(options.dataset, config, [options.split], commit)  # raises, and names the splits
+    rows = splits.pop(options.split)
+    train = splits.get(options.train_split)
     if missing := [column for column in COLUMNS[config] if column not in rows.column_names]:
         raise InputError(f"--dataset {options.dataset}, config {config}: missing columns: {', '.join(missing)}")
-    return rows if options.limit is None else rows.select(range(min(options.limit, len(rows))))
+    return rows if options.limit is None else rows.select(range(min(options.limit, len(rows)))), train
 
 
-def score_encoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, list[dict]]:
-    """Scores retrieval on the split; returns the metrics, no signatures, and the nearest texts of each image."""
+def score_encoder(options: argparse.Namespace, rows: Any, train: Any) -> tuple[dict, dict, list[dict], dict]:
+    """Scores retrieval on the split; `train` is not used.
+
+    Returns:
+        the metrics, no signatures, the nearest texts of each image, and no controls.
+    """
     from tqdm import tqdm
     from transformers import AutoModel
 
@@ -216,11 +251,15 @@ def score_encoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, l
         metrics = score_embeddings(embeds, model.logit_scale.item(), model.logit_bias.item())
     except ValueError as error:  # an embedding contains NaN or infinity
         raise InputError(f"--model {options.model}: {error}") from None
-    return metrics, {}, list(nearest_texts(embeds, list(rows["text"]), list(rows["image_path"])))
+    return metrics, {}, list(nearest_texts(embeds, list(rows["text"]), list(rows["image_path"]))), {}
 
 
-def score_decoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, list[dict]]:
-    """Scores answers on the split; returns the metrics, their signatures, and each question with both answers."""
+def score_decoder(options: argparse.Namespace, rows: Any, train: Any) -> tuple[dict, dict, list[dict], dict]:
+    """Scores answers on the split.
+
+    Returns:
+        the metrics, their signatures, each question with all answers, and the controls of the result.
+    """
     import math
 
     from tqdm import tqdm
@@ -245,6 +284,7 @@ def score_decoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, l
     metrics, signatures = score_answers(generated, references, languages, kinds, options.rule)
     metrics["loss"] = answer_loss(model, processor, rows, options.batch_size, progress=tqdm)
     metrics["perplexity"] = math.exp(min(metrics["loss"], 700.0))  # exp of more than 709 overflows a float
+    controls = controls_of(options, rows, train, model, processor, generated)
     columns = zip(rows["image_path"], rows["source_dataset"], languages, kinds, turns, generated, strict=True)
     predictions = [
         {
@@ -255,10 +295,53 @@ def score_decoder(options: argparse.Namespace, rows: Any) -> tuple[dict, dict, l
             "question": messages[-2]["content"],
             "reference": messages[-1]["content"],
             "generated": answer,
+            "controls": {name: texts[row] for name, texts in controls.answers.items() if texts[row] is not None},
         }
-        for image_path, source, language, kind, messages, answer in columns
+        for row, (image_path, source, language, kind, messages, answer) in enumerate(columns)
     ]
-    return metrics, signatures, predictions
+    return metrics, signatures, predictions, {"controls": controls.entries, "reliance": controls.reliance}
+
+
+def controls_of(
+    options: argparse.Namespace, rows: Any, train: Any, model: Any, processor: Any, generated: list[str]
+) -> Any:
+    """Makes the controls of a decoder's answers; returns `Controls`."""
+    from tqdm import tqdm
+
+    from evaluation.controls.image_features import began_random, load_encoder, tower_of_decoder
+    from evaluation.controls.measure import Known, measure_controls
+    from evaluation.scoring.decoder import generate_answers
+
+    def ask(changed: Any) -> list[str]:
+        return generate_answers(model, processor, changed, options.batch_size, options.max_new_tokens, progress=tqdm)
+
+    encoder = None
+    if options.frozen_encoder == "own" and train is not None:
+        is_random = began_random(options.model, options.model_revision)
+        encoder = tower_of_decoder(model, processor, "the model's own vision tower", is_random)
+    elif options.frozen_encoder not in ("own", "none"):
+        encoder = load_encoder(options.frozen_encoder)
+    others = f"the other rows of {options.split}"
+    known = Known(train, others if train is None else f"{len(train):,} rows of {options.train_split}")
+    left_out = {"frozen": "left out by --frozen_encoder none", "images": "left out by --no_image_controls"}
+    image_asker = None if options.no_image_controls else ask
+    return measure_controls(
+        rows, generated, known, options.rule, image_asker, encoder, options.batch_size, left_out, tqdm
+    )
+
+
+def controls_text(result: EvaluationResult) -> str:
+    """Returns the table of a result with its controls, as it is printed; "" if it has none."""
+    from model_cards.controls import needs_controls, notes, result_table, verdicts
+    from model_cards.reliance_tables import reliance_table, reliance_words
+    from model_cards.rendering import aligned_table
+
+    if not needs_controls(result.task, result.metrics):
+        return ""
+    parts = [aligned_table(result_table(result)), "".join(f"- {note}\n" for note in notes(result))]
+    parts += ["".join(f"{verdict}\n" for verdict in verdicts(result)), f"{reliance_words(result.reliance)}\n"]
+    parts += [aligned_table(table) for table in (reliance_table(result.reliance),) if table]
+    return "".join(f"\n{part}" for part in parts if part.strip())
 
 
 def check_turns(turns: list[list[dict]]) -> None:

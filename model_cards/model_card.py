@@ -15,6 +15,8 @@ from typing import Any
 
 from model_cards.card_update import contents, front_matter, merge_card, read_card, set_front_matter, split_card
 from model_cards.commands.names import is_path
+from model_cards.controls import CONTROLS, missing_controls, needs_controls, notes, result_table, verdicts
+from model_cards.reliance_tables import parts_table, reliance_table, reliance_words
 from model_cards.rendering import render_card
 from model_cards.results import (
     HEADLINE,
@@ -160,14 +162,6 @@ def model_card(repo_id: str, summary: dict, results: Sequence[EvaluationResult],
         tags=["medical", "medpairs", *([] if base else ["tiny-random-start"])],
         eval_results=model_index(results) or None,
     )
-    tables = [
-        {
-            "result": result,
-            "dataset": dataset_name(result.dataset, result.dataset_revision),
-            "metrics": [name for name in HEADLINE[result.task] if name in result.metrics],
-        }
-        for result in results
-    ]
     card = render_card(
         ModelCard,
         data,
@@ -176,12 +170,35 @@ def model_card(repo_id: str, summary: dict, results: Sequence[EvaluationResult],
         repo_id=repo_id,
         summary=summary,
         dataset=dataset,
-        tables=tables,
+        tables=[table_of(result) for result in results],
         names=NAMES,
         curve=curve(summary["history"]),
         samples=samples,
     )
     return card.content
+
+
+def table_of(result: EvaluationResult) -> dict[str, Any]:
+    """Returns what the card shows of a result.
+
+    Scores of answers without their controls, which an earlier version wrote, are not shown; `missing` names these.
+    """
+    shown: dict[str, Any] = {"result": result, "dataset": dataset_name(result.dataset, result.dataset_revision)}
+    shown |= {"missing": [], "lines": []}
+    if missing := missing_controls(result):
+        return shown | {"missing": [CONTROLS[name] for name in missing]}
+    if not needs_controls(result.task, result.metrics):
+        return shown | {"metrics": [name for name in HEADLINE[result.task] if name in result.metrics]}
+    reliance = {
+        "words": reliance_words(result.reliance),
+        "tables": [table for table in (reliance_table(result.reliance), parts_table(result.reliance)) if table],
+    }
+    return shown | {
+        "lines": result_table(result),
+        "notes": notes(result),
+        "verdicts": verdicts(result),
+        "reliance": reliance,
+    }
 
 
 def merged_index(current: str, results: Sequence[EvaluationResult], repo_id: str) -> list | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def environment(html: bool = False) -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters |= {"cell": table_cell, "code": code, "number": number}
+    env.filters |= {"cell": table_cell, "code": code, "number": number, "markdown_table": markdown_table}
     env.globals["block"] = lambda name, caller: block(name, caller())
     return env
 
@@ -62,6 +63,33 @@ def table_cell(value: Any) -> str:
     """Escapes a text from the data for a cell of a Markdown table; it can neither end the cell nor add markup."""
     text = re.sub(r"\s+", " ", str(value)).strip()
     return re.sub(r"([\\|`*_~&$\[\]<>#])", r"\\\1", text)
+
+
+def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+    """Returns a Markdown table of texts, which are escaped; the first line is the header."""
+    return aligned_table([[table_cell(cell) for cell in line] for line in lines]).rstrip("\n")
+
+
+def aligned_table(lines: Sequence[Sequence[str]], texts: Sequence[int] = (0,)) -> str:
+    """Returns a Markdown table with aligned columns, so that it can also be read in a terminal.
+
+    Args:
+        lines: the cells of the header and of each line.
+        texts: the numbers of the columns that are aligned to the left.
+    """
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+
+    def draw(cells: Sequence[str]) -> str:
+        aligned = [
+            cell.ljust(width) if column in texts else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(aligned)} |\n"
+
+    rule = "|".join(
+        "-" * (width + 2) if column in texts else "-" * (width + 1) + ":" for column, width in enumerate(widths)
+    )
+    return f"{draw(lines[0])}|{rule}|\n{''.join(map(draw, lines[1:]))}"
 
 
 def code(value: Any, in_table: bool = False) -> str:

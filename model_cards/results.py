@@ -68,6 +68,10 @@ class EvaluationResult:
         base_model: the checkpoint that the training started from, "" if unknown.
         settings: the settings of the evaluation, for example the maximum length of an answer.
         signatures: signatures to report with the metrics, for example that of sacrebleu per language.
+        controls: for scores of answers, one entry per control, see `controls.py`: `name`, `metrics`, `samples` (rows it
+            is measured on), `real` (the metrics of the model on these rows), `difference` (model minus control, with
+            its interval), and `note`, what is special about it or why it was left out.
+        reliance: how much the answers depend on the image, see `evaluation/controls/reliance.py`.
         date: the time of the evaluation in UTC, in ISO 8601 format.
         versions: the installed version of each package in PACKAGES.
 
@@ -88,6 +92,8 @@ class EvaluationResult:
     base_model: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     signatures: dict[str, str] = field(default_factory=dict)
+    controls: list[dict[str, Any]] = field(default_factory=list)
+    reliance: dict[str, Any] = field(default_factory=dict)
     date: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     versions: dict[str, str] = field(default_factory=lambda: {name: version(name) for name in PACKAGES})
 
@@ -98,6 +104,9 @@ class EvaluationResult:
                 raise TypeError(f"{name} is {value!r}, which is not of type {kind.__name__}")
         if self.task not in HEADLINE:
             raise TypeError(f"task is {self.task!r}, which is not one of {', '.join(HEADLINE)}")
+        for entry in self.controls:
+            if not isinstance(entry, dict) or not isinstance(entry.get("metrics", {}), dict):
+                raise TypeError(f"a control is {entry!r:.100}, which is not an object with metrics")
         measured = {name: value for name, value in self.metrics.items() if value is not None}
         for name, value in measured.items():
             if not isinstance(value, Real) or isinstance(value, bool):

@@ -14,7 +14,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from model_cards.leaderboard_lines import table_lines
 from model_cards.model_card import SUMMARY, losses_by_update
+from model_cards.reliance_tables import reliance_table
 from model_cards.rendering import environment
 from model_cards.results import NAMES, slug, write_text
 
@@ -62,6 +64,8 @@ def write_run_page(
         found={name: images.illustrated(spread(rows)) for name, rows in found.items()},
         said={name: images.illustrated(spread(rows)) for name, rows in said.items()},
         tables=read_json(results_dir / "leaderboard.json"),
+        lines=table_lines,
+        reliance=reliance_table,
         names=NAMES,
         cards=card_files,
     )

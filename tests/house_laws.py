@@ -33,6 +33,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "trainers": [{"run_encoder", "run_decoder"}, {"encoder", "decoder"}, {"images"}, {"base"}, {"memory"}],
     "evaluation": [
         {"run_evaluation", "rules", "publish_results", "push_metrics", "leaderboard"},
+        {"controls"},
         {"scoring", "folder_caches"},
         {"metrics", "loading"},
     ],

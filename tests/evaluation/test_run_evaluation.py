@@ -15,9 +15,13 @@ from evaluation.metrics.medical_bleu.bilingual import bleu_scores
 from evaluation.metrics.vqa_accuracy.short_answers import vqa_scores
 from evaluation.run_evaluation import main
 from evaluation.scoring.encoder import embed_pairs, score_embeddings
+from model_cards.controls import BLANK, CONTROLS, MIRRORED, OTHER_ANSWER, SAME_ANSWER, check_controls, result_table
+from model_cards.reliance_tables import reliance_table
 from model_cards.results import load_result, load_results
 from tests.evaluation.small_run import rows_of
+from tests.model_cards.markdown import tables
 
+IMAGE_CONTROLS = (BLANK, MIRRORED, OTHER_ANSWER, SAME_ANSWER)
 HEAVY = ("torch", "transformers", "datasets", "evaluate", "huggingface_hub", "jinja2", "numpy", "sacrebleu")
 HELP = f"""
 import json, runpy, sys
@@ -128,6 +132,41 @@ def test_a_decoder(score, decoder, build, tmp_path):
     scores = vqa_scores(*([column[row] for row in asked] for column in (generated, references, kinds, languages)))
     assert result.metrics == pytest.approx({name: scores[name] for name in scores if name != "rule"} | expected)
     assert f"BLEU {expected['bleu']:.4g}" in printed
+    check_controls(result)  # made by default
+    by_name = {entry["name"]: entry for entry in result.controls}
+    assert all(entry["metrics"] for entry in by_name.values())
+    assert by_name["blank_image"]["samples"] == by_name["frozen_features"]["samples"] == len(rows)
+    for name in ("question_prior", "blank_image"):
+        texts = [row["controls"][name] for row in predictions]
+        assert by_name[name]["metrics"]["bleu"] == pytest.approx(bleu_scores(texts, references, languages)["bleu"])
+    swapped = [row["controls"].get("other_answer") for row in predictions]
+    assert 0 < sum(text is not None for text in swapped) == by_name["other_answer"]["samples"] < len(rows)
+    assert result.reliance["changes"]["other_answer"]["rows"] > 0
+    shown, (result, _) = tables(printed), written(tmp_path / "results")
+    assert shown[0] == result_table(result) and shown[1] == reliance_table(result.reliance)
+
+
+def test_controls_that_ask_the_model_can_be_left_out(score, decoder, build, tmp_path):
+    flags = ("--no_image_controls", "--frozen_encoder", "none", "--max_new_tokens", "1", "--limit", "8")
+    status, printed, _ = score(decoder, build, *flags)
+    result, _ = written(tmp_path / "results")
+    assert status == 0 and result.reliance == {}
+    said = {entry["name"]: entry["note"] for entry in result.controls if not entry["metrics"]}
+    left_out = dict.fromkeys(IMAGE_CONTROLS, "left out by --no_image_controls")
+    assert said == left_out | {"frozen_features": "left out by --frozen_encoder none"}
+    assert all(f"{CONTROLS[name]}: {words}" in printed for name, words in said.items())
+
+
+@pytest.mark.slow
+def test_the_encoder_of_the_frozen_features_can_be_named(score, decoder, encoder, build, tmp_path):
+    flags = ("--frozen_encoder", str(encoder), "--no_image_controls", "--max_new_tokens", "1")
+    assert score(decoder, build, *flags)[0] == 0
+    result, _ = written(tmp_path / "results")
+    assert f" numbers per image from {encoder}, fitted on " in result.controls[0]["note"]
+
+
+def test_an_encoder_that_does_not_exist_is_refused_at_once(refused, decoder, build):
+    assert refused(decoder, build, "--frozen_encoder", "./none").startswith("--frozen_encoder ./none: no such folder")
 
 
 def test_a_trial_on_the_first_rows_leaves_the_whole_result(score, encoder, build, tmp_path):

@@ -14,6 +14,7 @@ import yaml
 from huggingface_hub import HfApi, ModelCard
 
 from model_cards.card_update import set_front_matter
+from model_cards.controls import CONTROLS
 from model_cards.model_card import (
     SAMPLES,
     SUMMARY,
@@ -26,6 +27,7 @@ from model_cards.model_card import (
 )
 from model_cards.rendering import number
 from model_cards.results import GENERATION, RETRIEVAL, EvaluationResult
+from tests.model_cards.all_controls import all_controls
 from tests.model_cards.markdown import HOSTILE, code_blocks, front_matter, headings, one_line, tables
 
 COMMIT = "a4badc659361c5df3c4b662ebd780fe84a9859e6"
@@ -65,7 +67,7 @@ RESULTS = {
     "decoder": EvaluationResult(
         "org/med", GENERATION, "org/med-pairs", "chat", "test", 1418,
         {"bleu": 38.4779, "exact_match": 0.39713, "loss": 0.56790},
-        dataset_revision=COMMIT, signatures={"en": "nrefs:1|tok:13a", "zh": "nrefs:1|tok:zh"},
+        dataset_revision=COMMIT, signatures={"en": "nrefs:1|tok:13a", "zh": "nrefs:1|tok:zh"}, controls=all_controls(),
     ),
 }  # fmt: skip
 SAMPLE = {"image_path": "slake/1.jpg", "question": "What organ?", "reference": "Liver", "generated": "Lung"}
@@ -116,7 +118,8 @@ def test_an_encoders_numbers_are_those_of_its_files(card_of):
 def test_a_decoder_shows_signatures_and_samples(card_of):
     text = card_of("decoder", samples=[SAMPLE])
     scores, settings, _, samples = tables(text)
-    assert scores == [["metric", "value"], ["BLEU", "38.48"], ["exact match", "0.3971"], ["loss", "0.5679"]]
+    assert scores[:2] == [["answers", "BLEU", "exact match", "loss"], ["this model", "38.48", "0.3971", "0.5679"]]
+    assert scores[2:] == [[f"{title}: left out", "–", "–", "–"] for title in CONTROLS.values()]
     assert ["lora", "r 32, alpha 32"] in settings
     assert samples == [["question", "reference", "generated"], ["What organ?", "Liver", "Lung"]]
     assert "BLEU: `nrefs:1|tok:13a` (en),\n`nrefs:1|tok:zh` (zh)." in text

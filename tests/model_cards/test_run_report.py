@@ -15,6 +15,8 @@ import pytest
 from datasets import load_dataset
 from PIL import Image
 
+from model_cards.controls import BLIND, CONTROLS
+from model_cards.reliance_tables import reliance_table
 from model_cards.results import write_json
 from model_cards.run_report import (
     PER_SOURCE,
@@ -25,7 +27,9 @@ from model_cards.run_report import (
     spread,
     write_run_page,
 )
+from tests.model_cards.all_controls import all_controls
 from tests.model_cards.markdown import HOSTILE, one_line
+from tests.model_cards.test_controls import RELIANCE
 
 TEXTS = ["Knee X-ray: mild osteoarthritis.", "肝脏"]
 VOID = {"meta", "img", "path", "polyline", "br", "link", "input"}
@@ -46,7 +50,8 @@ SUMMARY = {
 class Page(HTMLParser):
     """Parses a page into its elements and the texts of its tables and captions; unmatched tags are an error.
 
-    The tables of a run's page are: sources, splits, rejections, found, said, leaderboard.
+    The tables of a run's page are: sources, splits, rejections, found, said, then those of the
+    leaderboard with image reliance.
     """
 
     def __init__(self, text: str) -> None:
@@ -139,8 +144,17 @@ def write_page(build, tmp_path_factory):
             files[name].write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
         table = {"task": "report_generation", "dataset": texts[0], "revision": "a4badc659361c5df3c", "split": texts[0]}
         table |= {"samples": 1418, "metrics": ["bleu", "loss"]}
-        rows = [{"model": text, "bleu": 38.4779, "loss": None} for text in texts]
-        write_json(root / "results" / "leaderboard.json", [table | {"rows": rows}])
+        shared, own = ([one for one in all_controls() if (one["name"] in BLIND) == blind] for blind in (True, False))
+        rows = [{"model": text, "bleu": 38.4779, "loss": None, "controls": own, "reliance": {}} for text in texts]
+        table["controls"] = shared
+        rows[0]["reliance"] = RELIANCE
+        retrieval = table | {
+            "task": "retrieval",
+            "metrics": ["recall_at_5"],
+            "rows": [{"model": "x", "recall_at_5": 1}],
+        }
+        del retrieval["controls"]
+        write_json(root / "results" / "leaderboard.json", [table | {"rows": rows}, retrieval])
         cards = {f"org/{place}": text for place, text in enumerate(texts)} | {"a/b-c": "one", "a-b/c": "two"}
         write_run_page(root / "page.html", data_dir, {texts[0]: root / "model"}, root / "results", files, cards)
         return root
@@ -194,7 +208,14 @@ def test_tables_have_the_numbers_of_the_files(page, build):
         assert numbers == [f"{source[key]:,}" for key in ("read", "accepted", "images")]
         assert rejected == ", ".join(f"{code} {count}" for code, count in source["rejected"].items())
     assert page.tables[1][1:] == [[config, *map(str, counts.values())] for config, counts in report["splits"].items()]
-    assert page.tables[5] == [["model", "BLEU", "loss"], *([text, "38.48", "–"] for text in TEXTS)]
+    header, *lines = page.tables[5]
+    assert header == ["model", "BLEU", "loss"]
+    own = [f"└ {title}: left out" for name, title in CONTROLS.items() if name not in BLIND]
+    shared = [f"{CONTROLS[name]}: left out" for name in BLIND]
+    assert [line[0] for line in lines] == [*(title for text in TEXTS for title in (text, *own)), *shared]
+    assert [line[1:] for line in lines if line[0] in TEXTS] == [["38.48", "–"]] * len(TEXTS)
+    assert page.tables[6] == reliance_table(RELIANCE)
+    assert page.tables[7] == [["model", "R@5"], ["x", "1"]]
     assert "1,540 updates on" in page.text and "662,400 of 1,929,929 parameters" in one_line(page.text)
     assert "final value 2" in one_line(page.text) and "final value 6" in one_line(page.text)
 
@@ -239,7 +260,8 @@ def test_hostile_texts_stay_texts(hostile_build, write_page, page):
     hostile = Page(text)
     assert {tag for tag, _ in hostile.elements} == {tag for tag, _ in page.elements}
     assert "<!-- comment" not in text and "49" not in [row[0] for row in hostile.tables[5]]
-    assert [row[0] for row in hostile.tables[5][1:]] == [one_line(text) for text in HOSTILE]
+    titles = [row[0] for row in hostile.tables[5][1:] if not row[0].endswith(": left out")]
+    assert titles == [one_line(text) for text in HOSTILE]
     assert [row[1] for row in hostile.tables[2][1:]] == [one_line(text) for text in HOSTILE]
     assert [row[1] for row in hostile.tables[4][1:]] == [one_line(text) for text in spread(HOSTILE)]
     assert {one_line(f"{text} {text}") for text in HOSTILE} <= set(map(one_line, hostile.captions))

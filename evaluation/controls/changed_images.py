@@ -1,0 +1,82 @@
+"""Asks a model again with a blank image, and with mirrored images, and looks up its answers for swapped ones.
+
+A blank image is the same for all rows, so each distinct question is asked about it once. Mirrored images are for
+questions about left and right only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from evaluation.controls.questions import Questions, find_donors, is_lateral
+from model_cards.controls import BLANK, MIRRORED, OTHER_ANSWER, SAME_ANSWER
+
+# A gray square: the shape of an image tells which source it is from, so it must not be kept.
+BLANK_SIZE, BLANK_COLOR = (224, 224), (128, 128, 128)
+
+# Takes rows of the config `chat` and returns the answers to their last questions.
+Answerer = Callable[[Sequence[dict]], list[str]]
+
+
+class ChangedRows(Sequence):
+    """Rows whose images are replaced when they are read.
+
+    Args:
+        rows: rows of the config `chat`.
+        cases: the number of a row and the change of its images, BLANK or MIRRORED, for each changed row.
+    """
+
+    def __init__(self, rows: Any, cases: Sequence[tuple[int, str]]) -> None:
+        self.rows, self.cases = rows, cases
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, place: int) -> dict:
+        number, change = self.cases[place]
+        row = dict(self.rows[number])
+        return row | {"images": [change_image(image, change) for image in row["images"]]}
+
+
+def change_image(image: Any, change: str) -> Any:
+    """Returns a blank or a mirrored image."""
+    from PIL import Image, ImageOps
+
+    return Image.new("RGB", BLANK_SIZE, BLANK_COLOR) if change == BLANK else ImageOps.mirror(image.convert("RGB"))
+
+
+def answers_under_changes(
+    rows: Any, questions: Questions, real: Sequence[str], answer: Answerer
+) -> dict[str, list[str | None]]:
+    """Returns the answers of a model with changed images.
+
+    Args:
+        rows: [N] rows of the config `chat`.
+        questions: their questions.
+        real: [N] the answers of the model with the real images.
+        answer: asks the model.
+
+    Returns:
+        for each change [N] answers; None where the change does not apply: the row has no image, the question is not
+            about left or right, or no other patient has the same question with such an answer.
+    """
+    cases: dict[tuple, tuple[int, str]] = {}  # one row for all that ask the model the same
+    keys: dict[str, list[tuple | None]] = {BLANK: [], MIRRORED: []}
+    for row, question in enumerate(questions.answers):
+        has_image = bool(questions.images[row])
+        keys[BLANK].append((questions.prompts[row], BLANK, questions.image_counts[row]) if has_image else None)
+        mirrored = has_image and is_lateral(question)
+        keys[MIRRORED].append((questions.prompts[row], MIRRORED, questions.images[row]) if mirrored else None)
+        for change, found in keys.items():
+            if found[row] is not None:
+                cases.setdefault(found[row], (row, change))
+    # A batch takes as long as its longest answer, and answers with changed images are mostly as long as the real ones.
+    order = sorted(cases, key=lambda key: len(real[cases[key][0]]))
+    texts = answer(ChangedRows(rows, [cases[key] for key in order])) if order else []
+    known = dict(zip(order, texts, strict=True))
+    answers = {change: [None if key is None else known[key] for key in found] for change, found in keys.items()}
+    for change, same_answer in ((OTHER_ANSWER, False), (SAME_ANSWER, True)):
+        donors = find_donors(questions, same_answer)
+        answers[change] = [None if donor is None else real[donor] for donor in donors]
+    return answers
