@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
+from evaluation.controls.questions import find_donors, read_questions
+from evaluation.controls.reliance import grounded_scores
 from evaluation.scoring.answers import score_answers
 from evaluation.scoring.decoder import answer_texts
 from evaluation.scoring.messages import plain_messages
@@ -80,6 +82,8 @@ class AnswerEvaluation:
         self.known = [dict(zip(STRATA, values, strict=True)) for values in zip(*known.values(), strict=True)]
         turns = [last_turn(rows, int(row)) for row in self.chosen]
         self.questions, self.references = [question for question, _ in turns], [answer for _, answer in turns]
+        # Places in `chosen` of rows about another patient, which have the same question and another answer.
+        self.donors = find_donors(asked_questions(rows, self.chosen), same_answer=False)
         self.answers: list[Answer] = []
 
     def __call__(self, model: Any, accelerator: Any) -> dict[str, float]:
@@ -89,7 +93,9 @@ class AnswerEvaluation:
         the losses of the following updates do not depend on it.
 
         Returns:
-            `bleu`, `bleu_1`, `exact_match`, `accuracy`, `accuracy_open`, `accuracy_closed`, and the same per language.
+            `bleu`, `bleu_1`, `exact_match`, `accuracy`, `accuracy_open`, `accuracy_closed`, and the same per language;
+            `grounded_accuracy`, the share of answers that are right and become different ones with the image of another
+            patient, among the chosen open and closed questions that another patient has with another answer.
         """
         if not len(self.chosen):
             return {}
@@ -104,6 +110,8 @@ class AnswerEvaluation:
         """Returns the scores of answers to all chosen rows, in their order. Raises as `score_answers`."""
         languages, kinds = ([known[name] for known in self.known] for name in ("language", "answer_type"))
         scores, _ = score_answers(texts, self.references, languages if all(languages) else None, kinds)
+        columns = (texts, self.references, kinds, languages, self.donors)
+        scores |= grounded_scores(*columns)
         return {name: value for name, value in scores.items() if not name.startswith(("num_", *NOT_SCORES))}
 
     def generate(self, model: Any, accelerator: Any) -> list[str]:
@@ -159,6 +167,14 @@ def last_turn(rows: Any, row: int) -> tuple[str, str]:
     # The last answer, or as many before it as turns were dropped.
     position = answers[-1 - int(rows.chats.dropped_turns[row])]
     return messages[position - 1]["content"], messages[position]["content"].strip()
+
+
+def asked_questions(rows: Any, chosen: np.ndarray) -> Any:
+    """Returns the `Questions` of rows. Those of which `--max_seq_length` drops turns count as if they had no image."""
+    questions = read_questions(rows.rows.select(chosen.tolist()))
+    dropped = [int(rows.chats.dropped_turns[row]) for row in chosen.tolist()]
+    images = ["" if count else image for image, count in zip(questions.images, dropped, strict=True)]
+    return replace(questions, images=images)
 
 
 def strata(table: Any) -> np.ndarray:

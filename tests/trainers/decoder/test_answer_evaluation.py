@@ -93,6 +93,7 @@ def test_answers_are_those_of_the_evaluation_and_are_scored_as_there(rows, decod
     assert len(set(texts)) > 3
     references = [messages[-1]["content"] for messages in table["plain_messages"]]
     expected, _ = score_answers(texts, references, table["language"], table["answer_type"])
+    assert 0 <= found.pop("grounded_accuracy") <= found["accuracy"]  # a record has it in its image reliance
     assert found == {name: expected[name] for name in found}
     assert {"bleu", "bleu_en", "bleu_zh", "exact_match", "accuracy_closed_en", "accuracy_open"} <= found.keys()
     assert not any(name.startswith("num_") for name in found)
@@ -140,3 +141,23 @@ def test_a_shortened_conversation_is_asked_the_last_question_that_is_left(decode
 
 def test_without_samples_nothing_is_generated(rows, decoder):
     assert evaluation(rows, decoder[1], samples=0)(None, None) == {}
+
+
+def test_grounded_accuracy_is_that_of_answers_that_change_with_the_image(rows, decoder):
+    """An oracle is right and answers differently about the other patient; a blind model never does."""
+    scored = evaluation(rows, decoder[1], samples=60)
+    kinds = [known["answer_type"] for known in scored.known]
+    counted = [row for row, donor in enumerate(scored.donors) if donor is not None and kinds[row]]
+    assert counted
+    for row in counted:
+        donor = scored.donors[row]
+        assert scored.questions[row] == scored.questions[donor] and scored.references[row] != scored.references[donor]
+    assert scored.scores(scored.references)["grounded_accuracy"] == 1
+    blind = dict(zip(scored.questions, scored.references, strict=True))  # one answer per question
+    texts = [blind[question] for question in scored.questions]
+    assert scored.scores(texts)["accuracy"] > 0 == scored.scores(texts)["grounded_accuracy"]
+    assert scored.scores([""] * len(texts))["grounded_accuracy"] == 0
+
+
+def test_without_two_patients_of_a_question_there_is_no_grounded_accuracy(rows, decoder):
+    assert "grounded_accuracy" not in evaluation(rows, decoder[1], samples=1).scores([""])

@@ -196,6 +196,16 @@ def test_a_metric_that_will_not_be_measured_is_named_before_the_training(make_tr
     make_trainer("unused", metric_for_best_model="bleu", eval_strategy="no")
 
 
+def test_grounded_accuracy_needs_questions_about_two_patients(tiny_decoder, chat, tmp_path):
+    tables, answers = (chat["train"].select(range(4)), chat["validation"]), ANSWERS | {"samples": 60}
+    flags = {"metric_for_best_model": "grounded_accuracy"}
+    trainer = small_decoder.make_trainer(tmp_path / "a", tiny_decoder, *tables, "full", answers=answers, **flags)
+    assert trainer.args.greater_is_better
+    with pytest.raises(InputError, match=r"--metric_for_best_model grounded_accuracy: .*more --eval_samples may"):
+        few_rows = answers | {"samples": 1}
+        small_decoder.make_trainer(tmp_path / "b", tiny_decoder, *tables, "full", answers=few_rows, **flags)
+
+
 def test_what_is_measured_on_some_rows_is_no_result_of_the_split(make_trainer):
     from trainers.base.arguments import DataArguments
     from trainers.base.training_run import evaluation_result
