@@ -36,6 +36,7 @@ from evaluation.loading import (
 )
 from evaluation.metrics.vqa_accuracy.short_answers import DEFAULT_RULE, RULES
 from model_cards.commands.console import Parser, command, local_folder
+from model_cards.controls_text import text_of_controls
 from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit, write_text
 
 # The columns that the evaluation reads from each config.
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     write_json_lines(path.with_suffix(".predictions.jsonl"), predictions)
     shown = ", ".join(f"{NAMES[key]} {value:.4g}" for key, value in result.metrics.items() if key in NAMES)
     print(f"{result.model} on {result.dataset_split}, {result.samples} rows: {shown}\nWritten to {path}")
-    print(controls_text(result), end="")
+    print(text_of_controls(result), end="")
     if options.push_to_hub:
         from evaluation.publish_results import push_result
 
@@ -265,13 +266,16 @@ def score_decoder(options: argparse.Namespace, rows: Any, train: Any) -> tuple[d
     from tqdm import tqdm
     from transformers import AutoModelForImageTextToText
 
+    from evaluation.controls.of_command import controls_of, encoder_of
     from evaluation.scoring.answers import score_answers
     from evaluation.scoring.decoder import answer_loss, generate_answers
     from evaluation.scoring.messages import plain_messages
 
     conversations, languages = list(rows["messages"]), list(rows["language"])
     turns = list(map(plain_messages, conversations))
-    kinds = list(rows["answer_type"]) if "answer_type" in rows.column_names else [""] * len(rows)
+    kinds, types = (
+        list(rows[name]) if name in rows.column_names else [""] * len(rows) for name in ("answer_type", "content_type")
+    )
     try:  # scores the references against themselves, to find invalid rows before hours of generation
         check_turns(conversations)
         references = [messages[-1]["content"] for messages in turns]
@@ -279,12 +283,12 @@ def score_decoder(options: argparse.Namespace, rows: Any, train: Any) -> tuple[d
     except ValueError as error:
         raise InputError(f"--dataset {options.dataset}, config chat: {error}") from None
     model, processor = load_model_and_processor(options.model, AutoModelForImageTextToText, options.model_revision)
-    to_device(model)
+    encoder = encoder_of(options, train, to_device(model), processor)
     generated = generate_answers(model, processor, rows, options.batch_size, options.max_new_tokens, progress=tqdm)
     metrics, signatures = score_answers(generated, references, languages, kinds, options.rule)
     metrics["loss"] = answer_loss(model, processor, rows, options.batch_size, progress=tqdm)
     metrics["perplexity"] = math.exp(min(metrics["loss"], 700.0))  # exp of more than 709 overflows a float
-    controls = controls_of(options, rows, train, model, processor, generated)
+    controls = controls_of(options, rows, train, model, processor, encoder, generated)
     columns = zip(rows["image_path"], rows["source_dataset"], languages, kinds, turns, generated, strict=True)
     predictions = [
         {
@@ -292,6 +296,7 @@ def score_decoder(options: argparse.Namespace, rows: Any, train: Any) -> tuple[d
             "source_dataset": source,
             "language": language,
             "answer_type": kind,
+            "content_type": types[row],
             "question": messages[-2]["content"],
             "reference": messages[-1]["content"],
             "generated": answer,
@@ -300,48 +305,6 @@ def score_decoder(options: argparse.Namespace, rows: Any, train: Any) -> tuple[d
         for row, (image_path, source, language, kind, messages, answer) in enumerate(columns)
     ]
     return metrics, signatures, predictions, {"controls": controls.entries, "reliance": controls.reliance}
-
-
-def controls_of(
-    options: argparse.Namespace, rows: Any, train: Any, model: Any, processor: Any, generated: list[str]
-) -> Any:
-    """Makes the controls of a decoder's answers; returns `Controls`."""
-    from tqdm import tqdm
-
-    from evaluation.controls.image_features import began_random, load_encoder, tower_of_decoder
-    from evaluation.controls.measure import Known, measure_controls
-    from evaluation.scoring.decoder import generate_answers
-
-    def ask(changed: Any) -> list[str]:
-        return generate_answers(model, processor, changed, options.batch_size, options.max_new_tokens, progress=tqdm)
-
-    encoder = None
-    if options.frozen_encoder == "own" and train is not None:
-        is_random = began_random(options.model, options.model_revision)
-        encoder = tower_of_decoder(model, processor, "the model's own vision tower", is_random)
-    elif options.frozen_encoder not in ("own", "none"):
-        encoder = load_encoder(options.frozen_encoder)
-    others = f"the other rows of {options.split}"
-    known = Known(train, others if train is None else f"{len(train):,} rows of {options.train_split}")
-    left_out = {"frozen": "left out by --frozen_encoder none", "images": "left out by --no_image_controls"}
-    image_asker = None if options.no_image_controls else ask
-    return measure_controls(
-        rows, generated, known, options.rule, image_asker, encoder, options.batch_size, left_out, tqdm
-    )
-
-
-def controls_text(result: EvaluationResult) -> str:
-    """Returns the table of a result with its controls, as it is printed; "" if it has none."""
-    from model_cards.controls import needs_controls, notes, result_table, verdicts
-    from model_cards.reliance_tables import reliance_table, reliance_words
-    from model_cards.rendering import aligned_table
-
-    if not needs_controls(result.task, result.metrics):
-        return ""
-    parts = [aligned_table(result_table(result)), "".join(f"- {note}\n" for note in notes(result))]
-    parts += ["".join(f"{verdict}\n" for verdict in verdicts(result)), f"{reliance_words(result.reliance)}\n"]
-    parts += [aligned_table(table) for table in (reliance_table(result.reliance),) if table]
-    return "".join(f"\n{part}" for part in parts if part.strip())
 
 
 def check_turns(turns: list[list[dict]]) -> None:

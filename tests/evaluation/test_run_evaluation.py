@@ -113,7 +113,9 @@ def test_a_decoder(score, decoder, build, tmp_path):
     for row, prediction in zip(rows, predictions, strict=True):
         *_, question, answer = row["plain_messages"]
         assert (prediction["question"], prediction["reference"]) == (question["content"], answer["content"])
-        assert all(prediction[name] == row[name] for name in ("image_path", "source_dataset", "language"))
+        assert all(
+            prediction[name] == row[name] for name in ("image_path", "source_dataset", "language", "content_type")
+        )
     languages = [row["language"] for row in predictions]
     assert set(languages) == {"en", "zh"}
     generated, references = ([row[name] for row in predictions] for name in ("generated", "reference"))
@@ -165,8 +167,10 @@ def test_the_encoder_of_the_frozen_features_can_be_named(score, decoder, encoder
     assert f" numbers per image from {encoder}, fitted on " in result.controls[0]["note"]
 
 
-def test_an_encoder_that_does_not_exist_is_refused_at_once(refused, decoder, build):
+def test_an_encoder_that_does_not_exist_is_refused_at_once(refused, decoder, build, monkeypatch):
     assert refused(decoder, build, "--frozen_encoder", "./none").startswith("--frozen_encoder ./none: no such folder")
+    monkeypatch.setattr("evaluation.scoring.decoder.generate_answers", None)  # found before anything is generated
+    assert refused(decoder, build, "--frozen_encoder", "org/none").startswith("org/none: ")
 
 
 def test_a_trial_on_the_first_rows_leaves_the_whole_result(score, encoder, build, tmp_path):

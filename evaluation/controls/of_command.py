@@ -1,0 +1,60 @@
+"""Makes the controls that the flags of `medpairs evaluate` ask for."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from tqdm import tqdm
+
+from evaluation.controls.image_features import Encoder, began_random, load_encoder, tower_of_decoder
+from evaluation.controls.measure import Controls, Known, measure_controls
+from evaluation.scoring.decoder import generate_answers
+
+
+def encoder_of(options: argparse.Namespace, train: Any, model: Any, processor: Any) -> Encoder | None:
+    """Returns what encodes images for the frozen features; None if they are left out.
+
+    To be called before the answers are generated, so that a wrong name is found at once.
+
+    Raises:
+        InputError: the encoder of `--frozen_encoder` cannot be loaded.
+    """
+    if train is None or options.frozen_encoder == "none":
+        return None
+    if options.frozen_encoder == "own":
+        is_random = began_random(options.model, options.model_revision)
+        return tower_of_decoder(model, processor, "the model's own vision tower", is_random)
+    return load_encoder(options.frozen_encoder)
+
+
+def controls_of(
+    options: argparse.Namespace,
+    rows: Any,
+    train: Any,
+    model: Any,
+    processor: Any,
+    encoder: Encoder | None,
+    generated: list[str],
+) -> Controls:
+    """Makes the controls of a decoder's answers.
+
+    Args:
+        options: the flags of `medpairs evaluate`.
+        rows: [N] the rows that were answered.
+        train: the rows of the train split, or None.
+        model, processor: an Mllama and its processor.
+        encoder: that of `encoder_of`.
+        generated: [N] the answers of the model.
+    """
+
+    def ask(changed: Any) -> list[str]:
+        return generate_answers(model, processor, changed, options.batch_size, options.max_new_tokens, progress=tqdm)
+
+    others = f"the other rows of {options.split}"
+    known = Known(train, others if train is None else f"{len(train):,} rows of {options.train_split}")
+    left_out = {"frozen": "left out by --frozen_encoder none", "images": "left out by --no_image_controls"}
+    image_asker = None if options.no_image_controls else ask
+    return measure_controls(
+        rows, generated, known, options.rule, image_asker, encoder, options.batch_size, left_out, tqdm
+    )
