@@ -17,7 +17,7 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
 
 from evaluation.metrics.vqa_accuracy.short_answers import DEFAULT_RULE
 from model_cards.commands.console import CommandError, Parser, command, local_folder
-from model_cards.controls import check_controls, needs_controls
+from model_cards.controls import check_controls, needs_controls, verdicts
 from model_cards.leaderboard_lines import best_first, control_entries, table_lines
 from model_cards.results import HEADLINE, NAMES, EvaluationResult, load_results, write_json, write_text
 
@@ -59,7 +59,7 @@ def rank_results(results: list[EvaluationResult]) -> list[dict]:
         none), `metrics` (columns) and `rows` (`model`, then a value for each metric, None if it was not measured). Rows
         are sorted by the first metric of the task, equal ones by the next metrics; models without a value come last.
         A table with scores of answers also has `controls`, those that never see an image, and each of its rows has
-        `controls`, those of the model, and `reliance`.
+        `controls`, those of the model, `reliance`, and `verdicts`, sentences about the model beside its controls.
 
     Raises:
         ValueError: a result has scores of answers and not all of their controls.
@@ -86,6 +86,7 @@ def rank_results(results: list[EvaluationResult]) -> list[dict]:
             for row, member in zip(rows, ranked, strict=True):
                 if needs_controls(member.task, member.metrics):  # a result of a training has a loss alone
                     row |= {"controls": control_entries(member, shown, blind=False), "reliance": member.reliance}
+                    row["verdicts"] = verdicts(member)
         tables.append(table | {"rows": rows})
     return tables
 

@@ -157,7 +157,7 @@ def test_a_model_that_does_not_beat_its_prior_is_told_so(found, words):
     (said,) = verdicts(result)
     assert said.startswith(words)
     card = model_card("org/med", SUMMARIES["decoder"], [result], [])
-    assert f"- {said}\n" in card
+    assert f"- {said}\n" in card and rank_results([result])[0]["rows"][0]["verdicts"] == [said]
 
 
 def test_notes_say_what_a_control_is_and_what_is_special_about_it():

@@ -147,7 +147,7 @@ def write_page(build, tmp_path_factory):
         shared, own = ([one for one in all_controls() if (one["name"] in BLIND) == blind] for blind in (True, False))
         rows = [{"model": text, "bleu": 38.4779, "loss": None, "controls": own, "reliance": {}} for text in texts]
         table["controls"] = shared
-        rows[0]["reliance"] = RELIANCE
+        rows[0] |= {"reliance": RELIANCE, "verdicts": ["Closed questions: **worse than the question prior**, -0.1."]}
         retrieval = table | {
             "task": "retrieval",
             "metrics": ["recall_at_5"],
@@ -215,6 +215,7 @@ def test_tables_have_the_numbers_of_the_files(page, build):
     assert [line[0] for line in lines] == [*(title for text in TEXTS for title in (text, *own)), *shared]
     assert [line[1:] for line in lines if line[0] in TEXTS] == [["38.48", "–"]] * len(TEXTS)
     assert page.tables[6] == reliance_table(RELIANCE)
+    assert "Closed questions: worse than the question prior, -0.1." in page.text
     assert page.tables[7] == [["model", "R@5"], ["x", "1"]]
     assert "1,540 updates on" in page.text and "662,400 of 1,929,929 parameters" in one_line(page.text)
     assert "final value 2" in one_line(page.text) and "final value 6" in one_line(page.text)
