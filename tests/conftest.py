@@ -7,6 +7,7 @@ Workers of pytest-xdist are processes of their own: each has its own Hub and its
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import os
 import re
@@ -18,10 +19,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests import drawn_once
 from tests.forked import SCRIPTS, run_main
 from tests.hub_server import Fault, User, serve
 
@@ -50,20 +53,33 @@ os.environ |= {
     "no_proxy": "127.0.0.1,localhost",
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    drawn_once.FOLDER: str(Path(FOLDER.name, "drawn")),
 }
+drawn_once.compile_once()
 
 # MKL's products are to have the same bits wherever their factors are in memory, as tests of resumed trainings compare
 # them. What is set already stays: empty, it leaves MKL as it is.
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
 ROOT = Path(__file__).resolve().parents[1]
+NOW = 1_800_000_000  # seconds since 1970, on the clock of `waits`
 TAIL = 6000  # characters of a failed command's output that its error shows
 numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    gc.disable()  # until all is imported and collected, of which nothing is garbage: a third of that time
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Moves the longest file to the front: begun last, it is all that one worker does while the other one waits."""
     items.sort(key=lambda item: item.path.name != "test_pages.py")
+
+
+def pytest_collection_finish() -> None:
+    """Leaves what was imported and collected out of every garbage collection; each training begins with one."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:
@@ -99,6 +115,15 @@ def healthy_hub() -> Iterator[None]:
     """A Hub without faults after every test."""
     yield
     SERVER.faults.clear()
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds of each wait of a push, and of the client in it; none of them passes, and it stays `NOW`."""
+    seconds: list[float] = []
+    for module in ("model_cards.hub.commit", "huggingface_hub.utils._http"):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(time=lambda: float(NOW), sleep=seconds.append))
+    return seconds
 
 
 @pytest.fixture

@@ -116,6 +116,7 @@ def run_main(
     env: dict[str, str | None] | None = None,
     timeout: float = 300,
     check: bool = True,
+    prepare: Callable[[], None] | None = None,
 ) -> subprocess.CompletedProcess:
     """A command from beginning to end.
 
@@ -125,7 +126,7 @@ def run_main(
 
     with tempfile.TemporaryDirectory() as folder:
         places = Path(folder, "stdout"), Path(folder, "stderr")
-        process = Forked(module, words, *places, cwd=cwd, env=env)
+        process = Forked(module, words, *places, cwd, prepare, env)
         outcome = ""
         try:
             status = process.wait(timeout)

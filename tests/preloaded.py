@@ -1,6 +1,18 @@
-"""Imports what the commands of the project import, once, for the processes that `tests/forked.py` starts."""
+"""Imports what the commands of the project import, once, for the processes that `tests/forked.py` starts.
 
-# ruff: noqa: F401
+It compiles the templates of cards as well; pictures of a card are drawn once for all of these processes.
+"""
+
+# ruff: noqa: E402, F401
+
+import gc
+
+gc.disable()
+
+from model_cards import rendering
+from tests import drawn_once
+
+drawn_once.compile_once()
 
 import matplotlib.backends.backend_agg
 import transformers.models.mllama.modeling_mllama
@@ -34,3 +46,9 @@ import trainers.encoder.data.dataset
 import trainers.encoder.trainer
 import trainers.run_decoder
 import trainers.run_encoder
+
+drawn_once.draw_once()
+for name in ("dataset_card.md", "model_card.md"):
+    rendering.environment().get_template(name)
+gc.freeze()  # what is imported is no garbage of a process that is forked
+gc.enable()

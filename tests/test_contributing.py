@@ -77,7 +77,8 @@ def test_the_source_builds_a_dataset_that_loads(build, tmp_path):
     faults = ["images/0000_left.png,5,left,0000", "images/0000_left.png,1", "images/9999_left.png,1,left,9999"]
     images = {row.split(",")[0]: png(4000 + n) for n, row in enumerate(rows)}
     write_files(tmp_path / "eyes", images | {"eyes.csv": "\n".join([TABLE, *rows, *faults]) + "\n"})
-    build("--eyes_dir", tmp_path / "eyes", "--output_dir", tmp_path / "out", "--val_fraction", "0.3")
+    flags = ("--val_fraction", "0.3", "--num_proc", "1")
+    build("--eyes_dir", tmp_path / "eyes", "--output_dir", tmp_path / "out", *flags)
 
     pairs = load_dataset(str(tmp_path / "out"), "pairs", cache_dir=str(tmp_path / "cache"))
     found = {row["image_path"]: row for split in pairs.values() for row in split}

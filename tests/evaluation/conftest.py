@@ -18,8 +18,8 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def build(tmp_path_factory) -> Path:
-    return small_run.write_build(tmp_path_factory.mktemp("build"))
+def build(made_once) -> Path:
+    return made_once("small-build", small_run.write_build) / "data"
 
 
 @pytest.fixture(scope="session")
@@ -33,10 +33,11 @@ def decoder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def dataset_on_hub(build, hub) -> str:
+def dataset_on_hub(build, hub, tmp_path_factory) -> str:
     from hub_datasets.output.publish import push_dataset
 
-    push_dataset(build, small_run.DATASET)
+    copy = shutil.copytree(build, tmp_path_factory.mktemp("pushed") / "data")  # a push notes there where it went
+    push_dataset(copy, small_run.DATASET)
     return small_run.DATASET
 
 

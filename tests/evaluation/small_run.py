@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests import drawn_once
+
 DATASET, ENCODER, DECODER = "org/small-pairs", "org/small-siglip", "org/small-llama"
 TOKEN = "hf_test"
 
@@ -29,8 +31,10 @@ def write_build(root: Path) -> Path:
     raw = root / "raw"
     generate(raw, scale=0.02)
     sources = [word for folder in FOLDERS.values() for word in (f"--{folder}_dir", str(raw / folder))]
+    more = ["--val_fraction", "0.2", "--test_fraction", "0.1", "--num_proc", "1"]
     data = root / "data"
-    assert main([*sources, "--output_dir", str(data), "--val_fraction", "0.2", "--test_fraction", "0.1"]) == 0
+    with drawn_once.blank():
+        assert main([*sources, "--output_dir", str(data), *more]) == 0
     return data
 
 

@@ -110,13 +110,14 @@ def test_a_readme_that_was_never_ours_keeps_its_text(capsys):
     assert said in capsys.readouterr().out
 
 
-def test_a_busy_hub_is_asked_again(hub, capsys):
+def test_a_busy_hub_is_asked_again(hub, waits, capsys):
     name = space("org", {})
     hub.fault("POST", "/commit/", 429, headers={"retry-after": "1"})
     hub.fault("POST", "/commit/", 503, headers={"retry-after": "0"})
     assert push_to("org") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(": trying")[2] for line in lines[:2]] == [" again in 1 s (1 of 5)", " again in 0 s (2 of 5)"]
+    assert waits == [1, 0]
     assert "app.py" in HfApi().list_repo_files(name, repo_type="space")
 
 

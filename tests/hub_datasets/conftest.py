@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from hub_datasets.generate_sample import generate
+from hub_datasets.generate_sample import FOLDERS, generate
 from hub_datasets.sources import SOURCES
-from model_cards import dataset_card
+from tests.drawn_once import draw_once
 from tests.hub_datasets.checked import Checked, Folders, check_source, plant_key, remove_planted_key, words_of
 from tests.hub_datasets.layouts import write_four_sources
 
@@ -32,34 +29,23 @@ class Build:
 
 @pytest.fixture(scope="session", autouse=True)
 def drawn_once() -> Iterator[None]:
-    """The pictures of a card are drawn once for the same numbers; a build of a few rows does little else.
-
-    That they are the same bytes each time is a test of `model_cards`, and of builds in two processes.
-    """
-    drawn: dict[bytes, bytes] = {}
-
-    def once(draw: Callable[..., bytes]) -> Callable[..., bytes]:
-        def remembered(*arguments: Any) -> bytes:
-            key = hashlib.sha256(pickle.dumps((draw.__name__, arguments))).digest()
-            if key not in drawn:
-                drawn[key] = draw(*arguments)
-            return drawn[key]
-
-        return remembered
-
+    """The pictures of a card are drawn once for the same numbers."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("funnel", "split_shares", "categories", "class_shares", "text_lengths", "contact_sheet"):
-            patch.setattr(dataset_card, name, once(getattr(dataset_card, name)))
+        draw_once(patch.setattr)
         yield
 
 
 @pytest.fixture(scope="session")
 def build(run) -> Callable[..., subprocess.CompletedProcess]:
-    """`build({flag: folder or folders}, output, *more flags)`: the command as a user runs it."""
+    """`build({flag: folder or folders}, output, *more flags)`: the command as a user runs it.
+
+    In one process unless the flags say otherwise: the start of others takes longer than most of these builds.
+    """
 
     def command(folders: Folders, output: Path, *more: str | Path, check: bool = True, **options):
         key = plant_key(folders, output)
-        command = ("python", "hub_datasets/build.py", *words_of(folders), "--output_dir", output, *key, *more)
+        alone = () if "--num_proc" in more else ("--num_proc", "1")
+        command = ("python", "hub_datasets/build.py", *words_of(folders), "--output_dir", output, *key, *alone, *more)
         try:
             return run(*command, check=check, **options)
         finally:
@@ -69,17 +55,22 @@ def build(run) -> Callable[..., subprocess.CompletedProcess]:
 
 
 @pytest.fixture(scope="session")
-def sample(tmp_path_factory) -> dict[str, Path]:
-    """The smallest synthetic sample, by flag; `planted_faults.json` lies above the folders."""
-    folders = generate(tmp_path_factory.mktemp("sample") / "raw", scale=0.05)
-    return {FLAGS[name]: folder for name, folder in folders.items()}
+def sample_folder(made_once) -> Path:
+    """The smallest synthetic sample."""
+    return made_once("small-sample", lambda folder: generate(folder / "raw", scale=0.05)) / "raw"
+
+
+@pytest.fixture(scope="session")
+def sample(sample_folder) -> dict[str, Path]:
+    """The folders of the smallest synthetic sample, by flag; `planted_faults.json` lies above them."""
+    return {FLAGS[name]: sample_folder / folder for name, folder in FOLDERS.items()}
 
 
 @pytest.fixture(scope="session")
 def built_sample(build, sample, tmp_path_factory) -> Build:
     output = tmp_path_factory.mktemp("built-sample") / "out"
-    split = ("--val_fraction", "0.2", "--test_fraction", "0.2")
-    return Build(output, sample, build(sample, output, *split))
+    flags = ("--val_fraction", "0.2", "--test_fraction", "0.2", "--num_proc", "2")
+    return Build(output, sample, build(sample, output, *flags))
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from tests.model_cards import small_dataset
 
 
 @pytest.fixture(scope="session")
-def build(tmp_path_factory) -> Path:
-    return small_run.write_build(tmp_path_factory.mktemp("build"))
+def build(made_once) -> Path:
+    return made_once("small-build", small_run.write_build) / "data"
 
 
 @pytest.fixture(scope="session")

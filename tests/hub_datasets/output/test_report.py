@@ -254,7 +254,7 @@ def test_the_printed_summary_is_that_of_the_report(counted, built_small, built_s
 
 def test_nothing_of_this_machine_is_in_what_is_published(counted):
     """The folders of the sources are named where a person needs them: in `chat_instructions.jsonl` alone."""
-    raw = str(counted.folder.parents[1]).encode()
+    raw = str(counted.folder.parents[2]).encode()
     naming = {name for name, content in tree(counted.folder).items() if raw in content}
     assert naming == {"chat_instructions.jsonl"}
 
