@@ -17,6 +17,7 @@ from evaluation.loading import InputError
 from evaluation.publish_results import check_push, push_result
 from evaluation.run_evaluation import main
 from model_cards.results import GENERATION, RETRIEVAL, EvaluationResult, eval_results_yaml, load_results
+from tests.cases import few
 from tests.evaluation.small_run import DATASET, DECODER, ENCODER, TOKEN, rows_of, train
 from tests.model_cards.all_controls import all_controls
 from tests.model_cards.markdown import front_matter, headings, tables
@@ -110,6 +111,7 @@ def test_a_second_split_stands_beside_the_first(foreign):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_sample_answers_stay_in_the_card(trained_decoder):
     before = text_of(DECODER, "README.md")
     assert "Sample answers" in headings(before)
@@ -187,12 +189,13 @@ def test_an_overtaken_push_starts_again(trained_encoder, hub, run):
     assert "on `org/own`" in card and "on `org/theirs`" in card
 
 
-def test_a_busy_hub_is_asked_again(foreign, hub, capsys):
+def test_a_busy_hub_is_asked_again(foreign, hub, waits, capsys):
     hub.fault("POST", "/commit/", 429, headers={"retry-after": "1"})
     hub.fault("POST", "/commit/", 503, headers={"retry-after": "0"})
     push_result(replace(RESULT, model=foreign))
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(": trying")[2] for line in lines] == [" again in 1 s (1 of 5)", " again in 0 s (2 of 5)"]
+    assert waits == [1, 0]
     assert len(files_of(foreign, "results")) == 1
 
 
@@ -225,16 +228,17 @@ def test_a_folder_is_refused(tmp_path):
         push_result(replace(RESULT, model=str(tmp_path)))
 
 
-def test_no_token_is_written_or_printed(trained_encoder, trained_decoder, tmp_path):
-    """Both trainings got the token in HF_TOKEN and in --hub_token, and pushed."""
-    for (folder, printed), name in ((trained_encoder, ENCODER), (trained_decoder, DECODER)):
-        push_result(replace(RESULT, model=name))
-        assert "Pushed to" in printed and TOKEN not in printed
-        pushed = Path(HfApi().snapshot_download(name, local_dir=tmp_path / name))
-        files = [path for place in (folder, pushed) for path in place.rglob("*") if path.is_file()]
-        assert {"README.md", "training_args.json", "training_summary.json"} <= {path.name for path in files}
-        assert [path for path in files if TOKEN.encode() in path.read_bytes()] == []
-        assert ModelCard.load(pushed / "README.md").data.model_name == name
+@pytest.mark.parametrize(("trained", "name"), few([("trained_encoder", ENCODER), ("trained_decoder", DECODER)]))
+def test_no_token_is_written_or_printed(trained, name, tmp_path, request):
+    """The training got the token in HF_TOKEN and in --hub_token, and pushed."""
+    folder, printed = request.getfixturevalue(trained)
+    push_result(replace(RESULT, model=name))
+    assert "Pushed to" in printed and TOKEN not in printed
+    pushed = Path(HfApi().snapshot_download(name, local_dir=tmp_path / name))
+    files = [path for place in (folder, pushed) for path in place.rglob("*") if path.is_file()]
+    assert {"README.md", "training_args.json", "training_summary.json"} <= {path.name for path in files}
+    assert [path for path in files if TOKEN.encode() in path.read_bytes()] == []
+    assert ModelCard.load(pushed / "README.md").data.model_name == name
 
 
 @pytest.mark.slow

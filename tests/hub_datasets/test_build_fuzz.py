@@ -152,7 +152,8 @@ def test_damaged_tables(tmp_path, name, file):
     assert outcomes["rejected"] > 5 and outcomes["refused"] + outcomes["accepted"] > 5, outcomes
 
 
-@pytest.mark.parametrize("name", few(ZIPS))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ZIPS)
 def test_damaged_zip_files(tmp_path, name):
     """Their directories, their members' names and sizes, what is packed in them."""
     whole = write_reports(tmp_path / "whole", [report_row(n) for n in range(4)])

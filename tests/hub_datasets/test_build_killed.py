@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.cases import few
+from tests import drawn_once
 from tests.conftest import ROOT
 from tests.forked import BUILD, Forked
 from tests.hub_datasets.checked import plant_key
@@ -220,17 +220,17 @@ def test_killed_while_workers_write_the_shards(tmp_path):
     assert not (tmp_path / WORK).exists() and len(list((tmp_path / "out/pairs").iterdir())) >= 12
 
 
-def test_a_build_that_is_killed_leaves_nothing_in_the_folder_for_temporary_files(undisturbed, tmp_path):
+def test_a_build_that_is_killed_leaves_nothing_in_the_folder_for_temporary_files(tmp_path):
     """Such leftovers would be as large as the dataset, and nobody would look for them there."""
     (tmp_path / "tmp").mkdir()
-    process = start(undisturbed.sources, tmp_path / "out", *FLAGS, env={"TMPDIR": str(tmp_path / "tmp")})
+    environment = {"TMPDIR": str(tmp_path / "tmp"), drawn_once.FOLDER: None}  # it draws, which leaves time to kill it
+    process = start(write_four_sources(tmp_path / "raw"), tmp_path / "out", *FLAGS, env=environment)
     wait_for(process, ".out.cache/scratch/decisions.sqlite", tmp_path)
     assert kill(process) and tree(tmp_path / "tmp") == {}
 
 
-@pytest.mark.parametrize(
-    "moment", few([".out.cache/scratch", ".out.cache/medical_reports-*/images-000000.bin", WORK], WORK)
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [".out.cache/scratch", ".out.cache/medical_reports-*/images-000000.bin", WORK])
 def test_ctrl_c_ends_all_of_it_in_one_line(undisturbed, tmp_path, moment):
     """A terminal sends SIGINT to the command and to its workers."""
     words = [str(word) for flag, folder in undisturbed.sources.items() for word in (flag, folder)]

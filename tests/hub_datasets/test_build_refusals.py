@@ -5,19 +5,25 @@ The exception is a source that was read completely, which stays in the cache for
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from hub_datasets.options import argument_parser
 from tests.conftest import ROOT
+from tests.forked import BUILD, Forked, run_main
 from tests.hub_datasets.layouts import (
     csv_text,
     encoded,
@@ -217,6 +223,19 @@ def test_splits_that_are_none(refused, raw, tmp_path):
     assert f"{tmp_path / 'kept/splits.txt'}: splits.txt line 1 is not a key and a split" in message
 
 
+@contextmanager
+def stopped(words: list[str | Path], begun: Callable[[], bool]) -> Iterator[Forked]:
+    """A build that has begun and stands still."""
+    process = Forked(BUILD, [*words, "--num_proc", "1"])
+    while process.poll() is None and not begun():
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        yield process
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+
+
 @pytest.mark.parametrize(
     "more",
     [(), pytest.param(("--cache_dir", "elsewhere"), marks=pytest.mark.slow)],
@@ -224,13 +243,10 @@ def test_splits_that_are_none(refused, raw, tmp_path):
 )
 def test_two_builds_at_once(build, raw, tmp_path, more):
     """Of the same output: the second is refused, whatever cache it is given, and the first is not disturbed."""
-    write_files(raw, {"reports/images/0.png": encoded(picture(1, size=(4000, 4000)))})  # a second's work
     flags = [str(tmp_path / word) if word == "elsewhere" else word for word in more]
     words = ["--reports_dir", raw / "reports", "--output_dir", tmp_path / "out"]
-    first = subprocess.Popen([sys.executable, ROOT / "hub_datasets/build.py", *map(str, words)])
-    while first.poll() is None and not (tmp_path / ".out.cache/scratch").exists():
-        time.sleep(0.001)
-    second = build({"--slake_dir": raw / "slake"}, tmp_path / "out", "--overwrite", *flags, check=False)
+    with stopped(words, lambda: (tmp_path / ".out.cache/scratch").exists()) as first:
+        second = build({"--slake_dir": raw / "slake"}, tmp_path / "out", "--overwrite", *flags, check=False)
     assert first.wait() == 0
     wait = "wait for it, or name another --output_dir"
     assert second.stderr == f"error: another build is writing {tmp_path / 'out'}; {wait}\n"
@@ -242,13 +258,10 @@ def test_two_builds_at_once(build, raw, tmp_path, more):
 
 @pytest.mark.slow
 def test_two_builds_at_once_with_one_cache(build, raw, tmp_path):
-    write_files(raw, {"reports/images/0.png": encoded(picture(1, size=(4000, 4000)))})
     cache = ("--cache_dir", str(tmp_path / "cache"))
     words = ["--reports_dir", raw / "reports", "--output_dir", tmp_path / "one", *cache]
-    first = subprocess.Popen([sys.executable, ROOT / "hub_datasets/build.py", *map(str, words)])
-    while first.poll() is None and not any((tmp_path / "cache").glob("*/scratch")):
-        time.sleep(0.001)
-    second = build({"--slake_dir": raw / "slake"}, tmp_path / "two", *cache, check=False)
+    with stopped(words, lambda: any((tmp_path / "cache").glob("*/scratch"))) as first:
+        second = build({"--slake_dir": raw / "slake"}, tmp_path / "two", *cache, check=False)
     assert first.wait() == 0 and second.returncode == 2
     place, wait = tmp_path / "cache/medpairs-cache", "wait for it, or name another --cache_dir"
     assert second.stderr == f"error: another build is using the cache {place}; {wait}\n"
@@ -288,15 +301,16 @@ def test_an_output_folder_that_cannot_be_made(refused, raw, tmp_path):
     ("kilobytes", "read_before"),
     [(60, True), *(pytest.param(size, False, marks=pytest.mark.slow) for size in (1, 60))],
 )
-def test_a_disk_that_is_full(build, raw, tmp_path, run, kilobytes, read_before):
+def test_a_disk_that_is_full(build, raw, tmp_path, kilobytes, read_before):
     """What is read does not fit, or the images do not, or the Parquet files do not."""
     images = {f"images/{n}.png": encoded(picture(n, size=(120, 120)), "BMP") for n in range(4)}  # copied to the cache
     write_files(raw / "reports", images)
     if read_before:
         build({"--reports_dir": raw / "reports"}, tmp_path / "other", "--cache_dir", tmp_path / "cache")
     before = tree(tmp_path)
-    command = f"ulimit -f {kilobytes}; exec {sys.executable} hub_datasets/build.py --reports_dir {raw}/reports"
-    done = run("bash", "-c", f"{command} --output_dir {tmp_path}/out --cache_dir {tmp_path}/cache", check=False)
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (kilobytes * 1024, kilobytes * 1024))
+    words = ("--reports_dir", raw / "reports", "--output_dir", tmp_path / "out", "--cache_dir", tmp_path / "cache")
+    done = run_main(BUILD, *words, prepare=limit, check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
     (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
     assert f"{tmp_path}/cache" in error and ("disk full" in error or "File too large" in error)
@@ -335,6 +349,7 @@ def test_what_may_not_be_read_is_not_passed_over(run, raw, tmp_path, flag, place
     assert str(raw / place) in done.stderr and "Permission denied" in done.stderr
 
 
+@pytest.mark.slow
 def test_images_that_may_not_be_read_are_rejected_by_name(build, run, raw, tmp_path):
     """And read again by the next build, which has the permission: nothing else has changed since."""
     command, images = without_privileges(), [raw / f"slake/imgs/xmlab{n}/source.jpg" for n in (0, 1)]
@@ -384,6 +399,7 @@ def test_help_imports_nothing_heavy():
     assert len(flags) > 25 and all(flag in shown for flag in flags) and "0.05)" in shown
 
 
+@pytest.mark.slow
 def test_the_script_finds_the_project_from_anywhere(raw, tmp_path):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, ROOT / "hub_datasets/build.py", "--slake_dir", "raw/slake", "--output_dir", "a/b/out"]
@@ -405,7 +421,6 @@ def test_an_empty_output_folder_is_filled_where_it_is(raw, tmp_path, place):
     (tmp_path / "empty").mkdir()
     (tmp_path / "linked").symlink_to("empty", target_is_directory=True)
     here = tmp_path / "empty" if place == "." else tmp_path
-    command = [sys.executable, ROOT / "hub_datasets/build.py", "--slake_dir", raw / "slake", "--output_dir", place]
-    subprocess.run(command, cwd=here, check=True, capture_output=True)
+    run_main(BUILD, "--slake_dir", raw / "slake", "--output_dir", place, cwd=here)
     assert (tmp_path / "linked").is_symlink() and (tmp_path / "empty/report.json").is_file()
     assert {path.name for path in tmp_path.iterdir()} == {"raw", "empty", "linked", ".empty.cache"}

@@ -116,7 +116,7 @@ def test_two_folders_give_the_rows_of_both(batches, tmp_path, flag):
     assert texts[0] & texts[1]
 
 
-@pytest.mark.parametrize("flag", NAMES)
+@pytest.mark.parametrize("flag", few(NAMES, "--reports_dir"))
 def test_the_order_of_the_flags_changes_nothing(batches, tmp_path, flag):
     given = folders_of(batches, flag)
     build_here({flag: given}, tmp_path / "out", *FLAGS)

@@ -113,6 +113,7 @@ def more_rows(reports: Path, rows: list[dict]) -> list[dict]:
     return added
 
 
+@pytest.mark.slow
 def test_adding_rows_moves_no_old_row(sample, tmp_path):
     """Over the whole sample, and reports of one's own that grow by a half."""
     rows = [report_row(n, patient_id=f"old {n // 2}") for n in range(120)]

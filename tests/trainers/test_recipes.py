@@ -55,7 +55,7 @@ def test_the_first_line_is_the_command_that_launches_it(recipe):
         assert not word.endswith((".yaml", ".py")) or (ROOT / word).is_file()
 
 
-@pytest.mark.parametrize("recipe", ON_GPUS)
+@pytest.mark.parametrize("recipe", few(ON_GPUS))
 def test_the_peak_that_is_named_is_the_estimate_for_the_base_model_and_fits(recipe):
     arguments, training = parsed(recipe)
     processes = 8 if recipe == "encoder_8_gpus" else 1
@@ -97,7 +97,8 @@ def test_the_peak_that_is_named_is_the_estimate_for_llama_and_fits(recipe):
     assert estimate.peak < ROOM * DECODERS[recipe] * 1e9
 
 
-@pytest.mark.parametrize("recipe", few(name for name in shipped() if name.startswith("decoder")))
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [name for name in shipped() if name.startswith("decoder")])
 def test_a_dry_run_of_a_decoder_goes_through(recipe, tiny_decoder, dataset, tmp_path, capsys):
     from trainers.decoder.dry_run import describe, load_bare
 
@@ -110,7 +111,8 @@ def test_a_dry_run_of_a_decoder_goes_through(recipe, tiny_decoder, dataset, tmp_
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("recipe", few(name for name in shipped() if name.startswith("encoder")))
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [name for name in shipped() if name.startswith("encoder")])
 def test_a_dry_run_of_it_goes_through(recipe, tiny_encoder, dataset, tmp_path, capsys):
     from trainers.run_encoder import main
 

@@ -17,10 +17,10 @@ QUICK += " --gradient_accumulation_steps 1 --eval_samples 4 --num_samples 2 --ma
 
 WATCHED = QUICK.replace("--tiny ", "").replace("--max_steps 4", "--max_steps 60")
 WATCHED = WATCHED.replace("--eval_samples 4", "--eval_samples 16")
-WATCHED += " --train_scope full --learning_rate 5e-3 --warmup_steps 4 --eval_steps 5 --save_steps 5 --logging_steps 5"
+WATCHED += " --train_scope full --learning_rate 5e-3 --warmup_steps 4 --eval_steps 2 --save_steps 2 --logging_steps 2"
 WATCHED += " --metric_for_best_model accuracy_closed --patience 3 --report_to tensorboard --image_cache none"
-SCORES = {5: 0.25, 10: 0.75, 15: 0.5, 20: 0.75, 25: 0.25}  # of the watched training, by its update
-BEST = 10
+SCORES = {2: 0.25, 4: 0.75, 6: 0.5, 8: 0.75, 10: 0.25}  # of the watched training, by its update
+BEST = 4
 
 
 def command(folder: Path, words: str, *more: str | Path, prepare: Callable[[], None] | None = None) -> tuple[int, str]:
@@ -139,10 +139,10 @@ def test_an_encoder_is_no_decoder(tiny_encoder, run, dataset, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def watched(few_chats, speaking_decoder, tmp_path_factory) -> tuple[Path, str]:
+def watched(few_chats, tiny_decoder, tmp_path_factory) -> tuple[Path, str]:
     """(the output folder, what was printed) of a training that is stopped by a score of its answers."""
     folder = tmp_path_factory.mktemp("watched")
-    words = ("--dataset", few_chats, "--model_name_or_path", speaking_decoder)
+    words = ("--dataset", few_chats, "--model_name_or_path", tiny_decoder)
     # the best checkpoint is evaluated again at the end
     planted = functools.partial(plant, "accuracy_closed", [*SCORES.values(), SCORES[BEST]])
     status, printed = command(folder, WATCHED, *words, prepare=planted)
@@ -170,7 +170,7 @@ def test_the_best_by_a_score_is_what_is_exported(watched):
 
 def test_patience_ends_it(watched):
     """After three evaluations without a better one; an equal one is no better."""
-    assert json.loads((watched[0] / "training_summary.json").read_text())["updates"] == max(SCORES) == BEST + 3 * 5 < 60
+    assert json.loads((watched[0] / "training_summary.json").read_text())["updates"] == max(SCORES) == BEST + 3 * 2 < 60
 
 
 def test_tensorboard_has_the_answers_with_their_pictures(watched):
@@ -209,10 +209,10 @@ def test_tensorboard_has_the_answers_with_their_pictures(watched):
             assert 1 < max(picture.size) <= 256
 
 
-def test_a_finished_training_has_nothing_to_do(watched, few_chats, speaking_decoder):
+def test_a_finished_training_has_nothing_to_do(watched, few_chats, tiny_decoder):
     folder, _ = watched
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    more = ("--dataset", few_chats, "--model_name_or_path", speaking_decoder, "--resume_from_checkpoint", "auto")
+    more = ("--dataset", few_chats, "--model_name_or_path", tiny_decoder, "--resume_from_checkpoint", "auto")
     status, printed = command(folder.parent, WATCHED, *more)
     assert status == 0 and "nothing to do" in printed.splitlines()[-1]
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
@@ -420,8 +420,16 @@ def test_an_earlier_training_is_replaced_and_everything_else_stays(few_chats, tm
     assert not list((tmp_path / "out").glob("checkpoint-*"))
 
 
+def estimate_nothing() -> None:
+    """Fills the dry run's table of memory with ones; the estimates take it seconds."""
+    from trainers.decoder import dry_run
+    from trainers.memory.tracker import MemoryEstimate
+
+    dry_run.estimate_decoder = lambda *_: MemoryEstimate(dict.fromkeys(dry_run.KINDS, 1))
+
+
 def test_a_dry_run_writes_nothing(few_chats, tmp_path):
-    status, printed = command(tmp_path, QUICK + " --dry_run", "--dataset", few_chats)
+    status, printed = command(tmp_path, QUICK + " --dry_run", "--dataset", few_chats, prepare=estimate_nothing)
     assert status == 0 and not (tmp_path / "out").exists()
     for title in ("One batch", "Rows", "Trainable weights", "Schedule", "Memory of one process, in MiB"):
         assert f"\n{title}\n" in printed

@@ -197,6 +197,7 @@ def test_a_second_push_that_changes_nothing_sends_nothing(push, reports, hub, re
     assert HfApi().list_repo_commits(repo_name, repo_type="dataset")[0].commit_id == first[0].commit_id
 
 
+@pytest.mark.slow
 def test_a_smaller_build_takes_the_place_of_a_larger_one(push, reports, repo_name):
     """In one commit: shards, the benchmark of a test split, and pictures that are no more."""
     push(reports, repo_name, *HELD_OUT, "--num_shards", "4")
@@ -391,10 +392,8 @@ def test_a_source_that_grew_is_pushed_again(push, repo_name, tmp_path):
     assert sum(load(repo_name)["pairs"]["plain"].values()) == 31
 
 
-@pytest.mark.parametrize(
-    "moment",
-    ["/commit/", *(pytest.param(f"/{name}", marks=pytest.mark.slow) for name in ("lfs/", *EARLIER))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["/commit/", *(f"/{name}" for name in ("lfs/", *EARLIER))])
 def test_a_push_that_is_killed_can_be_run_again(push, reports, hub, repo_name, tmp_path, moment):
     """By SIGKILL, as the Hub has answered such a request and is slow with what follows."""
     flags = (*HELD_OUT, "--num_shards", "8")

@@ -12,22 +12,26 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.loading import load_splits
 from model_cards.commands.clean_caches import Cache, folders_below, main, size_text
 from tests.conftest import ROOT
-from tests.hub_datasets.layouts import tree, write_files
+from tests.forked import BUILD, run_main
+from tests.hub_datasets.layouts import tree, write_files, write_four_sources
 
 MINE = {"home/datasets/medpairs-pixels/notes.txt": "mine", "data/.processed.cache/thesis.docx": "mine"}
 
 
 @pytest.fixture(scope="module")
-def built(run, tmp_path_factory) -> Path:
+def built(tmp_path_factory) -> Path:
     """A folder where a build and an evaluation's reading of its output have left their caches."""
+    from datasets import config
+
     folder = tmp_path_factory.mktemp("used")
-    run("python", ROOT / "medpairs.py", "sample", "--output_dir", "sample", "--scale", "0.05", cwd=folder)
-    words = ["--slake_dir", "sample/slake", "--val_fraction", "0.3", "--num_proc", "1"]
-    run("python", ROOT / "medpairs.py", "build", *words, cwd=folder)
-    code = "from evaluation.loading import load_splits; load_splits('data/processed', 'chat', ['train'])"
-    run("python", "-c", code, cwd=folder, env={"HF_HOME": str(folder / "home")})
+    write_four_sources(folder / "sample")
+    run_main(BUILD, "--slake_dir", "sample/slake", "--val_fraction", "0.3", "--num_proc", "1", cwd=folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "HF_DATASETS_CACHE", folder / "home" / "datasets")  # as HF_HOME says it
+        load_splits(str(folder / "data/processed"), "chat", ["train"])
     return folder
 
 
@@ -82,6 +86,7 @@ def test_a_cache_that_a_build_uses_stays(clean, used):
     assert done.stderr == f"error: {used}/data/.processed.cache: a build is using it; it was not deleted\n"
 
 
+@pytest.mark.slow
 def test_a_terminal_is_asked(used):
     """With the answer no, and then yes."""
     environment = os.environ | {"HF_HOME": str(used / "home")}

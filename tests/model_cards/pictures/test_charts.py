@@ -91,6 +91,7 @@ def sample(image: Image.Image, category: str = "Lung", name: str = "slake", kind
     return Sample(encoded(image, kind), name, category, "en", "a text")
 
 
+@pytest.mark.slow
 def test_pictures_are_the_same_in_every_process(tmp_path):
     """Pictures must depend neither on the order of sets and hashes nor on a user's settings of matplotlib."""
     settings = (
@@ -260,7 +261,7 @@ def test_plots_are_small():
 
 def test_pictures_can_be_drawn_in_threads():
     report = small_dataset.make_report()
-    draws = [lambda: funnel(report["sources"]), lambda: text_lengths(report["texts"])] * 4
+    draws = [lambda: funnel(report["sources"]), lambda: text_lengths(report["texts"])] * 2
     with ThreadPoolExecutor(4) as threads:
         together = list(threads.map(lambda draw: draw(), draws))
     assert together == [draw() for draw in draws]
@@ -344,6 +345,7 @@ def test_a_sheet_has_every_sample_in_its_place():
         assert across / down == pytest.approx(2, abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_sheet_of_noise_stays_below_the_limit():
     noise = np.random.default_rng(0)
     samples = [sample(Image.fromarray(noise.integers(0, 256, (300, 300, 3), np.uint8))) for _ in range(MOST)]

@@ -59,6 +59,7 @@ def test_sampling_depends_only_on_text_seed_and_epoch():
     assert by_epoch[0] != by_epoch[1]
 
 
+@pytest.mark.slow
 def test_sampling_is_the_same_in_another_process(run):
     text = " ".join(REPORT)
     code = "from modeling.siglip_medical.long_texts import sample_sentences as sample\n"

@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.cases import few
+
 TEXTS = ["liver", "lung", "liver"]
 
 
@@ -63,6 +65,7 @@ def test_weight_names_equal_those_of_siglip(model, tiny_encoder):
     assert stock.state_dict().keys() == model.state_dict().keys()
 
 
+@pytest.mark.parametrize("trained_encoder", few(["siglip", "siglip2"]), indirect=True)
 def test_stock_and_custom_classes_give_the_same_results(run, trained_encoder, tmp_path):
     """Runs in a new process that cannot import this project, like that of a Hub user, with text to be normalized."""
     from modeling.siglip_medical.modeling_siglip_medical import SiglipMedicalModel

@@ -39,6 +39,7 @@ def test_resized_positions_equal_interpolation(opened, size, dtype, rounding):
     assert positions.shape == ((size // 8) ** 2, 128) and positions.dtype == dtype and positions.requires_grad
 
 
+@pytest.mark.slow
 def test_stock_and_custom_classes_load_the_saved_size_without_flags(opened, run, tmp_path):
     model, processor = opened
     image = Image.radial_gradient("L").convert("RGB")

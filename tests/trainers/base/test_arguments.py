@@ -96,7 +96,8 @@ def test_a_mistake_is_one_line_and_status_2(words, said, capsys):
     assert said in message and message.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["run_encoder", pytest.param("run_decoder", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["run_encoder", "run_decoder"])
 def test_help_imports_no_more_than_the_flags_need(run, command):
     """`--help` costs what importing TrainingArguments costs: nothing else is loaded for it."""
     code = f"""

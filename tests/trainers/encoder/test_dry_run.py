@@ -7,7 +7,6 @@ import re
 
 import pytest
 
-from tests.cases import few
 from trainers.encoder.arguments import EncoderTrainingArguments
 from trainers.encoder.dry_run import schedule_of
 
@@ -107,17 +106,16 @@ def test_plain_accumulation_is_told_from_one_contrast():
     assert (course.update, course.contrast) == (64, 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
-    few(
-        [
-            ["--lora_towers", "both", "--lora_r", "4"],
-            ["--freeze", "both"],
-            ["--freeze", "vision", "--unfreeze_last_layers", "1", "--activation_checkpointing"],
-            ["--text_attention_mask", "--matryoshka_dims", "128", "64", "--image_size", "72", "--augment", "light"],
-            ["--batch_sampler", "stratified", "--sentence_sampling", "2", "--optim", "adafactor"],
-        ]
-    ),
+    [
+        ["--lora_towers", "both", "--lora_r", "4"],
+        ["--freeze", "both"],
+        ["--freeze", "vision", "--unfreeze_last_layers", "1", "--activation_checkpointing"],
+        ["--text_attention_mask", "--matryoshka_dims", "128", "64", "--image_size", "72", "--augment", "light"],
+        ["--batch_sampler", "stratified", "--sentence_sampling", "2", "--optim", "adafactor"],
+    ],
     ids=lambda words: words[0].removeprefix("--"),
 )
 def test_it_goes_through_with_any_choice_of_weights(words, tiny_encoder, dataset, tmp_path, capsys):

@@ -106,6 +106,7 @@ def test_an_end_that_was_killed_is_done_again(stratified):
     assert_same(outcome(folder), stratified.expected)
 
 
+@pytest.mark.slow
 def test_other_flags_are_refused_by_name(stratified):
     changed = ["--seed", "7", "--augment", "none", "--learning_rate", "1e-4"]
     words = stratified.to("straight", *changed, "--resume_from_checkpoint", "last")
@@ -120,6 +121,7 @@ def test_other_flags_are_refused_by_name(stratified):
     assert (stratified.folder / "straight" / "README.md").is_file()
 
 
+@pytest.mark.slow
 def test_killed_processes_leave_no_room_for_doubt(stratified):
     """The hook that kills does kill: a run told to die at its first file event has written nothing."""
     prepare = functools.partial(kill_at, 0, 0.0, stratified.folder / "first")

@@ -247,6 +247,7 @@ def test_images_without_a_negative_have_no_hardest_one():
 
 
 def test_it_learns(make_trainer):
-    trainer = make_trainer(num_train_epochs=12, gradient_accumulation_steps=1, per_device_train_batch_size=12)
+    flags = {"num_train_epochs": 12, "per_device_train_batch_size": 12, "gradient_accumulation_steps": 1}
+    trainer = make_trainer(eval_strategy="no", save_strategy="no", load_best_model_at_end=False, **flags)
     trainer.train()
     assert losses(trainer)[-1] < losses(trainer)[0] / 2

@@ -419,6 +419,7 @@ def test_a_killed_build_is_gone_on_with(tmp_path, start):
     assert [path.name for path in folder.glob("*.building")] == []
 
 
+@pytest.mark.slow
 def test_of_several_processes_one_builds_and_the_others_wait(tmp_path, start):
     started = [start(tmp_path / "caches", 10) for _ in range(3)]
     printed = [(process.wait(120), log.read_text()) for process, log in started]
