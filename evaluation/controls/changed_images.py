@@ -71,8 +71,12 @@ def answers_under_changes(
         for change, found in keys.items():
             if found[row] is not None:
                 cases.setdefault(found[row], (row, change))
-    # A batch takes as long as its longest answer, and answers with changed images are mostly as long as the real ones.
-    order = sorted(cases, key=lambda key: len(real[cases[key][0]]))
+    # Mirrored images in the order of the rows, in which those of one image stand together and share a pass of the
+    # tower. All blank images are one: there, the length counts, because a batch takes as long as its longest answer,
+    # and answers without an image are mostly as long as the real ones.
+    order = sorted(
+        cases, key=lambda key: (1, cases[key][0]) if cases[key][1] == MIRRORED else (0, len(real[cases[key][0]]))
+    )
     texts = answer(ChangedRows(rows, [cases[key] for key in order])) if order else []
     known = dict(zip(order, texts, strict=True))
     answers = {change: [None if key is None else known[key] for key in found] for change, found in keys.items()}

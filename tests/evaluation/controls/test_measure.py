@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from evaluation.controls.changed_images import answers_under_changes
 from evaluation.controls.image_features import Encoder
 from evaluation.controls.measure import Known, first_rows, measure_controls
 from evaluation.controls.questions import find_donors, read_questions
@@ -167,6 +168,22 @@ def test_a_swap_costs_nothing_and_a_blank_image_is_asked_once_per_question(measu
     for name in planted.ANSWERERS:
         assert measured(name)[1] == len(planted.QUESTIONS) + lateral
     assert measured("oracle")[1] / len(rows) < 1
+
+
+def test_blank_images_come_by_length_and_mirrored_ones_by_image(rows):
+    real = [f"{row}" * (1 + row % 3) for row in range(len(rows))]
+    asked = []
+
+    def ask(changed):
+        asked.extend(changed.cases)
+        return [""] * len(changed)
+
+    answers_under_changes(rows, read_questions(rows), real, ask)
+    changes = [change for _, change in asked]
+    assert changes == [BLANK] * len(planted.QUESTIONS) + [MIRRORED] * 48
+    lengths = [len(real[row]) for row, change in asked if change == BLANK]
+    mirrored = [row for row, change in asked if change == MIRRORED]
+    assert lengths == sorted(lengths) and mirrored == sorted(mirrored)
 
 
 def test_controls_that_are_left_out_say_why(rows, known):
