@@ -63,17 +63,25 @@ os.environ.setdefault("MKL_CBWR", "AUTO")
 
 ROOT = Path(__file__).resolve().parents[1]
 NOW = 1_800_000_000  # seconds since 1970, on the clock of `waits`
+LONGEST = (
+    "test_pages.py", "trainers/test_run_decoder.py", "trainers/test_run_encoder.py", "trainers/base/test_trainer.py",
+    "trainers/base/test_output_folder.py", "trainers/encoder/test_trainer.py", "trainers/encoder/test_memory.py",
+    "trainers/encoder/test_frozen_tower_cache.py", "trainers/decoder/test_memory.py",
+    "trainers/decoder/test_trainer.py", "evaluation/test_publish_results.py",
+)  # fmt: skip
 TAIL = 6000  # characters of a failed command's output that its error shows
 numbers = itertools.count(1)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     gc.disable()  # until all is imported and collected, of which nothing is garbage: a third of that time
+    config.option.loadscopereorder = False  # xdist would begin with the files of the most tests
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Moves the longest file to the front: begun last, it is all that one worker does while the other one waits."""
-    items.sort(key=lambda item: item.path.name != "test_pages.py")
+    """Moves the longest files to the front: begun last, one is all that one worker does while the other one waits."""
+    places = {ROOT / "tests" / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_collection_finish() -> None:

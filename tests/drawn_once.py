@@ -23,16 +23,12 @@ FOLDER = "MEDPAIRS_TESTS_DRAWN"  # variable with the folder of the pictures, whi
 PICTURES = ("funnel", "split_shares", "categories", "class_shares", "text_lengths", "contact_sheet")
 
 
-def draw_once(replace: Callable[[object, str, object], None] = setattr) -> None:
-    """Makes dataset cards take a picture that was drawn before from its file.
-
-    Args:
-        replace: sets an attribute of the module `dataset_card`.
-    """
+def draw_once() -> None:
+    """Makes dataset cards take a picture that was drawn before from its file."""
     from model_cards import dataset_card
 
     for name in PICTURES:
-        replace(dataset_card, name, remembered(getattr(dataset_card, name)))
+        setattr(dataset_card, name, remembered(getattr(dataset_card, name)))
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import pytest
 
 from hub_datasets.generate_sample import FOLDERS, generate
 from hub_datasets.sources import SOURCES
-from tests.drawn_once import draw_once
+from tests import drawn_once
 from tests.hub_datasets.checked import Checked, Folders, check_source, plant_key, remove_planted_key, words_of
 from tests.hub_datasets.layouts import write_four_sources
 
@@ -28,10 +28,9 @@ class Build:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def drawn_once() -> Iterator[None]:
-    """The pictures of a card are drawn once for the same numbers."""
-    with pytest.MonkeyPatch.context() as patch:
-        draw_once(patch.setattr)
+def blank_pictures() -> Iterator[None]:
+    """Builds in this process draw nothing; the command as a process of its own does."""
+    with drawn_once.blank():
         yield
 
 

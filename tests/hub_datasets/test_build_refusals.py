@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from hub_datasets.options import argument_parser
+from tests.cases import few
 from tests.conftest import ROOT
 from tests.forked import BUILD, Forked, run_main
 from tests.hub_datasets.layouts import (
@@ -330,13 +331,17 @@ def without_privileges() -> list[str]:
 
 @pytest.mark.parametrize(
     ("flag", "place"),
-    [
-        ("--knee_dir", "knee/MedicalExpert-I"),
-        ("--knee_dir", "knee"),
+    few(
+        [
+            ("--knee_dir", "knee/MedicalExpert-I"),
+            ("--knee_dir", "knee"),
+            ("--slake_dir", "slake/train.json"),
+            ("--pad_ufes_dir", "pad/metadata.csv"),
+            ("--reports_dir", "reports"),
+        ],
         ("--slake_dir", "slake/train.json"),
-        ("--pad_ufes_dir", "pad/metadata.csv"),
         ("--reports_dir", "reports"),
-    ],
+    ),
 )
 def test_what_may_not_be_read_is_not_passed_over(run, raw, tmp_path, flag, place):
     folder, command = raw / place.partition("/")[0], without_privileges()

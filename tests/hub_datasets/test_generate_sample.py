@@ -183,6 +183,7 @@ def test_a_folder_that_is_not_empty_is_an_error_and_stays_unchanged(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.slow
 def test_the_script_writes_into_an_empty_folder(tmp_path):
     target = tmp_path / "empty"
     target.mkdir()

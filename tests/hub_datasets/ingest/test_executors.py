@@ -286,6 +286,7 @@ def batches_of(stage: Path) -> list[list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_bytes(sources, alone, tmp_path, monkeypatch):
     monkeypatch.setattr(output, "WORTH_A_TASK", 0)  # the Parquet files, too, are written by the workers
     build_here(sources, tmp_path / "out", *FLAGS, "--num_proc", "2")

@@ -87,6 +87,7 @@ def test_what_does_not_fit_the_checkpoint_is_refused(flags, said, tiny_encoder):
     assert said in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_training_saves_all_of_it(tiny_encoder, run, dataset, tmp_path):
     """And what was trained is what opens elsewhere: same size, same pixels, same mask, same widths."""
     words = ("--image_size", "96", "--image_mean", "imagenet", "--text_attention_mask", "--reset_temperature")
