@@ -34,14 +34,21 @@ def draw_once() -> None:
 @contextlib.contextmanager
 def blank() -> Iterator[None]:
     """Has builds put one white pixel in place of each picture, where a test needs their rows alone."""
+    content = io.BytesIO()
+    Image.new("RGB", (1, 1), "white").save(content, "PNG")
+    with replaced(lambda draw: lambda *arguments: content.getvalue()):
+        yield
+
+
+@contextlib.contextmanager
+def replaced(change: Callable[[Callable[..., bytes]], Callable[..., bytes]]) -> Iterator[None]:
+    """Has builds draw each picture by what `change` makes of its function."""
     from model_cards import dataset_card
 
     drawn = {name: getattr(dataset_card, name) for name in PICTURES}
-    content = io.BytesIO()
-    Image.new("RGB", (1, 1), "white").save(content, "PNG")
     try:
-        for name in PICTURES:
-            setattr(dataset_card, name, lambda *arguments: content.getvalue())
+        for name, draw in drawn.items():
+            setattr(dataset_card, name, change(draw))
         yield
     finally:
         for name, draw in drawn.items():
