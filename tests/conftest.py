@@ -53,8 +53,8 @@ os.environ |= {
     "no_proxy": "127.0.0.1,localhost",
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    drawn_once.FOLDER: str(Path(FOLDER.name, "drawn")),
 }
+os.environ.setdefault(drawn_once.FOLDER, str(Path(FOLDER.name, "drawn")))  # of all processes of pytest-xdist
 drawn_once.compile_once()
 
 # MKL's products are to have the same bits wherever their factors are in memory, as tests of resumed trainings compare

@@ -19,6 +19,7 @@ from hub_datasets.filesystem.local_store import LocalStore, contains
 from hub_datasets.options import BuildOptions
 from hub_datasets.records import RawRecord
 from hub_datasets.sources.base import Source
+from tests.cases import few
 from tests.hub_datasets.checked import build_here, options_for
 from tests.hub_datasets.layouts import (
     csv_text,
@@ -114,7 +115,10 @@ def test_only_a_source_that_changed_is_read_again(raw, tmp_path):
     assert not any(name.startswith(old["pad_ufes_20"]) for name in stamps(tmp_path / ".out.cache"))
 
 
-@pytest.mark.parametrize("change", ["a new image", "a changed image", "a missing image", "a renamed image"])
+@pytest.mark.parametrize(
+    "change",
+    few(["a new image", "a changed image", "a missing image", "a renamed image"], "a changed image", "a new image"),
+)
 def test_every_change_of_a_file_is_seen(tmp_path, change):
     folder = write_reports(tmp_path / "reports", [report_row(number) for number in range(5)])
     build_here({"--reports_dir": folder}, tmp_path / "out")
@@ -148,15 +152,14 @@ def test_other_settings_use_what_was_read(raw, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "flags",
-    [("--min_image_side", "9"), ("--window", "0:255"), ("--max_image_pixels", "999"), ("--max_text_chars", "300")],
-    ids=" ".join,
+    ("flag", "value"),
+    few([("--min_image_side", "9"), ("--window", "0:255"), ("--max_image_pixels", "999"), ("--max_text_chars", "300")]),
 )
-def test_settings_of_what_is_read_are_asked_again(tmp_path, flags):
+def test_settings_of_what_is_read_are_asked_again(tmp_path, flag, value):
     folder = {"--reports_dir": write_reports(tmp_path / "reports", [report_row(0), report_row(1)])}
     build_here(folder, tmp_path / "out")
     old = stages(tmp_path / ".out.cache")
-    build_here(folder, tmp_path / "out", "--overwrite", *flags)
+    build_here(folder, tmp_path / "out", "--overwrite", flag, value)
     assert stages(tmp_path / ".out.cache")["medical_reports"] != old["medical_reports"]
 
 
@@ -218,7 +221,10 @@ def test_a_zip_file_that_is_mended_is_read_again(tmp_path):
 # --- Whole or not at all
 
 
-@pytest.mark.parametrize("damage", ["cut images", "no images", "cut catalog", "no catalog", "manifest", "no list"])
+@pytest.mark.parametrize(
+    "damage",
+    few(["cut images", "no images", "cut catalog", "no catalog", "manifest", "no list"], "cut images", "no list"),
+)
 def test_a_stage_that_is_not_whole_is_read_again(raw, tmp_path, damage):
     write_files(raw["--slake_dir"], {"imgs/xmlab1/source.jpg": encoded(picture(1), "BMP")})  # a copy is in the stage
     build_here(raw, tmp_path / "out")
@@ -236,7 +242,9 @@ def test_a_stage_that_is_not_whole_is_read_again(raw, tmp_path, damage):
     assert tree(tmp_path / "out") == undisturbed
 
 
-@pytest.mark.parametrize("damage", ["a file less", "a file cut", "no manifest", "a broken manifest"])
+@pytest.mark.parametrize(
+    "damage", few(["a file less", "a file cut", "no manifest", "a broken manifest"], "a file cut", "a broken manifest")
+)
 def test_an_output_that_is_not_whole_is_built_again(raw, tmp_path, damage):
     build_here(raw, tmp_path / "out")
     undisturbed = tree(tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import zipfile
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import few
 from tests.hub_datasets.checked import build_here
 from tests.hub_datasets.layouts import read_lines, tree, write_four_sources
 
@@ -77,8 +79,9 @@ def unpacked(tmp_path_factory) -> dict[str, Path]:
     return {flag: folder / "out" / flag for flag in FLAGS}
 
 
-@pytest.mark.parametrize("flag", FLAGS)
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("layout", "flag"), few(itertools.product(LAYOUTS, FLAGS), *zip(LAYOUTS, itertools.cycle(FLAGS), strict=False))
+)
 def test_the_rows_are_those_of_the_unpacked_folder(unpacked, tmp_path, flag, layout):
     if (flag, layout) == ("--reports_dir", "a zip of each folder"):
         pytest.skip("its table names the images by their path")
