@@ -96,7 +96,7 @@ def absolute(address: str | os.PathLike) -> str:
     return str(address) if is_remote(address) else str(local_path(address).absolute())
 
 
-@lru_cache(maxsize=4096)  # asked for every row, about few files
+@lru_cache(maxsize=4096)  # asked for every row, and many rows are about one image
 def join(address: str | os.PathLike, *names: str) -> str:
     """Returns the address of a file or folder below an address."""
     if is_remote(address):

@@ -327,7 +327,8 @@ class Decisions:
         first = f"min(accepted.id) OVER (PARTITION BY {together}, accepted.split)"
         of_picture = "min(accepted.id) OVER (PARTITION BY first_key, accepted.split)"
         order = f"CASE WHEN has_text THEN {first} ELSE {of_picture} END" if by_picture else first
-        # Numbers are sorted first, because whole records take much longer.
+        # Numbers are sorted first, because whole records take much longer. The table stays until `close`: SQLite drops
+        # none while anything else is read.
         table = f"ordered_{self._orders}"
         ordered = f"""CREATE TEMP TABLE {table} AS SELECT {first} AS first, accepted.id AS id
             FROM accepted WHERE stage = ? ORDER BY {order}, first, accepted.id"""
@@ -338,7 +339,6 @@ class Decisions:
         self.database.execute(ordered, (stage,))
         for _, rows in groupby(self.database.execute(query), key=lambda row: row[0]):
             yield [self._published(stage, *columns) for _, *columns in rows]
-        self.database.execute(f"DROP TABLE {table}")
 
     def _published(self, number: int, content: str, group: str, split: str, *columns: Any) -> Accepted:
         stage, record = self.stages[number], decoded(content)

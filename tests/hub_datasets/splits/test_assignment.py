@@ -406,6 +406,14 @@ def test_the_memory_holds_every_key_and_names_none(tmp_path):
     assert len(lines) == 3 and lines == sorted(lines) and "Jane" not in "".join(lines)
 
 
+def test_two_readers_of_one_stage_do_not_disturb_each_other(tmp_path):
+    decisions, _ = decide(tmp_path / "d", make_stage(tmp_path / "s", [report(n) for n in range(4)]))
+    first, second = decisions.accepted(0), decisions.accepted(0)
+    found = [[next(reader)[0].record.item for reader in (first, second)] for _ in range(2)]
+    assert found == [["line 0", "line 0"], ["line 1", "line 1"]]
+    assert [len(list(reader)) for reader in (second, first)] == [2, 2]
+
+
 def test_a_build_over_an_earlier_one_keeps_its_splits(tmp_path):
     """The file `splits.txt` of the folder that is replaced; dropped where other shares are asked for."""
 
