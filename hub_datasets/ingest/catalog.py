@@ -1,8 +1,8 @@
 """Stores the records and images of one source on disk, so that memory use does not grow with the data.
 
-A catalog is an SQLite file with texts and numbers. The bytes of an image stay where they are in the source folder, and
-`edits` says what is taken out of them (`metadata.edits_to_json`). Bytes that are not in a file of their own there, or
-were encoded again, are concatenated in a few large files beside the catalog; `file` and `offset` locate them.
+A catalog is an SQLite file with texts and numbers. The bytes of an image stay in the source folder if they can
+(`image_bytes`), and `edits` says what is taken out of them (`metadata.edits_to_json`). Other bytes are concatenated in
+a few large files beside the catalog; `file` and `offset` locate them.
 """
 
 from __future__ import annotations

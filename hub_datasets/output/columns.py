@@ -58,8 +58,9 @@ def hashed_key(accepted: Accepted, kind: str) -> str | None:
     Of several, for example those of two copies of one picture, it is the first in alphabetical order; `group_id` is the
     same for all of them.
     """
-    source, keys, own = accepted.record.source, accepted.record.groups, accepted.image["groups"]
-    found = sorted(key for key in (*keys, *(() if own == "[]" else json.loads(own))) if key.startswith(f"{kind}:"))
+    source, in_file = accepted.record.source, accepted.image["groups"]
+    keys = [*accepted.record.groups, *(json.loads(in_file) if in_file != "[]" else ())]  # most files tell nothing
+    found = sorted(key for key in keys if key.startswith(f"{kind}:"))
     return key_digest(f"{source}/{found[0]}") if found else None
 
 

@@ -39,7 +39,7 @@ CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_l
 
 # An image while repeated images are written: a place in a list of bytes, and its name.
 POINTING = pa.struct({"bytes": pa.dictionary(pa.int32(), pa.binary()), "path": pa.string()})
-Picture = dict[str, Any]  # where an image is, see PLACE
+Place = dict[str, Any]  # where an image is, with the fields of PLACE
 # `columns.image_place`, as the rows' JSON has it
 PLACE = pa.struct(
     {
@@ -51,7 +51,7 @@ PLACE = pa.struct(
         "content": pa.string(),
     }
 )
-NOTHING: Picture = {"length": 0, "content": "", "name": ""}  # of a row without this image
+NOTHING: Place = {"length": 0, "content": "", "name": ""}  # of a row without this image
 # `stage`: the address of its folder; `source`: the folder that it was read from; `follow_links`
 StageFolders = dict[str, Any]
 # config, schema, folders (of the stages by their numbers), rows (file), start (byte in it), ends (of each row group's
@@ -256,19 +256,19 @@ class Images:
         for file in self._files.values():
             file.close()
 
-    def read_into(self, target: memoryview, stage: int, picture: Picture) -> None:
+    def read_into(self, target: memoryview, stage: int, place: Place) -> None:
         """Fills `target` with an image. Raises BuildError if its bytes are not those that were examined."""
-        if picture["offset"] < 0:
-            target[:] = source_bytes(self._folder(stage), picture["file"], picture["edits"], picture["content"])
+        if place["offset"] < 0:
+            target[:] = source_bytes(self._folder(stage), place["file"], place["edits"], place["content"])
             return
-        address = storage.join(self._folders[stage]["stage"], picture["file"])
+        address = storage.join(self._folders[stage]["stage"], place["file"])
         if address not in self._files:
             if len(self._files) >= 16:  # rows are mostly in the order of the files
                 self._files.pop(next(iter(self._files))).close()
             self._files[address] = storage.open_file(address, "rb")
         file = self._files[address]
-        file.seek(picture["offset"])
-        if file.readinto(target) != len(target) or xxhash.xxh3_128_hexdigest(target) != picture["content"]:
+        file.seek(place["offset"])
+        if file.readinto(target) != len(target) or xxhash.xxh3_128_hexdigest(target) != place["content"]:
             raise BuildError(f"{storage.shown(address)} is damaged; remove the folder that contains it, and run again")
 
     def _folder(self, stage: int) -> Folder:
@@ -286,11 +286,11 @@ def make_table(config: str, schema: pa.Schema, lines: bytes, images: Images, poi
         [(stage, place) for place in places] for stage, places in zip(*map(pa.Array.to_pylist, given[1:]), strict=True)
     ]
     pictures, repeated = {}, 0
-    for place, column in enumerate(held):
+    for number, column in enumerate(held):
         if config == "chat":
             found = [picture for row in rows for picture in row]
         else:  # the image of this column; None if the row has none
-            found = [row[place] if place < len(row) else None for row in rows]
+            found = [row[number] if number < len(row) else None for row in rows]
         pictures[column], saved = picture_array(found, images, pointing)
         repeated += saved
     if config == "chat":
@@ -326,7 +326,7 @@ def with_free_lists(kind: pa.DataType) -> pa.DataType:
 
 
 def picture_array(
-    pictures: list[tuple[int, Picture] | None], images: Images, pointing: bool
+    pictures: list[tuple[int, Place] | None], images: Images, pointing: bool
 ) -> tuple[pa.StructArray, int]:
     """Reads the bytes of images into an Arrow array with their names; also returns the bytes saved by pointing.
 
@@ -335,20 +335,20 @@ def picture_array(
     """
     missing = pa.array([picture is None for picture in pictures])
     known = [(0, NOTHING) if picture is None else picture for picture in pictures]
-    held = list({picture["content"]: (stage, picture) for stage, picture in known}.values()) if pointing else known
-    ends = array("i", accumulate((picture["length"] for _, picture in held), initial=0))
+    held = list({place["content"]: (stage, place) for stage, place in known}.values()) if pointing else known
+    ends = array("i", accumulate((place["length"] for _, place in held), initial=0))
     buffer = pa.allocate_buffer(ends[-1])
     view = memoryview(buffer).cast("B")
-    for (stage, picture), start, end in zip(held, ends, ends[1:], strict=False):
-        if picture is not NOTHING:
-            images.read_into(view[start:end], stage, picture)
+    for (stage, place), start, end in zip(held, ends, ends[1:], strict=False):
+        if place is not NOTHING:
+            images.read_into(view[start:end], stage, place)
     data = pa.BinaryArray.from_buffers(pa.binary(), len(held), [None, pa.py_buffer(ends), buffer])
     if pointing:
         # Equal images must be one value, even from different files: for a repeated dictionary value, Parquet reserves
         # space that it does not fill, and whatever was in memory there would be published.
-        numbers = {picture["content"]: number for number, (_, picture) in enumerate(held)}
-        indices = array("i", (numbers[picture["content"]] for _, picture in known))
+        numbers = {place["content"]: number for number, (_, place) in enumerate(held)}
+        indices = array("i", (numbers[place["content"]] for _, place in known))
         data = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), data)
-    repeated = sum(picture["length"] for _, picture in known) - ends[-1]
-    names = pa.array([picture["name"] for _, picture in known], pa.string())
+    repeated = sum(place["length"] for _, place in known) - ends[-1]
+    names = pa.array([place["name"] for _, place in known], pa.string())
     return pa.StructArray.from_arrays([data, names], ["bytes", "path"], mask=missing), repeated

@@ -19,7 +19,7 @@ MAX_TURN = 20_000  # characters of a question or an answer
 MAX_CATEGORY = 200
 
 
-LONG_NUMBER = re.compile(r"\d{19}")
+LONG_NUMBER = re.compile(r"\d{19}")  # only such integers may have more than 64 bits
 
 
 BROKEN_ENCODING = re.compile("[\0\ufffd-\uffff\ud800-\udfff]")
@@ -47,14 +47,8 @@ class TextSettings:
         return self.max_chars, "--max_text_chars"
 
 
-def check_writable(record: RawRecord) -> Problem | None:
-    """Checks that everything in a record can be written as JSON and read by other programs."""
-    content = write_record(record)
-    return content if isinstance(content, Problem) else None
-
-
 def write_record(record: RawRecord) -> str | Problem:
-    """Returns a record as JSON (`records.encoded`), or why other programs could not read it."""
+    """Returns a record as JSON (`records.encoded`), or why that cannot be written or read by other programs."""
     try:
         content = encoded(record, strict=True)  # ValueError for NaN and infinity
         content.encode()  # UnicodeEncodeError for one half of a surrogate pair

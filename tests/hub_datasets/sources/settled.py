@@ -7,9 +7,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from hub_datasets.filesystem.source_folder import Folder, FolderError
-from hub_datasets.records import Ignored, RawRecord, Rejection
+from hub_datasets.records import Ignored, Problem, RawRecord, Rejection
 from hub_datasets.sources.base import Source
-from hub_datasets.texts.validation import check_text, check_writable
+from hub_datasets.texts.validation import check_text, write_record
 
 
 def settled(source: Source, path: str | Path, **settings: str) -> list[RawRecord | Rejection]:
@@ -19,7 +19,8 @@ def settled(source: Source, path: str | Path, **settings: str) -> list[RawRecord
     by_content: dict[bytes, list[RawRecord]] = defaultdict(list)
     for record in source.read(folder):
         if isinstance(record, RawRecord):
-            if problem := check_writable(record) or check_text(record, 5, 1000):
+            problem = write_record(record)
+            if isinstance(problem, Problem) or (problem := check_text(record, 5, 1000)):
                 done.append(Rejection(source.name, record.item, problem.code, problem.message))
                 continue
             try:

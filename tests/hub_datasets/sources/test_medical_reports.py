@@ -14,7 +14,7 @@ from hub_datasets.filesystem.source_folder import Folder
 from hub_datasets.records import Ignored, RawRecord, Reason, Rejection
 from hub_datasets.sources.medical_reports import SOURCE
 from hub_datasets.texts.patient_ids import study_key
-from hub_datasets.texts.validation import check_text, check_writable
+from hub_datasets.texts.validation import check_text, write_record
 from tests.hub_datasets.layouts import collect_records, csv_text, png, report_row, write_files, write_reports
 
 ROWS = [
@@ -333,7 +333,7 @@ def test_rows_that_no_json_reader_could_take_are_rejected_by_the_check(tmp_path)
     extras = ["NaN", "[-Infinity]", "1e999", str(2**64), '"\\ud800"', "9007199254740993", '"\\u0000"']
     lines = [json.dumps(report_row(n)).removesuffix("}") + f', "extra": {extra}}}' for n, extra in enumerate(extras)]
     records = collect_records(read(write_reports(tmp_path, lines)))
-    assert [check_writable(record) is None for record in records] == [False] * 5 + [True] * 2
+    assert [isinstance(write_record(record), str) for record in records] == [False] * 5 + [True] * 2
 
 
 def test_texts_are_stripped_and_bounded_by_the_check(tmp_path):

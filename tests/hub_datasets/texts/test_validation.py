@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hub_datasets.records import RawRecord, Reason
-from hub_datasets.texts.validation import check_text, check_writable
+from hub_datasets.records import RawRecord, Reason, encoded
+from hub_datasets.texts.validation import check_text, write_record
 
 
 def record(text: str | None = None, **fields) -> RawRecord:
@@ -76,7 +76,7 @@ def test_an_empty_question_or_answer():
 
 def test_what_json_in_utf_8_can_hold():
     metadata = {"": None, "n": [-(2**63), 2**64 - 1, 0.1, 1e300], "深": {"a": [True, "\0\n\u2028😀"]}}
-    assert check_writable(record("text", metadata=metadata)) is None
+    assert write_record(record("text", metadata=metadata)) == encoded(record("text", metadata=metadata))
 
 
 @pytest.mark.parametrize(
@@ -85,18 +85,18 @@ def test_what_json_in_utf_8_can_hold():
     ids=["nan", "inf", "minus inf", "2**64", "-2**63-1", "10**5000", "surrogate", "surrogate key"],
 )
 def test_what_json_in_utf_8_cannot_hold(value):
-    problem = check_writable(record("text", metadata={"a": [{"b": value}]}))
+    problem = write_record(record("text", metadata={"a": [{"b": value}]}))
     assert problem.code is Reason.MALFORMED_ROW
     problem.message.encode()
 
 
 def test_every_field_must_be_writable():
     for fields in ({"text": "\ud800"}, {"question": "\ud800", "answer": ""}, {"groups": ("patient:\ud800",)}):
-        assert check_writable(record(**fields)).code is Reason.MALFORMED_ROW
+        assert write_record(record(**fields)).code is Reason.MALFORMED_ROW
 
 
 def test_a_row_that_is_nested_too_deep():
     deep: list = []
     for _ in range(5000):
         deep = [deep]
-    assert check_writable(record("text", metadata={"a": deep})).code is Reason.MALFORMED_ROW
+    assert write_record(record("text", metadata={"a": deep})).code is Reason.MALFORMED_ROW
