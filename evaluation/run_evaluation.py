@@ -45,6 +45,9 @@ COLUMNS = {
     "chat": ("images", "messages", "image_path", "source_dataset", "language"),
 }
 
+# The flags that choose how answers are scored and which controls stand beside them, with their defaults.
+CHOICES = {"rule": DEFAULT_RULE, "train_split": "train", "frozen_encoder": "own", "no_image_controls": False}
+
 
 @command
 def main(argv: list[str] | None = None) -> int:
@@ -93,20 +96,20 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rule",
         choices=RULES,
-        default=DEFAULT_RULE,
+        default=CHOICES["rule"],
         metavar="NAME",
         help=f"rule for a decoder's accuracy: {', '.join(RULES)} (default: %(default)s)",
     )
     parser.add_argument(
         "--train_split",
         metavar="NAME",
-        default="train",
+        default=CHOICES["train_split"],
         help="split from which a decoder's controls know the answers to questions (default: %(default)s)",
     )
     parser.add_argument(
         "--frozen_encoder",
         metavar="NAME",
-        default="own",
+        default=CHOICES["frozen_encoder"],
         help="encoder of the control `frozen features`: folder, repository, `own` for the decoder's vision tower, or "
         "`none` to leave it out (default: %(default)s)",
     )
@@ -182,8 +185,10 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[
         raise InputError(
             f"--model {options.model}: a model of type {kind!r} cannot be evaluated. The supported types are {known}."
         )
-    if task == RETRIEVAL and options.rule != DEFAULT_RULE:
-        raise InputError(f"--rule {options.rule} requires a decoder, but --model {options.model} is an encoder")
+    if task == RETRIEVAL and (chosen := chosen_settings(options)):
+        name = next(iter(chosen))
+        given = f"--{name}" if chosen[name] is True else f"--{name} {chosen[name]}"
+        raise InputError(f"{given} requires a decoder, but --model {options.model} is an encoder")
     revision = dataset_revision(options.dataset, options.dataset_revision)
     print_source("dataset", options.dataset, revision)
     rows, train = load_rows(options, config, revision)
@@ -203,31 +208,34 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[
         metrics=metrics,
         signatures=signatures,
         settings={name: getattr(options, name) for name in ("limit", "batch_size", "max_new_tokens")}
-        | rule_setting(options),
+        | chosen_settings(options),
         **more,
     )
     return result, predictions
 
 
-def rule_setting(options: argparse.Namespace) -> dict[str, str]:
-    """Returns the rule as a setting, so that results by two rules have files of their own.
+def chosen_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the rule and the choice of controls as settings, so that results by two of them have files of their own.
 
-    The default is left out, so that its file has the same name as before there were rules to choose from.
+    Defaults are left out, so that their file has the same name as before there was anything to choose.
     """
-    return {} if options.rule == DEFAULT_RULE else {"rule": options.rule}
+    return {name: getattr(options, name) for name, default in CHOICES.items() if getattr(options, name) != default}
 
 
 def load_rows(options: argparse.Namespace, config: str, revision: str) -> tuple[Any, Any]:
     """Returns the rows to score, and those of the train split; None if there are none or they are the same split.
 
     Raises:
-        InputError: a column is missing.
+        InputError: a column is missing, or the dataset has not the split that `--train_split` names.
     """
     commit = revision if is_commit(revision) else None
     wanted = [options.split] if config == "pairs" else [options.split, options.train_split]
     splits = load_splits(options.dataset, config, wanted, commit)
     if options.split not in splits:
         splits |= load_splits(options.dataset, config, [options.split], commit)  # raises, and names the splits
+    if options.train_split not in (*splits, CHOICES["train_split"]):
+        known = f"--dataset {options.dataset}, config {config}"
+        raise InputError(f"--train_split {options.train_split}: {known} has no such split; leave the flag out")
     rows = splits.pop(options.split)
     train = splits.get(options.train_split)
     if missing := [column for column in COLUMNS[config] if column not in rows.column_names]:
@@ -267,18 +275,24 @@ def score_decoder(options: argparse.Namespace, rows: Any, train: Any) -> tuple[d
     from transformers import AutoModelForImageTextToText
 
     from evaluation.controls.of_command import controls_of, encoder_of
+    from evaluation.controls.questions import read_questions
     from evaluation.scoring.answers import score_answers
     from evaluation.scoring.decoder import answer_loss, generate_answers
     from evaluation.scoring.messages import plain_messages
 
-    conversations, languages = list(rows["messages"]), list(rows["language"])
-    turns = list(map(plain_messages, conversations))
+    languages, turns = list(rows["language"]), list(map(plain_messages, rows["messages"]))
     kinds, types = (
         list(rows[name]) if name in rows.column_names else [""] * len(rows) for name in ("answer_type", "content_type")
     )
-    try:  # scores the references against themselves, to find invalid rows before hours of generation
-        check_turns(conversations)
-        references = [messages[-1]["content"] for messages in turns]
+    for split, table in ((options.split, rows), (options.train_split, train)):
+        try:  # finds invalid rows before hours of generation
+            if table is not None:
+                check_turns(list(table["messages"]))
+                read_questions(table)
+        except ValueError as error:
+            raise InputError(f"--dataset {options.dataset}, config chat, split {split}: {error}") from None
+    references = [messages[-1]["content"] for messages in turns]
+    try:  # scores the references against themselves
         score_answers(references, references, languages, kinds)
     except ValueError as error:
         raise InputError(f"--dataset {options.dataset}, config chat: {error}") from None
@@ -314,6 +328,8 @@ def check_turns(turns: list[list[dict]]) -> None:
     for row, messages in enumerate(turns):
         if [turn["role"] for turn in messages[-2:]] != ["user", "assistant"]:
             raise ValueError(f"row {row}: the conversation does not end with a user turn and an assistant turn")
+        if any(turn["content"] is None for turn in messages[-2:]):
+            raise ValueError(f"row {row}: the last question or its answer has no text")
         if not part_types(messages) <= {"image", "text"} or not are_images_first(messages):
             raise ValueError(
                 f"row {row}: image parts must be in front of the first question, and other parts are texts"

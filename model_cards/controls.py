@@ -28,8 +28,8 @@ CONTROLS = {
 BLIND = (PRIOR, MAJORITY, CONSTANT)  # equal for all models on the same rows
 MEANINGS = {
     FROZEN: "kernel ridge on image features and words of the question, which a fine-tuned model should beat",
-    PRIOR: "the most frequent answer to the same question, or to its type, in the train split; no image",
-    MAJORITY: "the most frequent answer of the same answer type and language in the train split",
+    PRIOR: "the most frequent answer to the same question, or to its type; no image",
+    MAJORITY: "the most frequent answer of the same answer type and language",
     CONSTANT: "the same frequent words for every question",
     BLANK: "the model with a gray image",
     OTHER_ANSWER: "the model with the image of another patient, whose answer to the same question is another one",

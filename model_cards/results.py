@@ -105,8 +105,8 @@ class EvaluationResult:
         if self.task not in HEADLINE:
             raise TypeError(f"task is {self.task!r}, which is not one of {', '.join(HEADLINE)}")
         for entry in self.controls:
-            if not isinstance(entry, dict) or not isinstance(entry.get("metrics", {}), dict):
-                raise TypeError(f"a control is {entry!r:.100}, which is not an object with metrics")
+            if not is_control(entry):
+                raise TypeError(f"a control is {entry!r:.100}, which is not a control with metrics and samples")
         measured = {name: value for name, value in self.metrics.items() if value is not None}
         for name, value in measured.items():
             if not isinstance(value, Real) or isinstance(value, bool):
@@ -140,6 +140,28 @@ class EvaluationResult:
     def text(self) -> str:
         """The content of the record's file."""
         return json_text(asdict(self))
+
+
+def is_control(entry: Any) -> bool:
+    """Returns whether an element of `EvaluationResult.controls` has the fields that tables read, of their types."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("name", ""), str):
+        return False
+    metrics, real, differences = (entry.get(name, {}) for name in ("metrics", "real", "difference"))
+    if not all(isinstance(found, dict) for found in (metrics, real, differences)):
+        return False
+    numbers = [*metrics.values(), *real.values(), entry.get("samples", 0 if not metrics else None)]
+    if not all(is_number(value) for value in numbers):
+        return False
+    for found in differences.values():  # the difference and its bounds, which may be unknown
+        if not isinstance(found, list) or len(found) != 3 or not is_number(found[0]):
+            return False
+        if not all(bound is None or is_number(bound) for bound in found[1:]):
+            return False
+    return True
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def load_result(path: Path) -> EvaluationResult:

@@ -86,7 +86,8 @@ def load_encoder(name: str) -> Encoder:
             f"--frozen_encoder {name}: no vision tower that takes pixel_values and returns patches "
             f"({type(error).__name__}). Give an encoder such as google/siglip-base-patch16-224."
         ) from None
-    return Encoder(name, encode, began_random(name))
+    shown = Path(name).resolve().name if Path(name).is_dir() else name  # a card names no folders of this machine
+    return Encoder(shown, encode, began_random(name))
 
 
 def pooled(states: torch.Tensor) -> np.ndarray:

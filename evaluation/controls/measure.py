@@ -103,8 +103,9 @@ def measure_controls(
         CONSTANT: only_texts(constant(questions.answers, seen)),
     }
     notes = {PRIOR: prior_note([level for _, level in levels], known.name)}
+    notes |= dict.fromkeys((MAJORITY, CONSTANT), f"from {known.name}")
     if seen_rows is None:
-        notes[FROZEN] = "left out, because there is no train split to fit on"
+        notes[FROZEN] = "left out, because there is no other split to fit on"
     elif encoder is None:
         notes[FROZEN] = left_out["frozen"]
     else:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.metrics.vqa_accuracy.short_answers import detect_language
 from evaluation.scoring.answers import simplify
 from evaluation.scoring.messages import plain_messages
 from evaluation.scoring.prediction_files import Answer
@@ -55,7 +56,14 @@ def read_questions(rows: Any) -> Questions:
     turns = [plain_messages(messages) for messages in rows["messages"]]
     kinds, types, sources = (column(rows, name) for name in ("answer_type", "content_type", "source_dataset"))
     answers = [
-        Answer(messages[-2]["content"], messages[-1]["content"], "", kind.strip().lower(), language, question_type)
+        Answer(
+            messages[-2]["content"],
+            messages[-1]["content"],
+            "",
+            kind.strip().lower(),
+            language or detect_language(messages[-1]["content"]),
+            question_type,
+        )
         for messages, kind, language, question_type in zip(turns, kinds, column(rows, "language"), types, strict=True)
     ]
     paths, counts = column(rows, "image_path"), count_images(rows)
@@ -77,8 +85,10 @@ def read_questions(rows: Any) -> Questions:
 
 
 def column(rows: Any, name: str) -> list[str]:
-    """Returns a column of texts; "" where it is null or missing."""
-    return [value or "" for value in rows[name]] if name in rows.column_names else [""] * len(rows)
+    """Returns a column as texts; "" where it is null or missing."""
+    if name not in rows.column_names:
+        return [""] * len(rows)
+    return ["" if value is None else str(value) for value in rows[name]]
 
 
 def count_images(rows: Any) -> list[int]:

@@ -254,9 +254,20 @@ def test_without_a_connection_a_model_that_was_downloaded_is_scored(score, train
     assert done.stderr.splitlines()[-1].startswith("error: org/none: the Hub is not asked, because HF_HUB_OFFLINE")
 
 
-def test_a_rule_is_for_a_decoder(refused, encoder, build, capsys):
-    message = f"--rule clinical requires a decoder, but --model {encoder} is an encoder"
-    assert refused(encoder, build, "--rule", "clinical") == message
+@pytest.mark.parametrize(
+    "flags", [["--rule", "clinical"], ["--train_split", "test"], ["--frozen_encoder", "none"], ["--no_image_controls"]]
+)
+def test_rules_and_controls_are_for_a_decoder(refused, encoder, build, flags):
+    message = f"{' '.join(flags)} requires a decoder, but --model {encoder} is an encoder"
+    assert refused(encoder, build, *flags) == message
+
+
+def test_a_train_split_that_is_not_there_is_an_error(refused, decoder, build):
+    message = f"--train_split trian: --dataset {build}, config chat has no such split; leave the flag out"
+    assert refused(decoder, build, "--train_split", "trian") == message
+
+
+def test_a_rule_that_is_not_known(encoder, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--model", str(encoder), "--rule", "fuzzy"])
     assert ended.value.code == 2 and "argument --rule: invalid choice: 'fuzzy' (choose from" in capsys.readouterr().err
@@ -307,9 +318,13 @@ CHAT = {"images": [], "messages": TURNS, "image_path": "a", "source_dataset": "o
         ({"language": "French"}, "config chat: sample 1: the language 'French' is unknown"),
         (
             {"messages": [*TURNS, TURNS[0]]},
-            "config chat: row 1: the conversation does not end with a user",
+            "config chat, split validation: row 1: the conversation does not end with a user",
         ),
-        ({"messages": [TURNS[1]]}, "config chat: row 1: the conversation does not end"),
+        (
+            {"messages": [TURNS[0], {"role": "assistant", "content": None}]},
+            "row 1: the last question or its answer has no",
+        ),
+        ({"messages": [TURNS[1]]}, "config chat, split validation: row 1: the conversation does not end"),
         ({"messages": [TURNS[0], {"role": "assistant", "content": " "}]}, "sample 1: a reference is ' '"),
     ],
 )

@@ -134,6 +134,11 @@ def test_slug():
         ({"task": "segmentation"}, "task is 'segmentation', which is not one of retrieval, report_generation"),
         ({"settings": None}, "settings is None"),
         ({"dataset_revision": None}, "dataset_revision is None"),
+        ({"controls": [7]}, "a control is 7, which is not a control"),
+        ({"controls": [{"name": "majority", "metrics": {"bleu": "20"}, "samples": 9}]}, "a control is .*'20'"),
+        ({"controls": [{"name": "majority", "metrics": {"bleu": 20}}]}, "a control is"),
+        ({"controls": [{"name": "majority", "metrics": {}, "difference": {"accuracy_open": [0.1]}}]}, "a control is"),
+        ({"controls": [{"name": "majority", "metrics": {}, "real": [1]}]}, "a control is"),
     ],
 )
 def test_a_record_has_types(tmp_path, change, words):

@@ -44,7 +44,7 @@ def test_the_tower_of_a_decoder_sees_the_complete_image(decoder):
 def test_an_encoder_is_loaded_by_name(encoder):
     found = load_encoder(str(encoder))
     states = found.encode([picture((64, 64), 1), picture((10, 70), 2)])
-    assert states.shape == (2, 128 * 16) and found.name == str(encoder) and not found.is_random
+    assert states.shape == (2, 128 * 16) and found.name == encoder.name and not found.is_random
 
 
 def test_what_has_no_vision_tower_is_refused(tmp_path, encoder):

@@ -199,7 +199,7 @@ def test_without_a_train_split_a_question_does_not_know_its_own_answer(rows):
         few, planted.oracle(few), Known(None, "the others"), "exact", None, Encoder("painted", painted), 8, LEFT_OUT
     )
     assert entry(controls, PRIOR)["metrics"]["accuracy"] == 0
-    assert entry(controls, FROZEN)["note"] == "left out, because there is no train split to fit on"
+    assert entry(controls, FROZEN)["note"] == "left out, because there is no other split to fit on"
 
 
 def test_rows_without_an_image_or_another_patient_have_no_image_controls(rows, known):
