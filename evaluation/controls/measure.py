@@ -173,7 +173,8 @@ def differences(
         ]
         if rows:
             gains = [pairs[row][0] - pairs[row][1] for row in rows]
-            interval = ratio_interval(gains, [1] * len(rows), [questions.groups[row] for row in rows])
+            groups = [questions.groups[row] for row in rows]
+            interval = ratio_interval(gains, [1] * len(rows), groups, least=-1.0)
             found[f"accuracy_{kind}"] = [sum(gains) / len(rows), *(interval or (None, None))]
     return found
 

@@ -74,9 +74,12 @@ def most_frequent(answers: Sequence[Answer], seen: Sequence[Answer], levels: dic
     """Returns for each question the most frequent reference at the first level that knows one.
 
     Of equally frequent references, the one that is more frequent in the language is taken, then the first in the order
-    of the alphabet. If `seen` is `answers`, a reference is not known to the only question that has it, because
-    otherwise each question that is asked once would be answered by its own reference. The result is then a little too
-    good, which is the safe side for a control.
+    of the alphabet.
+
+    If `seen` is `answers`, a level does not know a question that is alone in its group, because otherwise each question
+    that is asked once would be answered by its own reference. In larger groups all references count, the question's
+    own as well: without it, two rows of a question with the answers Yes and No would each get the wrong one. The result
+    is then rather too good than too bad (of these two rows it has one right), which is the safe side for a control.
 
     Args:
         answers: [N] questions to answer.
@@ -86,23 +89,20 @@ def most_frequent(answers: Sequence[Answer], seen: Sequence[Answer], levels: dic
     Returns:
         [N] pairs of a text and the name of its level; two empty texts if no level knows a reference.
     """
+    fewest = 2 if seen is answers else 1
     in_language = counts_by(language_key, seen)
-    counts = {name: counts_by(key, seen) for name, key in levels.items()}
-    leaders = {name: {group: two_first(group, count, in_language) for group, count in found.items()}
-               for name, found in counts.items()}  # fmt: skip
+    leaders: dict[str, dict[Hashable, str]] = {
+        name: {
+            group: leader(group, count, in_language)
+            for group, count in counts_by(key, seen).items()
+            if count.total() >= fewest
+        }
+        for name, key in levels.items()
+    }
     found = []
     for answer in answers:
-        own = answer.reference if seen is answers else None
-        for name, key in levels.items():
-            group = key(answer)
-            known = leaders[name].get(group, ())
-            # Two leaders suffice, because at most one reference, its own, is not known to a question.
-            known = [text for text in known if text != own or counts[name][group][text] > 1]
-            if known:
-                found.append((known[0], name))
-                break
-        else:
-            found.append(("", ""))
+        known = ((leaders[name].get(key(answer)), name) for name, key in levels.items())
+        found.append(next(((text, name) for text, name in known if text is not None), ("", "")))
     return found
 
 
@@ -115,7 +115,7 @@ def counts_by(key: Key, seen: Sequence[Answer]) -> dict[Hashable, Counter[str]]:
     return dict(counts)
 
 
-def two_first(group: tuple, count: Counter[str], in_language: dict[Hashable, Counter[str]]) -> list[str]:
-    """Returns the two most frequent references of a group, whose first element is its language."""
+def leader(group: tuple, count: Counter[str], in_language: dict[Hashable, Counter[str]]) -> str:
+    """Returns the most frequent reference of a group, whose first element is its language."""
     of_language = in_language[group[:1]]
-    return sorted(count, key=lambda text: (-count[text], -of_language[text], text))[:2]
+    return min(count, key=lambda text: (-count[text], -of_language[text], text))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from evaluation.scoring.prediction_files import Answer
@@ -74,7 +76,32 @@ def test_a_question_does_not_answer_itself():
     answers = [opened(name, f"q{number}") for number, name in enumerate(["A", "B", "C", "A"])]
     assert texts(prior(answers, answers)) == ["A", "A", "A", "A"]  # by the answer type: each question is asked once
     twice = [*answers, opened("C", "q2"), opened("B", "q3"), opened("B", "q4")]
-    assert texts(prior(twice, twice)) == ["B", "B", "C", "B", "C", "A", "B"]
+    assert texts(prior(twice, twice)) == ["B", "B", "C", "B", "C", "B", "B"]
     alone = [opened("A", "q")]
     assert texts(prior(alone, alone)) == [""]
     assert texts(prior(alone, list(alone))) == ["A"]  # of a train split, the same question counts
+
+
+def test_without_a_train_split_two_rows_of_a_question_do_not_vote_against_each_other():
+    """If a row's own answer did not count, each row would get the other's answer, and the prior would be 0 %."""
+    rows = [closed(text, f"Is there {what}?") for what in ("a", "b", "c", "d") for text in ("Yes", "No")]
+    found = most_frequent(rows, rows, BACKOFF)
+    assert (
+        found == [("No", "question")] * 8
+    )  # half of them are right, as many as with a train split of the same answers
+    assert found == most_frequent(rows, list(rows), BACKOFF)
+    more = [*rows, *[closed("Yes", "Is there a?")] * 2]
+    assert [text for text, _ in most_frequent(more, more, BACKOFF)] == ["Yes", "Yes", *["Yes", "Yes"] * 4]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_without_a_train_split_the_prior_is_too_good_if_anything(seed):
+    """It has at least as many right as the vote of the other rows of a question that is asked several times."""
+    drawn = random.Random(seed)
+    rows = [closed(drawn.choice(("Yes", "No")), f"q{number % 20}") for number in range(drawn.randrange(40, 100))]
+    right = sum(text == row.reference for row, text in zip(rows, texts(prior(rows, rows)), strict=True))
+    others = 0
+    for number, row in enumerate(rows):
+        (text,) = texts(prior([row], rows[:number] + rows[number + 1 :]))
+        others += text == row.reference
+    assert right >= len(rows) / 2 and right >= others
