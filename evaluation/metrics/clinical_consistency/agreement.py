@@ -73,7 +73,10 @@ def pair_counts(prediction: str, reference: str) -> Counter[str]:
         return Counter(left_out=1, claims_left_out=len(given))
     pairs = match_claims(expected, given)
     counts = Counter(
-        samples=1, predictions_without_findings=not given, reference_claims=len(expected), predicted_claims=len(given)
+        samples=1,
+        predictions_without_findings=int(not given),
+        reference_claims=len(expected),
+        predicted_claims=len(given),
     )
     counts["matched"] = len(pairs)
     for one, other in pairs:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -34,7 +37,7 @@ from .measurements import Size
 
 PRESENT, ABSENT, UNCERTAIN = "present", "absent", "uncertain"
 
-_LONGEST_SENTENCE = 2000  # characters; a longer one is read in pieces, which bounds the time for a text
+_LONGEST_SENTENCE = 300  # characters; a longer one is read in pieces, which bounds the time for a text
 _SENTENCE_END = re.compile(r"(?<=[.;!?])\s+|(?<=[;!?])|(?<=[^\d\s])\.(?=[^\d\s])|[。\n]")
 _CHINESE = re.compile("[\u4e00-\u9fff]")
 
@@ -110,13 +113,24 @@ def _normalized(text: str) -> str:
 
 
 def _sentences(text: str) -> list[str]:
-    sentences = [part for part in _SENTENCE_END.split(text) if part and part.strip()]
-    pieces = [
-        sentence[start : start + _LONGEST_SENTENCE]
-        for sentence in sentences
-        for start in range(0, len(sentence), _LONGEST_SENTENCE)
-    ]
-    return [" ".join(piece.split()) for piece in pieces]
+    pieces: list[str] = []
+    for part in _SENTENCE_END.split(text):
+        sentence = " ".join((part or "").split())
+        start = 0
+        while len(sentence) - start > _LONGEST_SENTENCE:
+            window = sentence[start : start + _LONGEST_SENTENCE]
+            # After the last comma of the second half, otherwise after its last space.
+            cut = (
+                max(map(window.rfind, ",，"))
+                if max(map(window.rfind, ",，")) >= len(window) // 2
+                else window.rfind(" ")
+            )
+            length = cut + 1 if cut >= len(window) // 2 else len(window)
+            pieces.append(window[:length])
+            start += length
+        if sentence[start:].strip():
+            pieces.append(sentence[start:])
+    return pieces
 
 
 def _read_sentence(sentence: str) -> list[_Mention]:
@@ -147,7 +161,9 @@ def _mark_findings(sentence: str) -> tuple[list[_Mention], str]:
     if not graded and not named:
         return [], sentence
     covered = FINDING.sub(lambda match: "\x00" * len(match[0]), blank)
-    organs = [(match.start(), match.end(), match.lastgroup) for match in ORGAN.finditer(covered)]
+    organs: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for match in ORGAN.finditer(covered):
+        organs[match.lastgroup].append(match.span())
 
     mentions: list[_Mention] = []
     parts: list[str] = []
@@ -168,13 +184,16 @@ def _mark_findings(sentence: str) -> tuple[list[_Mention], str]:
     return mentions, "".join([*parts, sentence[done:]])
 
 
-def _named(name: Name, sentence: str, start: int, end: int, organs: list[tuple[int, int, str]]) -> _Mention | None:
+def _named(
+    name: Name, sentence: str, start: int, end: int, organs: Mapping[str, list[tuple[int, int]]]
+) -> _Mention | None:
     """Returns the finding that a name stands for beside the organs of its sentence, None if it stands for none."""
-    near = [
-        (distance(sentence[b:start] if b <= start else sentence[end:a]), organ)
-        for a, b, organ in organs
-        if organ in name.organs
-    ]
+    near = []
+    for organ in name.organs:
+        places = organs.get(organ, [])
+        after = bisect.bisect(places, (start, start))  # of each kind of organ, only the nearest on each side counts
+        near += [(distance(sentence[b:start]), organ) for _, b in places[max(after - 1, 0) : after]]
+        near += [(distance(sentence[end:a]), organ) for a, _ in places[after : after + 1]]
     organ = min(near)[1] if near else ""
     if not organ and name.required:
         return None

@@ -28,12 +28,13 @@ FOUND = f"[{chr(FIRST)}-{chr(0xF8FF)}]"
 
 _BE = r"(?:is|are|was|were|be|been|being|appears?|remains?|seems?|looks?)"
 _HAVE = r"(?:has|have|had)"
-_NOT = r"(?:not|never|cannot|ca)"
-_SMALL = (
-    r"(?:any|a|an|the|of|in|to|for|be|been|there|is|are|as|being|clearly|significantly|"
-    r"appreciably|entirely|yet|as yet|completely|definitely|fully|safely|reliably|further|"
-    r"previously|substantially|markedly)"
+_MODAL = r"(?:should|may|might|could|can)"
+# No word may stand twice in what a star repeats, nor in two stars side by side: the time would grow faster than a text.
+_FILLER = (
+    r"any|a|an|the|of|in|to|for|there|as|clearly|significantly|appreciably|entirely|yet|completely|definitely|fully|"
+    r"safely|reliably|further|previously|substantially|markedly"
 )
+_SMALL = rf"(?:{_FILLER}|be|been|being|is|are)"
 _SEEN = (
     r"(?:seen|present|identified|visible|visualized|visualised|shown|evident|detected|noted|"
     r"found|demonstrated|appreciated|observed|apparent|depicted|recognized)"
@@ -48,7 +49,7 @@ _CHANGED = (
     r"cleared|healed|expanded|regressed|evolved|deteriorated|disappeared|altered|shrunk)"
 )
 _DEGREE = (
-    r"(?:significant|appreciable|interval|further|substantial|obvious|major|apparent|clear|"
+    r"(?:significant|appreciable|interval|substantial|obvious|major|apparent|clear|"
     r"definite|real|notable|relevant|evidence of|convincing|discernible|new)"
 )
 _ABSENT_ZH = r"(?:没有|没见|无(?!法)|未见|不存在|未发现|未显示|不伴有?|不包含|不含)"
@@ -78,8 +79,7 @@ _RULES: list[tuple[str, str]] = [
     (UNSURE, r"(?:不能|无法|难以)(?:说|认为|断言|肯定)(?:没有|无|不存在|未见)"),
     (
         WAS_MAYBE,
-        rf"(?:{_BE} |{_HAVE} |can(?:not)? |"
-        rf"could )*(?:{_NOT} )?(?:{_SMALL} )*(?<=not )(?:{_SMALL} )*(?:excluded|ruled out)",
+        rf"(?:{_BE} |{_HAVE} |can |could )*(?:not|cannot) (?:{_SMALL} )*(?:excluded|ruled out)",
     ),
     (
         MAYBE,
@@ -151,7 +151,7 @@ _RULES: list[tuple[str, str]] = [
     ),
     (NO, r"(?:does|do|did)(?: not|n't) (?:have|show|represent|reveal|demonstrate|contain|indicate|suggest|confirm)"),
     (WAS_NOT, rf"{_BE} (?:not|never|n't) (?:{_SMALL} )*{_SEEN}|(?:not|never) (?:{_SMALL} )*{_SEEN}"),
-    (WAS_NOT, rf"(?:{_BE} |{_HAVE} )*(?:{_SMALL} )*(?:absent|excluded|ruled out|denied|negative)(?! for)"),
+    (WAS_NOT, rf"(?:(?:{_BE}|{_HAVE}|{_FILLER}) )*(?:absent|excluded|ruled out|denied|negative)(?! for)"),
     (WAS_NOT, rf"{_BE} not(?= *(?:[.,;]|$))"),
     (NO, r"(?:exclud(?:es?|ing)|rul(?:es?|ing) out|den(?:y|ies)|lacks?|lacking)"),
     (
@@ -170,7 +170,7 @@ _RULES: list[tuple[str, str]] = [
     (MAYBE, r"(?:it is )?(?:unclear|uncertain|unknown|not clear|questionable) (?:whether|if)(?: there (?:is|are))?"),
     (
         WAS_MAYBE,
-        rf"(?:{_BE} |should |may |might |could |can )+(?:{_SMALL} )*(?:possible|probable|likely|"
+        rf"(?:{_BE}|{_MODAL}) (?:(?:{_BE}|{_MODAL}|{_FILLER}) )*(?:possible|probable|likely|"
         rf"suspected|questioned|questionable|doubtful|uncertain|unclear|favored|favoured|equivocal|"
         rf"considered|conceivable|suspicious|unlikely)(?! (?:for|of))",
     ),

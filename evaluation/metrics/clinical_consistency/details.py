@@ -21,7 +21,8 @@ MILD, MODERATE, SEVERE = 1.0, 2.0, 3.0  # what lies between two of them is halfw
 _LIST_STEP, _CLAUSE_STEP = 20, 60
 _STEP = re.compile(r"[,、及和与]|(?<![a-z])and(?![a-z])")
 _CLAUSE_END = re.compile(rf"[，{CLAUSE}]|(?<![a-z])(?:but|while|with|without)(?![a-z])")
-LIST_GLUE = re.compile(rf"(?:\s|[,、，及和与或]|and|or|nor|the|a|an|[{SIDE}{SEVERITY}]|{ORGAN_WORD})*")
+# Possessive, as 膝关节 is one organ or two, and a list of them would be tried in every way.
+LIST_GLUE = re.compile(rf"(?:\s|[,、，及和与或]|and|or|nor|the|an?|[{SIDE}{SEVERITY}]|{ORGAN_WORD})*+")
 
 _PAIRED = "lungs?|sides?|kidneys|knees|lower|upper|hemi\\w+|lobes|eyes|bases|apices"
 # The right ventricle is no side of the body, and neither is what is right to say.

@@ -40,6 +40,8 @@ def test_counts_by_hand():
     assert scores["status_contradictions"] == 1 and scores["side_contradictions"] == 2
     assert scores["num_samples"] == 3 and scores["num_predictions_without_findings"] == 1
     assert scores["num_left_out"] == 1 and scores["num_claims_left_out"] == 1
+    assert {type(value) for name, value in scores.items() if name.startswith("num_")} == {int}
+    assert type(scores_of("Nodule.", "Nodule.")["num_predictions_without_findings"]) is int
     assert (scores["num_samples_en"], scores["num_samples_zh"], scores["num_left_out_en"]) == (2, 1, 1)
     assert scores["recall_zh"] == 1 and scores["severity_agreement_zh"] is None and scores["f1_zh"] == 1
 
