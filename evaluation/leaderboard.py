@@ -104,6 +104,8 @@ def sort_key(result: EvaluationResult) -> tuple:
 def markdown(table: dict) -> str:
     """Returns a table as Markdown, with aligned columns so that it can also be read in a terminal.
 
+    Below it, each model is compared with the controls that it should beat.
+
     Raises:
         ValueError: the table has scores of answers and not all of their controls.
     """
@@ -115,7 +117,9 @@ def markdown(table: dict) -> str:
     rule_name = f", rule {table['rule']}" if table.get("rule") else ""  # a table of an earlier version has none
     rows = f"{table['split']}, {table['samples']:,} rows{revision}{rule_name}"
     title = table_cell(f"{table['task'].replace('_', ' ')} on {table['dataset']} ({rows})")
-    return f"**{title}**\n\n{aligned_table([header, *lines], texts=[1])}"
+    said = [f"- {row['model']}. {verdict}\n" for row in table["rows"] for verdict in row.get("verdicts") or ()]
+    below = "\n" + "".join(said) if said else ""
+    return f"**{title}**\n\n{aligned_table([header, *lines], texts=[1])}{below}"
 
 
 if __name__ == "__main__":

@@ -22,9 +22,11 @@ CONTROLS = {
     CONSTANT: "constant text",
     BLANK: "blank image",
     OTHER_ANSWER: "image of a patient with another answer",
-    SAME_ANSWER: "image of a patient with the same answer",
     MIRRORED: "mirrored image",
 }
+# A change of the image that is no control: rows that exchange their answers have the same score by construction. How
+# many of the answers change is part of the image reliance.
+SAME_TITLE = "image of a patient with the same answer"
 BLIND = (PRIOR, MAJORITY, CONSTANT)  # equal for all models on the same rows
 MEANINGS = {
     FROZEN: "kernel ridge on image features and words of the question, which a fine-tuned model should beat",
@@ -33,8 +35,7 @@ MEANINGS = {
     CONSTANT: "the same frequent words for every question",
     BLANK: "the model with a gray image",
     OTHER_ANSWER: "the model with the image of another patient, whose answer to the same question is another one",
-    SAME_ANSWER: "the model with the image of another patient, whose answer to the same question is the same",
-    MIRRORED: "the model with the mirrored image, for questions about left and right",
+    MIRRORED: "the model with the mirrored image, for open and closed questions about left and right",
 }
 # Scores of answers; a loss has no control.
 SCORES = [name for name, larger_is_better in HEADLINE[GENERATION].items() if larger_is_better]
@@ -122,7 +123,7 @@ def verdicts(result: EvaluationResult) -> list[str]:
 def verdict(control: str, difference: float, low: float | None, high: float | None) -> str:
     """Returns what a difference between the model and a control means, with its 95 % interval."""
     if low is None or high is None:
-        return f"the difference to the {control} is {difference:+.3f}; there are too few patients for an interval."
+        return f"the difference to the {control} is {difference:+.3f}; too few patients or images for an interval."
     interval = f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]"
     if low > 0:
         return f"better than the {control}, {interval}."

@@ -43,8 +43,8 @@ def control_entries(result: EvaluationResult, metrics: list[str], blind: bool) -
 def table_lines(table: Mapping[str, Any]) -> list[Line]:
     """Returns the lines of a table of the leaderboard below its header.
 
-    A control that never sees an image stands where its scores put it, so that a model below it is seen to be worse. The
-    controls of a model are below the model.
+    A control that never sees an image stands where its scores put it, so that a model below it is seen to have a lower
+    score. The controls of a model are below the model.
 
     Raises:
         ValueError: the table has scores of answers and not all of their controls.

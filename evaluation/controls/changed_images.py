@@ -1,7 +1,7 @@
 """Asks a model again with a blank image, and with mirrored images, and looks up its answers for swapped ones.
 
 A blank image is the same for all rows, so each distinct question is asked about it once. Mirrored images are for
-questions about left and right only.
+open and closed questions about left and right only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from evaluation.controls.questions import Questions, find_donors, is_lateral
+from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, OPEN
 from model_cards.controls import BLANK, MIRRORED, OTHER_ANSWER, SAME_ANSWER
 
 # A gray square: the shape of an image tells which source it is from, so it must not be kept.
@@ -58,15 +59,16 @@ def answers_under_changes(
         answer: asks the model.
 
     Returns:
-        for each change [N] answers; None where the change does not apply: the row has no image, the question is not
-            about left or right, or no other patient has the same question with such an answer.
+        for each change [N] answers; None where the change does not apply: the row has no image, it is no open or
+            closed question about left or right, or no other patient has the same question with such an answer.
     """
     cases: dict[tuple, tuple[int, str]] = {}  # one row for all that ask the model the same
     keys: dict[str, list[tuple | None]] = {BLANK: [], MIRRORED: []}
     for row, question in enumerate(questions.answers):
         has_image = bool(questions.images[row])
         keys[BLANK].append((questions.prompts[row], BLANK, questions.image_counts[row]) if has_image else None)
-        mirrored = has_image and is_lateral(question)
+        # A report names sides, too, but what becomes of it is not counted.
+        mirrored = has_image and question.kind in (OPEN, CLOSED) and is_lateral(question)
         keys[MIRRORED].append((questions.prompts[row], MIRRORED, questions.images[row]) if mirrored else None)
         for change, found in keys.items():
             if found[row] is not None:

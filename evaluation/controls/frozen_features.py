@@ -1,8 +1,6 @@
 """Answers questions by kernel ridge regression on image features and words of the question: the row "frozen features".
 
-Nothing of it was trained on images and questions together, and fitting takes seconds. On real SLAKE images that were
-kept apart, features of DINOv2 gave 82.8 % of closed and 72.4 % of open English answers, where the question alone gave
-64.8 and 44.4 %. A model that was fine-tuned for hours has to beat it.
+Fitting takes seconds. A model that was fine-tuned for hours has to beat it.
 """
 
 from __future__ import annotations
@@ -47,7 +45,10 @@ def frozen_answers(
         features: `[I, D]` float, the features of each image.
     """
     fallback = [choices[0][1] for choices in prior(answers, seen)]
-    kernel = image_kernel(features, np.unique(seen_images[seen_images >= 0]))
+    fitted = np.unique(seen_images[seen_images >= 0])
+    kernel = image_kernel(features, fitted)
+    # The column of each image of the train split; -1, an image that is not there, is the last one.
+    columns = np.where(seen_images >= 0, np.searchsorted(fitted, seen_images), -1)
     known, asked = by_kind(seen), by_kind(answers)
     found = list(fallback)
     for group, rows in asked.items():
@@ -56,11 +57,9 @@ def frozen_answers(
             continue
         texts = [seen[row].reference for row in train]
         words = question_kernel([seen[row].question for row in train], [answers[row].question for row in rows])
-        at_train, at_rows = seen_images[train], images[rows]
         kernels = [
-            # -1, an image that is not there, is the last one of the kernel.
-            similarity * (1 - IMAGE_SHARE + IMAGE_SHARE * kernel[np.ix_(places, at_train)])
-            for similarity, places in zip(words, (at_train, at_rows), strict=True)
+            similarity * (1 - IMAGE_SHARE + IMAGE_SHARE * kernel[np.ix_(places, columns[train])])
+            for similarity, places in zip(words, (seen_images[train], images[rows]), strict=True)
         ]  # [n, n], [m, n]
         chosen = classify(*kernels, texts) if group[1] in (OPEN, CLOSED) else [texts[i] for i in kernels[1].argmax(1)]
         for row, text in zip(rows, chosen, strict=True):
@@ -108,25 +107,28 @@ def classify(train_kernel: np.ndarray, kernel: np.ndarray, texts: Sequence[str])
 
 
 def image_kernel(features: np.ndarray, fitted: np.ndarray) -> np.ndarray:
-    """Returns `[I + 1, I + 1]` similarities of images in 0..1; the last one is no image, similar to itself alone.
+    """Returns the similarities in 0..1 of all images to those of the train split.
 
-    It is exp(-squared distance / its median) of features that are standardized over the images that are fitted on.
+    It is exp(-squared distance / its median) of features that are standardized over the images of the train split.
 
     Args:
         features: `[I, D]`.
-        fitted: the numbers of the images of the train split.
+        fitted: [F] the numbers of the images of the train split, sorted.
+
+    Returns:
+        `[I + 1, F + 1]`. The last row and the last column are no image, which is similar to itself alone.
     """
-    size = len(features)
-    kernel = np.eye(size + 1)
-    if not size:
+    kernel = np.zeros((len(features) + 1, len(fitted) + 1))
+    kernel[-1, -1] = 1
+    if not len(fitted):
         return kernel
-    base = features[fitted] if len(fitted) else features
+    base = features[fitted]
     scaled = (features - base.mean(0)) / (base.std(0) + 1e-6)
-    products = (scaled @ scaled.T).astype(np.float64) / max(1, scaled.shape[1])
-    lengths = np.diag(products)
-    squared = np.maximum(lengths[:, None] + lengths[None] - 2 * products, 0)
-    width = float(np.median(squared[np.ix_(fitted, fitted)])) if len(fitted) else 0.0
-    kernel[:size, :size] = np.exp(-squared / (width or 1.0))
+    products = (scaled @ scaled[fitted].T).astype(np.float64) / max(1, scaled.shape[1])
+    lengths = np.square(scaled, dtype=np.float64).mean(1)
+    squared = np.maximum(lengths[:, None] + lengths[None, fitted] - 2 * products, 0)
+    width = float(np.median(squared[fitted]))
+    kernel[:-1, :-1] = np.exp(-squared / (width or 1.0))
     return kernel
 
 

@@ -24,7 +24,7 @@ def encoder_of(options: argparse.Namespace, train: Any, model: Any, processor: A
         return None
     if options.frozen_encoder == "own":
         is_random = began_random(options.model, options.model_revision)
-        return tower_of_decoder(model, processor, "the model's own vision tower", is_random)
+        return tower_of_decoder(model, processor, "the model's own vision tower as it is", is_random)
     return load_encoder(options.frozen_encoder)
 
 

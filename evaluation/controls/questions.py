@@ -23,7 +23,8 @@ from evaluation.scoring.prediction_files import Answer
 # The first of these columns that a dataset has says which rows stay together: those of a patient or a scan.
 GROUP_COLUMNS = ("group_id", "patient", "image_path")
 ROWS_AT_ONCE = 1000  # rows whose images are in memory while they are counted
-LATERAL = re.compile(r"\b(left|right)\b|[左右]", re.IGNORECASE)
+# 左右 together is "about" or "both sides", and no side.
+LATERAL = re.compile(r"\b(left|right)\b|左(?!右)|(?<!左)右", re.IGNORECASE)
 SIDES = {"left": "right", "right": "left", "左": "右", "右": "左"}
 
 
@@ -67,7 +68,15 @@ def read_questions(rows: Any) -> Questions:
         for messages, kind, language, question_type in zip(turns, kinds, column(rows, "language"), types, strict=True)
     ]
     paths, counts = column(rows, "image_path"), count_images(rows)
-    columns = [column(rows, name) for name in GROUP_COLUMNS if name in rows.column_names]
+    # Groups go across sources, but two sources can have a patient 7 each.
+    columns = [
+        [
+            f"{source}:{value}" if value and name != GROUP_COLUMNS[0] else value
+            for source, value in zip(sources, column(rows, name), strict=True)
+        ]
+        for name in GROUP_COLUMNS
+        if name in rows.column_names
+    ]
     return Questions(
         answers=answers,
         prompts=[json.dumps(messages[:-1], ensure_ascii=False, sort_keys=True) for messages in turns],

@@ -15,13 +15,13 @@ from evaluation.metrics.medical_bleu.bilingual import bleu_scores
 from evaluation.metrics.vqa_accuracy.short_answers import vqa_scores
 from evaluation.run_evaluation import main
 from evaluation.scoring.encoder import embed_pairs, score_embeddings
-from model_cards.controls import BLANK, CONTROLS, MIRRORED, OTHER_ANSWER, SAME_ANSWER, check_controls, result_table
+from model_cards.controls import BLANK, CONTROLS, MIRRORED, OTHER_ANSWER, check_controls, result_table
 from model_cards.reliance_tables import reliance_table
 from model_cards.results import load_result, load_results
 from tests.evaluation.small_run import rows_of
 from tests.model_cards.markdown import tables
 
-IMAGE_CONTROLS = (BLANK, MIRRORED, OTHER_ANSWER, SAME_ANSWER)
+IMAGE_CONTROLS = (BLANK, MIRRORED, OTHER_ANSWER)
 HEAVY = ("torch", "transformers", "datasets", "evaluate", "huggingface_hub", "jinja2", "numpy", "sacrebleu")
 HELP = f"""
 import json, runpy, sys
@@ -164,7 +164,7 @@ def test_the_encoder_of_the_frozen_features_can_be_named(score, decoder, encoder
     flags = ("--frozen_encoder", str(encoder), "--no_image_controls", "--max_new_tokens", "1")
     assert score(decoder, build, *flags)[0] == 0
     result, _ = written(tmp_path / "results")
-    assert f" numbers per image from {encoder}, fitted on " in result.controls[0]["note"]
+    assert f" numbers per image from {encoder.name}, fitted on " in result.controls[0]["note"]
 
 
 def test_an_encoder_that_does_not_exist_is_refused_at_once(refused, decoder, build, monkeypatch):

@@ -149,7 +149,7 @@ def test_blind_controls_stand_where_their_scores_put_them():
             "Closed questions: **not better than the question prior**, as far as these rows ",
         ),
         ([-0.1, -0.2, -0.02], "Closed questions: **worse than the question prior**, -0.100 [-0.200, -0.020]."),
-        ([0.1, None, None], "Closed questions: the difference to the question prior is +0.100; there are too few "),
+        ([0.1, None, None], "Closed questions: the difference to the question prior is +0.100; too few patients "),
     ],
 )
 def test_a_model_that_does_not_beat_its_prior_is_told_so(found, words):
@@ -187,8 +187,27 @@ def test_image_reliance_is_a_table_and_a_sentence():
     assert parts_table(RELIANCE)[1:] == [
         ["source: slake", "1,200", *shares], ["language: zh", "4", *["too few to say"] * 5],
     ]  # fmt: skip
-    assert reliance_words(RELIANCE).startswith("Right and image-dependent: 50 % [40, 60] of the 1,200 questions ")
+    assert reliance_words(RELIANCE) == (
+        "Right and image-dependent: 50 % [40, 60] of the answers to the 1,200 questions that are also asked about a "
+        "patient with another answer. With the image of that patient, 38 % [30, 50] of the answers stay."
+    )
     assert (reliance_table({}), parts_table({}), reliance_words({})) == ([], [], "")
+
+
+@pytest.mark.parametrize(
+    ("difference", "words"),
+    [
+        ([0.2, 0.1, 0.3], "would reach 30 %: the model uses what the images show, +20 [+10, +30] points. "),
+        ([0.2, -0.1, 0.3], "30 %: **the model is not shown to use what the images show**, +20 [-10, +30] points. "),
+        ([0.2, None, None], "30 %; there are too few patients or images to compare. "),
+    ],
+)
+def test_the_model_is_compared_with_its_own_answers_shuffled(difference, words):
+    found = RELIANCE | {"shuffled": {"grounded_accuracy": 0.3, "difference": difference}}
+    assert words in reliance_words(found | {"follows_mirror": [0.25, 0.1, 0.5]})
+    assert reliance_words(found | {"follows_mirror": [0.25, 0.1, 0.5]}).endswith(
+        "Of the answers that name a side, 25 % [10, 50] name the other one in a mirrored image."
+    )
 
 
 def test_the_card_has_both_tables():

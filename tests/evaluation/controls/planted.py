@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable
 from typing import Any
@@ -97,6 +98,21 @@ def restless(rows: Any) -> list[str]:
     return [f"answer {row['images'][0].convert('RGB').getpixel((1, 8))[1]}" for row in rows]
 
 
+def wordy(rows: Any) -> list[str]:
+    """Answers from the question alone, each time in other words; a rule that reads them finds the same answer."""
+    return [f"{text}, {row['image_path']}" for row, text in zip(rows, blind(rows), strict=True)]
+
+
+def coin(rows: Any) -> list[str]:
+    """Answers one of the answers to the question, by a number that has nothing to do with the image."""
+    found = []
+    for row in rows:
+        answers = QUESTIONS[row["messages"][0]["content"]][1]
+        digest = hashlib.blake2b(row["images"][0].tobytes() + row["messages"][0]["content"].encode()).digest()
+        found.append(answers[digest[0] % len(answers)])
+    return found
+
+
 ANSWERERS: dict[str, Callable[[Any], list[str]]] = {
-    "oracle": oracle, "blind": blind, "notices_blank": notices_blank, "restless": restless,
+    "oracle": oracle, "blind": blind, "notices_blank": notices_blank, "restless": restless, "coin": coin,
 }  # fmt: skip

@@ -97,9 +97,11 @@ def test_the_kernel_of_images_is_standardized_over_those_that_are_fitted(feature
     kernel = image_kernel(features, fitted)
     scaled = (features - features[fitted].mean(0)) / features[fitted].std(0)
     squared = ((scaled[:, None] - scaled[None]) ** 2).mean(-1)
-    expected = np.exp(-squared / np.median(squared[np.ix_(fitted, fitted)]))
+    expected = np.exp(-squared / np.median(squared[np.ix_(fitted, fitted)]))[:, fitted]
+    assert kernel.shape == (43, 41)
     assert np.allclose(kernel[:-1, :-1], expected, atol=1e-4)
-    assert np.array_equal(kernel[-1], [*[0] * 42, 1])  # no image is like no image alone
+    assert np.array_equal(kernel[-1], [*[0] * 40, 1])  # no image is like no image alone
+    assert np.array_equal(kernel[:, -1], [*[0] * 42, 1])
 
 
 def test_phrases_of_chinese_are_characters():

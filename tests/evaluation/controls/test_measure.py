@@ -9,6 +9,7 @@ from evaluation.controls.changed_images import answers_under_changes
 from evaluation.controls.image_features import Encoder
 from evaluation.controls.measure import Known, first_rows, measure_controls
 from evaluation.controls.questions import find_donors, read_questions
+from evaluation.controls.reliance import row_scores, shuffled
 from evaluation.scoring.answers import score_answers, simplify
 from model_cards.controls import (
     BLANK,
@@ -104,6 +105,45 @@ def test_each_change_says_something_of_its_own(measured):
     assert measured("blind")[0].reliance["follows_mirror"][0] == 0
 
 
+def test_answers_that_vary_at_random_are_not_above_their_shuffled_selves(measured):
+    reliance = measured("coin")[0].reliance
+    found, (difference, low, high) = reliance["grounded_accuracy"], reliance["shuffled"]["difference"]
+    assert found[0] > 0.15  # right and image-dependent by luck
+    assert low < 0 < high
+    assert found[0] - reliance["shuffled"]["grounded_accuracy"] == pytest.approx(difference)
+    for name in ("oracle", "blind"):
+        shuffled, grounded = (measured(name)[0].reliance[key] for key in ("shuffled", "grounded_accuracy"))
+        assert (shuffled["difference"][1] > 0) is (name == "oracle")
+        if name == "blind":  # all answers to a question are equal, so that shuffling them changes nothing
+            assert shuffled["difference"][0] == shuffled["grounded_accuracy"] == grounded[0] == 0
+
+
+def test_the_shuffled_level_is_the_mean_over_permutations(rows):
+    """Against the plain definition, on the rows of one question: shuffle, and count right and no longer right."""
+    few = rows.select(range(1, 40, 4))
+    questions, real = read_questions(few), planted.coin(few)
+    donors = find_donors(questions, same_answer=False)
+    rights = {row: score == 1 for row, score in enumerate(row_scores(questions, real, "exact"))}
+    decisive = {row: True for row, donor in enumerate(donors) if donor is not None}
+    found = shuffled(questions, real, rights, decisive, "exact")["grounded_accuracy"]
+    generator, counts = np.random.default_rng(0), []
+    for _ in range(2000):
+        drawn = [real[row] for row in generator.permutation(len(real))]
+        right, other = (
+            [drawn[place] == questions.answers[row].reference for row, place in places]
+            for places in ([(row, row) for row in decisive], [(row, donors[row]) for row in decisive])
+        )
+        counts.append(np.mean([a and not b for a, b in zip(right, other, strict=True)]))
+    assert found == pytest.approx(np.mean(counts), abs=0.01)
+
+
+def test_a_right_answer_in_other_words_is_image_blind(rows, known):
+    controls = measure_controls(rows, planted.wordy(rows), known, "llava_med_2023_12", planted.wordy, None, 8, LEFT_OUT)
+    decisive = controls.reliance["changes"][OTHER_ANSWER]
+    assert decisive["right_dependent"][0] == 0 and decisive["right_blind"][0] > 0.3
+    assert controls.reliance["grounded_accuracy"][0] == 0
+
+
 def test_reliance_is_told_by_source_language_and_type_with_intervals(measured):
     parts = measured("blind")[0].reliance["parts"]
     assert list(parts["source"]) == ["planted"] and sorted(parts["language"]) == ["en", "zh"]
@@ -150,7 +190,7 @@ def test_controls_separate_looking_from_guessing(measured):
     assert accuracy["oracle"][PRIOR] == pytest.approx(
         entry(measured("blind")[0], BLANK)["metrics"]["accuracy"], abs=0.1
     )
-    assert accuracy["oracle"][OTHER_ANSWER] == 0 and accuracy["oracle"][SAME_ANSWER] == 1
+    assert accuracy["oracle"][OTHER_ANSWER] == 0
     assert accuracy["oracle"][BLANK] == 0 and accuracy["oracle"][MIRRORED] == 0
     assert accuracy["oracle"][FROZEN] > accuracy["oracle"][PRIOR] + 0.2  # features that show the truth
     lateral = entry(measured("blind")[0], MIRRORED)
@@ -189,7 +229,7 @@ def test_blank_images_come_by_length_and_mirrored_ones_by_image(rows):
 def test_controls_that_are_left_out_say_why(rows, known):
     controls = measure_controls(rows, planted.blind(rows), known, "exact", None, None, 8, LEFT_OUT)
     words = {one["name"]: one["note"] for one in controls.entries if not one["metrics"]}
-    assert words == {FROZEN: "no encoder"} | dict.fromkeys((BLANK, OTHER_ANSWER, SAME_ANSWER, MIRRORED), "not asked")
+    assert words == {FROZEN: "no encoder"} | dict.fromkeys((BLANK, OTHER_ANSWER, MIRRORED), "not asked")
     assert controls.reliance == {} and sorted(controls.answers) == sorted(BLIND)
 
 
