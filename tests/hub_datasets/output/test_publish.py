@@ -20,7 +20,7 @@ from huggingface_hub import DatasetCard, HfApi
 from hub_datasets.errors import BuildError
 from hub_datasets.output.publish import check_push, push_dataset
 from hub_datasets.synthetic.marker import MARKER, write_marker
-from tests.conftest import ROOT, SERVER
+from tests.conftest import ROOT
 from tests.forked import BUILD, Forked, run_main
 from tests.hub_datasets.layouts import csv_text, pad_row, png, report_row, tree, write_files, write_pad, write_reports
 
@@ -393,28 +393,26 @@ def test_a_source_that_grew_is_pushed_again(push, repo_name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["/commit/", *(f"/{name}" for name in ("lfs/", *EARLIER))])
-def test_a_push_that_is_killed_can_be_run_again(push, reports, hub, repo_name, tmp_path, moment):
-    """By SIGKILL, as the Hub has answered such a request and is slow with what follows."""
+@pytest.mark.parametrize("moment", [f"/{name}" for name in ("commit/", "lfs/", *EARLIER)])
+def test_a_push_that_is_killed_can_be_run_again(push, hub, repo_name, tmp_path, moment):
+    """By SIGKILL, as the Hub has carried out such a request and has not answered."""
+    reports = drawn(tmp_path / "reports", 50 + len(moment))  # other files than in other tests, which are sent already
     flags = (*HELD_OUT, "--num_shards", "8")
     words = ["--reports_dir", reports["--reports_dir"], "--output_dir", tmp_path / "out", *flags]
     before = len(hub.log)
     hold = threading.Event()
-    if moment == "/commit/":  # the last request: without a held answer the process may end first
-        committed = hub.fault("POST", f"{repo_name}/commit/", done=True, hold=hold).carried_out
+    # None of them is answered, because several files are sent at a time.
+    held = hub.fault("PUT" if moment == "/lfs/" else "POST", moment, done=True, hold=hold, times=1000)
     process = Forked(BUILD, [*words, "--push_to_hub", repo_name])
-    if moment == "/commit/":
-        assert committed.wait(120)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-        hold.set()
-    else:
-        while process.poll() is None and not any(moment in path for _, path, _ in hub.log[before:]):
-            time.sleep(0.0005)
-        with SERVER.app.store.lock:  # nothing is answered from now on
-            time.sleep(0.05)
-            process.kill()
-            assert process.wait() == -signal.SIGKILL
+    assert held.carried_out.wait(120)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    held.times = 0
+    hold.set()
+    end = time.monotonic() + 30
+    while not any(moment in path for _, path, _ in hub.log[before:]):
+        assert time.monotonic() < end
+        time.sleep(0.01)
     sent = uploads(hub.log[before:])
     parquet = [name for name in tree(tmp_path / "out") if name.endswith(".parquet")]
     assert len(parquet) == 48 and (len(sent) < len(parquet) or moment == "/commit/")
