@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 from collections.abc import Callable
@@ -174,7 +175,7 @@ def lay_out_lesions(folder: Path, count: int) -> list[Drawn]:
 def lay_out_slices(folder: Path, count: int, questions: int = QUESTIONS) -> list[Drawn]:
     """Writes three JSON files with some questions per image, half of them in Chinese."""
     files: dict[str, list[dict]] = {"train.json": [], "validate.json": [], "test.json": []}
-    drawn, qid = [], 0
+    drawn = []
     for image in range(count):
         path = f"imgs/xmlab{image}/source.jpg"
         drawn.append(Drawn("slice", f"slice/{path}", f"Slice {image}: where is the lesion? In region {image}."))
@@ -185,11 +186,13 @@ def lay_out_slices(folder: Path, count: int, questions: int = QUESTIONS) -> list
                 "question": f"图中第{number}个器官是什么?" if chinese else f"What is organ {number} in this image?",
                 "answer": f"肝脏{number}" if chinese else f"Liver, region {number}", "location": "Abdomen",
                 "modality": "CT", "answer_type": "OPEN", "base_type": "vqa", "content_type": "Organ",
-                "triple": ["vhead", "_", "_"], "qid": qid,
+                "triple": ["vhead", "_", "_"],
             }  # fmt: skip
             files[list(files)[0 if image % 6 < 4 else image % 6 - 3]].append(row)
-            qid += 1
+    qids = itertools.count()  # as in SLAKE, each file continues the one before
     for name, rows in files.items():
+        for row in rows:
+            row["qid"] = next(qids)
         write(folder / name, json.dumps(rows, ensure_ascii=False))
     return drawn
 

@@ -109,17 +109,18 @@ def main(argv: list[str] | None = None) -> int:
             counts = {kind: max(1, round(options.images * share)) for kind, share in SHARES.items()}
             drawn = draw(work / "mix", counts)
             lay_out_imagefolder(work / "mix", work / "imagefolder", drawn)
-        if "speed" in options.only:
-            found["speed"] = measure_speed(work, counts, options.repeats)
-        if "rebuild" in options.only:
-            found["rebuild"] = measure_rebuild(work, counts)
-        if "memory" in options.only:
-            found["memory"] = measure_memory(work, options.memory_images)
-        if "rows" in options.only:
-            found["rows"] = measure_rows(work, options.slices, options.repeats)
-    found["load_after"] = round(os.getloadavg()[0], 2)
+        measures = {
+            "speed": lambda: measure_speed(work, counts, options.repeats),
+            "rebuild": lambda: measure_rebuild(work, counts),
+            "memory": lambda: measure_memory(work, options.memory_images),
+            "rows": lambda: measure_rows(work, options.slices, options.repeats),
+        }
+        for part, measure in measures.items():
+            if part in options.only:
+                found[part] = measure()
+                found["load_after"] = round(os.getloadavg()[0], 2)
+                write_json(options.result, found)  # a part that fails later loses nothing of this one
     print_table(found)
-    write_json(options.result, found)
     return 0
 
 
