@@ -81,6 +81,13 @@ def rules(words: list[str]) -> int:
     return main(words)
 
 
+def verify(words: list[str]) -> int:
+    """Recomputes a record from what it rests on, and names the link that does not hold."""
+    from evaluation.verify import main
+
+    return main(words)
+
+
 def push_metrics(words: list[str]) -> int:
     """Publishes the metrics as Spaces for `evaluate.load`."""
     from evaluation.push_metrics import main
@@ -134,6 +141,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train-decoder": train_decoder,
     "evaluate": evaluate,
     "rules": rules,
+    "verify": verify,
     "leaderboard": leaderboard,
     "push-metrics": push_metrics,
     "demo": demo,
@@ -253,6 +261,10 @@ def parser_of(name: str) -> argparse.ArgumentParser | None:
         return argument_parser()
     if name == "rules":
         from evaluation.rules import argument_parser
+
+        return argument_parser()
+    if name == "verify":
+        from evaluation.verify import argument_parser
 
         return argument_parser()
     if name.startswith("train-"):

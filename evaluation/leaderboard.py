@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -20,6 +21,9 @@ from model_cards.commands.console import CommandError, Parser, command, local_fo
 from model_cards.controls import check_controls, needs_controls, verdicts
 from model_cards.leaderboard_lines import best_first, control_entries, table_lines
 from model_cards.results import HEADLINE, NAMES, EvaluationResult, load_results, write_json, write_text
+
+if TYPE_CHECKING:
+    from evaluation.records.ranking import Predictions
 
 
 @command
@@ -39,7 +43,9 @@ def main(argv: list[str] | None = None) -> int:
         results = load_results(options.results_dir)
         if not results:
             raise ValueError("no results; write one with `medpairs evaluate`")
-        tables = rank_results(results)
+        from evaluation.records.ranking import predictions_in
+
+        tables = rank_results(results, predictions_in(options.results_dir))
         text = "\n".join(markdown(table) for table in tables)
         write_text(options.results_dir / "leaderboard.md", text)
         write_json(options.results_dir / "leaderboard.json", tables)
@@ -49,25 +55,33 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def rank_results(results: list[EvaluationResult]) -> list[dict]:
+def rank_results(results: list[EvaluationResult], predictions: Predictions = lambda _: None) -> list[dict]:
     """Makes one table per task, dataset, revision, split and rule, because other scores are not comparable.
 
     If a model has several results on the same rows, the newest one is used.
+
+    Args:
+        results: the results.
+        predictions: returns the predictions of a result, None if they are not there.
 
     Returns:
         tables with `task`, `dataset`, `revision`, `split`, `samples`, `rule` (of the accuracies; "" if the table has
         none), `metrics` (columns) and `rows` (`model`, then a value for each metric, None if it was not measured). Rows
         are sorted by the first metric of the task, equal ones by the next metrics; models without a value come last.
+        `ranks` has the rank of each row, which models share that cannot be told apart.
         A table with scores of answers also has `controls`, those that never see an image, and each of its rows has
         `controls`, those of the model, `reliance`, and `verdicts`, sentences about the model beside its controls.
 
     Raises:
         ValueError: a result has scores of answers and not all of their controls.
     """
+    from evaluation.records.ranking import shared_ranks
+
     groups: dict[tuple, dict[str, EvaluationResult]] = defaultdict(dict)
     for result in sorted(results, key=lambda result: result.date):
-        rows = (result.dataset, result.dataset_config, result.dataset_revision, result.dataset_split, result.samples)
-        groups[result.task, *rows, str(result.settings.get("limit")), rule_of(result)][result.model] = result
+        rows = (result.dataset, result.dataset_config, content_name(result), result.dataset_split, result.samples)
+        chosen = tuple(str(result.settings.get(name)) for name in ("limit", "seed"))
+        groups[result.task, *rows, *chosen, rule_of(result)][result.model] = result
     tables = []
     for _, members in sorted(groups.items(), key=lambda item: str(item[0])):
         best, *_ = ranked = sorted(members.values(), key=sort_key)
@@ -87,8 +101,16 @@ def rank_results(results: list[EvaluationResult]) -> list[dict]:
                 if needs_controls(member.task, member.metrics):  # a result of a training has a loss alone
                     row |= {"controls": control_entries(member, shown, blind=False), "reliance": member.reliance}
                     row["verdicts"] = verdicts(member)
+        if sorting := {name: larger for name, larger in HEADLINE[best.task].items() if name in shown}:
+            table["ranks"] = shared_ranks(ranked, sorting, predictions)
         tables.append(table | {"rows": rows})
     return tables
+
+
+def content_name(result: EvaluationResult) -> str:
+    """Returns what names the content of the rows: the revision, or without one the fingerprint in the chain."""
+    found = [entry["content"] for entry in result.chain if entry["name"] == "dataset"]
+    return result.dataset_revision or "".join(found)
 
 
 def rule_of(result: EvaluationResult) -> str:

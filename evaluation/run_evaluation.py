@@ -10,9 +10,9 @@ not see the image or see another one. `--push_to_hub` adds the result to the mod
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,6 @@ from evaluation.loading import (
     check_model,
     check_token,
     dataset_revision,
-    load_model_and_processor,
     load_splits,
     model_revision,
     model_type,
@@ -37,7 +36,7 @@ from evaluation.loading import (
 from evaluation.metrics.vqa_accuracy.short_answers import DEFAULT_RULE, RULES
 from model_cards.commands.console import Parser, command, local_folder
 from model_cards.controls_text import text_of_controls
-from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit, write_text
+from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit
 
 # The columns that the evaluation reads from each config.
 COLUMNS = {
@@ -46,7 +45,13 @@ COLUMNS = {
 }
 
 # The flags that choose how answers are scored and which controls stand beside them, with their defaults.
-CHOICES = {"rule": DEFAULT_RULE, "train_split": "train", "frozen_encoder": "own", "no_image_controls": False}
+CHOICES = {
+    "seed": None,
+    "rule": DEFAULT_RULE,
+    "train_split": "train",
+    "frozen_encoder": "own",
+    "no_image_controls": False,
+}
 
 
 @command
@@ -54,17 +59,24 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit status, see `model_cards/commands/console.py`."""
     options = argument_parser().parse_args(argv)
     check_options(options)
-    result, predictions = evaluate_model(options)
-    path = result.save(options.output_dir)
-    write_json_lines(path.with_suffix(".predictions.jsonl"), predictions)
+    from evaluation.records.sharing import first_does, processes
+
+    with processes():
+        result, path, is_new = evaluate_model(options)
+        first_does(lambda: report(options, result, path, is_new))
+    return 0
+
+
+def report(options: argparse.Namespace, result: EvaluationResult, path: Path, is_new: bool) -> None:
+    """Prints a result with its controls, and pushes it if this was asked for."""
     shown = ", ".join(f"{NAMES[key]} {value:.4g}" for key, value in result.metrics.items() if key in NAMES)
-    print(f"{result.model} on {result.dataset_split}, {result.samples} rows: {shown}\nWritten to {path}")
+    print(f"{result.model} on {result.dataset_split}, {result.samples} rows: {shown}")
+    print(f"Written to {path}" if is_new else f"The same measurement is already recorded in {path}")
     print(text_of_controls(result), end="")
     if options.push_to_hub:
         from evaluation.publish_results import push_result
 
         print(f"Pushed to {push_result(result, create_pr=options.create_pr, public=options.public)}")
-    return 0
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -81,8 +93,12 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset_revision", help="commit, branch or tag of the dataset (default: the main branch)")
     parser.add_argument("--split", default="validation", help="split to evaluate on (default: %(default)s)")
     parser.add_argument(
-        "--limit", type=positive_integer, metavar="N", help="number of rows, from the first one (default: all rows)"
+        "--limit",
+        type=positive_integer,
+        metavar="N",
+        help="number of rows, chosen at random with a share for each source (default: all rows)",
     )
+    parser.add_argument("--seed", type=seed_number, metavar="N", help="seed of the choice by --limit (default: 0)")
     parser.add_argument(
         "--batch_size", type=positive_integer, metavar="N", default=16, help="rows per batch (default: %(default)s)"
     )
@@ -135,11 +151,20 @@ def positive_integer(text: str) -> int:
     return int(text)
 
 
+def seed_number(text: str) -> int:
+    """Converts the value of a flag to an integer of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not an integer of at least 0")
+    return int(text)
+
+
 def check_options(options: argparse.Namespace) -> None:
     """Raises InputError, before anything is scored, if the result could not be saved or pushed afterwards."""
     for flag in ("create_pr", "public"):
         if getattr(options, flag) and not options.push_to_hub:
             raise InputError(f"--{flag} requires --push_to_hub")
+    if options.seed is not None and options.limit is None:
+        raise InputError("--seed requires --limit: it chooses the rows, and without a limit all rows are scored")
     if options.push_to_hub and options.limit is not None:
         raise InputError(
             "--limit cannot be combined with --push_to_hub, because only results on all rows are published. Leave out "
@@ -162,24 +187,26 @@ def check_options(options: argparse.Namespace) -> None:
         check_push(options.model, options.public)
 
 
-def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[dict]]:
-    """Loads and scores a model.
+def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, Path, bool]:
+    """Loads and scores a model, and writes its predictions, one per image or per conversation, and its record.
 
     Returns:
-        the result, and one prediction per image (encoder) or per conversation (decoder).
+        the result, the path of the record, and whether it is new.
 
     Raises:
         InputError: the model or dataset cannot be loaded, or a model of this type cannot be evaluated.
     """
+    from evaluation import task_scores
+
     # The branch is resolved to a commit once and the commit is used for every download, so that the recorded revision
     # is the evaluated one even if somebody pushes in between.
     options.model_revision = model_revision(options.model, options.model_revision) or None
     print_source("model", options.model, options.model_revision or "")
     kind = model_type(options.model, options.model_revision)
     if kind in ENCODER_TYPES:
-        task, config, score = RETRIEVAL, "pairs", score_encoder
+        task, config, score = RETRIEVAL, "pairs", task_scores.score_encoder
     elif kind in DECODER_TYPES:
-        task, config, score = GENERATION, "chat", score_decoder
+        task, config, score = GENERATION, "chat", task_scores.score_decoder
     else:
         known = ", ".join(ENCODER_TYPES + DECODER_TYPES)
         raise InputError(
@@ -192,12 +219,10 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[
     revision = dataset_revision(options.dataset, options.dataset_revision)
     print_source("dataset", options.dataset, revision)
     rows, train = load_rows(options, config, revision)
-    weights = weights_of(options.model, options.model_revision)
-    metrics, signatures, predictions, more = score(options, rows, train)
-    result = EvaluationResult(
+    draft = EvaluationResult(
         model=options.model,
         model_revision=options.model_revision or "",
-        weights=weights,
+        weights=weights_of(options.model, options.model_revision),
         base_model=options.base_model,
         task=task,
         dataset=options.dataset,
@@ -205,13 +230,16 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, list[
         dataset_split=options.split,
         dataset_revision=revision,
         samples=len(rows),
-        metrics=metrics,
-        signatures=signatures,
+        metrics={},
         settings={name: getattr(options, name) for name in ("limit", "batch_size", "max_new_tokens")}
         | chosen_settings(options),
-        **more,
     )
-    return result, predictions
+    from evaluation.records.run import Run
+
+    with Run(draft, options.output_dir, rows) as run:
+        scores, predictions = score(options, rows, train, run)
+        seeds = {} if options.limit is None else {"limit": options.seed or 0}
+        return run.finish(replace(draft, **scores), predictions, seeds)
 
 
 def chosen_settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -240,112 +268,9 @@ def load_rows(options: argparse.Namespace, config: str, revision: str) -> tuple[
     train = splits.get(options.train_split)
     if missing := [column for column in COLUMNS[config] if column not in rows.column_names]:
         raise InputError(f"--dataset {options.dataset}, config {config}: missing columns: {', '.join(missing)}")
-    return rows if options.limit is None else rows.select(range(min(options.limit, len(rows)))), train
+    from evaluation.scoring.sampling import limited
 
-
-def score_encoder(options: argparse.Namespace, rows: Any, train: Any) -> tuple[dict, dict, list[dict], dict]:
-    """Scores retrieval on the split; `train` is not used.
-
-    Returns:
-        the metrics, no signatures, the nearest texts of each image, and no controls.
-    """
-    from tqdm import tqdm
-    from transformers import AutoModel
-
-    from evaluation.scoring.encoder import embed_pairs, nearest_texts, score_embeddings
-
-    model, processor = load_model_and_processor(options.model, AutoModel, options.model_revision)
-    embeds = embed_pairs(to_device(model), processor, rows, options.batch_size, progress=tqdm)
-    try:
-        metrics = score_embeddings(embeds, model.logit_scale.item(), model.logit_bias.item())
-    except ValueError as error:  # an embedding contains NaN or infinity
-        raise InputError(f"--model {options.model}: {error}") from None
-    return metrics, {}, list(nearest_texts(embeds, list(rows["text"]), list(rows["image_path"]))), {}
-
-
-def score_decoder(options: argparse.Namespace, rows: Any, train: Any) -> tuple[dict, dict, list[dict], dict]:
-    """Scores answers on the split.
-
-    Returns:
-        the metrics, their signatures, each question with all answers, and the controls of the result.
-    """
-    import math
-
-    from tqdm import tqdm
-    from transformers import AutoModelForImageTextToText
-
-    from evaluation.controls.of_command import controls_of, encoder_of
-    from evaluation.controls.questions import read_questions
-    from evaluation.scoring.answers import score_answers
-    from evaluation.scoring.decoder import answer_loss, generate_answers
-    from evaluation.scoring.messages import plain_messages
-
-    languages, turns = list(rows["language"]), list(map(plain_messages, rows["messages"]))
-    kinds, types = (
-        list(rows[name]) if name in rows.column_names else [""] * len(rows) for name in ("answer_type", "content_type")
-    )
-    for split, table in ((options.split, rows), (options.train_split, train)):
-        try:  # finds invalid rows before hours of generation
-            if table is not None:
-                check_turns(list(table["messages"]))
-                read_questions(table)
-        except ValueError as error:
-            raise InputError(f"--dataset {options.dataset}, config chat, split {split}: {error}") from None
-    references = [messages[-1]["content"] for messages in turns]
-    try:  # scores the references against themselves
-        score_answers(references, references, languages, kinds)
-    except ValueError as error:
-        raise InputError(f"--dataset {options.dataset}, config chat: {error}") from None
-    model, processor = load_model_and_processor(options.model, AutoModelForImageTextToText, options.model_revision)
-    encoder = encoder_of(options, train, to_device(model), processor)
-    generated = generate_answers(model, processor, rows, options.batch_size, options.max_new_tokens, progress=tqdm)
-    metrics, signatures = score_answers(generated, references, languages, kinds, options.rule)
-    metrics["loss"] = answer_loss(model, processor, rows, options.batch_size, progress=tqdm)
-    metrics["perplexity"] = math.exp(min(metrics["loss"], 700.0))  # exp of more than 709 overflows a float
-    controls = controls_of(options, rows, train, model, processor, encoder, generated)
-    columns = zip(rows["image_path"], rows["source_dataset"], languages, kinds, turns, generated, strict=True)
-    predictions = [
-        {
-            "image_path": image_path,
-            "source_dataset": source,
-            "language": language,
-            "answer_type": kind,
-            "content_type": types[row],
-            "question": messages[-2]["content"],
-            "reference": messages[-1]["content"],
-            "generated": answer,
-            "controls": {name: texts[row] for name, texts in controls.answers.items() if texts[row] is not None},
-        }
-        for row, (image_path, source, language, kind, messages, answer) in enumerate(columns)
-    ]
-    return metrics, signatures, predictions, {"controls": controls.entries, "reliance": controls.reliance}
-
-
-def check_turns(turns: list[list[dict]]) -> None:
-    """Raises ValueError unless every conversation ends with a question and its answer, and images come first."""
-    from evaluation.scoring.messages import are_images_first, part_types
-
-    for row, messages in enumerate(turns):
-        if [turn["role"] for turn in messages[-2:]] != ["user", "assistant"]:
-            raise ValueError(f"row {row}: the conversation does not end with a user turn and an assistant turn")
-        if any(turn["content"] is None for turn in messages[-2:]):
-            raise ValueError(f"row {row}: the last question or its answer has no text")
-        if not part_types(messages) <= {"image", "text"} or not are_images_first(messages):
-            raise ValueError(
-                f"row {row}: image parts must be in front of the first question, and other parts are texts"
-            )
-
-
-def to_device(model):
-    """Moves the model to the GPU if there is one, and returns it."""
-    import torch
-
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def write_json_lines(path: Path, rows: list[dict]) -> None:
-    """Writes one JSON object per line."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return limited(rows, options.limit, options.seed or 0), train
 
 
 if __name__ == "__main__":

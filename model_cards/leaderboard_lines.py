@@ -51,7 +51,8 @@ def table_lines(table: Mapping[str, Any]) -> list[Line]:
     """
     check_table(table)
     metrics, lines = table["metrics"], []
-    models = [(best_first(table["task"], row), place, row) for place, row in enumerate(table["rows"], 1)]
+    ranks = table.get("ranks") or range(1, len(table["rows"]) + 1)  # a table of an earlier version has none
+    models = [(best_first(table["task"], row), rank, row) for rank, row in zip(ranks, table["rows"], strict=True)]
     blind = [(best_first(table["task"], entry["metrics"]), entry) for entry in table.get("controls", [])]
     for key, place, row in models:
         lines += [control(entry, table) for other, entry in blind if other < key]

@@ -16,6 +16,9 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
+from model_cards.checks.metric_ranges import check_metric
+from model_cards.checks.strict_json import parse_json
+
 RETRIEVAL, GENERATION = "retrieval", "report_generation"
 # The name and the type of each task in `model-index`; the types are those of the Hub.
 TASKS = {
@@ -48,6 +51,7 @@ NAMES = {
 }
 # Settings that do not change the result of a task; results that differ only in these replace each other.
 FREE_SETTINGS = {RETRIEVAL: ("batch_size", "max_new_tokens"), GENERATION: ("batch_size",)}
+CHAIN_KEYS = ("name", "content", "link")
 PACKAGES = ("torch", "transformers", "datasets", "evaluate", "sacrebleu")
 
 
@@ -72,11 +76,16 @@ class EvaluationResult:
             is measured on), `real` (the metrics of the model on these rows), `difference` (model minus control, with
             its interval), and `note`, what is special about it or why it was left out.
         reliance: how much the answers depend on the image, see `evaluation/controls/reliance.py`.
+        intervals: the 95 % interval of a metric, `[low, high]`, from a bootstrap over patients or scans.
+        chain: hashes of what the score rests on, see `evaluation/records/chain.py`; empty for results of trainings and
+            of earlier versions.
+        provenance: machine, packages, commit of the code and seeds, see `evaluation/records/provenance.py`.
         date: the time of the evaluation in UTC, in ISO 8601 format.
         versions: the installed version of each package in PACKAGES.
 
     Raises:
         TypeError: a field has a wrong type, or the task is unknown.
+        ValueError: a metric or an interval is out of range.
     """
 
     model: str
@@ -94,6 +103,9 @@ class EvaluationResult:
     signatures: dict[str, str] = field(default_factory=dict)
     controls: list[dict[str, Any]] = field(default_factory=list)
     reliance: dict[str, Any] = field(default_factory=dict)
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    chain: list[dict[str, str]] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
     date: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     versions: dict[str, str] = field(default_factory=lambda: {name: version(name) for name in PACKAGES})
 
@@ -110,21 +122,34 @@ class EvaluationResult:
         measured = {name: value for name, value in self.metrics.items() if value is not None}
         for name, value in measured.items():
             if not isinstance(value, Real) or isinstance(value, bool):
-                raise TypeError(f"the metric {name} is {value!r}, which is not a number")
+                raise TypeError(f"the metric {name} is {value!r:.100}, which is not a number")
+            check_metric(name, value)
+        for name, bounds in self.intervals.items():
+            if not isinstance(bounds, list) or len(bounds) != 2 or not all(map(is_number, bounds)):
+                raise TypeError(f"the interval of {name} is {bounds!r:.100}, which is not [low, high]")
+            for bound in bounds:
+                check_metric(name, bound)
+        for entry in self.chain:
+            texts = isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in CHAIN_KEYS)
+            if not texts:
+                raise TypeError(f"a link of the chain is {entry!r:.100}, which is not {', '.join(CHAIN_KEYS)}")
         finite = {name: value for name, value in measured.items() if math.isfinite(value)}
         object.__setattr__(self, "metrics", finite)  # the only way to set a field of a frozen dataclass
 
     @property
     def file_name(self) -> str:
-        """The name of the file, which is equal for all results of the same weights on the same rows.
+        """The name of the file, which is equal for results of the same weights on the same rows with the same scores.
 
-        A new result therefore replaces the old one.
         The digest at the end distinguishes names with the same slug (`a/b-c` and `a-b/c`), checkpoints, revisions of
-        the dataset, and settings, for example an evaluation of the first rows from one of all rows.
+        the dataset, and settings, for example an evaluation of some rows from one of all rows. With a chain it also
+        distinguishes the content of the rows, the predictions and the scores, so that no measurement replaces another
+        one.
         """
         free = FREE_SETTINGS[self.task]
         settings = {name: value for name, value in self.settings.items() if name not in free and value is not None}
         measured = [self.weights or self.model_revision, self.dataset_revision, settings]
+        # The last link, over the record itself, has the date in it: the same measurement twice has one name.
+        measured += [[entry["name"], entry["content"]] for entry in self.chain if entry["name"] != "record"]
         identity = json.dumps([self.model, *rows_of(self), *measured], sort_keys=True, default=str)
         digest = hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()
         model, dataset = (slug(name)[-60:].strip("-.") for name in (self.model, self.dataset))
@@ -179,9 +204,17 @@ def load_result(path: Path) -> EvaluationResult:
 def parse_result(text: str) -> EvaluationResult:
     """Parses the text of a record. Raises ValueError or TypeError if it is not a record."""
     # Without these two, the dataclass would fill in the time and the versions of the reader.
-    content = {"date": "", "versions": {}} | json.loads(text)
+    content = {"date": "", "versions": {}} | record_fields(text)
     known = {item.name for item in fields(EvaluationResult)}
     return EvaluationResult(**{key: value for key, value in content.items() if key in known})
+
+
+def record_fields(text: str) -> dict[str, Any]:
+    """Parses the text of a record to its fields. Raises ValueError if it is not a JSON object, see `parse_json`."""
+    content = parse_json(text)
+    if not isinstance(content, dict):
+        raise ValueError(f"it has a {type(content).__name__} and not an object")
+    return content
 
 
 def load_results(folder: Path) -> list[EvaluationResult]:

@@ -26,6 +26,7 @@ SCRIPTS = {
     "trainers/run_decoder.py": "train-decoder",
     "evaluation/run_evaluation.py": "evaluate",
     "evaluation/leaderboard.py": "leaderboard",
+    "evaluation/verify.py": "verify",
     "evaluation/push_metrics.py": "push-metrics",
     "demo.py": "demo",
 }

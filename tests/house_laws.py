@@ -32,8 +32,10 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "trainers": [{"run_encoder", "run_decoder"}, {"encoder", "decoder"}, {"images"}, {"base"}, {"memory"}],
     "evaluation": [
-        {"run_evaluation", "rules", "publish_results", "push_metrics", "leaderboard"},
+        {"run_evaluation", "rules", "publish_results", "push_metrics", "leaderboard", "verify"},
+        {"task_scores"},
         {"controls"},
+        {"records"},
         {"scoring", "folder_caches"},
         {"metrics", "loading"},
     ],

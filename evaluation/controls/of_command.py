@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from evaluation.controls.image_features import Encoder, began_random, load_encoder, tower_of_decoder
 from evaluation.controls.measure import Controls, Known, measure_controls
+from evaluation.records.run import Run
 from evaluation.scoring.decoder import generate_answers
 
 
@@ -36,6 +37,7 @@ def controls_of(
     processor: Any,
     encoder: Encoder | None,
     generated: list[str],
+    run: Run,
 ) -> Controls:
     """Makes the controls of a decoder's answers.
 
@@ -46,10 +48,15 @@ def controls_of(
         model, processor: an Mllama and its processor.
         encoder: that of `encoder_of`.
         generated: [N] the answers of the model.
+        run: keeps the answers as they are made.
     """
 
     def ask(changed: Any) -> list[str]:
-        return generate_answers(model, processor, changed, options.batch_size, options.max_new_tokens, progress=tqdm)
+        keys = [f"{run.hashes[number]} {change}" for number, change in changed.cases]
+        return run.collect("controls", changed, keys, generate, options.batch_size, tqdm)
+
+    def generate(part: Any) -> list[str]:
+        return generate_answers(model, processor, part, options.batch_size, options.max_new_tokens)
 
     others = f"the other rows of {options.split}"
     known = Known(train, others if train is None else f"{len(train):,} rows of {options.train_split}")

@@ -164,8 +164,19 @@ def answer_loss(model: Any, processor: Any, rows: Any, batch_size: int, progress
     `--max_seq_length` truncates, which are complete here. Its exponential is the perplexity. The model is patched by
     `prepare_mllama` if it is not yet.
     """
-    model = prepare_for_scoring(model)
-    total, tokens = 0.0, 0
+    losses = answer_losses(model, processor, rows, batch_size, progress)
+    return sum(loss for loss, _ in losses) / sum(tokens for _, tokens in losses)
+
+
+def answer_losses(
+    model: Any, processor: Any, rows: Any, batch_size: int, progress: Callable = iter
+) -> list[tuple[float, int]]:
+    """Computes, for each row, the sum of the losses of `answer_loss` in nats and the number of its answer tokens.
+
+    Returns:
+        [N] pairs.
+    """
+    model, found = prepare_for_scoring(model), []
     for start in progress(range(0, len(rows), batch_size)):
         numbers = range(start, min(start + batch_size, len(rows)))
         conversations = [to_conversation(rows[number]) for number in numbers]
@@ -176,9 +187,10 @@ def answer_loss(model: Any, processor: Any, rows: Any, batch_size: int, progress
                 labels[row, span] = inputs["input_ids"][row, span]
         inputs = {name: tensor.to(model.device) for name, tensor in (inputs | {"labels": labels}).items()}
         with torch.inference_mode():
-            total += model(**inputs, per_row_loss=True).loss.double().sum().item()
-        tokens += int((labels[:, 1:] != IGNORE_INDEX).sum())  # the first token of a row is never predicted
-    return total / tokens
+            losses = model(**inputs, per_row_loss=True).loss.double().tolist()  # [B]
+        # The first token of a row is never predicted.
+        found += zip(losses, (labels[:, 1:] != IGNORE_INDEX).sum(1).tolist(), strict=True)
+    return found
 
 
 def answer_spans(processor: Any, conversation: list[dict]) -> list[slice]:

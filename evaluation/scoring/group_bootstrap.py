@@ -67,12 +67,20 @@ def percentiles(tops: np.ndarray, bottoms: np.ndarray, seed: int = 0) -> np.ndar
         seed: seed of the resamples.
     """
     size = len(tops)
-    # (R, G): how often each group is drawn. G draws of G groups, as in a bootstrap over rows.
-    drawn = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=RESAMPLES)
-    ratios = (drawn @ tops) / (drawn @ bottoms)  # (R, G) . (G, D) -> (R, D)
+    drawn = draws(size, seed)
+    return np.quantile((drawn @ tops) / (drawn @ bottoms), tails(size), axis=0)  # (R, G) . (G, D) -> (R, D)
+
+
+def draws(size: int, seed: int = 0) -> np.ndarray:
+    """Returns how often each of `size` groups is drawn, `[RESAMPLES, size]`: `size` draws with replacement each."""
+    return np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), size=RESAMPLES)
+
+
+def tails(size: int) -> list[float]:
+    """Returns the two shares of resamples between which the interval is, for a number of groups."""
     # The spread of resamples is that of a variance divided by G; an unbiased one is divided by G - 1.
     tail = NormalDist().cdf(-math.sqrt(size / (size - 1)) * student_t(size - 1))
-    return np.quantile(ratios, [tail, 1 - tail], axis=0)
+    return [tail, 1 - tail]
 
 
 def student_t(freedom: int) -> float:

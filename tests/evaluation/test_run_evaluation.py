@@ -25,7 +25,7 @@ IMAGE_CONTROLS = (BLANK, MIRRORED, OTHER_ANSWER)
 HEAVY = ("torch", "transformers", "datasets", "evaluate", "huggingface_hub", "jinja2", "numpy", "sacrebleu")
 HELP = f"""
 import json, runpy, sys
-for script in ("run_evaluation", "rules", "leaderboard", "push_metrics"):
+for script in ("run_evaluation", "rules", "verify", "leaderboard", "push_metrics"):
     sys.argv = [script, "--help"]
     try:
         runpy.run_path(f"evaluation/{{script}}.py", run_name="__main__")
@@ -398,7 +398,7 @@ def test_a_repeated_flag_is_an_error(flag, tmp_path, capsys):
 
 def test_help_imports_nothing_heavy(run):
     done = run("python", "-c", HELP)
-    assert done.stdout.count("usage: ") == 4 and done.stdout.count("imported: []\n") == 4
+    assert done.stdout.count("usage: ") == 5 and done.stdout.count("imported: []\n") == 5
     for words in ("--model", "--train", "--results_dir", "--namespace", "medpairs evaluate"):
         assert words in done.stdout
 

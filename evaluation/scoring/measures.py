@@ -1,0 +1,175 @@
+"""Makes intervals of the scores of answers, and of the difference between two models, by drawing patients.
+
+A measure is the sums per row from which a score is computed: for an accuracy the points and the number of counted rows,
+for BLEU the matched and all n-grams with the lengths. The score of a resample is that of the drawn patients' sums, so
+BLEU is handled as exactly as an accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, DEFAULT_RULE, OPEN, detect_language, score_answer
+from evaluation.scoring.answers import simplify
+from evaluation.scoring.group_bootstrap import FEWEST_GROUPS, draws, ratio_interval, tails
+
+ORDER = 4  # the longest n-grams of BLEU
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The rows of a split as sums.
+
+    Attributes:
+        sums: `[N, S]` float64 per row.
+        score: takes `[R, S]` sums over rows and returns `[R]` scores.
+        counted: `[N]` whether the row is part of the score.
+        is_share: whether the score is a share in 0..1 of `sums[:, 0]` in `sums[:, 1]`.
+    """
+
+    sums: np.ndarray
+    score: Callable[[np.ndarray], np.ndarray]
+    counted: np.ndarray
+    is_share: bool = False
+
+
+def ratio(sums: np.ndarray) -> np.ndarray:
+    """Returns the first sum divided by the second, `[R]`."""
+    return sums[:, 0] / sums[:, 1]
+
+
+def measures(rows: Sequence[Mapping[str, Any]], rule: str = DEFAULT_RULE) -> dict[str, Measure]:
+    """Returns the measures of predictions by the name of the metric.
+
+    Args:
+        rows: [N] with `generated`, `reference`, `language` and `answer_type`; with `loss` and `tokens`, if the loss of
+            the reference was measured.
+        rule: the rule of the accuracies.
+
+    Returns:
+        `accuracy_open`, `accuracy_closed`, `exact_match`, `bleu`, `bleu_1` and `loss`, those that have a counted row.
+    """
+    rows = [{**row, "language": row.get("language") or detect_language(row["reference"])} for row in rows]
+    kinds = [(row.get("answer_type") or "").strip().lower() for row in rows]
+    points = [
+        score_answer(row["generated"], row["reference"], kind, row["language"], rule)
+        if kind in (OPEN, CLOSED)
+        else None
+        for row, kind in zip(rows, kinds, strict=True)
+    ]
+    found = {}
+    for name in (OPEN, CLOSED):
+        found[f"accuracy_{name}"] = shares([p if kind == name else None for p, kind in zip(points, kinds, strict=True)])
+    found["exact_match"] = shares([float(simplify(row["generated"]) == simplify(row["reference"])) for row in rows])
+    sums = bleu_sums(rows)
+    everything = np.ones(len(rows), dtype=bool)
+    found["bleu"] = Measure(sums, lambda total: bleu(total, ORDER), everything)
+    found["bleu_1"] = Measure(sums, lambda total: bleu(total, 1), everything)
+    if all(row.get("loss") is not None and row.get("tokens") is not None for row in rows):
+        losses = np.array([[row["loss"], row["tokens"]] for row in rows], dtype=np.float64).reshape(-1, 2)
+        found["loss"] = Measure(losses, ratio, losses[:, 1] > 0)
+    return {name: measure for name, measure in found.items() if measure.counted.any()}
+
+
+def shares(points: Sequence[float | None]) -> Measure:
+    """Returns the measure of a share from the points of each row, 0..1; None for a row that is not counted."""
+    counted = np.array([point is not None for point in points], dtype=bool)
+    tops = np.array([point or 0.0 for point in points], dtype=np.float64)
+    return Measure(np.stack([tops, counted.astype(np.float64)], axis=1), ratio, counted, is_share=True)
+
+
+def bleu_sums(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Returns for each row the matched n-grams, all n-grams, and the lengths of answer and reference.
+
+    Returns:
+        `[N, 2 * ORDER + 2]` float64.
+    """
+    from sacrebleu.metrics import BLEU
+
+    from evaluation.metrics.medical_bleu.bilingual import OTHER_LANGUAGES, TOKENIZERS
+
+    names = {TOKENIZERS.get(row["language"], OTHER_LANGUAGES) for row in rows}
+    metrics = {name: BLEU(tokenize=name, effective_order=True) for name in names}
+    found = []
+    for row in rows:
+        metric = metrics[TOKENIZERS.get(row["language"], OTHER_LANGUAGES)]
+        score = metric.sentence_score(row["generated"], [row["reference"]])
+        found.append([*score.counts, *score.totals, score.sys_len, score.ref_len])
+    return np.array(found, dtype=np.float64).reshape(len(rows), 2 * ORDER + 2)
+
+
+def bleu(sums: np.ndarray, order: int) -> np.ndarray:
+    """Returns the corpus BLEU of sums `[R, 2 * ORDER + 2]`, `[R]` in 0..100, as sacrebleu computes it."""
+    from sacrebleu.metrics import BLEU
+
+    return np.array(
+        [
+            min(
+                100.0,
+                BLEU.compute_bleu(
+                    [int(value) for value in total[:order]],
+                    [int(value) for value in total[ORDER : ORDER + order]],
+                    int(total[-2]),
+                    int(total[-1]),
+                    smooth_method="exp",
+                    max_ngram_order=order,
+                ).score,
+            )
+            for total in sums
+        ]
+    )
+
+
+def intervals(found: Mapping[str, Measure], groups: Sequence[str]) -> dict[str, list[float]]:
+    """Returns the 95 % interval of each measure, `[low, high]`; none where there are too few groups.
+
+    Args:
+        found: measures of [N] rows.
+        groups: [N] names of the groups that are drawn, for example patients.
+    """
+    bounds = {}
+    for name, measure in found.items():
+        if measure.is_share:
+            interval = ratio_interval(*measure.sums.T, groups)
+        else:
+            interval = resampled(measure.sums, measure.score, measure.counted, groups)
+        if interval is not None:
+            bounds[name] = list(interval)
+    return bounds
+
+
+def difference(ours: Measure, theirs: Measure, groups: Sequence[str]) -> tuple[float, float] | None:
+    """Returns the 95 % interval of our score minus theirs, on the same rows; None if there are too few groups.
+
+    Both are drawn together, so what is difficult for both cancels. Rows that one of the two does not count are left
+    out.
+    """
+    both = ours.counted & theirs.counted
+    if not both.any():
+        return None
+    if ours.is_share:
+        gains = (ours.sums[:, 0] - theirs.sums[:, 0]) * both
+        return ratio_interval(gains, both.astype(float), groups, least=-1.0)
+    width = ours.sums.shape[1]
+
+    def gain(sums: np.ndarray) -> np.ndarray:
+        return ours.score(sums[:, :width]) - theirs.score(sums[:, width:])
+
+    return resampled(np.concatenate([ours.sums, theirs.sums], axis=1), gain, both, groups)
+
+
+def resampled(
+    sums: np.ndarray, score: Callable[[np.ndarray], np.ndarray], counted: np.ndarray, groups: Sequence[str]
+) -> tuple[float, float] | None:
+    """Returns the interval of a score by drawing groups; None if there are fewer than FEWEST_GROUPS."""
+    names, numbers = np.unique(np.asarray(groups, dtype=object)[counted].astype(str), return_inverse=True)
+    if len(names) < FEWEST_GROUPS:
+        return None
+    totals = np.zeros((len(names), sums.shape[1]))
+    np.add.at(totals, numbers, sums[counted])  # (G, S)
+    low, high = np.quantile(score(draws(len(names)) @ totals), tails(len(names)))
+    return float(low), float(high)

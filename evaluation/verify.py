@@ -1,0 +1,275 @@
+"""Recomputes a record from what it rests on, without a connection, and names the first link that does not hold.
+
+    medpairs verify results/NAME.json
+
+A record has a chain of hashes: dataset -> checkpoint -> answers -> predictions -> score -> record. The rows, the
+weights and the predictions are hashed again where they are at hand, and the scores and intervals are computed again
+from the predictions by the recorded rule. What cannot be checked is listed as `not at hand`, never as `ok`.
+
+Exit status: 0 every link holds; 1 no link is wrong, but some are not at hand; 2 a link does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from evaluation.loading import InputError
+from model_cards.commands.console import Parser, command
+from model_cards.results import GENERATION, EvaluationResult, is_commit, json_text, parse_result, record_fields
+
+OK, ABSENT = "ok", "not at hand"
+INCOMPLETE = 1
+
+
+class AbsentError(Exception):
+    """Something that a link is checked with is not on this machine. The message says what."""
+
+
+class BrokenError(Exception):
+    """A link does not hold. The message says why."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a record is checked with.
+
+    Attributes:
+        text: the text of the record.
+        fields: its fields as they are in the file.
+        result: the same as a result.
+        dataset, model: where the dataset and the model are.
+        predictions: the file of predictions.
+    """
+
+    text: str
+    fields: dict[str, Any]
+    result: EvaluationResult
+    dataset: str
+    model: str
+    predictions: Path
+
+    def content(self, name: str) -> str:
+        """Returns the recorded hash of the content of a link."""
+        return next(entry["content"] for entry in self.result.chain if entry["name"] == name)
+
+
+@command
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; returns its exit status, see `model_cards/commands/console.py`."""
+    options = argument_parser().parse_args(argv)
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        os.environ[name] = "1"  # before `datasets` and `huggingface_hub` are imported
+    evidence = read_evidence(options)
+    absent = []
+    for name, check in CHECKS.items():
+        try:
+            check_link(evidence, name)
+            state, said = OK, check(evidence)
+        except AbsentError as error:
+            absent.append(name)
+            state, said = ABSENT, str(error)
+        except BrokenError as error:
+            raise InputError(f"{options.record}: the link `{name}` does not hold: {error}") from None
+        print(f"{name:12} {state:12} {said}")
+    if absent:
+        print(f"Not verified: {', '.join(absent)}. Nothing that could be checked is wrong.")
+        return INCOMPLETE
+    print(f"Verified: {evidence.result.model} on {evidence.result.dataset} ({evidence.result.dataset_split}).")
+    return 0
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Returns the parser of the command."""
+    parser = Parser(prog="medpairs verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("record", type=Path, metavar="RECORD", help="result file of `medpairs evaluate`")
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="where the dataset is now: folder or repository (default: as recorded)"
+    )
+    parser.add_argument(
+        "--model", metavar="NAME", help="where the model is now: folder or repository (default: as recorded)"
+    )
+    parser.add_argument(
+        "--predictions", type=Path, metavar="FILE", help="file of the predictions (default: beside RECORD)"
+    )
+    return parser
+
+
+def read_evidence(options: argparse.Namespace) -> Evidence:
+    """Reads the record. Raises InputError if it is not one, or has no chain."""
+    from evaluation.records.run import predictions_path
+
+    try:
+        text = options.record.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{options.record}: {getattr(error, 'strerror', None) or 'not a text in UTF-8'}") from None
+    try:
+        fields, result = record_fields(text), parse_result(text)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{options.record}: the link `record` does not hold: not a result file ({error})") from None
+    if not result.chain:
+        raise InputError(
+            f"{options.record}: it has no chain of hashes, because it was written by a training or by an earlier "
+            "version. Evaluate the model again with `medpairs evaluate`."
+        )
+    predictions = options.predictions or predictions_path(options.record)
+    dataset, model = options.dataset or result.dataset, options.model or result.model
+    return Evidence(text, fields, result, dataset, model, predictions)
+
+
+def check_link(evidence: Evidence, name: str) -> None:
+    """Raises BrokenError unless the link is in its place, and its hash follows from its content and the link before."""
+    from evaluation.records.chain import LINKS, link_hash
+
+    chain = evidence.result.chain
+    place = LINKS.index(name)
+    if place >= len(chain) or chain[place]["name"] != name:
+        raise BrokenError("it is not in its place in the chain")
+    if link_hash(chain[place - 1]["link"] if place else "", name, chain[place]["content"]) != chain[place]["link"]:
+        raise BrokenError("its hash does not follow from its content and the link before it")
+
+
+def check_dataset(evidence: Evidence) -> str:
+    """Hashes the rows that were scored again."""
+    from evaluation.records.chain import fingerprint, row_hashes
+
+    try:
+        rows = evaluated_rows(evidence)
+        found = fingerprint(row_hashes(rows))
+    except (InputError, OSError) as error:
+        raise AbsentError(str(error)) from None
+    if found != evidence.content("dataset"):
+        raise BrokenError(f"the rows of {evidence.dataset} are not those that were scored")
+    return f"{len(rows):,} rows of {evidence.result.dataset_split}"
+
+
+def evaluated_rows(evidence: Evidence) -> Any:
+    """Loads the rows that were scored. Raises InputError if they cannot be loaded."""
+    from evaluation.loading import load_splits
+    from evaluation.scoring.sampling import limited
+
+    result = evidence.result
+    commit = result.dataset_revision if is_commit(result.dataset_revision) else None
+    splits = load_splits(evidence.dataset, result.dataset_config, [result.dataset_split], commit)
+    limit, seed = (result.settings.get(name) for name in ("limit", "seed"))
+    return limited(splits[result.dataset_split], limit, seed or 0)
+
+
+def check_checkpoint(evidence: Evidence) -> str:
+    """Hashes the weights again, and the other files of a model's folder."""
+    from evaluation.loading import cached_weights
+    from evaluation.records.run import checkpoint_hash
+    from model_cards.hub.weights import folder_weights
+
+    result, folder = evidence.result, Path(evidence.model)
+    if not result.weights:
+        raise AbsentError("the record does not say which weights were evaluated")
+    try:
+        weights = folder_weights(folder) if folder.is_dir() else cached_weights(evidence.model, result.model_revision)
+    except Exception as error:  # not a name of a repository, a broken cache: each raises its own type
+        raise AbsentError(f"{evidence.model}: {error}") from None
+    if not weights:
+        raise AbsentError(f"no weights of {evidence.model} on this machine")
+    if weights != result.weights:
+        raise BrokenError(f"the weights of {evidence.model} are not those that were evaluated")
+    # A repository has no files in the hash but its weights: the recorded commit fixes the others.
+    found = checkpoint_hash("" if result.model_revision else evidence.model, weights)
+    if found != evidence.content("checkpoint"):
+        raise BrokenError(f"a file of the configuration or tokenizer of {evidence.model} was changed")
+    return f"weights {weights[:8]} of {evidence.model}"
+
+
+def check_answers(evidence: Evidence) -> str:
+    """Hashes again what the model said."""
+    from evaluation.records.chain import answers_hash
+
+    rows = prediction_rows(evidence)
+    if answers_hash(rows) != evidence.content("answers"):
+        raise BrokenError(f"an answer in {evidence.predictions} was changed")
+    return f"{len(rows):,} answers"
+
+
+def check_predictions(evidence: Evidence) -> str:
+    """Hashes the file of predictions again."""
+    from model_cards.hub.weights import file_sha256
+
+    prediction_rows(evidence)
+    if file_sha256(evidence.predictions) != evidence.content("predictions"):
+        raise BrokenError(f"{evidence.predictions} was changed")
+    return str(evidence.predictions)
+
+
+def prediction_rows(evidence: Evidence) -> list[dict[str, Any]]:
+    """Reads the predictions. Raises AbsentError if there is no such file, BrokenError if it is not readable."""
+    from evaluation.records.rescoring import read_rows
+
+    if not evidence.predictions.is_file():
+        raise AbsentError(f"no file {evidence.predictions}")
+    try:
+        return read_rows(evidence.predictions)
+    except ValueError as error:
+        raise BrokenError(str(error)) from None
+
+
+def check_score(evidence: Evidence) -> str:
+    """Computes the scores of a decoder again from its predictions, and compares every digit."""
+    from evaluation.metrics.vqa_accuracy.short_answers import DEFAULT_RULE
+    from evaluation.records.chain import score_hash
+    from evaluation.records.rescoring import score_predictions
+
+    result = evidence.result
+    if score_hash(evidence.fields) != evidence.content("score"):
+        raise BrokenError("a metric, an interval, a signature or a setting was changed")
+    rows = prediction_rows(evidence)
+    if len(rows) != result.samples and result.task == GENERATION:
+        raise BrokenError(f"{len(rows):,} predictions for {result.samples:,} rows")
+    if result.task != GENERATION:
+        raise AbsentError("the metrics of an encoder follow from its embeddings, which are not kept")
+    try:
+        metrics, signatures, intervals = score_predictions(rows, result.settings.get("rule", DEFAULT_RULE))
+    except ValueError as error:
+        raise BrokenError(f"the predictions cannot be scored ({error})") from None
+    from dataclasses import replace
+
+    again = replace(result, metrics=metrics, signatures=signatures, intervals=intervals)
+    for kind in ("metrics", "signatures", "intervals"):
+        recorded, found = getattr(result, kind), getattr(again, kind)
+        for name in sorted({*recorded, *found}):
+            if recorded.get(name) != found.get(name):
+                raise BrokenError(
+                    f"{kind}: {name} is recorded as {recorded.get(name)} and is {found.get(name)} by the predictions"
+                )
+    return f"{len(result.metrics)} metrics and {len(result.intervals)} intervals computed again, all equal"
+
+
+def check_record(evidence: Evidence) -> str:
+    """Hashes all fields of the record again, and compares its text with that of its fields."""
+    from evaluation.records.chain import record_hash
+
+    if record_hash(evidence.fields) != evidence.content("record"):
+        raise BrokenError("a field of the record was changed")
+    if json_text(evidence.fields) != evidence.text:
+        raise BrokenError("the text of the record is not that of its fields")
+    return f"measured {evidence.result.date}"
+
+
+CHECKS: dict[str, Callable[[Evidence], str]] = {
+    "dataset": check_dataset,
+    "checkpoint": check_checkpoint,
+    "answers": check_answers,
+    "predictions": check_predictions,
+    "score": check_score,
+    "record": check_record,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

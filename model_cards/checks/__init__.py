@@ -1,0 +1,1 @@
+"""Refuses files and numbers that no honest measurement has written."""
