@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.controls.changed_images import Answerer, answers_under_changes
+from evaluation.controls.changed_images import answers_under_changes
 from evaluation.controls.frozen_features import frozen_answers
 from evaluation.controls.image_features import Encoder, encode_images
 from evaluation.controls.questions import Questions, read_questions
@@ -73,7 +73,7 @@ def measure_controls(
     real: Sequence[str],
     known: Known,
     rule: str,
-    ask: Answerer | None,
+    ask: Callable[[Sequence[dict]], list[str]] | None,
     encoder: Encoder | None,
     batch_size: int,
     left_out: Mapping[str, str],
@@ -89,7 +89,8 @@ def measure_controls(
         ask: asks the model again, with changed images; None leaves these controls out.
         encoder: encodes images for the frozen features; None leaves them out.
         batch_size: images per batch of the encoder.
-        left_out: why controls are left out: `frozen` for the frozen features, `images` for those that ask again.
+        left_out: why controls are left out: `frozen` for the frozen features, `images` for those with changed images.
+            If `asked` is given and `ask` is None, those that ask again are left out, and swaps are looked up.
         progress: a function that wraps the loop over the images, for example `tqdm`.
     """
     questions = read_questions(rows)
@@ -113,9 +114,11 @@ def measure_controls(
             rows, questions, known, seen_rows, encoder, batch_size, progress
         )
     reliance: dict[str, Any] = {}
-    if ask is None:
+    if ask is None and "asked" not in left_out:
         notes |= dict.fromkeys(NO_ROWS, left_out["images"])
     else:
+        if ask is None:
+            notes |= dict.fromkeys((BLANK, MIRRORED), left_out["asked"])
         changed = answers_under_changes(rows, questions, real, ask)
         reliance = image_reliance(questions, real, changed, rule)
         answers |= changed

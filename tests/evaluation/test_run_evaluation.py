@@ -13,6 +13,7 @@ from huggingface_hub import HfApi
 
 from evaluation.metrics.medical_bleu.bilingual import bleu_scores
 from evaluation.metrics.vqa_accuracy.short_answers import vqa_scores
+from evaluation.models.encoders import dual_encoder
 from evaluation.run_evaluation import main
 from evaluation.scoring.encoder import embed_pairs, score_embeddings
 from model_cards.controls import BLANK, CONTROLS, MIRRORED, OTHER_ANSWER, check_controls, result_table
@@ -90,7 +91,7 @@ def test_an_encoder(score, encoder, build, tmp_path):
     from transformers import AutoModel, AutoProcessor
 
     model = AutoModel.from_pretrained(encoder)
-    embeds = embed_pairs(model, AutoProcessor.from_pretrained(encoder), rows, 16)
+    embeds = embed_pairs(dual_encoder(model, AutoProcessor.from_pretrained(encoder), "tiny"), rows, 16)
     expected = score_embeddings(embeds, model.logit_scale.item(), model.logit_bias.item())
     assert result.metrics == pytest.approx(expected, rel=1e-4)
     for direction in ("image_to_text", "text_to_image"):
@@ -289,8 +290,8 @@ def test_the_rule_is_in_the_result_and_in_its_name(score, decoder, build, tmp_pa
 
 def test_a_model_of_another_type(refused, tmp_path, build):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    message = f"--model {tmp_path}: a model of type 'bert' cannot be evaluated. The supported types are siglip, mllama."
-    assert refused(tmp_path, build) == message
+    message = f"--model {tmp_path}: a model of type 'bert' cannot be evaluated. What can be evaluated: an encoder with "
+    assert refused(tmp_path, build).startswith(message)
 
 
 def test_a_model_without_numbers(refused, tmp_path, encoder, build):
@@ -355,8 +356,11 @@ CONFIG = "---\nconfigs:\n- config_name: {0}\n  data_files:\n  - split: validatio
 def test_a_dataset_of_another_shape(refused, encoder, tmp_path):
     (tmp_path / "pairs").mkdir()
     (tmp_path / "README.md").write_text(CONFIG.format("pairs"))
-    Dataset.from_dict({"image": ["a"], "caption": ["b"]}).to_parquet(tmp_path / "pairs" / "validation.parquet")
-    assert refused(encoder, tmp_path) == f"--dataset {tmp_path}, config pairs: missing columns: text, image_path"
+    Dataset.from_dict({"image": ["a"], "report": ["b"]}).to_parquet(tmp_path / "pairs" / "validation.parquet")
+    message = f"--dataset {tmp_path}, config pairs: missing columns: text. It has image, report; name the columns by "
+    assert refused(encoder, tmp_path) == message + "--text_column."
+    message = f"--dataset {tmp_path}, config pairs, column image, row 0: a is not a file in {tmp_path}"
+    assert refused(encoder, tmp_path, "--text_column", "report") == message
     empty = Dataset.from_dict({"image": ["a"], "text": ["b"], "image_path": ["c"]}).select([])
     empty.to_parquet(tmp_path / "pairs" / "validation.parquet")
     assert '"validation" corresponds to no data' in refused(encoder, tmp_path)
