@@ -219,10 +219,9 @@ def filled_paths(values: list | None, found: dict[str, Column], options: argpars
 
 
 def filled_sources(values: list | None, found: dict[str, Column], options: argparse.Namespace) -> list[str]:
-    """Names each row without a source by the dataset; a folder by its last part, because cards name no folders."""
-    name = Path(options.dataset).resolve().name if Path(options.dataset).is_dir() else options.dataset
+    """Leaves a source blank where it is missing: the rows have the same hash wherever the dataset is."""
     length = len(next(iter(found.values()))[0])
-    return [value or name for value in values or [None] * length]
+    return [value or "" for value in values or [None] * length]
 
 
 def filled_languages(values: list | None, found: dict[str, Column], options: argparse.Namespace) -> list[str]:

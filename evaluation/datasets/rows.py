@@ -35,7 +35,7 @@ def load_rows(options: argparse.Namespace, layout: str, revision: str) -> Rows:
     """Loads the rows to score, and those from which controls know the answers.
 
     Args:
-        options: the flags.
+        options: the flags; `train_split` is None if no other rows are needed.
         layout: `pairs` or `chat`.
         revision: the revision of the dataset; a commit is used, a fingerprint is not.
 
@@ -44,13 +44,15 @@ def load_rows(options: argparse.Namespace, layout: str, revision: str) -> Rows:
     """
     commit = revision if is_commit(revision) else None
     split = parse_split(options.split)
-    train = parse_split(options.train_split, "--train_split")
-    names = [split.name] if layout == "pairs" else [split.name, train.name]
+    train = None
+    if layout == "chat" and options.train_split is not None:
+        train = parse_split(options.train_split, "--train_split")
+    names = [split.name] if train is None else [split.name, train.name]
     config, splits = load_config(options, layout, names, commit)
     where = f"--dataset {options.dataset}, config {config}"
     if split.name not in splits:
         splits |= load_splits(options.dataset, config, [split.name], commit)  # raises, and names the splits
-    if train.name not in splits and options.train_split != "train":
+    if train is not None and train.name not in splits and options.train_split != "train":
         raise InputError(f"--train_split {options.train_split}: {where} has no such split; leave the flag out")
     table = splits[split.name]
     chosen: Sequence[int] = split.rows(len(table))
@@ -62,7 +64,7 @@ def load_rows(options: argparse.Namespace, layout: str, revision: str) -> Rows:
         chosen = [chosen[row] for row in stratified_rows(list(map(str, sources)), options.limit, options.seed or 0)]
     convert = to_pairs if layout == "pairs" else to_chat
     rows = convert(select(table, chosen), options, where)
-    known = train_rows(options, split, train, splits.get(train.name), chosen) if layout == "chat" else None
+    known = None if train is None else train_rows(options, split, train, splits.get(train.name), chosen)
     return Rows(rows, chosen, None if known is None else convert(known, options, where), config)
 
 

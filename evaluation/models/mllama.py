@@ -7,7 +7,7 @@ from typing import Any
 
 from evaluation.models.protocols import Answerer
 from evaluation.models.vision_towers import mllama_tower
-from evaluation.scoring.decoder import answer_losses, generate_answers
+from evaluation.scoring import decoder
 
 
 def mllama_answerer(model: Any, processor: Any, batch_size: int, max_new_tokens: int) -> Answerer:
@@ -20,9 +20,9 @@ def mllama_answerer(model: Any, processor: Any, batch_size: int, max_new_tokens:
     """
 
     def answer(rows: Sequence[dict]) -> list[str]:
-        return generate_answers(model, processor, rows, batch_size, max_new_tokens)
+        return decoder.generate_answers(model, processor, rows, batch_size, max_new_tokens)
 
     def losses(rows: Sequence[dict]) -> list[tuple[float, int]]:
-        return answer_losses(model, processor, rows, batch_size)
+        return decoder.answer_losses(model, processor, rows, batch_size)
 
     return Answerer(answer, losses, mllama_tower(model, processor))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from evaluation.datasets.split_slices import parse_split
 from evaluation.loading import InputError
 from evaluation.models.protocols import FROZEN, IMAGES, Answerer
 from evaluation.scoring.messages import plain_messages
@@ -30,7 +31,7 @@ def predictions_answerer(
     """Returns a file of predictions as an answerer whose answers are known.
 
     Args:
-        options: the flags, of which `predictions`, `prediction_key` and `limit` are read.
+        options: the flags, of which `predictions`, `prediction_key`, `split` and `limit` are read.
         rows: [N] the rows of the config `chat` that are scored.
         numbers: [N] the number of each row in its split.
         hashes: [N] the hash of each row, which `medpairs evaluate` writes as `row`.
@@ -58,7 +59,8 @@ def predictions_answerer(
         raise InputError(
             f"--predictions {path}: no prediction for {len(missing):,} of {len(keys):,} rows: {listed(names, missing)}"
         )
-    if options.limit is None and (unknown := set(by_key) - set(keys)):
+    is_complete = options.limit is None and not parse_split(options.split).is_part
+    if is_complete and (unknown := set(by_key) - set(keys)):
         raise InputError(
             f"--predictions {path}: {len(unknown):,} predictions for no row of the split: "
             f"{listed(names, [key for key in by_key if key in unknown])}"

@@ -62,7 +62,7 @@ def test_the_layout_of_vqa_rad(vqa_rad):
     assert rows["image_path"] == ["row 0", "row 0", "row 2", "row 3", "row 4"]
     assert rows["language"] == ["en", "en", "zh", "en", "en"]
     assert rows["answer_type"] == ["CLOSED", "OPEN", "CLOSED", "CLOSED", ""]
-    assert set(rows["source_dataset"]) == {vqa_rad.name}
+    assert set(rows["source_dataset"]) == {""}
 
 
 def test_named_columns_and_parts_of_splits(vqa_rad, tmp_path):

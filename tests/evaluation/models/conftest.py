@@ -16,7 +16,7 @@ FLAGS = {
     "model": "", "model_revision": None, "predictions": None, "prediction_key": None, "dtype": "auto",
     "device_map": None, "load_in_4bit": False, "batch_size": 4, "max_new_tokens": 6, "base_model": "",
     "served_model": None,
-    "api_key_env": None, "timeout": 10.0, "limit": None,
+    "api_key_env": None, "timeout": 10.0, "limit": None, "split": "test",
 }  # fmt: skip
 
 

@@ -111,3 +111,33 @@ def test_flags_that_do_not_belong_together(score, family, build, tmp_path):
         assert status == 2 and error.startswith(f"error: {message}"), error
         assert result is None
     assert Path(build).is_dir()
+
+
+def test_a_record_on_a_dataset_of_others_can_be_verified(score, tmp_path, capsys, monkeypatch):
+    from datasets import Dataset, Features, Image, Value
+
+    from evaluation.verify import main as verify
+    from tests.evaluation.small_run import picture
+
+    features = Features({"scan": Image(), "question": Value("string"), "answer": Value("string")})
+    columns = {"scan": [picture((9, 9), n // 2) for n in range(8)], "question": ["Liver?", "Side?"] * 4}
+    table = Dataset.from_dict(columns | {"answer": ["yes", "left", "no", "right"] * 2}, features=features)
+    (tmp_path / "data").mkdir()
+    table.to_parquet(tmp_path / "data" / "test.parquet")
+    lines = [json.dumps({"row": row, "prediction": "yes"}) for row in range(8)]
+    (tmp_path / "file.jsonl").write_text("\n".join(lines))
+    flags = ("--predictions", tmp_path / "file.jsonl", "--dataset", tmp_path / "data", "--split", "test[2:]")
+    status, _, error, result = score(*flags, "--image_column", "scan")
+    assert status == 0, error
+    assert result.settings["image_column"] == "scan" and len(result.settings["predictions"]) == 64
+    assert (result.samples, result.metrics["accuracy_closed"]) == (6, pytest.approx(1 / 3))
+    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
+        monkeypatch.setenv(name, "1")  # the command sets them, and they are undone after the test
+    shutil.copytree(tmp_path / "data", tmp_path / "elsewhere")
+    verify([str(tmp_path / "results" / result.file_name), "--dataset", str(tmp_path / "elsewhere")])
+    said = capsys.readouterr().out
+    assert "6 rows of test[2:]" in said and "6 answers" in said, said
+    Dataset.from_dict(table[:7] | {"answer": ["no"] * 7}, features=features).to_parquet(
+        tmp_path / "elsewhere" / "test.parquet"
+    )
+    assert verify([str(tmp_path / "results" / result.file_name), "--dataset", str(tmp_path / "elsewhere")]) != 0
