@@ -66,8 +66,10 @@ def report(options: argparse.Namespace, result: EvaluationResult, path: Path, is
     print(text_of_controls(result), end="")
     if options.push_to_hub:
         from evaluation.publish_results import push_result
+        from evaluation.records.run import predictions_path
 
-        print(f"Pushed to {push_result(result, create_pr=options.create_pr, public=options.public)}")
+        pushed = push_result(result, predictions_path(path), create_pr=options.create_pr, public=options.public)
+        print(f"Pushed to {pushed}")
 
 
 def argument_parser() -> argparse.ArgumentParser:

@@ -51,6 +51,9 @@ NAMES = {
 }
 # Settings that do not change the result of a task; results that differ only in these replace each other.
 FREE_SETTINGS = {RETRIEVAL: ("batch_size", "max_new_tokens"), GENERATION: ("batch_size",)}
+RESULTS = "results"  # the folder of the records, beside a model and in its repository
+# The predictions of a record are in the file of its name with this ending.
+PREDICTIONS_ENDING = ".predictions.jsonl"
 CHAIN_KEYS = ("name", "content", "link")
 PACKAGES = ("torch", "transformers", "datasets", "evaluate", "sacrebleu")
 
@@ -273,39 +276,6 @@ def rows_of(result: EvaluationResult) -> tuple[str, ...]:
 def dataset_name(dataset: str, revision: str) -> str:
     """Returns the repository of a dataset, or the last part of a folder, because cards must not contain local paths."""
     return dataset if is_commit(revision) else slug(Path(dataset).name)
-
-
-def eval_results_name(result: EvaluationResult) -> str:
-    """Returns the name of the file in `.eval_results`; there is one file per task and split of a dataset."""
-    return f"{slug(result.dataset)}--{result.task}--{slug(result.dataset_split)}.yaml"
-
-
-def eval_results_yaml(result: EvaluationResult) -> str:
-    """Returns the text of `.eval_results/<name>.yaml`, which the Hub reads for the leaderboard of a benchmark dataset.
-
-    The dataset must be on the Hub, because the leaderboard identifies it by its repository.
-    """
-    import yaml
-
-    dataset = {"id": result.dataset, "revision": result.dataset_revision}
-    entries = [
-        {
-            "dataset": dataset | {"task_id": f"{result.dataset_config}_{result.dataset_split}_{metric}"},
-            "value": result.metrics[metric],
-            "date": result.date,
-            "notes": f"{result.samples} rows of {result.dataset_config}/{result.dataset_split}"
-            + rule_note(result, metric),
-        }
-        for metric in HEADLINE[result.task]
-        if metric in result.metrics
-    ]
-    return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
-
-
-def rule_note(result: EvaluationResult, metric: str) -> str:
-    """Returns the rule that an accuracy was measured by, as `, rule:exact`; "" for other metrics."""
-    rule = result.signatures.get("accuracy", "")
-    return f", {rule}" if rule and metric.startswith("accuracy") else ""
 
 
 def slug(text: str) -> str:
