@@ -13,10 +13,11 @@ from .cues import mark_cues
 from .details import mark_details
 from .findings import FINDINGS, ORGANS
 from .measurements import UNITS
+from .sentences import sentences_of
 
 __all__ = [
     "FINDINGS", "ORGANS", "UNITS", "ClinicalConsistency", "consistency_scores", "describe_claims", "mark_cues",
-    "mark_details", "pair_counts", "pair_score", "read_claims", "shares_of", "simplified",
+    "mark_details", "pair_counts", "pair_score", "read_claims", "sentences_of", "shares_of", "simplified",
 ]  # fmt: skip
 
 _DESCRIPTION = """

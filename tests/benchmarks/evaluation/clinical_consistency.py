@@ -10,10 +10,10 @@ first like the reference itself.
 
 The rows are in five parts, all by the author of the rules. `tuning` and `held_out` were written before the rules; the
 second one was drawn by a hash, and none of its failures were looked at. `unusual`, with wordings far from these,
-`natural`, in the style of reports, and `reports`, in the wording of whole findings with wrapped lines and headings, were
-each written when the rules were ready. Rules have been mended after each of them, so today's figures on all parts are
-those of texts that the rules were tuned on: only the first runs say what to expect of new texts. Those on `natural` and
-`reports` were measured by
+`natural`, in the style of reports, and `reports`, in the wording of whole findings with wrapped lines and headings,
+were each written when the rules were ready. Rules have been mended after each of them, so today's figures on all parts
+are those of texts that the rules were tuned on: only the first runs say what to expect of new texts. Those on `natural`
+and `reports` were measured by
 
     python tests/benchmarks/evaluation/clinical_consistency.py --first_run
 
@@ -58,8 +58,8 @@ KINDS = (
     "negation", "uncertainty", "laterality", "severity", "measurement", "finding", "no_change", "double_negation",
     "scope", "paraphrase",
 )  # fmt: skip
-# The rows with a changed meaning that `clinical_consistency` separated in its first run on the earlier parts, and all of
-# them; noted by hand.
+# The rows with a changed meaning that `clinical_consistency` separated in its first run on the earlier parts, and all
+# of them; noted by hand.
 RECORDED_FIRST_RUN = {
     "en": {"tuning": [136, 136], "held_out": [74, 74], "unusual": [24, 54]},
     "zh": {"tuning": [126, 128], "held_out": [70, 72], "unusual": [29, 54]},
