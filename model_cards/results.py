@@ -31,6 +31,10 @@ HEADLINE: dict[str, dict[str, bool]] = {
     GENERATION: {
         "bleu": True,
         "bleu_1": True,
+        "clinical_f1": True,
+        "clinical_f1_detailed": True,
+        "clinical_f1_en": True,
+        "clinical_f1_zh": True,
         "accuracy_open": True,
         "accuracy_closed": True,
         "exact_match": True,
@@ -44,6 +48,10 @@ NAMES = {
     "chance_recall_at_5": "chance R@5",
     "bleu": "BLEU",
     "bleu_1": "BLEU-1",
+    "clinical_f1": "findings F1 of reports",
+    "clinical_f1_detailed": "with side, severity and size",
+    "clinical_f1_en": "findings F1, English",
+    "clinical_f1_zh": "findings F1, Chinese",
     "accuracy_open": "accuracy, open questions",
     "accuracy_closed": "accuracy, closed questions",
     "exact_match": "exact match",
@@ -303,9 +311,9 @@ def eval_results_yaml(result: EvaluationResult) -> str:
 
 
 def rule_note(result: EvaluationResult, metric: str) -> str:
-    """Returns the rule that an accuracy was measured by, as `, rule:exact`; "" for other metrics."""
-    rule = result.signatures.get("accuracy", "")
-    return f", {rule}" if rule and metric.startswith("accuracy") else ""
+    """Returns the rule that an accuracy or the findings were measured by, as `, rule:exact`; "" for other metrics."""
+    rule = result.signatures.get(metric.partition("_")[0], "")
+    return f", {rule}" if rule and metric.startswith(("accuracy", "clinical")) else ""
 
 
 def slug(text: str) -> str:

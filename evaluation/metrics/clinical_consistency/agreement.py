@@ -7,9 +7,12 @@ texts does not name matches any. What matching claims say of side, severity and 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 from .claims import ABSENT, PRESENT, Claim, read_claims
 from .details import LEFT, RIGHT
@@ -18,8 +21,25 @@ from .measurements import Size
 # Two sizes agree if they differ by at most this share of the larger one, so that a rounded size is not an error.
 SIZE_TOLERANCE = 0.05
 
+# The files that decide how a text is read and compared.
+RULE_FILES = (
+    "agreement", "chinese_characters", "claims", "cues", "details", "findings", "measurements", "sentences",
+)  # fmt: skip
+
 _CHINESE = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 _CODE = re.compile("[a-z]{2,3}")  # of ISO 639
+
+
+@cache
+def rules_signature() -> str:
+    """Returns the name of these rules, for example `rules:0a1b2c3d`, a digest of their files.
+
+    Scores are comparable only under the same rules, so it is to be reported with them.
+    """
+    digest = hashlib.sha256()
+    for name in RULE_FILES:
+        digest.update(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8").encode())
+    return f"rules:{digest.hexdigest()[:8]}"
 
 
 def detect_language(text: str) -> str:

@@ -71,10 +71,10 @@ _RULES: list[tuple[str, str]] = [
     (FLIP, r"的?(?:说法|结论|判断)(?:不成立|错误|不正确|有误)|是(?:错误|错|不正确|不对)的"),
     (SAME, r"的?(?:说法|结论|判断)成立|是(?:正确|对)的"),
     # ---- uncertain although a negation stands there
-    (UNSURE, r"(?:cannot|can't|can not|could not) (?:be )?(?:confirm|verif|assur|establish|ascertain)\w*"),
+    (UNSURE, r"(?:cannot|could not) (?:be )?(?:confirm|verif|assur|establish|ascertain)\w*"),
     (
         UNSURE,
-        r"(?:cannot|can't|can not|could not) (?:say|claim|state|conclude|be sure|"
+        r"(?:cannot|could not) (?:say|claim|state|conclude|be sure|"
         r"be certain)(?: that)? there (?:is|are|was|were) no",
     ),
     (UNSURE, r"(?:不能|无法|难以)(?:说|认为|断言|肯定)(?:没有|无|不存在|未见)"),
@@ -112,8 +112,7 @@ _RULES: list[tuple[str, str]] = [
     ),
     (SAME, r"(?:partial|incomplete|near[- ]complete|slow) (?:interval )?resolution(?: of)?"),
     (NO, r"(?:(?:interval|complete|full|total) )*(?:resolution|removal) of(?: the)?"),
-    (SAME, rf"(?:{_BE} |{_HAVE} )?(?:not|n't) (?:{_SMALL} )*{_CHANGED}"),
-    (SAME, rf"(?:shows?|with) no (?:(?:{_DEGREE}|{_SMALL}) )*{_CHANGE}"),
+    (SAME, rf"(?:{_BE} |{_HAVE} )?not (?:{_SMALL} )*{_CHANGED}"),
     (
         SAME,
         r"neither (?:larger|smaller|increased|decreased|better|worse) nor (?:larger|smaller|"
@@ -144,7 +143,7 @@ _RULES: list[tuple[str, str]] = [
     # ---- two negations
     (
         YES,
-        rf"(?:{_BE} )?(?:not|never|n't) (?:{_SMALL} )*(?:without|free (?:of|from)|negative for|"
+        rf"(?:{_BE} )?(?:not|never) (?:{_SMALL} )*(?:without|free (?:of|from)|negative for|"
         rf"devoid of|clear of|(?:lack|absence) of)",
     ),
     (YES, r"(?:no|not an?) (?:lack|absence) of|cannot deny|not only"),
@@ -179,15 +178,14 @@ _RULES: list[tuple[str, str]] = [
         r"from)|negative for|(?:lack|absence) of|fails? to (?:show|reveal|demonstrate)|rather than|"
         r"instead of",
     ),
-    (NO, r"(?:does|do|did)(?: not|n't) (?:have|show|represent|reveal|demonstrate|contain|indicate|suggest|confirm)"),
-    (WAS_NOT, rf"{_BE} (?:not|never|n't) (?:{_SMALL} )*{_SEEN}|(?:not|never) (?:{_SMALL} )*{_SEEN}"),
+    (NO, r"(?:does|do|did) not (?:have|show|represent|reveal|demonstrate|contain|indicate|suggest|confirm)"),
+    (WAS_NOT, rf"{_BE} (?:not|never) (?:{_SMALL} )*{_SEEN}|(?:not|never) (?:{_SMALL} )*{_SEEN}"),
     (WAS_NOT, rf"(?:(?:{_BE}|{_HAVE}|{_FILLER}) )*(?:absent|excluded|ruled out|denied|negative)(?! for)"),
-    (WAS_NOT, rf"{_BE} not(?= *(?:[.,;]|$))"),
     (NO, r"(?:exclud(?:es?|ing)|rul(?:es?|ing) out|den(?:y|ies)|lacks?|lacking)"),
     (
         NO,
-        r"(?:definite(?:ly)? )?(?:no|not|without|neither|nor|never|none of|cannot|"
-        r"n't)(?: (?:definite|convincing|clear|focal))*",
+        r"(?:definite(?:ly)? )?(?:no|not|without|neither|nor|never|none of|cannot)"
+        r"(?: (?:definite|convincing|clear|focal))*",
     ),
     (WAS_NOT, r"阴性"),
     (NO_EITHER, r"(?:已|可以?|能够?|得以|完全)*(?:排除|除外|否认|否定)有?"),
@@ -238,7 +236,7 @@ _RULES: list[tuple[str, str]] = [
     (YES, r"可见|仍见|但见|则见|见|有|存在|伴有?|显示|发现|包含|确诊|证实|明确|承认|肯定|提示|符合"),
     # ---- ends of a clause
     (CLAUSE, r"(?:but|however|although|though|whereas|while|yet)"),
-    (CLAUSE, r"[.;!?。\n]|但是?|然而|而且?"),
+    (CLAUSE, r"[.;!?]|但是?|然而|而且?"),
     (CLAUSE, rf",(?= ?(?:and )?{SEVERITY})"),
     (CLAUSE, r"，"),
 ]
