@@ -8,17 +8,18 @@ a reference, a text that says the same in other words and, except for paraphrase
 metric separates the row if it scores the first of these texts higher; `clinical_consistency` keeps it if it scores the
 first like the reference itself.
 
-The rows are in five parts, all by the author of the rules. `tuning` and `held_out` were written before the rules; the
+The rows are in six parts, all by the author of the rules. `tuning` and `held_out` were written before the rules; the
 second one was drawn by a hash, and none of its failures were looked at. `unusual`, with wordings far from these,
 `natural`, in the style of reports, and `reports`, in the wording of whole findings with wrapped lines and headings,
-were each written when the rules were ready. Rules have been mended after each of them, so today's figures on all parts
-are those of texts that the rules were tuned on: only the first runs say what to expect of new texts. Those on `natural`
-and `reports` were measured by
+were each written when the rules were ready. Rules have been mended after each of them, so today's figures on these
+parts are those of texts that the rules were tuned on: only the first runs say what to expect of new texts. `later` was
+written when the rules had been mended for `reports`, and says what is to be expected since. First runs are measured by
 
-    python tests/benchmarks/evaluation/clinical_consistency.py --first_run
+    python tests/benchmarks/evaluation/clinical_consistency.py --first_run before_mending   # natural and reports
+    python tests/benchmarks/evaluation/clinical_consistency.py --first_run after_mending    # later
 
-with the rules as they were before any was changed for these parts. That record names the digest of the rules and of the
-rows, and is never overwritten. The earlier ones were noted by hand.
+with the rules as they were before any was changed for these parts. Each record names the digest of the rules and of the
+rows, and is never overwritten. The earlier first runs were noted by hand.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import NormalDist
 
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[3])
@@ -50,10 +52,11 @@ RESULT = Path(__file__).parents[1] / "results" / "clinical_consistency.json"
 PROBES = Path(__file__).parents[2] / "evaluation" / "metrics" / "clinical_consistency"
 RULES = Path(__file__).parents[3] / "evaluation" / "metrics" / "clinical_consistency"
 README = RULES / "README.md"
-FIRST_RUN = RESULT.with_name("clinical_consistency_first_run.json")
 LANGUAGES = ("en", "zh")
-PARTS = ("tuning", "held_out", "unusual", "natural", "reports")
-NEW_PARTS = ("natural", "reports")  # those whose first run is measured and kept
+PARTS = ("tuning", "held_out", "unusual", "natural", "reports", "later")
+# Parts whose first run is measured and kept, by the name of the record: those that the rules were mended for
+# afterwards, and one that was written when this was done.
+FIRST_RUNS = {"before_mending": ("natural", "reports"), "after_mending": ("later",)}
 KINDS = (
     "negation", "uncertainty", "laterality", "severity", "measurement", "finding", "no_change", "double_negation",
     "scope", "paraphrase",
@@ -79,16 +82,12 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--first_run",
-        type=Path,
-        nargs="?",
-        const=FIRST_RUN,
-        metavar="FILE",
-        help=f"only score the parts {' and '.join(NEW_PARTS)}, and write the record of their first run, which must not "
-        f"exist (default of FILE: {FIRST_RUN})",
+        choices=FIRST_RUNS,
+        help="only score the parts of this first run, and write its record, which must not exist",
     )
     options = parser.parse_args(argv)
     if options.first_run:
-        return write_first_run(options.first_run)
+        return write_first_run(first_run_path(options.first_run), FIRST_RUNS[options.first_run])
     languages = {}
     for language in LANGUAGES:
         rows = scored(read_probe(language), language)
@@ -107,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
         "machine": f"{platform.system()} {platform.machine()}, {multiprocessing.cpu_count()} processors, one used",
         "versions": {"python": platform.python_version(), "sacrebleu": version("sacrebleu")},
         "languages": languages,
-        "first_run": read_first_run(),
+        "first_runs": {name: read_first_run(name) for name in FIRST_RUNS},
     }
     for language, found in languages.items():
         for name, numbers in {**found["parts"], **found["kinds"], "all": found["all"]}.items():
@@ -119,14 +118,18 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def write_first_run(path: Path) -> int:
-    """Scores the parts that no rule has been changed for yet, and writes the record; an existing one is kept."""
+def first_run_path(name: str) -> Path:
+    return RESULT.with_name(f"{RESULT.stem}_{name}.json")
+
+
+def write_first_run(path: Path, parts: Sequence[str]) -> int:
+    """Scores parts that no rule has been changed for yet, and writes the record; an existing one is kept."""
     if path.exists():
-        print(f"{path} exists: a first run happens once. Name another file to measure today's rules.", file=sys.stderr)
+        print(f"{path} exists: a first run happens once.", file=sys.stderr)
         return 2
     languages = {}
     for language in LANGUAGES:
-        rows = scored((row for row in read_probe(language) if row["part"] in NEW_PARTS), language)
+        rows = scored((row for row in read_probe(language) if row["part"] in parts), language)
         languages[language] = {
             part: {
                 **shares(row for row in rows if row["part"] == part),
@@ -139,18 +142,18 @@ def write_first_run(path: Path) -> int:
                     if row["part"] == part and not row["separated"].get("clinical_consistency", True)
                 ],
             }
-            for part in NEW_PARTS
+            for part in parts
         }
-    write_json(path, {"date": datetime.now(UTC).date().isoformat(), **digests(), "languages": languages})
+    write_json(path, {"date": datetime.now(UTC).date().isoformat(), **digests(parts), "languages": languages})
     for language, found in languages.items():
         for part, numbers in found.items():
             print(language, part, *(f"{key} {value}" for key, value in numbers.items() if key != "kinds"))
     return 0
 
 
-def read_first_run() -> dict:
+def read_first_run(name: str) -> dict:
     """Returns the record of the first run without its parts by kind."""
-    record = json.loads(FIRST_RUN.read_text(encoding="utf-8"))
+    record = json.loads(first_run_path(name).read_text(encoding="utf-8"))
     languages = {
         language: {
             part: {key: value for key, value in found.items() if key not in ("kinds", "missed")}
@@ -161,12 +164,12 @@ def read_first_run() -> dict:
     return {**record, "languages": languages}
 
 
-def digests() -> dict[str, str]:
-    """Returns the digest of the rules, of their files in alphabetical order, and that of the rows of the new parts."""
+def digests(parts: Sequence[str]) -> dict[str, str]:
+    """Returns the digest of the rules, of their files in alphabetical order, and that of the rows of some parts."""
     rules = hashlib.sha256()
     for path in sorted(RULES.glob("*.py")):
         rules.update(path.name.encode() + b"\0" + path.read_bytes())
-    rows = [row for language in LANGUAGES for row in read_probe(language) if row["part"] in NEW_PARTS]
+    rows = [row for language in LANGUAGES for row in read_probe(language) if row["part"] in parts]
     text = json.dumps(rows, ensure_ascii=False, sort_keys=True)
     return {"sha256_of_rules": rules.hexdigest(), "sha256_of_rows": hashlib.sha256(text.encode()).hexdigest()}
 
@@ -244,34 +247,51 @@ def time_of(rows: list[Mapping]) -> float:
 def with_table(page: str, result: Mapping) -> str:
     """Returns a page with the table of a result between its marks."""
     titles = {
-        "reports": "wording of reports", "natural": "style of reports", "unusual": "unusual wordings",
-        "held_out": "part held out", "tuning": "part for tuning",
+        "later": "later texts", "reports": "wording of reports", "natural": "style of reports",
+        "unusual": "unusual wordings", "held_out": "part held out", "tuning": "part for tuning",
     }  # fmt: skip
     lines = [
         "| rows that are separated | English: this metric | BLEU | ROUGE-L | Chinese: this metric | BLEU | ROUGE-L |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
+    measured = result["languages"]
+    first = {
+        part: {language: record["languages"][language][part] for language in LANGUAGES}
+        for record in result["first_runs"].values()
+        for part in record["languages"]["en"]
+    }
 
-    def line(title: str, found: Callable[[str], Mapping], measure: str = "separated") -> None:
-        numbers = [found(language).get(f"{measure}_{name}") for language in LANGUAGES for name in METRICS]
-        cells = ["" if number is None else f"{100 * number:.1f}" for number in numbers]
+    def line(title: str, found: Callable[[str], Mapping], measure: str = "separated", interval: bool = False) -> None:
+        cells = []
+        for language in LANGUAGES:
+            numbers = found(language)
+            for name in METRICS:
+                share = numbers.get(f"{measure}_{name}")
+                cells.append("" if share is None else f"{100 * share:.1f}")
+                if interval and name == OURS:
+                    rows = numbers["with_changed" if measure == "separated" else "rows"]
+                    cells[-1] += " [{:.0f}, {:.0f}]".format(*(100 * bound for bound in wilson(share, rows)))
         lines.append(f"| {title} | {' | '.join(cells)} |")
 
     def heading(title: str) -> None:
         lines.append(f"| *{title}* |" + " |" * 6)
 
-    measured, first = result["languages"], result["first_run"]["languages"]
-    heading("new texts: the first run, before any rule was changed for them")
-    for part in reversed(NEW_PARTS):
-        line(f"{titles[part]}, {pairs_of(first, part)} pairs", lambda language, part=part: first[language][part])
-    noted = [result["languages"][language]["first_run_noted_by_hand"]["unusual"] for language in LANGUAGES]
+    heading("new texts: the first run, before any rule was changed for them, with 95 % intervals")
+    for part, when in (
+        ("later", "rules after mending"),
+        ("reports", "rules before mending"),
+        ("natural", "rules before mending"),
+    ):
+        pairs = sum(found["with_changed"] for found in first[part].values())
+        line(f"{titles[part]}, {pairs} pairs, {when}", first[part].__getitem__, interval=True)
+    noted = [measured[language]["first_run_noted_by_hand"]["unusual"] for language in LANGUAGES]
     shares_noted = [f"{100 * right / rows:.1f}" for right, rows in noted]
     lines.append(
         f"| {titles['unusual']}, {sum(rows for _, rows in noted)} pairs, noted by hand | {shares_noted[0]} | | "
         f"| {shares_noted[1]} | | |"
     )
     lines.append(f"| a coin |{' 50.0 |' * 6}")
-    heading("the same texts today, after rules were mended for them")
+    heading("the same texts today, after rules were mended for all but the later ones")
     for part, title in titles.items():
         line(title, lambda language, part=part: measured[language]["parts"][part])
     heading("all parts by kind, today: those included that the rules were tuned on")
@@ -279,16 +299,20 @@ def with_table(page: str, result: Mapping) -> str:
         line(kind.replace("_", " "), lambda language, kind=kind: measured[language]["kinds"][kind])
     line("all", lambda language: measured[language]["all"])
     heading("texts with the same meaning that are scored like the reference itself")
-    for part in reversed(NEW_PARTS):
-        line(f"{titles[part]}, first run", lambda language, part=part: first[language][part], "kept")
+    for part in ("later", "reports", "natural"):
+        line(f"{titles[part]}, first run", first[part].__getitem__, "kept", interval=True)
     line("all, today", lambda language: measured[language]["all"], "kept")
     table = "\n".join(lines)
     marked = r"(<!-- probe:table -->\n).*?(<!-- /probe:table -->)"
     return re.sub(marked, lambda match: f"{match[1]}{table}\n{match[2]}", page, flags=re.DOTALL)
 
 
-def pairs_of(languages: Mapping, part: str) -> int:
-    return sum(found[part]["with_changed"] for found in languages.values())
+def wilson(share: float, number: int) -> tuple[float, float]:
+    """Returns the 95 % interval of a share of independent rows, by Wilson (1927)."""
+    z = NormalDist().inv_cdf(0.975)
+    middle = (share + z**2 / (2 * number)) / (1 + z**2 / number)
+    reach = z / (1 + z**2 / number) * (share * (1 - share) / number + z**2 / (4 * number**2)) ** 0.5
+    return middle - reach, middle + reach
 
 
 if __name__ == "__main__":
