@@ -39,7 +39,11 @@ MEANINGS = {
 }
 # Scores of answers; a loss has no control.
 SCORES = [name for name, larger_is_better in HEADLINE[GENERATION].items() if larger_is_better]
-COMPARED = {"accuracy_closed": "closed questions", "accuracy_open": "open questions"}
+COMPARED = {
+    "accuracy_closed": "closed questions",
+    "accuracy_open": "open questions",
+    "clinical_f1": "findings of reports",
+}
 
 
 def needs_controls(task: str, metrics: Iterable[str]) -> bool:

@@ -40,8 +40,8 @@ def write_benchmark(path: Path, title: str, report: Mapping[str, Any]) -> None:
     rows = " and ".join(f"{report['splits'][config][SPLIT]:,} rows of {config}" for config in configs)
     content = {
         "name": title,
-        "description": f"Held-out {rows}. Measured by medpairs evaluate: recall in [0, 1], BLEU in [0, 100], accuracy "
-        "and exact match in [0, 1]; higher is better.",
+        "description": f"Held-out {rows}. Measured by medpairs evaluate: recall in [0, 1], BLEU in [0, 100], accuracy, "
+        "exact match and the F1 of findings in [0, 1]; higher is better.",
         "tasks": tasks,
     }
     write_text(path, NOTE + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
@@ -106,7 +106,8 @@ def notes(result: EvaluationResult, metric: str) -> str:
     parts = [f"{result.samples} rows of {result.dataset_config}/{result.dataset_split}"]
     if bounds := result.intervals.get(metric):
         parts.append(f"95 % interval {bounds[0]:.4g} to {bounds[1]:.4g}")
-    name = "accuracy" if metric.startswith("accuracy") else "all" if metric.startswith("bleu") else ""
+    name = metric.partition("_")[0]  # accuracy_closed, clinical_f1, bleu_1
+    name = "all" if name == "bleu" else name
     if signature := result.signatures.get(name, ""):
         parts.append(signature)
     return ", ".join(parts)

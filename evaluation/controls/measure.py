@@ -18,7 +18,9 @@ from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, OPEN
 from evaluation.scoring.answers import score_answers
 from evaluation.scoring.blind_answers import constant
 from evaluation.scoring.group_bootstrap import ratio_interval
+from evaluation.scoring.measures import difference, finding_measures, ratio
 from evaluation.scoring.question_prior import BACKOFF, majority, most_frequent
+from evaluation.scoring.report_scores import is_report
 from model_cards.controls import (
     BLANK,
     CONSTANT,
@@ -162,7 +164,7 @@ def scores_of(questions: Questions, texts: Sequence[str | None], rows: list[int]
 def differences(
     questions: Questions, real: Sequence[str], texts: Sequence[str | None], rule: str
 ) -> dict[str, list[float | None]]:
-    """Returns the accuracy of the model minus that of a control, on the rows that the rule counts for both.
+    """Returns scores of the model minus those of a control: accuracies, on rows that the rule counts for both, and F1.
 
     Each is `[difference, low, high]`; the bounds are None if there are too few groups.
     """
@@ -179,6 +181,16 @@ def differences(
             groups = [questions.groups[row] for row in rows]
             interval = ratio_interval(gains, [1] * len(rows), groups, least=-1.0)
             found[f"accuracy_{kind}"] = [sum(gains) / len(rows), *(interval or (None, None))]
+    reports = [row for row, answer in enumerate(questions.answers) if is_report(answer.kind) and texts[row] is not None]
+    references, kinds = ([getattr(questions.answers[row], name) for row in reports] for name in ("reference", "kind"))
+    ours, theirs = (
+        finding_measures([answers[row] for row in reports], references, kinds)["clinical_f1"]
+        for answers in (real, texts)
+    )
+    if ours.counted.any():
+        gain = (ratio(ours.sums.sum(axis=0, keepdims=True)) - ratio(theirs.sums.sum(axis=0, keepdims=True))).item()
+        interval = difference(ours, theirs, [questions.groups[row] for row in reports])
+        found["clinical_f1"] = [gain, *(interval or (None, None))]
     return found
 
 

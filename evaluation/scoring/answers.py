@@ -1,4 +1,4 @@
-"""Scores generated answers: BLEU, exact match, and accuracy for questions whose answer type is known.
+"""Scores generated answers: BLEU, exact match, accuracy for questions of a known type, and the findings of reports.
 
 Training and `run_evaluation.py` both use this module, so that a metric of one name has one meaning everywhere.
 """
@@ -9,7 +9,8 @@ import unicodedata
 from collections.abc import Sequence
 
 from evaluation.metrics.medical_bleu.bilingual import bleu_scores
-from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, DEFAULT_RULE, OPEN, vqa_scores
+from evaluation.metrics.vqa_accuracy.short_answers import DEFAULT_RULE, vqa_scores
+from evaluation.scoring.report_scores import is_report, report_scores
 
 
 def score_answers(
@@ -24,15 +25,16 @@ def score_answers(
     Args:
         predictions, references: [N] texts.
         languages: [N] codes of ISO 639 (default: English or Chinese, detected from the references).
-        answer_types: [N] of "OPEN", "CLOSED" or any other text. Accuracies count only open and closed answers, not for
-            example reports; if there are none, no accuracy is returned.
+        answer_types: [N] of "OPEN", "CLOSED" or any other text. Accuracies count only open and closed answers, the
+            scores of findings only the others, which are reports; there are no scores of what a split lacks.
         rule: the rule of the accuracies, see `vqa_accuracy`.
 
     Returns:
         scores: those of `medical_bleu`, `exact_match`, and `accuracy`, `accuracy_open`, `accuracy_closed_zh`, ... with
-            the number of their answers, `num_samples_open`, ..., and `num_left_out`, of which the rule counts none.
-        signatures: that of sacrebleu per language; `accuracy` with the rule, for example `rule:exact`; and `left_out`,
-            which answers the rule left out, if there are any.
+            the number of their answers, `num_samples_open`, ..., and `num_left_out`, of which the rule counts none;
+            those of `report_scores`: `clinical_f1`, `clinical_f1_detailed`, ..., `num_reports`.
+        signatures: that of sacrebleu per language; `accuracy` with the rule, for example `rule:exact`; `left_out`,
+            which answers the rule left out, if there are any; and `clinical`, the rules that read the reports.
 
     Raises:
         ValueError: the inputs are invalid for `medical_bleu` or `vqa_accuracy`.
@@ -40,8 +42,8 @@ def score_answers(
     scores = bleu_scores(predictions, references, languages)
     signatures = dict(scores.pop("signature"))
     scores["exact_match"] = exact_match(predictions, references)
-    kinds = [(kind or "").strip().lower() for kind in answer_types or ()]
-    asked = [row for row, kind in enumerate(kinds) if kind in (OPEN, CLOSED)]
+    kinds = [(kind or "").strip().lower() for kind in answer_types or [""] * len(references)]
+    asked, reports = ([row for row, kind in enumerate(kinds) if is_report(kind) is wanted] for wanted in (False, True))
     if asked:
         columns = (predictions, references, kinds, languages)
         found = vqa_scores(*(column and [column[row] for row in asked] for column in columns), rule=rule)
@@ -50,6 +52,11 @@ def score_answers(
             signatures["left_out"] = found.pop("left_out")
         # Both metrics count samples per language; the counts of BLEU, over all answers, are kept.
         scores |= {name: value for name, value in found.items() if name not in scores}
+    columns = (predictions, references, languages)
+    found, signature = report_scores(*(column and [column[row] for row in reports] for column in columns))
+    if found:
+        scores |= found
+        signatures["clinical"] = signature
     return scores, signatures
 
 

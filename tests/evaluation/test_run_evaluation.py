@@ -16,6 +16,7 @@ from evaluation.metrics.vqa_accuracy.short_answers import vqa_scores
 from evaluation.models.encoders import dual_encoder
 from evaluation.run_evaluation import main
 from evaluation.scoring.encoder import embed_pairs, score_embeddings
+from evaluation.scoring.report_scores import report_scores
 from model_cards.controls import BLANK, CONTROLS, MIRRORED, OTHER_ANSWER, check_controls, result_table
 from model_cards.reliance_tables import reliance_table
 from model_cards.results import load_result, load_results
@@ -121,7 +122,12 @@ def test_a_decoder(score, decoder, build, tmp_path):
     assert set(languages) == {"en", "zh"}
     generated, references = ([row[name] for row in predictions] for name in ("generated", "reference"))
     expected = bleu_scores(generated, references, languages)
-    assert result.signatures == expected.pop("signature") | {"accuracy": "rule:exact"}
+    reports = [row for row, prediction in enumerate(predictions) if not prediction["answer_type"]]
+    findings, rules = report_scores(
+        *([column[row] for row in reports] for column in (generated, references, languages))
+    )
+    assert findings["num_reports"] > 0
+    assert result.signatures == expected.pop("signature") | {"accuracy": "rule:exact", "clinical": rules}
     assert {"bleu_en", "bleu_zh", "bleu_1_en", "bleu_1_zh"} <= expected.keys()
     exact, loss = result.metrics.pop("exact_match"), result.metrics.pop("loss")
     assert 0 <= exact < 0.5 and 0 < loss < 2 * math.log(415)
@@ -133,7 +139,8 @@ def test_a_decoder(score, decoder, build, tmp_path):
         assert 0 <= result.metrics[f"accuracy_{kind.lower()}"] < 0.5
     asked = [row for row, kind in enumerate(kinds) if kind]
     scores = vqa_scores(*([column[row] for row in asked] for column in (generated, references, kinds, languages)))
-    assert result.metrics == pytest.approx({name: scores[name] for name in scores if name != "rule"} | expected)
+    others = {name: scores[name] for name in scores if name != "rule"} | findings
+    assert result.metrics == pytest.approx(others | expected)
     assert f"BLEU {expected['bleu']:.4g}" in printed
     check_controls(result)  # made by default
     by_name = {entry["name"]: entry for entry in result.controls}
@@ -142,6 +149,12 @@ def test_a_decoder(score, decoder, build, tmp_path):
     for name in ("question_prior", "blank_image"):
         texts = [row["controls"][name] for row in predictions]
         assert by_name[name]["metrics"]["bleu"] == pytest.approx(bleu_scores(texts, references, languages)["bleu"])
+        assert by_name[name]["metrics"]["num_reports"] == findings["num_reports"]
+        assert 0 <= by_name[name]["metrics"]["clinical_f1"] <= 1
+    difference = by_name["question_prior"]["difference"]["clinical_f1"][0]
+    assert difference == pytest.approx(
+        result.metrics["clinical_f1"] - by_name["question_prior"]["metrics"]["clinical_f1"]
+    )
     swapped = [row["controls"].get("other_answer") for row in predictions]
     assert 0 < sum(text is not None for text in swapped) == by_name["other_answer"]["samples"] < len(rows)
     assert result.reliance["changes"]["other_answer"]["rows"] > 0
