@@ -102,7 +102,7 @@ def outcome(family: str, scratch: Path, data: Path) -> dict[str, Any]:
     try:
         write_family(family, folder / "model")
     except ImportError as error:  # the processor of this family requires a package
-        return found | {"result": " ".join(str(error).split())[:160]}
+        return found | {"result": " ".join(str(error).split()).partition(". ")[0]}
     with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
         status = evaluate([*words, "--output_dir", str(folder / "results")])
     if status != 0:
