@@ -69,11 +69,11 @@ def rank_results(results: list[EvaluationResult], predictions: Predictions = lam
         none), `metrics` (columns) and `rows` (`model`, then a value for each metric, None if it was not measured). Rows
         are sorted by the first metric of the task, equal ones by the next metrics; models without a value come last.
         `ranks` has the rank of each row, which models share that cannot be told apart.
-        A table with scores of answers also has `controls`, those that never see an image, and each of its rows has
+        A table with scores also has `controls`, those that never see an image, and each of its rows has
         `controls`, those of the model, `reliance`, and `verdicts`, sentences about the model beside its controls.
 
     Raises:
-        ValueError: a result has scores of answers and not all of their controls.
+        ValueError: a result has scores and not all of their controls.
     """
     from evaluation.records.ranking import shared_ranks
 
@@ -85,8 +85,7 @@ def rank_results(results: list[EvaluationResult], predictions: Predictions = lam
     tables = []
     for _, members in sorted(groups.items(), key=lambda item: str(item[0])):
         best, *_ = ranked = sorted(members.values(), key=sort_key)
-        chance = [f"chance_{name}" for name in HEADLINE[best.task] if f"chance_{name}" in NAMES]
-        shown = [name for name in [*HEADLINE[best.task], *chance] if any(name in member.metrics for member in ranked)]
+        shown = [name for name in HEADLINE[best.task] if any(name in member.metrics for member in ranked)]
         table = {"task": best.task, "dataset": best.dataset, "revision": best.dataset_revision}
         table |= {"split": best.dataset_split, "samples": best.samples}
         has_accuracy = any(name.startswith("accuracy") for name in shown)
@@ -129,7 +128,7 @@ def markdown(table: dict) -> str:
     Below it, each model is compared with the controls that it should beat.
 
     Raises:
-        ValueError: the table has scores of answers and not all of their controls.
+        ValueError: the table has scores and not all of their controls.
     """
     from model_cards.rendering import aligned_table, table_cell
 

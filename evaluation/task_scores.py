@@ -19,8 +19,9 @@ def score_encoder(options: argparse.Namespace, rows: Any, train: Any, run: Run) 
     from tqdm import tqdm
     from transformers import AutoModel
 
+    from evaluation.controls.retrieval import measure_retrieval
     from evaluation.records.sharing import batches, share
-    from evaluation.scoring.encoder import embed_pairs, nearest_texts, score_embeddings
+    from evaluation.scoring.encoder import embed_pairs, embedding_loss, nearest_texts
 
     model, processor = load_model_and_processor(options.model, AutoModel, options.model_revision)
     to_device(model)
@@ -31,11 +32,11 @@ def score_encoder(options: argparse.Namespace, rows: Any, train: Any, run: Run) 
     )
     embeds = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     try:
-        metrics = score_embeddings(embeds, model.logit_scale.item(), model.logit_bias.item())
+        measured = measure_retrieval(rows, embeds)
     except ValueError as error:  # an embedding contains NaN or infinity
         raise InputError(f"--model {options.model}: {error}") from None
-    predictions = list(nearest_texts(embeds, list(rows["text"]), list(rows["image_path"])))
-    return {"metrics": metrics}, predictions
+    measured["metrics"]["loss"] = embedding_loss(embeds, model.logit_scale.item(), model.logit_bias.item())
+    return measured, list(nearest_texts(embeds, list(rows["text"]), list(rows["image_path"])))
 
 
 def score_decoder(options: argparse.Namespace, rows: Any, train: Any, run: Run) -> tuple[dict, list[dict]]:

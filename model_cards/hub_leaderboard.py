@@ -36,8 +36,8 @@ def write_benchmark(path: Path, title: str, report: Mapping[str, Any]) -> None:
     rows = " and ".join(f"{report['splits'][config][SPLIT]:,} rows of {config}" for config in configs)
     content = {
         "name": title,
-        "description": f"Held-out {rows}. Measured by medpairs evaluate: recall in [0, 1], BLEU in [0, 100], accuracy "
-        "and exact match in [0, 1]; higher is better.",
+        "description": f"Held-out {rows}. Measured by medpairs evaluate: recall and mAP in [0, 1], BLEU in [0, 100], "
+        "accuracy and exact match in [0, 1]; higher is better.",
         "evaluation_framework": FRAMEWORK,
         "tasks": tasks,
     }

@@ -27,7 +27,15 @@ TASKS = {
 }
 # The metrics of a task in tables, which are sorted by the first one. True: larger is better.
 HEADLINE: dict[str, dict[str, bool]] = {
-    RETRIEVAL: {"recall_at_5": True, "recall_at_1": True, "recall_at_10": True, "loss": False},
+    RETRIEVAL: {
+        "recall_at_5": True,
+        "recall_at_1": True,
+        "recall_at_10": True,
+        "map": True,
+        "finding_recall_at_1": True,
+        "finding_map": True,
+        "loss": False,
+    },
     GENERATION: {
         "bleu": True,
         "bleu_1": True,
@@ -41,7 +49,10 @@ NAMES = {
     "recall_at_1": "R@1",
     "recall_at_5": "R@5",
     "recall_at_10": "R@10",
-    "chance_recall_at_5": "chance R@5",
+    "chance_recall_at_5": "chance R@5",  # in tables of earlier versions
+    "map": "mAP",
+    "finding_recall_at_1": "R@1 by finding",
+    "finding_map": "mAP by finding",
     "bleu": "BLEU",
     "bleu_1": "BLEU-1",
     "accuracy_open": "accuracy, open questions",
@@ -72,14 +83,16 @@ class EvaluationResult:
         base_model: the checkpoint that the training started from, "" if unknown.
         settings: the settings of the evaluation, for example the maximum length of an answer.
         signatures: signatures to report with the metrics, for example that of sacrebleu per language.
-        controls: for scores of answers, one entry per control, see `controls.py`: `name`, `metrics`, `samples` (rows it
-            is measured on), `real` (the metrics of the model on these rows), `difference` (model minus control, with
-            its interval), and `note`, what is special about it or why it was left out.
+        controls: for scores of answers and of retrieval, one entry per control, see `controls.py`: `name`, `metrics`,
+            `samples` (rows it is measured on), `real` (the metrics of the model on these rows), `difference` (model
+            minus control, with its interval), and `note`, what is special about it or why it was left out.
         reliance: how much the answers depend on the image, see `evaluation/controls/reliance.py`.
         intervals: the 95 % interval of a metric, `[low, high]`, from a bootstrap over patients or scans.
         chain: hashes of what the score rests on, see `evaluation/records/chain.py`; empty for results of trainings and
             of earlier versions.
         provenance: machine, packages, commit of the code and seeds, see `evaluation/records/provenance.py`.
+        parts: for retrieval, scores within one source or language by column and value, see
+            `evaluation/controls/retrieval.py`: `samples`, `groups`, `metrics` and `intervals`.
         date: the time of the evaluation in UTC, in ISO 8601 format.
         versions: the installed version of each package in PACKAGES.
 
@@ -106,6 +119,7 @@ class EvaluationResult:
     intervals: dict[str, list[float]] = field(default_factory=dict)
     chain: list[dict[str, str]] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, dict[str, Any]] = field(default_factory=dict)
     date: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     versions: dict[str, str] = field(default_factory=lambda: {name: version(name) for name in PACKAGES})
 
@@ -133,6 +147,10 @@ class EvaluationResult:
             texts = isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in CHAIN_KEYS)
             if not texts:
                 raise TypeError(f"a link of the chain is {entry!r:.100}, which is not {', '.join(CHAIN_KEYS)}")
+        for column, parts in self.parts.items():
+            for value, part in parts.items() if isinstance(parts, dict) else [("", None)]:
+                if not is_part(part):
+                    raise TypeError(f"the part {column} {value} is {part!r:.100}, which is not a part with metrics")
         finite = {name: value for name, value in measured.items() if math.isfinite(value)}
         object.__setattr__(self, "metrics", finite)  # the only way to set a field of a frozen dataclass
 
@@ -183,6 +201,18 @@ def is_control(entry: Any) -> bool:
         if not all(bound is None or is_number(bound) for bound in found[1:]):
             return False
     return True
+
+
+def is_part(part: Any) -> bool:
+    """Returns whether an element of `EvaluationResult.parts` has the fields that tables read, of their types."""
+    if not isinstance(part, dict):
+        return False
+    metrics, intervals = part.get("metrics"), part.get("intervals", {})
+    if not isinstance(metrics, dict) or not isinstance(intervals, dict):
+        return False
+    bounds = [bound for found in intervals.values() for bound in (found if isinstance(found, list) else [None])]
+    lengths = all(isinstance(found, list) and len(found) == 2 for found in intervals.values())
+    return lengths and all(map(is_number, [part.get("samples"), part.get("groups"), *metrics.values(), *bounds]))
 
 
 def is_number(value: Any) -> bool:

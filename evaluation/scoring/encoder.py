@@ -74,6 +74,12 @@ def score_embeddings(embeds: dict[str, np.ndarray], logit_scale: float, logit_bi
     scores = retrieval_scores(
         embeds["image_embeds"], embeds["text_embeds"], embeds["text_ids"], embeds["image_ids"], ks=(1, 5, 10)
     )
+    loss = embedding_loss(embeds, logit_scale, logit_bias)
+    return {name: value for name, value in scores.items() if value is not None} | {"loss": loss}
+
+
+def embedding_loss(embeds: dict[str, np.ndarray], logit_scale: float, logit_bias: float) -> float:
+    """Returns the sigmoid loss of all rows as one batch; arguments as in `score_embeddings`."""
     tensors = {name: torch.from_numpy(values) for name, values in embeds.items()}
     loss = contrastive_loss(
         tensors["image_embeds"],
@@ -83,7 +89,7 @@ def score_embeddings(embeds: dict[str, np.ndarray], logit_scale: float, logit_bi
         group_ids=tensors["text_ids"],
         image_ids=tensors["image_ids"],
     )
-    return {name: value for name, value in scores.items() if value is not None} | {"loss": loss.item()}
+    return loss.item()
 
 
 def nearest_texts(embeds: dict[str, np.ndarray], texts: Sequence[str], images: Sequence[str]) -> Iterator[dict]:

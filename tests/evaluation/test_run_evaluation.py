@@ -18,6 +18,7 @@ from evaluation.scoring.encoder import embed_pairs, score_embeddings
 from model_cards.controls import BLANK, CONTROLS, MIRRORED, OTHER_ANSWER, check_controls, result_table
 from model_cards.reliance_tables import reliance_table
 from model_cards.results import load_result, load_results
+from model_cards.retrieval_tables import retrieval_parts_table
 from tests.evaluation.small_run import rows_of
 from tests.model_cards.markdown import tables
 
@@ -92,7 +93,11 @@ def test_an_encoder(score, encoder, build, tmp_path):
     model = AutoModel.from_pretrained(encoder)
     embeds = embed_pairs(model, AutoProcessor.from_pretrained(encoder), rows, 16)
     expected = score_embeddings(embeds, model.logit_scale.item(), model.logit_bias.item())
-    assert result.metrics == pytest.approx(expected, rel=1e-4)
+    assert {name: result.metrics[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+    check_controls(result)  # made by default
+    assert tables(printed)[0] == result_table(result) and all(entry["metrics"] for entry in result.controls)
+    assert {"finding_map", "num_findings"} <= result.metrics.keys()
+    assert retrieval_parts_table(result.parts) in tables(printed)
     for direction in ("image_to_text", "text_to_image"):
         assert {f"{direction}_recall_at_1", f"chance_{direction}_recall_at_1"} <= result.metrics.keys()
     # The predictions are those that the recall counts: an image whose first text is right is a hit.

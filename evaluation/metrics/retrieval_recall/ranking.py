@@ -25,9 +25,9 @@ from .ranks import (
 )
 
 __all__ = [
-    "DIRECTIONS", "Galleries", "Ranking", "Ranks", "average_precision", "chance_recall_at_k", "check_ks", "galleries",
-    "hit_probability", "median_rank", "random_ranking", "rank_candidates", "rank_galleries", "rank_relevant",
-    "recall_at_k", "retrieval_scores", "scores_of",
+    "DIRECTIONS", "FINDING", "Galleries", "Ranking", "Ranks", "average_precision", "chance_recall_at_k", "check_ks",
+    "galleries", "hit_probability", "is_missing", "median_rank", "normalize", "random_ranking", "rank_candidates",
+    "rank_galleries", "rank_relevant", "recall_at_k", "retrieval_scores", "scores_of",
 ]  # fmt: skip
 
 DIRECTIONS = ("image_to_text", "text_to_image")
@@ -43,12 +43,16 @@ class Galleries(NamedTuple):
         text_rows: [T] the first row of each distinct text.
         relevant_texts: for each image the indices of its relevant texts, 0..T-1.
         relevant_images: for each text those of its relevant images, 0..I-1.
+        image_index: [N] the image of each row, 0..I-1; -1 for a row that was left out.
+        text_index: [N] the text of each row, likewise.
     """
 
     image_rows: np.ndarray
     text_rows: np.ndarray
     relevant_texts: list[np.ndarray]
     relevant_images: list[np.ndarray]
+    image_index: np.ndarray
+    text_index: np.ndarray
 
 
 def retrieval_scores(
@@ -103,10 +107,10 @@ def retrieval_scores(
         sizes["findings"] = len(findings)
     if len(set(sizes.values())) > 1:
         raise ValueError(f"The arguments differ in length: {sizes}. Give one row per image-text pair in each of them.")
-    images, texts = map(_normalize, embeds)
+    images, texts = map(normalize, embeds)
     exact = galleries(image_ids, text_ids)
     scores = scores_of(rank_galleries(images, texts, exact, chunk_size), ks)
-    if findings is not None and (named := [row for row, finding in enumerate(findings) if not _is_missing(finding)]):
+    if findings is not None and (named := [row for row, finding in enumerate(findings) if not is_missing(finding)]):
         by_finding = galleries(image_ids, text_ids, findings)
         scores |= scores_of(rank_galleries(images, texts, by_finding, chunk_size), ks, FINDING)
         scores["num_findings"] = len({findings[row] for row in named})
@@ -133,7 +137,7 @@ def galleries(
     if findings is None:
         kept = np.arange(len(images))
     else:
-        kept = np.array([row for row, finding in enumerate(findings) if not _is_missing(finding)], dtype=np.int64)
+        kept = np.array([row for row, finding in enumerate(findings) if not is_missing(finding)], dtype=np.int64)
     _, image_rows, image_index = np.unique(images[kept], return_index=True, return_inverse=True)
     _, text_rows, text_index = np.unique(texts[kept], return_index=True, return_inverse=True)
     num_images, num_texts = len(image_rows), len(text_rows)
@@ -150,7 +154,9 @@ def galleries(
             _unions(_partners(image_index, finding_index, num_images), members["texts"]),
             _unions(_partners(text_index, finding_index, num_texts), members["images"]),
         )
-    return Galleries(kept[image_rows], kept[text_rows], *relevant)
+    places = np.full((2, len(images)), -1)
+    places[:, kept] = image_index, text_index
+    return Galleries(kept[image_rows], kept[text_rows], *relevant, *places)
 
 
 def rank_galleries(
@@ -212,7 +218,7 @@ def as_ids(name: str, values: Any) -> np.ndarray:
     ids = list(values)
     kinds = [_kind(value) for value in ids]
     for row, (value, kind) in enumerate(zip(ids, kinds, strict=True)):
-        if _is_missing(value):
+        if is_missing(value):
             raise ValueError(f"{name}: the id in row {row} is {value}. Give each row an id, or leave the row out.")
         if kind is None or kind != kinds[0]:
             raise ValueError(
@@ -226,7 +232,8 @@ def _kind(value: Any) -> type | None:
     return next((kind for kind in (str, Integral, Real, bytes) if isinstance(value, kind)), None)
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Returns whether an id or a finding is None or NaN."""
     return value is None or (isinstance(value, Real) and value != value)  # only NaN differs from itself
 
 
@@ -246,7 +253,7 @@ def _unions(sets: list[np.ndarray], members: list[np.ndarray]) -> list[np.ndarra
     return [known[tuple(found.tolist())] for found in sets]
 
 
-def _normalize(embeds: np.ndarray) -> np.ndarray:
+def normalize(embeds: np.ndarray) -> np.ndarray:
     """Scales rows to unit length; a row of zeros stays zero."""
     unit = np.empty_like(embeds)
     for start in range(0, len(embeds), BLOCK):  # a copy in float64 would take twice the memory
