@@ -121,7 +121,7 @@ def test_a_decoder_shows_signatures_and_samples(card_of):
     assert scores[2:] == [[f"{title}: left out", "–", "–", "–"] for title in CONTROLS.values()]
     assert ["lora", "r 32, alpha 32"] in settings
     assert samples == [["question", "reference", "generated"], ["What organ?", "Liver", "Lung"]]
-    assert "BLEU: `nrefs:1|tok:13a` (en),\n`nrefs:1|tok:zh` (zh)." in text
+    assert "Signatures: `nrefs:1|tok:13a` (en),\n`nrefs:1|tok:zh` (zh)." in text
     assert "1,418 rows" in text
     assert "Sample answers" in headings(text)
 
