@@ -20,7 +20,18 @@ from evaluation.metrics.vqa_accuracy.short_answers import DEFAULT_RULE
 from model_cards.commands.console import CommandError, Parser, command, local_folder
 from model_cards.controls import check_controls, needs_controls, verdicts
 from model_cards.leaderboard_lines import best_first, control_entries, table_lines
-from model_cards.results import HEADLINE, NAMES, EvaluationResult, load_results, write_json, write_text
+from model_cards.results import (
+    HEADLINE,
+    NAMES,
+    PARTS,
+    REPORTS,
+    EvaluationResult,
+    columns_of,
+    load_results,
+    parts_in,
+    write_json,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from evaluation.records.ranking import Predictions
@@ -65,9 +76,10 @@ def rank_results(results: list[EvaluationResult], predictions: Predictions = lam
         predictions: returns the predictions of a result, None if they are not there.
 
     Returns:
-        tables with `task`, `dataset`, `revision`, `split`, `samples`, `rule` (of the accuracies; "" if the table has
-        none), `metrics` (columns) and `rows` (`model`, then a value for each metric, None if it was not measured). Rows
-        are sorted by the first metric of the task, equal ones by the next metrics; models without a value come last.
+        tables with `task`, `part` (short answers and reports have a table each; "" for a table of all metrics),
+        `dataset`, `revision`, `split`, `samples`, `rule` (of the accuracies; "" if the table has none), `metrics`
+        (columns) and `rows` (`model`, then a value for each metric, None if it was not measured). Rows are sorted by
+        the first metric of the table, equal ones by the next metrics; models without a value come last.
         `ranks` has the rank of each row, which models share that cannot be told apart.
         A table with scores also has `controls`, those that never see an image, and each of its rows has
         `controls`, those of the model, `reliance`, and `verdicts`, sentences about the model beside its controls.
@@ -75,35 +87,43 @@ def rank_results(results: list[EvaluationResult], predictions: Predictions = lam
     Raises:
         ValueError: a result has scores and not all of their controls.
     """
-    from evaluation.records.ranking import shared_ranks
-
     groups: dict[tuple, dict[str, EvaluationResult]] = defaultdict(dict)
     for result in sorted(results, key=lambda result: result.date):
         rows = (result.dataset, result.dataset_config, content_name(result), result.dataset_split, result.samples)
         chosen = tuple(str(result.settings.get(name)) for name in ("limit", "seed"))
         groups[result.task, *rows, *chosen, rule_of(result)][result.model] = result
-    tables = []
-    for _, members in sorted(groups.items(), key=lambda item: str(item[0])):
-        best, *_ = ranked = sorted(members.values(), key=sort_key)
-        shown = [name for name in HEADLINE[best.task] if any(name in member.metrics for member in ranked)]
-        table = {"task": best.task, "dataset": best.dataset, "revision": best.dataset_revision}
-        table |= {"split": best.dataset_split, "samples": best.samples}
-        has_accuracy = any(name.startswith("accuracy") for name in shown)
-        table |= {"rule": rule_of(best) if has_accuracy else "", "metrics": shown}
-        rows = [{"model": member.model} | {name: member.metrics.get(name) for name in shown} for member in ranked]
-        if needs_controls(best.task, shown):
-            for member in ranked:
-                check_controls(member)
-            scored = next(member for member in ranked if needs_controls(member.task, member.metrics))
-            table["controls"] = control_entries(scored, shown, blind=True)
-            for row, member in zip(rows, ranked, strict=True):
-                if needs_controls(member.task, member.metrics):  # a result of a training has a loss alone
-                    row |= {"controls": control_entries(member, shown, blind=False), "reliance": member.reliance}
-                    row["verdicts"] = verdicts(member)
-        if sorting := {name: larger for name, larger in HEADLINE[best.task].items() if name in shown}:
-            table["ranks"] = shared_ranks(ranked, sorting, predictions)
-        tables.append(table | {"rows": rows})
-    return tables
+    return [
+        table_of(part, [member for member in members.values() if part in parts_in(member.metrics)], predictions)
+        for _, members in sorted(groups.items(), key=lambda item: str(item[0]))
+        for part in ("", *PARTS)
+        if any(part in parts_in(member.metrics) for member in members.values())
+    ]
+
+
+def table_of(part: str, members: list[EvaluationResult], predictions: Predictions) -> dict:
+    """Makes the table of results on the same rows: of one of PARTS, or "" for all metrics; see `rank_results`."""
+    from evaluation.records.ranking import shared_ranks
+
+    shown = columns_of(members[0].task, part, {name for member in members for name in member.metrics})
+    best, *_ = ranked = sorted(members, key=lambda member: sort_key(member, shown))
+    table = {"task": best.task, "part": part, "dataset": best.dataset, "revision": best.dataset_revision}
+    table |= {"split": best.dataset_split, "samples": best.samples}
+    has_accuracy = any(name.startswith("accuracy") for name in shown)
+    table |= {"rule": rule_of(best) if has_accuracy else "", "metrics": shown}
+    rows = [{"model": member.model} | {name: member.metrics.get(name) for name in shown} for member in ranked]
+    if needs_controls(best.task, shown):
+        for member in ranked:
+            check_controls(member)
+        scored = next(member for member in ranked if needs_controls(member.task, member.metrics))
+        table["controls"] = control_entries(scored, shown, blind=True)
+        for row, member in zip(rows, ranked, strict=True):
+            if needs_controls(member.task, member.metrics):  # a result of a training has a loss alone
+                row["controls"] = control_entries(member, shown, blind=False)
+                if part != REPORTS:  # both are about open and closed questions
+                    row |= {"reliance": member.reliance, "verdicts": verdicts(member)}
+    if sorting := {name: larger for name, larger in HEADLINE[best.task].items() if name in shown}:
+        table["ranks"] = shared_ranks(ranked, sorting, predictions)
+    return table | {"rows": rows}
 
 
 def content_name(result: EvaluationResult) -> str:
@@ -117,9 +137,9 @@ def rule_of(result: EvaluationResult) -> str:
     return result.signatures.get("accuracy", "").removeprefix("rule:") or DEFAULT_RULE
 
 
-def sort_key(result: EvaluationResult) -> tuple:
-    """Returns a key that sorts the best result first."""
-    return *best_first(result.task, result.metrics), result.model
+def sort_key(result: EvaluationResult, metrics: list[str]) -> tuple:
+    """Returns a key that sorts the best result first by some of its metrics."""
+    return *best_first(result.task, {name: result.metrics.get(name) for name in metrics}), result.model
 
 
 def markdown(table: dict) -> str:
@@ -137,7 +157,7 @@ def markdown(table: dict) -> str:
     revision = f", revision {table['revision'][:8]}" if table["revision"] else ""
     rule_name = f", rule {table['rule']}" if table.get("rule") else ""  # a table of an earlier version has none
     rows = f"{table['split']}, {table['samples']:,} rows{revision}{rule_name}"
-    title = table_cell(f"{table['task'].replace('_', ' ')} on {table['dataset']} ({rows})")
+    title = table_cell(f"{table.get('part') or table['task'].replace('_', ' ')} on {table['dataset']} ({rows})")
     said = [f"- {row['model']}. {verdict}\n" for row in table["rows"] for verdict in row.get("verdicts") or ()]
     below = "\n" + "".join(said) if said else ""
     return f"**{title}**\n\n{aligned_table([header, *lines], texts=[1])}{below}"

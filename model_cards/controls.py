@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from model_cards.rendering import number
-from model_cards.results import GENERATION, HEADLINE, NAMES, RETRIEVAL, EvaluationResult
+from model_cards.results import GENERATION, HEADLINE, NAMES, RETRIEVAL, EvaluationResult, columns_of, parts_in
 
 FROZEN, PRIOR, MAJORITY, CONSTANT = "frozen_features", "question_prior", "majority", "constant"
 BLANK, MIRRORED, OTHER_ANSWER, SAME_ANSWER = "blank_image", "mirrored_image", "other_answer", "same_answer"
@@ -107,15 +107,24 @@ def control_line(entry: Mapping[str, Any], metrics: Iterable[str], samples: int)
     return [title + (f", {entry['samples']:,} rows" if partial else ""), *cells]
 
 
-def result_table(result: EvaluationResult) -> list[list[str]]:
+def result_tables(result: EvaluationResult) -> list[list[list[str]]]:
+    """Returns a table for short answers and one for reports, or one for all rows, see `result_table`."""
+    return [result_table(result, part) for part in parts_in(result.metrics)]
+
+
+def result_table(result: EvaluationResult, part: str = "") -> list[list[str]]:
     """Returns the table of a result with its controls: the header, the model with its intervals, a line per control.
+
+    Args:
+        result: the result.
+        part: one of PARTS, "" for all metrics.
 
     Raises ValueError if a control is missing.
     """
     check_controls(result)
-    metrics = [name for name in HEADLINE[result.task] if name in result.metrics]
+    metrics = columns_of(result.task, part, result.metrics)
     entries = {entry["name"]: entry for entry in result.controls}
-    header = ["answers" if result.task == GENERATION else "ranked by", *(NAMES[name] for name in metrics)]
+    header = [part or ("answers" if result.task == GENERATION else "ranked by"), *(NAMES[name] for name in metrics)]
     model = ["this model", *(with_interval(result.metrics[name], result.intervals.get(name)) for name in metrics)]
     names = TASK_CONTROLS[result.task]
     return [header, model, *(control_line(entries[name], metrics, result.samples) for name in names)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model_cards.controls import needs_controls, notes, result_table, verdicts
+from model_cards.controls import needs_controls, notes, result_tables, verdicts
 from model_cards.reliance_tables import reliance_table, reliance_words
 from model_cards.rendering import aligned_table
 from model_cards.results import EvaluationResult
@@ -16,7 +16,7 @@ def text_of_controls(result: EvaluationResult) -> str:
     """
     if not needs_controls(result.task, result.metrics):
         return ""
-    parts = [aligned_table(result_table(result)), "".join(f"- {note}\n" for note in notes(result))]
+    parts = [*map(aligned_table, result_tables(result)), "".join(f"- {note}\n" for note in notes(result))]
     parts += ["".join(f"{verdict}\n" for verdict in verdicts(result)), f"{reliance_words(result.reliance)}\n"]
     tables = (reliance_table(result.reliance), retrieval_parts_table(result.parts))
     parts += [aligned_table(table) for table in tables if table]

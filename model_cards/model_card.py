@@ -15,7 +15,7 @@ from typing import Any
 
 from model_cards.card_update import contents, front_matter, merge_card, read_card, set_front_matter, split_card
 from model_cards.commands.names import is_path
-from model_cards.controls import CONTROL_TITLES, missing_controls, needs_controls, notes, result_table, verdicts
+from model_cards.controls import CONTROL_TITLES, missing_controls, needs_controls, notes, result_tables, verdicts
 from model_cards.reliance_tables import parts_table, reliance_table, reliance_words
 from model_cards.rendering import render_card
 from model_cards.results import (
@@ -195,7 +195,7 @@ def table_of(result: EvaluationResult) -> dict[str, Any]:
         "tables": [table for table in (reliance_table(result.reliance), parts_table(result.reliance)) if table],
     }
     return shown | {
-        "lines": result_table(result),
+        "lines": result_tables(result),
         "parts": retrieval_parts_table(result.parts),
         "notes": notes(result),
         "verdicts": verdicts(result),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from model_cards.checks.metric_ranges import check_metric
+from model_cards.checks.record_fields import is_control, is_number, is_part
 from model_cards.checks.strict_json import parse_json
 
 RETRIEVAL, GENERATION = "retrieval", "report_generation"
@@ -42,8 +43,20 @@ HEADLINE: dict[str, dict[str, bool]] = {
         "accuracy_open": True,
         "accuracy_closed": True,
         "exact_match": True,
+        "short_f1": True,
+        "short_bleu_1": True,
+        "report_bleu": True,
+        "report_rouge_l": True,
+        "report_chrf": True,
         "loss": False,
     },
+}
+# Short answers and reports have tables of their own, each sorted by its first score: a BLEU over both rests on the few
+# answers of four and more words. The loss is over all answers. Results of earlier versions have neither, and one table.
+SHORT_ANSWERS, REPORTS = "short answers", "reports"
+PARTS = {
+    SHORT_ANSWERS: ("accuracy_open", "accuracy_closed", "short_f1", "short_bleu_1", "loss"),
+    REPORTS: ("report_bleu", "report_rouge_l", "report_chrf", "loss"),
 }
 NAMES = {
     "recall_at_1": "R@1",
@@ -58,6 +71,11 @@ NAMES = {
     "accuracy_open": "accuracy, open questions",
     "accuracy_closed": "accuracy, closed questions",
     "exact_match": "exact match",
+    "short_f1": "word F1, short answers",
+    "short_bleu_1": "BLEU-1, short answers",
+    "report_bleu": "BLEU, reports",
+    "report_rouge_l": "ROUGE-L, reports",
+    "report_chrf": "chrF, reports",
     "loss": "loss",
 }
 # Settings that do not change the result of a task; results that differ only in these replace each other.
@@ -185,40 +203,6 @@ class EvaluationResult:
         return json_text(asdict(self))
 
 
-def is_control(entry: Any) -> bool:
-    """Returns whether an element of `EvaluationResult.controls` has the fields that tables read, of their types."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("name", ""), str):
-        return False
-    metrics, real, differences = (entry.get(name, {}) for name in ("metrics", "real", "difference"))
-    if not all(isinstance(found, dict) for found in (metrics, real, differences)):
-        return False
-    numbers = [*metrics.values(), *real.values(), entry.get("samples", 0 if not metrics else None)]
-    if not all(is_number(value) for value in numbers):
-        return False
-    for found in differences.values():  # the difference and its bounds, which may be unknown
-        if not isinstance(found, list) or len(found) != 3 or not is_number(found[0]):
-            return False
-        if not all(bound is None or is_number(bound) for bound in found[1:]):
-            return False
-    return True
-
-
-def is_part(part: Any) -> bool:
-    """Returns whether an element of `EvaluationResult.parts` has the fields that tables read, of their types."""
-    if not isinstance(part, dict):
-        return False
-    metrics, intervals = part.get("metrics"), part.get("intervals", {})
-    if not isinstance(metrics, dict) or not isinstance(intervals, dict):
-        return False
-    bounds = [bound for found in intervals.values() for bound in (found if isinstance(found, list) else [None])]
-    lengths = all(isinstance(found, list) and len(found) == 2 for found in intervals.values())
-    return lengths and all(map(is_number, [part.get("samples"), part.get("groups"), *metrics.values(), *bounds]))
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
 def load_result(path: Path) -> EvaluationResult:
     """Reads a record and ignores unknown fields. A missing date or missing versions stay empty.
 
@@ -293,6 +277,18 @@ def newest(results: Iterable[EvaluationResult], key: Callable[[EvaluationResult]
         if key(result) not in found or found[key(result)].date <= result.date:
             found[key(result)] = result
     return list(found.values())
+
+
+def parts_in(metrics: Iterable[str]) -> list[str]:
+    """Returns which of PARTS have scores of their own among these metrics; `[""]` for one table of all metrics."""
+    own = {name for name in metrics if name.startswith(("short_", "report_"))}
+    return [part for part, names in PARTS.items() if own & {*names}] or [""]
+
+
+def columns_of(task: str, part: str, metrics: Iterable[str]) -> list[str]:
+    """Returns the metrics that a table of a part shows, of those that were measured."""
+    measured = {*metrics}
+    return [name for name in PARTS.get(part, HEADLINE[task]) if name in measured]
 
 
 def rows_of(result: EvaluationResult) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ from huggingface_hub import HfApi
 from evaluation.metrics.medical_bleu.bilingual import bleu_scores
 from evaluation.metrics.vqa_accuracy.short_answers import vqa_scores
 from evaluation.run_evaluation import main
+from evaluation.scoring.answers import part_scores
 from evaluation.scoring.encoder import embed_pairs, score_embeddings
-from model_cards.controls import BLANK, CONTROLS, MIRRORED, OTHER_ANSWER, check_controls, result_table
+from model_cards.controls import BLANK, CONTROLS, MIRRORED, OTHER_ANSWER, check_controls, result_table, result_tables
 from model_cards.reliance_tables import reliance_table
 from model_cards.results import load_result, load_results
 from model_cards.retrieval_tables import retrieval_parts_table
@@ -137,7 +138,9 @@ def test_a_decoder(score, decoder, build, tmp_path):
         assert 0 <= result.metrics[f"accuracy_{kind.lower()}"] < 0.5
     asked = [row for row, kind in enumerate(kinds) if kind]
     scores = vqa_scores(*([column[row] for row in asked] for column in (generated, references, kinds, languages)))
+    scores |= part_scores(generated, references, languages, [kind.lower() for kind in kinds])
     assert result.metrics == pytest.approx({name: scores[name] for name in scores if name != "rule"} | expected)
+    assert result.metrics["num_reports"] == kinds.count("") and {"report_bleu", "short_f1"} <= result.metrics.keys()
     assert f"BLEU {expected['bleu']:.4g}" in printed
     check_controls(result)  # made by default
     by_name = {entry["name"]: entry for entry in result.controls}
@@ -150,7 +153,8 @@ def test_a_decoder(score, decoder, build, tmp_path):
     assert 0 < sum(text is not None for text in swapped) == by_name["other_answer"]["samples"] < len(rows)
     assert result.reliance["changes"]["other_answer"]["rows"] > 0
     shown, (result, _) = tables(printed), written(tmp_path / "results")
-    assert shown[0] == result_table(result) and shown[1] == reliance_table(result.reliance)
+    assert shown[:2] == result_tables(result) and shown[2] == reliance_table(result.reliance)
+    assert [table[0][0] for table in shown[:2]] == ["short answers", "reports"]
 
 
 def test_controls_that_ask_the_model_can_be_left_out(score, decoder, build, tmp_path):

@@ -22,6 +22,7 @@ from model_cards.controls import (
     missing_controls,
     notes,
     result_table,
+    result_tables,
     verdicts,
 )
 from model_cards.leaderboard_lines import table_lines
@@ -143,6 +144,39 @@ def test_a_table_has_the_model_and_a_line_per_control():
     table = result_table(RESULT)
     assert table[:2] == [["answers", "BLEU", "accuracy, closed questions", "loss"], ["this model", "30", "0.6", "1"]]
     assert table[2:] == [[title, "20", "0.5", "–"] for title in CONTROLS.values()]
+
+
+BOTH = {"accuracy_open": 0.5, "short_f1": 0.5, "report_bleu": 20.0, "report_rouge_l": 30.0, "bleu": 99.0, "loss": 1.0}
+
+
+def test_short_answers_and_reports_have_a_table_each():
+    """The BLEU over both decides nothing, and is in neither."""
+    better = replace(RESULT, metrics=BOTH, controls=all_controls(100, **BOTH))
+    short = replace(better, model="org/short", metrics=BOTH | {"accuracy_open": 0.75, "report_bleu": 10.0, "bleu": 0.0})
+    answers, reports = rank_results([better, short])
+    assert (answers["part"], reports["part"]) == ("short answers", "reports")
+    assert answers["metrics"] == ["accuracy_open", "short_f1", "loss"]
+    assert reports["metrics"] == ["report_bleu", "report_rouge_l", "loss"]
+    assert [row["model"] for row in answers["rows"]] == ["org/short", "org/med"]
+    assert [row["model"] for row in reports["rows"]] == ["org/med", "org/short"]
+    assert markdown(reports).startswith("**reports on org/med-pairs (test, 100 rows)**")
+    assert markdown(answers).startswith("**short answers on org/med-pairs (test, 100 rows, rule exact)**")
+    assert [table[0][0] for table in result_tables(better)] == ["short answers", "reports"]
+    card = model_card("org/med", SUMMARIES["decoder"], [better], [])
+    assert tables(card)[:2] == result_tables(better)
+    for name in CONTROLS:
+        with pytest.raises(ValueError, match="not shown without their controls"):
+            rank_results([without(better, name)])
+
+
+def test_results_of_earlier_versions_keep_their_table():
+    old = replace(RESULT, model="org/old")
+    new = replace(RESULT, metrics=BOTH, controls=all_controls(100, **BOTH))
+    found = rank_results([old, new])
+    assert [(table["part"], [row["model"] for row in table["rows"]]) for table in found] == [
+        ("", ["org/old"]), ("short answers", ["org/med"]), ("reports", ["org/med"]),
+    ]  # fmt: skip
+    assert result_tables(old) == [result_table(old)] and found[0]["metrics"] == ["bleu", "accuracy_closed", "loss"]
 
 
 def test_a_control_on_some_rows_shows_the_model_on_the_same_rows():

@@ -8,7 +8,7 @@ from scipy import stats
 
 from evaluation.metrics.medical_bleu.bilingual import bleu_scores
 from evaluation.metrics.vqa_accuracy.short_answers import vqa_scores
-from evaluation.scoring.answers import exact_match
+from evaluation.scoring.answers import exact_match, score_answers
 from evaluation.scoring.measures import Measure, difference, intervals, measures, ratio, shares
 
 WORDS = ["the", "left", "lung", "shows", "a", "small", "nodule", "of", "3", "mm", "without", "effusion", "in", "right"]
@@ -58,6 +58,8 @@ def test_the_score_of_all_rows_is_that_of_the_metrics():
         "exact_match": exact_match(*columns[:2]),
         "loss": sum(column(rows, "loss")) / sum(column(rows, "tokens")),
     }
+    scores, _ = score_answers(*columns, column(rows, "answer_type"))
+    expected |= {name: scores[name] for name in ("short_f1", "short_bleu_1", "report_bleu", "report_rouge_l")}
     assert found == pytest.approx(expected, rel=1e-12)
 
 
