@@ -4,7 +4,7 @@
 
 An encoder is scored by retrieval in both directions, by text and by finding: recall at 1, 5 and 10, mean average
 precision and median rank, beside controls that never see an image. A decoder is scored by its short answers (accuracy,
-F1 of words) and its reports (BLEU, ROUGE-L, chrF), its loss and perplexity, beside controls that do not see the image or
+F1 of words), its reports (BLEU, ROUGE-L, chrF), its loss and perplexity, beside controls that do not see the image or
 see another one. `--push_to_hub` adds the result to the model's repository and its card.
 """
 

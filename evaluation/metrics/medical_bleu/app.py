@@ -34,9 +34,7 @@ demo = gr.Interface(
         gr.Textbox(label="predictions: a list of texts"),
         gr.Textbox(label="references: one text, or a list of texts, per prediction"),
         gr.Textbox(label='languages (optional): "en" or "zh" per prediction'),
-        gr.Radio(
-            ["none", "width", "width+script"], value="none", label="folding of widths and of traditional characters"
-        ),
+        gr.Textbox(label="folding: none, width, or width+script", value="none"),
     ],
     outputs=gr.JSON(label="scores"),
     examples=[
