@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def rank_results(results: list[EvaluationResult], predictions: Predictions = lambda _: None) -> list[dict]:
-    """Makes one table per task, dataset, revision, split and rule, because other scores are not comparable.
+    """Makes one table per task, dataset, revision, split and rules, because other scores are not comparable.
 
     If a model has several results on the same rows, the newest one is used.
 
@@ -91,7 +91,7 @@ def rank_results(results: list[EvaluationResult], predictions: Predictions = lam
     for result in sorted(results, key=lambda result: result.date):
         rows = (result.dataset, result.dataset_config, content_name(result), result.dataset_split, result.samples)
         chosen = tuple(str(result.settings.get(name)) for name in ("limit", "seed"))
-        groups[result.task, *rows, *chosen, rule_of(result)][result.model] = result
+        groups[result.task, *rows, *chosen, rule_of(result), report_rules(result)][result.model] = result
     return [
         table_of(part, [member for member in members.values() if part in parts_in(member.metrics)], predictions)
         for _, members in sorted(groups.items(), key=lambda item: str(item[0]))
@@ -135,6 +135,13 @@ def content_name(result: EvaluationResult) -> str:
 def rule_of(result: EvaluationResult) -> str:
     """Returns the rule of the accuracies. A result without accuracies stands among those by the default rule."""
     return result.signatures.get("accuracy", "").removeprefix("rule:") or DEFAULT_RULE
+
+
+def report_rules(result: EvaluationResult) -> str:
+    """Returns the rules that read the findings of reports; a result without them stands among those of today's."""
+    from evaluation.metrics.clinical_consistency.agreement import rules_signature
+
+    return result.signatures.get("clinical", "").partition(",")[0] or rules_signature()
 
 
 def sort_key(result: EvaluationResult, metrics: list[str]) -> tuple:

@@ -18,7 +18,9 @@ from model_cards.results import is_commit
 if TYPE_CHECKING:
     import datasets
 
-ENCODER_TYPES = ("siglip",)
+# The file by which a repository is recognized: of transformers, PEFT, open_clip or sentence-transformers.
+CONFIGS = ("config.json", "adapter_config.json", "open_clip_config.json", "modules.json")
+ENCODER_TYPES = ("siglip",)  # what can be trained
 DECODER_TYPES = ("mllama",)
 FOLDER_CACHES = "folders"  # in the cache of `datasets`: its copies of folders of this machine
 
@@ -30,6 +32,19 @@ MODEL = "a folder, or a repository on the Hub that you can read"
 
 class InputError(CommandError):
     """A name, folder or flag that a command cannot use. The message names it and says what to do."""
+
+
+class ConfigError(InputError):
+    """A dataset has no configuration of a name.
+
+    Args:
+        message: the message.
+        available: the configurations that it has.
+    """
+
+    def __init__(self, message: str, available: list[str]) -> None:
+        super().__init__(message)
+        self.available = available
 
 
 def load_splits(dataset: str, config: str, splits: list[str], revision: str | None = None) -> dict[str, Any]:
@@ -45,6 +60,7 @@ def load_splits(dataset: str, config: str, splits: list[str], revision: str | No
         a `datasets.Dataset` per split, by name.
 
     Raises:
+        ConfigError: the dataset has no such configuration.
         InputError: the dataset cannot be read, or has none of the splits.
     """
     from datasets import load_dataset
@@ -56,9 +72,10 @@ def load_splits(dataset: str, config: str, splits: list[str], revision: str | No
     except Exception as error:  # a missing repository, file, config or network: each raises its own type
         if found_configs := re.search(r"BuilderConfig '.*' not found. Available: \[(.*)\]", str(error)):
             available = found_configs[1].replace("'", "")
-            raise InputError(
+            raise ConfigError(
                 f"--dataset {dataset}: no config {config!r}; it has {available}. Build a dataset with this config with "
-                "`medpairs build`."
+                "`medpairs build`.",
+                available.split(", "),
             ) from None
         problem = problem_of(error, DATASET, dataset)
         raise InputError(f"--dataset {dataset}, config {config}: {problem}") from None
@@ -257,11 +274,17 @@ def model_revision(model: str, revision: str | None = None, flag: str = "--model
     if Path(model).exists():
         return ""
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    try:  # the download also caches the commit of the branch or tag, for a later run without a connection
-        return Path(hf_hub_download(model, "config.json", revision=revision)).parent.name  # snapshots/<commit>/
-    except Exception as error:  # missing, gated, no network: each raises its own type
-        raise InputError(f"{model}: {load_advice(model, error)}") from None
+    problem: Exception | None = None
+    for name in CONFIGS:
+        try:  # the download also caches the commit of the branch or tag, for a later run without a connection
+            return Path(hf_hub_download(model, name, revision=revision)).parent.name  # snapshots/<commit>/
+        except (EntryNotFoundError, LocalEntryNotFoundError) as error:  # another file may be in the repository or cache
+            problem = problem or error
+        except Exception as error:  # missing, gated, no network: each raises its own type
+            raise InputError(f"{model}: {load_advice(model, error)}") from None
+    raise InputError(f"{model}: {load_advice(model, problem)}")
 
 
 def check_token(token: str | None) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from evaluation.loading import InputError
-from model_cards.hub.commit import PushError, check_public
+from model_cards.hub.commit import PushError, check_public, refusals
 from model_cards.hub.model_repository import push_result as commit_result
-from model_cards.results import EvaluationResult
+from model_cards.results import EvaluationResult, is_commit
 
 
 def check_push(model: str, public: bool) -> None:
@@ -19,11 +19,15 @@ def check_push(model: str, public: bool) -> None:
         raise InputError(f"--push_to_hub {model}: {error}") from None
 
 
-def push_result(result: EvaluationResult, create_pr: bool = False, public: bool = False) -> str:
+def push_result(
+    result: EvaluationResult, predictions: Path | None = None, create_pr: bool = False, public: bool = False
+) -> str:
     """Adds a result to the model's repository in one commit; `model_repository.py` describes the changes.
 
     Args:
         result: the result to publish; its model is a repository on the Hub.
+        predictions: the file of its predictions, which is pushed beside it, unless that would publish texts of a
+            dataset that is not public.
         create_pr: open a pull request instead of committing to the main branch.
         public: allow a public repository; otherwise it is refused.
 
@@ -35,10 +39,32 @@ def push_result(result: EvaluationResult, create_pr: bool = False, public: bool 
     """
     refuse_folder(result.model)
     try:
-        pushed = commit_result(result, public=public, create_pr=create_pr)
+        if predictions is not None and (reason := reason_to_keep(result)):
+            print(f"The predictions stay on this machine: {reason}")
+            predictions = None
+        content = None if predictions is None else predictions.read_bytes()
+        pushed = commit_result(result, content, public=public, create_pr=create_pr)
     except (PushError, ValueError) as error:  # ValueError: a file in the repository was not written by this project
         raise InputError(f"--push_to_hub {result.model}: {error}") from None
     return pushed.pull_request or pushed.commit
+
+
+def reason_to_keep(result: EvaluationResult) -> str:
+    """Returns why predictions are not pushed, "" if they are: they quote the questions and answers of the dataset.
+
+    Raises:
+        PushError: the Hub refuses to say whether the repositories are public.
+    """
+    from huggingface_hub import HfApi
+
+    with refusals():
+        if HfApi().model_info(result.model).private:
+            return ""  # those who read it were let in
+        if not is_commit(result.dataset_revision):
+            return f"{result.model} is public, and the dataset {result.dataset} is a local folder"
+        if HfApi().dataset_info(result.dataset).private:
+            return f"{result.model} is public, and the dataset {result.dataset} is private"
+    return ""
 
 
 def refuse_folder(model: str) -> None:

@@ -58,8 +58,8 @@ def argument_parser() -> argparse.ArgumentParser:
         "--train",
         type=Path,
         metavar="FILE",
-        help="train split for the question prior, JSON lines with question, reference and answer_type (default: the "
-        "other questions of PREDICTIONS)",
+        help="train split from which the question prior, the majority and the constant text are taken, JSON lines with "
+        "question, reference and answer_type (default: the other questions of PREDICTIONS)",
     )
     parser.add_argument(
         "--rules",

@@ -11,7 +11,6 @@ see another one. `--push_to_hub` adds the result to the model's repository and i
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,30 +19,22 @@ from typing import Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from evaluation.datasets.flags import add_dataset_flags, check_dataset_flags, column_settings
+from evaluation.datasets.split_slices import parse_split
 from evaluation.loading import (
-    DECODER_TYPES,
-    ENCODER_TYPES,
     InputError,
     check_dataset,
     check_model,
     check_token,
     dataset_revision,
-    load_splits,
-    model_revision,
-    model_type,
     print_source,
-    weights_of,
 )
 from evaluation.metrics.vqa_accuracy.short_answers import DEFAULT_RULE, RULES
+from evaluation.models.flags import add_model_flags, check_model_flags, loading_settings_of
+from evaluation.models.source import find_source, is_address, weights_of_source
 from model_cards.commands.console import Parser, command, local_folder
 from model_cards.controls_text import text_of_controls
-from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit
-
-# The columns that the evaluation reads from each config.
-COLUMNS = {
-    "pairs": ("image", "text", "image_path"),
-    "chat": ("images", "messages", "image_path", "source_dataset", "language"),
-}
+from model_cards.results import NAMES, RETRIEVAL, EvaluationResult
 
 # The flags that choose how answers are scored and which controls stand beside them, with their defaults.
 CHOICES = {
@@ -76,23 +67,17 @@ def report(options: argparse.Namespace, result: EvaluationResult, path: Path, is
     print(text_of_controls(result), end="")
     if options.push_to_hub:
         from evaluation.publish_results import push_result
+        from evaluation.records.run import predictions_path
 
-        print(f"Pushed to {push_result(result, create_pr=options.create_pr, public=options.public)}")
+        pushed = push_result(result, predictions_path(path), create_pr=options.create_pr, public=options.public)
+        print(f"Pushed to {pushed}")
 
 
 def argument_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command."""
     parser = Parser(prog="medpairs evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, type=os.path.expanduser, help="folder, or repository on the Hub")
-    parser.add_argument("--model_revision", help="commit, branch or tag of the model (default: the main branch)")
-    parser.add_argument(
-        "--dataset",
-        default="data/processed",
-        type=os.path.expanduser,
-        help="folder of a build, or repository on the Hub (default: %(default)s)",
-    )
-    parser.add_argument("--dataset_revision", help="commit, branch or tag of the dataset (default: the main branch)")
-    parser.add_argument("--split", default="validation", help="split to evaluate on (default: %(default)s)")
+    add_model_flags(parser)
+    add_dataset_flags(parser)
     parser.add_argument(
         "--limit",
         type=positive_integer,
@@ -161,14 +146,16 @@ def seed_number(text: str) -> int:
 
 def check_options(options: argparse.Namespace) -> None:
     """Raises InputError, before anything is scored, if the result could not be saved or pushed afterwards."""
+    check_model_flags(options)
     for flag in ("create_pr", "public"):
         if getattr(options, flag) and not options.push_to_hub:
             raise InputError(f"--{flag} requires --push_to_hub")
     if options.seed is not None and options.limit is None:
         raise InputError("--seed requires --limit: it chooses the rows, and without a limit all rows are scored")
-    if options.push_to_hub and options.limit is not None:
+    if options.push_to_hub and (options.limit is not None or parse_split(options.split).is_part):
+        flag = "--limit" if options.limit is not None else f"--split {options.split}"
         raise InputError(
-            "--limit cannot be combined with --push_to_hub, because only results on all rows are published. Leave out "
+            f"{flag} cannot be combined with --push_to_hub, because only results on all rows are published. Leave out "
             "one of the two flags."
         )
     if options.push_to_hub:
@@ -179,7 +166,8 @@ def check_options(options: argparse.Namespace) -> None:
         options.output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--output_dir {options.output_dir}: {error.strerror}") from None
-    check_model(options.model)
+    if options.predictions is None and not is_address(options.model):
+        check_model(options.model)
     if options.frozen_encoder not in ("own", "none"):
         check_model(options.frozen_encoder, "--frozen_encoder")
     check_dataset(options.dataset)
@@ -198,47 +186,46 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, Path,
         InputError: the model or dataset cannot be loaded, or a model of this type cannot be evaluated.
     """
     from evaluation import task_scores
+    from evaluation.datasets.rows import load_rows
 
     # The branch is resolved to a commit once and the commit is used for every download, so that the recorded revision
     # is the evaluated one even if somebody pushes in between.
-    options.model_revision = model_revision(options.model, options.model_revision) or None
-    print_source("model", options.model, options.model_revision or "")
-    kind = model_type(options.model, options.model_revision)
-    if kind in ENCODER_TYPES:
-        task, config, score = RETRIEVAL, "pairs", task_scores.score_encoder
-    elif kind in DECODER_TYPES:
-        task, config, score = GENERATION, "chat", task_scores.score_decoder
-    else:
-        known = ", ".join(ENCODER_TYPES + DECODER_TYPES)
-        raise InputError(
-            f"--model {options.model}: a model of type {kind!r} cannot be evaluated. The supported types are {known}."
-        )
+    source = find_source(options)
+    options.model_revision = source.revision or None
+    print_source("model", options.model, source.revision)
+    task = source.task
+    layout, score = ("pairs", task_scores.score_encoder) if task == RETRIEVAL else ("chat", task_scores.score_decoder)
+    check_dataset_flags(options, task == RETRIEVAL)
     if task == RETRIEVAL and (chosen := chosen_settings(options)):
         name = next(iter(chosen))
         given = f"--{name}" if chosen[name] is True else f"--{name} {chosen[name]}"
         raise InputError(f"{given} requires a decoder, but --model {options.model} is an encoder")
     revision = dataset_revision(options.dataset, options.dataset_revision)
     print_source("dataset", options.dataset, revision)
-    rows, train = load_rows(options, config, revision)
+    rows = load_rows(options, layout, revision)
+    options.dataset_config = rows.config
     draft = EvaluationResult(
-        model=options.model,
-        model_revision=options.model_revision or "",
-        weights=weights_of(options.model, options.model_revision),
-        base_model=options.base_model,
+        model=source.name,
+        model_revision=source.revision,
+        weights=weights_of_source(source),
+        base_model=options.base_model or source.base,
         task=task,
         dataset=options.dataset,
-        dataset_config=config,
+        dataset_config=rows.config,
         dataset_split=options.split,
         dataset_revision=revision,
-        samples=len(rows),
+        samples=len(rows.scored),
         metrics={},
         settings={name: getattr(options, name) for name in ("limit", "batch_size", "max_new_tokens")}
-        | chosen_settings(options),
+        | chosen_settings(options)
+        | loading_settings_of(options)
+        | column_settings(options)
+        | source.settings,
     )
     from evaluation.records.run import Run
 
-    with Run(draft, options.output_dir, rows) as run:
-        scores, predictions = score(options, rows, train, run)
+    with Run(draft, options.output_dir, rows.scored) as run:
+        scores, predictions = score(options, source, rows, run)
         seeds = {} if options.limit is None else {"limit": options.seed or 0}
         return run.finish(replace(draft, **scores), predictions, seeds)
 
@@ -249,29 +236,6 @@ def chosen_settings(options: argparse.Namespace) -> dict[str, Any]:
     Defaults are left out, so that their file has the same name as before there was anything to choose.
     """
     return {name: getattr(options, name) for name, default in CHOICES.items() if getattr(options, name) != default}
-
-
-def load_rows(options: argparse.Namespace, config: str, revision: str) -> tuple[Any, Any]:
-    """Returns the rows to score, and those of the train split; None if there are none or they are the same split.
-
-    Raises:
-        InputError: a column is missing, or the dataset has not the split that `--train_split` names.
-    """
-    commit = revision if is_commit(revision) else None
-    wanted = [options.split] if config == "pairs" else [options.split, options.train_split]
-    splits = load_splits(options.dataset, config, wanted, commit)
-    if options.split not in splits:
-        splits |= load_splits(options.dataset, config, [options.split], commit)  # raises, and names the splits
-    if options.train_split not in (*splits, CHOICES["train_split"]):
-        known = f"--dataset {options.dataset}, config {config}"
-        raise InputError(f"--train_split {options.train_split}: {known} has no such split; leave the flag out")
-    rows = splits.pop(options.split)
-    train = splits.get(options.train_split)
-    if missing := [column for column in COLUMNS[config] if column not in rows.column_names]:
-        raise InputError(f"--dataset {options.dataset}, config {config}: missing columns: {', '.join(missing)}")
-    from evaluation.scoring.sampling import limited
-
-    return limited(rows, options.limit, options.seed or 0), train
 
 
 if __name__ == "__main__":

@@ -5,29 +5,30 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from evaluation.loading import InputError, load_model_and_processor
+from evaluation.datasets.rows import Rows
+from evaluation.loading import InputError
+from evaluation.models.open_model import open_answerer, open_encoder
+from evaluation.models.source import Source
 from evaluation.records.run import Run
 
 
-def score_encoder(options: argparse.Namespace, rows: Any, train: Any, run: Run) -> tuple[dict, list[dict]]:
-    """Scores retrieval on the split; `train` is not used.
+def score_encoder(options: argparse.Namespace, source: Source, loaded: Rows, run: Run) -> tuple[dict, list[dict]]:
+    """Scores retrieval on the split.
 
     Returns:
         the fields of the result, and the nearest texts of each image.
     """
     import numpy as np
     from tqdm import tqdm
-    from transformers import AutoModel
 
     from evaluation.controls.retrieval import measure_retrieval
     from evaluation.records.sharing import batches, share
     from evaluation.scoring.encoder import embed_pairs, embedding_loss, nearest_texts
 
-    model, processor = load_model_and_processor(options.model, AutoModel, options.model_revision)
-    to_device(model)
+    rows, encoder = loaded.scored, open_encoder(source, options)
     parts = share(
         batches(len(rows), options.batch_size),
-        lambda numbers: embed_pairs(model, processor, rows.select(numbers), options.batch_size),
+        lambda numbers: embed_pairs(encoder, rows.select(numbers), options.batch_size, first=numbers[0]),
         tqdm,
     )
     embeds = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -35,48 +36,49 @@ def score_encoder(options: argparse.Namespace, rows: Any, train: Any, run: Run) 
         measured = measure_retrieval(rows, embeds)
     except ValueError as error:  # an embedding contains NaN or infinity
         raise InputError(f"--model {options.model}: {error}") from None
-    measured["metrics"]["loss"] = embedding_loss(embeds, model.logit_scale.item(), model.logit_bias.item())
+    if encoder.scale_and_bias is not None:
+        measured["metrics"]["loss"] = embedding_loss(embeds, *encoder.scale_and_bias)
     return measured, list(nearest_texts(embeds, list(rows["text"]), list(rows["image_path"])))
 
 
-def score_decoder(options: argparse.Namespace, rows: Any, train: Any, run: Run) -> tuple[dict, list[dict]]:
+def score_decoder(options: argparse.Namespace, source: Source, loaded: Rows, run: Run) -> tuple[dict, list[dict]]:
     """Scores answers on the split.
 
     Returns:
         the fields of the result, and each question with all answers.
     """
     from tqdm import tqdm
-    from transformers import AutoModelForImageTextToText
 
     from evaluation.controls.of_command import controls_of, encoder_of
     from evaluation.controls.questions import read_questions
     from evaluation.records.rescoring import score_predictions
     from evaluation.scoring.answers import score_answers
-    from evaluation.scoring.decoder import answer_losses, generate_answers
     from evaluation.scoring.messages import plain_messages
 
+    rows, train = loaded.scored, loaded.train
     languages, turns = list(rows["language"]), list(map(plain_messages, rows["messages"]))
     kinds, types = (
         list(rows[name]) if name in rows.column_names else [""] * len(rows) for name in ("answer_type", "content_type")
     )
+    config = f"config {loaded.config}"
     for split, table in ((options.split, rows), (options.train_split, train)):
         try:  # finds invalid rows before hours of generation
             if table is not None:
                 check_turns(list(table["messages"]))
                 read_questions(table)
         except ValueError as error:
-            raise InputError(f"--dataset {options.dataset}, config chat, split {split}: {error}") from None
+            raise InputError(f"--dataset {options.dataset}, {config}, split {split}: {error}") from None
     references = [messages[-1]["content"] for messages in turns]
     try:  # scores the references against themselves
         score_answers(references, references, languages, kinds)
     except ValueError as error:
-        raise InputError(f"--dataset {options.dataset}, config chat: {error}") from None
-    model, processor = load_model_and_processor(options.model, AutoModelForImageTextToText, options.model_revision)
-    encoder = encoder_of(options, train, to_device(model), processor)
-    batch, length = options.batch_size, options.max_new_tokens
-    generated = run.collect(
-        "answers", rows, run.hashes, lambda part: generate_answers(model, processor, part, batch, length), batch, tqdm
-    )
+        raise InputError(f"--dataset {options.dataset}, {config}: {error}") from None
+    answerer = open_answerer(source, options, rows, loaded.numbers, run.hashes)
+    encoder, batch = encoder_of(options, train, answerer), options.batch_size
+    if answerer.known is not None:
+        generated = list(answerer.known)
+    else:
+        generated = run.collect("answers", rows, run.hashes, answerer.answer, batch, tqdm)
     groups = read_questions(rows).groups
     columns = zip(rows["image_path"], rows["source_dataset"], languages, kinds, turns, generated, strict=True)
     predictions = [
@@ -95,13 +97,16 @@ def score_decoder(options: argparse.Namespace, rows: Any, train: Any, run: Run) 
         for row, (image_path, source, language, kind, messages, answer) in enumerate(columns)
     ]
     run.write_predictions(predictions)
-    losses = run.collect(
-        "losses", rows, run.hashes, lambda part: answer_losses(model, processor, part, batch), batch, tqdm
-    )
-    controls = controls_of(options, rows, train, model, processor, encoder, generated, run)
-    for row, (prediction, (loss, tokens)) in enumerate(zip(predictions, losses, strict=True)):
-        answers = {name: texts[row] for name, texts in controls.answers.items() if texts[row] is not None}
-        prediction |= {"loss": loss, "tokens": tokens, "controls": answers}
+    losses: list[Any] = []
+    if answerer.losses is not None:
+        losses = run.collect("losses", rows, run.hashes, answerer.losses, batch, tqdm)
+    controls = controls_of(options, rows, train, answerer, encoder, generated, run)
+    for row, prediction in enumerate(predictions):
+        if losses:
+            prediction |= dict(zip(("loss", "tokens"), losses[row], strict=True))
+        prediction["controls"] = {
+            name: texts[row] for name, texts in controls.answers.items() if texts[row] is not None
+        }
     metrics, signatures, intervals = score_predictions(predictions, options.rule)
     scores = {"metrics": metrics, "signatures": signatures, "intervals": intervals}
     return scores | {"controls": controls.entries, "reliance": controls.reliance}, predictions
@@ -120,10 +125,3 @@ def check_turns(turns: list[list[dict]]) -> None:
             raise ValueError(
                 f"row {row}: image parts must be in front of the first question, and other parts are texts"
             )
-
-
-def to_device(model):
-    """Moves the model to the GPU if there is one, and returns it."""
-    import torch
-
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")

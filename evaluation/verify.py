@@ -24,7 +24,7 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
 
 from evaluation.loading import InputError
 from model_cards.commands.console import Parser, command
-from model_cards.results import GENERATION, EvaluationResult, is_commit, json_text, parse_result, record_fields
+from model_cards.results import GENERATION, RETRIEVAL, EvaluationResult, json_text, parse_result, record_fields
 
 OK, ABSENT = "ok", "not at hand"
 INCOMPLETE = 1
@@ -153,14 +153,21 @@ def check_dataset(evidence: Evidence) -> str:
 
 def evaluated_rows(evidence: Evidence) -> Any:
     """Loads the rows that were scored. Raises InputError if they cannot be loaded."""
-    from evaluation.loading import load_splits
-    from evaluation.scoring.sampling import limited
+    from evaluation.datasets.flags import COLUMNS
+    from evaluation.datasets.rows import load_rows
 
     result = evidence.result
-    commit = result.dataset_revision if is_commit(result.dataset_revision) else None
-    splits = load_splits(evidence.dataset, result.dataset_config, [result.dataset_split], commit)
-    limit, seed = (result.settings.get(name) for name in ("limit", "seed"))
-    return limited(splits[result.dataset_split], limit, seed or 0)
+    columns = {name: result.settings.get(name) for name in COLUMNS}
+    chosen = {name: result.settings.get(name) for name in ("limit", "seed")}
+    options = argparse.Namespace(
+        dataset=evidence.dataset,
+        dataset_config=result.dataset_config,
+        split=result.dataset_split,
+        train_split=None,
+        **columns,
+        **chosen,
+    )
+    return load_rows(options, "pairs" if result.task == RETRIEVAL else "chat", result.dataset_revision).scored
 
 
 def check_checkpoint(evidence: Evidence) -> str:

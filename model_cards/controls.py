@@ -57,6 +57,7 @@ TO_BEAT = (FROZEN, PRIOR, FREQUENCY, METADATA)  # what a model is compared with 
 COMPARED = {
     "accuracy_closed": "closed questions",
     "accuracy_open": "open questions",
+    "clinical_f1": "findings of reports",
     "recall_at_5": NAMES["recall_at_5"],
     "finding_recall_at_1": NAMES["finding_recall_at_1"],
 }

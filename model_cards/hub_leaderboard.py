@@ -1,4 +1,10 @@
-"""Writes `eval.yaml`, which makes a dataset with a test split a benchmark on the Hub, with one task per metric."""
+"""Writes what the Hub makes leaderboards of: `eval.yaml` of a dataset and `.eval_results` of a model.
+
+Both say only what is so. `eval.yaml` has one task per metric and names no evaluation framework: the results are
+measured by medpairs, which is not on the Hub's list, and no program on the list computes them. An entry of
+`.eval_results` has the id of one of these tasks, says by which rule and signature it was measured, and leads to the
+record with its predictions.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from model_cards.results import GENERATION, HEADLINE, RETRIEVAL, EvaluationResult, eval_results_yaml, write_text
+from model_cards.results import GENERATION, HEADLINE, RESULTS, RETRIEVAL, EvaluationResult, slug, write_text
 
 SPLIT = "test"
 CONFIGS = {RETRIEVAL: "pairs", GENERATION: "chat"}  # the config that each task is evaluated on
-# The Hub accepts only the evaluation frameworks on its list, which does not include medpairs. mteb, which evaluates
-# retrieval between images and texts, is the closest one; the description names the actual program.
-FRAMEWORK = "mteb"
+# The Hub shows a leaderboard after its team has put the dataset on a list. A benchmark with scores of its own has no
+# `evaluation_framework`, as in huggingface.co/datasets/LocalLLaMA/typed-decisions/discussions/9.
 NOTE = """\
-# The Hub accepts only the evaluation frameworks on its list. mteb is the closest one; the results are measured by
-# medpairs evaluate. The leaderboard shows results whose task_id is one of the ids below.
+# The results are measured by `medpairs evaluate`. The leaderboard shows those whose task_id is one of the ids below.
 """
 
 
@@ -37,21 +41,73 @@ def write_benchmark(path: Path, title: str, report: Mapping[str, Any]) -> None:
     content = {
         "name": title,
         "description": f"Held-out {rows}. Measured by medpairs evaluate: recall and mAP in [0, 1], BLEU in [0, 100], "
-        "accuracy and exact match in [0, 1]; higher is better.",
-        "evaluation_framework": FRAMEWORK,
+        "accuracy, exact match and the F1 of findings in [0, 1]; higher is better.",
         "tasks": tasks,
     }
     write_text(path, NOTE + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
 
 
 def task_ids(task: str, config: str) -> list[str]:
-    """Returns the ids under which `eval_results_yaml` publishes the results of a task.
+    """Returns the ids of the tasks of `eval.yaml`, under which `eval_results_yaml` publishes results."""
+    return [task_id(config, SPLIT, metric) for metric in ranked_metrics(task)]
 
-    The loss is not included, because the Hub ranks the highest value first, and a lower loss is better.
+
+def ranked_metrics(task: str) -> list[str]:
+    """Returns the metrics that the Hub can rank: it puts the highest value first, so a loss is not among them."""
+    return [metric for metric, larger_is_better in HEADLINE[task].items() if larger_is_better]
+
+
+def has_ranked_metrics(result: EvaluationResult) -> bool:
+    """Returns whether a result has a metric that the Hub can rank; that of a training may have a loss alone."""
+    return any(metric in result.metrics for metric in ranked_metrics(result.task))
+
+
+def task_id(config: str, split: str, metric: str) -> str:
+    """Returns the id of a task."""
+    return f"{config}_{split}_{metric}"
+
+
+def eval_results_name(result: EvaluationResult) -> str:
+    """Returns the name of the file in `.eval_results`; there is one file per task and split of a dataset."""
+    return f"{slug(result.dataset)}--{result.task}--{slug(result.dataset_split)}.yaml"
+
+
+def eval_results_yaml(result: EvaluationResult) -> str:
+    """Returns the text of `.eval_results/<name>.yaml`, which the Hub reads for the leaderboard of a benchmark dataset.
+
+    The dataset must be on the Hub, because the leaderboard identifies it by its repository.
     """
     import yaml
 
-    metrics = {metric: 0.0 for metric, more_is_better in HEADLINE[task].items() if more_is_better}
-    rows = {"dataset": "", "dataset_config": config, "dataset_split": SPLIT, "samples": 0}
-    result = EvaluationResult(model="", task=task, metrics=metrics, versions={}, **rows)
-    return [entry["dataset"]["task_id"] for entry in yaml.safe_load(eval_results_yaml(result))]
+    dataset = {"id": result.dataset, "revision": result.dataset_revision}
+    entries = [
+        {
+            "dataset": dataset | {"task_id": task_id(result.dataset_config, result.dataset_split, metric)},
+            "value": result.metrics[metric],
+            "date": result.date,
+            "source": {"url": record_url(result), "name": "record of medpairs evaluate"},
+            "notes": notes(result, metric),
+        }
+        for metric in ranked_metrics(result.task)
+        if metric in result.metrics
+    ]
+    return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
+
+
+def record_url(result: EvaluationResult) -> str:
+    """Returns the address of the record in the repository of the model."""
+    from huggingface_hub.constants import ENDPOINT
+
+    return f"{ENDPOINT}/{result.model}/blob/main/{RESULTS}/{result.file_name}"
+
+
+def notes(result: EvaluationResult, metric: str) -> str:
+    """Returns the number of rows, the 95 % interval, and the rule or the signature that a metric was measured by."""
+    parts = [f"{result.samples} rows of {result.dataset_config}/{result.dataset_split}"]
+    if bounds := result.intervals.get(metric):
+        parts.append(f"95 % interval {bounds[0]:.4g} to {bounds[1]:.4g}")
+    name = metric.partition("_")[0]  # accuracy_closed, clinical_f1, bleu_1
+    name = "all" if name == "bleu" else name
+    if signature := result.signatures.get(name, ""):
+        parts.append(signature)
+    return ", ".join(parts)

@@ -21,6 +21,7 @@ from model_cards.rendering import render_card
 from model_cards.results import (
     HEADLINE,
     NAMES,
+    RESULTS,
     TASKS,
     EvaluationResult,
     dataset_name,
@@ -31,7 +32,7 @@ from model_cards.results import (
 )
 from model_cards.retrieval_tables import retrieval_parts_table
 
-SUMMARY, SAMPLES, RESULTS, CARD = "training_summary.json", "samples.jsonl", "results", "README.md"
+SUMMARY, SAMPLES, CARD = "training_summary.json", "samples.jsonl", "README.md"
 OWNED = ("model-index",)
 # Without these keys, the Hub does not know how to load the weights, or which model they are based on.
 NEEDED = ("library_name", "pipeline_tag", "base_model", "base_model_relation")

@@ -40,6 +40,10 @@ HEADLINE: dict[str, dict[str, bool]] = {
     GENERATION: {
         "bleu": True,
         "bleu_1": True,
+        "clinical_f1": True,
+        "clinical_f1_detailed": True,
+        "clinical_f1_en": True,
+        "clinical_f1_zh": True,
         "accuracy_open": True,
         "accuracy_closed": True,
         "exact_match": True,
@@ -56,7 +60,16 @@ HEADLINE: dict[str, dict[str, bool]] = {
 SHORT_ANSWERS, REPORTS = "short answers", "reports"
 PARTS = {
     SHORT_ANSWERS: ("accuracy_open", "accuracy_closed", "short_f1", "short_bleu_1", "loss"),
-    REPORTS: ("report_bleu", "report_rouge_l", "report_chrf", "loss"),
+    REPORTS: (
+        "clinical_f1",
+        "clinical_f1_detailed",
+        "clinical_f1_en",
+        "clinical_f1_zh",
+        "report_bleu",
+        "report_rouge_l",
+        "report_chrf",
+        "loss",
+    ),
 }
 NAMES = {
     "recall_at_1": "R@1",
@@ -68,6 +81,10 @@ NAMES = {
     "finding_map": "mAP by finding",
     "bleu": "BLEU",
     "bleu_1": "BLEU-1",
+    "clinical_f1": "findings F1 of reports",
+    "clinical_f1_detailed": "with side, severity and size",
+    "clinical_f1_en": "findings F1, English",
+    "clinical_f1_zh": "findings F1, Chinese",
     "accuracy_open": "accuracy, open questions",
     "accuracy_closed": "accuracy, closed questions",
     "exact_match": "exact match",
@@ -80,6 +97,9 @@ NAMES = {
 }
 # Settings that do not change the result of a task; results that differ only in these replace each other.
 FREE_SETTINGS = {RETRIEVAL: ("batch_size", "max_new_tokens"), GENERATION: ("batch_size",)}
+RESULTS = "results"  # the folder of the records, beside a model and in its repository
+# The predictions of a record are in the file of its name with this ending.
+PREDICTIONS_ENDING = ".predictions.jsonl"
 CHAIN_KEYS = ("name", "content", "link")
 PACKAGES = ("torch", "transformers", "datasets", "evaluate", "sacrebleu")
 
@@ -299,39 +319,6 @@ def rows_of(result: EvaluationResult) -> tuple[str, ...]:
 def dataset_name(dataset: str, revision: str) -> str:
     """Returns the repository of a dataset, or the last part of a folder, because cards must not contain local paths."""
     return dataset if is_commit(revision) else slug(Path(dataset).name)
-
-
-def eval_results_name(result: EvaluationResult) -> str:
-    """Returns the name of the file in `.eval_results`; there is one file per task and split of a dataset."""
-    return f"{slug(result.dataset)}--{result.task}--{slug(result.dataset_split)}.yaml"
-
-
-def eval_results_yaml(result: EvaluationResult) -> str:
-    """Returns the text of `.eval_results/<name>.yaml`, which the Hub reads for the leaderboard of a benchmark dataset.
-
-    The dataset must be on the Hub, because the leaderboard identifies it by its repository.
-    """
-    import yaml
-
-    dataset = {"id": result.dataset, "revision": result.dataset_revision}
-    entries = [
-        {
-            "dataset": dataset | {"task_id": f"{result.dataset_config}_{result.dataset_split}_{metric}"},
-            "value": result.metrics[metric],
-            "date": result.date,
-            "notes": f"{result.samples} rows of {result.dataset_config}/{result.dataset_split}"
-            + rule_note(result, metric),
-        }
-        for metric in HEADLINE[result.task]
-        if metric in result.metrics
-    ]
-    return yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)
-
-
-def rule_note(result: EvaluationResult, metric: str) -> str:
-    """Returns the rule that an accuracy was measured by, as `, rule:exact`; "" for other metrics."""
-    rule = result.signatures.get("accuracy", "")
-    return f", {rule}" if rule and metric.startswith("accuracy") else ""
 
 
 def slug(text: str) -> str:

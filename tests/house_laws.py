@@ -36,6 +36,8 @@ FLOORS: dict[str, list[set[str]]] = {
         {"task_scores"},
         {"controls"},
         {"records"},
+        {"models"},
+        {"datasets"},
         {"scoring", "folder_caches"},
         {"metrics", "loading"},
     ],

@@ -742,7 +742,7 @@ def test_leaderboard(api, repo_name):
     api.create_repo(repo_name, repo_type="dataset")
     with pytest.raises(HfHubHTTPError, match="404"):
         api.get_dataset_leaderboard(repo_name)
-    spec = {"name": "b", "description": "d", "evaluation_framework": "mteb", "tasks": [{"id": "t2i"}]}
+    spec = {"name": "b", "description": "d", "tasks": [{"id": "t2i"}]}
     upload(repo_name, "eval.yaml", spec, repo_type="dataset")
 
     models = {letter: f"{repo_name}-{letter}" for letter in "abc"}

@@ -11,13 +11,11 @@ from typing import Any
 
 from evaluation.controls.questions import Questions, find_donors, is_lateral
 from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, OPEN
+from evaluation.scoring.rgb_images import to_rgb
 from model_cards.controls import BLANK, MIRRORED, OTHER_ANSWER, SAME_ANSWER
 
 # A gray square: the shape of an image tells which source it is from, so it must not be kept.
 BLANK_SIZE, BLANK_COLOR = (224, 224), (128, 128, 128)
-
-# Takes rows of the config `chat` and returns the answers to their last questions.
-Answerer = Callable[[Sequence[dict]], list[str]]
 
 
 class ChangedRows(Sequence):
@@ -37,18 +35,18 @@ class ChangedRows(Sequence):
     def __getitem__(self, place: int) -> dict:
         number, change = self.cases[place]
         row = dict(self.rows[number])
-        return row | {"images": [change_image(image, change) for image in row["images"]]}
+        return row | {"images": [change_image(image, change, f"row {number}") for image in row["images"]]}
 
 
-def change_image(image: Any, change: str) -> Any:
-    """Returns a blank or a mirrored image."""
+def change_image(image: Any, change: str, where: str) -> Any:
+    """Returns a blank or a mirrored image; `where` names the row, for messages."""
     from PIL import Image, ImageOps
 
-    return Image.new("RGB", BLANK_SIZE, BLANK_COLOR) if change == BLANK else ImageOps.mirror(image.convert("RGB"))
+    return Image.new("RGB", BLANK_SIZE, BLANK_COLOR) if change == BLANK else ImageOps.mirror(to_rgb(image, where))
 
 
 def answers_under_changes(
-    rows: Any, questions: Questions, real: Sequence[str], answer: Answerer
+    rows: Any, questions: Questions, real: Sequence[str], answer: Callable[[Sequence[dict]], list[str]] | None
 ) -> dict[str, list[str | None]]:
     """Returns the answers of a model with changed images.
 
@@ -56,7 +54,7 @@ def answers_under_changes(
         rows: [N] rows of the config `chat`.
         questions: their questions.
         real: [N] the answers of the model with the real images.
-        answer: asks the model.
+        answer: asks the model; None if it cannot be asked again, so that only swaps are looked up.
 
     Returns:
         for each change [N] answers; None where the change does not apply: the row has no image, it is no open or
@@ -65,7 +63,7 @@ def answers_under_changes(
     cases: dict[tuple, tuple[int, str]] = {}  # one row for all that ask the model the same
     keys: dict[str, list[tuple | None]] = {BLANK: [], MIRRORED: []}
     for row, question in enumerate(questions.answers):
-        has_image = bool(questions.images[row])
+        has_image = answer is not None and bool(questions.images[row])
         keys[BLANK].append((questions.prompts[row], BLANK, questions.image_counts[row]) if has_image else None)
         # A report names sides, too, but what becomes of it is not counted.
         mirrored = has_image and question.kind in (OPEN, CLOSED) and is_lateral(question)

@@ -1,13 +1,9 @@
-"""Computes features of images with the vision tower of a model or of any encoder, which is not trained for it.
-
-An image is what the tower gives at its prefix tokens, and its patches averaged to a grid of 4 x 4.
-"""
+"""Computes features of images with the vision tower of a model or of any encoder, which is not trained for it."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +12,10 @@ import numpy as np
 import torch
 
 from evaluation.loading import InputError, load_model_and_processor
+from evaluation.models.protocols import EncodeImages
+from evaluation.models.vision_towers import pooled
+from evaluation.scoring.rgb_images import to_rgb
 
-GRID = 4  # patches are averaged to GRID x GRID
 SUMMARY = "training_summary.json"  # written beside the weights by a training of this project
 
 
@@ -33,30 +31,8 @@ class Encoder:
     """
 
     name: str
-    encode: Callable[[Sequence[Any]], np.ndarray]
+    encode: EncodeImages
     is_random: bool = False
-
-
-def tower_of_decoder(model: Any, processor: Any, name: str, is_random: bool) -> Encoder:
-    """Returns the vision tower of an Mllama as an encoder."""
-    from PIL import ImageOps
-
-    tower, images = model.model.vision_model, processor.image_processor
-    side = (images.size["height"], images.size["width"])
-
-    def encode(pictures: Sequence[Any]) -> np.ndarray:
-        # An image of the size of a tile has one tile, so that its features are those of the complete image.
-        tiles = [[ImageOps.pad(picture, side[::-1])] for picture in pictures]
-        inputs = images(tiles, return_tensors="pt")
-        names = ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")
-        parameter = next(tower.parameters())
-        tensors = {key: torch.as_tensor(inputs[key]).to(parameter.device) for key in names}
-        tensors["pixel_values"] = tensors["pixel_values"].to(parameter.dtype)
-        with torch.no_grad():
-            states = tower(**tensors).last_hidden_state  # (N, 1, T, P, D)
-        return pooled(states[:, 0, 0])
-
-    return Encoder(name, encode, is_random)
 
 
 def load_encoder(name: str) -> Encoder:
@@ -90,25 +66,6 @@ def load_encoder(name: str) -> Encoder:
     return Encoder(shown, encode, began_random(name))
 
 
-def pooled(states: torch.Tensor) -> np.ndarray:
-    """Averages patches to GRID x GRID, or to fewer if there are fewer.
-
-    Args:
-        states: `[N, P, D]`; patches are the largest square number of tokens at the end, what is before it is a prefix,
-            for example a class token.
-
-    Returns:
-        `[N, D * (prefix tokens + GRID * GRID)]` float32.
-    """
-    if states.dim() != 3:
-        raise ValueError(f"a tower returned {list(states.shape)} and not [images, patches, dimensions]")
-    side = math.isqrt(states.shape[1])
-    prefix, patches = states.float().split([states.shape[1] - side**2, side**2], dim=1)
-    grid = patches.transpose(1, 2).unflatten(2, (side, side))  # (N, D, side, side)
-    grid = torch.nn.functional.adaptive_avg_pool2d(grid, min(GRID, side))
-    return torch.cat([prefix.flatten(1), grid.flatten(1)], dim=1).cpu().numpy()
-
-
 def encode_images(
     encoder: Encoder, rows: Iterable[tuple[int, Sequence[Any]]], batch_size: int
 ) -> dict[int, np.ndarray]:
@@ -125,7 +82,7 @@ def encode_images(
     batch: list[tuple[int, Sequence[Any]]] = []
 
     def flush() -> None:
-        pictures = [image.convert("RGB") for _, images in batch for image in images]
+        pictures = [to_rgb(image, f"row {number}") for number, images in batch for image in images]
         states = iter(encoder.encode(pictures) if pictures else ())
         for number, images in batch:
             mean = np.mean([next(states) for _ in images], axis=0)

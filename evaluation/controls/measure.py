@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.controls.changed_images import Answerer, answers_under_changes
+from evaluation.controls.changed_images import answers_under_changes
 from evaluation.controls.frozen_features import frozen_answers
 from evaluation.controls.image_features import Encoder, encode_images
 from evaluation.controls.questions import Questions, read_questions
@@ -18,7 +18,9 @@ from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, OPEN
 from evaluation.scoring.answers import score_answers
 from evaluation.scoring.blind_answers import constant
 from evaluation.scoring.group_bootstrap import ratio_interval
+from evaluation.scoring.measures import difference, finding_measures, ratio
 from evaluation.scoring.question_prior import BACKOFF, majority, most_frequent
+from evaluation.scoring.report_scores import is_report
 from model_cards.controls import (
     BLANK,
     CONSTANT,
@@ -73,7 +75,7 @@ def measure_controls(
     real: Sequence[str],
     known: Known,
     rule: str,
-    ask: Answerer | None,
+    ask: Callable[[Sequence[dict]], list[str]] | None,
     encoder: Encoder | None,
     batch_size: int,
     left_out: Mapping[str, str],
@@ -89,7 +91,8 @@ def measure_controls(
         ask: asks the model again, with changed images; None leaves these controls out.
         encoder: encodes images for the frozen features; None leaves them out.
         batch_size: images per batch of the encoder.
-        left_out: why controls are left out: `frozen` for the frozen features, `images` for those that ask again.
+        left_out: why controls are left out: `frozen` for the frozen features, `images` for those with changed images.
+            If `asked` is given and `ask` is None, those that ask again are left out, and swaps are looked up.
         progress: a function that wraps the loop over the images, for example `tqdm`.
     """
     questions = read_questions(rows)
@@ -113,9 +116,11 @@ def measure_controls(
             rows, questions, known, seen_rows, encoder, batch_size, progress
         )
     reliance: dict[str, Any] = {}
-    if ask is None:
+    if ask is None and "asked" not in left_out:
         notes |= dict.fromkeys(NO_ROWS, left_out["images"])
     else:
+        if ask is None:
+            notes |= dict.fromkeys((BLANK, MIRRORED), left_out["asked"])
         changed = answers_under_changes(rows, questions, real, ask)
         reliance = image_reliance(questions, real, changed, rule)
         answers |= changed
@@ -159,7 +164,7 @@ def scores_of(questions: Questions, texts: Sequence[str | None], rows: list[int]
 def differences(
     questions: Questions, real: Sequence[str], texts: Sequence[str | None], rule: str
 ) -> dict[str, list[float | None]]:
-    """Returns the accuracy of the model minus that of a control, on the rows that the rule counts for both.
+    """Returns scores of the model minus those of a control: accuracies, on rows that the rule counts for both, and F1.
 
     Each is `[difference, low, high]`; the bounds are None if there are too few groups.
     """
@@ -176,6 +181,16 @@ def differences(
             groups = [questions.groups[row] for row in rows]
             interval = ratio_interval(gains, [1] * len(rows), groups, least=-1.0)
             found[f"accuracy_{kind}"] = [sum(gains) / len(rows), *(interval or (None, None))]
+    reports = [row for row, answer in enumerate(questions.answers) if is_report(answer.kind) and texts[row] is not None]
+    references, kinds = ([getattr(questions.answers[row], name) for row in reports] for name in ("reference", "kind"))
+    ours, theirs = (
+        finding_measures([answers[row] for row in reports], references, kinds)["clinical_f1"]
+        for answers in (real, texts)
+    )
+    if ours.counted.any():
+        gain = (ratio(ours.sums.sum(axis=0, keepdims=True)) - ratio(theirs.sums.sum(axis=0, keepdims=True))).item()
+        interval = difference(ours, theirs, [questions.groups[row] for row in reports])
+        found["clinical_f1"] = [gain, *(interval or (None, None))]
     return found
 
 

@@ -32,9 +32,8 @@ from evaluation.records.provenance import code_commit, device, provenance
 from evaluation.records.rescoring import SEED
 from evaluation.records.sharing import batches, rank, share, world_size
 from model_cards.hub.weights import file_sha256
-from model_cards.results import EvaluationResult, load_result, without_nan, write_text
+from model_cards.results import PREDICTIONS_ENDING, EvaluationResult, load_result, without_nan, write_text
 
-ENDING = ".predictions.jsonl"
 # Files of a model's folder that decide its answers beside the weights. A card and results may be added later.
 SETTINGS_FILES = (
     "config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json", "tokenizer.json",
@@ -195,7 +194,7 @@ def checkpoint_hash(model: str, weights: str) -> str:
 
 def predictions_path(record: Path) -> Path:
     """Returns the path of the predictions that belong to a record."""
-    return record.with_suffix(ENDING)
+    return record.with_suffix(PREDICTIONS_ENDING)
 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -13,7 +13,8 @@ import unicodedata
 from collections.abc import Sequence
 
 from evaluation.metrics.medical_bleu.bilingual import bleu_scores
-from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, DEFAULT_RULE, OPEN, vqa_scores
+from evaluation.metrics.vqa_accuracy.short_answers import DEFAULT_RULE, vqa_scores
+from evaluation.scoring.report_scores import is_report, report_scores
 
 
 def score_answers(
@@ -28,18 +29,18 @@ def score_answers(
     Args:
         predictions, references: [N] texts.
         languages: [N] codes of ISO 639 (default: English or Chinese, detected from the references).
-        answer_types: [N] of "OPEN", "CLOSED" or any other text. Accuracies count only open and closed answers, not for
-            example reports; if there are none, no accuracy is returned.
+        answer_types: [N] of "OPEN", "CLOSED" or any other text. Accuracies count only open and closed answers, the
+            scores of findings only the others, which are reports; there are no scores of what a split lacks.
         rule: the rule of the accuracies, see `vqa_accuracy`.
 
     Returns:
         scores: those of `medical_bleu` over all answers, `exact_match`; with answer types also `short_f1` (F1 of words)
             and `short_bleu_1` of short answers, `report_bleu`, `report_rouge_l`, `report_chrf` and the same per
-            language of reports, `num_short_answers` and `num_reports`; and `accuracy`, `accuracy_open`,
+            language of reports, `num_short_answers` and `num_report_texts`; `accuracy`, `accuracy_open`,
             `accuracy_closed_zh`, ... with the number of their answers, `num_samples_open`, ..., and `num_left_out`, of
-            which the rule counts none.
-        signatures: that of sacrebleu per language; `accuracy` with the rule, for example `rule:exact`; and `left_out`,
-            which answers the rule left out, if there are any.
+            which the rule counts none; and those of `report_scores`: `clinical_f1`, ..., `num_reports`.
+        signatures: that of sacrebleu per language; `accuracy` with the rule, for example `rule:exact`; `left_out`,
+            which answers the rule left out, if there are any; and `clinical`, the rules that read the reports.
 
     Raises:
         ValueError: the inputs are invalid for `medical_bleu` or `vqa_accuracy`.
@@ -47,9 +48,9 @@ def score_answers(
     scores = bleu_scores(predictions, references, languages)
     signatures = dict(scores.pop("signature"))
     scores["exact_match"] = exact_match(predictions, references)
-    kinds = [(kind or "").strip().lower() for kind in answer_types or ()]
-    asked = [row for row, kind in enumerate(kinds) if kind in (OPEN, CLOSED)]
-    if kinds:
+    kinds = [(kind or "").strip().lower() for kind in answer_types or [""] * len(references)]
+    asked, reports = ([row for row, kind in enumerate(kinds) if is_report(kind) is wanted] for wanted in (False, True))
+    if answer_types is not None:
         scores |= part_scores(predictions, references, languages, kinds)
     if asked:
         columns = (predictions, references, kinds, languages)
@@ -59,6 +60,11 @@ def score_answers(
             signatures["left_out"] = found.pop("left_out")
         # Both metrics count samples per language; the counts of BLEU, over all answers, are kept.
         scores |= {name: value for name, value in found.items() if name not in scores}
+    columns = (predictions, references, languages)
+    found, signature = report_scores(*(column and [column[row] for row in reports] for column in columns))
+    if found:
+        scores |= found
+        signatures["clinical"] = signature
     return scores, signatures
 
 
@@ -68,8 +74,8 @@ def part_scores(
     """Returns the scores of short answers and of reports, each over its own rows; see `score_answers`."""
     scores: dict[str, float] = {}
     for is_short in (True, False):
-        rows = [row for row, kind in enumerate(kinds) if (kind in (OPEN, CLOSED)) == is_short]
-        scores["num_short_answers" if is_short else "num_reports"] = len(rows)
+        rows = [row for row, kind in enumerate(kinds) if is_report(kind) is not is_short]
+        scores["num_short_answers" if is_short else "num_report_texts"] = len(rows)
         if not rows:
             continue
         columns = [column and [column[row] for row in rows] for column in (predictions, references, languages)]

@@ -17,14 +17,19 @@ from transformers.models.mllama.processing_mllama import (
     get_cross_attention_token_mask,
 )
 
-from evaluation.scoring.messages import plain_messages
+from evaluation.scoring.messages import plain_messages, row_number
+from evaluation.scoring.rgb_images import to_rgb
 from modeling.mllama.chunked_cross_entropy import IGNORE_INDEX, is_sharded
 from modeling.mllama.patch import find_decoder, prepare_mllama
 
 
-def to_conversation(row: dict) -> list[dict]:
-    """Converts a row of the config `chat` to the form that chat templates require, with the images first."""
-    return to_turns(row["messages"], [{"type": "image", "image": image.convert("RGB")} for image in row["images"]])
+def to_conversation(row: dict, where: str = "a row") -> list[dict]:
+    """Converts a row of the config `chat` to the form that chat templates require, with the images first.
+
+    Args:
+        where: the row, for the message of an image that cannot be read as training reads it.
+    """
+    return to_turns(row["messages"], [{"type": "image", "image": to_rgb(image, where)} for image in row["images"]])
 
 
 def to_turns(messages: list[dict], images: list[dict]) -> list[dict]:
@@ -136,8 +141,9 @@ def generate_answers(
     """
     model, answers = prepare_for_scoring(model), []
     for start in progress(range(0, len(rows), batch_size)):
-        batch = [rows[number] for number in range(start, min(start + batch_size, len(rows)))]
-        inputs = encode(processor, [to_conversation(row)[:-1] for row in batch], side="left", prompt=True)
+        numbers = range(start, min(start + batch_size, len(rows)))
+        prompts = [to_conversation(rows[number], f"row {row_number(rows, number)}")[:-1] for number in numbers]
+        inputs = encode(processor, prompts, side="left", prompt=True)
         inputs = {name: tensor.to(model.device) for name, tensor in inputs.items()}
         answers += answer_texts(model, processor, inputs, max_new_tokens)
     return answers
@@ -179,7 +185,7 @@ def answer_losses(
     model, found = prepare_for_scoring(model), []
     for start in progress(range(0, len(rows), batch_size)):
         numbers = range(start, min(start + batch_size, len(rows)))
-        conversations = [to_conversation(rows[number]) for number in numbers]
+        conversations = [to_conversation(rows[number], f"row {row_number(rows, number)}") for number in numbers]
         inputs = encode(processor, conversations, side="right", prompt=False)
         labels = torch.full_like(inputs["input_ids"], IGNORE_INDEX)
         for row, conversation in enumerate(conversations):

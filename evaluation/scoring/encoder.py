@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from evaluation.metrics.retrieval_recall.ranking import retrieval_scores
+from evaluation.scoring.rgb_images import to_rgb
 from modeling.siglip_medical.contrastive_loss import contrastive_loss
 
 NEIGHBORS = 5  # texts that are listed per image
@@ -23,50 +24,45 @@ def content_id(content: str | bytes) -> int:
 
 
 def embed_pairs(
-    model: Any, processor: Any, rows: Any, batch_size: int, progress: Callable = iter
+    encoder: Any, rows: Any, batch_size: int, progress: Callable = iter, first: int = 0
 ) -> dict[str, np.ndarray]:
     """Embeds every image and text of `rows` (columns `image` and `text`).
 
     Args:
-        model: a SigLIP or one with the same interface.
-        processor: its processor.
+        encoder: an `Encoder`, see `models/protocols.py`.
         rows: [N] rows of the config `pairs`.
         batch_size: rows per batch.
         progress: a function that wraps the loop over the batches, for example `tqdm`.
+        first: the number of the first row, for messages.
 
     Returns:
         `image_embeds` and `text_embeds`, `[N, D]` float32, not normalized; `image_ids` and `text_ids`, `[N]` int64,
         which are equal for equal images or texts.
+
+    Raises:
+        InputError: an image cannot be read as training reads it.
     """
-    model.eval()
-    masked = bool(getattr(model.config, "text_attention_mask", False))  # SigLIP itself attends to padding
     parts: dict[str, list] = {"image_embeds": [], "text_embeds": [], "image_ids": [], "text_ids": []}
     for start in progress(range(0, len(rows), batch_size)):
         batch = rows[start : start + batch_size]
-        images = [image.convert("RGB") for image in batch["image"]]
-        # SigLIP was trained with all texts padded to the maximum length; the stock processor does not do so by default.
-        length = model.config.text_config.max_position_embeddings
-        padded = {"padding": "max_length", "truncation": True, "max_length": length}
-        padded["return_attention_mask"] = masked
-        inputs = processor(images=images, text=batch["text"], return_tensors="pt", **padded).to(model.device)
-        with torch.inference_mode():
-            vision = model.get_image_features(pixel_values=inputs["pixel_values"].to(model.dtype))
-            mask = inputs["attention_mask"] if masked else None
-            text = model.get_text_features(input_ids=inputs["input_ids"], attention_mask=mask)
-        parts["image_embeds"].append(vision.pooler_output.float().cpu().numpy())
-        parts["text_embeds"].append(text.pooler_output.float().cpu().numpy())
+        images = [to_rgb(image, f"row {first + start + place}") for place, image in enumerate(batch["image"])]
+        parts["image_embeds"].append(encoder.embed_images(images))
+        parts["text_embeds"].append(encoder.embed_texts(batch["text"]))
         parts["image_ids"].append([content_id(image.tobytes()) for image in images])
         parts["text_ids"].append([content_id(text) for text in batch["text"]])
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
-def score_embeddings(embeds: dict[str, np.ndarray], logit_scale: float, logit_bias: float) -> dict[str, float]:
+def score_embeddings(
+    embeds: dict[str, np.ndarray], logit_scale: float | None = None, logit_bias: float | None = None
+) -> dict[str, float]:
     """Computes recalls with their chance levels, and the sigmoid loss of all rows as one batch.
 
     Args:
         embeds: the result of `embed_pairs`.
         logit_scale: logarithm of the factor by which cosine similarities are multiplied.
-        logit_bias: value added to the logits.
+        logit_bias: value added to the logits. A model without both was not trained with the sigmoid loss, and gets no
+            loss.
 
     Raises:
         ValueError: an embedding contains NaN or infinity.
@@ -74,8 +70,10 @@ def score_embeddings(embeds: dict[str, np.ndarray], logit_scale: float, logit_bi
     scores = retrieval_scores(
         embeds["image_embeds"], embeds["text_embeds"], embeds["text_ids"], embeds["image_ids"], ks=(1, 5, 10)
     )
-    loss = embedding_loss(embeds, logit_scale, logit_bias)
-    return {name: value for name, value in scores.items() if value is not None} | {"loss": loss}
+    metrics = {name: value for name, value in scores.items() if value is not None}
+    if logit_scale is None or logit_bias is None:
+        return metrics
+    return metrics | {"loss": embedding_loss(embeds, logit_scale, logit_bias)}
 
 
 def embedding_loss(embeds: dict[str, np.ndarray], logit_scale: float, logit_bias: float) -> float:

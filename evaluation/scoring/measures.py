@@ -17,6 +17,7 @@ from evaluation.metrics.medical_bleu.rouge import rouge_l
 from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, DEFAULT_RULE, OPEN, detect_language, score_answer
 from evaluation.scoring.answers import simplify
 from evaluation.scoring.group_bootstrap import FEWEST_GROUPS, draws, ratio_interval, tails
+from evaluation.scoring.report_scores import claim_sums
 
 ORDER = 4  # the longest n-grams of BLEU
 
@@ -53,7 +54,7 @@ def measures(rows: Sequence[Mapping[str, Any]], rule: str = DEFAULT_RULE) -> dic
 
     Returns:
         `accuracy_open`, `accuracy_closed`, `exact_match`, `bleu`, `bleu_1`, `short_f1`, `short_bleu_1`, `report_bleu`,
-        `report_rouge_l` and `loss`, those that have a counted row.
+        `report_rouge_l`, `clinical_f1`, `clinical_f1_detailed` and `loss`, those that have a counted row.
     """
     rows = [{**row, "language": row.get("language") or detect_language(row["reference"])} for row in rows]
     kinds = [(row.get("answer_type") or "").strip().lower() for row in rows]
@@ -72,6 +73,8 @@ def measures(rows: Sequence[Mapping[str, Any]], rule: str = DEFAULT_RULE) -> dic
     found["bleu"] = Measure(sums, lambda total: bleu(total, ORDER), everything)
     found["bleu_1"] = Measure(sums, lambda total: bleu(total, 1), everything)
     found |= part_measures(rows, kinds, sums)
+    texts = ([row[name] for row in rows] for name in ("generated", "reference"))
+    found |= finding_measures(*texts, kinds)
     if all(row.get("loss") is not None and row.get("tokens") is not None for row in rows):
         losses = np.array([[row["loss"], row["tokens"]] for row in rows], dtype=np.float64).reshape(-1, 2)
         found["loss"] = Measure(losses, ratio, losses[:, 1] > 0)
@@ -103,6 +106,17 @@ def shares(points: Sequence[float | None]) -> Measure:
     counted = np.array([point is not None for point in points], dtype=bool)
     tops = np.array([point or 0.0 for point in points], dtype=np.float64)
     return Measure(np.stack([tops, counted.astype(np.float64)], axis=1), ratio, counted, is_share=True)
+
+
+def finding_measures(predictions: Sequence[str], references: Sequence[str], kinds: Sequence[str]) -> dict[str, Measure]:
+    """Returns the measures of the findings of reports, see `report_scores.py`; [N] texts and answer types."""
+    claims = claim_sums(predictions, references, kinds)
+    counted = np.array([row is not None for row in claims], dtype=bool)
+    sums = np.array([row or (0, 0, 0) for row in claims], dtype=np.float64).reshape(-1, 3)
+    return {
+        name: Measure(sums[:, [column, 2]], ratio, counted)
+        for column, name in enumerate(("clinical_f1", "clinical_f1_detailed"))
+    }
 
 
 def bleu_sums(rows: Sequence[Mapping[str, Any]]) -> np.ndarray:

@@ -50,3 +50,9 @@ def part_types(messages: list[dict[str, Any]]) -> set[str]:
     """Returns the types of all content parts; plain texts have none."""
     contents = [message["content"] for message in messages if isinstance(message["content"], list)]
     return {part["type"] for content in contents for part in content}
+
+
+def row_number(rows: Any, place: int) -> int:
+    """Returns the number of a row for messages: in the split, if `rows` are a part of it that knows its `numbers`."""
+    numbers = getattr(rows, "numbers", None)
+    return place if numbers is None else numbers[place]

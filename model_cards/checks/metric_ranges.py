@@ -15,6 +15,7 @@ RANGES: tuple[tuple[str, float, float], ...] = (
         0.0,
         1.0,
     ),
+    (r"clinical_\w+", 0.0, 1.0),
     (r"(report_|short_)?(bleu|chrf|rouge_l)(_\w+)?", 0.0, 100.0),
     (r"loss|perplexity|length_ratio|\w+_median_rank", 0.0, LARGEST),
 )

@@ -16,9 +16,9 @@ from pathlib import Path
 from model_cards.card_update import contents, read_card, split_card
 from model_cards.hub.commit import Change, Head, Pushed, PushError, matching, push, refusals
 from model_cards.hub.weights import folder_weights, repository_weights
+from model_cards.hub_leaderboard import eval_results_name, eval_results_yaml, has_ranked_metrics
 from model_cards.model_card import (
     CARD,
-    RESULTS,
     SAMPLES,
     SUMMARY,
     checked,
@@ -31,9 +31,9 @@ from model_cards.model_card import (
     results_of,
 )
 from model_cards.results import (
+    PREDICTIONS_ENDING,
+    RESULTS,
     EvaluationResult,
-    eval_results_name,
-    eval_results_yaml,
     is_commit,
     load_results,
     newest,
@@ -117,7 +117,7 @@ def push_model(
         change = Change(dict(files), matching(head.files, ours, files), removal_notes(found))
         after = results_after(found, results)
         known = list(after.values())
-        change.removed += [path for path in found.kept | found.others if path not in after]
+        change.removed += removed_paths(found, after, head)
         others = leaderboard_files(found.others.values())
         renew_leaderboard(change, head, known, others if before == weights else matching(head.files, LEADERBOARD_FILE))
 
@@ -133,13 +133,16 @@ def push_model(
     return push(repo_id, "model", decide, "Fine-tuned model", public=public, token=token)
 
 
-def push_result(result: EvaluationResult, *, public: bool, create_pr: bool = False) -> Pushed:
+def push_result(
+    result: EvaluationResult, predictions: bytes | None = None, *, public: bool, create_pr: bool = False
+) -> Pushed:
     """Adds a result to the repository of its model in one commit, and updates the numbers on the card.
 
     The leaderboard is updated only if the dataset is on the Hub.
 
     Args:
         result: the result; its model is a repository.
+        predictions: the file of its predictions, which is pushed beside it, so that others can score them again.
         public: see `push`.
         create_pr: open a pull request.
 
@@ -159,7 +162,9 @@ def push_result(result: EvaluationResult, *, public: bool, create_pr: bool = Fal
         after = results_after(found, [result])
         known = list(after.values())
         change = Change({path_of(result): result.text.encode()}, notes=removal_notes(found))
-        change.removed += [path for path in found.kept | found.others if path not in after]
+        if predictions is not None:
+            change.files[predictions_of(path_of(result))] = predictions
+        change.removed += removed_paths(found, after, head)
         renew_leaderboard(change, head, known, leaderboard_files([*found.others.values(), result]))
 
         summary = read_json(head, SUMMARY)
@@ -229,6 +234,17 @@ def results_after(found: FoundResults, new: Sequence[EvaluationResult]) -> dict[
     return kept | {path_of(result): result for result in new}
 
 
+def removed_paths(found: FoundResults, after: Collection[str], head: Head) -> list[str]:
+    """Returns the results that a push removes, and the predictions that belong to them."""
+    gone = [path for path in found.kept | found.others if path not in after]
+    return gone + [path for path in map(predictions_of, gone) if path in head.files]
+
+
+def predictions_of(path: str) -> str:
+    """Returns the path of the predictions that belong to a result."""
+    return path.removesuffix(".json") + PREDICTIONS_ENDING
+
+
 def identity(result: EvaluationResult) -> str:
     """Returns a key that is equal for two results of the same measurement on the same weights."""
     # Without the weights and the commit, because older results do not name them.
@@ -247,7 +263,7 @@ def leaderboard_files(results: Iterable[EvaluationResult]) -> list[str]:
 
 def renew_leaderboard(change: Change, head: Head, results: Sequence[EvaluationResult], paths: Collection[str]) -> None:
     """Adds to the change: writes the newest result to each path in `.eval_results`, and removes paths without one."""
-    published = [result for result in results if is_commit(result.dataset_revision)]
+    published = [r for r in results if is_commit(r.dataset_revision) and has_ranked_metrics(r)]
     shown = {f"{LEADERBOARD}/{eval_results_name(result)}": result for result in newest(published, eval_results_name)}
     change.files |= {path: eval_results_yaml(shown[path]).encode() for path in paths if path in shown}
     change.removed += [path for path in paths if path in head.files and path not in shown]

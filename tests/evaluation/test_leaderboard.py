@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from evaluation.leaderboard import main, markdown, rank_results
-from model_cards.results import GENERATION, RETRIEVAL, EvaluationResult, write_json
+from evaluation.metrics.clinical_consistency.agreement import rules_signature
+from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, write_json
 from tests.model_cards.all_controls import all_controls
 from tests.model_cards.markdown import HOSTILE, one_line, tables
 
@@ -58,6 +59,17 @@ def test_the_best_comes_first():
     assert {name: table["rows"][0][name] for name in ("model", "recall_at_5", "loss")} == {
         "model": "high", "recall_at_5": 0.9, "loss": 9.0,
     }  # fmt: skip
+
+
+def test_findings_that_other_rules_read_are_in_another_table():
+    scores = {"metrics": {"clinical_f1": 0.5}}
+    today, before = f"{rules_signature()}, 9 of 9 reports", "rules:00000000, 9 of 9 reports"
+    results = [generation("a", 1.0, **scores, signatures={"clinical": today}), generation("b", 3.0)]
+    (table,) = rank_results(results)
+    assert models(table) == ["b", "a"] and table["metrics"] == ["bleu", "clinical_f1"]
+    assert NAMES["clinical_f1"] in markdown(table)
+    older = generation("c", 2.0, **{"metrics": {"clinical_f1": 0.9}}, signatures={"clinical": before})
+    assert sorted(map(models, rank_results([*results, older]))) == [["b", "a"], ["c"]]
 
 
 def test_the_next_metric_decides_between_equals():

@@ -17,7 +17,8 @@ from evaluation.loading import InputError
 from evaluation.publish_results import check_push, push_result
 from evaluation.run_evaluation import main
 from model_cards.controls import result_table
-from model_cards.results import GENERATION, HEADLINE, RETRIEVAL, EvaluationResult, eval_results_yaml, load_results
+from model_cards.hub_leaderboard import eval_results_yaml
+from model_cards.results import GENERATION, HEADLINE, RETRIEVAL, EvaluationResult, load_results
 from tests.cases import few
 from tests.evaluation.small_run import DATASET, DECODER, ENCODER, TOKEN, rows_of, train
 from tests.model_cards.all_controls import all_controls
@@ -81,7 +82,9 @@ def test_one_commit_has_result_card_and_leaderboard(trained_encoder, build, tmp_
     assert commits(ENCODER) == before + 1
     (result,) = load_results(tmp_path)
     assert text_of(ENCODER, f"results/{result.file_name}") == (tmp_path / result.file_name).read_text("utf-8")
-    assert len(files_of(ENCODER, "results")) == 2  # that of the training is kept
+    predictions = (tmp_path / result.file_name).with_suffix(".predictions.jsonl")
+    assert text_of(ENCODER, f"results/{predictions.name}") == predictions.read_text("utf-8")
+    assert len(files_of(ENCODER, "results")) == 3  # that of the training is kept
 
     card = text_of(ENCODER, "README.md")
     shown = [table for table in tables(card) if table[0][:3] == ["ranked by", "R@5", "R@1"]]
@@ -91,20 +94,25 @@ def test_one_commit_has_result_card_and_leaderboard(trained_encoder, build, tmp_
     )
     splits = {entry["dataset"]["split"] for entry in front_matter(card)["model-index"][0]["results"]}
     assert splits == {"validation", "test"}
-    values = {f"pairs_test_{name}": result.metrics[name] for name in HEADLINE[RETRIEVAL] if name in result.metrics}
+    values = {
+        f"pairs_test_{name}": result.metrics[name]
+        for name, larger_is_better in HEADLINE[RETRIEVAL].items()
+        if larger_is_better and name in result.metrics
+    }
     assert values_of(ENCODER) == pytest.approx(values)
 
 
 def test_a_second_split_stands_beside_the_first(foreign):
     push_result(replace(RESULT, model=foreign))
-    push_result(replace(RESULT, model=foreign, dataset_split="validation", metrics={"loss": 1.0}))
+    push_result(replace(RESULT, model=foreign, dataset_split="validation", metrics={"recall_at_1": 0.25}))
+    push_result(replace(RESULT, model=foreign, dataset_split="train", metrics={"loss": 1.0}))  # less of it is better
     push_result(replace(RESULT, model=foreign, metrics={"recall_at_5": 0.5}))  # measured again
-    assert values_of(foreign) == {"pairs_test_recall_at_5": 0.5, "pairs_validation_loss": 1.0}
-    assert len(files_of(foreign, "results")) == 2
+    assert values_of(foreign) == {"pairs_test_recall_at_5": 0.5, "pairs_validation_recall_at_1": 0.25}
+    assert len(files_of(foreign, "results")) == 3
     card = text_of(foreign, "README.md")
     assert card.endswith("---\n\n# Mine\n")  # of a card that is not ours, the index alone
     assert {entry["dataset"]["split"] for entry in front_matter(card)["model-index"][0]["results"]} == {
-        "test", "validation",
+        "test", "train", "validation",
     }  # fmt: skip
 
 
@@ -261,3 +269,31 @@ def test_a_trained_model_a_person_and_an_evaluation(trained_encoder, build, tmp_
     assert {entry["dataset"]["split"] for entry in front_matter(card)["model-index"][0]["results"]} == {"validation"}
     with pytest.raises(InputError, match="was measured for different weights"):
         push_result(result)
+
+
+@pytest.mark.parametrize(
+    ("model_is_private", "dataset", "reason"),
+    [
+        (True, "private", ""),
+        (True, "folder", ""),
+        (False, "public", ""),
+        (False, "private", "is private"),
+        (False, "folder", "is a local folder"),
+    ],
+)
+def test_predictions_do_not_publish_a_dataset(repo_name, tmp_path, capsys, model_is_private, dataset, reason):
+    """They quote its questions and answers."""
+    api = HfApi()
+    api.create_repo(repo_name, private=model_is_private)
+    api.upload_file(repo_id=repo_name, path_or_fileobj=b"# Mine\n", path_in_repo="README.md")
+    if dataset != "folder":
+        api.create_repo(f"{repo_name}-data", repo_type="dataset", private=dataset == "private")
+    revision = "0" * 16 if dataset == "folder" else "a" * 40
+    result = replace(RESULT, model=repo_name, dataset=f"{repo_name}-data", dataset_revision=revision)
+    (tmp_path / "a.predictions.jsonl").write_text("{}\n")
+    push_result(result, tmp_path / "a.predictions.jsonl", public=True)
+    pushed = f"results/{result.file_name}".replace(".json", ".predictions.jsonl")
+    assert (pushed in files_of(repo_name, "results")) == (not reason)
+    printed = capsys.readouterr().out
+    assert (f"The predictions stay on this machine: {repo_name} is public, and " in printed) == bool(reason)
+    assert reason in printed

@@ -13,9 +13,11 @@ from huggingface_hub import HfApi
 
 from evaluation.metrics.medical_bleu.bilingual import bleu_scores
 from evaluation.metrics.vqa_accuracy.short_answers import vqa_scores
+from evaluation.models.encoders import dual_encoder
 from evaluation.run_evaluation import main
 from evaluation.scoring.answers import part_scores
 from evaluation.scoring.encoder import embed_pairs, score_embeddings
+from evaluation.scoring.report_scores import report_scores
 from model_cards.controls import BLANK, CONTROLS, MIRRORED, OTHER_ANSWER, check_controls, result_table, result_tables
 from model_cards.reliance_tables import reliance_table
 from model_cards.results import load_result, load_results
@@ -92,7 +94,7 @@ def test_an_encoder(score, encoder, build, tmp_path):
     from transformers import AutoModel, AutoProcessor
 
     model = AutoModel.from_pretrained(encoder)
-    embeds = embed_pairs(model, AutoProcessor.from_pretrained(encoder), rows, 16)
+    embeds = embed_pairs(dual_encoder(model, AutoProcessor.from_pretrained(encoder), "tiny"), rows, 16)
     expected = score_embeddings(embeds, model.logit_scale.item(), model.logit_bias.item())
     assert {name: result.metrics[name] for name in expected} == pytest.approx(expected, rel=1e-4)
     check_controls(result)  # made by default
@@ -126,7 +128,12 @@ def test_a_decoder(score, decoder, build, tmp_path):
     assert set(languages) == {"en", "zh"}
     generated, references = ([row[name] for row in predictions] for name in ("generated", "reference"))
     expected = bleu_scores(generated, references, languages)
-    assert result.signatures == expected.pop("signature") | {"accuracy": "rule:exact"}
+    reports = [row for row, prediction in enumerate(predictions) if not prediction["answer_type"]]
+    findings, rules = report_scores(
+        *([column[row] for row in reports] for column in (generated, references, languages))
+    )
+    assert findings["num_reports"] > 0
+    assert result.signatures == expected.pop("signature") | {"accuracy": "rule:exact", "clinical": rules}
     assert {"bleu_en", "bleu_zh", "bleu_1_en", "bleu_1_zh"} <= expected.keys()
     exact, loss = result.metrics.pop("exact_match"), result.metrics.pop("loss")
     assert 0 <= exact < 0.5 and 0 < loss < 2 * math.log(415)
@@ -139,8 +146,9 @@ def test_a_decoder(score, decoder, build, tmp_path):
     asked = [row for row, kind in enumerate(kinds) if kind]
     scores = vqa_scores(*([column[row] for row in asked] for column in (generated, references, kinds, languages)))
     scores |= part_scores(generated, references, languages, [kind.lower() for kind in kinds])
-    assert result.metrics == pytest.approx({name: scores[name] for name in scores if name != "rule"} | expected)
-    assert result.metrics["num_reports"] == kinds.count("") and {"report_bleu", "short_f1"} <= result.metrics.keys()
+    others = {name: scores[name] for name in scores if name != "rule"} | findings
+    assert result.metrics == pytest.approx(others | expected)
+    assert result.metrics["num_report_texts"] == kinds.count("")
     assert f"BLEU {expected['bleu']:.4g}" in printed
     check_controls(result)  # made by default
     by_name = {entry["name"]: entry for entry in result.controls}
@@ -149,6 +157,12 @@ def test_a_decoder(score, decoder, build, tmp_path):
     for name in ("question_prior", "blank_image"):
         texts = [row["controls"][name] for row in predictions]
         assert by_name[name]["metrics"]["bleu"] == pytest.approx(bleu_scores(texts, references, languages)["bleu"])
+        assert by_name[name]["metrics"]["num_reports"] == findings["num_reports"]
+        assert 0 <= by_name[name]["metrics"]["clinical_f1"] <= 1
+    difference = by_name["question_prior"]["difference"]["clinical_f1"][0]
+    assert difference == pytest.approx(
+        result.metrics["clinical_f1"] - by_name["question_prior"]["metrics"]["clinical_f1"]
+    )
     swapped = [row["controls"].get("other_answer") for row in predictions]
     assert 0 < sum(text is not None for text in swapped) == by_name["other_answer"]["samples"] < len(rows)
     assert result.reliance["changes"]["other_answer"]["rows"] > 0
@@ -298,8 +312,8 @@ def test_the_rule_is_in_the_result_and_in_its_name(score, decoder, build, tmp_pa
 
 def test_a_model_of_another_type(refused, tmp_path, build):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    message = f"--model {tmp_path}: a model of type 'bert' cannot be evaluated. The supported types are siglip, mllama."
-    assert refused(tmp_path, build) == message
+    message = f"--model {tmp_path}: a model of type 'bert' cannot be evaluated. What can be evaluated: an encoder with "
+    assert refused(tmp_path, build).startswith(message)
 
 
 def test_a_model_without_numbers(refused, tmp_path, encoder, build):
@@ -364,8 +378,11 @@ CONFIG = "---\nconfigs:\n- config_name: {0}\n  data_files:\n  - split: validatio
 def test_a_dataset_of_another_shape(refused, encoder, tmp_path):
     (tmp_path / "pairs").mkdir()
     (tmp_path / "README.md").write_text(CONFIG.format("pairs"))
-    Dataset.from_dict({"image": ["a"], "caption": ["b"]}).to_parquet(tmp_path / "pairs" / "validation.parquet")
-    assert refused(encoder, tmp_path) == f"--dataset {tmp_path}, config pairs: missing columns: text, image_path"
+    Dataset.from_dict({"image": ["a"], "report": ["b"]}).to_parquet(tmp_path / "pairs" / "validation.parquet")
+    message = f"--dataset {tmp_path}, config pairs: missing columns: text. It has image, report; name the columns by "
+    assert refused(encoder, tmp_path) == message + "--text_column."
+    message = f"--dataset {tmp_path}, config pairs, column image, row 0: a is not a file in {tmp_path}"
+    assert refused(encoder, tmp_path, "--text_column", "report") == message
     empty = Dataset.from_dict({"image": ["a"], "text": ["b"], "image_path": ["c"]}).select([])
     empty.to_parquet(tmp_path / "pairs" / "validation.parquet")
     assert '"validation" corresponds to no data' in refused(encoder, tmp_path)

@@ -87,7 +87,8 @@ def tasks_of(store: Store, dataset: Repo) -> set[str]:
         spec = yaml.safe_load(store.text(dataset.files(dataset.refs[MAIN]).get("eval.yaml")))
     except yaml.YAMLError:
         spec = None
-    required = ("name", "description", "evaluation_framework", "tasks")
+    # `evaluation_framework` may be missing: huggingface.co/datasets/LocalLLaMA/typed-decisions/discussions/9
+    required = ("name", "description", "tasks")
     if not isinstance(spec, dict) or not all(spec.get(key) for key in required) or not isinstance(spec["tasks"], list):
         raise HubError(404, f"{dataset.id} has no leaderboard: it takes an eval.yaml with {', '.join(required)}")
     return {task["id"] for task in spec["tasks"] if isinstance(task, dict) and isinstance(task.get("id"), str)}

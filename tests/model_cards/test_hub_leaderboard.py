@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import yaml
 from datasets import load_dataset
-from huggingface_hub import HfApi
+from huggingface_hub import EvalResultEntry, HfApi, parse_eval_result_entries
 
-from model_cards.results import GENERATION, RETRIEVAL, EvaluationResult, eval_results_yaml
+from model_cards.hub_leaderboard import eval_results_name, eval_results_yaml
+from model_cards.results import GENERATION, HEADLINE, RETRIEVAL, EvaluationResult
 
 
 def test_the_hub_takes_the_card_and_ranks_results_by_its_tasks(dataset, repo_name):
@@ -31,7 +34,7 @@ def test_the_hub_takes_the_card_and_ranks_results_by_its_tasks(dataset, repo_nam
 
 def test_the_benchmark_is_the_test_split(dataset, card_of, report, tmp_path):
     spec = yaml.safe_load((dataset / "eval.yaml").read_text(encoding="utf-8"))
-    assert set(spec) == {"name", "description", "evaluation_framework", "tasks"}
+    assert set(spec) == {"name", "description", "tasks"}  # no program on the Hub's list computes them
     assert {(task["config"], task["split"]) for task in spec["tasks"]} == {("pairs", "test"), ("chat", "test")}
     assert "3 rows of pairs and 3 rows of chat" in spec["description"]
 
@@ -42,3 +45,55 @@ def test_the_benchmark_is_the_test_split(dataset, card_of, report, tmp_path):
     del report["splits"]["chat"]["test"]
     card_of(report)
     assert not (tmp_path / "eval.yaml").exists()
+
+
+RESULT = EvaluationResult(
+    model="org/siglip-med",
+    task=RETRIEVAL,
+    dataset="org/med-pairs",
+    dataset_config="pairs",
+    dataset_split="test",
+    samples=145,
+    metrics={"recall_at_1": 0.25, "recall_at_5": 0.5, "chance_recall_at_5": 0.1, "num_images": 120, "loss": 9.75},
+    dataset_revision="a" * 40,
+    intervals={"recall_at_5": [0.44321, 0.56]},
+)
+
+
+def test_eval_results_are_what_the_hub_reads():
+    entries = parse_eval_result_entries(yaml.safe_load(eval_results_yaml(RESULT)))
+    assert all(isinstance(entry, EvalResultEntry) for entry in entries)
+    assert [(entry.dataset_id, entry.task_id, entry.value) for entry in entries] == [
+        ("org/med-pairs", "pairs_test_recall_at_5", 0.5),
+        ("org/med-pairs", "pairs_test_recall_at_1", 0.25),
+    ]
+    assert {entry.dataset_revision for entry in entries} == {RESULT.dataset_revision}
+    notes = [entry.notes for entry in entries]
+    assert notes == ["145 rows of pairs/test, 95 % interval 0.4432 to 0.56", "145 rows of pairs/test"]
+    record = f"/org/siglip-med/blob/main/results/{RESULT.file_name}"
+    assert all(entry.source_url.startswith("http") and entry.source_url.endswith(record) for entry in entries)
+    hostile = replace(RESULT, dataset_split="test\n- dataset: {id: evil}\n---\n{{ x }}")
+    assert {item["dataset"]["id"] for item in yaml.safe_load(eval_results_yaml(hostile))} == {"org/med-pairs"}
+
+
+def test_every_id_of_a_result_is_defined_by_the_dataset(dataset):
+    """A result with all metrics of its task."""
+    spec = yaml.safe_load((dataset / "eval.yaml").read_text(encoding="utf-8"))
+    defined = {task["id"] for task in spec["tasks"]}
+    for task, config in ((RETRIEVAL, "pairs"), (GENERATION, "chat")):
+        result = replace(RESULT, task=task, dataset_config=config, metrics=dict.fromkeys(HEADLINE[task], 0.5))
+        named = {entry["dataset"]["task_id"] for entry in yaml.safe_load(eval_results_yaml(result))}
+        assert named and named <= defined
+
+
+def test_notes_name_the_rule_and_the_signature():
+    signatures = {"accuracy": "rule:exact", "all": "nrefs:1|case:mixed", "en": "nrefs:1|tok:13a"}
+    metrics = {"bleu": 31.0, "bleu_1": 52.0, "accuracy_open": 0.5, "exact_match": 0.5}
+    result = replace(RESULT, task=GENERATION, metrics=metrics, signatures=signatures, intervals={})
+    notes = [entry["notes"].partition("test")[2] for entry in yaml.safe_load(eval_results_yaml(result))]
+    assert notes == [", nrefs:1|case:mixed", ", nrefs:1|case:mixed", ", rule:exact", ""]
+
+
+def test_a_result_on_a_leaderboard_has_one_file_for_a_task_and_split():
+    assert eval_results_name(RESULT) == "org-med-pairs--retrieval--test.yaml"
+    assert eval_results_name(replace(RESULT, dataset_revision="b" * 40)) == eval_results_name(RESULT)

@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 
 import pytest
-import yaml
 
 from model_cards.results import (
     GENERATION,
@@ -19,8 +18,6 @@ from model_cards.results import (
     RETRIEVAL,
     EvaluationResult,
     dataset_name,
-    eval_results_name,
-    eval_results_yaml,
     is_commit,
     load_result,
     load_results,
@@ -261,23 +258,6 @@ def test_model_index_has_the_numbers_of_the_record():
     assert [entry.dataset_revision for entry in entries] == [COMMIT] * 3 + [FINGERPRINT]
 
 
-def test_eval_results_are_what_the_hub_reads():
-    from huggingface_hub import EvalResultEntry, parse_eval_result_entries
-
-    text = eval_results_yaml(RESULT)
-    entries = parse_eval_result_entries(yaml.safe_load(text))
-    assert all(isinstance(entry, EvalResultEntry) for entry in entries)
-    assert [(entry.dataset_id, entry.task_id, entry.value) for entry in entries] == [
-        ("org/med-pairs", "pairs_test_recall_at_5", 0.5),
-        ("org/med-pairs", "pairs_test_recall_at_1", 0.25),
-        ("org/med-pairs", "pairs_test_loss", 9.75),
-    ]
-    assert {entry.dataset_revision for entry in entries} == {COMMIT}
-    assert {entry.notes for entry in entries} == {"145 rows of pairs/test"}
-    hostile = replace(RESULT, dataset_split="test\n- dataset: {id: evil}\n---\n{{ x }}")
-    assert {item["dataset"]["id"] for item in yaml.safe_load(eval_results_yaml(hostile))} == {"org/med-pairs"}
-
-
 def test_model_index_has_one_place_for_a_number():
     older, newer = (
         replace(RESULT, metrics={"loss": value}, date=date, settings={"limit": None, "max_new_tokens": value})
@@ -287,8 +267,3 @@ def test_model_index_has_one_place_for_a_number():
         assert [entry.metric_value for entry in model_index(results)] == [1]
     other = replace(older, dataset_revision=FINGERPRINT)
     assert [entry.metric_value for entry in model_index([newer, other])] == [1, 2]
-
-
-def test_a_result_on_a_leaderboard_has_one_file_for_a_task_and_split():
-    assert eval_results_name(RESULT) == "org-med-pairs--retrieval--test.yaml"
-    assert eval_results_name(replace(RESULT, dataset_revision="b" * 40)) == eval_results_name(RESULT)

@@ -11,9 +11,11 @@ from typing import Any
 
 from PIL import Image, ImageOps
 from PIL.ExifTags import Base
-from transformers.image_transforms import convert_to_rgb
 
 from evaluation.loading import InputError
+from evaluation.scoring.rgb_images import ADVICE, check_depth, composite_on_white
+
+__all__ = ["apply_orientation", "check_depth", "composite_on_white", "open_image", "read_encoded_image"]
 
 
 def read_encoded_image(image: Any, where: str, shown: str = "") -> tuple[bytes, str]:
@@ -41,8 +43,6 @@ def read_encoded_image(image: Any, where: str, shown: str = "") -> tuple[bytes, 
 FORMATS = ("JPEG", "PNG")
 # Width times height; the limit of hub_datasets.
 MAX_PIXELS = 64_000_000
-# Pillow's modes of more than 8 bits, whose values `convert("RGB")` clips at 255.
-DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 @contextmanager
@@ -71,23 +71,7 @@ def open_image(data: bytes, where: str) -> Iterator[Image.Image]:
         raise InputError(f"{where}: not a readable {' or '.join(FORMATS)} ({error}). {ADVICE}") from None
 
 
-def check_depth(image: Image.Image, where: str) -> None:
-    """Raises InputError if an image has more than 8 bits per channel."""
-    if image.mode in DEEP_MODES:
-        raise InputError(f"{where}: the image has mode {image.mode}, more than 8 bits per channel. {ADVICE}")
-
-
 def apply_orientation(image: Image.Image) -> Image.Image:
     """Returns the decoded image, rotated and mirrored as its EXIF orientation says, as in `datasets`."""
     image.load()
     return image if image.getexif().get(Base.Orientation) is None else ImageOps.exif_transpose(image)
-
-
-def composite_on_white(image: Image.Image) -> Image.Image:
-    """Returns an RGB image with its transparent color, if it has one, replaced by white, as the image processors do."""
-    if image.info.get("transparency") is None:
-        return image
-    return Image.fromarray(convert_to_rgb(image, return_numpy=True))
-
-
-ADVICE = "Build the dataset with `medpairs build`, which windows images to 8 bits per channel and rejects damaged ones"

@@ -7,9 +7,12 @@ texts does not name matches any. What matching claims say of side, severity and 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 
 from .claims import ABSENT, PRESENT, Claim, read_claims
 from .details import LEFT, RIGHT
@@ -18,8 +21,25 @@ from .measurements import Size
 # Two sizes agree if they differ by at most this share of the larger one, so that a rounded size is not an error.
 SIZE_TOLERANCE = 0.05
 
+# The files that decide how a text is read and compared.
+RULE_FILES = (
+    "agreement", "chinese_characters", "claims", "cues", "details", "findings", "measurements", "sentences",
+)  # fmt: skip
+
 _CHINESE = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]")
 _CODE = re.compile("[a-z]{2,3}")  # of ISO 639
+
+
+@cache
+def rules_signature() -> str:
+    """Returns the name of these rules, for example `rules:0a1b2c3d`, a digest of their files.
+
+    Scores are comparable only under the same rules, so it is to be reported with them.
+    """
+    digest = hashlib.sha256()
+    for name in RULE_FILES:
+        digest.update(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8").encode())
+    return f"rules:{digest.hexdigest()[:8]}"
 
 
 def detect_language(text: str) -> str:
@@ -81,11 +101,13 @@ def pair_counts(prediction: str, reference: str) -> Counter[str]:
     counts["matched"] = len(pairs)
     for one, other in pairs:
         sides, severities, sizes = same_sides(one, other), same_severities(one, other), same_sizes(one, other)
-        counts["detailed"] += one.details == other.details and len(one.sizes) == len(other.sizes) and sizes is not False
+        counts["detailed"] += int(
+            one.details == other.details and len(one.sizes) == len(other.sizes) and sizes is not False
+        )
         for name, same in (("laterality", sides), ("severity", severities), ("measurement", sizes)):
-            counts[name] += same is not None
-            counts[f"{name}_same"] += same is True
-        counts["side_contradictions"] += {one.sides, other.sides} == {frozenset({LEFT}), frozenset({RIGHT})}
+            counts[name] += int(same is not None)
+            counts[f"{name}_same"] += int(same is True)
+        counts["side_contradictions"] += int({one.sides, other.sides} == {frozenset({LEFT}), frozenset({RIGHT})})
     counts["status_contradictions"] = len(_opposites(expected, given))
     return counts
 
@@ -122,17 +144,29 @@ def same_severities(one: Claim, other: Claim) -> bool | None:
 
 
 def same_sizes(one: Claim, other: Claim) -> bool | None:
-    """Returns whether two claims give the same sizes within `SIZE_TOLERANCE`; None if one of them gives none."""
+    """Returns whether two claims give the same sizes within `SIZE_TOLERANCE`; None if one of them gives none.
+
+    Of findings that both texts have on both sides, each size is compared with that of its side.
+    """
     if not one.sizes or not other.sizes:
         return None
-    return len(one.sizes) == len(other.sizes) and all(map(_same_size, one.sizes, other.sizes))
+    sided = len(one.sides) == len(other.sides) == 2
+    left = list(other.sizes)
+    for size in one.sizes:
+        partner = next((there for there in left if _same_size(size, there, sided)), None)
+        if partner is None:
+            return False
+        left.remove(partner)
+    return not left
 
 
-def _same_size(one: Size, other: Size) -> bool:
+def _same_size(one: Size, other: Size, sided: bool) -> bool:
     if (one.unit, one.bound, len(one.numbers)) != (other.unit, other.bound, len(other.numbers)):
         return False
+    if sided and one.side and other.side and one.side != other.side:
+        return False
     return all(
-        abs(here - there) <= SIZE_TOLERANCE * max(here, there)
+        abs(here - there) <= SIZE_TOLERANCE * max(abs(here), abs(there))
         for here, there in zip(one.numbers, other.numbers, strict=True)
     )
 

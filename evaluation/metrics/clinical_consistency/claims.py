@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import bisect
 import re
-import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TypeVar
 
-from .chinese_characters import simplified
 from .cues import (
     CLAUSE,
     FIRST,
@@ -34,15 +33,20 @@ from .cues import (
 from .details import GRADE, LIST_GLUE, MODERATE, attach, distance, grade_of, mark_details
 from .findings import FINDING, MOVED, NORMAL_MEANS, ORGAN, Name, names_of
 from .measurements import Size
+from .sentences import normalized, sentences_of
 
+_Value = TypeVar("_Value")
 PRESENT, ABSENT, UNCERTAIN = "present", "absent", "uncertain"
-
-_LONGEST_SENTENCE = 300  # characters; a longer one is read in pieces, which bounds the time for a text
-_SENTENCE_END = re.compile(r"(?<=[.;!?])\s+|(?<=[;!?])|(?<=[^\d\s])\.(?=[^\d\s])|[。\n]")
-_CHINESE = re.compile("[\u4e00-\u9fff]")
 
 _LIST_END = re.compile(r"(?<![a-z])(?:and|or|nor)(?![a-z])|[及和与或]")
 _AFTER_LIST = re.compile(r"\s*,(?!\s*(?:and|or|nor)(?![a-z]))")
+# "and a ..." or ", with ..." begin a statement of their own; "no mass with calcification" is one thing.
+_NEW_STATEMENT = re.compile(
+    rf"\s*,?\s*and (?:an?|the) |\s*, ?(?:but )?with(?![a-z])|\s*,?\s*(?:and|with) (?:an? )?{SEVERITY}"
+    rf"|\s*with (?:an? )(?:{SIZE}|{SIDE}|[a-z]+ )"
+)
+_COMMA_AND = re.compile(r"\s*, ?and(?![a-z])")
+_LONGEST_REPETITION = 40  # characters of a sentence without a finding that is read for "none on the left"
 _COPULA = re.compile(r"(?<![a-z])(?:is|are|was|were)(?![a-z])")
 
 
@@ -56,7 +60,7 @@ class Claim:
         status: `present`, `absent` or `uncertain`.
         details: (side, severity) of each place where the finding is; the side is left, right or empty, the severity 1
             (mild) to 3 (severe) or None. A finding on both sides has two entries.
-        sizes: its measurements.
+        sizes: its measurements; those of a finding on both sides name their side if the text does.
     """
 
     kind: str
@@ -83,73 +87,50 @@ class _Mention:
     organ: str
     inverted: bool
     status: str = PRESENT
-    grade: int | None = None
-    sides: set[str] = field(default_factory=set)
-    severity: float | None = None
-    sizes: list[Size] = field(default_factory=list)
+    grade: float | None = None
+    # With the places of their words in the sentence, which tell what belongs together.
+    sides: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
+    severities: list[tuple[int, float]] = field(default_factory=list)
+    sizes: list[tuple[int, Size]] = field(default_factory=list)
 
 
 @lru_cache(maxsize=1 << 14)
 def read_claims(text: str) -> tuple[Claim, ...]:
     """Returns the claims of a text, in the order of their first mention; empty for a text without a known finding."""
     claims: list[Claim] = []
-    for sentence in _sentences(_normalized(text)):
-        for mention in _read_sentence(sentence):
+    last: _Mention | None = None
+    for sentence in sentences_of(normalized(text)):
+        for mention in _read_sentence(sentence, last):
             _add(claims, _claim_of(mention))
+            last = mention
     return tuple(claims)
 
 
-def _normalized(text: str) -> str:
-    """Returns a text in lower case, with simplified characters, one width and no contractions."""
-    text = simplified(unicodedata.normalize("NFKC", text)).lower().replace("’", "'")
-    text = "".join(" " if "\ue000" <= char <= "\uf8ff" else char for char in text)  # these are the marks here
-    text = re.sub(r"(?<=[a-z])n't\b", " not", text.replace("can't", "cannot")).replace("can not", "cannot")
-    text = re.sub(r"(?<![a-z])([lr])t\.?(?= )", lambda match: {"l": "left", "r": "right"}[match[1]], text)
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
-    text = re.sub(r"(?<=\d),(?=\d{1,2}\s*(?:[x×*-]\s*\d+(?:[.,]\d+)?\s*){0,2}[cm]m(?![a-z]))", ".", text)  # 0,5 cm
-    if _CHINESE.search(text):
-        text = re.sub(r"(?<!\d),|,(?!\d)", "，", text)  # NFKC has made it the comma of a list
-    return text
-
-
-def _sentences(text: str) -> list[str]:
-    pieces: list[str] = []
-    for part in _SENTENCE_END.split(text):
-        sentence = " ".join((part or "").split())
-        start = 0
-        while len(sentence) - start > _LONGEST_SENTENCE:
-            window = sentence[start : start + _LONGEST_SENTENCE]
-            # After the last comma of the second half, otherwise after its last space.
-            cut = (
-                max(map(window.rfind, ",，"))
-                if max(map(window.rfind, ",，")) >= len(window) // 2
-                else window.rfind(" ")
-            )
-            length = cut + 1 if cut >= len(window) // 2 else len(window)
-            pieces.append(window[:length])
-            start += length
-        if sentence[start:].strip():
-            pieces.append(sentence[start:])
-    return pieces
-
-
-def _read_sentence(sentence: str) -> list[_Mention]:
+def _read_sentence(sentence: str, last: _Mention | None) -> list[_Mention]:
+    """Returns the findings of a sentence; `last` is the one before it, which "none on the left" denies."""
     mentions, marked = _mark_findings(sentence)
-    if not mentions:
+    if not mentions and (last is None or len(sentence) > _LONGEST_REPETITION):
         return []
     marked, sides, severities, sizes = mark_details(marked)
     marked = mark_cues(marked)
     if REPEAT in marked:
-        marked = _repeat(marked, mentions)
+        marked = _repeat(marked, mentions, last)
+    if not mentions:
+        return []
     _set_statuses(marked, mentions)
 
     def mention_at(place: int) -> _Mention:
         return mentions[ord(marked[place]) - FIRST]
 
     places = [place for place, char in enumerate(marked) if _is_found(char)]
-    attach(marked, SIDE, places, lambda number, place: mention_at(place).sides.update(sides[number]))
-    attach(marked, SEVERITY, places, lambda number, place: setattr(mention_at(place), "severity", severities[number]))
-    attach(marked, SIZE, places, lambda number, place: mention_at(place).sizes.append(sizes[number]))
+    attach(marked, SIDE, places, lambda number, at, place: mention_at(place).sides.append((at, sides[number])))
+    attach(
+        marked,
+        SEVERITY,
+        places,
+        lambda number, at, place: mention_at(place).severities.append((at, severities[number])),
+    )
+    attach(marked, SIZE, places, lambda number, at, place: mention_at(place).sizes.append((at, sizes[number])))
     return mentions
 
 
@@ -210,10 +191,9 @@ def _is_found(char: str) -> bool:
     return FIRST <= ord(char) < FIRST + MOST_FINDINGS
 
 
-def _repeat(marked: str, mentions: list[_Mention]) -> str:
-    """Replaces "none" by a denial of the finding before it."""
+def _repeat(marked: str, mentions: list[_Mention], last: _Mention | None) -> str:
+    """Replaces "none" by a denial of the finding before it, which may be the last one of an earlier sentence."""
     parts: list[str] = []
-    last: _Mention | None = None
     for char in marked:
         if _is_found(char):
             last = mentions[ord(char) - FIRST]
@@ -243,7 +223,7 @@ def _set_statuses(marked: str, mentions: list[_Mention]) -> None:
         for place in found:
             mention = mentions[ord(clause[place]) - FIRST]
             status = ABSENT if place in denied else UNCERTAIN if place in doubted else PRESENT
-            if UNSURE in clause or mention.grade == 1:  # grade 1 is called doubtful
+            if UNSURE in clause or 0 < (mention.grade or 0) < 2:  # grade 1 is called doubtful
                 status = UNCERTAIN
             flipped = mention.inverted != (FLIP in clause)
             mention.status = {PRESENT: ABSENT, ABSENT: PRESENT}.get(status, status) if flipped else status
@@ -258,6 +238,8 @@ def _ahead(clause: str, place: int, ahead: list[int]) -> list[int]:
         step = clause[reached[-1] + 1 : one] if reached else ""
         if ended and _AFTER_LIST.match(step):  # without A, B or C, D is present
             break
+        if reached and _begins_anew(step, clause[one + 1 :], len(reached)):
+            break
         ended = ended or bool(_LIST_END.search(step))
         if any(char in (NO, MAYBE, YES) for char in between) or _COPULA.search(between):
             break
@@ -265,6 +247,20 @@ def _ahead(clause: str, place: int, ahead: list[int]) -> list[int]:
             break
         reached.append(one)
     return reached
+
+
+def _begins_anew(step: str, after: str, number: int) -> bool:
+    """Returns whether what follows a denied finding is a new statement: "no fracture, and an effusion is seen".
+
+    Args:
+        step: the text between the denied finding and the next one.
+        after: the text behind the next one.
+        number: how many findings are denied already.
+    """
+    if _NEW_STATEMENT.match(step):
+        return True
+    verb = next((char for char in after if _is_found(char) or char in (WAS, WAS_NOT, WAS_MAYBE)), "")
+    return number == 1 and _COMMA_AND.match(step) is not None and verb == WAS
 
 
 def _back(clause: str, place: int, found: list[int]) -> list[int]:
@@ -281,16 +277,40 @@ def _back(clause: str, place: int, found: list[int]) -> list[int]:
 
 
 def _claim_of(mention: _Mention) -> Claim:
-    severity = mention.severity
+    sided = mention.sides if mention.kind != "enlargement" or mention.organ in ("kidney", "lymph_node") else []
+    sides = {side for _, both in sided for side in both}
+    severity = mention.severities[-1][1] if mention.severities else None
     if mention.grade is not None and mention.grade >= 2:
         severity = MODERATE + mention.grade - 3  # grade 2 is called mild, 3 moderate, 4 severe
-    sides = set(mention.sides) if mention.kind != "enlargement" or mention.organ in ("kidney", "lymph_node") else set()
     if mention.status == ABSENT:
         # "No nodule in both lungs" and "no nodule" say the same, and what is absent has no severity.
-        severity, sides = None, set() if len(sides) == 2 else sides
+        details = {(side, None) for side in sides} if len(sides) == 1 else {("", None)}
+        return Claim(mention.kind, mention.organ, mention.status, frozenset(details))
     details = {(side, severity) for side in sides} or {("", severity)}
-    sizes = () if mention.status == ABSENT else tuple(sorted(mention.sizes))
-    return Claim(mention.kind, mention.organ, mention.status, frozenset(details), sizes)
+    if len(sides) == 2 and len(mention.severities) > 1:  # small on the left and large on the right
+        own = {side: value for both, value in _by_side(mention.severities, sided) for side in both}
+        details = {(side, own.get(side)) for side in sides}
+    if len(sides) == 2 and len(mention.sizes) > 1:
+        sizes = [size._replace(side=_only(both)) for both, size in _by_side(mention.sizes, sided)]
+    else:
+        sizes = [size._replace(side=_only(sides)) for _, size in mention.sizes]
+    return Claim(mention.kind, mention.organ, mention.status, frozenset(details), tuple(sorted(sizes)))
+
+
+def _by_side(
+    values: list[tuple[int, _Value]], sided: list[tuple[int, tuple[str, ...]]]
+) -> list[tuple[tuple[str, ...], _Value]]:
+    """Returns values with their sides, which all stand behind them ("small on the left") or in front ("left 5 mm")."""
+    single = [one for one in sided if len(one[1]) == 1]
+    if not single:
+        return [((), value) for _, value in values]
+    if values[0][0] < single[0][0]:
+        return [(next((side for place, side in single if place > at), single[-1][1]), value) for at, value in values]
+    return [([side for place, side in single if place < at][-1], value) for at, value in values]
+
+
+def _only(sides: Collection[str]) -> str:
+    return next(iter(sides)) if len(sides) == 1 else ""
 
 
 def _add(claims: list[Claim], new: Claim) -> None:
@@ -299,7 +319,10 @@ def _add(claims: list[Claim], new: Claim) -> None:
         same = (old.kind, old.status) == (new.kind, new.status)
         if same and (old.organ == new.organ or not old.organ or not new.organ):
             details = _merged(old.details | new.details)
-            sizes = tuple(sorted({*old.sizes, *new.sizes}))
+            known = {*old.sizes, *new.sizes}
+            # A size without a side is that of the same size with one.
+            sided = {size._replace(side="") for size in known if size.side}
+            sizes = tuple(sorted(known - sided))
             claims[place] = Claim(old.kind, old.organ or new.organ, old.status, details, sizes)
             return
     claims.append(new)
@@ -324,7 +347,9 @@ def describe_claims(text: str) -> list[str]:
             for side, severity in sorted(claim.details, key=str)
         ]
         sizes = [
-            f"{size.bound}{' x '.join(f'{number:g}' for number in size.numbers)} {size.unit}" for size in claim.sizes
+            f"{size.side if len(claim.sides) == 2 else ''} {size.bound}"
+            f"{' x '.join(f'{number:g}' for number in size.numbers)} {size.unit}".strip()
+            for size in claim.sizes
         ]
         lines.append(f"{finding}: " + ", ".join(filter(None, [claim.status, *details, *sizes])))
     return lines

@@ -6,17 +6,19 @@ import datasets
 import evaluate
 
 # `evaluate.load` copies only the files that this one imports, and reads a comment behind an import as an address.
-from .agreement import consistency_scores, pair_counts, pair_score, shares_of
+from .agreement import consistency_scores, pair_counts, pair_score, rules_signature, shares_of
 from .chinese_characters import simplified
 from .claims import describe_claims, read_claims
 from .cues import mark_cues
 from .details import mark_details
 from .findings import FINDINGS, ORGANS
 from .measurements import UNITS
+from .sentences import sentences_of
 
 __all__ = [
     "FINDINGS", "ORGANS", "UNITS", "ClinicalConsistency", "consistency_scores", "describe_claims", "mark_cues",
-    "mark_details", "pair_counts", "pair_score", "read_claims", "shares_of", "simplified",
+    "mark_details", "pair_counts", "pair_score", "read_claims", "rules_signature", "sentences_of",
+    "shares_of", "simplified",
 ]  # fmt: skip
 
 _DESCRIPTION = """

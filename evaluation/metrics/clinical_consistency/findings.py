@@ -33,7 +33,7 @@ class Name(NamedTuple):
 
 # Organ: its names. "chest" and the lobes of the lung count as lung, those of the brain as brain.
 ORGANS = {
-    "joint_space": r"joint spaces?|关节间隙",
+    "joint_space": r"(?:knee )?joint spaces?|膝?关节间隙",
     "costophrenic_angle": r"costophrenic(?: angles?| sulc(?:us|i))?|肋膈角",
     "midline": r"midline|中线(?:结构)?",
     "lymph_node": r"lymph nodes?|淋巴结",
@@ -71,7 +71,8 @@ _SOLID = ("lung", "liver", "kidney", "brain", "thyroid", "pancreas", "spleen", "
 _SOLID += ("stomach", "colon", "esophagus", "prostate")
 _BONES = ("rib", "clavicle", "femur", "tibia", "spine")
 _SIZED = ("heart", "spleen", "liver", "kidney", "lymph_node", "thyroid", "prostate")
-_SPACES = ("pleura", "joint", "pericardium", "abdomen", "lung")
+_SPACES = ("pleura", "joint", "pericardium", "abdomen", "lung", "joint_space")
+_WALLS = ("gallbladder", "bladder", "stomach", "colon", "esophagus")
 
 # A normal state of these denies a certain finding; of other organs, any abnormality.
 NORMAL_MEANS = {
@@ -81,13 +82,17 @@ NORMAL_MEANS = {
     "costophrenic_angle": "blunting",
     "midline": "shift",
 }
-# A kind in an organ that is another organ's finding: fluid of the chest is in the pleura.
-MOVED = {("effusion", "lung"): "pleura"}
+# A kind in an organ that is another organ's finding: fluid of the chest is in the pleura, that of a joint space in the
+# joint.
+MOVED = {("effusion", "lung"): "pleura", ("effusion", "joint_space"): "joint"}
 
 FINDINGS: list[tuple[Name, str]] = [
     # ---- chest
     (Name("effusion", _SPACES, "pleura"), r"effusions?|pleural fluid|hydrothorax|胸腔积液|胸水|积液"),
-    (Name("effusion", ("pleura", "abdomen", "joint", "pericardium"), required=True), r"fluid"),
+    (
+        Name("effusion", ("pleura", "abdomen", "joint", "pericardium"), required=True),
+        r"fluid|液体(?:密度|信号)?影?|液性暗区",
+    ),
     (Name("effusion", ("abdomen",), "abdomen"), r"ascites|free fluid|腹腔积液|腹水|游离液体"),
     (Name("pneumothorax"), r"pneumothora(?:x|ces)|气胸"),
     (Name("consolidation"), r"consolidations?|airspace (?:opacit(?:y|ies)|disease)|实变"),
@@ -99,7 +104,7 @@ FINDINGS: list[tuple[Name, str]] = [
     (Name("atelectasis", ("lung",), required=True), r"collapsed?"),
     (Name("emphysema"), r"emphysema(?:tous)?|肺气肿"),
     (Name("emphysema", ("lung",), required=True), r"气肿"),
-    (Name("fibrosis", _SOLID), r"fibros(?:is|es)|纤维化"),
+    (Name("fibrosis", _SOLID), r"fibros(?:is|es)|fibrotic|纤维化|纤维(?:条索|索条|灶)"),
     (Name("bronchiectasis"), r"bronchiectas(?:is|es|ia)|支气管扩张"),
     (Name("tuberculosis"), r"tuberculosis|结核"),
     (Name("nodule", _SOLID), r"nodules?|nodular lesions?|结节"),
@@ -146,7 +151,8 @@ FINDINGS: list[tuple[Name, str]] = [
     (Name("enlargement", ("liver",), "liver"), r"hepatomegaly|肝脏?肿?大(?!小)"),
     (Name("enlargement", ("lymph_node",), "lymph_node"), r"(?:lymph)?adenopathy|肿大淋巴结"),
     (Name("enlargement", _SIZED, required=True), r"enlarge(?:d|ment)|dilated|肿大|增大|扩大|肥大"),
-    (Name("aneurysm", ("aorta", "brain")), r"aneurysms?|动脉瘤"),
+    (Name("enlargement", ("prostate",), "prostate"), r"(?:benign )?prostatic hyperplasia|bph|前列腺增生"),
+    (Name("aneurysm", ("aorta", "brain")), r"aneurysms?|aneurysmal|动脉瘤"),
     (Name("free_air"), r"(?:free|intraperitoneal) (?:air|gas)|pneumoperitoneum|(?:腹腔)?游离气体"),
     (Name("stone", ("gallbladder",), "gallbladder"), r"gallstones?|cholelithiasis|胆石症?|胆囊?结石"),
     (Name("stone", ("kidney",), "kidney"), r"nephrolithiasis"),
@@ -155,7 +161,7 @@ FINDINGS: list[tuple[Name, str]] = [
     (Name("hydronephrosis", ("kidney",), required=True), r"积水"),
     (Name("hydrocephalus"), r"hydrocephalus|脑积水"),
     (Name("cyst", _SOLID), r"cysts?|囊肿"),
-    (Name("fatty_liver"), r"fatty liver|(?:hepatic )?steatosis|脂肪肝|肝脏?脂肪变性?"),
+    (Name("fatty_liver"), r"fatty liver|(?:hepatic )?steatosis|脂肪肝|肝脏?弥漫性?脂肪变性?|肝脏?脂肪变性?"),
     (Name("cirrhosis"), r"cirrho(?:sis|tic)|肝脏?硬化"),
     (Name("cholecystitis"), r"cholecystitis|胆囊炎"),
     (Name("appendicitis"), r"appendicitis|阑尾炎"),
@@ -163,36 +169,70 @@ FINDINGS: list[tuple[Name, str]] = [
     (Name("pancreatitis"), r"pancreatitis|胰腺炎"),
     (Name("obstruction"), r"(?:bowel|intestinal) obstruction|ileus|肠梗阻"),
     (Name("polyp", _SOLID), r"polyps?|息肉"),
+    (Name("diverticulosis"), r"diverticulosis|diverticul(?:a|um)|憩室(?!炎)"),
+    (Name("diverticulitis"), r"diverticulitis|憩室炎"),
+    (
+        Name("wall_thickening", _WALLS),
+        r"wall thickening|thickening of (?:the|its) wall|thickened wall|壁(?:毛糙)?增厚",
+    ),
+    (Name("wall_thickening", _WALLS, required=True), r"thickened|thickening|增厚"),
+    (Name("wall_thickening", _WALLS, required=True, inverted=True), r"壁不厚"),
     (Name("hernia"), r"hernias?|疝"),
     # ---- brain, tumors of any organ
     (Name("hemorrhage", _SOLID), r"ha?emorrhages?|bleed(?:ing|s)?|出血"),
     (Name("hematoma", _SOLID), r"ha?ematomas?|血肿"),
-    (Name("infarction", ("brain", "kidney", "spleen")), r"infarct(?:s|ions?)?|脑?梗[死塞]"),
+    (Name("infarction", ("brain", "kidney", "spleen")), r"infarct(?:s|ions?)?|脑?梗[死塞]|腔梗"),
     (Name("infarction", ("brain",), "brain"), r"(?:ischa?emic )?strokes?"),
     (Name("edema", ("lung", "brain", "soft_tissue")), r"o?edema(?:tous)?|水肿"),
     (Name("atrophy", (*_SOLID,)), r"atroph(?:y|ic)|萎缩"),
     (Name("ventriculomegaly"), r"ventriculomegaly|(?:enlarged|dilated) ventricles|脑室(?:系统)?(?:扩大|扩张)"),
     (Name("contusion", _SOLID), r"contusions?|挫伤"),
-    (Name("white_matter_lesion"), r"white matter (?:lesions?|changes|disease)|白质(?:病变|疏松|脱髓鞘)"),
-    (Name("shift", ("midline",), required=True), r"shift(?:s|ed)?|移位"),
+    (
+        Name("white_matter_lesion"),
+        r"white matter (?:lesions?|changes|disease)|"
+        r"(?:chronic )?small[- ]vessel (?:ischa?emic )?(?:changes?|disease)|白质(?:病变|疏松|脱髓鞘)",
+    ),
+    (Name("shift", ("midline",), required=True), r"shift(?:s|ed)?|移位|(?<=[左右])移(?!植)"),
     (Name("tumor", _SOLID), r"tumou?rs?|neoplasms?|肿瘤|(?<=脑)瘤"),
     (Name("cancer", _SOLID), r"cancers?|carcinomas?|malignanc(?:y|ies)|malignant tumou?rs?|恶性肿瘤|癌"),
     (Name("metastasis", (*_SOLID, *_BONES)), r"metasta(?:sis|ses|tic (?:disease|lesions?))|转移[瘤灶]?"),
+    (Name("mass_effect"), r"mass effect|占位效应"),
     (Name("mass", _SOLID), r"mass(?:es)?|占位(?:性病变)?|肿块|肿物|包块"),
     (Name("focal_lesion", _SOLID), r"focal (?:lung |liver |brain )?lesions?"),
+    (Name("hamartoma", _SOLID), r"hamartomas?|错构瘤"),
     (Name("hemangioma", _SOLID), r"ha?emangiomas?|血管瘤"),
     (Name("meningioma"), r"meningiomas?|脑膜瘤"),
     (Name("glioma"), r"gliomas?|glioblastomas?|胶质瘤"),
     # ---- knee and bones
     (Name("osteoarthritis"), r"osteo-?arthr(?:itis|osis)|degenerative joint disease|骨性?关节炎"),
-    (Name("degenerative_change", ("spine", "joint")), r"degenerative (?:changes?|disease)|退行性(?:改变|变|病变)"),
+    (Name("degenerative_change", ("spine", "joint")), r"degenerative (?:changes?|disease)|退行性(?:改变|变|病变)|退变"),
     (Name("osteophyte"), r"osteophyt(?:es?|osis|ic)(?: formation)?|bone spurs?|骨赘(?:形成)?|骨刺|骨质增生"),
     (Name("narrowing", ("joint_space",), required=True), r"narrow(?:ed|ing)|变?狭?窄"),
     (Name("sclerosis"), r"(?:subchondral )?sclerosis|骨质硬化"),
     (Name("stenosis", ("spine", "aorta", "esophagus")), r"stenos(?:is|es)|狭窄"),
     (Name("chondrocalcinosis"), r"chondrocalcinosis|软骨钙化"),
-    (Name("meniscal_tear"), r"menisc(?:al|us) tears?|torn meniscus|半月板撕裂"),
-    (Name("ligament_tear"), r"(?:cruciate |collateral )?ligament tears?|torn (?:\w+ )?ligament|韧带(?:撕裂|断裂)"),
+    (
+        Name("meniscal_tear"),
+        r"menisc(?:al|us)(?: (?:posterior|anterior) horn)? tears?|torn (?:(?:medial|lateral) )?meniscus|"
+        r"tears? (?:of|in|involving) (?:the )?(?:(?:posterior|anterior|medial|lateral|horn|body|root|of|the) )*"
+        r"menisc(?:us|i)|半月板(?:[前后]角|体部?|根部)*撕裂",
+    ),
+    (
+        Name("ligament_tear"),
+        r"(?:cruciate |collateral )?ligament tears?|torn (?:\w+ )?ligament|[am]cl tears?|tears? (?:of|in|involving) "
+        r"(?:the )?(?:(?:anterior|posterior|medial|lateral|cruciate|collateral) )*ligaments?|韧带(?:撕裂|断裂)",
+    ),
+    (
+        Name("meniscal_tear", inverted=True),
+        r"(?:intact|normal) menisc(?:us|i)|menisc(?:us|i) (?:(?:is|are|appears?|remains?) )?intact|半月板(?:形态)?完整",
+    ),
+    (
+        Name("ligament_tear", inverted=True),
+        r"intact (?:(?:cruciate|collateral) )?ligaments?|ligaments? (?:(?:is|are|appears?|remains?) )?intact|"
+        r"韧带(?:走行)?(?:连续|完整)",
+    ),
+    (Name("disc_herniation"), r"dis[ck] (?:herniations?|protrusions?|extrusions?)|herniated dis[ck]|椎间盘[脱突]出"),
+    (Name("disc_bulge"), r"dis[ck] bulg(?:es?|ing)|bulging dis[ck]|椎间盘膨出"),
     (Name("loose_body"), r"loose bod(?:y|ies)|关节内游离体|游离体"),
     (Name("spondylosis"), r"spondylosis|椎体骨质增生"),
     (Name("fracture", _BONES), r"fractur(?:es?|ed)|骨折"),
@@ -213,7 +253,9 @@ FINDINGS: list[tuple[Name, str]] = [
     (Name("abnormality", tuple(ORGANS)), r"abnormal(?:ity|ities)?|异常"),
     (
         Name("abnormality", tuple(ORGANS), inverted=True),
-        r"(?:within )?normal(?: limits| in size| size)?|unremarkable|clear(?! (?:of|from))|"
+        r"(?:within )?normal(?: limits| in size| size)?(?! (?:variant|pressure|saline))|unremarkable|"
+        r"(?<!no )(?<!any )clear(?! (?:of|from|if|whether|that|how|evidence|signs?|indication|cell|fluid|interval|"
+        r"increase|decrease|improvement|progression|change|margins?|borders?))|"
         r"preserved|sharp|midline position"
         r"|大小(?:形态)?正常|形态大小正常|正常|清晰|锐利|居中",
     ),

@@ -3,7 +3,8 @@
 Two answers are equal if `exact` says so, or if they are the same after these steps:
 
 1. Traditional Chinese characters become simplified ones; width, case and an introduction ("The answer is") go.
-2. "Yes, there is." becomes yes, and 没有。 becomes no, unless the rest of the answer contradicts it.
+2. "Yes, there is." becomes yes, and 没有。 becomes no, unless the rest of the answer contradicts it ("No, there is a
+   mass") or takes it back ("No, I cannot tell").
 3. The answer is split into a list at commas, semicolons and "and"; its order counts only where an item is negated.
 4. Quantities are written in one unit, without regard to spaces: 1.5cm and 15 mm, 10% and 10 percent.
 5. "CT (computed tomography)" becomes CT if the bracket names the same thing.
@@ -34,6 +35,21 @@ _FIRST = re.compile(
 )
 _NEGATIONS = re.compile(r"\b(?:no|not|none|nor|never|without|absent|negative|cannot|nope)\b|n't\b|[不没无未否非]")
 _AFFIRMATIONS = re.compile(r"\b(?:yes|yeah|yep)\b|(?:^|[,.;。、])\s*(?:是|有|对|包含|存在)")
+
+# What a no cannot be followed by: something is there. "No, it is enlarged" is the answer to "Is the heart normal?".
+_EXISTS = re.compile(
+    r"\bthere(?: (?:is|are|was|were)|'s)\b"
+    r"|\b(?:is|are|was|were) (?:\w+ )?(?:seen|visible|present|noted|identified|shown)\b"
+    r"|\b(?:i|we) (?:can )?(?:see|note|find)\b|[可仍]见|见到|看到|发现|存在|显示有"
+)
+_NOTHING = re.compile(rf"{_NEGATIONS.pattern}|\b(?:nothing|neither)\b")
+_CLAUSES = re.compile(r"[,.;:!?。、]|\b(?:but|and|however)\b|但是?|而")
+_UNKNOWN = re.compile(
+    r"\b(?:cannot|can't|can not|could not|couldn't|unable to|impossible to|hard to|difficult to)\b(?: \w+)? "
+    r"(?:tell|say|determine|judge|decide|assess|answer|know|be sure|evaluate)\b"
+    r"|\b(?:not|n't|am|is|it's) (?:sure|certain|know|uncertain|unclear|unsure)\b|\bdo(?: not|n't) know\b"
+    r"|(?:无法|不能|难以|不好|不可)(?:确定|判断|判定|评估|看清|回答|辨别|肯定)|不确定|不清楚|不知道|看不清|说不清"
+)
 
 _LONGEST_ANSWER = 500  # characters; a longer text is no list of findings, and is compared as it is
 
@@ -101,15 +117,20 @@ def yes_or_no(text: str) -> str:
     """Returns "yes" or "no" if a text, in lower case and simplified characters, is such an answer; otherwise "".
 
     The first word decides, and the rest may repeat the question: "Yes, there is a nodule." A rest that contradicts it
-    makes the answer something else: "yes, there is no nodule", "no, yes".
+    makes the answer something else: "yes, there is no nodule", "no, yes", "no, there is a nodule"; and so does one that
+    takes it back: "no, I cannot tell".
     """
     first = _FIRST.fullmatch(text)
     word, rest = (first["word"], first["rest"]) if first else ("", "")
-    if word in YES and not _NEGATIONS.search(rest):
-        return "yes"
-    if word in NO and not _AFFIRMATIONS.search(rest):
-        return "no"
-    return ""
+    if word not in YES | NO or _UNKNOWN.search(rest):
+        return ""
+    if word in YES:
+        return "" if _NEGATIONS.search(rest) else "yes"
+    return "" if _AFFIRMATIONS.search(rest) or _says_that_something_is_there(rest) else "no"
+
+
+def _says_that_something_is_there(text: str) -> bool:
+    return any(_EXISTS.search(part) and not _NOTHING.search(part) for part in _CLAUSES.split(text))
 
 
 def _item(text: str) -> list[str]:

@@ -204,13 +204,14 @@ def print_scores(options: argparse.Namespace) -> None:
     from transformers import AutoModel
 
     from evaluation.loading import load_model_and_processor
+    from evaluation.models.encoders import dual_encoder
     from evaluation.scoring.encoder import embed_pairs, score_embeddings
 
     rows = pairs(options, "validation")
     scores = {}
     for checkpoint in options.checkpoints:
         model, processor = load_model_and_processor(checkpoint, AutoModel)
-        embeds = embed_pairs(model, processor, rows, batch_size=16)
+        embeds = embed_pairs(dual_encoder(model, processor, str(checkpoint)), rows, batch_size=16)
         scores[checkpoint] = score_embeddings(embeds, model.logit_scale.item(), model.logit_bias.item())
     print(json.dumps(scores))
 

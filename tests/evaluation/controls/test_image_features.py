@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.controls.image_features import began_random, encode_images, load_encoder, pooled, tower_of_decoder
+from evaluation.controls.image_features import began_random, encode_images, load_encoder
 from evaluation.loading import InputError
+from evaluation.models.vision_towers import mllama_tower, pooled
 from tests.evaluation.small_run import picture
 
 
@@ -33,12 +34,12 @@ def test_the_tower_of_a_decoder_sees_the_complete_image(decoder):
         AutoModelForImageTextToText.from_pretrained(decoder).eval(),
         AutoProcessor.from_pretrained(decoder),
     )
-    encoder = tower_of_decoder(model, processor, "own", is_random=True)
+    encode = mllama_tower(model, processor)
     pictures = [picture((300, 100), 1), picture((64, 64), 2), picture((20, 90), 3)]
-    found = encoder.encode(pictures)
-    assert found.shape[0] == 3 and found.dtype == np.float32 and encoder.is_random
-    assert np.allclose(found[1], encoder.encode(pictures[1:2])[0], atol=1e-5)  # whatever else is in the batch
-    assert not np.allclose(found[0], encoder.encode([pictures[0].transpose(1)])[0], atol=1e-3)
+    found = encode(pictures)
+    assert found.shape[0] == 3 and found.dtype == np.float32
+    assert np.allclose(found[1], encode(pictures[1:2])[0], atol=1e-5)  # whatever else is in the batch
+    assert not np.allclose(found[0], encode([pictures[0].transpose(1)])[0], atol=1e-3)
 
 
 def test_an_encoder_is_loaded_by_name(encoder):

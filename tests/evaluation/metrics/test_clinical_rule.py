@@ -27,6 +27,10 @@ SAME = [
     ("No, there is no mass.", "No"), ("No, it is not.", "no"), ("True", "Yes"), ("没有", "不包含"),
     ("没有，肺部正常", "没有"), ("是", "是的"), ("是的，有结节。", "包含"), ("無", "没有"), ("否。", "不是"),
     ("The final answer is: Yes.", "Yes"),
+    ("No, it is enlarged.", "No"), ("No, there are none.", "No"), ("No, there is nothing abnormal.", "No"),
+    ("No, no mass is seen.", "No"), ("No, a mass is not seen.", "No"), ("No, I cannot see a mass.", "No"),
+    ("No, I do not see one.", "No"), ("No, it cannot be seen", "No"), ("无，未发现结节", "无"),
+    ("没有，不存在结节", "没有"),
     # explanations and introductions
     ("CT (computed tomography)", "CT"), ("核磁共振（MRI）", "MRI"), ("The answer is Liver.", "Liver"),
     ("It is the liver", "Liver"), ("答案是肝脏。", "肝脏"),
@@ -51,6 +55,12 @@ DIFFERENT = [
     # not a yes or a no
     ("Yes, there is no nodule", "Yes"), ("是的，没有结节", "是"), ("yes and no", "Yes"), ("yes no", "Yes"),
     ("no, yes", "No"), ("不是,是", "不是"), ("有，没有", "有"), ("Normal", "No"), ("I do not know", "No"),
+    ("No, there is a mass", "No"), ("No, there is.", "No"), ("No, there's a mass.", "No"),
+    ("No, a mass is seen.", "No"),
+    ("No, I see a mass.", "No"), ("No effusion; no, but there is a mass", "No"), ("无，可见结节", "无"),
+    ("没有，发现结节", "没有"), ("无，左肺存在结节", "无"), ("No, I cannot tell", "No"), ("No, it is unclear.", "No"),
+    ("No, hard to say", "No"), ("No, I am not sure", "No"), ("Yes, it is uncertain", "Yes"), ("无，无法判断", "无"),
+    ("是，不确定", "是"), ("没有，看不清", "没有"), ("No, I don't know.", "No"),
     ("No idea", "No"), ("yes yes", "Yes"), ("no-contrast CT", "No"), ("包含", "不包含"), ("不对称", "不对"),
     ("", ".."), ("", "No"), ("It is not", "It is"),
 ]  # fmt: skip

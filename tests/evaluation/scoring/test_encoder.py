@@ -7,6 +7,7 @@ import pytest
 import torch
 from datasets import Dataset, Features, Image, Value
 
+from evaluation.models.encoders import dual_encoder
 from evaluation.scoring.encoder import NEIGHBORS, content_id, embed_pairs, nearest_texts, score_embeddings
 from tests.evaluation.small_run import TEXTS, picture
 
@@ -35,7 +36,7 @@ def distinct() -> Dataset:
 
 @pytest.fixture(scope="module")
 def embeds(model_and_processor, distinct) -> dict[str, np.ndarray]:
-    return embed_pairs(*model_and_processor, distinct, batch_size=4)
+    return embed_pairs(dual_encoder(*model_and_processor, "tiny"), distinct, batch_size=4)
 
 
 def test_the_loss_is_that_of_transformers(model_and_processor, distinct, embeds):
@@ -57,7 +58,7 @@ def test_the_loss_is_that_of_transformers(model_and_processor, distinct, embeds)
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100])
 def test_embeddings_do_not_depend_on_the_batch(model_and_processor, distinct, embeds, batch_size):
-    other = embed_pairs(*model_and_processor, distinct, batch_size)
+    other = embed_pairs(dual_encoder(*model_and_processor, "tiny"), distinct, batch_size)
     for name in ("image_ids", "text_ids"):
         assert other[name].tolist() == embeds[name].tolist()
         assert other[name].dtype == np.int64
@@ -69,7 +70,7 @@ def test_embeddings_do_not_depend_on_the_batch(model_and_processor, distinct, em
 def test_equal_contents_have_equal_ids(model_and_processor):
     image, other = picture((40, 40), 1), picture((40, 40), 2)
     rows = make_rows(["a", "b", "a", "A"], [image, other, other, image.convert("RGBA")])
-    embeds = embed_pairs(*model_and_processor, rows, batch_size=2)
+    embeds = embed_pairs(dual_encoder(*model_and_processor, "tiny"), rows, batch_size=2)
     a, b, again, upper = embeds["text_ids"]
     assert a == again and len({a, b, upper}) == 3
     first, second, third, fourth = embeds["image_ids"]

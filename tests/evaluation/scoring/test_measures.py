@@ -10,12 +10,13 @@ from evaluation.metrics.medical_bleu.bilingual import bleu_scores
 from evaluation.metrics.vqa_accuracy.short_answers import vqa_scores
 from evaluation.scoring.answers import exact_match, score_answers
 from evaluation.scoring.measures import Measure, difference, intervals, measures, ratio, shares
+from evaluation.scoring.report_scores import report_scores
 
 WORDS = ["the", "left", "lung", "shows", "a", "small", "nodule", "of", "3", "mm", "without", "effusion", "in", "right"]
 
 
 def rows_of(seed: int, size: int = 120, right: float = 0.6) -> list[dict]:
-    """Answers to questions about 30 patients in two languages, with reports between them."""
+    """Answers to questions about 31 patients in two languages, with reports between them."""
     draw = np.random.default_rng(7)  # the questions are always the same
     answer = np.random.default_rng(seed)
     found = []
@@ -30,7 +31,7 @@ def rows_of(seed: int, size: int = 120, right: float = 0.6) -> list[dict]:
                 "reference": reference,
                 "language": language,
                 "answer_type": ("OPEN", "CLOSED", "")[number % 3],
-                "group": f"patient {number % 30}",
+                "group": f"patient {number % 31}",
                 "loss": float(draw.random() * 9),
                 "tokens": int(draw.integers(1, 9)),
             }
@@ -60,6 +61,9 @@ def test_the_score_of_all_rows_is_that_of_the_metrics():
     }
     scores, _ = score_answers(*columns, column(rows, "answer_type"))
     expected |= {name: scores[name] for name in ("short_f1", "short_bleu_1", "report_bleu", "report_rouge_l")}
+    reports = [row for row in rows if not row["answer_type"]]
+    findings, _ = report_scores(*(column(reports, name) for name in ("generated", "reference")))
+    expected |= {name: findings[name] for name in ("clinical_f1", "clinical_f1_detailed")}
     assert found == pytest.approx(expected, rel=1e-12)
 
 
@@ -103,7 +107,7 @@ def test_the_difference_between_a_model_and_itself_is_none():
 
 def test_a_better_model_is_told_apart():
     good, bad = measures(rows_of(5, right=0.9)), measures(rows_of(6, right=0.2))
-    for name in ("accuracy_open", "accuracy_closed", "exact_match", "bleu", "bleu_1"):
+    for name in ("accuracy_open", "accuracy_closed", "exact_match", "bleu", "bleu_1", "clinical_f1"):
         low, high = difference(good[name], bad[name], GROUPS)
         assert 0 < low < high, name
         assert difference(bad[name], good[name], GROUPS)[1] < 0

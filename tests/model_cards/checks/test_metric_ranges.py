@@ -12,11 +12,13 @@ from model_cards.results import NAMES
 IN_RANGE = {
     "recall_at_5": (0, 1), "chance_image_to_text_recall_at_1": (0.0, 1.0), "accuracy": (0.5, 1),
     "accuracy_open_zh": (0, 1), "exact_match": (0, 1), "bleu": (0, 100), "bleu_1_en": (0, 100.0),
+    "clinical_f1": (0, 1), "clinical_f1_detailed_zh": (0.5, 1),
     "loss": (0, 700.5), "perplexity": (1, 1e304), "num_samples_open": (0, 10**9),
     "text_to_image_median_rank": (1, 10**6), "another": (-1e9, 1e9),
 }  # fmt: skip
 OUT_OF_RANGE = {
     "recall_at_5": (-0.01, 1.01), "accuracy_closed": (-1, 100), "bleu": (-1, 100.5), "loss": (-0.1,),
+    "clinical_f1": (-0.1, 1.1),
     "num_images": (-1,), "another": (-1e307, 1e307), "chance_recall_at_5": (2,), "length_ratio": (-1,),
 }  # fmt: skip
 

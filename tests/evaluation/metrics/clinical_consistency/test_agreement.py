@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from evaluation.metrics.clinical_consistency.agreement import consistency_scores, pair_score
+from evaluation.metrics.clinical_consistency.agreement import consistency_scores, pair_counts, pair_score
 from tests.benchmarks.evaluation.clinical_consistency import read_probe
 
 SHARES = (
@@ -41,6 +41,7 @@ def test_counts_by_hand():
     assert scores["num_samples"] == 3 and scores["num_predictions_without_findings"] == 1
     assert scores["num_left_out"] == 1 and scores["num_claims_left_out"] == 1
     assert {type(value) for name, value in scores.items() if name.startswith("num_")} == {int}
+    assert {type(value) for value in pair_counts("Left nodule of 5 mm.", "Left nodule of 5 mm.").values()} == {int}
     assert type(scores_of("Nodule.", "Nodule.")["num_predictions_without_findings"]) is int
     assert (scores["num_samples_en"], scores["num_samples_zh"], scores["num_left_out_en"]) == (2, 1, 1)
     assert scores["recall_zh"] == 1 and scores["severity_agreement_zh"] is None and scores["f1_zh"] == 1
@@ -116,6 +117,24 @@ def test_sizes_agree_within_a_twentieth_and_only_of_one_kind():
         assert scores_of(other, "Nodule of 10 mm.")["measurement_agreement"] == 0
     assert scores_of("Nodule.", "Nodule of 10 mm.")["measurement_agreement"] is None
     assert scores_of("Nodule.", "Nodule of 10 mm.")["f1_detailed"] == 0
+
+
+def test_severities_and_sizes_are_compared_side_by_side():
+    for one, other, name in (
+        ("Small left and large right effusions.", "Large left and small right effusions.", "severity"),
+        ("左侧少量、右侧大量胸腔积液。", "左侧大量、右侧少量胸腔积液。", "severity"),
+        (
+            "Nodule of 5 mm on the left and nodule of 9 mm on the right.",
+            "Left 9 mm nodule and right 5 mm nodule.",
+            "measurement",
+        ),
+    ):
+        assert scores_of(one, one)[f"{name}_agreement"] == 1 and scores_of(one, one)["f1_detailed"] == 1
+        assert scores_of(other, one)[f"{name}_agreement"] == 0 and scores_of(other, one)["f1_detailed"] == 0
+    # A size whose side is not named can be that of either.
+    assert scores_of("Bilateral nodules of 5 mm.", "Left and right nodule of 5 mm.")["measurement_agreement"] == 1
+    assert scores_of("Cyst of -20 HU.", "Cyst of 20 HU.")["measurement_agreement"] == 0
+    assert scores_of("Cyst of -20 HU.", "Cyst of -20.5 HU.")["measurement_agreement"] == 1
 
 
 def test_nothing_to_compare_is_none():
