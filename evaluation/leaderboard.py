@@ -24,8 +24,12 @@ from model_cards.results import (
     GENERATION,
     HEADLINE,
     NAMES,
+    PARTS,
+    REPORTS,
     EvaluationResult,
+    columns_of,
     load_results,
+    parts_in,
     write_json,
     write_text,
 )
@@ -74,44 +78,53 @@ def rank_results(results: list[EvaluationResult], predictions: Predictions = lam
         predictions: returns the predictions of a result, None if they are not there.
 
     Returns:
-        tables with `task`, `dataset`, `revision`, `split`, `samples`, `rule` (of the accuracies; "" if the table has
-        none), `max_new_tokens` (of the answers; None if the table has none), `metrics` (columns) and `rows` (`model`,
-        then a value for each metric, None if it was not measured). Rows are sorted by the first metric of the task,
-        equal ones by the next metrics; models without a value come last.
+        tables with `task`, `part` (short answers and reports have a table each; "" for a table of all metrics),
+        `dataset`, `revision`, `split`, `samples`, `rule` (of the accuracies; "" if the table has none),
+        `max_new_tokens` (of the answers; None if the table has none), `metrics` (columns) and `rows` (`model`, then a
+        value for each metric, None if it was not measured). Rows are sorted by the first metric of the table, equal
+        ones by the next metrics; models without a value come last.
         `ranks` has the rank of each row, which models share that cannot be told apart.
-        A table with scores of answers also has `controls`, those that never see an image, and each of its rows has
+        A table with scores also has `controls`, those that never see an image, and each of its rows has
         `controls`, those of the model, `reliance`, and `verdicts`, sentences about the model beside its controls.
 
     Raises:
-        ValueError: a result has scores of answers and not all of their controls.
+        ValueError: a result has scores and not all of their controls.
     """
+    return [
+        table_of(part, [member for member in members.values() if part in parts_in(member.metrics)], predictions)
+        for members in comparable(results)
+        for part in ("", *PARTS)
+        if any(part in parts_in(member.metrics) for member in members.values())
+    ]
+
+
+def table_of(part: str, members: list[EvaluationResult], predictions: Predictions) -> dict:
+    """Makes the table of results on the same rows: of one of PARTS, or "" for all metrics; see `rank_results`."""
     from evaluation.records.ranking import shared_ranks
 
-    tables = []
-    for members in comparable(results):
-        best, *_ = ranked = sorted(members.values(), key=sort_key)
-        chance = [f"chance_{name}" for name in HEADLINE[best.task] if f"chance_{name}" in NAMES]
-        shown = [name for name in [*HEADLINE[best.task], *chance] if any(name in member.metrics for member in ranked)]
-        table = {"task": best.task, "dataset": best.dataset, "revision": best.dataset_revision}
-        table |= {"split": best.dataset_split, "samples": best.samples}
-        has_accuracy = any(name.startswith("accuracy") for name in shown)
-        table |= {"rule": rule_of(best) if has_accuracy else "", "metrics": shown}
-        lengths = [member.settings.get("max_new_tokens") for member in ranked if has_answers(member)]
-        table["max_new_tokens"] = lengths[0] if lengths else None
-        rows = [{"model": member.model} | {name: member.metrics.get(name) for name in shown} for member in ranked]
-        if needs_controls(best.task, shown):
-            for member in ranked:
-                check_controls(member)
-            scored = next(member for member in ranked if needs_controls(member.task, member.metrics))
-            table["controls"] = control_entries(scored, shown, blind=True)
-            for row, member in zip(rows, ranked, strict=True):
-                if needs_controls(member.task, member.metrics):  # a result of a training has a loss alone
-                    row |= {"controls": control_entries(member, shown, blind=False), "reliance": member.reliance}
-                    row["verdicts"] = verdicts(member)
-        if sorting := {name: larger for name, larger in HEADLINE[best.task].items() if name in shown}:
-            table["ranks"] = shared_ranks(ranked, sorting, predictions)
-        tables.append(table | {"rows": rows})
-    return tables
+    shown = columns_of(members[0].task, part, {name for member in members for name in member.metrics})
+    best, *_ = ranked = sorted(members, key=lambda member: sort_key(member, shown))
+    table = {"task": best.task, "part": part, "dataset": best.dataset, "revision": best.dataset_revision}
+    table |= {"split": best.dataset_split, "samples": best.samples}
+    has_accuracy = any(name.startswith("accuracy") for name in shown)
+    table |= {"rule": rule_of(best) if has_accuracy else "", "metrics": shown}
+    lengths = [member.settings.get("max_new_tokens") for member in ranked if has_answers(member)]
+    table["max_new_tokens"] = lengths[0] if lengths else None
+    rows = [{"model": member.model} | {name: member.metrics.get(name) for name in shown} for member in ranked]
+    if needs_controls(best.task, shown):
+        for member in ranked:
+            check_controls(member)
+        scored = next(member for member in ranked if needs_controls(member.task, member.metrics))
+        table["controls"] = control_entries(scored, shown, blind=True)
+        for row, member in zip(rows, ranked, strict=True):
+            if needs_controls(member.task, member.metrics):  # a result of a training has a loss alone
+                row["controls"] = control_entries(member, shown, blind=False)
+                row["verdicts"] = verdicts(member, shown)
+                if part != REPORTS:  # it is about open and closed questions
+                    row["reliance"] = member.reliance
+    if sorting := {name: larger for name, larger in HEADLINE[best.task].items() if name in shown}:
+        table["ranks"] = shared_ranks(ranked, sorting, predictions)
+    return table | {"rows": rows}
 
 
 def comparable(results: list[EvaluationResult]) -> list[dict[str, EvaluationResult]]:
@@ -127,7 +140,7 @@ def comparable(results: list[EvaluationResult]) -> list[dict[str, EvaluationResu
         # Which answers the controls know, how long answers may be, and how they are scored.
         settings = tuple(str(result.settings.get(name)) for name in ("train_split", "max_new_tokens"))
         signatures = tuple(
-            sorted(item for item in result.signatures.items() if item[0] not in ("accuracy", "clinical"))
+            sorted(item for item in result.signatures.items() if item[0] not in ("accuracy", "clinical", "left_out"))
         )
         groups[(*key, rule_of(result), report_rules(result), *settings, signatures)][result.model] = result
     for key, members in without_answers.items():
@@ -159,9 +172,9 @@ def report_rules(result: EvaluationResult) -> str:
     return result.signatures.get("clinical", "").partition(",")[0] or rules_signature()
 
 
-def sort_key(result: EvaluationResult) -> tuple:
-    """Returns a key that sorts the best result first."""
-    return *best_first(result.task, result.metrics), result.model
+def sort_key(result: EvaluationResult, metrics: list[str]) -> tuple:
+    """Returns a key that sorts the best result first by some of its metrics."""
+    return *best_first(result.task, {name: result.metrics.get(name) for name in metrics}), result.model
 
 
 def markdown(table: dict) -> str:
@@ -170,7 +183,7 @@ def markdown(table: dict) -> str:
     Below it, each model is compared with the controls that it should beat.
 
     Raises:
-        ValueError: the table has scores of answers and not all of their controls.
+        ValueError: the table has scores and not all of their controls.
     """
     from model_cards.rendering import aligned_table, table_cell
 
@@ -180,7 +193,7 @@ def markdown(table: dict) -> str:
     rule_name = f", rule {table['rule']}" if table.get("rule") else ""  # a table of an earlier version has none
     length = f", at most {table['max_new_tokens']} tokens" if table.get("max_new_tokens") else ""
     rows = f"{table['split']}, {table['samples']:,} rows{revision}{rule_name}{length}"
-    title = table_cell(f"{table['task'].replace('_', ' ')} on {table['dataset']} ({rows})")
+    title = table_cell(f"{table.get('part') or table['task'].replace('_', ' ')} on {table['dataset']} ({rows})")
     said = [f"- {row['model']}. {verdict}\n" for row in table["rows"] for verdict in row.get("verdicts") or ()]
     below = "\n" + "".join(said) if said else ""
     return f"**{title}**\n\n{aligned_table([header, *lines], texts=[1])}{below}"

@@ -2,9 +2,10 @@
 
     medpairs evaluate --model org/siglip-med --dataset org/med-pairs --split test
 
-An encoder is scored by retrieval: recall at 1, 5 and 10 in both directions, with chance levels. A decoder is scored by
-the BLEU of its answers, their accuracy on open and closed questions, its loss and perplexity, beside controls that do
-not see the image or see another one. `--push_to_hub` adds the result to the model's repository and its card.
+An encoder is scored by retrieval in both directions, by text and by finding: recall at 1, 5 and 10, mean average
+precision and median rank, beside controls that never see an image. A decoder is scored by its short answers (accuracy,
+F1 of words), its reports (BLEU, ROUGE-L, chrF), its loss and perplexity, beside controls that do not see the image or
+see another one. `--push_to_hub` adds the result to the model's repository and its card.
 """
 
 from __future__ import annotations

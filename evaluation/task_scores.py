@@ -21,8 +21,9 @@ def score_encoder(options: argparse.Namespace, source: Source, loaded: Rows, run
     import numpy as np
     from tqdm import tqdm
 
+    from evaluation.controls.retrieval import measure_retrieval
     from evaluation.records.sharing import batches, share
-    from evaluation.scoring.encoder import embed_pairs, nearest_texts, score_embeddings
+    from evaluation.scoring.encoder import embed_pairs, embedding_loss, nearest_texts
 
     rows, encoder = loaded.scored, open_encoder(source, options)
     parts = share(
@@ -32,11 +33,12 @@ def score_encoder(options: argparse.Namespace, source: Source, loaded: Rows, run
     )
     embeds = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     try:
-        metrics = score_embeddings(embeds, *encoder.scale_and_bias or ())
+        measured = measure_retrieval(rows, embeds)
     except ValueError as error:  # an embedding contains NaN or infinity
         raise InputError(f"--model {options.model}: {error}") from None
-    predictions = list(nearest_texts(embeds, list(rows["text"]), list(rows["image_path"])))
-    return {"metrics": metrics}, predictions
+    if encoder.scale_and_bias is not None:
+        measured["metrics"]["loss"] = embedding_loss(embeds, *encoder.scale_and_bias)
+    return measured, list(nearest_texts(embeds, list(rows["text"]), list(rows["image_path"])))
 
 
 def score_decoder(options: argparse.Namespace, source: Source, loaded: Rows, run: Run) -> tuple[dict, list[dict]]:

@@ -1,16 +1,16 @@
-"""Defines the controls that stand beside every score of generated answers, and the table with both.
+"""Defines the controls that stand beside every score of answers and of retrieval, and the table with both.
 
-A score says something only above what is reached without the image. A table of scores of answers is therefore refused
-unless its result has each control, or says in words why one was left out.
+A score says something only above what is reached without the image. A table of scores is therefore refused unless its
+result has each control of its task, or says in words why one was left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from model_cards.rendering import number
-from model_cards.results import GENERATION, HEADLINE, NAMES, EvaluationResult
+from model_cards.results import GENERATION, HEADLINE, NAMES, RETRIEVAL, EvaluationResult, columns_of, parts_in
 
 FROZEN, PRIOR, MAJORITY, CONSTANT = "frozen_features", "question_prior", "majority", "constant"
 BLANK, MIRRORED, OTHER_ANSWER, SAME_ANSWER = "blank_image", "mirrored_image", "other_answer", "same_answer"
@@ -24,10 +24,19 @@ CONTROLS = {
     OTHER_ANSWER: "image of a patient with another answer",
     MIRRORED: "mirrored image",
 }
+CHANCE, FREQUENCY, LENGTH, METADATA = "chance", "text_frequency", "text_length", "metadata"
+RETRIEVAL_CONTROLS = {
+    CHANCE: "chance",
+    FREQUENCY: "text frequency",
+    LENGTH: "text length",
+    METADATA: "metadata prior",
+}
+TASK_CONTROLS = {GENERATION: CONTROLS, RETRIEVAL: RETRIEVAL_CONTROLS}
+CONTROL_TITLES = CONTROLS | RETRIEVAL_CONTROLS
 # A change of the image that is no control: rows that exchange their answers have the same score by construction. How
 # many of the answers change is part of the image reliance.
 SAME_TITLE = "image of a patient with the same answer"
-BLIND = (PRIOR, MAJORITY, CONSTANT)  # equal for all models on the same rows
+BLIND = (PRIOR, MAJORITY, CONSTANT)  # equal for all models on the same rows, as those of retrieval are
 MEANINGS = {
     FROZEN: "kernel ridge on image features and words of the question, which a fine-tuned model should beat",
     PRIOR: "the most frequent answer to the same question, or to its type; no image",
@@ -36,19 +45,27 @@ MEANINGS = {
     BLANK: "the model with a gray image",
     OTHER_ANSWER: "the model with the image of another patient, whose answer to the same question is another one",
     MIRRORED: "the model with the mirrored image, for open and closed questions about left and right",
+    CHANCE: "a random order",
+    FREQUENCY: "for every image, the texts that most of these rows have come first; no image, no model",
+    LENGTH: "for every image, the texts of the most usual length come first; no image, no model",
+    METADATA: "what agrees in more of source, modality, body part and language comes first; a model reaches this if it "
+    "only tells the sources apart",
 }
-# Scores of answers; a loss has no control.
-SCORES = [name for name, larger_is_better in HEADLINE[GENERATION].items() if larger_is_better]
+# The scores of each task; a loss has no control.
+SCORES = {task: [name for name, is_score in metrics.items() if is_score] for task, metrics in HEADLINE.items()}
+TO_BEAT = (FROZEN, PRIOR, FREQUENCY, METADATA)  # what a model is compared with in words
 COMPARED = {
     "accuracy_closed": "closed questions",
     "accuracy_open": "open questions",
     "clinical_f1": "findings of reports",
+    "recall_at_5": NAMES["recall_at_5"],
+    "finding_recall_at_1": NAMES["finding_recall_at_1"],
 }
 
 
 def needs_controls(task: str, metrics: Iterable[str]) -> bool:
-    """Returns whether a table with these metrics requires controls, as all scores of answers do."""
-    return task == GENERATION and bool({*metrics} & {*SCORES})
+    """Returns whether a table with these metrics requires controls, as all scores of a task do."""
+    return bool({*metrics} & {*SCORES[task]})
 
 
 def missing_controls(result: EvaluationResult) -> list[str]:
@@ -56,7 +73,7 @@ def missing_controls(result: EvaluationResult) -> list[str]:
     if not needs_controls(result.task, result.metrics):
         return []
     there = {entry.get("name") for entry in result.controls if entry.get("metrics") or entry.get("note")}
-    return [name for name in CONTROLS if name not in there]
+    return [name for name in TASK_CONTROLS[result.task] if name not in there]
 
 
 def check_controls(result: EvaluationResult) -> None:
@@ -64,8 +81,8 @@ def check_controls(result: EvaluationResult) -> None:
     if missing := missing_controls(result):
         raise ValueError(
             f"the result of {result.model} on {result.dataset}, split {result.dataset_split}, has no "
-            f"{', '.join(CONTROLS[name] for name in missing)}: scores are not shown without their controls. Evaluate "
-            "the model again with `medpairs evaluate`."
+            f"{', '.join(CONTROL_TITLES[name] for name in missing)}: scores are not shown without their controls. "
+            "Evaluate the model again with `medpairs evaluate`."
         )
 
 
@@ -80,7 +97,7 @@ def control_line(entry: Mapping[str, Any], metrics: Iterable[str], samples: int)
         metrics: the columns.
         samples: the number of rows of the result.
     """
-    found, real, title = entry.get("metrics") or {}, entry.get("real", {}), CONTROLS[entry["name"]]
+    found, real, title = entry.get("metrics") or {}, entry.get("real", {}), CONTROL_TITLES[entry["name"]]
     if not found:
         return [f"{title}: {entry['note']}", *(number(None) for _ in metrics)]
     partial = entry["samples"] < samples
@@ -91,36 +108,52 @@ def control_line(entry: Mapping[str, Any], metrics: Iterable[str], samples: int)
     return [title + (f", {entry['samples']:,} rows" if partial else ""), *cells]
 
 
-def result_table(result: EvaluationResult) -> list[list[str]]:
-    """Returns the table of a result with its controls: the header, the model, and a line per control.
+def result_tables(result: EvaluationResult) -> list[list[list[str]]]:
+    """Returns a table for short answers and one for reports, or one for all rows, see `result_table`."""
+    return [result_table(result, part) for part in parts_in(result.metrics)]
+
+
+def result_table(result: EvaluationResult, part: str = "") -> list[list[str]]:
+    """Returns the table of a result with its controls: the header, the model with its intervals, a line per control.
+
+    Args:
+        result: the result.
+        part: one of PARTS, "" for all metrics.
 
     Raises ValueError if a control is missing.
     """
     check_controls(result)
-    metrics = [name for name in HEADLINE[GENERATION] if name in result.metrics]
+    metrics = columns_of(result.task, part, result.metrics)
     entries = {entry["name"]: entry for entry in result.controls}
-    header = ["answers", *(NAMES[name] for name in metrics)]
-    model = ["this model", *(number(result.metrics[name]) for name in metrics)]
-    return [header, model, *(control_line(entries[name], metrics, result.samples) for name in CONTROLS)]
+    header = [part or ("answers" if result.task == GENERATION else "ranked by"), *(NAMES[name] for name in metrics)]
+    model = ["this model", *(with_interval(result.metrics[name], result.intervals.get(name)) for name in metrics)]
+    names = TASK_CONTROLS[result.task]
+    return [header, model, *(control_line(entries[name], metrics, result.samples) for name in names)]
+
+
+def with_interval(value: float, bounds: Sequence[float] | None) -> str:
+    """Returns a score with its 95 % interval, if it is known: `0.42 [0.35, 0.49]`."""
+    return f"{number(value)} [{number(bounds[0])}, {number(bounds[1])}]" if bounds else number(value)
 
 
 def notes(result: EvaluationResult) -> list[str]:
     """Returns a sentence per control that was measured: what it is, and what is special about it in this result."""
     said = []
     for entry in result.controls:
-        if (name := entry.get("name")) in CONTROLS and entry.get("metrics"):
+        if (name := entry.get("name")) in CONTROL_TITLES and entry.get("metrics"):
             note = f"; {entry['note']}" if entry.get("note") else ""
-            said.append(f"{CONTROLS[name]}: {MEANINGS[name]}{note}.")
+            said.append(f"{CONTROL_TITLES[name]}: {MEANINGS[name]}{note}.")
     return said
 
 
-def verdicts(result: EvaluationResult) -> list[str]:
-    """Returns sentences that say whether the model is better than the question prior and than frozen features."""
+def verdicts(result: EvaluationResult, metrics: Iterable[str] = tuple(COMPARED)) -> list[str]:
+    """Returns sentences that say whether the model is better, by these metrics, than the controls it should beat."""
+    metrics = set(metrics)
     said = []
     for entry in result.controls:
-        for metric, title in COMPARED.items():
-            if found := entry.get("difference", {}).get(metric):
-                said.append(f"{title.capitalize()}: {verdict(CONTROLS[entry['name']], *found)}")
+        for metric, title in COMPARED.items() if entry.get("name") in TO_BEAT else ():
+            if metric in metrics and (found := entry.get("difference", {}).get(metric)):
+                said.append(f"{title[0].upper()}{title[1:]}: {verdict(CONTROL_TITLES[entry['name']], *found)}")
     return said
 
 

@@ -40,8 +40,8 @@ def write_benchmark(path: Path, title: str, report: Mapping[str, Any]) -> None:
     rows = " and ".join(f"{report['splits'][config][SPLIT]:,} rows of {config}" for config in configs)
     content = {
         "name": title,
-        "description": f"Held-out {rows}. Measured by medpairs evaluate: recall in [0, 1], BLEU in [0, 100], accuracy, "
-        "exact match and the F1 of findings in [0, 1]; higher is better.",
+        "description": f"Held-out {rows}. Measured by medpairs evaluate: recall and mAP in [0, 1], BLEU in [0, 100], "
+        "accuracy, exact match and the F1 of findings in [0, 1]; higher is better.",
         "tasks": tasks,
     }
     write_text(path, NOTE + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model_cards.controls import BLIND, CONTROLS, check_controls, control_line, needs_controls
+from model_cards.controls import BLIND, RETRIEVAL_CONTROLS, TASK_CONTROLS, check_controls, control_line, needs_controls
 from model_cards.rendering import number
 from model_cards.results import HEADLINE, EvaluationResult
 
@@ -28,10 +28,11 @@ class Line:
 
 def control_entries(result: EvaluationResult, metrics: list[str], blind: bool) -> list[dict[str, Any]]:
     """Returns what a table keeps of the controls of a result: those that never see an image, or the others."""
-    entries = {entry["name"]: entry for entry in result.controls if entry.get("name") in CONTROLS}
+    names = TASK_CONTROLS[result.task]
+    entries = {entry["name"]: entry for entry in result.controls if entry.get("name") in names}
     found = []
-    for name in CONTROLS:
-        if name in entries and (name in BLIND) == blind:
+    for name in names:
+        if name in entries and (name in BLIND or name in RETRIEVAL_CONTROLS) == blind:
             entry = {key: entries[name].get(key) for key in ("name", "samples", "note")}
             for key in ("metrics", "real"):
                 values = entries[name].get(key) or {}
@@ -47,7 +48,7 @@ def table_lines(table: Mapping[str, Any]) -> list[Line]:
     score. The controls of a model are below the model.
 
     Raises:
-        ValueError: the table has scores of answers and not all of their controls.
+        ValueError: the table has scores and not all of their controls.
     """
     check_table(table)
     metrics, lines = table["metrics"], []
@@ -78,7 +79,7 @@ def best_first(task: str, values: Mapping[str, float | None]) -> tuple:
 
 
 def check_table(table: Mapping[str, Any]) -> None:
-    """Raises ValueError if a table has scores of answers and not all of their controls."""
+    """Raises ValueError if a table has scores and not all of their controls."""
     if not needs_controls(table["task"], table["metrics"]):
         return
     shared = table.get("controls") or []

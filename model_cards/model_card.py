@@ -15,7 +15,7 @@ from typing import Any
 
 from model_cards.card_update import contents, front_matter, merge_card, read_card, set_front_matter, split_card
 from model_cards.commands.names import is_path
-from model_cards.controls import CONTROLS, missing_controls, needs_controls, notes, result_table, verdicts
+from model_cards.controls import CONTROL_TITLES, missing_controls, needs_controls, notes, result_tables, verdicts
 from model_cards.reliance_tables import parts_table, reliance_table, reliance_words
 from model_cards.rendering import render_card
 from model_cards.results import (
@@ -30,6 +30,7 @@ from model_cards.results import (
     model_index,
     write_text,
 )
+from model_cards.retrieval_tables import retrieval_parts_table
 
 SUMMARY, SAMPLES, CARD = "training_summary.json", "samples.jsonl", "README.md"
 OWNED = ("model-index",)
@@ -182,12 +183,12 @@ def model_card(repo_id: str, summary: dict, results: Sequence[EvaluationResult],
 def table_of(result: EvaluationResult) -> dict[str, Any]:
     """Returns what the card shows of a result.
 
-    Scores of answers without their controls, which an earlier version wrote, are not shown; `missing` names these.
+    Scores without their controls, which an earlier version wrote, are not shown; `missing` names these.
     """
     shown: dict[str, Any] = {"result": result, "dataset": dataset_name(result.dataset, result.dataset_revision)}
     shown |= {"missing": [], "lines": []}
     if missing := missing_controls(result):
-        return shown | {"missing": [CONTROLS[name] for name in missing]}
+        return shown | {"missing": [CONTROL_TITLES[name] for name in missing]}
     if not needs_controls(result.task, result.metrics):
         return shown | {"metrics": [name for name in HEADLINE[result.task] if name in result.metrics]}
     reliance = {
@@ -195,7 +196,8 @@ def table_of(result: EvaluationResult) -> dict[str, Any]:
         "tables": [table for table in (reliance_table(result.reliance), parts_table(result.reliance)) if table],
     }
     return shown | {
-        "lines": result_table(result),
+        "lines": result_tables(result),
+        "parts": retrieval_parts_table(result.parts),
         "notes": notes(result),
         "verdicts": verdicts(result),
         "reliance": reliance,

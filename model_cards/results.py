@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from model_cards.checks.metric_ranges import check_metric
+from model_cards.checks.record_fields import is_control, is_number, is_part
 from model_cards.checks.strict_json import parse_json
 
 RETRIEVAL, GENERATION = "retrieval", "report_generation"
@@ -27,7 +28,15 @@ TASKS = {
 }
 # The metrics of a task in tables, which are sorted by the first one. True: larger is better.
 HEADLINE: dict[str, dict[str, bool]] = {
-    RETRIEVAL: {"recall_at_5": True, "recall_at_1": True, "recall_at_10": True, "loss": False},
+    RETRIEVAL: {
+        "recall_at_5": True,
+        "recall_at_1": True,
+        "recall_at_10": True,
+        "map": True,
+        "finding_recall_at_1": True,
+        "finding_map": True,
+        "loss": False,
+    },
     GENERATION: {
         "bleu": True,
         "bleu_1": True,
@@ -38,14 +47,38 @@ HEADLINE: dict[str, dict[str, bool]] = {
         "accuracy_open": True,
         "accuracy_closed": True,
         "exact_match": True,
+        "short_f1": True,
+        "short_bleu_1": True,
+        "report_bleu": True,
+        "report_rouge_l": True,
+        "report_chrf": True,
         "loss": False,
     },
+}
+# Short answers and reports have tables of their own, each sorted by its first score: a BLEU over both rests on the few
+# answers of four and more words. The loss is over all answers. Results of earlier versions have neither, and one table.
+SHORT_ANSWERS, REPORTS = "short answers", "reports"
+PARTS = {
+    SHORT_ANSWERS: ("accuracy_open", "accuracy_closed", "short_f1", "short_bleu_1", "loss"),
+    REPORTS: (
+        "clinical_f1",
+        "clinical_f1_detailed",
+        "clinical_f1_en",
+        "clinical_f1_zh",
+        "report_bleu",
+        "report_rouge_l",
+        "report_chrf",
+        "loss",
+    ),
 }
 NAMES = {
     "recall_at_1": "R@1",
     "recall_at_5": "R@5",
     "recall_at_10": "R@10",
-    "chance_recall_at_5": "chance R@5",
+    "chance_recall_at_5": "chance R@5",  # in tables of earlier versions
+    "map": "mAP",
+    "finding_recall_at_1": "R@1 by finding",
+    "finding_map": "mAP by finding",
     "bleu": "BLEU",
     "bleu_1": "BLEU-1",
     "clinical_f1": "findings F1 of reports",
@@ -55,6 +88,11 @@ NAMES = {
     "accuracy_open": "accuracy, open questions",
     "accuracy_closed": "accuracy, closed questions",
     "exact_match": "exact match",
+    "short_f1": "word F1, short answers",
+    "short_bleu_1": "BLEU-1, short answers",
+    "report_bleu": "BLEU, reports",
+    "report_rouge_l": "ROUGE-L, reports",
+    "report_chrf": "chrF, reports",
     "loss": "loss",
 }
 # Settings that do not change the result of a task; results that differ only in these replace each other.
@@ -83,14 +121,16 @@ class EvaluationResult:
         base_model: the checkpoint that the training started from, "" if unknown.
         settings: the settings of the evaluation, for example the maximum length of an answer.
         signatures: signatures to report with the metrics, for example that of sacrebleu per language.
-        controls: for scores of answers, one entry per control, see `controls.py`: `name`, `metrics`, `samples` (rows it
-            is measured on), `real` (the metrics of the model on these rows), `difference` (model minus control, with
-            its interval), and `note`, what is special about it or why it was left out.
+        controls: for scores of answers and of retrieval, one entry per control, see `controls.py`: `name`, `metrics`,
+            `samples` (rows it is measured on), `real` (the metrics of the model on these rows), `difference` (model
+            minus control, with its interval), and `note`, what is special about it or why it was left out.
         reliance: how much the answers depend on the image, see `evaluation/controls/reliance.py`.
         intervals: the 95 % interval of a metric, `[low, high]`, from a bootstrap over patients or scans.
         chain: hashes of what the score rests on, see `evaluation/records/chain.py`; empty for results of trainings and
             of earlier versions.
         provenance: machine, packages, commit of the code and seeds, see `evaluation/records/provenance.py`.
+        parts: for retrieval, scores within one source or language by column and value, see
+            `evaluation/controls/retrieval.py`: `samples`, `groups`, `metrics` and `intervals`.
         date: the time of the evaluation in UTC, in ISO 8601 format.
         versions: the installed version of each package in PACKAGES.
 
@@ -117,6 +157,7 @@ class EvaluationResult:
     intervals: dict[str, list[float]] = field(default_factory=dict)
     chain: list[dict[str, str]] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, dict[str, Any]] = field(default_factory=dict)
     date: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     versions: dict[str, str] = field(default_factory=lambda: {name: version(name) for name in PACKAGES})
 
@@ -144,6 +185,10 @@ class EvaluationResult:
             texts = isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in CHAIN_KEYS)
             if not texts:
                 raise TypeError(f"a link of the chain is {entry!r:.100}, which is not {', '.join(CHAIN_KEYS)}")
+        for column, parts in self.parts.items():
+            for value, part in parts.items() if isinstance(parts, dict) else [("", None)]:
+                if not is_part(part):
+                    raise TypeError(f"the part {column} {value} is {part!r:.100}, which is not a part with metrics")
         finite = {name: value for name, value in measured.items() if math.isfinite(value)}
         object.__setattr__(self, "metrics", finite)  # the only way to set a field of a frozen dataclass
 
@@ -176,28 +221,6 @@ class EvaluationResult:
     def text(self) -> str:
         """The content of the record's file."""
         return json_text(asdict(self))
-
-
-def is_control(entry: Any) -> bool:
-    """Returns whether an element of `EvaluationResult.controls` has the fields that tables read, of their types."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("name", ""), str):
-        return False
-    metrics, real, differences = (entry.get(name, {}) for name in ("metrics", "real", "difference"))
-    if not all(isinstance(found, dict) for found in (metrics, real, differences)):
-        return False
-    numbers = [*metrics.values(), *real.values(), entry.get("samples", 0 if not metrics else None)]
-    if not all(is_number(value) for value in numbers):
-        return False
-    for found in differences.values():  # the difference and its bounds, which may be unknown
-        if not isinstance(found, list) or len(found) != 3 or not is_number(found[0]):
-            return False
-        if not all(bound is None or is_number(bound) for bound in found[1:]):
-            return False
-    return True
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def load_result(path: Path) -> EvaluationResult:
@@ -274,6 +297,18 @@ def newest(results: Iterable[EvaluationResult], key: Callable[[EvaluationResult]
         if key(result) not in found or found[key(result)].date <= result.date:
             found[key(result)] = result
     return list(found.values())
+
+
+def parts_in(metrics: Iterable[str]) -> list[str]:
+    """Returns which of PARTS have scores of their own among these metrics; `[""]` for one table of all metrics."""
+    own = {name for name in metrics if name.startswith(("short_", "report_"))}
+    return [part for part, names in PARTS.items() if own & {*names}] or [""]
+
+
+def columns_of(task: str, part: str, metrics: Iterable[str]) -> list[str]:
+    """Returns the metrics that a table of a part shows, of those that were measured."""
+    measured = {*metrics}
+    return [name for name in PARTS.get(part, HEADLINE[task]) if name in measured]
 
 
 def rows_of(result: EvaluationResult) -> tuple[str, ...]:

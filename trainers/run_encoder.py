@@ -11,6 +11,7 @@ file of flags, or a recipe of `trainers/recipes`; `--dry_run` shows what a run w
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,12 @@ def train(arguments: EncoderArguments, training: EncoderTrainingArguments) -> No
         trainer, inputs, arguments, kind="encoder", dataset_config="pairs", **card_facts(inputs, arguments, training)
     )
     result = evaluation_result(trainer, name, RETRIEVAL, "pairs", arguments, inputs.revision)
+    if result is not None:
+        from evaluation.controls.retrieval import retrieval_controls
+
+        text_ids, image_ids = trainer.evaluated_ids
+        rows = inputs.splits[arguments.eval_split]
+        result = replace(result, controls=retrieval_controls(rows, image_ids, text_ids))
     finish(trainer, name, summary, result)
 
 

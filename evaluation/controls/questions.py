@@ -68,6 +68,25 @@ def read_questions(rows: Any) -> Questions:
         for messages, kind, language, question_type in zip(turns, kinds, column(rows, "language"), types, strict=True)
     ]
     paths, counts = column(rows, "image_path"), count_images(rows)
+    return Questions(
+        answers=answers,
+        prompts=[json.dumps(messages[:-1], ensure_ascii=False, sort_keys=True) for messages in turns],
+        groups=read_groups(rows),
+        images=[
+            f"{source}:{path or row}" if count else ""
+            for row, (source, path, count) in enumerate(zip(sources, paths, counts, strict=True))
+        ],
+        image_counts=counts,
+        sources=sources,
+    )
+
+
+def read_groups(rows: Any) -> list[str]:
+    """Returns the patient or scan that each row belongs to, which intervals draw together.
+
+    A row that names neither patient nor image is in a group of its own.
+    """
+    sources = column(rows, "source_dataset")
     # Groups go across sources, but two sources can have a patient 7 each.
     columns = [
         [
@@ -77,20 +96,7 @@ def read_questions(rows: Any) -> Questions:
         for name in GROUP_COLUMNS
         if name in rows.column_names
     ]
-    return Questions(
-        answers=answers,
-        prompts=[json.dumps(messages[:-1], ensure_ascii=False, sort_keys=True) for messages in turns],
-        # A row that names neither patient nor image is in a group of its own.
-        groups=[
-            next(filter(None, names), f"row {row}") for row, *names in zip(range(len(rows)), *columns, strict=True)
-        ],
-        images=[
-            f"{source}:{path or row}" if count else ""
-            for row, (source, path, count) in enumerate(zip(sources, paths, counts, strict=True))
-        ],
-        image_counts=counts,
-        sources=sources,
-    )
+    return [next(filter(None, names), f"row {row}") for row, *names in zip(range(len(rows)), *columns, strict=True)]
 
 
 def column(rows: Any, name: str) -> list[str]:

@@ -1,10 +1,14 @@
-"""Scores generated answers: BLEU, exact match, accuracy for questions of a known type, and the findings of reports.
+"""Scores generated answers: short answers and reports by themselves, and all of them together.
+
+Answers of open and closed questions are short answers, all others are reports. Four in five short answers have fewer
+than four words, so a BLEU over both rests on the reports and on the few long answers.
 
 Training and `run_evaluation.py` both use this module, so that a metric of one name has one meaning everywhere.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -30,9 +34,11 @@ def score_answers(
         rule: the rule of the accuracies, see `vqa_accuracy`.
 
     Returns:
-        scores: those of `medical_bleu`, `exact_match`, and `accuracy`, `accuracy_open`, `accuracy_closed_zh`, ... with
-            the number of their answers, `num_samples_open`, ..., and `num_left_out`, of which the rule counts none;
-            those of `report_scores`: `clinical_f1`, `clinical_f1_detailed`, ..., `num_reports`.
+        scores: those of `medical_bleu` over all answers, `exact_match`; with answer types also `short_f1` (F1 of words)
+            and `short_bleu_1` of short answers, `report_bleu`, `report_rouge_l`, `report_chrf` and the same per
+            language of reports, `num_short_answers` and `num_report_texts`; `accuracy`, `accuracy_open`,
+            `accuracy_closed_zh`, ... with the number of their answers, `num_samples_open`, ..., and `num_left_out`, of
+            which the rule counts none; and those of `report_scores`: `clinical_f1`, ..., `num_reports`.
         signatures: that of sacrebleu per language; `accuracy` with the rule, for example `rule:exact`; `left_out`,
             which answers the rule left out, if there are any; and `clinical`, the rules that read the reports.
 
@@ -44,6 +50,8 @@ def score_answers(
     scores["exact_match"] = exact_match(predictions, references)
     kinds = [(kind or "").strip().lower() for kind in answer_types or [""] * len(references)]
     asked, reports = ([row for row, kind in enumerate(kinds) if is_report(kind) is wanted] for wanted in (False, True))
+    if answer_types is not None:
+        scores |= part_scores(predictions, references, languages, kinds)
     if asked:
         columns = (predictions, references, kinds, languages)
         found = vqa_scores(*(column and [column[row] for row in asked] for column in columns), rule=rule)
@@ -58,6 +66,27 @@ def score_answers(
         scores |= found
         signatures["clinical"] = signature
     return scores, signatures
+
+
+def part_scores(
+    predictions: Sequence[str], references: Sequence[str], languages: Sequence[str] | None, kinds: Sequence[str]
+) -> dict[str, float]:
+    """Returns the scores of short answers and of reports, each over its own rows; see `score_answers`."""
+    scores: dict[str, float] = {}
+    for is_short in (True, False):
+        rows = [row for row, kind in enumerate(kinds) if is_report(kind) is not is_short]
+        scores["num_short_answers" if is_short else "num_report_texts"] = len(rows)
+        if not rows:
+            continue
+        columns = [column and [column[row] for row in rows] for column in (predictions, references, languages)]
+        found = bleu_scores(*columns)
+        if is_short:
+            short = vqa_scores(*columns[:2], [kinds[row] for row in rows], columns[2], rule="token_f1")
+            scores |= {"short_f1": short["accuracy"], "short_bleu_1": found["bleu_1"]}
+        else:
+            named = {name: value for name, value in found.items() if re.match("(bleu|chrf|rouge_l)", name)}
+            scores |= {f"report_{name}": value for name, value in named.items()}
+    return scores
 
 
 def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:

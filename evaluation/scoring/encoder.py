@@ -73,6 +73,11 @@ def score_embeddings(
     metrics = {name: value for name, value in scores.items() if value is not None}
     if logit_scale is None or logit_bias is None:
         return metrics
+    return metrics | {"loss": embedding_loss(embeds, logit_scale, logit_bias)}
+
+
+def embedding_loss(embeds: dict[str, np.ndarray], logit_scale: float, logit_bias: float) -> float:
+    """Returns the sigmoid loss of all rows as one batch; arguments as in `score_embeddings`."""
     tensors = {name: torch.from_numpy(values) for name, values in embeds.items()}
     loss = contrastive_loss(
         tensors["image_embeds"],
@@ -82,7 +87,7 @@ def score_embeddings(
         group_ids=tensors["text_ids"],
         image_ids=tensors["image_ids"],
     )
-    return metrics | {"loss": loss.item()}
+    return loss.item()
 
 
 def nearest_texts(embeds: dict[str, np.ndarray], texts: Sequence[str], images: Sequence[str]) -> Iterator[dict]:

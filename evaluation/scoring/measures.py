@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.metrics.medical_bleu.rouge import rouge_l
 from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, DEFAULT_RULE, OPEN, detect_language, score_answer
 from evaluation.scoring.answers import simplify
 from evaluation.scoring.group_bootstrap import FEWEST_GROUPS, draws, ratio_interval, tails
@@ -52,8 +53,8 @@ def measures(rows: Sequence[Mapping[str, Any]], rule: str = DEFAULT_RULE) -> dic
         rule: the rule of the accuracies.
 
     Returns:
-        `accuracy_open`, `accuracy_closed`, `exact_match`, `bleu`, `bleu_1`, `clinical_f1`, `clinical_f1_detailed` and
-        `loss`, those that have a counted row.
+        `accuracy_open`, `accuracy_closed`, `exact_match`, `bleu`, `bleu_1`, `short_f1`, `short_bleu_1`, `report_bleu`,
+        `report_rouge_l`, `clinical_f1`, `clinical_f1_detailed` and `loss`, those that have a counted row.
     """
     rows = [{**row, "language": row.get("language") or detect_language(row["reference"])} for row in rows]
     kinds = [(row.get("answer_type") or "").strip().lower() for row in rows]
@@ -71,12 +72,33 @@ def measures(rows: Sequence[Mapping[str, Any]], rule: str = DEFAULT_RULE) -> dic
     everything = np.ones(len(rows), dtype=bool)
     found["bleu"] = Measure(sums, lambda total: bleu(total, ORDER), everything)
     found["bleu_1"] = Measure(sums, lambda total: bleu(total, 1), everything)
+    found |= part_measures(rows, kinds, sums)
     texts = ([row[name] for row in rows] for name in ("generated", "reference"))
     found |= finding_measures(*texts, kinds, [row["language"] for row in rows])
     if all(row.get("loss") is not None and row.get("tokens") is not None for row in rows):
         losses = np.array([[row["loss"], row["tokens"]] for row in rows], dtype=np.float64).reshape(-1, 2)
         found["loss"] = Measure(losses, ratio, losses[:, 1] > 0)
     return {name: measure for name, measure in found.items() if measure.counted.any()}
+
+
+def part_measures(rows: Sequence[Mapping[str, Any]], kinds: Sequence[str], sums: np.ndarray) -> dict[str, Measure]:
+    """Returns the measures of short answers and of reports, see `answers.part_scores`; all but chrF."""
+    is_short = np.array([kind in (OPEN, CLOSED) for kind in kinds], dtype=bool)
+    points = [
+        score_answer(row["generated"], row["reference"], kind, row["language"], "token_f1") if short else None
+        for row, kind, short in zip(rows, kinds, is_short, strict=True)
+    ]
+    longest = [
+        0.0 if short else rouge_l(row["generated"], [row["reference"]])
+        for row, short in zip(rows, is_short, strict=True)
+    ]
+    reports = np.stack([longest, (~is_short).astype(np.float64)], axis=1)
+    return {
+        "short_f1": shares(points),
+        "short_bleu_1": Measure(sums * is_short[:, None], lambda total: bleu(total, 1), is_short),
+        "report_bleu": Measure(sums * ~is_short[:, None], lambda total: bleu(total, ORDER), ~is_short),
+        "report_rouge_l": Measure(reports, ratio, ~is_short),
+    }
 
 
 def shares(points: Sequence[float | None]) -> Measure:

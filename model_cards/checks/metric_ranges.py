@@ -9,10 +9,14 @@ from numbers import Real
 LARGEST = 1e306  # a perplexity is cut at exp(700), about 1e304
 # The first pattern that matches the name of a metric.
 RANGES: tuple[tuple[str, float, float], ...] = (
-    (r"num_\w+", 0.0, LARGEST),
-    (r"(chance_)?(\w+_)?recall_at_\d+|accuracy(_\w+)?|exact_match|brevity_penalty|grounded_accuracy", 0.0, 1.0),
+    (r"(finding_)?num_\w+", 0.0, LARGEST),
+    (
+        r"(chance_)?(\w+_)?(recall_at_\d+|map)|short_f1|accuracy(_\w+)?|exact_match|brevity_penalty|grounded_accuracy",
+        0.0,
+        1.0,
+    ),
     (r"clinical_\w+", 0.0, 1.0),
-    (r"bleu(_\w+)?", 0.0, 100.0),
+    (r"(report_|short_)?(bleu|chrf|rouge_l)(_\w+)?", 0.0, 100.0),
     (r"loss|perplexity|length_ratio|\w+_median_rank", 0.0, LARGEST),
 )
 

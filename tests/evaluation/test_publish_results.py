@@ -16,8 +16,9 @@ from huggingface_hub import HfApi, ModelCard
 from evaluation.loading import InputError
 from evaluation.publish_results import check_push, push_result
 from evaluation.run_evaluation import main
+from model_cards.controls import result_table
 from model_cards.hub_leaderboard import eval_results_yaml
-from model_cards.results import GENERATION, RETRIEVAL, EvaluationResult, load_results
+from model_cards.results import GENERATION, HEADLINE, RETRIEVAL, EvaluationResult, load_results
 from tests.cases import few
 from tests.evaluation.small_run import DATASET, DECODER, ENCODER, TOKEN, rows_of, train
 from tests.model_cards.all_controls import all_controls
@@ -86,16 +87,18 @@ def test_one_commit_has_result_card_and_leaderboard(trained_encoder, build, tmp_
     assert len(files_of(ENCODER, "results")) == 3  # that of the training is kept
 
     card = text_of(ENCODER, "README.md")
-    shown = [table for table in tables(card) if table[0] == ["metric", "value", "chance"]]
-    for name, split in (("R@5", "test"), ("R@1", "test")):
-        value = f"{result.metrics['recall_at_5' if name == 'R@5' else 'recall_at_1']:.4g}"
-        assert [name, value] in [row[:2] for table in shown for row in table], split
+    shown = [table for table in tables(card) if table[0][:3] == ["ranked by", "R@5", "R@1"]]
+    assert result_table(result) in shown
     assert (
         len(shown) == 2 and f"split `test`, {rows_of(build, 'test')} rows" in card and "split `test`" not in card_before
     )
     splits = {entry["dataset"]["split"] for entry in front_matter(card)["model-index"][0]["results"]}
     assert splits == {"validation", "test"}
-    values = {f"pairs_test_{name}": result.metrics[name] for name in ("recall_at_5", "recall_at_1", "recall_at_10")}
+    values = {
+        f"pairs_test_{name}": result.metrics[name]
+        for name, larger_is_better in HEADLINE[RETRIEVAL].items()
+        if larger_is_better and name in result.metrics
+    }
     assert values_of(ENCODER) == pytest.approx(values)
 
 

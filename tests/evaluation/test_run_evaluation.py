@@ -15,11 +15,13 @@ from evaluation.metrics.medical_bleu.bilingual import bleu_scores
 from evaluation.metrics.vqa_accuracy.short_answers import vqa_scores
 from evaluation.models.encoders import dual_encoder
 from evaluation.run_evaluation import main
+from evaluation.scoring.answers import part_scores
 from evaluation.scoring.encoder import embed_pairs, score_embeddings
 from evaluation.scoring.report_scores import report_scores
-from model_cards.controls import BLANK, CONTROLS, MIRRORED, OTHER_ANSWER, check_controls, result_table
+from model_cards.controls import BLANK, CONTROLS, MIRRORED, OTHER_ANSWER, check_controls, result_table, result_tables
 from model_cards.reliance_tables import reliance_table
 from model_cards.results import load_result, load_results
+from model_cards.retrieval_tables import retrieval_parts_table
 from tests.evaluation.small_run import rows_of
 from tests.model_cards.markdown import tables
 
@@ -94,7 +96,11 @@ def test_an_encoder(score, encoder, build, tmp_path):
     model = AutoModel.from_pretrained(encoder)
     embeds = embed_pairs(dual_encoder(model, AutoProcessor.from_pretrained(encoder), "tiny"), rows, 16)
     expected = score_embeddings(embeds, model.logit_scale.item(), model.logit_bias.item())
-    assert result.metrics == pytest.approx(expected, rel=1e-4)
+    assert {name: result.metrics[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+    check_controls(result)  # made by default
+    assert tables(printed)[0] == result_table(result) and all(entry["metrics"] for entry in result.controls)
+    assert {"finding_map", "num_findings"} <= result.metrics.keys()
+    assert retrieval_parts_table(result.parts) in tables(printed)
     for direction in ("image_to_text", "text_to_image"):
         assert {f"{direction}_recall_at_1", f"chance_{direction}_recall_at_1"} <= result.metrics.keys()
     # The predictions are those that the recall counts: an image whose first text is right is a hit.
@@ -139,8 +145,10 @@ def test_a_decoder(score, decoder, build, tmp_path):
         assert 0 <= result.metrics[f"accuracy_{kind.lower()}"] < 0.5
     asked = [row for row, kind in enumerate(kinds) if kind]
     scores = vqa_scores(*([column[row] for row in asked] for column in (generated, references, kinds, languages)))
+    scores |= part_scores(generated, references, languages, [kind.lower() for kind in kinds])
     others = {name: scores[name] for name in scores if name != "rule"} | findings
     assert result.metrics == pytest.approx(others | expected)
+    assert result.metrics["num_report_texts"] == kinds.count("")
     assert f"BLEU {expected['bleu']:.4g}" in printed
     check_controls(result)  # made by default
     by_name = {entry["name"]: entry for entry in result.controls}
@@ -159,7 +167,8 @@ def test_a_decoder(score, decoder, build, tmp_path):
     assert 0 < sum(text is not None for text in swapped) == by_name["other_answer"]["samples"] < len(rows)
     assert result.reliance["changes"]["other_answer"]["rows"] > 0
     shown, (result, _) = tables(printed), written(tmp_path / "results")
-    assert shown[0] == result_table(result) and shown[1] == reliance_table(result.reliance)
+    assert shown[:2] == result_tables(result) and shown[2] == reliance_table(result.reliance)
+    assert [table[0][0] for table in shown[:2]] == ["short answers", "reports"]
 
 
 def test_controls_that_ask_the_model_can_be_left_out(score, decoder, build, tmp_path):

@@ -13,19 +13,23 @@ from model_cards.controls import (
     BLIND,
     CONTROLS,
     FROZEN,
+    METADATA,
     MIRRORED,
     PRIOR,
+    RETRIEVAL_CONTROLS,
     check_controls,
     control_line,
     missing_controls,
     notes,
     result_table,
+    result_tables,
     verdicts,
 )
 from model_cards.leaderboard_lines import table_lines
 from model_cards.model_card import model_card
 from model_cards.reliance_tables import parts_table, reliance_table, reliance_words
 from model_cards.results import GENERATION, RETRIEVAL, EvaluationResult, load_result, write_json
+from model_cards.retrieval_tables import retrieval_parts_table
 from tests.model_cards.all_controls import all_controls
 from tests.model_cards.markdown import tables
 from tests.model_cards.test_model_card import SUMMARIES
@@ -33,6 +37,10 @@ from tests.model_cards.test_model_card import SUMMARIES
 RESULT = EvaluationResult(
     "org/med", GENERATION, "org/med-pairs", "chat", "test", 100, {"bleu": 30.0, "accuracy_closed": 0.6, "loss": 1.0},
     controls=all_controls(100, bleu=20.0, accuracy_closed=0.5),
+)  # fmt: skip
+RETRIEVED = EvaluationResult(
+    "org/med", RETRIEVAL, "org/med-pairs", "pairs", "test", 100, {"recall_at_5": 0.5, "map": 0.25, "loss": 1.0},
+    controls=all_controls(100, RETRIEVAL, recall_at_5=0.125), intervals={"recall_at_5": [0.4, 0.6]},
 )  # fmt: skip
 
 
@@ -77,9 +85,32 @@ def test_a_control_that_was_left_out_without_a_reason_is_missing():
     assert missing_controls(with_entry(RESULT, BLANK, metrics={}, note="left out")) == []
 
 
-def test_a_loss_and_retrieval_need_none():
-    check_controls(replace(RESULT, metrics={"loss": 1.0}, controls=[]))
-    check_controls(replace(RESULT, task=RETRIEVAL, metrics={"recall_at_5": 1.0}, controls=[]))
+def test_a_loss_needs_none():
+    for task in (GENERATION, RETRIEVAL):
+        check_controls(replace(RESULT, task=task, metrics={"loss": 1.0}, controls=[]))
+
+
+@pytest.mark.parametrize("name", RETRIEVAL_CONTROLS)
+@pytest.mark.parametrize("metric", ["recall_at_1", "recall_at_5", "recall_at_10", "map", "finding_map"])
+def test_a_table_of_retrieval_without_a_control_cannot_be_rendered(name, metric):
+    scores = {metric: 0.5}
+    right = replace(RETRIEVED, metrics=scores, controls=all_controls(100, RETRIEVAL, **scores))
+    result_table(right)
+    for change in (without(right, name), with_entry(right, name, metrics={}, note="")):
+        with pytest.raises(ValueError, match=f"has no {RETRIEVAL_CONTROLS[name]}: scores are not shown without"):
+            result_table(change)
+        with pytest.raises(ValueError, match="Evaluate the model again"):
+            rank_results([right, replace(change, model="org/other")])
+    (table,) = rank_results([right])
+    for draw in (markdown, table_lines):
+        draw(table)
+        with pytest.raises(ValueError, match="without their controls"):
+            draw(table | {"controls": [entry for entry in table["controls"] if entry["name"] != name]})
+
+
+def test_controls_of_answers_do_not_serve_for_retrieval():
+    result = replace(RETRIEVED, controls=all_controls(100, recall_at_5=0.1))
+    assert missing_controls(result) == list(RETRIEVAL_CONTROLS)
 
 
 def test_the_leaderboard_command_names_what_to_do(tmp_path, capsys):
@@ -115,6 +146,39 @@ def test_a_table_has_the_model_and_a_line_per_control():
     assert table[2:] == [[title, "20", "0.5", "–"] for title in CONTROLS.values()]
 
 
+BOTH = {"accuracy_open": 0.5, "short_f1": 0.5, "report_bleu": 20.0, "report_rouge_l": 30.0, "bleu": 99.0, "loss": 1.0}
+
+
+def test_short_answers_and_reports_have_a_table_each():
+    """The BLEU over both decides nothing, and is in neither."""
+    better = replace(RESULT, metrics=BOTH, controls=all_controls(100, **BOTH))
+    short = replace(better, model="org/short", metrics=BOTH | {"accuracy_open": 0.75, "report_bleu": 10.0, "bleu": 0.0})
+    answers, reports = rank_results([better, short])
+    assert (answers["part"], reports["part"]) == ("short answers", "reports")
+    assert answers["metrics"] == ["accuracy_open", "short_f1", "loss"]
+    assert reports["metrics"] == ["report_bleu", "report_rouge_l", "loss"]
+    assert [row["model"] for row in answers["rows"]] == ["org/short", "org/med"]
+    assert [row["model"] for row in reports["rows"]] == ["org/med", "org/short"]
+    assert markdown(reports).startswith("**reports on org/med-pairs (test, 100 rows)**")
+    assert markdown(answers).startswith("**short answers on org/med-pairs (test, 100 rows, rule exact)**")
+    assert [table[0][0] for table in result_tables(better)] == ["short answers", "reports"]
+    card = model_card("org/med", SUMMARIES["decoder"], [better], [])
+    assert tables(card)[:2] == result_tables(better)
+    for name in CONTROLS:
+        with pytest.raises(ValueError, match="not shown without their controls"):
+            rank_results([without(better, name)])
+
+
+def test_results_of_earlier_versions_keep_their_table():
+    old = replace(RESULT, model="org/old")
+    new = replace(RESULT, metrics=BOTH, controls=all_controls(100, **BOTH))
+    found = rank_results([old, new])
+    assert [(table["part"], [row["model"] for row in table["rows"]]) for table in found] == [
+        ("", ["org/old"]), ("short answers", ["org/med"]), ("reports", ["org/med"]),
+    ]  # fmt: skip
+    assert result_tables(old) == [result_table(old)] and found[0]["metrics"] == ["bleu", "accuracy_closed", "loss"]
+
+
 def test_a_control_on_some_rows_shows_the_model_on_the_same_rows():
     entry = {"name": MIRRORED, "samples": 7, "metrics": {"bleu": 5.0}, "real": {"bleu": 40.0, "loss": 1.0}, "note": ""}
     assert control_line(entry, ["bleu", "loss"], 100) == ["mirrored image, 7 rows", "5 (40)", "– (1)"]
@@ -130,11 +194,62 @@ def test_blind_controls_stand_where_their_scores_put_them():
     (table,) = rank_results([RESULT, low])
     lines = table_lines(table)
     own = [f"└ {title}" for name, title in CONTROLS.items() if name not in BLIND]
-    blind = [CONTROLS[name] for name in BLIND]
+    blind = [title for name, title in CONTROLS.items() if name in BLIND]
     assert [line.title for line in lines] == ["org/med", *own, *blind, "org/low", *own]
     assert [line.place for line in lines if line.place] == ["1", "2"]
     (rows,) = tables(markdown(table))
     assert [row[1] for row in rows[1:]] == [line.title for line in lines]
+
+
+def test_a_table_of_retrieval_has_intervals_and_a_line_per_control():
+    header, model, *controls = result_table(RETRIEVED)
+    assert header == ["ranked by", "R@5", "mAP", "loss"]
+    assert model == ["this model", "0.5 [0.4, 0.6]", "0.25", "1"]
+    assert controls == [[title, "0.125", "–", "–"] for title in RETRIEVAL_CONTROLS.values()]
+
+
+def test_controls_of_retrieval_stand_where_their_scores_put_them():
+    low = replace(RETRIEVED, model="org/low", metrics={"recall_at_5": 0.0625, "map": 0.5})
+    (table,) = rank_results([RETRIEVED, low])
+    assert [line.title for line in table_lines(table)] == ["org/med", *RETRIEVAL_CONTROLS.values(), "org/low"]
+
+
+def test_a_model_is_compared_with_the_metadata_prior_in_words():
+    result = with_entry(RETRIEVED, METADATA, difference={"recall_at_5": [0.1, -0.02, 0.2], "map": [0.1, 0.05, 0.2]})
+    result = with_entry(result, "chance", difference={"recall_at_5": [0.1, 0.05, 0.2]})
+    (said,) = verdicts(result)
+    assert said.startswith("R@5: **not better than the metadata prior**, as far as these rows can tell, +0.100 ")
+
+
+PARTS = {
+    "source_dataset": {
+        "slake": {
+            "samples": 60, "groups": 20, "intervals": {"recall_at_5": [0.25, 0.75]},
+            "metrics": {"recall_at_5": 0.5, "chance_recall_at_5": 0.125, "image_to_text_median_rank": 3.0},
+        },
+        "few": {"samples": 29, "groups": 9, "metrics": {"recall_at_5": 1.0}},
+    }
+}  # fmt: skip
+
+
+def test_scores_within_each_source_have_their_own_chance():
+    header, slake, few = retrieval_parts_table(PARTS)
+    assert header == ["within one part", "rows", "R@5", "mAP", "R@1 by finding", "median rank of texts", "of images"]
+    assert slake == ["source: slake", "60", "0.5 [0.25, 0.75] / 0.125", "–", "–", "3 / –", "–"]
+    assert few == ["source: few", "29", *["too few to say"] * 5]
+    card = model_card("org/med", SUMMARIES["encoder"], [replace(RETRIEVED, parts=PARTS)], [])
+    assert tables(card)[:2] == [result_table(RETRIEVED), [header, slake, few]]
+    assert retrieval_parts_table({}) == []
+
+
+@pytest.mark.parametrize("parts", [{"language": []}, {"language": {"en": {"samples": 3}}}, {"language": {"en": None}}])
+def test_damaged_parts_and_intervals_of_a_record_are_named(tmp_path, parts):
+    path = RETRIEVED.save(tmp_path)
+    for change in ({"parts": parts}, {"intervals": {"map": [1]}}, {"intervals": {"map": None}}):
+        write_json(path, json.loads(path.read_text()) | change)
+        with pytest.raises(ValueError, match="not a result file"):
+            load_result(path)
+        RETRIEVED.save(tmp_path)
 
 
 # ---- in words --------------------------------------------------------------------------------------------------------

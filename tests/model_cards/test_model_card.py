@@ -14,7 +14,7 @@ import yaml
 from huggingface_hub import HfApi, ModelCard
 
 from model_cards.card_update import set_front_matter
-from model_cards.controls import CONTROLS
+from model_cards.controls import CONTROLS, RETRIEVAL_CONTROLS
 from model_cards.model_card import (
     SAMPLES,
     SUMMARY,
@@ -62,7 +62,7 @@ RESULTS = {
     "encoder": EvaluationResult(
         "org/med", RETRIEVAL, "org/med-pairs", "pairs", "test", 145,
         {"recall_at_1": 0.1097, "recall_at_5": 0.42424, "chance_recall_at_5": 0.05404, "loss": 10.202},
-        dataset_revision=COMMIT,
+        dataset_revision=COMMIT, controls=all_controls(145, RETRIEVAL, recall_at_5=0.05404),
     ),
     "decoder": EvaluationResult(
         "org/med", GENERATION, "org/med-pairs", "chat", "test", 1418,
@@ -93,10 +93,9 @@ def test_an_encoders_numbers_are_those_of_its_files(card_of):
     text = card_of("encoder")
     scores, settings, losses = tables(text)
     assert scores == [
-        ["metric", "value", "chance"],
-        ["R@5", "0.4242", "0.05404"],
-        ["R@1", "0.1097", "–"],
-        ["loss", "10.2", "–"],
+        ["ranked by", "R@5", "R@1", "loss"],
+        ["this model", "0.4242", "0.1097", "10.2"],
+        *([title, "0.05404", "–", "–"] for title in RETRIEVAL_CONTROLS.values()),
     ]
     assert settings[1:] == [
         ["learning_rate", "0.003"],
@@ -254,7 +253,7 @@ def test_only_results_of_the_weights_are_shown(card_of):
     )
     unknown = replace(RESULTS["encoder"], dataset_split="unknown", metrics={"recall_at_5": 0.25})
     text = card_of("encoder", {"weights": "new"}, [old, new, unknown])
-    shown = [row[1] for table in tables(text) for row in table if row[0] == "R@5"]
+    shown = [row[1] for table in tables(text) for row in table if row[0] == "this model"]
     assert sorted(shown) == ["0.25", "0.5"]
     assert "0.91" not in text and "0.91" in card_of("encoder")
 

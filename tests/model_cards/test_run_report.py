@@ -15,7 +15,7 @@ import pytest
 from datasets import load_dataset
 from PIL import Image
 
-from model_cards.controls import BLIND, CONTROLS
+from model_cards.controls import BLIND, CONTROLS, RETRIEVAL_CONTROLS
 from model_cards.reliance_tables import reliance_table
 from model_cards.results import write_json
 from model_cards.run_report import (
@@ -153,7 +153,7 @@ def write_page(build, tmp_path_factory):
             "metrics": ["recall_at_5"],
             "rows": [{"model": "x", "recall_at_5": 1}],
         }
-        del retrieval["controls"]
+        retrieval["controls"] = all_controls(task="retrieval")
         write_json(root / "results" / "leaderboard.json", [table | {"rows": rows}, retrieval])
         cards = {f"org/{place}": text for place, text in enumerate(texts)} | {"a/b-c": "one", "a-b/c": "two"}
         write_run_page(root / "page.html", data_dir, {texts[0]: root / "model"}, root / "results", files, cards)
@@ -216,7 +216,8 @@ def test_tables_have_the_numbers_of_the_files(page, build):
     assert [line[1:] for line in lines if line[0] in TEXTS] == [["38.48", "–"]] * len(TEXTS)
     assert page.tables[6] == reliance_table(RELIANCE)
     assert "Closed questions: worse than the question prior, -0.1." in page.text
-    assert page.tables[7] == [["model", "R@5"], ["x", "1"]]
+    left_out = [[f"{title}: left out", "–"] for title in RETRIEVAL_CONTROLS.values()]
+    assert page.tables[7] == [["model", "R@5"], ["x", "1"], *left_out]
     assert "1,540 updates on" in page.text and "662,400 of 1,929,929 parameters" in one_line(page.text)
     assert "final value 2" in one_line(page.text) and "final value 6" in one_line(page.text)
 

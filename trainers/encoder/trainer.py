@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import DistributedType
@@ -33,7 +34,7 @@ from trainers.encoder.tuning import (
 from trainers.images.encoder_pixels import normalize_pixels
 
 OWN_GROUPS = {"params", "model", "optimizer_dict"}  # what Trainer passes to an optimizer that chooses its parameters
-LOGGED = ("recall_at_1", "recall_at_5", "recall_at_10", "num_images", "num_texts", "loss")
+LOGGED = ("recall_at_1", "recall_at_5", "recall_at_10", "map", "num_images", "num_texts", "loss")
 
 
 @dataclass
@@ -58,6 +59,7 @@ class EncoderTrainer(BaseTrainer):
 
     Attributes:
         cached_towers: for each tower whose embeddings were made before the training, the digest of its weights.
+        evaluated_ids: the ids of the texts and the images of the last evaluation, each [rows] int64.
 
     Raises:
         InputError: a way of running on several processes, or of activation checkpointing, would silently change the
@@ -69,6 +71,7 @@ class EncoderTrainer(BaseTrainer):
         check_processes(self)
         check_activation_checkpointing(self)
         self.cached_towers: dict[str, str] = {}
+        self.evaluated_ids: tuple[np.ndarray, np.ndarray] | None = None
         self.todo: deque[tuple[Plan, int]] = deque()
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
@@ -204,7 +207,7 @@ class EncoderTrainer(BaseTrainer):
     def score(self, prediction: Any) -> dict[str, float]:
         """Loss and recalls over the whole split."""
         image_embeds, text_embeds = prediction.predictions
-        text_ids, image_ids = prediction.label_ids
+        text_ids, image_ids = self.evaluated_ids = prediction.label_ids
         embeds = {"image_embeds": image_embeds, "text_embeds": text_embeds, "text_ids": text_ids}
         scale, bias = self.temperature_and_bias()
         scores = score_embeddings(embeds | {"image_ids": image_ids}, scale, bias)

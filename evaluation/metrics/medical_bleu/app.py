@@ -1,4 +1,4 @@
-"""Shows a form that computes the BLEU of pasted texts. To run it locally: `pip install gradio`, then `python app.py`.
+"""Shows a form that computes BLEU, chrF and ROUGE-L of texts. To run it: `pip install gradio`, then `python app.py`.
 
 It does not use `evaluate.utils.launch_gradio_widget`, which requires Gradio 3 and fails with current libraries.
 """
@@ -15,13 +15,14 @@ HERE = Path(__file__).parent
 metric = evaluate.load(str(HERE / "medical_bleu.py"))
 
 
-def score(predictions: str, references: str, languages: str) -> dict:
-    """Computes the scores; all fields are JSON lists, and `languages` can be empty."""
+def score(predictions: str, references: str, languages: str, folding: str) -> dict:
+    """Computes the scores; the texts and languages are JSON lists, and `languages` can be empty."""
     try:
         return metric.compute(
             predictions=json.loads(predictions),
             references=json.loads(references),
             languages=json.loads(languages) if languages.strip() else None,
+            folding=folding,
         )
     except (TypeError, ValueError) as error:  # json.JSONDecodeError is a ValueError
         raise gr.Error(str(error)) from error
@@ -33,6 +34,7 @@ demo = gr.Interface(
         gr.Textbox(label="predictions: a list of texts"),
         gr.Textbox(label="references: one text, or a list of texts, per prediction"),
         gr.Textbox(label='languages (optional): "en" or "zh" per prediction'),
+        gr.Textbox(label="folding: none, width, or width+script", value="none"),
     ],
     outputs=gr.JSON(label="scores"),
     examples=[
@@ -40,6 +42,7 @@ demo = gr.Interface(
             '["No pleural effusion is seen.", "左肺可见一结节。"]',
             '["There is no pleural effusion.", ["左肺可见小结节。", "左肺结节。"]]',
             "",
+            "none",
         ]
     ],
     title="Medical BLEU",

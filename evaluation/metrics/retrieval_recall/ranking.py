@@ -1,4 +1,4 @@
-"""Computes the rank of the first relevant candidate of each query, recall at k, median rank and chance levels.
+"""Scores image-text pairs as retrieval in both directions, where a query can have several relevant candidates.
 
 It uses only NumPy, so that a training loop can score embeddings without the slow `import evaluate`.
 """
@@ -6,156 +6,65 @@ It uses only NumPy, so that a training loop can score embeddings without the slo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from numbers import Integral, Real
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .exact_ranks import BLOCK, as_embeddings, rank_candidates, rank_relevant
+from .ranks import (
+    Ranking,
+    Ranks,
+    average_precision,
+    chance_recall_at_k,
+    check_ks,
+    hit_probability,
+    median_rank,
+    random_ranking,
+    recall_at_k,
+)
 
-class Ranks(NamedTuple):
-    """The position of the best relevant candidate of each query, and the candidates that are tied with it.
+__all__ = [
+    "DIRECTIONS", "FINDING", "Galleries", "Ranking", "Ranks", "average_precision", "chance_recall_at_k", "check_ks",
+    "galleries", "hit_probability", "is_missing", "median_rank", "normalize", "random_ranking", "rank_candidates",
+    "rank_galleries", "rank_relevant", "recall_at_k", "retrieval_scores", "scores_of",
+]  # fmt: skip
+
+DIRECTIONS = ("image_to_text", "text_to_image")
+FINDING = "finding_"  # the prefix of scores by finding
+TINY = np.finfo(np.float32).tiny
+
+
+class Galleries(NamedTuple):
+    """The distinct images and texts of some pairs, and which of them are relevant to each other.
 
     Attributes:
-        better: [Q] int64, number of irrelevant candidates that score higher than the best relevant one.
-        tied_irrelevant: [Q] int64, number of irrelevant candidates with exactly its score.
-        tied_relevant: [Q] int64, number of relevant candidates with exactly its score, itself included (at least 1).
+        image_rows: [I] the first row of each distinct image.
+        text_rows: [T] the first row of each distinct text.
+        relevant_texts: for each image the indices of its relevant texts, 0..T-1.
+        relevant_images: for each text those of its relevant images, 0..I-1.
+        image_index: [N] the image of each row, 0..I-1; -1 for a row that was left out.
+        text_index: [N] the text of each row, likewise.
     """
 
-    better: np.ndarray
-    tied_irrelevant: np.ndarray
-    tied_relevant: np.ndarray
-
-    @property
-    def expected(self) -> np.ndarray:
-        """[Q] float64, the 1-based rank of the first relevant candidate, averaged over all orders of tied candidates.
-
-        In a random order, r tied relevant candidates divide the t tied irrelevant ones into r + 1 groups of equal
-        expected size, the first of which precedes the first relevant candidate: 1 + better + t / (r + 1).
-        """
-        return 1 + self.better + self.tied_irrelevant / (self.tied_relevant + 1)
-
-
-def rank_candidates(
-    query_embeds: np.ndarray,
-    candidate_embeds: np.ndarray,
-    relevant: Sequence[Sequence[int]],
-    chunk_size: int = 256,
-) -> Ranks:
-    """Ranks all candidates for each query by dot product and finds the best relevant one.
-
-    Embeddings are converted to float32. A score is their dot product, accumulated in float64 and rounded to float32, so
-    equal embeddings always tie, and the result depends neither on `chunk_size` nor on the summation order of the matrix
-    product. In a float32 product, the scores of equal columns could differ in the last bit, and a model that returns
-    the same embedding for every input would get arbitrary ranks instead of ties.
-
-    Args:
-        query_embeds: [Q, D].
-        candidate_embeds: [C, D].
-        relevant: for each query, the indices of its relevant candidates, each once, in any order.
-        chunk_size: number of queries scored at a time. Memory is about 8 * C * D + 14 * chunk_size * C bytes.
-
-    Raises:
-        ValueError: shapes do not match, a value is not finite, a query has no relevant candidate, or an index is out of
-            range or repeated. The message names the query.
-    """
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size is {chunk_size}. Use at least 1.")
-    queries = _as_embeddings("query_embeds", query_embeds)
-    candidates = _as_embeddings("candidate_embeds", candidate_embeds).astype(np.float64)
-    if queries.shape[1] != candidates.shape[1]:
-        raise ValueError(
-            f"query_embeds has {queries.shape[1]} dimensions and candidate_embeds {candidates.shape[1]}. Give "
-            "embeddings of the same width."
-        )
-    columns, first = _flatten_relevant(relevant, len(queries), len(candidates))
-
-    better, tied_irrelevant, tied_relevant = np.zeros((3, len(queries)), dtype=np.int64)
-    for start in range(0, len(queries), chunk_size):
-        stop = min(start + chunk_size, len(queries))
-        # (B, D) @ (D, C) -> (B, C)
-        scores = (queries[start:stop].astype(np.float64) @ candidates.T).astype(np.float32)
-
-        # The scores of the chunk's relevant candidates in one flat array, ordered by query; `begins` holds the offset
-        # of each query in it, and `rows` the query of each score.
-        begins = first[start:stop] - first[start]
-        rows = np.repeat(np.arange(stop - start), np.diff(first[start : stop + 1]))
-        relevant_scores = scores[rows, columns[first[start] : first[stop]]]
-        best = np.maximum.reduceat(relevant_scores, begins)
-
-        relevant_at_best = np.add.reduceat(relevant_scores == best[rows], begins, dtype=np.int64)
-        tied_relevant[start:stop] = relevant_at_best
-        tied_irrelevant[start:stop] = np.count_nonzero(scores == best[:, None], axis=1) - relevant_at_best
-        # All candidates above the best relevant one are irrelevant.
-        better[start:stop] = np.count_nonzero(scores > best[:, None], axis=1)
-    return Ranks(better, tied_irrelevant, tied_relevant)
-
-
-def hit_probability(ranks: Ranks, k: int) -> np.ndarray:
-    """Returns the probability that a relevant candidate is among the first k if ties are broken at random.
-
-    Without ties it is 0 or 1. With m = k - better places left for t irrelevant and r relevant tied candidates, all m
-    are irrelevant in C(t, m) of C(t + r, m) cases. This is the product over i < m of 1 - r / (t + r - i), computed as a
-    sum of logarithms so that a probability of one in a million keeps all its digits.
-
-    Returns:
-        [Q] float64 in 0..1.
-
-    Raises:
-        ValueError: k is less than 1.
-    """
-    if k < 1:
-        raise ValueError(f"k is {k}. Use at least 1.")
-    places = k - ranks.better
-    log_miss = np.zeros(len(ranks.better))
-    for i in range(min(k, int(ranks.tied_irrelevant.max()) + 1)):
-        irrelevant = np.maximum(ranks.tied_irrelevant - i, 0)
-        relevant_next = ranks.tied_relevant / (irrelevant + ranks.tied_relevant)  # 1 if none is left
-        with np.errstate(divide="ignore"):  # log(0) = -inf is a certain hit
-            log_miss += np.where(i < places, np.log1p(-relevant_next), 0.0)
-    return 0.0 - np.expm1(log_miss)
-
-
-def recall_at_k(ranks: Ranks, k: int) -> float:
-    """Returns the share of queries, 0..1, with a relevant candidate among the first k (CLIP_benchmark's hit rate)."""
-    return float(hit_probability(ranks, k).mean())
-
-
-def median_rank(ranks: Ranks) -> float:
-    """Returns the median over queries of the expected rank of the first relevant candidate; 1.0 is best."""
-    return float(np.median(ranks.expected))
-
-
-def chance_recall_at_k(num_candidates: int, num_relevant: Sequence[int] | np.ndarray, k: int) -> float:
-    """Returns `recall_at_k` of a random order: the mean of 1 - C(n - p, k) / C(n, k) with p relevant of n candidates.
-
-    Args:
-        num_candidates: n, the size of the gallery. For k >= n the result is 1.
-        num_relevant: [Q], p of each query.
-        k: the cut-off.
-
-    Raises:
-        ValueError: k is less than 1, or a query has no relevant candidate or more than n. The message names the query.
-    """
-    num_relevant = np.asarray(num_relevant, dtype=np.int64)
-    wrong = np.flatnonzero((num_relevant < 1) | (num_relevant > num_candidates))
-    if wrong.size:
-        query = int(wrong[0])
-        raise ValueError(
-            f"query {query}: {num_relevant[query]} relevant candidates, but the gallery has {num_candidates}. Give at "
-            "least one, and not more than the gallery has."
-        )
-    # In a random order, all candidates are tied.
-    return recall_at_k(Ranks(np.zeros_like(num_relevant), num_candidates - num_relevant, num_relevant), k)
+    image_rows: np.ndarray
+    text_rows: np.ndarray
+    relevant_texts: list[np.ndarray]
+    relevant_images: list[np.ndarray]
+    image_index: np.ndarray
+    text_index: np.ndarray
 
 
 def retrieval_scores(
-    image_embeds: np.ndarray,
-    text_embeds: np.ndarray,
+    image_embeds: Any,
+    text_embeds: Any,
     text_ids: Sequence[int] | Sequence[str],
     image_ids: Sequence[int] | Sequence[str],
     ks: Sequence[int] = (1, 5, 10),
     chunk_size: int = 256,
+    findings: Sequence[int | None] | Sequence[str | None] | None = None,
 ) -> dict[str, float | int]:
-    """Scores N image-text pairs as retrieval in both directions, with the chance level of every recall.
+    """Scores N image-text pairs as retrieval in both directions, with the chance level of every score.
 
     Each row is one pair. Medical captions repeat: all knee radiographs of one grade, for example, have the same text.
     If only the text of the same row were relevant, a perfect model would have to guess among equal texts: on 83
@@ -163,122 +72,191 @@ def retrieval_scores(
     therefore contain each distinct text and each distinct image once, each distinct image and text is a query once, and
     all its partners are relevant. If an id occurs in several rows, the embedding of its first row is used.
 
-    Embeddings are normalized here, so similarity is the cosine. See `rank_candidates` for ties and precision.
+    Equal findings are also written differently: "grade 1, expert I" and "grade 1, expert II". With `findings`, a second
+    set of scores has the prefix `finding_`. In it, a text is relevant to an image if they have a finding in common,
+    over the rows that have one.
+
+    Embeddings are normalized here, so similarity is the cosine. See `rank_relevant` for ties and precision.
 
     Args:
-        image_embeds: [N, D] float32.
-        text_embeds: [N, D] float32.
+        image_embeds: [N, D] float32, or a tensor of any floating-point type.
+        text_embeds: [N, D], likewise.
         text_ids: [N], equal for equal texts.
         image_ids: [N], equal for equal images.
         ks: cut-offs. If k is at least the size of a gallery, recall and its chance level are 1.
-        chunk_size: as in `rank_candidates`.
+        chunk_size: as in `rank_relevant`.
+        findings: [N], equal for equal findings, for example grades or diagnoses; None for a row without one.
 
     Returns:
-        `recall_at_{k}` and `chance_recall_at_{k}` (means of the two directions), the same with `image_to_text_` and
-        `text_to_image_` (after `chance_`) for one direction, `image_to_text_median_rank`,
-        `text_to_image_median_rank`, and the numbers of distinct images and texts, `num_images` and `num_texts`. Recalls
-        are in 0..1.
+        `recall_at_{k}`, `map` (mean average precision) and their chance levels `chance_recall_at_{k}`, `chance_map`:
+        means of the two directions; the same with `image_to_text_` and `text_to_image_` (after `chance_`) for one
+        direction; `image_to_text_median_rank`, `text_to_image_median_rank` and their chance levels; and the numbers of
+        distinct images and texts, `num_images` and `num_texts`. Recalls and average precisions are in 0..1. With
+        `findings`, all of them with `finding_` (after `chance_`), and `num_findings`; nothing is added if no row has
+        one.
 
     Raises:
-        ValueError: shapes do not match, there are no pairs, a value is not finite, or a k is not a positive integer.
+        ValueError: shapes do not match, there are no pairs, a value is not finite, an id is None or NaN, ids are of
+            several types, or a k is not a positive integer. The message names the row.
     """
     ks = check_ks(ks)
-    images, texts = _as_embeddings("image_embeds", image_embeds), _as_embeddings("text_embeds", text_embeds)
-    sizes = {
-        "image_embeds": len(images),
-        "text_embeds": len(texts),
-        "text_ids": len(text_ids),
-        "image_ids": len(image_ids),
-    }
+    embeds = as_embeddings("image_embeds", image_embeds), as_embeddings("text_embeds", text_embeds)
+    sizes = {"image_embeds": len(embeds[0]), "text_embeds": len(embeds[1])}
+    sizes |= {"text_ids": len(text_ids), "image_ids": len(image_ids)}
+    if findings is not None:
+        sizes["findings"] = len(findings)
     if len(set(sizes.values())) > 1:
         raise ValueError(f"The arguments differ in length: {sizes}. Give one row per image-text pair in each of them.")
-
-    _, image_rows, image_index = np.unique(np.asarray(image_ids), return_index=True, return_inverse=True)
-    _, text_rows, text_index = np.unique(np.asarray(text_ids), return_index=True, return_inverse=True)
-    images, texts = _normalize(images[image_rows]), _normalize(texts[text_rows])
-    pairs = np.unique(np.stack([image_index, text_index], axis=1), axis=0)  # (P, 2), sorted by image
-    by_text = pairs[np.argsort(pairs[:, 1], kind="stable")]
-
-    scores: dict[str, float] = {}
-    for name, queries, candidates, sorted_pairs, query_column in (
-        ("image_to_text", images, texts, pairs, 0),
-        ("text_to_image", texts, images, by_text, 1),
-    ):
-        num_relevant = np.bincount(sorted_pairs[:, query_column], minlength=len(queries))
-        relevant = np.split(sorted_pairs[:, 1 - query_column], np.cumsum(num_relevant)[:-1])
-        ranks = rank_candidates(queries, candidates, relevant, chunk_size)
-        for k in ks:
-            scores[f"{name}_recall_at_{k}"] = recall_at_k(ranks, k)
-            scores[f"chance_{name}_recall_at_{k}"] = chance_recall_at_k(len(candidates), num_relevant, k)
-        scores[f"{name}_median_rank"] = median_rank(ranks)
-
-    both: dict[str, float] = {}
-    for k in ks:
-        for prefix in ("", "chance_"):
-            directions = [scores[f"{prefix}{name}_recall_at_{k}"] for name in ("image_to_text", "text_to_image")]
-            both[f"{prefix}recall_at_{k}"] = sum(directions) / 2
-    return both | scores | {"num_images": len(images), "num_texts": len(texts)}
+    images, texts = map(normalize, embeds)
+    exact = galleries(image_ids, text_ids)
+    scores = scores_of(rank_galleries(images, texts, exact, chunk_size), ks)
+    if findings is not None and (named := [row for row, finding in enumerate(findings) if not is_missing(finding)]):
+        by_finding = galleries(image_ids, text_ids, findings)
+        scores |= scores_of(rank_galleries(images, texts, by_finding, chunk_size), ks, FINDING)
+        scores["num_findings"] = len({findings[row] for row in named})
+    return scores
 
 
-def check_ks(ks: Sequence[int]) -> list[int]:
-    """Returns the distinct cut-offs in increasing order. Raises ValueError unless they are positive integers."""
-    values = sorted({int(k) for k in ks})
-    if not values or values[0] < 1 or any(int(k) != k for k in ks):
-        raise ValueError(f"ks is {list(ks)}. Give one or more positive integers.")
-    return values
+def galleries(
+    image_ids: Sequence[int] | Sequence[str],
+    text_ids: Sequence[int] | Sequence[str],
+    findings: Sequence[int | None] | Sequence[str | None] | None = None,
+) -> Galleries:
+    """Returns the distinct images and texts, and which are relevant to each other.
 
-
-def _as_embeddings(name: str, values: np.ndarray) -> np.ndarray:
-    """Returns the embeddings as [N, D] float32.
+    Args:
+        image_ids: [N], equal for equal images.
+        text_ids: [N], equal for equal texts.
+        findings: [N]; if given, rows without one are left out, and what has a finding in common is relevant to each
+            other. Otherwise, what stands in one row is.
 
     Raises:
-        ValueError: the shape is wrong or a value is not finite. NaN compares as neither better nor tied, so it would
-            otherwise give a perfect rank.
+        ValueError: an id is None or NaN, or the ids are of several types; the message names the row.
     """
-    embeds = np.asarray(values, dtype=np.float32)
-    if embeds.ndim != 2 or 0 in embeds.shape:
-        raise ValueError(
-            f"{name} has the shape {list(embeds.shape)}. Give [rows, dimensions] with at least one of each."
+    images, texts = as_ids("image_ids", image_ids), as_ids("text_ids", text_ids)
+    if findings is None:
+        kept = np.arange(len(images))
+    else:
+        kept = np.array([row for row, finding in enumerate(findings) if not is_missing(finding)], dtype=np.int64)
+    _, image_rows, image_index = np.unique(images[kept], return_index=True, return_inverse=True)
+    _, text_rows, text_index = np.unique(texts[kept], return_index=True, return_inverse=True)
+    num_images, num_texts = len(image_rows), len(text_rows)
+    if findings is None:
+        relevant = _partners(image_index, text_index, num_images), _partners(text_index, image_index, num_texts)
+    else:
+        named = as_ids("findings", [findings[row] for row in kept])
+        _, finding_index = np.unique(named, return_inverse=True)
+        count = int(finding_index.max()) + 1
+        members = {}
+        for name, index in (("images", image_index), ("texts", text_index)):
+            members[name] = _partners(finding_index, index, count)
+        relevant = (
+            _unions(_partners(image_index, finding_index, num_images), members["texts"]),
+            _unions(_partners(text_index, finding_index, num_texts), members["images"]),
         )
-    bad = np.flatnonzero(~np.isfinite(embeds).all(axis=1))
-    if bad.size:
-        raise ValueError(
-            f"{name} has NaN or infinity in {bad.size} row(s), first in row {bad[0]}. Check the weights and the "
-            "precision of the model."
-        )
-    return embeds
+    places = np.full((2, len(images)), -1)
+    places[:, kept] = image_index, text_index
+    return Galleries(kept[image_rows], kept[text_rows], *relevant, *places)
 
 
-def _normalize(embeds: np.ndarray) -> np.ndarray:
+def rank_galleries(
+    images: np.ndarray, texts: np.ndarray, found: Galleries, chunk_size: int = 256
+) -> dict[str, Ranking]:
+    """Ranks the texts for each image and the images for each text.
+
+    Args:
+        images, texts: [N, D] float32, one row per pair, compared by their dot product.
+        found: the galleries of the same pairs.
+        chunk_size: as in `rank_relevant`.
+
+    Returns:
+        a ranking per direction; its queries are in the order of the galleries.
+    """
+    queries, candidates = images[found.image_rows], texts[found.text_rows]
+    return {
+        "image_to_text": rank_relevant(queries, candidates, found.relevant_texts, chunk_size),
+        "text_to_image": rank_relevant(candidates, queries, found.relevant_images, chunk_size),
+    }
+
+
+def scores_of(rankings: dict[str, Ranking], ks: Sequence[int], prefix: str = "") -> dict[str, float | int]:
+    """Returns the scores of two rankings and their chance levels, under the names of `retrieval_scores`.
+
+    Args:
+        rankings: a ranking per direction.
+        ks: cut-offs.
+        prefix: stands before each name, but behind `chance_`.
+    """
+    scores: dict[str, float | int] = {}
+    for name, ranking in rankings.items():
+        chance = random_ranking(ranking.num_candidates, ranking.num_relevant)
+        for before, ranked in (("", ranking), ("chance_", chance)):
+            for k in ks:
+                scores[f"{before}{prefix}{name}_recall_at_{k}"] = recall_at_k(ranked.ranks, k)
+            scores[f"{before}{prefix}{name}_map"] = float(ranked.average_precision.mean())
+            scores[f"{before}{prefix}{name}_median_rank"] = median_rank(ranked.ranks)
+    both: dict[str, float | int] = {}
+    for measure in (*(f"recall_at_{k}" for k in ks), "map"):
+        for before in ("", "chance_"):
+            both[f"{before}{prefix}{measure}"] = sum(scores[f"{before}{prefix}{n}_{measure}"] for n in rankings) / 2
+    to_text, to_image = (rankings[name] for name in DIRECTIONS)
+    sizes = {f"{prefix}num_images": to_image.num_candidates, f"{prefix}num_texts": to_text.num_candidates}
+    return both | scores | sizes
+
+
+def as_ids(name: str, values: Any) -> np.ndarray:
+    """Returns [N] ids as an array.
+
+    Raises:
+        ValueError: an id is None or NaN, which equals nothing, or the ids are of several types, which NumPy would turn
+            into texts, so that 1 and "1" were the same; the message names the row.
+    """
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iuU":
+        return values
+    ids = list(values)
+    kinds = [_kind(value) for value in ids]
+    for row, (value, kind) in enumerate(zip(ids, kinds, strict=True)):
+        if is_missing(value):
+            raise ValueError(f"{name}: the id in row {row} is {value}. Give each row an id, or leave the row out.")
+        if kind is None or kind != kinds[0]:
+            raise ValueError(
+                f"{name}: the id in row {row} is {value!r}, of type {type(value).__name__}. Give texts only, or "
+                "numbers only."
+            )
+    return np.asarray(ids)
+
+
+def _kind(value: Any) -> type | None:
+    return next((kind for kind in (str, Integral, Real, bytes) if isinstance(value, kind)), None)
+
+
+def is_missing(value: Any) -> bool:
+    """Returns whether an id or a finding is None or NaN."""
+    return value is None or (isinstance(value, Real) and value != value)  # only NaN differs from itself
+
+
+def _partners(index: np.ndarray, others: np.ndarray, count: int) -> list[np.ndarray]:
+    """Returns, for each of `count` values of `index`, the distinct values of `others` beside it, in order."""
+    pairs = np.unique(np.stack([index, others], axis=1), axis=0)  # (P, 2), sorted by `index`
+    return np.split(pairs[:, 1], np.searchsorted(pairs[:, 0], np.arange(1, count)))
+
+
+def _unions(sets: list[np.ndarray], members: list[np.ndarray]) -> list[np.ndarray]:
+    """Returns the union of the members of each set; equal sets share one array, because it can be long."""
+    known: dict[tuple[int, ...], np.ndarray] = {}
+    for found in sets:
+        key = tuple(found.tolist())
+        if key not in known:
+            known[key] = members[key[0]] if len(key) == 1 else np.unique(np.concatenate([members[i] for i in key]))
+    return [known[tuple(found.tolist())] for found in sets]
+
+
+def normalize(embeds: np.ndarray) -> np.ndarray:
     """Scales rows to unit length; a row of zeros stays zero."""
-    norms = np.linalg.norm(embeds.astype(np.float64), axis=1, keepdims=True)
-    return (embeds / np.maximum(norms, np.finfo(np.float32).tiny)).astype(np.float32)
-
-
-def _flatten_relevant(relevant: Sequence[Sequence[int]], num_queries: int, num_candidates: int):
-    """Flattens the lists of relevant candidates to one array [P], with the offsets [Q + 1] of the queries in it.
-
-    Raises:
-        ValueError: a query has no list or an empty one, or an index is out of range or repeated.
-    """
-    if len(relevant) != num_queries:
-        raise ValueError(f"relevant has {len(relevant)} lists for {num_queries} queries. Give one list per query.")
-    counts = np.fromiter((len(indices) for indices in relevant), dtype=np.int64, count=num_queries)
-    if not counts.all():
-        raise ValueError(
-            f"query {np.flatnonzero(counts == 0)[0]}: the list of relevant candidates is empty. Give at least one."
-        )
-    columns = np.concatenate([np.asarray(indices, dtype=np.int64) for indices in relevant])
-    queries = np.repeat(np.arange(num_queries), counts)
-    outside = np.flatnonzero((columns < 0) | (columns >= num_candidates))
-    if outside.size:
-        place = outside[0]
-        raise ValueError(
-            f"query {queries[place]}: candidate {columns[place]} is out of range. Use 0 to {num_candidates - 1}."
-        )
-    # query * C + candidate is a unique number per pair.
-    cells, occurrences = np.unique(queries * num_candidates + columns, return_counts=True)
-    if (occurrences > 1).any():
-        query, column = divmod(int(cells[occurrences > 1][0]), num_candidates)
-        raise ValueError(f"query {query}: candidate {column} is listed more than once. List each candidate once.")
-    return columns, np.concatenate([[0], np.cumsum(counts)])
+    unit = np.empty_like(embeds)
+    for start in range(0, len(embeds), BLOCK):  # a copy in float64 would take twice the memory
+        rows = embeds[start : start + BLOCK].astype(np.float64)
+        unit[start : start + BLOCK] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), TINY)
+    return unit

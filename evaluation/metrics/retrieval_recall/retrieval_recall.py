@@ -10,32 +10,30 @@ import datasets
 import evaluate
 import numpy as np
 
-from .ranking import (
+# `evaluate.load` copies only the files that this one imports, and reads a comment behind an import as an address.
+from .exact_ranks import rank_candidates, rank_relevant
+from .ranking import retrieval_scores
+from .ranks import (
+    Ranking,
     Ranks,
+    average_precision,
     chance_recall_at_k,
     check_ks,
     hit_probability,
     median_rank,
-    rank_candidates,
+    random_ranking,
     recall_at_k,
-    retrieval_scores,
 )
 
 __all__ = [
-    "Ranks",
-    "RetrievalRecall",
-    "chance_recall_at_k",
-    "first_relevant_ranks",
-    "hit_probability",
-    "median_rank",
-    "rank_candidates",
-    "recall_at_k",
-    "retrieval_scores",
-]
+    "Ranking", "Ranks", "RetrievalRecall", "average_precision", "chance_recall_at_k", "first_relevant_ranks",
+    "hit_probability", "listed_precision", "median_rank", "random_ranking", "rank_candidates", "rank_relevant",
+    "recall_at_k", "retrieval_scores",
+]  # fmt: skip
 
 _DESCRIPTION = """
-Recall at k of a retrieval: the share of queries with at least one relevant candidate among the first k. A query can
-have several relevant candidates. The chance level is returned as well.
+Recall at k of a retrieval, the share of queries with at least one relevant candidate among the first k, mean average
+precision and median rank. A query can have several relevant candidates. Chance levels are returned as well.
 """
 
 _KWARGS_DESCRIPTION = """
@@ -47,7 +45,8 @@ Args:
 
 Returns:
     recall_at_{k}: 0..1.
-    chance_recall_at_{k}: 0..1, the expected recall of a random order of all candidates.
+    map: 0..1, mean average precision; a relevant candidate that a list lacks counts as 0.
+    chance_recall_at_{k}, chance_map: 0..1, what is expected of a random order of all candidates.
     median_rank: median over queries of the rank of the first relevant candidate; 1 is best. A query whose list contains
         no relevant candidate has an infinite rank; an infinite median is returned as None.
 
@@ -55,7 +54,7 @@ Example:
     >>> import evaluate
     >>> metric = evaluate.load("org/retrieval_recall")
     >>> metric.compute(predictions=[[4, 7, 1], [2, 9, 5]], references=[[7, 8], [2]], ks=[1, 3])
-    {'recall_at_1': 0.5, 'recall_at_3': 1.0, 'median_rank': 1.5}
+    {'recall_at_1': 0.5, 'recall_at_3': 1.0, 'map': 0.625, 'median_rank': 1.5}
 """
 
 _CITATION = """
@@ -102,6 +101,21 @@ def first_relevant_ranks(predictions: list[list[int]], references: list[list[int
     return ranks
 
 
+def listed_precision(predictions: list[list[int]], references: list[list[int]]) -> np.ndarray:
+    """Returns [Q] float64, the average precision of each list; relevant ids that it lacks count as 0, as in trec_eval.
+
+    Args:
+        predictions: retrieved ids per query, best first, each once.
+        references: relevant ids per query, at least one.
+    """
+    found = np.zeros(len(predictions))
+    for query, (retrieved, relevant) in enumerate(zip(predictions, references, strict=True)):
+        own = set(relevant)
+        places = [place for place, value in enumerate(retrieved, 1) if value in own]
+        found[query] = sum(number / place for number, place in enumerate(places, 1)) / len(own)
+    return found
+
+
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class RetrievalRecall(evaluate.Metric):
     retrieval_scores = staticmethod(retrieval_scores)
@@ -120,6 +134,7 @@ class RetrievalRecall(evaluate.Metric):
         ks = check_ks(ks)
         ranks = first_relevant_ranks(predictions, references, reach=ks[-1])
         scores = {f"recall_at_{k}": float((ranks <= k).mean()) for k in ks}
+        scores["map"] = float(listed_precision(predictions, references).mean())
         if num_candidates is not None:
             longest = max(len(retrieved) for retrieved in predictions)
             if num_candidates < longest:
@@ -127,8 +142,9 @@ class RetrievalRecall(evaluate.Metric):
                     f"num_candidates is {num_candidates}, but a list of predictions has {longest} ids. Give the size "
                     "of the gallery."
                 )
-            counts = [len(relevant) for relevant in references]
-            scores |= {f"chance_recall_at_{k}": chance_recall_at_k(num_candidates, counts, k) for k in ks}
+            chance = random_ranking(num_candidates, [len(relevant) for relevant in references])
+            scores |= {f"chance_recall_at_{k}": recall_at_k(chance.ranks, k) for k in ks}
+            scores["chance_map"] = float(chance.average_precision.mean())
         median = float(np.median(ranks))
         scores["median_rank"] = median if np.isfinite(median) else None
         return scores

@@ -247,7 +247,19 @@ def test_all_partners_are_relevant_in_both_directions(shared_pairs):
         for prefix in ("", "chance_")
     }
     medians = {"image_to_text_median_rank": 2, "text_to_image_median_rank": 1}
-    assert scores == pytest.approx(chance | recall | means | medians | {"num_images": 3, "num_texts": 3})
+    # (n + 1) / (p + 1) for p relevant of n: 4 / 3, 2, 4 / 3 for A, B, C and 2, 1, 2 for x, y, z.
+    medians |= {"chance_image_to_text_median_rank": 4 / 3, "chance_text_to_image_median_rank": 2}
+    precision = {
+        "image_to_text_map": ((1 + (1 + 2 / 3) / 2) / 2 + 1 / 2 + (1 / 2 + 2 / 3) / 2) / 3,  # A: y and z tie
+        "text_to_image_map": (1 + 1 + (1 / 2 + 1 / 3) / 2) / 3,  # z: C ties with A for the second place
+    }
+    # In a random order of three, one relevant candidate has (1 + 1 / 2 + 1 / 3) / 3, and two have (1 + 2 * 5 / 6) / 3.
+    one, two = 11 / 18, (1 + (1 + 2 / 3) / 2 + (1 / 2 + 2 / 3) / 2) / 3
+    precision |= {"chance_image_to_text_map": (two + one + two) / 3, "chance_text_to_image_map": (one + 1 + one) / 3}
+    means |= {
+        f"{prefix}map": sum(precision[f"{prefix}{name}_map"] for name in DIRECTIONS) / 2 for prefix in ("", "chance_")
+    }
+    assert scores == pytest.approx(chance | recall | means | medians | precision | {"num_images": 3, "num_texts": 3})
     assert all(type(value) in (int, float) for value in scores.values())  # JSON needs plain numbers
 
 

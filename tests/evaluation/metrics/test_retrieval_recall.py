@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
-from evaluation.metrics.retrieval_recall.ranking import median_rank, rank_candidates, recall_at_k
+from evaluation.metrics.retrieval_recall.ranking import median_rank, rank_candidates, rank_relevant, recall_at_k
+
+# The mean average precision of one and of two relevant candidates in all orders of ten.
+CHANCE_OF_ONE = np.mean([1 / place for place in range(1, 11)])
+CHANCE_OF_TWO = np.mean([(1 / first + 2 / second) / 2 for first, second in itertools.combinations(range(1, 11), 2)])
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +33,9 @@ def test_compute_returns_recall_chance_and_median_rank(metric):
             "recall_at_3": 2 / 3,
             "chance_recall_at_1": (2 + 1 + 1) / 30,
             "chance_recall_at_3": sum(chance_at_3) / 3,
+            # 7 is found at place 2 and 8 is not, 2 at place 1, and 4 is not found.
+            "map": ((1 / 2 + 0) / 2 + 1 + 0) / 3,
+            "chance_map": (CHANCE_OF_TWO + 2 * CHANCE_OF_ONE) / 3,
             "median_rank": 2,
         }
     )
@@ -37,13 +45,19 @@ def test_compute_accepts_batches_and_has_default_cut_offs(metric):
     metric.add_batch(predictions=np.arange(20).reshape(2, 10), references=[[4], [19]])
     metric.add(prediction=list(range(12)), reference=[0])
     assert metric.compute() == pytest.approx(
-        {"recall_at_1": 1 / 3, "recall_at_5": 2 / 3, "recall_at_10": 1, "median_rank": 5}
+        {
+            "recall_at_1": 1 / 3,
+            "recall_at_5": 2 / 3,
+            "recall_at_10": 1,
+            "map": (1 / 5 + 1 / 10 + 1) / 3,
+            "median_rank": 5,
+        }
     )
 
 
 def test_an_infinite_median_rank_is_none(metric):
     lost = {"predictions": [[1, 2], [1, 2]], "references": [[3], [4]], "ks": [1]}
-    assert metric.compute(**lost) == {"recall_at_1": 0, "median_rank": None}
+    assert metric.compute(**lost) == {"recall_at_1": 0, "map": 0, "median_rank": None}
 
 
 def test_compute_agrees_with_ranks_from_embeddings(metric):
@@ -54,6 +68,7 @@ def test_compute_agrees_with_ranks_from_embeddings(metric):
     order = np.argsort(-(queries.astype(np.float64) @ candidates.T), axis=1)
     scores = metric.compute(predictions=order, references=relevant, num_candidates=40)
     assert scores["median_rank"] == median_rank(ranks)
+    assert scores["map"] == pytest.approx(rank_relevant(queries, candidates, relevant).average_precision.mean())
     for k in (1, 5, 10):
         assert scores[f"recall_at_{k}"] == pytest.approx(recall_at_k(ranks, k))
         assert 0 < scores[f"recall_at_{k}"] < 1
@@ -82,7 +97,7 @@ def test_compute_refuses_invalid_queries_and_stays_usable(metric, arguments, mes
     with pytest.raises(ValueError, match=message):
         metric.compute(**{**valid, **arguments})
     # No queries of the refused call remain.
-    assert metric.compute(**valid) == {"recall_at_1": 0.5, "recall_at_3": 1, "median_rank": 1.5}
+    assert metric.compute(**valid) == {"recall_at_1": 0.5, "recall_at_3": 1, "map": 0.75, "median_rank": 1.5}
 
 
 @pytest.mark.slow
@@ -93,6 +108,8 @@ def test_the_folder_is_a_complete_space(check_space):
             "recall_at_3": 1,
             "chance_recall_at_1": 0.15,
             "chance_recall_at_3": 5 / 12,
+            "map": (1 / 2 / 2 + 1) / 2,
+            "chance_map": (CHANCE_OF_TWO + CHANCE_OF_ONE) / 2,
             "median_rank": 1.5,
         }
     )

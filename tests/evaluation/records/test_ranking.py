@@ -106,7 +106,7 @@ def test_predictions_that_were_changed_are_not_used(folder, tmp_path):
 
 
 def test_results_of_earlier_versions_are_ranked_by_their_scores():
-    facts = {"dataset_revision": "a" * 40}
+    facts = {"dataset_revision": "a" * 40, "controls": all_controls(task=RETRIEVAL)}
     results = [
         EvaluationResult(model, RETRIEVAL, "org/pairs", "pairs", "test", 9, {"recall_at_5": recall}, **facts)
         for model, recall in (("a", 0.9), ("b", 0.5), ("c", 0.5))

@@ -238,7 +238,14 @@ def test_scores_of_answers_are_those_of_the_metrics():
     assert signatures == bleu.pop("signature") | {"accuracy": "rule:exact"}
     asked = vqa_scores(predictions[:3], references[:3], kinds[:3], languages[:3])
     assert asked.pop("rule") == "exact" and asked["num_samples"] == 3
-    assert scores == asked | bleu | {"exact_match": 0.5}
+    short, report = bleu_scores(predictions[:3], references[:3], languages[:3]), bleu_scores(["a b"], ["a b"])
+    parts = {"num_short_answers": 3, "num_report_texts": 1, "short_bleu_1": short["bleu_1"]}
+    parts["short_f1"] = vqa_scores(predictions[:3], references[:3], kinds[:3], languages[:3], "token_f1")["accuracy"]
+    parts |= {f"report_{name}{end}": 100.0 for name in ("bleu_1", "bleu_2", "chrf", "rouge_l") for end in ("", "_en")}
+    # Three tokens have no 4-grams, and the full stop is one of them.
+    parts |= {f"report_bleu{end}": value for end in ("", "_en") for value in [report["bleu"]]}
+    parts |= {f"report_bleu_3{end}": 100.0 for end in ("", "_en")}
+    assert scores == pytest.approx(asked | bleu | {"exact_match": 0.5} | parts)
     assert scores["num_samples"] == 4 and scores["accuracy"] == pytest.approx(1 / 3)
     recall, named = score_answers(predictions, references, languages, kinds, rule="llava_med")
     assert named["accuracy"] == "rule:llava_med" and recall["accuracy_open"] == 1

@@ -8,7 +8,7 @@ from scipy import stats
 
 from evaluation.metrics.medical_bleu.bilingual import bleu_scores
 from evaluation.metrics.vqa_accuracy.short_answers import vqa_scores
-from evaluation.scoring.answers import exact_match
+from evaluation.scoring.answers import exact_match, score_answers
 from evaluation.scoring.measures import Measure, difference, intervals, measures, ratio, shares
 from evaluation.scoring.report_scores import report_scores
 
@@ -59,6 +59,8 @@ def test_the_score_of_all_rows_is_that_of_the_metrics():
         "exact_match": exact_match(*columns[:2]),
         "loss": sum(column(rows, "loss")) / sum(column(rows, "tokens")),
     }
+    scores, _ = score_answers(*columns, column(rows, "answer_type"))
+    expected |= {name: scores[name] for name in ("short_f1", "short_bleu_1", "report_bleu", "report_rouge_l")}
     reports = [row for row in rows if not row["answer_type"]]
     findings, _ = report_scores(*(column(reports, name) for name in ("generated", "reference")))
     expected |= {name: findings[name] for name in ("clinical_f1", "clinical_f1_detailed")}

@@ -176,7 +176,8 @@ def test_new_weights_take_the_old_scores_away(trained, repo_name, capsys):
     assert capsys.readouterr().out == f"Removed results of other weights: {removed}\n"
     card = text_of(repo_name)
     assert "0.91" not in card
-    assert [table[1] for table in tables(card) if table[0][0] == "metric"] == [["R@1", "0.2", "–"]]
+    shown = [table[:2] for table in tables(card) if table[0][0] == "ranked by"]
+    assert shown == [[["ranked by", "R@1", "loss"], ["this model", "0.2", "2"]]]
     assert {entry["dataset"]["split"] for entry in front_matter(card)["model-index"][0]["results"]} == {"validation"}
     assert scores(repo_name) == {} and not [name for name in files_of(repo_name) if name.startswith(".eval_results/")]
     assert [name for name in files_of(repo_name) if name.startswith("results/")] == [
