@@ -93,17 +93,16 @@ def load_processor(source: Source, base: str, revision: str | None) -> Any:
     Raises:
         InputError: there is no processor, or it cannot be loaded.
     """
+    processor_class = image_processor_class(base, revision)
     own = source.form == ADAPTER and has_file(source.name, "tokenizer_config.json", source.revision)
     name, revision = (source.name, source.revision or None) if own else (base, revision)
     try:
-        return image_processor_class(base, revision if not own else None, name).from_pretrained(
-            name, revision=revision, trust_remote_code=False
-        )
+        return processor_class.from_pretrained(name, revision=revision, trust_remote_code=False)
     except Exception as error:  # as above
         raise InputError(f"{name}: the processor cannot be loaded: {load_advice(name, error)}") from None
 
 
-def image_processor_class(base: str, revision: str | None, name: str) -> Any:
+def image_processor_class(base: str, revision: str | None) -> Any:
     """Returns the processor class of a model, without its part for videos; AutoProcessor where there is none."""
     from transformers import AutoProcessor
     from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
@@ -112,7 +111,9 @@ def image_processor_class(base: str, revision: str | None, name: str) -> Any:
     found = None
     with contextlib.suppress(KeyError):
         found = PROCESSOR_MAPPING[type(config)]
-    return AutoProcessor if found is None else without_videos(found)
+    if found is None or "video_processor" not in found.get_attributes():
+        return AutoProcessor  # it reads the class from the checkpoint
+    return without_videos(found)
 
 
 def without_videos(processor_class: Any) -> Any:
