@@ -13,7 +13,7 @@ from evaluation.records.run import Run
 
 
 def score_encoder(options: argparse.Namespace, source: Source, loaded: Rows, run: Run) -> tuple[dict, list[dict]]:
-    """Scores retrieval on the split.
+    """Scores retrieval, classes, alignment and groups of patients on the split.
 
     Returns:
         the fields of the result, and the nearest texts of each image.
@@ -21,9 +21,11 @@ def score_encoder(options: argparse.Namespace, source: Source, loaded: Rows, run
     import numpy as np
     from tqdm import tqdm
 
+    from evaluation.classification.of_command import details_of, open_base
     from evaluation.records.sharing import batches, share
     from evaluation.scoring.encoder import embed_pairs, nearest_texts, score_embeddings
 
+    base = open_base(options)  # before the scoring, so that a wrong name is found at once
     rows, encoder = loaded.scored, open_encoder(source, options)
     parts = share(
         batches(len(rows), options.batch_size),
@@ -36,7 +38,8 @@ def score_encoder(options: argparse.Namespace, source: Source, loaded: Rows, run
     except ValueError as error:  # an embedding contains NaN or infinity
         raise InputError(f"--model {options.model}: {error}") from None
     predictions = list(nearest_texts(embeds, list(rows["text"]), list(rows["image_path"])))
-    return {"metrics": metrics}, predictions
+    details = details_of(options, rows, embeds, encoder, base, predictions, tqdm)
+    return {"metrics": metrics, **details}, predictions
 
 
 def score_decoder(options: argparse.Namespace, source: Source, loaded: Rows, run: Run) -> tuple[dict, list[dict]]:
@@ -49,6 +52,7 @@ def score_decoder(options: argparse.Namespace, source: Source, loaded: Rows, run
 
     from evaluation.controls.of_command import controls_of, encoder_of
     from evaluation.controls.questions import read_questions
+    from evaluation.controls.subgroups import answer_subgroups
     from evaluation.records.rescoring import score_predictions
     from evaluation.scoring.answers import score_answers
     from evaluation.scoring.messages import plain_messages
@@ -107,6 +111,7 @@ def score_decoder(options: argparse.Namespace, source: Source, loaded: Rows, run
         }
     metrics, signatures, intervals = score_predictions(predictions, options.rule)
     scores = {"metrics": metrics, "signatures": signatures, "intervals": intervals}
+    scores["subgroups"] = answer_subgroups(rows, generated, options.rule)
     return scores | {"controls": controls.entries, "reliance": controls.reliance}, predictions
 
 

@@ -91,6 +91,9 @@ class EvaluationResult:
         chain: hashes of what the score rests on, see `evaluation/records/chain.py`; empty for results of trainings and
             of earlier versions.
         provenance: machine, packages, commit of the code and seeds, see `evaluation/records/provenance.py`.
+        classification: for an encoder, by labeled source, see `evaluation/classification/measure.py`.
+        alignment: for an encoder, see `evaluation/metrics/embedding_alignment/alignment.py`.
+        subgroups: scores of groups of patients, see `evaluation/scoring/subgroups.py`.
         date: the time of the evaluation in UTC, in ISO 8601 format.
         versions: the installed version of each package in PACKAGES.
 
@@ -117,6 +120,9 @@ class EvaluationResult:
     intervals: dict[str, list[float]] = field(default_factory=dict)
     chain: list[dict[str, str]] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+    classification: dict[str, Any] = field(default_factory=dict)
+    alignment: dict[str, Any] = field(default_factory=dict)
+    subgroups: list[dict[str, Any]] = field(default_factory=list)
     date: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     versions: dict[str, str] = field(default_factory=lambda: {name: version(name) for name in PACKAGES})
 
