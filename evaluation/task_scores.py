@@ -56,6 +56,7 @@ def score_decoder(options: argparse.Namespace, source: Source, loaded: Rows, run
     from evaluation.records.rescoring import score_predictions
     from evaluation.scoring.answers import score_answers
     from evaluation.scoring.messages import plain_messages
+    from model_cards.controls import PRIOR
 
     rows, train = loaded.scored, loaded.train
     languages, turns = list(rows["language"]), list(map(plain_messages, rows["messages"]))
@@ -111,7 +112,7 @@ def score_decoder(options: argparse.Namespace, source: Source, loaded: Rows, run
         }
     metrics, signatures, intervals = score_predictions(predictions, options.rule)
     scores = {"metrics": metrics, "signatures": signatures, "intervals": intervals}
-    scores["subgroups"] = answer_subgroups(rows, generated, options.rule)
+    scores["subgroups"] = answer_subgroups(rows, generated, controls.answers[PRIOR], options.rule)
     return scores | {"controls": controls.entries, "reliance": controls.reliance}, predictions
 
 

@@ -46,9 +46,13 @@ ALIGNMENT = {
 }
 GROUP_METRICS = {
     "image_to_text_recall_at_5": "own text among the first 5",
+    "chance_image_to_text_recall_at_5": "the same by chance",
     "exact_match": "exact match",
+    "question_prior_exact_match": "exact match, question prior",
     "accuracy_open": "open questions",
+    "question_prior_accuracy_open": "open questions, question prior",
     "accuracy_closed": "closed questions",
+    "question_prior_accuracy_closed": "closed questions, question prior",
     **METHODS,
 }
 

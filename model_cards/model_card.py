@@ -188,7 +188,8 @@ def table_of(result: EvaluationResult) -> dict[str, Any]:
     shown: dict[str, Any] = {"result": result, "dataset": dataset_name(result.dataset, result.dataset_revision)}
     shown |= {"missing": [], "lines": [], "details": details_of(result)}
     if missing := missing_controls(result):
-        return shown | {"missing": [CONTROLS[name] for name in missing]}
+        nothing = {"classification": [], "tables": []}
+        return shown | {"missing": [CONTROLS[name] for name in missing], "details": nothing}
     if not needs_controls(result.task, result.metrics):
         return shown | {"metrics": [name for name in HEADLINE[result.task] if name in result.metrics]}
     reliance = {

@@ -275,11 +275,11 @@ def differences(drawn: Mapping[str, Resampled], is_ordered: bool) -> list[dict[s
 
 
 def correct_by_row(classified: Mapping[str, Classified]) -> dict[str, dict[int, float]]:
-    """Returns for each method of the model how far the image of a row is classified correctly, by row."""
+    """Returns for each method how far the image of a row is classified correctly, by row; without chance and base."""
     found: dict[str, dict[int, float]] = {}
     for one in classified.values():
         for name, scores in one.scores.items():
-            if name in (CHANCE, MAJORITY, METADATA, HEAD) or name.startswith(f"{BASE}_"):
+            if name in (CHANCE, HEAD) or name.startswith(f"{BASE}_"):
                 continue
             credits = row_credits(scores, one.labels.labels)
             found.setdefault(name, {}).update(zip(one.labels.rows, map(float, credits), strict=True))

@@ -13,10 +13,12 @@ from evaluation.classification.measure import Splits, classify, correct_by_row
 from evaluation.datasets.columns import to_pairs
 from evaluation.loading import InputError, load_model_and_processor, load_splits, model_type
 from evaluation.metrics.embedding_alignment.alignment import alignment_scores
+from evaluation.metrics.retrieval_recall.ranking import chance_recall_at_k
 from evaluation.models.open_model import open_encoder
 from evaluation.models.protocols import Encoder
 from evaluation.models.source import find_source
 from evaluation.records.sharing import first_does
+from evaluation.scoring.encoder import NEIGHBORS
 from evaluation.scoring.subgroups import attributes_of, subgroup_scores
 from model_cards.results import RETRIEVAL
 
@@ -75,15 +77,25 @@ def details_of(
         for row in predictions
         if row["image_path"] in first
     }
-    values = {
-        name: [found.get(row) for row in range(len(rows))] for name, found in ({HIT: hits} | correct).items() if found
-    }
+    chance = chance_hits(embeds)
+    by_row = {HIT: hits, f"chance_{HIT}": {row: chance[row] for row in hits}} | correct
+    values = {name: [found.get(row) for row in range(len(rows))] for name, found in by_row.items() if found}
     add_classified(predictions, classified, first)
     return {
         "classification": {source: one.entry for source, one in classified.items()},
         "alignment": alignment,
         "subgroups": subgroup_scores(attributes_of(rows), values, group_names(rows)),
     }
+
+
+def chance_hits(embeds: dict[str, np.ndarray]) -> list[float]:
+    """Returns for each row the probability that a text of its image is among NEIGHBORS random ones."""
+    own: dict[int, set[int]] = {}
+    for image, text in zip(embeds["image_ids"].tolist(), embeds["text_ids"].tolist(), strict=True):
+        own.setdefault(image, set()).add(text)
+    size = len({*embeds["text_ids"].tolist()})
+    chances = {count: chance_recall_at_k(size, [count], NEIGHBORS) for count in {len(texts) for texts in own.values()}}
+    return [chances[len(own[image])] for image in embeds["image_ids"].tolist()]
 
 
 def open_base(options: argparse.Namespace) -> Embedder | None:

@@ -10,24 +10,32 @@ from evaluation.controls.reliance import row_scores
 from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, OPEN
 from evaluation.scoring.answers import simplify
 from evaluation.scoring.subgroups import attributes_of, subgroup_scores
+from model_cards.controls import PRIOR
 
 
-def answer_subgroups(rows: Any, generated: Sequence[str], rule: str) -> list[dict[str, Any]]:
+def answer_subgroups(
+    rows: Any, generated: Sequence[str], prior: Sequence[str | None], rule: str
+) -> list[dict[str, Any]]:
     """Returns exact match, and the accuracy of open and closed questions, of each group of patients.
+
+    The names of the question prior's scores begin with `question_prior_`; a group can be easy without any image.
 
     Args:
         rows: [N] rows of the config `chat`.
         generated: [N] the answers of the model.
+        prior: [N] those of the question prior.
         rule: the rule of the accuracies.
     """
     questions = read_questions(rows)
-    scores = row_scores(questions, generated, rule)
-    pairs = list(zip(questions.answers, generated, strict=True))
-    values: dict[str, list[float | None]] = {
-        "exact_match": [float(simplify(text) == simplify(answer.reference)) for answer, text in pairs]
-    }
-    for kind in (OPEN, CLOSED):
-        values[f"accuracy_{kind.lower()}"] = [
-            score if answer.kind == kind else None for answer, score in zip(questions.answers, scores, strict=True)
+    values: dict[str, list[float | None]] = {}
+    for prefix, texts in (("", generated), (f"{PRIOR}_", prior)):
+        pairs = zip(questions.answers, texts, strict=True)
+        values[f"{prefix}exact_match"] = [
+            None if text is None else float(simplify(text) == simplify(answer.reference)) for answer, text in pairs
         ]
+        scores = row_scores(questions, texts, rule)
+        for kind in (OPEN, CLOSED):
+            values[f"{prefix}accuracy_{kind.lower()}"] = [
+                score if answer.kind == kind else None for answer, score in zip(questions.answers, scores, strict=True)
+            ]
     return subgroup_scores(attributes_of(rows), values, questions.groups)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 
+import numpy as np
 import pytest
 from datasets import load_dataset
 
 from evaluation.classification.flags import PROBE_IMAGES
+from evaluation.classification.of_command import chance_hits
 from evaluation.metrics.embedding_alignment.alignment import alignment_scores
 from evaluation.run_evaluation import main
 from model_cards.results import load_result
@@ -102,3 +105,9 @@ def test_a_number_of_images_is_a_whole_number(encoder, build, tmp_path, capsys):
     with pytest.raises(SystemExit):
         evaluate(encoder, build, tmp_path, "--probe_images", "-1")
     assert "-1 is not an integer of at least 0" in capsys.readouterr().err and PROBE_IMAGES == 2000
+
+
+def test_the_chance_of_a_hit_is_that_of_the_recall():
+    """Image 0 has two of eight texts, image 1 has six: five random ones miss the two with 6 / 56 of the draws."""
+    ids = {"image_ids": np.array([0, 0, 1, 1, 1, 1, 1, 1]), "text_ids": np.arange(8)}
+    assert chance_hits(ids) == pytest.approx([1 - math.comb(6, 5) / math.comb(8, 5)] * 2 + [1.0] * 6)

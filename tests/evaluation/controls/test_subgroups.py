@@ -24,11 +24,13 @@ def test_answers_by_sex():
         {"messages": messages, "metadata": metadata, "answer_type": kinds, "language": ["en"] * 80}
         | {"patient": [f"patient {number}" for number in range(80)]}
     )
-    found = {entry["group"]: entry for entry in answer_subgroups(rows, generated, "exact")}
+    found = {entry["group"]: entry for entry in answer_subgroups(rows, generated, ["Yes"] * 80, "exact")}
     assert set(found) == {"female", "male"}
     for group, value in (("female", 1.0), ("male", 0.0)):
         metrics = found[group]["metrics"]
-        assert set(metrics) == {"exact_match", "accuracy_closed"}
+        names = ("exact_match", "accuracy_closed")
+        assert set(metrics) == {*names, *(f"question_prior_{name}" for name in names)}
+        assert metrics["question_prior_accuracy_closed"]["value"] == 1  # beside which 100 % says nothing
         assert metrics["exact_match"]["value"] == metrics["accuracy_closed"]["value"] == value
         assert (metrics["exact_match"]["rows"], metrics["accuracy_closed"]["rows"]) == (40, 35)
         assert metrics["accuracy_closed"]["low"] <= value <= metrics["accuracy_closed"]["high"]
