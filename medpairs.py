@@ -88,6 +88,13 @@ def verify(words: list[str]) -> int:
     return main(words)
 
 
+def speed(words: list[str]) -> int:
+    """Times a model beside the plain loop of transformers, with its memory."""
+    from evaluation.speed import main
+
+    return main(words)
+
+
 def push_metrics(words: list[str]) -> int:
     """Publishes the metrics as Spaces for `evaluate.load`."""
     from evaluation.push_metrics import main
@@ -142,6 +149,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "evaluate": evaluate,
     "rules": rules,
     "verify": verify,
+    "speed": speed,
     "leaderboard": leaderboard,
     "push-metrics": push_metrics,
     "demo": demo,
@@ -261,6 +269,10 @@ def parser_of(name: str) -> argparse.ArgumentParser | None:
         return argument_parser()
     if name == "rules":
         from evaluation.rules import argument_parser
+
+        return argument_parser()
+    if name == "speed":
+        from evaluation.speed import argument_parser
 
         return argument_parser()
     if name == "verify":

@@ -19,6 +19,7 @@ from typing import Any
 if __package__ in (None, ""):  # run as a script: import the project from its root, not from this folder
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from evaluation.classification.flags import add_flags, flags_given, problem_of_flags, settings_of
 from evaluation.datasets.flags import add_dataset_flags, check_dataset_flags, column_settings
 from evaluation.datasets.split_slices import parse_split
 from evaluation.loading import (
@@ -32,9 +33,10 @@ from evaluation.loading import (
 from evaluation.metrics.vqa_accuracy.short_answers import DEFAULT_RULE, RULES
 from evaluation.models.flags import add_model_flags, check_model_flags, loading_settings_of
 from evaluation.models.source import find_source, is_address, weights_of_source
+from model_cards.classification_tables import text_of_details
 from model_cards.commands.console import Parser, command, local_folder
 from model_cards.controls_text import text_of_controls
-from model_cards.results import NAMES, RETRIEVAL, EvaluationResult
+from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit
 
 # The flags that choose how answers are scored and which controls stand beside them, with their defaults.
 CHOICES = {
@@ -65,6 +67,7 @@ def report(options: argparse.Namespace, result: EvaluationResult, path: Path, is
     print(f"{result.model} on {result.dataset_split}, {result.samples} rows: {shown}")
     print(f"Written to {path}" if is_new else f"The same measurement is already recorded in {path}")
     print(text_of_controls(result), end="")
+    print(text_of_details(result), end="")
     if options.push_to_hub:
         from evaluation.publish_results import push_result
         from evaluation.records.run import predictions_path
@@ -124,6 +127,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output_dir", type=local_folder, default=Path("results"), help="folder for results (default: %(default)s)"
     )
+    add_flags(parser, local_folder)
     parser.add_argument("--push_to_hub", action="store_true", help="add the result to the model's repository and card")
     parser.add_argument("--create_pr", action="store_true", help="push as a pull request, for a model of another owner")
     parser.add_argument("--public", action="store_true", help="allow pushes to a public repository (default: no)")
@@ -166,6 +170,10 @@ def check_options(options: argparse.Namespace) -> None:
         options.output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"--output_dir {options.output_dir}: {error.strerror}") from None
+    if problem := problem_of_flags(options):
+        raise InputError(problem)
+    if options.base is not None:
+        check_model(options.base, "--base")
     if options.predictions is None and not is_address(options.model):
         check_model(options.model)
     if options.frozen_encoder not in ("own", "none"):
@@ -200,7 +208,10 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, Path,
         name = next(iter(chosen))
         given = f"--{name}" if chosen[name] is True else f"--{name} {chosen[name]}"
         raise InputError(f"{given} requires a decoder, but --model {options.model} is an encoder")
+    if task == GENERATION and (given := flags_given(options)):
+        raise InputError(f"--{next(iter(given))} requires an encoder, but --model {options.model} is a decoder")
     revision = dataset_revision(options.dataset, options.dataset_revision)
+    options.dataset_revision = revision if is_commit(revision) else None  # other splits are read from the same commit
     print_source("dataset", options.dataset, revision)
     rows = load_rows(options, layout, revision)
     options.dataset_config = rows.config
@@ -220,7 +231,8 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, Path,
         | chosen_settings(options)
         | loading_settings_of(options)
         | column_settings(options)
-        | source.settings,
+        | source.settings
+        | settings_of(options),
     )
     from evaluation.records.run import Run
 

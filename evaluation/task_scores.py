@@ -13,7 +13,7 @@ from evaluation.records.run import Run
 
 
 def score_encoder(options: argparse.Namespace, source: Source, loaded: Rows, run: Run) -> tuple[dict, list[dict]]:
-    """Scores retrieval on the split.
+    """Scores retrieval, classes, alignment and groups of patients on the split.
 
     Returns:
         the fields of the result, and the nearest texts of each image.
@@ -21,10 +21,12 @@ def score_encoder(options: argparse.Namespace, source: Source, loaded: Rows, run
     import numpy as np
     from tqdm import tqdm
 
+    from evaluation.classification.of_command import details_of, open_base
     from evaluation.controls.retrieval import measure_retrieval
     from evaluation.records.sharing import batches, share
     from evaluation.scoring.encoder import embed_pairs, embedding_loss, nearest_texts
 
+    base = open_base(options)  # before the scoring, so that a wrong name is found at once
     rows, encoder = loaded.scored, open_encoder(source, options)
     parts = share(
         batches(len(rows), options.batch_size),
@@ -38,7 +40,8 @@ def score_encoder(options: argparse.Namespace, source: Source, loaded: Rows, run
         raise InputError(f"--model {options.model}: {error}") from None
     if encoder.scale_and_bias is not None:
         measured["metrics"]["loss"] = embedding_loss(embeds, *encoder.scale_and_bias)
-    return measured, list(nearest_texts(embeds, list(rows["text"]), list(rows["image_path"])))
+    predictions = list(nearest_texts(embeds, list(rows["text"]), list(rows["image_path"])))
+    return measured | details_of(options, rows, embeds, encoder, base, predictions, tqdm), predictions
 
 
 def score_decoder(options: argparse.Namespace, source: Source, loaded: Rows, run: Run) -> tuple[dict, list[dict]]:
@@ -51,9 +54,11 @@ def score_decoder(options: argparse.Namespace, source: Source, loaded: Rows, run
 
     from evaluation.controls.of_command import controls_of, encoder_of
     from evaluation.controls.questions import read_questions
+    from evaluation.controls.subgroups import answer_subgroups
     from evaluation.records.rescoring import score_predictions
     from evaluation.scoring.answers import score_answers
     from evaluation.scoring.messages import plain_messages
+    from model_cards.controls import PRIOR
 
     rows, train = loaded.scored, loaded.train
     languages, turns = list(rows["language"]), list(map(plain_messages, rows["messages"]))
@@ -109,6 +114,7 @@ def score_decoder(options: argparse.Namespace, source: Source, loaded: Rows, run
         }
     metrics, signatures, intervals = score_predictions(predictions, options.rule)
     scores = {"metrics": metrics, "signatures": signatures, "intervals": intervals}
+    scores["subgroups"] = answer_subgroups(rows, generated, controls.answers[PRIOR], options.rule)
     return scores | {"controls": controls.entries, "reliance": controls.reliance}, predictions
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from model_cards.card_update import contents, front_matter, merge_card, read_card, set_front_matter, split_card
+from model_cards.classification_tables import alignment_table, classification_tables, subgroup_table
 from model_cards.commands.names import is_path
 from model_cards.controls import CONTROL_TITLES, missing_controls, needs_controls, notes, result_tables, verdicts
 from model_cards.reliance_tables import parts_table, reliance_table, reliance_words
@@ -186,9 +187,10 @@ def table_of(result: EvaluationResult) -> dict[str, Any]:
     Scores without their controls, which an earlier version wrote, are not shown; `missing` names these.
     """
     shown: dict[str, Any] = {"result": result, "dataset": dataset_name(result.dataset, result.dataset_revision)}
-    shown |= {"missing": [], "lines": []}
+    shown |= {"missing": [], "lines": [], "details": details_of(result)}
     if missing := missing_controls(result):
-        return shown | {"missing": [CONTROL_TITLES[name] for name in missing]}
+        nothing = {"classification": [], "tables": []}
+        return shown | {"missing": [CONTROL_TITLES[name] for name in missing], "details": nothing}
     if not needs_controls(result.task, result.metrics):
         return shown | {"metrics": [name for name in HEADLINE[result.task] if name in result.metrics]}
     reliance = {
@@ -201,6 +203,14 @@ def table_of(result: EvaluationResult) -> dict[str, Any]:
         "notes": notes(result),
         "verdicts": verdicts(result),
         "reliance": reliance,
+    }
+
+
+def details_of(result: EvaluationResult) -> dict[str, Any]:
+    """Returns the tables of classification, alignment and groups of patients."""
+    return {
+        "classification": classification_tables(result),
+        "tables": [table for table in (alignment_table(result), subgroup_table(result)) if table],
     }
 
 

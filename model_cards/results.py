@@ -131,6 +131,9 @@ class EvaluationResult:
         provenance: machine, packages, commit of the code and seeds, see `evaluation/records/provenance.py`.
         parts: for retrieval, scores within one source or language by column and value, see
             `evaluation/controls/retrieval.py`: `samples`, `groups`, `metrics` and `intervals`.
+        classification: for an encoder, by labeled source, see `evaluation/classification/measure.py`.
+        alignment: for an encoder, see `evaluation/metrics/embedding_alignment/alignment.py`.
+        subgroups: scores of groups of patients, see `evaluation/scoring/subgroups.py`.
         date: the time of the evaluation in UTC, in ISO 8601 format.
         versions: the installed version of each package in PACKAGES.
 
@@ -158,6 +161,9 @@ class EvaluationResult:
     chain: list[dict[str, str]] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    classification: dict[str, Any] = field(default_factory=dict)
+    alignment: dict[str, Any] = field(default_factory=dict)
+    subgroups: list[dict[str, Any]] = field(default_factory=list)
     date: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
     versions: dict[str, str] = field(default_factory=lambda: {name: version(name) for name in PACKAGES})
 

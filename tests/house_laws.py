@@ -32,9 +32,9 @@ FLOORS: dict[str, list[set[str]]] = {
     ],
     "trainers": [{"run_encoder", "run_decoder"}, {"encoder", "decoder"}, {"images"}, {"base"}, {"memory"}],
     "evaluation": [
-        {"run_evaluation", "rules", "publish_results", "push_metrics", "leaderboard", "verify"},
-        {"task_scores"},
-        {"controls"},
+        {"run_evaluation", "rules", "publish_results", "push_metrics", "leaderboard", "verify", "speed"},
+        {"task_scores", "timing"},
+        {"controls", "classification"},
         {"records"},
         {"models"},
         {"datasets"},

@@ -15,6 +15,7 @@ import yaml
 from tests.evaluation import small_run
 
 REPOSITORY = Path(__file__).parents[2]
+IMPORTED_AS = {"scikit-learn": "sklearn"}  # packages whose modules have another name
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +89,7 @@ def check_front_matter(folder: Path) -> None:
 def check_imports(folder: Path) -> None:
     """Checks that a file imports only the standard library, files of its folder, and packages in requirements.txt."""
     required = {line.split(">")[0].split("=")[0] for line in (folder / "requirements.txt").read_text().split()}
+    required = {IMPORTED_AS.get(name, name) for name in required}
     used = set()
     for path in folder.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

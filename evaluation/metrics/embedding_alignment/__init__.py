@@ -1,0 +1,1 @@
+"""Alignment of image and text embeddings. This folder is a complete Space."""

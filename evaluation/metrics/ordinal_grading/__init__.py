@@ -1,0 +1,1 @@
+"""Agreement of ordered grades. This folder is a complete Space."""

@@ -1,0 +1,1 @@
+"""Times models beside the plain loop of transformers, and measures their memory."""
