@@ -21,6 +21,7 @@ from model_cards.commands.console import CommandError, Parser, command, local_fo
 from model_cards.controls import check_controls, needs_controls, verdicts
 from model_cards.leaderboard_lines import best_first, control_entries, table_lines
 from model_cards.results import (
+    GENERATION,
     HEADLINE,
     NAMES,
     PARTS,
@@ -67,9 +68,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def rank_results(results: list[EvaluationResult], predictions: Predictions = lambda _: None) -> list[dict]:
-    """Makes one table per task, dataset, revision, split and rules, because other scores are not comparable.
+    """Makes one table per task, dataset, revision, split, rules and length of answers: others are not comparable.
 
-    If a model has several results on the same rows, the newest one is used.
+    If a model has several results on the same rows, the newest one is used. A result of a training, which has a loss
+    alone, stands in each table of its rows.
 
     Args:
         results: the results.
@@ -77,9 +79,10 @@ def rank_results(results: list[EvaluationResult], predictions: Predictions = lam
 
     Returns:
         tables with `task`, `part` (short answers and reports have a table each; "" for a table of all metrics),
-        `dataset`, `revision`, `split`, `samples`, `rule` (of the accuracies; "" if the table has none), `metrics`
-        (columns) and `rows` (`model`, then a value for each metric, None if it was not measured). Rows are sorted by
-        the first metric of the table, equal ones by the next metrics; models without a value come last.
+        `dataset`, `revision`, `split`, `samples`, `rule` (of the accuracies; "" if the table has none),
+        `max_new_tokens` (of the answers; None if the table has none), `metrics` (columns) and `rows` (`model`, then a
+        value for each metric, None if it was not measured). Rows are sorted by the first metric of the table, equal
+        ones by the next metrics; models without a value come last.
         `ranks` has the rank of each row, which models share that cannot be told apart.
         A table with scores also has `controls`, those that never see an image, and each of its rows has
         `controls`, those of the model, `reliance`, and `verdicts`, sentences about the model beside its controls.
@@ -87,17 +90,24 @@ def rank_results(results: list[EvaluationResult], predictions: Predictions = lam
     Raises:
         ValueError: a result has scores and not all of their controls.
     """
-    groups: dict[tuple, dict[str, EvaluationResult]] = defaultdict(dict)
-    for result in sorted(results, key=lambda result: result.date):
-        rows = (result.dataset, result.dataset_config, content_name(result), result.dataset_split, result.samples)
-        chosen = tuple(str(result.settings.get(name)) for name in ("limit", "seed"))
-        groups[result.task, *rows, *chosen, rule_of(result), report_rules(result)][result.model] = result
     return [
-        table_of(part, [member for member in members.values() if part in parts_in(member.metrics)], predictions)
-        for _, members in sorted(groups.items(), key=lambda item: str(item[0]))
-        for part in ("", *PARTS)
-        if any(part in parts_in(member.metrics) for member in members.values())
+        table_of(part, chosen, predictions)
+        for members in comparable(results)
+        for part, chosen in by_part(list(members.values())).items()
     ]
+
+
+def by_part(members: list[EvaluationResult]) -> dict[str, list[EvaluationResult]]:
+    """Returns the results of each table: of each of PARTS, and of "" for results of earlier versions.
+
+    Results with a loss alone stand in the first table.
+    """
+    scored = [member for member in members if needs_controls(member.task, member.metrics)]
+    parts = [part for part in ("", *PARTS) if any(part in parts_in(member.metrics) for member in scored)] or [""]
+    return {
+        part: [member for member in members if part in (parts_in(member.metrics) if member in scored else parts[:1])]
+        for part in parts
+    }
 
 
 def table_of(part: str, members: list[EvaluationResult], predictions: Predictions) -> dict:
@@ -110,6 +120,8 @@ def table_of(part: str, members: list[EvaluationResult], predictions: Prediction
     table |= {"split": best.dataset_split, "samples": best.samples}
     has_accuracy = any(name.startswith("accuracy") for name in shown)
     table |= {"rule": rule_of(best) if has_accuracy else "", "metrics": shown}
+    lengths = [member.settings.get("max_new_tokens") for member in ranked if has_answers(member)]
+    table["max_new_tokens"] = lengths[0] if lengths else None
     rows = [{"model": member.model} | {name: member.metrics.get(name) for name in shown} for member in ranked]
     if needs_controls(best.task, shown):
         for member in ranked:
@@ -124,6 +136,33 @@ def table_of(part: str, members: list[EvaluationResult], predictions: Prediction
     if sorting := {name: larger for name, larger in HEADLINE[best.task].items() if name in shown}:
         table["ranks"] = shared_ranks(ranked, sorting, predictions)
     return table | {"rows": rows}
+
+
+def comparable(results: list[EvaluationResult]) -> list[dict[str, EvaluationResult]]:
+    """Returns the results of each table by model, see `rank_results`."""
+    groups: dict[tuple, dict[str, EvaluationResult]] = defaultdict(dict)
+    without_answers: dict[tuple, dict[str, EvaluationResult]] = defaultdict(dict)
+    for result in sorted(results, key=lambda result: result.date):
+        rows = (result.dataset, result.dataset_config, content_name(result), result.dataset_split, result.samples)
+        key = (result.task, *rows, *(str(result.settings.get(name)) for name in ("limit", "seed")))
+        if result.task == GENERATION and not has_answers(result):
+            without_answers[key][result.model] = result
+            continue
+        # Which answers the controls know, how long answers may be, and how they are scored.
+        settings = tuple(str(result.settings.get(name)) for name in ("train_split", "max_new_tokens"))
+        signatures = tuple(
+            sorted(item for item in result.signatures.items() if item[0] not in ("accuracy", "clinical"))
+        )
+        groups[(*key, rule_of(result), report_rules(result), *settings, signatures)][result.model] = result
+    for key, members in without_answers.items():
+        for table in [found for other, found in groups.items() if other[: len(key)] == key] or [groups[key]]:
+            table |= {model: result for model, result in members.items() if model not in table}
+    return [members for _, members in sorted(groups.items(), key=lambda item: str(item[0]))]
+
+
+def has_answers(result: EvaluationResult) -> bool:
+    """Returns whether a result has scores of answers, which one of a training does not have."""
+    return result.task == GENERATION and needs_controls(result.task, result.metrics)
 
 
 def content_name(result: EvaluationResult) -> str:
@@ -163,7 +202,8 @@ def markdown(table: dict) -> str:
     lines = [[line.place, table_cell(line.title), *line.cells] for line in table_lines(table)]
     revision = f", revision {table['revision'][:8]}" if table["revision"] else ""
     rule_name = f", rule {table['rule']}" if table.get("rule") else ""  # a table of an earlier version has none
-    rows = f"{table['split']}, {table['samples']:,} rows{revision}{rule_name}"
+    length = f", at most {table['max_new_tokens']} tokens" if table.get("max_new_tokens") else ""
+    rows = f"{table['split']}, {table['samples']:,} rows{revision}{rule_name}{length}"
     title = table_cell(f"{table.get('part') or table['task'].replace('_', ' ')} on {table['dataset']} ({rows})")
     said = [f"- {row['model']}. {verdict}\n" for row in table["rows"] for verdict in row.get("verdicts") or ()]
     below = "\n" + "".join(said) if said else ""

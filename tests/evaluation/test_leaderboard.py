@@ -127,13 +127,13 @@ def test_a_table_has_one_rule():
     results = [
         generation("a", 1.0, metrics=scores, signatures={"accuracy": "rule:exact", "en": "tok:13a"}),
         generation("b", 2.0, metrics=scores, signatures={"accuracy": "rule:llava_med_2023_08"}),
-        generation("c", 3.0, metrics=scores, signatures={"accuracy": "rule:exact"}),
-        generation("loss only", None, 0.1),  # of a training; stands among the results by the default rule
+        generation("c", 3.0, metrics=scores, signatures={"accuracy": "rule:exact", "en": "tok:13a"}),
+        generation("loss only", None, 0.1),  # of a training; it has no answers, and stands in each table
     ]
     found = rank_results(results)
     assert [(table["rule"], models(table)) for table in found] == [
         ("exact", ["c", "a", "loss only"]),
-        ("llava_med_2023_08", ["b"]),
+        ("llava_med_2023_08", ["b", "loss only"]),
     ]
     titles = [markdown(table).splitlines()[0] for table in found]
     assert titles[1] == (
@@ -231,3 +231,21 @@ def test_numbers_that_are_none_are_no_scores(board, tmp_path):
     status, printed, _ = board(generation("b", 0.5))
     assert status == 0
     assert ranked(tables(printed)[0])[1:] == [["1", "b", "0.5", "–"], ["2", "a", "–", "2.5"]]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"settings": {"max_new_tokens": 128}},
+        {"settings": {"max_new_tokens": 64, "train_split": "validation"}},
+        {"settings": {"max_new_tokens": 64}, "signatures": {"all": "bleu|tok:zh"}},
+    ],
+)
+def test_scores_by_other_settings_are_not_compared_and_a_training_stands_in_both(other):
+    first = generation("first", 20.0, settings={"max_new_tokens": 64}, signatures={"all": "bleu|tok:13a"})
+    second = generation("second", 30.0, **({"signatures": {"all": "bleu|tok:13a"}} | other))
+    trained = generation("trained", loss=1.5, controls=[])
+    found = rank_results([first, second, trained])
+    assert sorted(models(table) for table in found) == [["first", "trained"], ["second", "trained"]]
+    assert f"at most {other['settings']['max_new_tokens']} tokens)" in "".join(map(markdown, found))
+    assert [models(table) for table in rank_results([trained])] == [["trained"]]
