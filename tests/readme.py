@@ -43,7 +43,7 @@ def with_record(text: str) -> str:
     marks |= {"encoder:machine": encoder_machine(), "encoder:table": f"\n{encoder_table()}\n"}
     marks |= {"decoder:machine": decoder_machine(), "decoder:table": f"\n{decoder_table()}\n"}
     marks |= {"decoder:share": decoder_share(), "summary:table": f"\n{summary_table()}\n"}
-    marks |= {"privacy:table": f"\n{privacy_table()}\n"}
+    marks |= {"privacy:table": f"\n{privacy_table()}\n", "families:table": f"\n{families_table()}\n"}
     for mark, content in marks.items():
         pattern = rf"(<!-- {mark} -->).*?(<!-- /{mark} -->)"
         text = re.sub(pattern, lambda match, content=content: match[1] + content + match[2], text, flags=re.DOTALL)
@@ -53,6 +53,21 @@ def with_record(text: str) -> str:
 def record(name: str) -> dict:
     """What a benchmark has written."""
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def families_table() -> str:
+    """Which families of models can be evaluated, and what is missing of each."""
+    lines = ["| family | for example | kind | result |", "|---|---|---|---|"]
+    for family in record("model_families")["families"]:
+        result = family["result"]
+        if result == "evaluated":
+            missing = [] if family["loss"] else ["loss"]
+            if family["kind"] == "decoder":
+                missing += [] if family["own_tower"] else ["own vision tower"]
+                missing += [] if family["image_controls"] else ["image controls"]
+            result += f", without {' and '.join(missing)}" if missing else ""
+        lines.append(f"| `{family['family']}` | {family['models']} | {family['kind']} | {result.replace('|', ' ')} |")
+    return "\n".join(lines)
 
 
 def summary_table() -> str:

@@ -30,7 +30,7 @@ def test_every_mark_is_filled():
     assert marks == {
         "demo:machine", "demo:tables", "summary:table", "encoder:machine", "encoder:table", "decoder:machine",
         "decoder:share", "decoder:table", "decoder_memory:shape", "decoder_memory:table", "privacy:table",
-        "medpairs:NAME",
+        "families:table", "medpairs:NAME",
     }  # fmt: skip
 
 

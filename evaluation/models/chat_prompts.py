@@ -77,19 +77,31 @@ class ChatPrompts:
             rows: [B] rows of the config `chat`, with the same number of images each.
             numbers: [B] the numbers of the rows, for messages.
             prompt: without the last answer and with the header of the next turn, for generation.
+
+        Raises:
+            InputError: the template refuses a conversation, or an image cannot be read as training reads it.
         """
         conversations = []
         for row, number in zip(rows, numbers, strict=True):
             turns = self.turns(row, [to_rgb(image, f"row {number}") for image in row["images"]])
             conversations.append(turns[:-1] if prompt else turns)
-        return self.processor.apply_chat_template(
-            conversations,
-            add_generation_prompt=prompt,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs=dict(LEFT),  # a processor adds to it
-        )
+        import jinja2
+
+        try:
+            return self.processor.apply_chat_template(
+                conversations,
+                add_generation_prompt=prompt,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                processor_kwargs=dict(LEFT),  # a processor adds to it
+            )
+        except jinja2.TemplateError as error:  # for example: roles must alternate
+            rows_named = ", ".join(map(str, numbers[:4]))
+            raise InputError(
+                f"the chat template of the model refuses a conversation among rows {rows_named}: {error}. Evaluate "
+                "without these rows, for example by --split."
+            ) from None
 
     def answer_spans(self, row: dict, ends: set[int]) -> list[tuple[int, int]]:
         """Returns where each answer of a conversation starts and ends, in tokens from the end of the conversation.

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from evaluation.loading import InputError, load_advice
 from evaluation.models.files import has_file, path_of, read_json
 from evaluation.models.flags import LOADING
 from evaluation.models.protocols import Encoder
 from evaluation.models.source import Source
+from model_cards.checks.strict_json import parse_json
 
 WEIGHTS = "open_clip_model.safetensors"
 
@@ -29,7 +31,7 @@ def open_clip_encoder(source: Source, options: argparse.Namespace) -> Encoder:
     try:
         import open_clip
     except ImportError:
-        raise InputError(f'--model {source.name}: a model of open_clip: pip install "medpairs[open_clip]"') from None
+        raise InputError(f'--model {source.name}: a model of open_clip: pip install "medpairs[openclip]"') from None
     name, revision = source.name, source.revision or None
     if not has_file(name, WEIGHTS, revision):
         raise InputError(
@@ -37,14 +39,16 @@ def open_clip_encoder(source: Source, options: argparse.Namespace) -> Encoder:
             "its state_dict with safetensors under this name, beside open_clip_config.json."
         )
     content = read_json(name, "open_clip_config.json", revision)
-    folder = Path(name) if Path(name).is_dir() else path_of(name, WEIGHTS, revision).parent
-    # The texts' tokenizer is in the folder or on the Hub, so for a repository the snapshot must have its files.
-    place = f"local-dir:{folder}" if Path(name).is_dir() else f"hf-hub:{name}"
     try:
-        model, preprocess = open_clip.create_model_from_pretrained(place, load_weights=False)
-        from safetensors.torch import load_file
+        folder = Path(name)
+        if not folder.is_dir():
+            from huggingface_hub import snapshot_download
 
-        model.load_state_dict(load_file(path_of(name, WEIGHTS, revision)), strict=True)
+            folder = Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.txt", WEIGHTS]))
+        # Its own loader may choose pickled weights, so the model is made without weights and filled from safetensors.
+        place = f"local-dir:{folder}"
+        model, _, preprocess = open_clip.create_model_and_transforms(place, load_weights=False, pretrained_text=False)
+        model.load_state_dict(load_file(folder / WEIGHTS), strict=True)
         tokenizer = open_clip.get_tokenizer(place)
     except Exception as error:  # a configuration or weights of another kind: each raises its own type
         raise InputError(f"--model {name}: {load_advice(name, error)}") from None
@@ -60,11 +64,9 @@ def open_clip_encoder(source: Source, options: argparse.Namespace) -> Encoder:
         with torch.inference_mode():
             return model.encode_text(tokenizer(list(texts)).to(device)).float().cpu().numpy()
 
-    bias, is_siglip = (
-        getattr(model, "logit_bias", None),
-        content.get("model_cfg", {}).get("init_logit_bias") is not None,
-    )
-    trained = (model.logit_scale.item(), bias.item()) if is_siglip and bias is not None else None
+    # Some models have a bias that was never trained; the configuration says which loss was used.
+    has_bias = content.get("model_cfg", {}).get("init_logit_bias") is not None
+    trained = (model.logit_scale.item(), model.logit_bias.item()) if has_bias else None
     return Encoder(embed_images, embed_texts, trained)
 
 
@@ -78,11 +80,10 @@ def sentence_transformer_encoder(source: Source, options: argparse.Namespace) ->
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError:
-        raise InputError(
-            f'--model {source.name}: a SentenceTransformer: pip install "medpairs[sentence_transformers]"'
-        ) from None
+        raise InputError(f'--model {source.name}: a SentenceTransformer: pip install "medpairs[sbert]"') from None
     from PIL import Image
 
+    refuse_other_modules(source)
     try:
         model = SentenceTransformer(
             source.name,
@@ -107,6 +108,20 @@ def sentence_transformer_encoder(source: Source, options: argparse.Namespace) ->
             "that does, for example sentence-transformers/clip-ViT-B-32."
         )
     return Encoder(embed, embed)
+
+
+def refuse_other_modules(source: Source) -> None:
+    """Raises InputError for a `modules.json` that names classes of another package, which would be imported."""
+    path = path_of(source.name, "modules.json", source.revision or None)
+    try:
+        types = [module["type"] for module in parse_json(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"--model {source.name}: modules.json cannot be read: {error}") from None
+    if others := [name for name in types if not str(name).startswith("sentence_transformers.")]:
+        raise InputError(
+            f"--model {source.name}: its module {others[0]!s:.100} is not a part of sentence-transformers, and no code "
+            "of a repository is run"
+        )
 
 
 def refuse_loading_flags(options: argparse.Namespace, kind: str) -> None:

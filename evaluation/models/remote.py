@@ -64,8 +64,10 @@ class Server:
             headers["Authorization"] = f"Bearer {self.key}"
         data = None if content is None else json.dumps(content).encode()
         request = urllib.request.Request(f"{self.address}{path}", data, headers)  # noqa: S310 (http and https only)
+        # The list of models is asked first: a mistyped address is found within seconds.
+        waits = WAITS[:1] if content is None else WAITS
         problem = ""
-        for wait in (*WAITS, None):
+        for wait in (*waits, None):
             try:
                 with urllib.request.build_opener(NoRedirect).open(request, timeout=self.timeout) as reply:
                     return self.parsed(reply.read(MOST_BYTES + 1))

@@ -109,7 +109,8 @@ def task_of(model: str, revision: str | None, where: str) -> tuple[str, str]:
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, MODEL_MAPPING
 
     config = read_config(model, revision)
-    named = [getattr(transformers, name, None) for name in getattr(config, "architectures", None) or ()]
+    names = [name for name in getattr(config, "architectures", None) or () if isinstance(name, str)]
+    named = [getattr(transformers, name, None) for name in names]
     if any(map(is_dual_encoder, named)):
         return RETRIEVAL, config.model_type
     if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:

@@ -17,7 +17,7 @@ from evaluation.metrics.medical_bleu.rouge import rouge_l
 from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, DEFAULT_RULE, OPEN, detect_language, score_answer
 from evaluation.scoring.answers import simplify
 from evaluation.scoring.group_bootstrap import FEWEST_GROUPS, draws, ratio_interval, tails
-from evaluation.scoring.report_scores import claim_sums
+from evaluation.scoring.report_scores import FEWEST_OF_A_LANGUAGE, PER_LANGUAGE, claim_sums, is_report
 
 ORDER = 4  # the longest n-grams of BLEU
 
@@ -74,7 +74,7 @@ def measures(rows: Sequence[Mapping[str, Any]], rule: str = DEFAULT_RULE) -> dic
     found["bleu_1"] = Measure(sums, lambda total: bleu(total, 1), everything)
     found |= part_measures(rows, kinds, sums)
     texts = ([row[name] for row in rows] for name in ("generated", "reference"))
-    found |= finding_measures(*texts, kinds)
+    found |= finding_measures(*texts, kinds, [row["language"] for row in rows])
     if all(row.get("loss") is not None and row.get("tokens") is not None for row in rows):
         losses = np.array([[row["loss"], row["tokens"]] for row in rows], dtype=np.float64).reshape(-1, 2)
         found["loss"] = Measure(losses, ratio, losses[:, 1] > 0)
@@ -108,14 +108,29 @@ def shares(points: Sequence[float | None]) -> Measure:
     return Measure(np.stack([tops, counted.astype(np.float64)], axis=1), ratio, counted, is_share=True)
 
 
-def finding_measures(predictions: Sequence[str], references: Sequence[str], kinds: Sequence[str]) -> dict[str, Measure]:
-    """Returns the measures of the findings of reports, see `report_scores.py`; [N] texts and answer types."""
+def finding_measures(
+    predictions: Sequence[str], references: Sequence[str], kinds: Sequence[str], languages: Sequence[str] = ()
+) -> dict[str, Measure]:
+    """Returns the measures of the findings of reports, see `report_scores.py`.
+
+    Args:
+        predictions, references: [N] texts.
+        kinds: [N] answer types in lower case.
+        languages: [N] codes of ISO 639; without them, there are no measures of a language.
+    """
     claims = claim_sums(predictions, references, kinds)
     counted = np.array([row is not None for row in claims], dtype=bool)
     sums = np.array([row or (0, 0, 0) for row in claims], dtype=np.float64).reshape(-1, 3)
+    parts = {"": counted}
+    spoken = {language for language, kind in zip(languages, kinds, strict=False) if is_report(kind)}
+    for language in sorted(spoken) if len(spoken) > 1 else ():
+        own = counted & (np.array(languages) == language)
+        if own.sum() >= FEWEST_OF_A_LANGUAGE:
+            parts[f"_{language}"] = own
     return {
-        name: Measure(sums[:, [column, 2]], ratio, counted)
-        for column, name in enumerate(("clinical_f1", "clinical_f1_detailed"))
+        f"{name}{part}": Measure(sums[:, [column, 2]] * own[:, None], ratio, own)
+        for part, own in parts.items()
+        for column, name in enumerate(PER_LANGUAGE)
     }
 
 

@@ -42,7 +42,7 @@ _LIST_END = re.compile(r"(?<![a-z])(?:and|or|nor)(?![a-z])|[及和与或]")
 _AFTER_LIST = re.compile(r"\s*,(?!\s*(?:and|or|nor)(?![a-z]))")
 # "and a ..." or ", with ..." begin a statement of their own; "no mass with calcification" is one thing.
 _NEW_STATEMENT = re.compile(
-    rf"\s*,?\s*and (?:an?|the) |\s*, ?(?:but )?with(?![a-z])|\s*,?\s*(?:and|with) (?:an? )?{SEVERITY}"
+    rf"\s*,?\s*and (?:an?|the) |(?:\s*, ?(?:but )?|\s*and )with(?![a-z])|\s*,?\s*(?:and|with) (?:an? )?{SEVERITY}"
     rf"|\s*with (?:an? )(?:{SIZE}|{SIDE}|[a-z]+ )"
 )
 _COMMA_AND = re.compile(r"\s*, ?and(?![a-z])")
@@ -210,11 +210,12 @@ def _repeat(marked: str, mentions: list[_Mention], last: _Mention | None) -> str
 def _set_statuses(marked: str, mentions: list[_Mention]) -> None:
     for clause in marked.split(CLAUSE):
         found = [place for place, char in enumerate(clause) if _is_found(char)]
+        normal = {place for place in found if mentions[ord(clause[place]) - FIRST].inverted}
         denied, doubted = set(), set()
         for place, char in enumerate(clause):
             ahead = [one for one in found if one > place]
             if char in (NO, MAYBE) or (char in (NO_EITHER, MAYBE_EITHER) and ahead):
-                reached = _ahead(clause, place, ahead)
+                reached = _ahead(clause, place, ahead, normal)
             elif char in (WAS_NOT, WAS_MAYBE, NO_EITHER, MAYBE_EITHER):
                 reached = _back(clause, place, found)
             else:
@@ -229,14 +230,19 @@ def _set_statuses(marked: str, mentions: list[_Mention]) -> None:
             mention.status = {PRESENT: ABSENT, ABSENT: PRESENT}.get(status, status) if flipped else status
 
 
-def _ahead(clause: str, place: int, ahead: list[int]) -> list[int]:
-    """Returns the findings that a cue reaches forward: up to the next cue of its kind or the verb of a new one."""
+def _ahead(clause: str, place: int, ahead: list[int], normal: Collection[int]) -> list[int]:
+    """Returns the findings that a cue reaches forward: up to the next cue of its kind or the verb of a new one.
+
+    `normal` has the places of findings that are absent by their name, as in "no pneumonia with clear lungs".
+    """
     reached: list[int] = []
     ended = False
     for one in ahead:
         between = clause[place + 1 : one]
         step = clause[reached[-1] + 1 : one] if reached else ""
         if ended and _AFTER_LIST.match(step):  # without A, B or C, D is present
+            break
+        if reached and one in normal:
             break
         if reached and _begins_anew(step, clause[one + 1 :], len(reached)):
             break

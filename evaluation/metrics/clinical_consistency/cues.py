@@ -164,7 +164,7 @@ _RULES: list[tuple[str, str]] = [
         r"none|not)(?= *(?:[.,;]|$))",
     ),
     (WAS, r"\( ?\+{1,3} ?\)"),
-    (REPEAT, r"(?<![a-z])(?:none|not)(?= (?:on|in|at))"),
+    (REPEAT, rf"(?<![a-z])(?:none(?= (?:on|in|at))|not(?= (?:on|in) (?:the )?{SIDE}))"),
     (
         NO,
         r"(?:no|without|negative for|lack of|absence of)(?: (?:(?:any|convincing|radiographic|clear|"

@@ -77,17 +77,30 @@ _SEVERITY_OF = {
 
 _ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4}
 _GRADE = r"(?:[0-4]|iv|i{1,3})(?![a-z\d])"
-# A grade of Kellgren and Lawrence, or a range of them, names a finding and its severity in one.
+
+
+def _grades(number: str) -> str:
+    """Returns the pattern of a grade or a range of them, in groups whose names end in `number`."""
+    upper = rf"\s*(?:[-~/]|to|or|至|到|或)\s*(?P<upper{number}>{_GRADE})"
+    return rf"(?P<grade{number}>{_GRADE})\s*[级度]?(?:{upper})?\s*[级度]?"
+
+
+# A grade of Kellgren and Lawrence, or a range of them, names a finding and its severity in one; so does a grade beside
+# the word osteoarthritis.
+_ARTHRITIS = r"osteo-?arthr(?:itis|osis)|骨性?关节炎"
+_IS_GRADE = r"(?=(?<![a-z])grades? |分级|[0-4iv至到~-]{1,9}\s?[级度])"  # 2 osteoarthritis views are no grade
 GRADE = re.compile(
     r"(?:kellgren[- ]*(?:and |& )?lawrence|(?<![a-z])k[-/ ]?l)(?:[\s:,(=-]|classification|score|grading|分级|分期)*+"
-    rf"(?:grades?)?[\s:为是-]*+(?P<grade>{_GRADE})\s*[级度]?(?:\s*(?:[-~–/]|to|or|至|到|或)\s*(?P<upper>{_GRADE}))?"
-    r"\s*[级度]?\)?"
+    rf"(?:grades?)?[\s:为是-]*+{_grades('')}\)?"
+    rf"|{_IS_GRADE}(?:grades? )?{_grades('_before')}\s?"
+    rf"(?:(?:knee|tibiofemoral|patellofemoral|medial|lateral) )*(?:{_ARTHRITIS})"
+    rf"|(?:{_ARTHRITIS})[,，]?\s?\(?{_IS_GRADE}(?:grades? |分级为?)?{_grades('_behind')}\)?"
 )
 
 
 def grade_of(match: re.Match[str]) -> float:
     """Returns the grade, 0 to 4, that `GRADE` matched; of a range, its middle."""
-    grades = [_ROMAN.get(text) or int(text) for text in match.group("grade", "upper") if text]
+    grades = [_ROMAN.get(text) or int(text) for text in match.groupdict().values() if text]
     return sum(grades) / len(grades)
 
 

@@ -12,7 +12,7 @@ import re
 import unicodedata
 
 from .chinese_characters import simplified
-from .findings import FINDING
+from .findings import FINDING, ORGAN
 
 LONGEST_SENTENCE = 300  # characters; a longer one is read in pieces, which bounds the time for a text
 
@@ -71,10 +71,15 @@ def normalized(text: str) -> str:
 
 
 def _is_listed(text: str, place: int) -> bool:
-    """Returns whether a comma of a Chinese text is that of a list: behind it is a finding and nothing else."""
+    """Returns whether a comma of a Chinese text is that of a list: behind it is a finding and nothing else.
+
+    A finding that begins with its organ (胆囊结石) is a statement of its own; 肺炎 and other words of one part are not.
+    """
     while place < len(text) and text[place] == " ":
         place += 1
-    found = FINDING.match(text, place)
+    found, organ = FINDING.match(text, place), ORGAN.match(text, place)
+    if organ is not None and len(organ[0]) > 1:
+        return False
     return found is not None and _BARE_END.match(text, found.end()) is not None
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset, Features, Image, Value
 
 from evaluation.loading import InputError
 from evaluation.models.open_model import open_answerer, open_encoder
 from evaluation.models.source import find_source
+from evaluation.scoring.encoder import embed_pairs
 from model_cards.results import GENERATION, RETRIEVAL
 from tests.evaluation.models.conftest import flags, mean_loss, mixed, one_image
 from tests.evaluation.models.tiny_families import DECODERS, ENCODERS
 from tests.evaluation.small_run import picture
 
+PAIR = Features({"image": Image(), "text": Value("string")})
 FAST = ("clip", "siglip2", "qwen2_vl")
 SIGMOID = ("siglip", "siglip2")  # families that are trained with the sigmoid loss
 
@@ -169,3 +174,28 @@ def test_without_bitsandbytes_four_bits_are_one_message(family, monkeypatch):
         InputError, match=r'--load_in_4bit requires bitsandbytes: pip install "medpairs\[quantization\]"'
     ):
         open_encoder(find_source(options), options)
+
+
+def test_a_conversation_that_the_template_refuses_is_one_message(family, tmp_path):
+    folder = shutil.copytree(family("qwen2_vl"), tmp_path / "strict")
+    template = (folder / "chat_template.jinja").read_text()
+    strict = "{% if messages | length > 2 %}{{ raise_exception('too many turns') }}{% endif %}"
+    (folder / "chat_template.jinja").write_text(strict + template)
+    answerer = open_answerer(find_source(flags(model=str(folder))), flags(model=str(folder)))
+    assert len(answerer.answer(one_image()[:1])) == 1
+    with pytest.raises(InputError, match="refuses a conversation among rows 0, 1, 2: too many turns"):
+        answerer.answer(one_image())
+
+
+def test_deep_images_are_refused_as_in_training(family):
+    from PIL import Image as Picture
+
+    row = one_image()[0] | {"images": [Picture.new("I;16", (20, 20))]}
+    deep = Dataset.from_dict({"image": row["images"], "text": ["liver"]}, features=PAIR)
+    for name in ("qwen2_vl", "clip"):
+        options = flags(model=str(family(name)))
+        with pytest.raises(InputError, match=r"row 0: the image has mode I;16, more than 8 bits per channel"):
+            if name == "clip":
+                embed_pairs(open_encoder(find_source(options), options), deep, 1)
+            else:
+                open_answerer(find_source(options), options).answer([row])

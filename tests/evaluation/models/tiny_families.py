@@ -163,7 +163,7 @@ def align(folder: Path) -> None:
 
     made = with_end(tokenizer(model_max_length=64))
     vision = {
-        "image_size": SIDE, "kernel_sizes": [3], "in_channels": [32], "out_channels": [16], "strides": [2],
+        "image_size": SIDE, "kernel_sizes": [3], "in_channels": [32], "out_channels": [32], "strides": [2],
         "num_block_repeats": [1], "expand_ratios": [1], "depthwise_padding": [], "hidden_dim": 32,
         "width_coefficient": 1.0, "depth_coefficient": 1.0, "depth_divisor": 4,
     }  # fmt: skip

@@ -64,6 +64,22 @@ def test_the_sums_give_the_scores():
     assert claim_sums(PREDICTIONS, REFERENCES, ["open", "closed", "", "report"])[:3] == [None] * 3
 
 
+def test_a_language_has_an_interval_of_its_own_where_it_has_a_score():
+    number = FEWEST_OF_A_LANGUAGE
+    references = ["Nodule."] * number + ["结节。"] * (number - 1) + ["Mass."]
+    predictions = ["Nodule.", "No nodule."] * (number // 2) + ["结节。"] * (number - 1) + ["Mass."]
+    languages = ["en"] * number + ["zh"] * number
+    for chosen in (slice(None), slice(0, -1), slice(0, number)):
+        columns = (predictions[chosen], references[chosen])
+        scores, _ = report_scores(*columns, languages[chosen])
+        found = finding_measures(*columns, [""] * len(columns[0]), languages[chosen])
+        values = {name: measure.score(measure.sums.sum(0, keepdims=True))[0] for name, measure in found.items()}
+        assert values == {name: scores[name] for name in scores if name.startswith("clinical_f1")}
+        bounds = intervals(found, [str(row) for row in range(len(columns[0]))])
+        assert bounds.keys() == values.keys()
+        assert bounds.get("clinical_f1_en", bounds["clinical_f1"])[0] < 0.5
+
+
 def test_the_intervals_of_findings():
     rng = random.Random(1)
     references = [rng.choice(["Nodule. No mass.", "No effusion.", "Yes"]) for _ in range(120)]
