@@ -91,11 +91,23 @@ def rank_results(results: list[EvaluationResult], predictions: Predictions = lam
         ValueError: a result has scores and not all of their controls.
     """
     return [
-        table_of(part, [member for member in members.values() if part in parts_in(member.metrics)], predictions)
+        table_of(part, chosen, predictions)
         for members in comparable(results)
-        for part in ("", *PARTS)
-        if any(part in parts_in(member.metrics) for member in members.values())
+        for part, chosen in by_part(list(members.values())).items()
     ]
+
+
+def by_part(members: list[EvaluationResult]) -> dict[str, list[EvaluationResult]]:
+    """Returns the results of each table: of each of PARTS, and of "" for results of earlier versions.
+
+    Results with a loss alone stand in the first table.
+    """
+    scored = [member for member in members if needs_controls(member.task, member.metrics)]
+    parts = [part for part in ("", *PARTS) if any(part in parts_in(member.metrics) for member in scored)] or [""]
+    return {
+        part: [member for member in members if part in (parts_in(member.metrics) if member in scored else parts[:1])]
+        for part in parts
+    }
 
 
 def table_of(part: str, members: list[EvaluationResult], predictions: Predictions) -> dict:

@@ -258,7 +258,7 @@ def test_a_trained_model_a_person_and_an_evaluation(trained_encoder, build, tmp_
     assert main([*flags, "--push_to_hub"]) == 0
     (result,) = load_results(tmp_path / "results")
     assert result.weights == json.loads(text_of(name, "training_summary.json"))["weights"]
-    assert f"results/{result.file_name}" in files_of(name, "results") and len(files_of(name, "results")) == 2
+    assert f"results/{result.file_name}" in files_of(name, "results") and len(files_of(name, "results")) == 3
     assert [path.rpartition("--")[2] for path in files_of(name, ".eval_results")] == ["test.yaml"]
 
     train(run, "encoder", name, folder, "--overwrite", "--seed", "7")

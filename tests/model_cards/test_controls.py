@@ -172,6 +172,9 @@ def test_short_answers_and_reports_have_a_table_each():
 def test_results_of_earlier_versions_keep_their_table():
     old = replace(RESULT, model="org/old")
     new = replace(RESULT, metrics=BOTH, controls=all_controls(100, **BOTH))
+    trained = replace(RESULT, model="org/trained", metrics={"loss": 0.5}, controls=[])
+    found = rank_results([new, trained])
+    assert [[row["model"] for row in table["rows"]] for table in found] == [["org/med", "org/trained"], ["org/med"]]
     found = rank_results([old, new])
     assert [(table["part"], [row["model"] for row in table["rows"]]) for table in found] == [
         ("", ["org/old"]), ("short answers", ["org/med"]), ("reports", ["org/med"]),
