@@ -19,7 +19,6 @@ if __package__ in (None, ""):  # run as a script: import the project from its ro
 from evaluation.metrics.vqa_accuracy.short_answers import DEFAULT_RULE
 from model_cards.commands.console import CommandError, Parser, command, local_folder
 from model_cards.controls import check_controls, needs_controls, verdicts
-from model_cards.leaderboard_lines import best_first, control_entries, table_lines
 from model_cards.results import (
     GENERATION,
     HEADLINE,
@@ -33,6 +32,7 @@ from model_cards.results import (
     write_json,
     write_text,
 )
+from model_cards.tables.leaderboard_lines import best_first, control_entries, table_lines
 
 if TYPE_CHECKING:
     from evaluation.records.ranking import Predictions

@@ -33,10 +33,10 @@ from evaluation.loading import (
 from evaluation.metrics.vqa_accuracy.short_answers import DEFAULT_RULE, RULES
 from evaluation.models.flags import add_model_flags, check_model_flags, loading_settings_of
 from evaluation.models.source import find_source, is_address, weights_of_source
-from model_cards.classification_tables import text_of_details
 from model_cards.commands.console import Parser, command, local_folder
 from model_cards.controls_text import text_of_controls
 from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit
+from model_cards.tables.classification_tables import text_of_details
 
 # The flags that choose how answers are scored and which controls stand beside them, with their defaults.
 CHOICES = {

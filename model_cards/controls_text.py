@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from model_cards.controls import needs_controls, notes, result_tables, verdicts
-from model_cards.reliance_tables import reliance_table, reliance_words
 from model_cards.rendering import aligned_table
 from model_cards.results import EvaluationResult
 from model_cards.retrieval_tables import retrieval_parts_table
+from model_cards.tables.reliance_tables import reliance_table, reliance_words
 
 
 def text_of_controls(result: EvaluationResult) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from model_cards.dataset_tables import bibtex_of, is_too_few, subgroup_rows
+from model_cards.tables.dataset_tables import bibtex_of, is_too_few, subgroup_rows
 
 VERSION = "http://mlcommons.org/croissant/1.1"
 RAI_VERSION = "http://mlcommons.org/croissant/RAI/1.0"

@@ -14,7 +14,13 @@ from typing import Any
 
 from model_cards.card_update import contents, front_matter, merge_card, outside, set_front_matter, split_card
 from model_cards.croissant import croissant
-from model_cards.dataset_tables import (
+from model_cards.hub_leaderboard import write_benchmark
+from model_cards.pictures.charts import categories, class_shares, funnel, split_order, split_shares, text_lengths
+from model_cards.pictures.contact_sheet import Sample, choose, contact_sheet
+from model_cards.pictures.fonts import labels
+from model_cards.rendering import code, render_card
+from model_cards.results import write_json, write_text
+from model_cards.tables.dataset_tables import (
     FEW,
     bibtex_of,
     class_picture,
@@ -23,12 +29,6 @@ from model_cards.dataset_tables import (
     share,
     subgroup_rows,
 )
-from model_cards.hub_leaderboard import write_benchmark
-from model_cards.pictures.charts import categories, class_shares, funnel, split_order, split_shares, text_lengths
-from model_cards.pictures.contact_sheet import Sample, choose, contact_sheet
-from model_cards.pictures.fonts import labels
-from model_cards.rendering import code, render_card
-from model_cards.results import write_json, write_text
 
 __all__ = ["Sample", "write_dataset_card", "write_pictures"]
 

@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from model_cards.card_update import contents, front_matter, merge_card, read_card, set_front_matter, split_card
-from model_cards.classification_tables import alignment_table, classification_tables, subgroup_table
 from model_cards.commands.names import is_path
 from model_cards.controls import CONTROL_TITLES, missing_controls, needs_controls, notes, result_tables, verdicts
-from model_cards.reliance_tables import parts_table, reliance_table, reliance_words
 from model_cards.rendering import render_card
 from model_cards.results import (
     HEADLINE,
@@ -32,6 +30,8 @@ from model_cards.results import (
     write_text,
 )
 from model_cards.retrieval_tables import retrieval_parts_table
+from model_cards.tables.classification_tables import alignment_table, classification_tables, subgroup_table
+from model_cards.tables.reliance_tables import parts_table, reliance_table, reliance_words
 
 SUMMARY, SAMPLES, CARD = "training_summary.json", "samples.jsonl", "README.md"
 OWNED = ("model-index",)

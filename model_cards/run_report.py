@@ -14,11 +14,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from model_cards.leaderboard_lines import table_lines
 from model_cards.model_card import SUMMARY, losses_by_update
-from model_cards.reliance_tables import reliance_table
 from model_cards.rendering import environment
 from model_cards.results import NAMES, slug, write_text
+from model_cards.tables.leaderboard_lines import table_lines
+from model_cards.tables.reliance_tables import reliance_table
 
 SPLITS = ("train", "validation", "test")
 THUMBNAIL = 160  # pixels of the longer side

@@ -23,7 +23,7 @@ from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, DEFAULT_RULE, 
 from evaluation.scoring.answers import simplify
 from evaluation.scoring.group_bootstrap import FEWEST_GROUPS, ratio_interval
 from model_cards.controls import MIRRORED, OTHER_ANSWER
-from model_cards.reliance_tables import CHANGES
+from model_cards.tables.reliance_tables import CHANGES
 
 RIGHT = 0.5  # the least score of a right answer, for rules that give parts of a point
 FEWEST = 30  # rows of a part of the questions; smaller parts are counted, but say nothing

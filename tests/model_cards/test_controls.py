@@ -25,11 +25,11 @@ from model_cards.controls import (
     result_tables,
     verdicts,
 )
-from model_cards.leaderboard_lines import table_lines
 from model_cards.model_card import model_card
-from model_cards.reliance_tables import parts_table, reliance_table, reliance_words
 from model_cards.results import GENERATION, RETRIEVAL, EvaluationResult, load_result, write_json
 from model_cards.retrieval_tables import retrieval_parts_table
+from model_cards.tables.leaderboard_lines import table_lines
+from model_cards.tables.reliance_tables import parts_table, reliance_table, reliance_words
 from tests.model_cards.all_controls import all_controls
 from tests.model_cards.markdown import tables
 from tests.model_cards.test_model_card import SUMMARIES

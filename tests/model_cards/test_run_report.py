@@ -16,7 +16,6 @@ from datasets import load_dataset
 from PIL import Image
 
 from model_cards.controls import BLIND, CONTROLS, RETRIEVAL_CONTROLS
-from model_cards.reliance_tables import reliance_table
 from model_cards.results import write_json
 from model_cards.run_report import (
     PER_SOURCE,
@@ -27,6 +26,7 @@ from model_cards.run_report import (
     spread,
     write_run_page,
 )
+from model_cards.tables.reliance_tables import reliance_table
 from tests.model_cards.all_controls import all_controls
 from tests.model_cards.markdown import HOSTILE, one_line
 from tests.model_cards.test_controls import RELIANCE

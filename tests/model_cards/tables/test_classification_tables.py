@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from model_cards.classification_tables import (
+from model_cards.model_card import model_card
+from model_cards.results import RETRIEVAL, EvaluationResult
+from model_cards.tables.classification_tables import (
     METHODS,
     alignment_table,
     classification_tables,
     subgroup_table,
     text_of_details,
 )
-from model_cards.model_card import model_card
-from model_cards.results import RETRIEVAL, EvaluationResult
+from tests.model_cards.all_controls import all_controls
 from tests.model_cards.test_model_card import SUMMARIES
 
 KNEE = {
@@ -100,7 +101,9 @@ def test_damaged_parts_are_left_out(damaged):
 
 
 def test_the_card_has_the_tables_and_escapes_what_comes_from_data():
-    result = result_of(classification={"<img src=x>": KNEE}, subgroups=GROUPS, alignment={"matching_auc": 0.75})
+    controls = all_controls(task=RETRIEVAL)
+    details = {"classification": {"<img src=x>": KNEE}, "subgroups": GROUPS, "alignment": {"matching_auc": 0.75}}
+    result = result_of(controls=controls, **details)
     text = model_card("me/model", SUMMARIES["encoder"], [result], [])
     assert "linear probe" in text and "0.500 \\[0.250, 0.750\\]" in text and "ma\\|le" in text
     assert "\\<img" in text and "<img" not in text.replace("\\<", "")

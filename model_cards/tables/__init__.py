@@ -1,0 +1,1 @@
+"""Lays out the tables of cards, pages and the leaderboard."""
