@@ -129,16 +129,40 @@ def alignment_table(result: EvaluationResult) -> list[list[str]]:
 
 
 def subgroup_table(result: EvaluationResult) -> list[list[str]]:
-    """Returns the table of groups of patients, in the order of the record; `[]` if none is known."""
+    """Returns the table of groups of patients, in the order of the record; `[]` if none is known.
+
+    The groups of an attribute that are too small to test share a line, which names each with its number of patients.
+    """
     entries = [entry for entry in result.subgroups if is_group(entry)]
     metrics = [name for name in GROUP_METRICS if any(name in entry["metrics"] for entry in entries)]
     if not metrics:
         return []
     lines = [["", "group", "patients", "rows", *(GROUP_METRICS[name] for name in metrics)]]
-    for entry in entries:
-        cells = [group_cell(entry["metrics"].get(name), entry["patients"]) for name in metrics]
-        lines.append([entry["attribute"], entry["group"], number(entry["patients"]), number(entry["rows"]), *cells])
+    for attribute in dict.fromkeys(entry["attribute"] for entry in entries):
+        small = []
+        for entry in (entry for entry in entries if entry["attribute"] == attribute):
+            if not any(is_tested(found) for found in entry["metrics"].values()):
+                small.append(entry)
+                continue
+            cells = [group_cell(entry["metrics"].get(name), entry["patients"]) for name in metrics]
+            lines.append([attribute, entry["group"], number(entry["patients"]), number(entry["rows"]), *cells])
+        if small:
+            named = ", ".join(f"{entry['group']} ({entry['patients']:,})" for entry in small)
+            # The note of the record, for example "too few to test".
+            notes = [[entry["metrics"][name] for entry in small if name in entry["metrics"]] for name in metrics]
+            cells = [group_cell({"note": first_note(found)} if found else None, 0) for found in notes]
+            lines.append([attribute, named, number(None), number(sum(entry["rows"] for entry in small)), *cells])
     return lines
+
+
+def first_note(found: Sequence[Any]) -> str:
+    """Returns the first note of metrics without a value."""
+    return next((one["note"] for one in found if isinstance(one, Mapping) and isinstance(one.get("note"), str)), "–")
+
+
+def is_tested(found: Any) -> bool:
+    """Returns whether a group is large enough for a value of a metric."""
+    return isinstance(found, Mapping) and is_number(found.get("value"))
 
 
 def is_group(entry: Any) -> bool:

@@ -66,12 +66,21 @@ def test_a_table_per_source_with_controls_and_verdicts():
     )
 
 
+def test_small_groups_share_a_line_that_names_them():
+    small = GROUPS[1] | {"group": "other", "patients": 1_000, "rows": 2_000}
+    lines = subgroup_table(result_of(subgroups=[*GROUPS, small, GROUPS[0] | {"attribute": "age"}]))
+    assert lines[2:] == [
+        ["sex", "ma|le (29), other (1,000)", "–", "2,031", "too few to test"],
+        ["age", "female", "40", "50", "0.500 [0.250, 0.750] (n = 35)"],
+    ]
+
+
 def test_groups_without_a_value_say_so():
     lines = subgroup_table(result_of(subgroups=GROUPS))
     assert lines == [
         ["", "group", "patients", "rows", METHODS["linear_probe"]],
         ["sex", "female", "40", "50", "0.500 [0.250, 0.750] (n = 35)"],
-        ["sex", "ma|le", "29", "31", "too few to test"],
+        ["sex", "ma|le (29)", "–", "31", "too few to test"],
     ]
 
 
