@@ -38,6 +38,9 @@ from model_cards.controls_text import text_of_controls
 from model_cards.results import GENERATION, NAMES, RETRIEVAL, EvaluationResult, is_commit
 from model_cards.tables.classification_tables import text_of_details
 
+# The columns by which the subgroups of `--gate` can be declared; the first three are the default.
+SUBGROUP_COLUMNS = ("source_dataset", "language", "answer_type", "content_type")
+
 # The flags that choose how answers are scored and which controls stand beside them, with their defaults.
 CHOICES = {
     "seed": None,
@@ -68,6 +71,10 @@ def report(options: argparse.Namespace, result: EvaluationResult, path: Path, is
     print(f"Written to {path}" if is_new else f"The same measurement is already recorded in {path}")
     print(text_of_controls(result), end="")
     print(text_of_details(result), end="")
+    if options.gate is not None:
+        from evaluation.records.gate import pass_gate
+
+        pass_gate(options.gate, path, options.gate_subgroups)
     if options.push_to_hub:
         from evaluation.publish_results import push_result
         from evaluation.records.run import predictions_path
@@ -128,6 +135,21 @@ def argument_parser() -> argparse.ArgumentParser:
         "--output_dir", type=local_folder, default=Path("results"), help="folder for results (default: %(default)s)"
     )
     add_flags(parser, local_folder)
+    parser.add_argument(
+        "--gate",
+        type=Path,
+        metavar="RECORD",
+        help="record of the last model on the same rows; if the new model is worse in any subgroup beyond chance, "
+        "nothing is pushed and the exit status is 2 (default: none)",
+    )
+    parser.add_argument(
+        "--gate_subgroups",
+        nargs="+",
+        choices=SUBGROUP_COLUMNS,
+        metavar="COLUMN",
+        help=f"columns whose values are the subgroups of --gate, among {', '.join(SUBGROUP_COLUMNS)} (default: "
+        f"{' '.join(SUBGROUP_COLUMNS[:3])})",
+    )
     parser.add_argument("--push_to_hub", action="store_true", help="add the result to the model's repository and card")
     parser.add_argument("--create_pr", action="store_true", help="push as a pull request, for a model of another owner")
     parser.add_argument("--public", action="store_true", help="allow pushes to a public repository (default: no)")
@@ -156,6 +178,12 @@ def check_options(options: argparse.Namespace) -> None:
             raise InputError(f"--{flag} requires --push_to_hub")
     if options.seed is not None and options.limit is None:
         raise InputError("--seed requires --limit: it chooses the rows, and without a limit all rows are scored")
+    if options.gate_subgroups is not None and options.gate is None:
+        raise InputError("--gate_subgroups requires --gate")
+    if options.gate is not None:
+        from evaluation.records.gate import read_last
+
+        read_last(options.gate)
     if options.push_to_hub and (options.limit is not None or parse_split(options.split).is_part):
         flag = "--limit" if options.limit is not None else f"--split {options.split}"
         raise InputError(
@@ -237,6 +265,10 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, Path,
     from evaluation.records.run import Run
 
     with Run(draft, options.output_dir, rows.scored) as run:
+        if options.gate is not None:
+            from evaluation.records.gate import check_same_rows
+
+            check_same_rows(options.gate, run.contents["dataset"], options.rule)
         scores, predictions = score(options, source, rows, run)
         seeds = {} if options.limit is None else {"limit": options.seed or 0}
         return run.finish(replace(draft, **scores), predictions, seeds)
