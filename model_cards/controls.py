@@ -48,8 +48,8 @@ MEANINGS = {
     CHANCE: "a random order",
     FREQUENCY: "for every image, the texts that most of these rows have come first; no image, no model",
     LENGTH: "for every image, the texts of the most usual length come first; no image, no model",
-    METADATA: "what agrees in more of source, modality, body part and language comes first; a model reaches this if it "
-    "only tells the sources apart",
+    METADATA: "the texts of rows that agree in more of source, modality, body part and language come first; no image, no "
+    "model. A model above it tells more than where an image is from and what part of the body it shows",
 }
 # The scores of each task; a loss has no control.
 SCORES = {task: [name for name, is_score in metrics.items() if is_score] for task, metrics in HEADLINE.items()}
@@ -61,6 +61,9 @@ COMPARED = {
     "recall_at_5": NAMES["recall_at_5"],
     "finding_recall_at_1": NAMES["finding_recall_at_1"],
 }
+
+
+OTHER_ROWS = "none of these rows"  # of a control that is measured, but not by the scores of a table
 
 
 def needs_controls(task: str, metrics: Iterable[str]) -> bool:
@@ -90,7 +93,7 @@ def control_line(entry: Mapping[str, Any], metrics: Iterable[str], samples: int)
     """Returns the line of a control in a table: its title, then a cell per metric.
 
     A control on some of the rows has the scores of the model on these rows in parentheses. A control that was left out
-    has the reason in its title.
+    has the reason in its title, and so has one that is measured on rows of another table alone.
 
     Args:
         entry: an element of `EvaluationResult.controls`.
@@ -98,8 +101,10 @@ def control_line(entry: Mapping[str, Any], metrics: Iterable[str], samples: int)
         samples: the number of rows of the result.
     """
     found, real, title = entry.get("metrics") or {}, entry.get("real", {}), CONTROL_TITLES[entry["name"]]
-    if not found:
-        return [f"{title}: {entry['note']}", *(number(None) for _ in metrics)]
+    metrics = list(metrics)
+    if not any(name in found for name in metrics):
+        reason = OTHER_ROWS if found else entry["note"]
+        return [f"{title}: {reason}", *(number(None) for _ in metrics)]
     partial = entry["samples"] < samples
     cells = [
         f"{number(found.get(name))} ({number(real[name])})" if partial and name in real else number(found.get(name))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from model_cards.controls import needs_controls, notes, result_tables, verdicts
 from model_cards.rendering import aligned_table
 from model_cards.results import EvaluationResult
-from model_cards.retrieval_tables import retrieval_parts_table
 from model_cards.tables.reliance_tables import reliance_table, reliance_words
+from model_cards.tables.retrieval_tables import retrieval_parts_table
 
 
 def text_of_controls(result: EvaluationResult) -> str:

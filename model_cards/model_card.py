@@ -29,9 +29,9 @@ from model_cards.results import (
     model_index,
     write_text,
 )
-from model_cards.retrieval_tables import retrieval_parts_table
 from model_cards.tables.classification_tables import alignment_table, classification_tables, subgroup_table
 from model_cards.tables.reliance_tables import parts_table, reliance_table, reliance_words
+from model_cards.tables.retrieval_tables import retrieval_parts_table
 
 SUMMARY, SAMPLES, CARD = "training_summary.json", "samples.jsonl", "README.md"
 OWNED = ("model-index",)

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from model_cards.controls import BLIND, RETRIEVAL_CONTROLS, TASK_CONTROLS, check_controls, control_line, needs_controls
+from model_cards.controls import (
+    BLIND,
+    OTHER_ROWS,
+    RETRIEVAL_CONTROLS,
+    TASK_CONTROLS,
+    check_controls,
+    control_line,
+    needs_controls,
+)
 from model_cards.rendering import number
 from model_cards.results import HEADLINE, EvaluationResult
 
@@ -37,6 +45,8 @@ def control_entries(result: EvaluationResult, metrics: list[str], blind: bool) -
             for key in ("metrics", "real"):
                 values = entries[name].get(key) or {}
                 entry[key] = {metric: values[metric] for metric in metrics if metric in values}
+            if entries[name].get("metrics") and not entry["metrics"]:
+                entry["note"] = OTHER_ROWS
             found.append(entry)
     return found
 

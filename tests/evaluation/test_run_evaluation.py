@@ -20,8 +20,8 @@ from evaluation.scoring.encoder import embed_pairs, score_embeddings
 from evaluation.scoring.report_scores import report_scores
 from model_cards.controls import BLANK, CONTROLS, MIRRORED, OTHER_ANSWER, check_controls, result_table, result_tables
 from model_cards.results import load_result, load_results
-from model_cards.retrieval_tables import retrieval_parts_table
 from model_cards.tables.reliance_tables import reliance_table
+from model_cards.tables.retrieval_tables import retrieval_parts_table
 from tests.evaluation.small_run import rows_of
 from tests.model_cards.markdown import tables
 

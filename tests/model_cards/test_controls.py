@@ -27,9 +27,9 @@ from model_cards.controls import (
 )
 from model_cards.model_card import model_card
 from model_cards.results import GENERATION, RETRIEVAL, EvaluationResult, load_result, write_json
-from model_cards.retrieval_tables import retrieval_parts_table
 from model_cards.tables.leaderboard_lines import table_lines
 from model_cards.tables.reliance_tables import parts_table, reliance_table, reliance_words
+from model_cards.tables.retrieval_tables import retrieval_parts_table
 from tests.model_cards.all_controls import all_controls
 from tests.model_cards.markdown import tables
 from tests.model_cards.test_model_card import SUMMARIES
@@ -185,6 +185,22 @@ def test_results_of_earlier_versions_keep_their_table():
 def test_a_control_on_some_rows_shows_the_model_on_the_same_rows():
     entry = {"name": MIRRORED, "samples": 7, "metrics": {"bleu": 5.0}, "real": {"bleu": 40.0, "loss": 1.0}, "note": ""}
     assert control_line(entry, ["bleu", "loss"], 100) == ["mirrored image, 7 rows", "5 (40)", "– (1)"]
+
+
+def test_a_control_of_short_answers_alone_says_so_among_reports():
+    short, reports = {"short_f1": 0.5}, {"report_bleu": 20.0}
+    entries = [
+        entry | {"metrics": short if entry["name"] == MIRRORED else short | reports, "samples": 7}
+        for entry in all_controls()
+    ]
+    result = replace(RESULT, metrics=short | reports, controls=entries)
+    (_, *lines), (_, *others) = result_tables(result)
+    assert [line[0] for line in (lines[-1], others[-1])] == [
+        "mirrored image, 7 rows",
+        "mirrored image: none of these rows",
+    ]
+    text = "".join(map(markdown, rank_results([result])))
+    assert [text.count(title) for title in titles] == [1, 1]
 
 
 def test_a_control_that_was_left_out_is_a_line_in_words():
