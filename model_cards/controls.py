@@ -48,7 +48,7 @@ MEANINGS = {
     CHANCE: "a random order",
     FREQUENCY: "for every image, the texts that most of these rows have come first; no image, no model",
     LENGTH: "for every image, the texts of the most usual length come first; no image, no model",
-    METADATA: "the texts of rows that agree in more of source, modality, body part and language come first; no image, no "
+    METADATA: "texts of rows that agree in more of source, modality, body part and language come first; no image, no "
     "model. A model above it tells more than where an image is from and what part of the body it shows",
 }
 # The scores of each task; a loss has no control.

@@ -195,10 +195,8 @@ def test_a_control_of_short_answers_alone_says_so_among_reports():
     ]
     result = replace(RESULT, metrics=short | reports, controls=entries)
     (_, *lines), (_, *others) = result_tables(result)
-    assert [line[0] for line in (lines[-1], others[-1])] == [
-        "mirrored image, 7 rows",
-        "mirrored image: none of these rows",
-    ]
+    titles = ["mirrored image, 7 rows", "mirrored image: none of these rows"]
+    assert [line[0] for line in (lines[-1], others[-1])] == titles
     text = "".join(map(markdown, rank_results([result])))
     assert [text.count(title) for title in titles] == [1, 1]
 
