@@ -37,7 +37,10 @@ def with_record(text: str) -> str:
     record = json.loads(RECORD.read_text(encoding="utf-8"))
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     machine = f"{record['date']}, {record['processors']} CPU cores, the demo took {record['seconds']} s, {versions}"
-    filled = {"machine": machine, "tables": "\n" + "\n".join(map(markdown, record["tables"]))}
+    whole = list(map(markdown, record["tables"]))
+    filled = {"machine": machine, "tables": "\n" + "\n".join(whole)}
+    headlines = [shortened(text) for text, table in zip(whole, record["tables"], strict=True) if is_headline(table)]
+    filled["headlines"] = "\n" + "\n".join(headlines)
     marks = {f"demo:{mark}": content for mark, content in filled.items()}
     marks |= {"decoder_memory:table": f"\n{decoder_memory_table()}\n", "decoder_memory:shape": decoder_memory_shape()}
     marks |= {"encoder:machine": encoder_machine(), "encoder:table": f"\n{encoder_table()}\n"}
@@ -48,6 +51,23 @@ def with_record(text: str) -> str:
         pattern = rf"(<!-- {mark} -->).*?(<!-- /{mark} -->)"
         text = re.sub(pattern, lambda match, content=content: match[1] + content + match[2], text, flags=re.DOTALL)
     return text
+
+
+def is_headline(table: dict) -> bool:
+    """Whether the README has the table; the page about evaluation has all of them."""
+    return table.get("part") != "reports"
+
+
+def shortened(text: str) -> str:
+    """A table of the demo without what is said of the untrained model: its controls, and how it compares with them."""
+    kept, is_untrained = [], False
+    for line in text.splitlines():
+        if re.match(r"\| *\d+ *\|", line):
+            is_untrained = "-untrained" in line
+        if line.startswith("- outputs/demo/") or (is_untrained and "└" in line):
+            continue
+        kept.append(line)
+    return "\n".join(kept) + "\n"
 
 
 def record(name: str) -> dict:
