@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from evaluation.datasets.rows import Rows
@@ -84,7 +85,7 @@ def score_decoder(options: argparse.Namespace, source: Source, loaded: Rows, run
         generated = list(answerer.known)
     else:
         generated = run.collect("answers", rows, run.hashes, answerer.answer, batch, tqdm)
-    groups = read_questions(rows).groups
+    groups = numbered(read_questions(rows).groups)
     columns = zip(rows["image_path"], rows["source_dataset"], languages, kinds, turns, generated, strict=True)
     predictions = [
         {
@@ -116,6 +117,15 @@ def score_decoder(options: argparse.Namespace, source: Source, loaded: Rows, run
     scores = {"metrics": metrics, "signatures": signatures, "intervals": intervals}
     scores["subgroups"] = answer_subgroups(rows, generated, controls.answers[PRIOR], options.rule)
     return scores | {"controls": controls.entries, "reliance": controls.reliance}, predictions
+
+
+def numbered(groups: Sequence[str]) -> list[str]:
+    """Returns names for groups that say which rows belong to one patient, and not to which: predictions are pushed.
+
+    They are numbers in the order of the rows, so that they are the same for all models on the same rows.
+    """
+    numbers: dict[str, int] = {}
+    return [f"group {numbers.setdefault(group, len(numbers) + 1)}" for group in groups]
 
 
 def check_turns(turns: list[list[dict]]) -> None:

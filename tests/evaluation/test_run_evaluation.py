@@ -124,6 +124,10 @@ def test_a_decoder(score, decoder, build, tmp_path):
         assert all(
             prediction[name] == row[name] for name in ("image_path", "source_dataset", "language", "content_type")
         )
+    # Rows of one patient share a number, which does not say who it is.
+    together = {(row["group_id"], prediction["group"]) for row, prediction in zip(rows, predictions, strict=True)}
+    assert len(together) == len({group for group, _ in together}) == len({number for _, number in together})
+    assert {number for _, number in together} == {f"group {number + 1}" for number in range(len(together))}
     languages = [row["language"] for row in predictions]
     assert set(languages) == {"en", "zh"}
     generated, references = ([row[name] for row in predictions] for name in ("generated", "reference"))
