@@ -204,6 +204,7 @@ def test_a_file_that_is_not_there(verify, tmp_path):
     assert "not a text in UTF-8" in verify(tmp_path / "bytes.json")[2]
 
 
+@pytest.mark.slow
 def test_the_same_measurement_is_recorded_once_and_no_other_replaces_it(measured, capsys):
     folder = measured / "again"
     places = ["--model", str(measured / "model"), "--dataset", str(measured / "data"), "--output_dir", str(folder)]

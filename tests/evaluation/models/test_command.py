@@ -54,6 +54,7 @@ def test_a_decoder_of_another_family_has_all_controls(score, family, build):
     assert entries[BLANK]["samples"] == 12
 
 
+@pytest.mark.slow
 def test_predictions_of_this_command_have_the_scores_of_their_run(score, decoder, build, tmp_path):
     flags = ("--dataset", build, "--split", "validation")
     asked = score("--model", decoder, *flags, "--max_new_tokens", "4", "--frozen_encoder", "none")[3]
