@@ -62,8 +62,10 @@ def reason_to_keep(result: EvaluationResult) -> str:
             return ""  # those who read it were let in
         if not is_commit(result.dataset_revision):
             return f"{result.model} is public, and the dataset {result.dataset} is a local folder"
-        if HfApi().dataset_info(result.dataset).private:
-            return f"{result.model} is public, and the dataset {result.dataset} is private"
+        dataset = HfApi().dataset_info(result.dataset)
+        if dataset.private or dataset.gated:
+            is_closed = "private" if dataset.private else "gated"
+            return f"{result.model} is public, and the dataset {result.dataset} is {is_closed}"
     return ""
 
 

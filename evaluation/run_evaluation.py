@@ -43,7 +43,6 @@ SUBGROUP_COLUMNS = ("source_dataset", "language", "answer_type", "content_type")
 
 # The flags that choose how answers are scored and which controls stand beside them, with their defaults.
 CHOICES = {
-    "seed": None,
     "rule": DEFAULT_RULE,
     "train_split": "train",
     "frozen_encoder": "own",
@@ -256,6 +255,7 @@ def evaluate_model(options: argparse.Namespace) -> tuple[EvaluationResult, Path,
         samples=len(rows.scored),
         metrics={},
         settings={name: getattr(options, name) for name in ("limit", "batch_size", "max_new_tokens")}
+        | ({} if options.limit is None else {"seed": options.seed or 0})
         | chosen_settings(options)
         | loading_settings_of(options)
         | column_settings(options)

@@ -23,6 +23,7 @@ def score_encoder(options: argparse.Namespace, source: Source, loaded: Rows, run
     from tqdm import tqdm
 
     from evaluation.classification.of_command import details_of, open_base
+    from evaluation.controls.questions import read_groups
     from evaluation.controls.retrieval import measure_retrieval
     from evaluation.records.sharing import batches, share
     from evaluation.scoring.encoder import embed_pairs, embedding_loss, nearest_texts
@@ -41,7 +42,14 @@ def score_encoder(options: argparse.Namespace, source: Source, loaded: Rows, run
         raise InputError(f"--model {options.model}: {error}") from None
     if encoder.scale_and_bias is not None:
         measured["metrics"]["loss"] = embedding_loss(embeds, *encoder.scale_and_bias)
-    predictions = list(nearest_texts(embeds, list(rows["text"]), list(rows["image_path"])))
+    columns = [column for column in ("source_dataset", "language") if column in rows.column_names]
+    known = [
+        {"row": digest, "group": group} | dict(zip(columns, values, strict=True))
+        for digest, group, *values in zip(
+            run.hashes, numbered(read_groups(rows)), *(rows[name] for name in columns), strict=True
+        )
+    ]
+    predictions = list(nearest_texts(embeds, list(rows["text"]), list(rows["image_path"]), known))
     return measured | details_of(options, rows, embeds, encoder, base, predictions, tqdm), predictions
 
 

@@ -201,7 +201,36 @@ def check_answers(evidence: Evidence) -> str:
     rows = prediction_rows(evidence)
     if answers_hash(rows) != evidence.content("answers"):
         raise BrokenError(f"an answer in {evidence.predictions} was changed")
+    if evidence.result.task == GENERATION and (known := rows_at_hand(evidence)) is not None:
+        check_references(evidence, rows, known)
+        return f"{len(rows):,} answers to the questions of the dataset, beside its references"
     return f"{len(rows):,} answers"
+
+
+def rows_at_hand(evidence: Evidence) -> Any:
+    """Returns the rows that were scored, None if the dataset is not at hand."""
+    try:
+        return evaluated_rows(evidence)
+    except (InputError, OSError):
+        return None
+
+
+def check_references(evidence: Evidence, predictions: list[dict[str, Any]], rows: Any) -> None:
+    """Raises BrokenError unless each prediction has the question, reference, language and type of its row."""
+    from evaluation.scoring.messages import plain_messages
+
+    if len(predictions) != len(rows):
+        raise BrokenError(f"{evidence.predictions} has {len(predictions):,} answers to {len(rows):,} rows")
+    kinds = list(rows["answer_type"]) if "answer_type" in rows.column_names else [""] * len(rows)
+    columns = zip(rows["messages"], rows["language"], kinds, strict=True)
+    for number, (prediction, (messages, language, kind)) in enumerate(zip(predictions, columns, strict=True)):
+        *_, question, answer = plain_messages(messages)
+        expected = {
+            "question": question["content"], "reference": answer["content"], "language": language, "answer_type": kind
+        }  # fmt: skip
+        for name, value in expected.items():
+            if prediction.get(name) != value:
+                raise BrokenError(f"{evidence.predictions}, row {number + 1}: {name} is not that of the dataset")
 
 
 def check_predictions(evidence: Evidence) -> str:

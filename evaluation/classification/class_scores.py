@@ -47,13 +47,13 @@ class Resampled:
         """Returns the differences to another classifier on the same rows, with their intervals."""
         found = {name: self.values[name] - other.values[name] for name in self.values if name in other.values}
         return {
-            name: with_bounds(values, self.size, values[0] != 0)
+            name: with_bounds(values, self.size, values[0] != 0, least=-1.0)
             for name, values in found.items()
             if not np.isnan(values[0])
         }
 
 
-def with_bounds(values: np.ndarray, size: int, by_accident: bool) -> Value:
+def with_bounds(values: np.ndarray, size: int, by_accident: bool, least: float = 0.0) -> Value:
     """Returns the first value and the interval of the others; no bounds if too few of these are defined.
 
     Args:
@@ -61,13 +61,14 @@ def with_bounds(values: np.ndarray, size: int, by_accident: bool) -> Value:
         size: the number of groups.
         by_accident: whether resamples that are all equal, for example all 1, would be others with more groups. The
             bounds are then those of Wilson for one observation per group, as in `ratio_interval`.
+        least: the lowest usual value: -1 for the difference of two scores.
     """
     value, drawn = float(values[0]), values[1:][~np.isnan(values[1:])]
     if not len(drawn) or len(drawn) < FEWEST_DEFINED * (len(values) - 1):
         return [value, None, None]
     if np.ptp(drawn) < 1e-12:
         reach = Z**2 / (size + Z**2) if by_accident else 0.0
-        return [value, max(min(value, 0.0), value - reach), min(max(value, 1.0), value + reach)]
+        return [value, max(min(value, least), value - reach), min(max(value, 1.0), value + reach)]
     low, high = np.quantile(drawn, tails(size))
     return [value, float(low), float(high)]
 

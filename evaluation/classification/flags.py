@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from evaluation.datasets.split_slices import parse_split
+
 PROBE_IMAGES = 2000
 
 
@@ -61,8 +63,9 @@ def problem_of_flags(options: argparse.Namespace) -> str:
     """Returns what is wrong with the flags, "" if nothing is."""
     if options.save_head is not None and options.probe_images == 0:
         return "--save_head cannot be combined with --probe_images 0, which fits no probe. Leave out one of the two."
-    if options.save_head is not None and options.split == "train":
+    if options.save_head is not None and parse_split(options.split).name == "train":
         return (
-            "--save_head cannot be combined with --split train, on which the probe is fitted. Evaluate another split."
+            f"--save_head cannot be combined with --split {options.split}: the probe is fitted on this split. Evaluate "
+            "another one."
         )
     return ""

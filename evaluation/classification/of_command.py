@@ -11,6 +11,7 @@ import numpy as np
 from evaluation.classification.embedder import Embed, Embedder, siglip_patches
 from evaluation.classification.measure import Splits, classify, correct_by_row
 from evaluation.datasets.columns import to_pairs
+from evaluation.datasets.split_slices import parse_split
 from evaluation.loading import InputError, load_model_and_processor, load_splits, model_type
 from evaluation.metrics.embedding_alignment.alignment import alignment_scores
 from evaluation.metrics.retrieval_recall.ranking import chance_recall_at_k
@@ -126,7 +127,9 @@ def other_splits(options: argparse.Namespace, rows: Any) -> Splits:
     if not getattr(rows.features.get("label"), "names", None):
         return Splits(rows, name=options.split)
     config = options.dataset_config or "pairs"
-    wanted = [name for name in (TRAIN, CHOICE) if name != options.split]
+    # A part of a split is of that split: nothing is fitted or chosen on `train` for `train[:50%]`.
+    evaluated = parse_split(options.split).name
+    wanted = [name for name in (TRAIN, CHOICE) if name != evaluated]
     try:
         found = load_splits(options.dataset, config, wanted, options.dataset_revision)
     except InputError:  # it has neither of them

@@ -99,9 +99,12 @@ def image_column(rows: Any, name: str, options: argparse.Namespace, where: str) 
         kind = pa.list_(datasets.Image().pa_type)
         return pa.chunked_array([pa.array([[]] * len(rows), kind)]), datasets.List(datasets.Image())
     inner = feature.feature if isinstance(feature, datasets.List) else feature
+    place = f"{where}, column {name}"
     if isinstance(inner, datasets.Image):
+        check_files(data, options.dataset, place)
         return data, feature
     if isinstance(feature, dict) and {"bytes", "path"} <= feature.keys():
+        check_files(data, options.dataset, place)
         return data, datasets.Image()
     if isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string"):
         paths = [
@@ -111,6 +114,33 @@ def image_column(rows: Any, name: str, options: argparse.Namespace, where: str) 
         values = pa.array([path and {"bytes": None, "path": path} for path in paths], datasets.Image().pa_type)
         return pa.chunked_array([values]), datasets.Image()
     raise InputError(f"{where}: the column {name} has no images; name another by --image_column")
+
+
+def check_files(data: pa.ChunkedArray, dataset: str, where: str) -> None:
+    """Checks that images which are files lie in the folder of the dataset or in the caches of Hugging Face.
+
+    A table can name any file of this machine as an image, which would be read, and sent to a server that is asked.
+
+    Args:
+        data: images as structs of `bytes` and `path`, or lists of them.
+        dataset: the folder or repository.
+        where: the dataset and the column, for messages.
+
+    Raises:
+        InputError: an image is a file elsewhere.
+    """
+    from datasets import config
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    roots = [Path(config.HF_DATASETS_CACHE).resolve(), Path(HF_HUB_CACHE).resolve()]
+    if Path(dataset).is_dir():
+        roots.append(Path(dataset).resolve())
+    for chunk in data.chunks:
+        images = chunk.flatten() if pa.types.is_list(chunk.type) or pa.types.is_large_list(chunk.type) else chunk
+        are_files = pc.and_(pc.is_null(images.field("bytes")), pc.is_valid(images.field("path")))
+        for path in images.field("path").filter(are_files).unique().to_pylist():
+            if not any(Path(path).resolve().is_relative_to(root) for root in roots):
+                raise InputError(f"{where}: an image is the file {path:.100}, which is not part of the dataset")
 
 
 def file_below(folder: str, name: str, where: str) -> str:
@@ -130,7 +160,9 @@ def text_column(rows: Any, name: str, where: str) -> Column:
 
     feature, data = rows.features[name], arrow_column(rows, name)
     if isinstance(feature, datasets.ClassLabel):
-        texts = [None if value is None else feature.int2str(value) for value in data.to_pylist()]
+        # -1 is the usual mark of a missing label.
+        named = range(feature.num_classes)
+        texts = [feature.int2str(value) if value in named else None for value in data.to_pylist()]
     elif not isinstance(feature, datasets.Value):
         raise InputError(f"{where}: the column {name} has no texts but {type(feature).__name__}; name another column")
     elif feature.dtype == "bool":

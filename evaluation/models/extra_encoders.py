@@ -19,6 +19,8 @@ from evaluation.models.source import Source
 from model_cards.checks.strict_json import parse_json
 
 WEIGHTS = "open_clip_model.safetensors"
+# What a configuration may pass on to a tokenizer.
+TOKENIZER_SETTINGS = {"clean", "context_length", "language", "strip_sep_token"}
 
 
 def open_clip_encoder(source: Source, options: argparse.Namespace) -> Encoder:
@@ -46,6 +48,7 @@ def open_clip_encoder(source: Source, options: argparse.Namespace) -> Encoder:
 
             folder = Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.txt", WEIGHTS]))
         # Its own loader may choose pickled weights, so the model is made without weights and filled from safetensors.
+        refuse_tokenizer_settings(content)
         place = f"local-dir:{folder}"
         model, _, preprocess = open_clip.create_model_and_transforms(place, load_weights=False, pretrained_text=False)
         model.load_state_dict(load_file(folder / WEIGHTS), strict=True)
@@ -68,6 +71,14 @@ def open_clip_encoder(source: Source, options: argparse.Namespace) -> Encoder:
     has_bias = content.get("model_cfg", {}).get("init_logit_bias") is not None
     trained = (model.logit_scale.item(), model.logit_bias.item()) if has_bias else None
     return Encoder(embed_images, embed_texts, trained)
+
+
+def refuse_tokenizer_settings(content: dict[str, Any]) -> None:
+    """Raises ValueError for settings that a configuration passes on to a tokenizer of transformers, for example
+    `trust_remote_code`, which would run code of a repository."""
+    given = ((content.get("model_cfg") or {}).get("text_cfg") or {}).get("tokenizer_kwargs") or {}
+    if unknown := sorted(map(str, set(given) - TOKENIZER_SETTINGS)):
+        raise ValueError(f"open_clip_config.json sets tokenizer_kwargs that are not known: {', '.join(unknown)}")
 
 
 def sentence_transformer_encoder(source: Source, options: argparse.Namespace) -> Encoder:

@@ -106,6 +106,8 @@ class Server:
             text = str(found.get("message") or found.get("detail") or found) if isinstance(found, dict) else str(found)
         except (ValueError, AttributeError, RecursionError):
             pass
+        # The key is covered before the text is cut, so that no part of it is left.
+        text = self.without_key(text)
         line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
         return line[:300] or str(error.reason)
 

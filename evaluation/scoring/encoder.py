@@ -90,12 +90,15 @@ def embedding_loss(embeds: dict[str, np.ndarray], logit_scale: float, logit_bias
     return loss.item()
 
 
-def nearest_texts(embeds: dict[str, np.ndarray], texts: Sequence[str], images: Sequence[str]) -> Iterator[dict]:
+def nearest_texts(
+    embeds: dict[str, np.ndarray], texts: Sequence[str], images: Sequence[str], known: Sequence[dict] | None = None
+) -> Iterator[dict]:
     """Yields, for each distinct image, the nearest distinct texts, best first, and whether they belong to the image.
 
     Args:
         embeds: the result of `embed_pairs`.
         texts, images: [N] the text and the image path of each row.
+        known: [N] what else is said of the first row of an image, for example its source.
     """
     unique = [np.unique(embeds[name], return_index=True)[1] for name in ("image_ids", "text_ids")]
     image_rows, text_rows = (np.sort(rows) for rows in unique)  # the first row of each image and of each text
@@ -108,7 +111,7 @@ def nearest_texts(embeds: dict[str, np.ndarray], texts: Sequence[str], images: S
         similarity = gallery @ unit["image_embeds"][row]  # [T]
         best = text_rows[np.argsort(-similarity, kind="stable")[:NEIGHBORS]]
         own = own_texts[embeds["image_ids"][row]]
-        yield {
+        yield (known[row] if known else {}) | {
             "image_path": images[row],
             "text": texts[row],
             "nearest": [{"text": texts[other], "right": bool(embeds["text_ids"][other] in own)} for other in best],

@@ -7,6 +7,7 @@ BLEU is handled as exactly as an accuracy.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -189,7 +190,8 @@ def intervals(found: Mapping[str, Measure], groups: Sequence[str]) -> dict[str, 
             interval = ratio_interval(*measure.sums.T, groups)
         else:
             interval = resampled(measure.sums, measure.score, measure.counted, groups)
-        if interval is not None:
+        # A loss can be NaN, which no record holds.
+        if interval is not None and all(map(math.isfinite, interval)):
             bounds[name] = list(interval)
     return bounds
 

@@ -278,6 +278,7 @@ def test_a_trained_model_a_person_and_an_evaluation(trained_encoder, build, tmp_
         (True, "folder", ""),
         (False, "public", ""),
         (False, "private", "is private"),
+        (False, "gated", "is gated"),
         (False, "folder", "is a local folder"),
     ],
 )
@@ -288,6 +289,8 @@ def test_predictions_do_not_publish_a_dataset(repo_name, tmp_path, capsys, model
     api.upload_file(repo_id=repo_name, path_or_fileobj=b"# Mine\n", path_in_repo="README.md")
     if dataset != "folder":
         api.create_repo(f"{repo_name}-data", repo_type="dataset", private=dataset == "private")
+    if dataset == "gated":
+        api.update_repo_settings(f"{repo_name}-data", repo_type="dataset", gated="auto")
     revision = "0" * 16 if dataset == "folder" else "a" * 40
     result = replace(RESULT, model=repo_name, dataset=f"{repo_name}-data", dataset_revision=revision)
     (tmp_path / "a.predictions.jsonl").write_text("{}\n")

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from evaluation.records.chain import LINKS
+from evaluation.records.rescoring import read_rows
+from evaluation.records.run import predictions_path
 from evaluation.run_evaluation import main as evaluate
-from evaluation.verify import main
+from evaluation.verify import BrokenError, Evidence, check_references, evaluated_rows, main
 from model_cards.results import load_result
 
 FLAGS = ["--limit", "24", "--max_new_tokens", "4", "--no_image_controls", "--frozen_encoder", "none"]
@@ -177,6 +179,22 @@ def test_a_record_can_be_forged_only_as_a_whole(measured, verify, tmp_path):
     status, _, errors = verify(record)
     assert status == 2
     assert "the link `score` does not hold: metrics: exact_match is recorded as 0.99 and is 0.0 by the pred" in errors
+
+
+@pytest.mark.parametrize("field", ["question", "reference", "language", "answer_type"])
+def test_a_reference_that_is_not_that_of_the_dataset_is_named(measured, field):
+    """Answers with other references could have any score."""
+    record = record_of(measured)
+    predictions = predictions_path(record)
+    result = load_result(record)
+    evidence = Evidence("", {}, result, result.dataset, result.model, predictions)
+    rows, known = read_rows(predictions), evaluated_rows(evidence)
+    check_references(evidence, rows, known)
+    rows[3][field] = "another"
+    with pytest.raises(BrokenError, match=f"row 4: {field} is not that of the dataset"):
+        check_references(evidence, rows, known)
+    with pytest.raises(BrokenError, match="answers to"):
+        check_references(evidence, rows[:-1], known)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from evaluation.classification.class_scores import (
     quadratic_kappas,
     resample,
     weighted_aucs,
+    with_bounds,
 )
 from evaluation.metrics.ordinal_grading.grading import grading_scores
 from evaluation.metrics.zero_shot_classification.classification import classification_scores
@@ -79,6 +80,10 @@ def test_differences_use_the_same_resamples(planted):
     one = resample(scores, labels, groups, is_ordered=False)
     value, low, high = one.minus(one)[BALANCED]
     assert value == low == high == 0
+    # What is equal in all resamples has bounds on both sides, whatever its sign.
+    bounds = with_bounds(np.full(100, -0.5), 20, by_accident=True, least=-1.0)
+    other = with_bounds(np.full(100, 0.5), 20, by_accident=True, least=-1.0)
+    assert bounds == [-other[0], -other[2], -other[1]] and bounds[1] < -0.5 < bounds[2]
     worse = resample(np.where(np.arange(4) == 0, 9.0, scores), labels, groups, is_ordered=False)  # always the first
     value, low, high = one.minus(worse)[BALANCED]
     assert value == pytest.approx(one.values[BALANCED][0] - 0.25) and 0 < low < value < high

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 
 import numpy as np
 import pytest
-from datasets import load_dataset
+from datasets import ClassLabel, Dataset, Features, load_dataset
 
+from evaluation.classification import of_command
 from evaluation.classification.flags import PROBE_IMAGES
 from evaluation.classification.of_command import chance_hits
 from evaluation.metrics.embedding_alignment.alignment import alignment_scores
@@ -86,13 +88,27 @@ def test_alignment_is_that_of_the_metric(encoder, build, tmp_path):
         (["--base", "./none"], "--base ./none: no such folder"),
         (["--base", "{decoder}"], "--base {decoder}: not an encoder of images and texts"),
         (["--save_head", "heads", "--probe_images", "0"], "--save_head cannot be combined with --probe_images 0"),
-        (["--save_head", "heads", "--split", "train"], "--save_head cannot be combined with --split train"),
+        (["--save_head", "heads", "--split", "train"], "--save_head cannot be combined with --split train: "),
+        (["--save_head", "heads", "--split", "train[:9]"], "--save_head cannot be combined with --split train[:9]: "),
     ],
 )
 def test_flags_that_cannot_work_are_refused_at_once(encoder, decoder, build, tmp_path, capsys, flags, message):
     flags = [flag.format(decoder=decoder) for flag in flags]
     assert evaluate(encoder, build, tmp_path / "results", *flags) == 2
     assert capsys.readouterr().err.startswith(f"error: {message.format(decoder=decoder)}")
+
+
+@pytest.mark.parametrize(
+    ("split", "loaded"),
+    [("test", ["train", "validation"]), ("train[:9]", ["validation"]), ("validation[:50%]", ["train"])],
+)
+def test_nothing_is_fitted_on_the_split_of_the_evaluated_part(monkeypatch, split, loaded):
+    asked = []
+    monkeypatch.setattr(of_command, "load_splits", lambda *places: asked.extend(places[2]) or {})
+    rows = Dataset.from_dict({"label": [0]}, Features({"label": ClassLabel(names=["a", "b"])}))
+    options = argparse.Namespace(dataset="org/x", dataset_config=None, dataset_revision=None, split=split)
+    of_command.other_splits(options, rows)
+    assert asked == loaded
 
 
 @pytest.mark.parametrize("flags", [["--base", "."], ["--probe_images", "5"], ["--save_head", "heads"]])

@@ -6,7 +6,7 @@ import argparse
 import json
 
 import pytest
-from datasets import ClassLabel, Dataset, Features, Image, Value
+from datasets import ClassLabel, Dataset, Features, Image, List, Value
 
 from evaluation.datasets.answer_types import answer_type
 from evaluation.datasets.rows import load_rows
@@ -200,3 +200,28 @@ def test_splits_of_another_form_are_refused(text):
 )
 def test_answer_types(question, answer, kind):
     assert answer_type(question, answer) == kind
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+def test_an_image_that_is_a_file_elsewhere_is_refused(tmp_path, is_list):
+    """A table can name any file of the machine, which would be sent to a server that is asked."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    picture((32, 32), 1).save(tmp_path / "private.png")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    picture((32, 32), 2).save(folder / "own.png")
+
+    def write(path) -> None:
+        image, name = {"bytes": None, "path": str(path)}, "images" if is_list else "image"
+        kind = List(Image()) if is_list else Image()
+        features = Features({name: kind, "question": Value("string"), "answer": Value("string")})
+        content = {name: [[image] if is_list else image], "question": ["Is it CT?"], "answer": ["No"]}
+        pq.write_table(pa.Table.from_pydict(content, features.arrow_schema), folder / "test.parquet")
+
+    write(folder / "own.png")
+    assert load(folder)[0][0]["images"][0].size == (32, 32)
+    write(tmp_path / "private.png")
+    with pytest.raises(InputError, match=r"column images?: an image is the file .*private.png, which is not part"):
+        load(folder)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from evaluation.loading import InputError
+from evaluation.models.extra_encoders import refuse_tokenizer_settings
 from evaluation.models.open_model import open_encoder
 from evaluation.models.source import OPEN_CLIP, SENTENCE_TRANSFORMER, find_source
 from model_cards.results import RETRIEVAL
@@ -60,6 +61,17 @@ def test_without_the_packages_the_extra_is_named(family, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("text", [None, {}, {"tokenizer_kwargs": None}, {"tokenizer_kwargs": {"clean": "lower"}}])
+def test_tokenizer_settings_of_open_clip_that_are_known(text):
+    refuse_tokenizer_settings({"model_cfg": {"text_cfg": text}})
+
+
+def test_tokenizer_settings_of_open_clip_that_would_run_code_are_refused():
+    given = {"strip_sep_token": True, "trust_remote_code": True}
+    with pytest.raises(ValueError, match="tokenizer_kwargs that are not known: trust_remote_code"):
+        refuse_tokenizer_settings({"model_cfg": {"text_cfg": {"tokenizer_kwargs": given}}})
+
+
 def test_modules_of_other_packages_are_not_imported(family, tmp_path):
     pytest.importorskip("sentence_transformers")
     options = write_sentence_transformer(family("clip"), tmp_path, "antigravity.Module")

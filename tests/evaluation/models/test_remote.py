@@ -138,6 +138,10 @@ def test_the_key_is_in_no_message(server, monkeypatch):
     with pytest.raises(InputError, match=r"status 401: Incorrect API key provided: \*\*\*$") as caught:
         open_answerer(find_source(options), options, mixed()[:1]).answer(mixed()[:1])
     assert KEY not in str(caught.value)
+    server.faults = [(401, {"error": {"message": f"{'x' * 290} {KEY}"}})]  # where a long message is cut
+    with pytest.raises(InputError, match="xxx") as caught:
+        open_answerer(find_source(options), options, mixed()[:1]).answer(mixed()[:1])
+    assert KEY[:6] not in str(caught.value)
     with pytest.raises(InputError, match="--api_key_env NO_KEY: this environment variable has no key"):
         find_source(flags(model=address(server), api_key_env="NO_KEY"))
 

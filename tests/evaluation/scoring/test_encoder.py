@@ -124,6 +124,9 @@ def test_nearest_texts_against_a_double_loop():
 
     assert [row["image_path"] for row in found] == list(dict.fromkeys(images))  # each image once, as they come
     assert len(found) > 5
+    known = [{"row": f"row {number}"} for number in range(40)]
+    for named, row in zip(nearest_texts(embeds, texts, images, known), found, strict=True):
+        assert named == row | {"row": f"row {images.index(row['image_path'])}"}
     for row in found:
         image = int(row["image_path"].split()[1])
         cosine = {

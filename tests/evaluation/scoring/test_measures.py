@@ -131,6 +131,12 @@ def test_a_language_that_is_missing_is_found():
     assert measures(rows)["bleu"].sums.tolist() == measures(rows_of(8))["bleu"].sums.tolist()
 
 
+def test_a_loss_that_is_not_a_number_has_no_interval():
+    rows = rows_of(0)
+    rows[3]["loss"] = float("nan")
+    assert set(intervals(measures(rows_of(0)), GROUPS)) - set(intervals(measures(rows), GROUPS)) == {"loss"}
+
+
 def test_rows_without_losses_have_no_loss():
     rows = rows_of(9)
     rows[3]["loss"] = None
