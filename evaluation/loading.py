@@ -284,7 +284,7 @@ def model_revision(model: str, revision: str | None = None, flag: str = "--model
             problem = problem or error
         except Exception as error:  # missing, gated, no network: each raises its own type
             raise InputError(f"{model}: {load_advice(model, error)}") from None
-    raise InputError(f"{model}: {load_advice(model, problem)}")
+    raise InputError(f"{model}: {load_advice(model, problem)}") from problem
 
 
 def check_token(token: str | None) -> str:

@@ -445,4 +445,4 @@ def test_it_runs_from_any_folder(run, encoder, build, tmp_path, request):
 
     done = run("python", script, "--model", tmp_path, "--dataset", build, cwd=tmp_path, check=False)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path}: ")
+    assert done.stderr.splitlines()[-1].startswith(f"error: --model {tmp_path}: no config.json")
