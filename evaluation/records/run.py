@@ -31,7 +31,7 @@ from evaluation.records.journal import Journal
 from evaluation.records.provenance import code_commit, device, provenance
 from evaluation.records.rescoring import SEED
 from evaluation.records.sharing import batches, rank, share, world_size
-from model_cards.hub.weights import file_sha256
+from model_cards.hub.weights import file_sha256, folder_weights
 from model_cards.results import PREDICTIONS_ENDING, EvaluationResult, load_result, without_nan, write_text
 
 # Files of a model's folder that decide its answers beside the weights. A card and results may be added later.
@@ -39,6 +39,7 @@ SETTINGS_FILES = (
     "config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json", "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "vocab.json",
     "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model", "adapter_config.json",
+    "chat_template.json", "open_clip_config.json",
 )  # fmt: skip
 
 
@@ -60,8 +61,8 @@ class Run:
         self.contents = {DATASET: fingerprint(self.hashes), CHECKPOINT: checkpoint_hash(draft.model, draft.weights)}
         header = {
             "model": draft.model, "model_revision": draft.model_revision, "rows": self.contents[DATASET],
-            "checkpoint": self.contents[CHECKPOINT], "settings": draft.settings, "versions": draft.versions,
-            "code": code_commit(), "device": device(),
+            "checkpoint": self.contents[CHECKPOINT], "base": base_hash(draft.base_model), "settings": draft.settings,
+            "versions": draft.versions, "code": code_commit(), "device": device(),
         }  # fmt: skip
         self.journal = Journal(folder, header, rank())
         self.early: Path | None = None
@@ -190,6 +191,11 @@ def checkpoint_hash(model: str, weights: str) -> str:
     folder = Path(model)
     names = [name for name in SETTINGS_FILES if (folder / name).is_file()] if folder.is_dir() else []
     return sha256("".join([f"{weights}\n", *(f"{file_sha256(folder / name)}  {name}\n" for name in names)]))
+
+
+def base_hash(model: str) -> str:
+    """Returns what names the model below adapters: the hash of a folder's checkpoint, or the name of a repository."""
+    return checkpoint_hash(model, folder_weights(Path(model))) if model and Path(model).is_dir() else model
 
 
 def predictions_path(record: Path) -> Path:

@@ -5,15 +5,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
-
-
-def limited(rows: Any, limit: int | None, seed: int) -> Any:
-    """Returns some rows of a `datasets.Dataset`, stratified by `source_dataset`; all rows if there is no limit."""
-    if limit is None:
-        return rows
-    sources = rows["source_dataset"] if "source_dataset" in rows.column_names else [""] * len(rows)
-    return rows.select(stratified_rows(list(map(str, sources)), limit, seed))
 
 
 def stratified_rows(sources: Sequence[str], limit: int, seed: int) -> list[int]:

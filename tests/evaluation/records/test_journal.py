@@ -210,3 +210,16 @@ def test_predictions_are_written_before_the_controls(build, decoder, tmp_path, m
     monkeypatch.setattr(scoring, "answer_losses", fails)
     words = ["--model", str(decoder), "--dataset", str(build), "--max_new_tokens", "2", "--limit", "8"]
     assert main([*words, "--output_dir", str(tmp_path / "out")]) == 130
+
+
+def test_another_base_below_adapters_begins_another_journal(tmp_path):
+    """In the same place: what counts is its content."""
+    from evaluation.records.run import base_hash
+
+    base = tmp_path / "base"
+    base.mkdir()
+    found = [base_hash(""), base_hash("org/base"), base_hash(str(base))]
+    for name in ("model.safetensors", "config.json", "chat_template.json"):
+        (base / name).write_bytes(b"{}")
+        found.append(base_hash(str(base)))
+    assert found[:2] == ["", "org/base"] and len(set(found)) == 6

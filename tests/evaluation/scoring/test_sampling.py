@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from datasets import Dataset
 
-from evaluation.scoring.sampling import limited, stratified_rows
+from evaluation.scoring.sampling import stratified_rows
 
 SOURCES = ["knee"] * 60 + ["slake"] * 30 + ["pad"] * 9 + ["one"]
 
@@ -31,10 +30,3 @@ def test_as_many_rows_as_asked_for_in_their_order(limit):
 def test_the_seed_decides():
     assert stratified_rows(SOURCES, 20, 1) == stratified_rows(SOURCES, 20, 1) != stratified_rows(SOURCES, 20, 2)
     assert counts(20, 1) == counts(20, 2)
-
-
-def test_rows_of_a_dataset():
-    rows = Dataset.from_dict({"source_dataset": SOURCES, "number": range(100)})
-    assert limited(rows, None, 0) is rows
-    assert limited(rows, 20, 3)["number"] == stratified_rows(SOURCES, 20, 3)
-    assert len(limited(rows.remove_columns("source_dataset"), 7, 0)) == 7
