@@ -23,8 +23,8 @@ def score_encoder(options: argparse.Namespace, source: Source, loaded: Rows, run
     from tqdm import tqdm
 
     from evaluation.classification.of_command import details_of, open_base
-    from evaluation.controls.questions import read_groups
     from evaluation.controls.retrieval import measure_retrieval
+    from evaluation.datasets.groups import read_groups
     from evaluation.records.sharing import batches, share
     from evaluation.scoring.encoder import embed_pairs, embedding_loss, nearest_texts
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from evaluation.classification.probes import class_weights
-
 
 def constant_scores(size: int, num_classes: int) -> np.ndarray:
     """Returns [N, C] equal scores: chance."""
@@ -38,7 +36,6 @@ def metadata_scores(
         num_classes: C. A class that was not seen is as improbable as the most improbable one.
     """
     size = len(next(iter(attributes.values()), ()))
-    weights = class_weights(np.unique(seen, return_inverse=True)[1])  # sums to M, equal for each class
     scores = np.zeros((size, num_classes))
     for name in sorted({*attributes} & {*seen_attributes}):
         column, known = np.asarray(attributes[name], dtype=object), np.asarray(seen_attributes[name], dtype=object)
@@ -49,6 +46,6 @@ def metadata_scores(
                 share = ((own == value).sum() + 1) / (len(own) + len(values))
                 scores[column == value, label] += np.log(share)
     unseen = np.setdiff1d(np.arange(num_classes), seen)
-    if len(unseen) and len(weights):
+    if len(unseen) and len(seen):
         scores[:, unseen] = scores.min() - 1
     return scores

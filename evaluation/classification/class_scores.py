@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evaluation.scoring.group_bootstrap import FEWEST_GROUPS, Z, draws, tails
+from evaluation.scoring.group_bootstrap import FEWEST_GROUPS, draws, tails, wilson_reach
 
 BALANCED, AUC, ACCURACY, KAPPA, WITHIN_ONE = (
     "balanced_accuracy", "macro_auc", "accuracy", "quadratic_kappa", "within_one",
@@ -67,7 +67,7 @@ def with_bounds(values: np.ndarray, size: int, by_accident: bool, least: float =
     if not len(drawn) or len(drawn) < FEWEST_DEFINED * (len(values) - 1):
         return [value, None, None]
     if np.ptp(drawn) < 1e-12:
-        reach = Z**2 / (size + Z**2) if by_accident else 0.0
+        reach = wilson_reach(size) if by_accident else 0.0
         return [value, max(min(value, least), value - reach), min(max(value, 1.0), value + reach)]
     low, high = np.quantile(drawn, tails(size))
     return [value, float(low), float(high)]

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.datasets.groups import column
+
 # The first of these columns that is not empty names what is drawn together in a bootstrap; without one, each image is.
 GROUP_COLUMNS = ("group_id", "patient")
 ORDERED = ("knee_xray",)  # sources whose classes are grades, in the order of the dataset's list of classes
@@ -69,8 +71,8 @@ def read_labels(rows: Any, split: str = "") -> dict[str, Labels]:
     names = getattr(feature, "names", None)
     if not names:
         return {}
-    columns = {name: _column(rows, name) for name in ("source_dataset", "image_path", "modality", "body_part")}
-    groups = [_column(rows, name) for name in GROUP_COLUMNS]
+    columns = {name: column(rows, name) for name in ("source_dataset", "image_path", "modality", "body_part")}
+    groups = [column(rows, name) for name in GROUP_COLUMNS]
     by_source: dict[str, dict[str, int]] = defaultdict(dict)  # the first row of each image
     labels = list(rows["label"])
     for row, label in enumerate(labels):
@@ -146,10 +148,3 @@ def class_balanced(labels: np.ndarray, most: int, seed: int = 0) -> np.ndarray:
         chosen.append(rows[:share])
         left -= len(chosen[-1])
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, dtype=np.int64)
-
-
-def _column(rows: Any, name: str) -> list[str]:
-    """Returns a column as texts; "" where it is null or missing."""
-    if name not in rows.column_names:
-        return [""] * len(rows)
-    return ["" if value is None else str(value) for value in rows[name]]

@@ -11,6 +11,7 @@ import numpy as np
 from evaluation.classification.embedder import Embed, Embedder, siglip_patches
 from evaluation.classification.measure import Splits, classify, correct_by_row
 from evaluation.datasets.columns import to_pairs
+from evaluation.datasets.groups import read_groups
 from evaluation.datasets.split_slices import parse_split
 from evaluation.loading import InputError, load_model_and_processor, load_splits, model_type
 from evaluation.metrics.embedding_alignment.alignment import alignment_scores
@@ -23,7 +24,6 @@ from evaluation.scoring.encoder import NEIGHBORS
 from evaluation.scoring.subgroups import attributes_of, subgroup_scores
 from model_cards.results import RETRIEVAL
 
-GROUP_COLUMNS = ("group_id", "patient", "image_path")
 HIT = "image_to_text_recall_at_5"  # of the nearest texts that the predictions list
 TRAIN, CHOICE = "train", "validation"
 
@@ -85,7 +85,7 @@ def details_of(
     return {
         "classification": {source: one.entry for source, one in classified.items()},
         "alignment": alignment,
-        "subgroups": subgroup_scores(attributes_of(rows), values, group_names(rows)),
+        "subgroups": subgroup_scores(attributes_of(rows), values, read_groups(rows)),
     }
 
 
@@ -137,15 +137,6 @@ def other_splits(options: argparse.Namespace, rows: Any) -> Splits:
     where = f"--dataset {options.dataset}, config {config}"
     found = {name: to_pairs(table, options, where) for name, table in found.items()}
     return Splits(rows, found.get(TRAIN), found.get(CHOICE), options.split, TRAIN, CHOICE)
-
-
-def group_names(rows: Any) -> list[str]:
-    """Returns the patient or scan of each row: the first of GROUP_COLUMNS that is known."""
-    columns = [list(rows[name]) for name in GROUP_COLUMNS if name in rows.column_names]
-    return [
-        next((str(name) for name in names if name), f"row {row}")
-        for row, *names in zip(range(len(rows)), *columns, strict=True)
-    ]
 
 
 def add_classified(predictions: Sequence[dict], classified: dict[str, Any], first: dict[str, int]) -> None:

@@ -30,8 +30,8 @@ def frozen_answers(
     images: np.ndarray,
     seen_images: np.ndarray,
     features: np.ndarray,
-) -> list[str]:
-    """Returns an answer to each question.
+) -> tuple[list[str], int]:
+    """Answers each question.
 
     Each language and answer type is fitted by itself. The classes of open and closed questions are the answers that
     occur more than once. Other rows, for example reports, get the text of the most similar row. Where nothing is known
@@ -43,6 +43,9 @@ def frozen_answers(
         images: [N] int, the image of each question as a row of `features`, -1 for none.
         seen_images: [M] the same of the train split.
         features: `[I, D]` float, the features of each image.
+
+    Returns:
+        [N] answers, and the number of rows that they were fitted on.
     """
     fallback = [choices[0][1] for choices in prior(answers, seen)]
     fitted = np.unique(seen_images[seen_images >= 0])
@@ -50,7 +53,7 @@ def frozen_answers(
     # The column of each image of the train split; -1, an image that is not there, is the last one.
     columns = np.where(seen_images >= 0, np.searchsorted(fitted, seen_images), -1)
     known, asked = by_kind(seen), by_kind(answers)
-    found = list(fallback)
+    found, used = list(fallback), 0
     for group, rows in asked.items():
         train = evenly(known.get(group, []), MOST_ROWS)
         if not train:
@@ -61,10 +64,15 @@ def frozen_answers(
             similarity * (1 - IMAGE_SHARE + IMAGE_SHARE * kernel[np.ix_(places, columns[train])])
             for similarity, places in zip(words, (seen_images[train], images[rows]), strict=True)
         ]  # [n, n], [m, n]
-        chosen = classify(*kernels, texts) if group[1] in (OPEN, CLOSED) else [texts[i] for i in kernels[1].argmax(1)]
+        if group[1] in (OPEN, CLOSED):
+            chosen = classify(*kernels, texts)
+            used += sum(count for count in Counter(map(normalize, texts)).values() if count > 1)
+        else:
+            chosen = [texts[place] for place in kernels[1].argmax(1)]
+            used += len(texts)
         for row, text in zip(rows, chosen, strict=True):
             found[row] = fallback[row] if text is None else text
-    return found
+    return found, used
 
 
 def by_kind(answers: Sequence[Answer]) -> dict[tuple[str, str], list[int]]:

@@ -14,6 +14,7 @@ from evaluation.controls.frozen_features import frozen_answers
 from evaluation.controls.image_features import Encoder, encode_images
 from evaluation.controls.questions import Questions, read_questions
 from evaluation.controls.reliance import image_reliance, row_scores
+from evaluation.datasets.groups import named_groups
 from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, OPEN
 from evaluation.scoring.answers import score_answers
 from evaluation.scoring.blind_answers import constant
@@ -213,21 +214,23 @@ def frozen_control(
         places.append({name: len(features) + number for number, name in enumerate(found)})
         features += [encoded[row] for row in found.values()]
     matrix = np.stack(features).astype(np.float32) if features else np.zeros((0, 1), np.float32)
-    # Rows of images that are not encoded are not used to fit.
+    # Rows of images that are not encoded are not used to fit, nor are those of patients that are asked about: they can
+    # be in a part of the same split.
+    evaluated = named_groups(questions.groups)
     used = [
         row
         for row, name in enumerate(seen.images)
-        if (not name or name in places[0]) and seen.answers[row].reference.strip()
+        if (not name or name in places[0]) and seen.answers[row].reference.strip() and seen.groups[row] not in evaluated
     ]
-    texts = frozen_answers(
+    texts, count = frozen_answers(
         questions.answers,
         [seen.answers[row] for row in used],
         np.array([places[1].get(name, -1) for name in questions.images], dtype=np.int64),
         np.array([places[0].get(seen.images[row], -1) for row in used], dtype=np.int64),
         matrix,
     )
-    note = f"{matrix.shape[1]:,} numbers per image from {encoder.name}, fitted on {len(used):,} rows with "
-    note += f"{len(fitted):,} images of the train split"
+    note = f"{matrix.shape[1]:,} numbers per image from {encoder.name}, fitted on {count:,} rows of the "
+    note += f"train split, of which {len(fitted):,} images were encoded"
     if encoder.is_random:
         note += ". This tower began from random weights, so a pretrained encoder would show more"
     return list(texts), note

@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.datasets.groups import column, read_groups
 from evaluation.metrics.vqa_accuracy.short_answers import detect_language
 from evaluation.scoring.answers import simplify
 from evaluation.scoring.messages import plain_messages
 from evaluation.scoring.prediction_files import Answer
 
-# The first of these columns that a dataset has says which rows stay together: those of a patient or a scan.
-GROUP_COLUMNS = ("group_id", "patient", "image_path")
 ROWS_AT_ONCE = 1000  # rows whose images are in memory while they are counted
 # 左右 together is "about" or "both sides", and no side.
 LATERAL = re.compile(r"\b(left|right)\b|左(?!右)|(?<!左)右", re.IGNORECASE)
@@ -79,31 +78,6 @@ def read_questions(rows: Any) -> Questions:
         image_counts=counts,
         sources=sources,
     )
-
-
-def read_groups(rows: Any) -> list[str]:
-    """Returns the patient or scan that each row belongs to, which intervals draw together.
-
-    A row that names neither patient nor image is in a group of its own.
-    """
-    sources = column(rows, "source_dataset")
-    # Groups go across sources, but two sources can have a patient 7 each.
-    columns = [
-        [
-            f"{source}:{value}" if value and name != GROUP_COLUMNS[0] else value
-            for source, value in zip(sources, column(rows, name), strict=True)
-        ]
-        for name in GROUP_COLUMNS
-        if name in rows.column_names
-    ]
-    return [next(filter(None, names), f"row {row}") for row, *names in zip(range(len(rows)), *columns, strict=True)]
-
-
-def column(rows: Any, name: str) -> list[str]:
-    """Returns a column as texts; "" where it is null or missing."""
-    if name not in rows.column_names:
-        return [""] * len(rows)
-    return ["" if value is None else str(value) for value in rows[name]]
 
 
 def count_images(rows: Any) -> list[int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.controls.questions import column, read_groups
+from evaluation.datasets.groups import column, read_groups
 from evaluation.metrics.retrieval_recall.ranking import (
     DIRECTIONS,
     FINDING,

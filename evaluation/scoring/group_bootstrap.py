@@ -53,10 +53,15 @@ def ratio_interval(
         for values in (numerators, denominators)
     )  # each [G]
     if np.ptp(tops / bottoms) == 0:
-        value, reach = tops[0] / bottoms[0], Z**2 / (size + Z**2)
+        value, reach = tops[0] / bottoms[0], wilson_reach(size)
         return float(max(least, value - reach)), float(min(1.0, value + reach))
     low, high = percentiles(tops, bottoms, seed)
     return float(low), float(high)
+
+
+def wilson_reach(size: int) -> float:
+    """Returns how far the bound of Wilson is from a share of 0 or 1 that `size` groups have without exception."""
+    return Z**2 / (size + Z**2)
 
 
 def percentiles(tops: np.ndarray, bottoms: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -17,10 +17,11 @@ import numpy as np
 from evaluation.metrics.medical_bleu.rouge import rouge_l
 from evaluation.metrics.vqa_accuracy.short_answers import CLOSED, DEFAULT_RULE, OPEN, detect_language, score_answer
 from evaluation.scoring.answers import simplify
-from evaluation.scoring.group_bootstrap import FEWEST_GROUPS, draws, ratio_interval, tails
+from evaluation.scoring.group_bootstrap import FEWEST_GROUPS, draws, ratio_interval, tails, wilson_reach
 from evaluation.scoring.report_scores import FEWEST_OF_A_LANGUAGE, PER_LANGUAGE, claim_sums, is_report
 
 ORDER = 4  # the longest n-grams of BLEU
+SAME = 1e-9  # scores that differ less are equal but for rounding
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class Measure:
         score: takes `[R, S]` sums over rows and returns `[R]` scores.
         counted: `[N]` whether the row is part of the score.
         is_share: whether the score is a share in 0..1 of `sums[:, 0]` in `sums[:, 1]`.
+        largest: the largest possible score, of which the smallest is 0; None for a loss, which has none.
     """
 
     sums: np.ndarray
     score: Callable[[np.ndarray], np.ndarray]
     counted: np.ndarray
     is_share: bool = False
+    largest: float | None = None
 
 
 def ratio(sums: np.ndarray) -> np.ndarray:
@@ -71,8 +74,8 @@ def measures(rows: Sequence[Mapping[str, Any]], rule: str = DEFAULT_RULE) -> dic
     found["exact_match"] = shares([float(simplify(row["generated"]) == simplify(row["reference"])) for row in rows])
     sums = bleu_sums(rows)
     everything = np.ones(len(rows), dtype=bool)
-    found["bleu"] = Measure(sums, lambda total: bleu(total, ORDER), everything)
-    found["bleu_1"] = Measure(sums, lambda total: bleu(total, 1), everything)
+    found["bleu"] = Measure(sums, lambda total: bleu(total, ORDER), everything, largest=100.0)
+    found["bleu_1"] = Measure(sums, lambda total: bleu(total, 1), everything, largest=100.0)
     found |= part_measures(rows, kinds, sums)
     texts = ([row[name] for row in rows] for name in ("generated", "reference"))
     found |= finding_measures(*texts, kinds, [row["language"] for row in rows])
@@ -96,9 +99,9 @@ def part_measures(rows: Sequence[Mapping[str, Any]], kinds: Sequence[str], sums:
     reports = np.stack([longest, (~is_short).astype(np.float64)], axis=1)
     return {
         "short_f1": shares(points),
-        "short_bleu_1": Measure(sums * is_short[:, None], lambda total: bleu(total, 1), is_short),
-        "report_bleu": Measure(sums * ~is_short[:, None], lambda total: bleu(total, ORDER), ~is_short),
-        "report_rouge_l": Measure(reports, ratio, ~is_short),
+        "short_bleu_1": Measure(sums * is_short[:, None], lambda total: bleu(total, 1), is_short, largest=100.0),
+        "report_bleu": Measure(sums * ~is_short[:, None], lambda total: bleu(total, ORDER), ~is_short, largest=100.0),
+        "report_rouge_l": Measure(reports, ratio, ~is_short, largest=100.0),
     }
 
 
@@ -106,7 +109,7 @@ def shares(points: Sequence[float | None]) -> Measure:
     """Returns the measure of a share from the points of each row, 0..1; None for a row that is not counted."""
     counted = np.array([point is not None for point in points], dtype=bool)
     tops = np.array([point or 0.0 for point in points], dtype=np.float64)
-    return Measure(np.stack([tops, counted.astype(np.float64)], axis=1), ratio, counted, is_share=True)
+    return Measure(np.stack([tops, counted.astype(np.float64)], axis=1), ratio, counted, is_share=True, largest=1.0)
 
 
 def finding_measures(
@@ -129,7 +132,7 @@ def finding_measures(
         if own.sum() >= FEWEST_OF_A_LANGUAGE:
             parts[f"_{language}"] = own
     return {
-        f"{name}{part}": Measure(sums[:, [column, 2]] * own[:, None], ratio, own)
+        f"{name}{part}": Measure(sums[:, [column, 2]] * own[:, None], ratio, own, largest=1.0)
         for part, own in parts.items()
         for column, name in enumerate(PER_LANGUAGE)
     }
@@ -189,7 +192,7 @@ def intervals(found: Mapping[str, Measure], groups: Sequence[str]) -> dict[str, 
         if measure.is_share:
             interval = ratio_interval(*measure.sums.T, groups)
         else:
-            interval = resampled(measure.sums, measure.score, measure.counted, groups)
+            interval = resampled(measure.sums, measure.score, measure.counted, groups, 0.0, measure.largest)
         # A loss can be NaN, which no record holds.
         if interval is not None and all(map(math.isfinite, interval)):
             bounds[name] = list(interval)
@@ -213,17 +216,36 @@ def difference(ours: Measure, theirs: Measure, groups: Sequence[str]) -> tuple[f
     def gain(sums: np.ndarray) -> np.ndarray:
         return ours.score(sums[:, :width]) - theirs.score(sums[:, width:])
 
-    return resampled(np.concatenate([ours.sums, theirs.sums], axis=1), gain, both, groups)
+    sums, largest = np.concatenate([ours.sums, theirs.sums], axis=1), ours.largest
+    return resampled(sums, gain, both, groups, None if largest is None else -largest, largest, is_difference=True)
 
 
 def resampled(
-    sums: np.ndarray, score: Callable[[np.ndarray], np.ndarray], counted: np.ndarray, groups: Sequence[str]
+    sums: np.ndarray,
+    score: Callable[[np.ndarray], np.ndarray],
+    counted: np.ndarray,
+    groups: Sequence[str],
+    smallest: float | None,
+    largest: float | None,
+    is_difference: bool = False,
 ) -> tuple[float, float] | None:
-    """Returns the interval of a score by drawing groups; None if there are fewer than FEWEST_GROUPS."""
+    """Returns the interval of a score by drawing groups; None if there are fewer than FEWEST_GROUPS.
+
+    Where all resamples have the same score, for example 0, more patients could have another one. The bounds are then
+    those of `ratio_interval`, on the scale of the score. Without a largest value, a score has none, and a difference
+    has no width.
+    """
     names, numbers = np.unique(np.asarray(groups, dtype=object)[counted].astype(str), return_inverse=True)
     if len(names) < FEWEST_GROUPS:
         return None
     totals = np.zeros((len(names), sums.shape[1]))
     np.add.at(totals, numbers, sums[counted])  # (G, S)
-    low, high = np.quantile(score(draws(len(names)) @ totals), tails(len(names)))
+    scores = score(draws(len(names)) @ totals)
+    if np.ptp(scores) < SAME:
+        if smallest is None or largest is None:
+            # A gain of every patient is one; that a loss is the same for all of them says nothing about others.
+            return (float(scores[0]), float(scores[0])) if is_difference else None
+        reach = wilson_reach(len(names)) * largest
+        return float(max(smallest, scores[0] - reach)), float(min(largest, scores[0] + reach))
+    low, high = np.quantile(scores, tails(len(names)))
     return float(low), float(high)

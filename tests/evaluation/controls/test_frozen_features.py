@@ -35,12 +35,12 @@ def test_it_looks_at_the_image_and_at_the_question(features):
     seen += [question("Is it normal?", "No" if image < 20 else "Yes") for image in range(40)]
     asked = [question(text, "?") for text in ("Is there a lesion?", "Is it normal?") for _ in range(2)]
     images, seen_images = np.array([40, 41, 40, 41]), np.array([*range(40), *range(40)])
-    assert frozen_answers(asked, seen, images, seen_images, features) == ["Yes", "No", "No", "Yes"]
+    assert frozen_answers(asked, seen, images, seen_images, features) == (["Yes", "No", "No", "Yes"], 80)
 
 
 def test_reports_get_the_text_of_the_most_similar_image(features):
     seen = [question("Describe.", f"report {image}", kind="") for image in range(0, 40, 5)]
-    found = frozen_answers(
+    found, _ = frozen_answers(
         [question("Describe.", "?", kind="")] * 2, seen, np.array([40, 21]), np.arange(0, 40, 5), features
     )
     assert found[0] in {f"report {image}" for image in range(0, 20, 5)}
@@ -50,18 +50,18 @@ def test_reports_get_the_text_of_the_most_similar_image(features):
 def test_where_nothing_is_known_the_prior_answers(features):
     seen = [question("大吗?", "大", language="zh"), question("Where?", "left", kind="open")]
     asked = [question("小吗?", "?", "open", "zh"), question("Where?", "?", "open"), question("Wo?", "?", "open", "de")]
-    found = frozen_answers(asked, seen, np.array([0, 1, 2]), np.array([3, 4]), features)
-    assert found == ["大", "left", ""]  # no answer occurs twice, so there is no class
+    found, used = frozen_answers(asked, seen, np.array([0, 1, 2]), np.array([3, 4]), features)
+    assert (found, used) == (["大", "left", ""], 0)  # no answer occurs twice, so there is no class
 
 
 def test_rows_without_an_image_are_answered_from_the_question(features):
     seen = [*[question("Q a?", "A")] * 5, *[question("Q b?", "B")] * 5]
     nothing = np.full(10, -1)
-    found = frozen_answers(
+    found, _ = frozen_answers(
         [question("Q a?", "?"), question("Q b?", "?")], seen, np.array([-1, -1]), nothing, np.zeros((0, 1))
     )
     assert found == ["A", "B"]
-    mixed = frozen_answers([question("Q b?", "?")], seen, np.array([40]), nothing, features)
+    mixed, _ = frozen_answers([question("Q b?", "?")], seen, np.array([40]), nothing, features)
     assert mixed == ["B"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from datasets import concatenate_datasets
 
 from evaluation.controls.changed_images import answers_under_changes
 from evaluation.controls.image_features import Encoder
@@ -224,6 +225,16 @@ def test_blank_images_come_by_length_and_mirrored_ones_by_image(rows):
     lengths = [len(real[row]) for row, change in asked if change == BLANK]
     mirrored = [row for row, change in asked if change == MIRRORED]
     assert lengths == sorted(lengths) and mirrored == sorted(mirrored)
+
+
+def test_frozen_features_are_not_fitted_on_patients_that_are_asked_about(rows, known):
+    """As with `--split train[:10%] --train_split train[10%:]`, which can share patients."""
+    both = concatenate_datasets([known.rows, rows])
+    for seen in (known.rows, both):
+        controls = measure_controls(
+            rows, planted.oracle(rows), Known(seen, "train"), "exact", None, Encoder("painted", painted), 8, LEFT_OUT
+        )
+        assert f"fitted on {len(known.rows):,} rows of the train split" in entry(controls, FROZEN)["note"]
 
 
 def test_controls_that_are_left_out_say_why(rows, known):

@@ -9,6 +9,7 @@ from scipy import stats
 from evaluation.metrics.medical_bleu.bilingual import bleu_scores
 from evaluation.metrics.vqa_accuracy.short_answers import vqa_scores
 from evaluation.scoring.answers import exact_match, score_answers
+from evaluation.scoring.group_bootstrap import wilson_reach
 from evaluation.scoring.measures import Measure, difference, intervals, measures, ratio, shares
 from evaluation.scoring.report_scores import report_scores
 
@@ -129,6 +130,20 @@ def test_pairing_finds_what_two_intervals_hide():
 def test_a_language_that_is_missing_is_found():
     rows = [{**row, "language": None} for row in rows_of(8)]
     assert measures(rows)["bleu"].sums.tolist() == measures(rows_of(8))["bleu"].sums.tolist()
+
+
+def test_what_is_equal_in_all_patients_is_not_certain():
+    """A BLEU of 0 of 31 patients, and a constant gain, as a share has them."""
+    rows = [row | {"generated": "nothing", "answer_type": "", "loss": 1.0, "tokens": 1} for row in rows_of(0)]
+    found = intervals(measures(rows), GROUPS)
+    reach = wilson_reach(31)
+    assert found["exact_match"] == [0, pytest.approx(reach)] and found["bleu_1"] == [0, pytest.approx(100 * reach)]
+    assert "loss" not in found  # it has no largest value
+    zero, one = (Measure(np.full((31, 2), [value, 1.0]), ratio, np.ones(31, bool), largest=1.0) for value in (0.0, 1.0))
+    names = [f"patient {number}" for number in range(31)]
+    assert difference(one, zero, names) == pytest.approx((1 - reach, 1))
+    assert difference(zero, one, names) == pytest.approx((-1, reach - 1))
+    assert difference(zero, zero, names) == pytest.approx((-reach, reach))
 
 
 def test_a_loss_that_is_not_a_number_has_no_interval():
