@@ -18,7 +18,7 @@ from model_cards.model_card import SUMMARY, losses_by_update
 from model_cards.rendering import environment
 from model_cards.results import NAMES, slug, write_text
 from model_cards.tables.leaderboard_lines import table_lines
-from model_cards.tables.reliance_tables import reliance_table
+from model_cards.tables.reliance_tables import reliance_table, reliance_words
 
 SPLITS = ("train", "validation", "test")
 THUMBNAIL = 160  # pixels of the longer side
@@ -66,6 +66,7 @@ def write_run_page(
         tables=read_json(results_dir / "leaderboard.json"),
         lines=table_lines,
         reliance=reliance_table,
+        words=reliance_words,
         names=NAMES,
         cards=card_files,
     )

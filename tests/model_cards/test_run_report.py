@@ -26,7 +26,7 @@ from model_cards.run_report import (
     spread,
     write_run_page,
 )
-from model_cards.tables.reliance_tables import reliance_table
+from model_cards.tables.reliance_tables import reliance_table, reliance_words
 from tests.model_cards.all_controls import all_controls
 from tests.model_cards.markdown import HOSTILE, one_line
 from tests.model_cards.test_controls import RELIANCE
@@ -143,7 +143,7 @@ def write_page(build, tmp_path_factory):
             files[name] = root / f"{place}.jsonl"
             files[name].write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
         table = {"task": "report_generation", "dataset": texts[0], "revision": "a4badc659361c5df3c", "split": texts[0]}
-        table |= {"samples": 1418, "metrics": ["bleu", "loss"]}
+        table |= {"samples": 1418, "metrics": ["bleu", "loss"], "rule": "exact", "max_new_tokens": 64}
         shared, own = ([one for one in all_controls() if (one["name"] in BLIND) == blind] for blind in (True, False))
         rows = [{"model": text, "bleu": 38.4779, "loss": None, "controls": own, "reliance": {}} for text in texts]
         table["controls"] = shared
@@ -209,15 +209,19 @@ def test_tables_have_the_numbers_of_the_files(page, build):
         assert rejected == ", ".join(f"{code} {count}" for code, count in source["rejected"].items())
     assert page.tables[1][1:] == [[config, *map(str, counts.values())] for config, counts in report["splits"].items()]
     header, *lines = page.tables[5]
-    assert header == ["model", "BLEU", "loss"]
+    assert header == ["#", "model", "BLEU", "loss"]
+    assert [line[0] for line in lines if line[0]] == [str(place) for place in range(1, 1 + len(TEXTS))]
+    lines = [line[1:] for line in lines]
     own = [f"└ {title}: left out" for name, title in CONTROLS.items() if name not in BLIND]
     shared = [f"{CONTROLS[name]}: left out" for name in BLIND]
     assert [line[0] for line in lines] == [*(title for text in TEXTS for title in (text, *own)), *shared]
     assert [line[1:] for line in lines if line[0] in TEXTS] == [["38.48", "–"]] * len(TEXTS)
     assert page.tables[6] == reliance_table(RELIANCE)
+    assert one_line(reliance_words(RELIANCE)) in one_line(page.text)
+    assert ", rule exact, at most 64 tokens" in one_line(page.text)
     assert "Closed questions: worse than the question prior, -0.1." in page.text
     left_out = [[f"{title}: left out", "–"] for title in RETRIEVAL_CONTROLS.values()]
-    assert page.tables[7] == [["model", "R@5"], ["x", "1"], *left_out]
+    assert page.tables[7] == [["#", "model", "R@5"], ["1", "x", "1"], *(["", *line] for line in left_out)]
     assert "1,540 updates on" in page.text and "662,400 of 1,929,929 parameters" in one_line(page.text)
     assert "final value 2" in one_line(page.text) and "final value 6" in one_line(page.text)
 
@@ -261,8 +265,8 @@ def test_hostile_texts_stay_texts(hostile_build, write_page, page):
     text = (folder / "page.html").read_text(encoding="utf-8")
     hostile = Page(text)
     assert {tag for tag, _ in hostile.elements} == {tag for tag, _ in page.elements}
-    assert "<!-- comment" not in text and "49" not in [row[0] for row in hostile.tables[5]]
-    titles = [row[0] for row in hostile.tables[5][1:] if not row[0].endswith(": left out")]
+    assert "<!-- comment" not in text and "49" not in [row[1] for row in hostile.tables[5]]
+    titles = [row[1] for row in hostile.tables[5][1:] if not row[1].endswith(": left out")]
     assert titles == [one_line(text) for text in HOSTILE]
     assert [row[1] for row in hostile.tables[2][1:]] == [one_line(text) for text in HOSTILE]
     assert [row[1] for row in hostile.tables[4][1:]] == [one_line(text) for text in spread(HOSTILE)]
