@@ -33,7 +33,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "trainers": [{"run_encoder", "run_decoder"}, {"encoder", "decoder"}, {"images"}, {"base"}, {"memory"}],
     "evaluation": [
         {"run_evaluation", "rules", "publish_results", "push_metrics", "leaderboard", "verify", "speed"},
-        {"task_scores", "timing"},
+        {"task_scores", "timing", "record_checks"},
         {"controls", "classification"},
         {"records"},
         {"models"},

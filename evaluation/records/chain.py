@@ -18,7 +18,11 @@ from model_cards.results import EvaluationResult, json_text, without_nan
 DATASET, CHECKPOINT, ANSWERS, PREDICTIONS, SCORE, RECORD = LINKS = (
     "dataset", "checkpoint", "answers", "predictions", "score", "record",
 )  # fmt: skip
-SCORED = ("task", "samples", "metrics", "signatures", "intervals", "settings")  # the fields that the link SCORE covers
+# The fields that the link SCORE covers: all that was measured, and by which rule and settings.
+SCORED = (
+    "task", "samples", "metrics", "signatures", "intervals", "settings", "controls", "reliance", "parts",
+    "classification", "alignment", "subgroups",
+)  # fmt: skip
 ROWS_AT_ONCE = 100  # rows whose encoded images are in memory while they are hashed
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from evaluation.records.chain import LINKS
+from evaluation.controls.recomputed import recomputed
+from evaluation.record_checks import BrokenError, Evidence, check_references, evaluated_rows
+from evaluation.records.chain import LINKS, content_of, sealed
 from evaluation.records.rescoring import read_rows
 from evaluation.records.run import predictions_path
 from evaluation.run_evaluation import main as evaluate
-from evaluation.verify import BrokenError, Evidence, check_references, evaluated_rows, main
+from evaluation.verify import main
 from model_cards.results import load_result
 
-FLAGS = ["--limit", "24", "--max_new_tokens", "4", "--no_image_controls", "--frozen_encoder", "none"]
+FLAGS = ["--limit", "24", "--max_new_tokens", "4", "--frozen_encoder", "none"]
+CHECKED = [*LINKS[:5], "controls", LINKS[5]]  # in the order of the lines
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +55,7 @@ def test_a_record_holds(measured, verify):
     status, printed, errors = verify(record_of(measured))
     assert (status, errors) == (0, "")
     lines = [line.split()[:2] for line in printed.splitlines()]
-    assert lines[:-1] == [[name, "ok"] for name in LINKS] and lines[-1][0] == "Verified:"
+    assert lines[:-1] == [[name, "ok"] for name in CHECKED] and lines[-1][0] == "Verified:"
     result = load_result(record_of(measured))
     assert f"{len(result.metrics)} metrics and {len(result.intervals)} intervals computed again" in printed
     assert {"bleu", "exact_match", "loss"} <= result.intervals.keys()
@@ -68,8 +72,8 @@ def test_what_is_not_at_hand_is_not_called_ok(measured, verify, tmp_path):
     record.with_suffix(".predictions.jsonl").unlink()
     status, printed, _ = verify(record, "--dataset", str(tmp_path / "none"), "--model", str(tmp_path))
     assert status == 1
-    assert [line.split()[0] for line in printed.splitlines() if "not at hand" in line] == list(LINKS[:5])
-    assert "Not verified: dataset, checkpoint, answers, predictions, score." in printed
+    assert [line.split()[0] for line in printed.splitlines() if "not at hand" in line] == CHECKED[:6]
+    assert "Not verified: dataset, checkpoint, answers, predictions, score, controls." in printed
     # Elsewhere, the places can be named.
     places = {"dataset": measured / "data", "model": measured / "model"}
     predictions = record_of(measured).with_suffix(".predictions.jsonl")
@@ -137,6 +141,8 @@ def change_dataset(folder: Path) -> None:
         ("score", change_field("metrics", "exact_match", value=0.75)),
         ("score", change_field("intervals", "bleu", value=[0.0, 100.0])),
         ("score", change_field("settings", "max_new_tokens", value=8)),
+        ("score", change_field("controls", 1, "metrics", "bleu", value=99.0)),
+        ("score", change_field("reliance", "asked", value=1)),
         ("record", change_field("base_model", value="org/other")),
         ("record", change_field("provenance", "hardware", "processor", value="another")),
         (
@@ -166,10 +172,6 @@ def test_any_flipped_byte_of_the_record_is_found(measured, verify, tmp_path, pla
 
 def test_a_record_can_be_forged_only_as_a_whole(measured, verify, tmp_path):
     """Whoever writes a better score and repairs all hashes is refused by the predictions."""
-    from dataclasses import replace
-
-    from evaluation.records.chain import content_of, sealed
-
     shutil.copytree(measured / "results", tmp_path / "results")
     record = record_of(tmp_path)
     result = load_result(record)
@@ -179,6 +181,46 @@ def test_a_record_can_be_forged_only_as_a_whole(measured, verify, tmp_path):
     status, _, errors = verify(record)
     assert status == 2
     assert "the link `score` does not hold: metrics: exact_match is recorded as 0.99 and is 0.0 by the pred" in errors
+
+
+def forged_controls(result):
+    (prior,) = (entry for entry in result.controls if entry["name"] == "question_prior")
+    return {"controls": [entry | {"difference": {"accuracy_closed": [0.9, 0.8, 1.0]}} if entry is prior else entry
+                         for entry in result.controls]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("forge", "name"),
+    [
+        (forged_controls, "controls"),
+        (lambda result: {"reliance": result.reliance | {"grounded_accuracy": [1.0, 0.9, 1.0]}}, "reliance"),
+        (lambda result: {"subgroups": []}, "subgroups"),
+    ],
+)
+def test_forged_controls_are_refused_by_the_answers(measured, verify, tmp_path, forge, name):
+    """Whoever lets the model look better beside its controls, and repairs all hashes."""
+    shutil.copytree(measured / "results", tmp_path / "results")
+    record = record_of(tmp_path)
+    result = load_result(record)
+    forged = replace(result, **forge(result), chain=[])
+    record.write_text(sealed(forged, {link: content_of(result.chain, link) for link in LINKS[:4]}).text, "utf-8")
+    status, _, errors = verify(record)
+    assert status == 2
+    assert f"the controls are not those of the answers: {name}: the record has other values than the answers" in errors
+
+
+def test_an_answer_to_a_swapped_image_is_that_to_the_question_there(measured):
+    record = record_of(measured)
+    result, rows = load_result(record), read_rows(predictions_path(record))
+    known = evaluated_rows(Evidence("", {}, result, result.dataset, result.model, predictions_path(record)))
+    found = recomputed(known, rows, result.controls, "exact")
+    assert found["controls"] == result.controls and found["reliance"]["asked"] == result.reliance["asked"] > 0
+    (number, *_) = (number for number, row in enumerate(rows) if "other_answer" in row["controls"])
+    rows[number]["controls"]["other_answer"] = "x"
+    with pytest.raises(
+        ValueError, match=f"row {number + 1}: the answer to the other_answer is not that to the question there"
+    ):
+        recomputed(known, rows, result.controls, "exact")
 
 
 @pytest.mark.parametrize("field", ["question", "reference", "language", "answer_type"])
